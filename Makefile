@@ -1,0 +1,39 @@
+# The front door: `make demo`, `make test`. Everything runs in .venv, which is made when it is missing or out of date.
+export GOMP_SPINCOUNT = 0
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test check bench style clean
+
+demo: $(READY)
+	$(BIN)/hf-llc demo
+
+test: $(READY)
+	$(BIN)/pytest -n 2 --dist loadfile
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --dist loadfile
+
+bench: $(READY)
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[bench]'
+	$(BIN)/pytest tests/benchmarks --override-ini addopts= -s
+
+style: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build *.egg-info
+
+# torch first and pinned: an open range may fetch a build for hardware that is not there.
+$(READY): pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt torch
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable . --group dev
+	touch $@

@@ -1,0 +1,62 @@
+"""The Typer application: commands are registered here and nowhere else."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from .demo import demo
+from .estimate import estimate
+from .report import reported, say
+from .worker import worker
+
+USAGE_ERROR: type[Any] = typer.BadParameter.__bases__[0]
+"""The root of what typer raises for wrong arguments; it has no public name of its own."""
+
+app = typer.Typer(
+    name="hf-llc",
+    help="The local learning coefficient of language models on the Hugging Face Hub, with an honest error bar.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("hf-llc"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The local learning coefficient of language models on the Hugging Face Hub, with an honest error bar."""
+
+
+app.command()(reported(estimate))
+app.command()(reported(demo))
+app.command(hidden=True)(worker)
+
+
+def main() -> None:
+    """The console script `hf-llc`; ends with the exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except USAGE_ERROR as error:
+        say(usage(error))
+        code = 2
+    sys.exit(code)
+
+
+def usage(error: Any) -> str:
+    """What is wrong with the arguments and where to look, in one line."""
+    command = error.ctx.command_path if error.ctx else "hf-llc"
+    text = " ".join(error.format_message().split())
+    return f"{text}{'' if text.endswith(('.', '?')) else '.'} See {command} --help."

@@ -1,0 +1,144 @@
+"""`hf-llc estimate`: the local learning coefficient of one checkpoint."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from . import options as o
+from .output import Form, chosen, write_agent, write_json, write_pairs
+from .progress import ProgressBar
+from .wording import forecast_rows, rows, title
+
+if TYPE_CHECKING:
+    from hf_llc.forecasting import Forecast
+    from hf_llc.results import Estimate
+
+
+def estimate(
+    model: o.Model,
+    revision: o.Revision = None,
+    gguf_file: o.GgufFile = None,
+    trust_remote_code: o.TrustRemoteCode = False,
+    dataset: o.Dataset = o.DATA.dataset,
+    dataset_config: o.DatasetConfig = o.DATA.config,
+    split: o.Split = o.DATA.split,
+    dataset_revision: o.DatasetRevision = o.DATA.revision,
+    text_column: o.TextColumn = o.DATA.text_column,
+    max_sequences: o.MaxSequences = o.DATA.max_sequences,
+    context_length: o.ContextLength = o.DATA.context_length,
+    sampler: o.Sampler = o.SAMPLER.sampler,
+    n_beta: o.NBeta = o.SAMPLER.n_beta,
+    gamma: o.Gamma = o.SAMPLER.gamma,
+    lr: o.Lr = o.SAMPLER.lr,
+    momentum: o.Momentum = o.SAMPLER.momentum,
+    gradient: o.Gradient = o.SAMPLER.gradient,
+    chains: o.Chains = o.SAMPLER.chains,
+    draws: o.Draws = o.SAMPLER.draws,
+    burn_in: o.BurnIn = o.SAMPLER.burn_in,
+    thin: o.Thin = o.SAMPLER.thin,
+    batch_size: o.BatchSize = o.SAMPLER.batch_size,
+    seed: o.Seed = o.SAMPLER.seed,
+    checks: o.Checks = o.SAMPLER.checks,
+    micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
+    num_processes: o.NumProcesses = None,
+    device: o.Device = None,
+    threads: o.Threads = o.SAMPLER.threads,
+    output_dir: o.OutputDir = None,
+    dry_run: o.DryRun = False,
+    format: o.Format = "auto",
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Estimate the local learning coefficient of one checkpoint.
+
+    Downloads the model and the text (or takes local ones), samples around the checkpoint, and
+    prints the number with its standard error and a verdict. The same command again resumes what
+    was interrupted and recomputes nothing.
+
+    Examples:
+
+    \b
+    hf-llc estimate EleutherAI/pythia-70m
+    hf-llc estimate EleutherAI/pythia-70m@step512 --chains 4 --draws 200
+    hf-llc estimate ./my-run/checkpoint-400 --dataset ./text.jsonl --text-column body
+    hf-llc estimate hf://HuggingFaceTB/SmolLM2-135M --num-processes 8 --json
+    """
+    from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+
+    form = chosen(format, as_json, quiet)
+    asked_model = ModelSettings(
+        model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
+    )
+    asked_data = DataSettings(
+        dataset=dataset,
+        config=dataset_config,
+        split=split,
+        revision=dataset_revision,
+        text_column=text_column,
+        max_sequences=max_sequences,
+        context_length=context_length,
+    )
+    asked_sampler = SamplerSettings(
+        sampler=sampler,
+        n_beta=n_beta,
+        gamma=gamma,
+        lr=lr,
+        momentum=momentum,
+        gradient=gradient,
+        chains=chains,
+        draws=draws,
+        burn_in=burn_in,
+        thin=thin,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        seed=seed,
+        checks=checks,
+        threads=threads,
+    )
+    if dry_run:
+        from hf_llc.forecasting import forecast
+
+        with ProgressBar(quiet=form is Form.QUIET) as observer:
+            _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
+        return
+    from hf_llc.estimation import plan
+    from hf_llc.launching import execute
+
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        found = execute(
+            lambda: plan(
+                asked_model, asked_data, asked_sampler, output_dir=output_dir, device=device, observer=observer
+            ),
+            processes=num_processes,
+            device=device,
+            observer=observer,
+        )
+    if found is not None:
+        _write(found, form)
+
+
+def _write_forecast(expected: "Forecast", form: Form) -> None:
+    if form is Form.JSON:
+        write_json(expected.to_dict())
+    elif form is Form.AGENT:
+        write_agent(expected.to_dict())
+    elif form is Form.QUIET:
+        typer.echo(f"{expected.seconds:.0f}")
+    else:
+        write_pairs(
+            f"{expected.model} ({expected.sha.removeprefix('sha256:')[:12]}): nothing was run", forecast_rows(expected)
+        )
+
+
+def _write(found: "Estimate", form: Form) -> None:
+    from hf_llc.verdicts import require_number
+
+    if form is Form.JSON:
+        write_json(found.to_dict())
+    elif form is Form.AGENT:
+        write_agent(found.to_dict())
+    elif form is Form.QUIET and found.llc is not None:
+        typer.echo(f"{found.llc:.6g}")
+    elif form is Form.HUMAN:
+        write_pairs(title(found), rows(found))
+    require_number(found)

@@ -1,0 +1,150 @@
+"""Option types shared by commands. Their defaults are those of hf_llc.settings."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_llc.settings import DataSettings, SamplerSettings
+
+DATA = DataSettings()
+SAMPLER = SamplerSettings()
+
+_MODEL, _TEXT, _CHAINS, _WHERE, _OUT = "Model", "Text", "Sampling", "Machine", "Output"
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Hub id (org/name, org/name@revision), hf:// URI, web URL, local folder (a Trainer checkpoint-N too) or "
+        ".gguf file."
+    ),
+]
+Revision = Annotated[
+    str | None, typer.Option("--revision", help="Branch, tag or commit of the model.", rich_help_panel=_MODEL)
+]
+GgufFile = Annotated[
+    str | None, typer.Option("--gguf-file", help="GGUF file inside the repository.", rich_help_panel=_MODEL)
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run the model code that the repository ships.", rich_help_panel=_MODEL),
+]
+Dataset = Annotated[
+    str,
+    typer.Option("--dataset", help="Hub dataset id, or a local .txt, .jsonl or .parquet file.", rich_help_panel=_TEXT),
+]
+DatasetConfig = Annotated[
+    str | None, typer.Option("--dataset-config", help="Its configuration.", rich_help_panel=_TEXT)
+]
+Split = Annotated[str, typer.Option("--split", help="Its split.", rich_help_panel=_TEXT)]
+DatasetRevision = Annotated[
+    str | None, typer.Option("--dataset-revision", help="Its branch, tag or commit.", rich_help_panel=_TEXT)
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column", help="Column that holds the text. (default: text, or the only one)", rich_help_panel=_TEXT
+    ),
+]
+MaxSequences = Annotated[
+    int,
+    typer.Option("--max-sequences", help="Use at most this many packed sequences; 0 for all.", rich_help_panel=_TEXT),
+]
+ContextLength = Annotated[
+    int | None,
+    typer.Option(
+        "--context-length",
+        help="Tokens per sequence. (default: min(1024, the model's own))",
+        rich_help_panel=_TEXT,
+    ),
+]
+Sampler = Annotated[
+    str, typer.Option("--sampler", help="auto, sgld (the paper's), sgld-lm or baoab.", rich_help_panel=_CHAINS)
+]
+NBeta = Annotated[
+    float | None,
+    typer.Option("--n-beta", help="nβ, the inverse temperature times n. (default: n / log n)", rich_help_panel=_CHAINS),
+]
+Gamma = Annotated[
+    float | None,
+    typer.Option(
+        "--gamma",
+        help="γ, the localisation. (default: measured, so that the loss stays close)",
+        rich_help_panel=_CHAINS,
+    ),
+]
+Lr = Annotated[
+    float | None,
+    typer.Option("--lr", help="ε, the step size. (default: from the measured curvature)", rich_help_panel=_CHAINS),
+]
+Momentum = Annotated[
+    float, typer.Option("--momentum", help="Share of momentum that a step of baoab keeps.", rich_help_panel=_CHAINS)
+]
+Gradient = Annotated[
+    str,
+    typer.Option(
+        "--gradient", help="minibatch, or control-variate: less noise, twice the cost.", rich_help_panel=_CHAINS
+    ),
+]
+Chains = Annotated[int, typer.Option("--chains", help="Independent chains.", rich_help_panel=_CHAINS)]
+Draws = Annotated[int, typer.Option("--draws", help="Draws per chain.", rich_help_panel=_CHAINS)]
+BurnIn = Annotated[
+    int | None,
+    typer.Option(
+        "--burn-in", help="Steps thrown away first. (default: from the relaxation time)", rich_help_panel=_CHAINS
+    ),
+]
+Thin = Annotated[int, typer.Option("--thin", help="Steps from one draw to the next.", rich_help_panel=_CHAINS)]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Sequences per minibatch.", rich_help_panel=_CHAINS)]
+Seed = Annotated[int, typer.Option("--seed", help="Every random number derives from it.", rich_help_panel=_CHAINS)]
+Checks = Annotated[
+    bool,
+    typer.Option(
+        "--checks/--no-checks",
+        help="Also run short chains at ε/2, without noise, and at half and twice γ and nβ.",
+        rich_help_panel=_CHAINS,
+    ),
+]
+MicroBatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--micro-batch-size",
+        help="Sequences per forward pass; lower it when memory is short. (default: by size of the logits)",
+        rich_help_panel=_WHERE,
+    ),
+]
+NumProcesses = Annotated[
+    int | None,
+    typer.Option(
+        "--num-processes",
+        min=1,
+        help="Processes to share the chains. (default: one per GPU; on a CPU by chains, cores and memory)",
+        rich_help_panel=_WHERE,
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda or mps. (default: the best there is)", rich_help_panel=_WHERE)
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", help="CPU threads per process. (default: cores / chains)", rich_help_panel=_WHERE),
+]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        help="Folder of the run; one that is there is resumed. (default: hf-llc-runs/<model>/<sha>/<key>)",
+        rich_help_panel=_OUT,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Print size, memory, tokens and time, and stop before any download.", rich_help_panel=_OUT
+    ),
+]
+Format = Annotated[str, typer.Option("--format", help="human, agent (key=value), json or quiet.", rich_help_panel=_OUT)]
+Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=_OUT)]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the number alone.", rich_help_panel=_OUT)
+]

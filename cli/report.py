@@ -1,0 +1,81 @@
+"""The one place that turns an exception into a line on stderr and an exit code."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from hf_llc.errors import HfLlcError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Say = Callable[[str], None]
+
+EXPECTED = (HfLlcError, OSError, MemoryError, RuntimeError)
+INTERRUPTED = 130
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def say(line: str) -> None:
+    """One line about what is wrong, on stderr."""
+    typer.echo(f"Error: {line}", err=True)
+    sys.stderr.flush()
+
+
+def reported(command: Callable[P, R]) -> Callable[P, R]:
+    """The command, with every expected failure as one line on stderr; `HF_DEBUG=1` lets the traceback through."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted. Finished chains are kept: run the same command to go on.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except EXPECTED as error:
+            line = message(error)
+            if line is None or debugging():
+                raise
+            if line:
+                say(line)
+            raise typer.Exit(exit_code(error)) from error
+
+    return run
+
+
+def debugging() -> bool:
+    """True if the user wants tracebacks."""
+    return os.environ.get("HF_DEBUG", "").lower() in {"1", "true", "yes", "on"}
+
+
+def exit_code(error: BaseException) -> int:
+    """What the command returns for it."""
+    return error.exit_code if isinstance(error, HfLlcError) else 1
+
+
+def message(error: BaseException) -> str | None:
+    """What to tell the user: one line; "" if that was done already; None if this is a fault of the program."""
+    if isinstance(error, HfLlcError):
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in MEMORY_WORDS):
+        return (
+            "Out of memory. Lower --micro-batch-size, --context-length or --num-processes; finished chains are kept "
+            "and the number stays the same but for --context-length."
+        )
+    if not isinstance(error, OSError) or error.errno in {None, errno.EPIPE}:
+        return None
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in DISK_FULL:
+        return f"The disk is full{where}. Make room and run the same command: finished chains are kept."
+    if error.errno in NOT_WRITABLE:
+        return f"No permission to write{where}. Give another folder with --output-dir."
+    if error.errno in NO_FOLDER:
+        return f"A file stands where a folder is needed, or the reverse{where}. Give another folder with --output-dir."
+    return f"The system reports: {error.strerror}{where}. Set HF_DEBUG=1 to see where."

@@ -1,0 +1,103 @@
+"""An Estimate in words: what people read in the terminal."""
+
+from typing import TYPE_CHECKING
+
+from hf_llc.results import Estimate
+from hf_llc.verdicts import meaning
+
+if TYPE_CHECKING:
+    from hf_llc.forecasting import Forecast
+
+
+def title(found: Estimate) -> str:
+    """`model @ revision (commit)`."""
+    revision = f" @ {found.revision}" if found.revision else ""
+    return f"{found.model}{revision} ({found.sha.removeprefix('sha256:')[:12]})"
+
+
+def number(found: Estimate) -> str:
+    """λ̂ ± its standard error, to the digits that the error leaves."""
+    return "no number" if found.llc is None or found.stderr is None else with_error(found.llc, found.stderr)
+
+
+def with_error(value: float, error: float) -> str:
+    """`value ± error`, the error to two digits and the value to as many places."""
+    if error <= 0:
+        return f"{value:.6g} ± {error:g}"
+    places = max(0, 1 - int(f"{error:e}".partition("e")[2]))
+    return f"{value:.{places}f} ± {error:.{places}f}"
+
+
+def rows(found: Estimate) -> list[tuple[str, str]]:
+    """Names and values of the human table, in reading order."""
+    s, d = found.settings, found.diagnostics
+    listed = [
+        ("LLC", f"{number(found)}   ({_parts(found)}; {s.chains} chains × {s.draws} draws)"),
+        ("verdict", f"{found.verdict}: {found.verdict_reason}"),
+        ("meaning", meaning(d)),
+        ("per chain", ", ".join("failed" if c.llc is None else f"{c.llc:.4g}" for c in found.chains)),
+        ("loss at w*", f"{found.init_loss:.4f} nats per token"),
+    ]
+    if d.delta_loss is not None and d.distance is not None:
+        listed += [
+            ("ΔL", f"{d.delta_loss:.4g} nats per token above it"),
+            ("distance", f"{d.distance:.4g} from w*, where the localiser alone gives {d.free_distance:.4g}"),
+        ]
+    if d.r_hat is not None and d.ess is not None:
+        listed.append(("mixing", f"R-hat {d.r_hat:.3f}, effective sample size {d.ess:.0f}"))
+    if d.n_beta_slope is not None and d.n_beta_slope_stderr is not None:
+        listed.append(("slope in nβ", f"d log λ̂ / d log nβ = {d.n_beta_slope:+.2f} ± {d.n_beta_slope_stderr:.2f}"))
+    resolution = "∞" if d.resolution is None else f"{d.resolution:.3g}"
+    listed += [
+        (
+            "settings",
+            f"n_beta {s.n_beta:.4g}, gamma {s.gamma:.4g}, lr {s.lr:.3g}, {s.sampler}, burn-in {s.burn_in}, "
+            f"thin {s.thin}, batch {s.batch_size} of n = {s.n} × {s.context_length} tokens, seed {s.seed}",
+        ),
+        ("resolution", f"γ/nβ = {resolution}: tr H ≈ {d.trace_hessian:.3g}"),
+        (
+            "text",
+            f"{found.dataset.id}@{found.dataset.revision.removeprefix('sha256:')[:12]} {found.dataset.split}, "
+            f"tokens {found.dataset.fingerprint.removeprefix('sha256:')[:12]}",
+        ),
+        ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in found.seconds.items())),
+        ("kept in", found.run_dir),
+    ]
+    return listed
+
+
+def _parts(found: Estimate) -> str:
+    d = found.diagnostics
+    if d.step_size_stderr is None or d.monte_carlo_stderr is None:
+        return "Monte Carlo error; the step size was not checked"
+    return f"Monte Carlo {d.monte_carlo_stderr:.2g}, step size {d.step_size_stderr:.2g}"
+
+
+def forecast_rows(expected: "Forecast") -> list[tuple[str, str]]:
+    """Names and values of the --dry-run table."""
+    return [
+        ("parameters", f"{expected.parameters:,}"),
+        ("download", f"{size(expected.download_bytes)} of {size(expected.weight_bytes)} of weights"),
+        ("memory", f"{size(expected.memory_bytes)} per process, about"),
+        ("tokens", f"{expected.tokens:,} through the model ({expected.chains} chains × {expected.steps} steps)"),
+        ("device", f"{expected.device} at {expected.rate / 1e9:.0f} GFLOP/s, as a matrix product just now measured"),
+        ("time", f"{duration(expected.seconds)} in one process, about; burn-in as if it were {expected.burn_in} steps"),
+    ]
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves at least 1."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, two digits."""
+    for limit, divisor, unit in ((90, 1, "seconds"), (5400, 60, "minutes")):
+        if seconds < limit:
+            return f"{seconds / divisor:.2g} {unit}"
+    return f"{seconds / 3600:.3g} hours"

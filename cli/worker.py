@@ -1,0 +1,27 @@
+"""`hf-llc worker`: one rank of a launch that `--num-processes` made. Not for people."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .progress import ProgressBar
+from .report import EXPECTED, INTERRUPTED, debugging, exit_code, message
+
+
+def worker(plan: Annotated[Path, typer.Argument(help="The plan file that the launching process wrote.")]) -> None:
+    """Do one process's share of a plan. What goes wrong is told by the launching process, once."""
+    from hf_llc.adapters.launcher import hand_over
+    from hf_llc.launching import work
+
+    try:
+        with ProgressBar() as observer:
+            work(plan, observer)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except EXPECTED as error:
+        line = message(error)
+        if not line or debugging():
+            raise
+        hand_over(line)
+        raise typer.Exit(exit_code(error)) from error

@@ -1,0 +1,42 @@
+"""hf-llc: the local learning coefficient of language models, with an honest error bar and an honest verdict.
+
+Floors, imports go down only:
+    4  hf_llc.cli                     the commands
+    3  estimation, series, …          the use cases: the Python API
+    2  adapters                       one outside library a file
+    1  core                           numerics: torch and math
+    0  errors, settings, results, …   nouns: standard library only
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hf_llc.errors import HfLlcError
+from hf_llc.observer import Observer
+from hf_llc.results import Estimate, Verdict
+from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+
+if TYPE_CHECKING:
+    from hf_llc.estimation import estimate
+    from hf_llc.series import estimate_series
+
+__all__ = [
+    "DataSettings",
+    "Estimate",
+    "HfLlcError",
+    "ModelSettings",
+    "Observer",
+    "SamplerSettings",
+    "Verdict",
+    "estimate",
+    "estimate_series",
+]
+
+_USE_CASES = {"estimate": "hf_llc.estimation", "estimate_series": "hf_llc.series"}
+
+
+def __getattr__(name: str) -> Any:
+    """Use cases on first use: they import torch, which nothing that only reads settings should wait for."""
+    if name in _USE_CASES:
+        return getattr(import_module(_USE_CASES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Adapters: one outside library a file. They know the nouns, not the numerics."""

@@ -1,0 +1,105 @@
+"""transformers kept quiet, and its failures as one sentence each (transformers)."""
+
+import os
+import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
+from safetensors import SafetensorError
+from transformers import modeling_gguf_pytorch_utils
+from transformers.utils import logging
+
+from hf_llc.errors import HfLlcError, ResourceError, UnusableError
+from hf_llc.inputs import ModelSource
+
+_GGUF: Any = modeling_gguf_pytorch_utils
+_LOADING_FAILURES = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    EOFError,
+    MemoryError,
+    pickle.UnpicklingError,
+    SafetensorError,
+    StrictDataclassError,
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no log lines of transformers inside, unless HF_DEBUG is set."""
+    if os.environ.get("HF_DEBUG", "").lower() in {"1", "true", "yes", "on"}:
+        yield
+        return
+    verbosity, bars, hub_bars = (
+        logging.get_verbosity(),
+        logging.is_progress_bar_enabled(),
+        not are_progress_bars_disabled(),
+    )
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    gguf_bar = getattr(_GGUF, "tqdm", None)  # the one bar that cannot be switched off
+    _GGUF.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        _GGUF.tqdm = gguf_bar
+        logging.set_verbosity(verbosity)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # HF_HUB_DISABLE_PROGRESS_BARS wins over what follows, and says so
+            if bars:
+                logging.enable_progress_bar()
+        if not hub_bars:
+            disable_progress_bars()
+
+
+@contextmanager
+def explained(source: ModelSource, what: str = "") -> Iterator[None]:
+    """Turns what transformers raises inside into our errors.
+
+    Args:
+        what: the part that is being read and, after a semicolon, what to do if it cannot be.
+    """
+    try:
+        yield
+    except _LOADING_FAILURES as error:
+        raise _translate(source, error, what) from error
+    except Exception as error:
+        if type(error) is not Exception:  # which is what the tokenizers library raises, and nobody else
+            raise
+        raise _translate(source, error, what) from error
+
+
+def _translate(source: ModelSource, error: BaseException, what: str) -> HfLlcError:
+    text = " ".join(str(error).split())
+    part, _, advice = what.partition("; ")
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text:
+        return ResourceError(f"{source.id} does not fit in memory; take a smaller model or a larger device.")
+    if "trust_remote_code" in text and not source.trust_remote_code:
+        return UnusableError(
+            f"{source.id} needs Python code from its repository; read it, then allow it with --trust-remote-code."
+        )
+    if isinstance(error, ImportError):
+        return UnusableError(f"{source.id} needs a package that is not installed: {_short(text)}")
+    if "Unrecognized configuration class" in text:
+        return UnusableError(
+            f"{source.id} is not a causal language model, or one that this transformers does not know."
+        )
+    return UnusableError(
+        f"transformers {transformers.__version__} cannot read {part or 'the weights'} of {source.id}"
+        f"{'; ' + advice if advice else ''} ({type(error).__name__}: {_short(text)})"
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:199] + "…"

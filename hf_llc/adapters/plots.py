@@ -1,0 +1,229 @@
+"""Pictures: the LLC over training, and the chains behind one number (matplotlib, without its global state)."""
+
+import math
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from hf_llc.results import ChainTrace, Estimate, Status, Verdict
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5A5A5A"
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000")
+"""Distinguishable with any colour vision (Okabe & Ito 2008; their yellow is too pale for a line on white)."""
+SMOOTHING = 9
+"""Steps in the running mean that is drawn over a chain's minibatch losses."""
+MOST_TICKS = 16
+LONGEST_LABEL = 16
+NO_NUMBER = "no number: chains diverged"
+
+
+def curve(path: Path, estimates: Sequence[Estimate], *, name: str = "") -> None:
+    """Draws λ̂ ± its standard error, and below it L_n(w*), over the training steps; PNG, or SVG if `path` ends so.
+
+    A point whose chains did not converge is hollow; one without a number is a cross on the axis. Estimates without a
+    training step are placed in the order given.
+
+    Args:
+        name: of the model, for the title; "" takes it from the estimates.
+    """
+    figure = Figure(figsize=(7.2, 5.8), dpi=150, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
+    places, labels, axis = _steps(estimates)
+    _draw_llc(upper, places, estimates)
+    losses = [found.init_loss for found in estimates]
+    lower.plot(places, losses, color=GREY, marker="s", markersize=4, linewidth=1.4)
+    lower.set_ylabel("loss at w*\n(nats per token)")
+    lower.set_xlabel(axis)
+    _label(lower, places, labels)
+    for axes in (upper, lower):
+        _tidy(axes)
+    upper.set_title(
+        f"Local learning coefficient of {_shown(name or _common_name(estimates))}",
+        loc="left",
+        fontsize=12,
+        parse_math=False,
+        pad=36,
+    )
+    upper.text(
+        0, 1.03, _settings_lines(estimates), transform=upper.transAxes, fontsize=8.5, color=GREY, linespacing=1.4
+    )
+    _save(figure, path)
+
+
+def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None:
+    """Draws each chain's minibatch loss over its steps, and its running λ̂ over the draws; PNG, or SVG.
+
+    The burn-in is shaded; the final λ̂ ± its standard error is a line in a band. A chain that failed ends in a cross.
+    """
+    figure = Figure(figsize=(7.2, 6.4), dpi=150, layout="constrained")
+    upper, lower = figure.subplots(2, 1)
+    settings = estimate.settings
+    upper.axvspan(0, settings.burn_in, color="#EEEEEE", linewidth=0, zorder=0)
+    upper.axhline(estimate.init_loss, color="black", linewidth=1, linestyle=(0, (1, 1.5)), label="loss at w*")
+    for index, trace in enumerate(chains):
+        _draw_trace(upper, lower, trace, estimate, CYCLE[index % len(CYCLE)])
+    if estimate.llc is not None and estimate.stderr is not None:
+        low, high = estimate.llc - estimate.stderr, estimate.llc + estimate.stderr
+        lower.axhspan(low, high, color="#DDDDDD", linewidth=0, zorder=0)
+        lower.axhline(estimate.llc, color="black", linewidth=1, linestyle=(0, (5, 3)), label="LLC ± standard error")
+    upper.set_xlim(0, settings.steps)
+    lower.set_xlim(0, settings.draws)
+    upper.set_xlabel("step (shaded: burn-in)")
+    upper.set_ylabel("minibatch loss\n(nats per token)")
+    lower.set_xlabel("draw")
+    lower.set_ylabel(r"running mean of $\hat\lambda$")
+    for axes in (upper, lower):
+        _tidy(axes)
+    figure.legend(fontsize=8.5, frameon=False, ncols=4, loc="outside lower center")
+    title = f"Chains at {_shown(_full_name(estimate))}: {estimate.verdict}"
+    upper.set_title(title, loc="left", fontsize=12, parse_math=False)
+    _save(figure, path)
+
+
+def _draw_llc(axes: Axes, places: Sequence[float], estimates: Sequence[Estimate]) -> None:
+    # NaN breaks the line where there is no number.
+    values = [math.nan if found.llc is None else found.llc for found in estimates]
+    errors = [math.nan if found.stderr is None else found.stderr for found in estimates]
+    axes.plot(places, values, color=BLUE, linewidth=1.4, zorder=2)
+    for wanted, fill in ((True, BLUE), (False, "white")):
+        chosen = [
+            index
+            for index, found in enumerate(estimates)
+            if found.llc is not None and (found.verdict is Verdict.CONVERGED) is wanted
+        ]
+        if chosen:
+            axes.errorbar(
+                [places[i] for i in chosen],
+                [values[i] for i in chosen],
+                [errors[i] for i in chosen],
+                fmt="o",
+                color=BLUE,
+                markerfacecolor=fill,
+                markersize=6,
+                capsize=3,
+                label=", ".join(sorted({str(estimates[i].verdict) for i in chosen})),
+                zorder=3,
+            )
+    if failed := [place for place, found in zip(places, estimates, strict=True) if found.llc is None]:
+        crosses = axes.plot(failed, [0.0] * len(failed), "X", color=ORANGE, markersize=9, label=NO_NUMBER)[0]
+        crosses.set(transform=axes.get_xaxis_transform(), clip_on=False, zorder=4)
+    axes.set_ylabel(r"LLC  $\hat\lambda$  (± standard error)")
+    if estimates:
+        handles, names = axes.get_legend_handles_labels()
+        order = sorted(range(len(names)), key=lambda i: names[i] == NO_NUMBER)
+        axes.legend([handles[i] for i in order], [names[i] for i in order], fontsize=8.5, frameon=False, loc="best")
+
+
+def _draw_trace(upper: Axes, lower: Axes, trace: ChainTrace, estimate: Estimate, colour: str) -> None:
+    losses = [loss for loss in trace.losses if math.isfinite(loss)]
+    healthy = trace.status is Status.HEALTHY
+    label = f"chain {trace.chain}" + ("" if healthy else f" (failed at step {trace.failed_at})")
+    upper.plot(losses, color=colour, linewidth=0.6, alpha=0.35)
+    upper.plot(*_running_mean(losses, SMOOTHING), color=colour, linewidth=1.4, label=label)
+    if not healthy:
+        end = losses[-1] if losses else estimate.init_loss
+        upper.plot(max(0, len(losses) - 1), end, marker="X", markersize=9, color=colour, clip_on=False)
+        return
+    running, total = [], 0.0
+    for count, delta in enumerate(trace.draws(estimate.settings), start=1):
+        total += delta
+        running.append(estimate.settings.n_beta * total / count)
+    lower.plot(range(1, len(running) + 1), running, color=colour, linewidth=1.4)
+
+
+def _running_mean(values: Sequence[float], width: int) -> tuple[list[float], list[float]]:
+    """Centres and means of every full window of `width` values; the values themselves if there are too few."""
+    if len(values) < width:
+        return [float(index) for index in range(len(values))], list(values)
+    means = [sum(values[start : start + width]) / width for start in range(len(values) - width + 1)]
+    return [start + (width - 1) / 2 for start in range(len(means))], means
+
+
+def _steps(estimates: Sequence[Estimate]) -> tuple[list[float], list[str], str]:
+    """Where the points stand, what is written below them, and what the axis is called.
+
+    Doublings of the step are one unit apart, and step 0 is one unit before step 1.
+    """
+    steps = [found.step for found in estimates if found.step is not None]
+    if len(steps) < len(estimates):
+        names = [_shown(found.revision or _full_name(found)) for found in estimates]
+        short = [name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…" for name in names]
+        return [float(index) for index in range(len(estimates))], short, "checkpoint"
+    return [math.log2(step) + 1 if step else 0.0 for step in steps], [str(step) for step in steps], "training step"
+
+
+def _label(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
+    shown = _spread_out(places)
+    long = any(len(labels[index]) > 7 for index in shown)
+    axes.set_xticks(
+        [places[index] for index in shown],
+        [labels[index] for index in shown],
+        rotation=30 if long else 0,
+        ha="right" if long else "center",
+        parse_math=False,
+    )
+    # Labels that belong to single points say more than the places between them.
+    axes.minorticks_off()
+
+
+def _spread_out(places: Sequence[float]) -> list[int]:
+    """Indices of at most MOST_TICKS places that are far enough apart to be labelled, the last one among them."""
+    gap = (max(places) - min(places)) / MOST_TICKS if places else 0.0
+    chosen: list[int] = []
+    for index in sorted(range(len(places)), key=lambda i: -places[i]):
+        if not chosen or places[chosen[-1]] - places[index] > gap:
+            chosen.append(index)
+    return chosen[::-1]
+
+
+def _settings_lines(estimates: Sequence[Estimate]) -> str:
+    every = {(s.n_beta, s.gamma, s.lr, s.n, s.context_length) for s in (found.settings for found in estimates)}
+    if len(every) != 1:
+        return "The settings differ from point to point:\nthese numbers are not comparable with each other."
+    n_beta, gamma, lr, n, context = every.pop()
+    return (
+        f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, lr {lr:.2g}, n = {n} sequences of {context} tokens.\n"
+        "Comparable along this curve, not with numbers at other settings."
+    )
+
+
+def _common_name(estimates: Sequence[Estimate]) -> str:
+    """The model that all are checkpoints of, without a revision; how many checkpoints they are if that is not known."""
+    names = {found.model if not _is_local(found) else _full_name(found) for found in estimates}
+    return names.pop() if len(names) == 1 else f"{len(estimates)} checkpoints"
+
+
+def _full_name(found: Estimate) -> str:
+    """`org/name@revision`, or the last part of a local path."""
+    if _is_local(found):
+        return Path(found.model).name
+    return f"{found.model}@{found.revision}" if found.revision else found.model
+
+
+def _is_local(found: Estimate) -> bool:
+    return found.sha.startswith("sha256:")
+
+
+def _shown(text: str) -> str:
+    """The text in one line, with a question mark for each character that the font has not."""
+    font = get_font(findfont(FontProperties()))
+    known = set(string.printable)
+    return "".join(c if c in known or font.get_char_index(ord(c)) else "?" for c in " ".join(text.split()))
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Writes the file; the same figure gives the same bytes at any time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({"svg.hashsalt": "hf-llc"}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})

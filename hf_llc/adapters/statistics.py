@@ -1,0 +1,79 @@
+"""Convergence statistics of draws (arviz): means with their Monte Carlo error, effective sample size, R-hat."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+from numpy.typing import NDArray
+
+with warnings.catch_warnings():
+    # ArviZ announces its own next major version at import; nothing of ours follows from it.
+    warnings.simplefilter("ignore")
+    import arviz
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawStatistics:
+    """Of draws of shape (chains, draws).
+
+    Attributes:
+        mean, mcse: their mean and its Monte Carlo standard error, in the draws' unit.
+        ess: effective sample size of the mean (Vehtari et al. 2021). r_hat: split rank-normalised R-hat; None where
+            all draws are equal, so that there is no variance to compare.
+        drift: (mean of second halves − mean of first halves) / its Monte Carlo error; None where that is zero.
+    """
+
+    mean: float
+    mcse: float
+    ess: float
+    r_hat: float | None
+    drift: float | None
+
+
+def summarise(draws: Sequence[Sequence[float]]) -> DrawStatistics:
+    """Statistics of at least two chains of equal length, all finite.
+
+    Raises:
+        ValueError: a draw is not finite, or the chains differ in length.
+    """
+    array = numpy.asarray(draws, dtype=float)
+    if array.ndim != 2 or not numpy.isfinite(array).all():
+        raise ValueError(f"draws must be finite, of shape (chains, draws); got shape {array.shape}")
+    if float(numpy.ptp(array)) == 0.0:
+        return DrawStatistics(mean=float(array[0, 0]), mcse=0.0, ess=float(array.size), r_hat=None, drift=None)
+    half = array.shape[1] // 2
+    first, second = array[:, :half], array[:, -half:]
+    error = math.hypot(_mcse(first), _mcse(second))
+    return DrawStatistics(
+        mean=float(array.mean()),
+        mcse=_mcse(array),
+        ess=float(arviz.ess(array, method="mean")),
+        r_hat=float(arviz.rhat(array, method="rank")),
+        drift=(float(second.mean() - first.mean()) / error) if error > 0 else None,
+    )
+
+
+def log_ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> tuple[float, float] | None:
+    """log(mean of `above` / mean of `below`) and its standard error, for draws made at common random numbers.
+
+    The error is that of the linearised difference a/ā − b/b̄, draw by draw, in which what both have in common cancels.
+    None where a mean is not positive.
+    """
+    upper, lower = numpy.asarray(above, dtype=float), numpy.asarray(below, dtype=float)
+    high, low = float(upper.mean()), float(lower.mean())
+    if high <= 0 or low <= 0:
+        return None
+    return math.log(high / low), summarise((upper / high - lower / low).tolist()).mcse
+
+
+def _mcse(array: NDArray[numpy.float64]) -> float:
+    """Standard error of the mean: what ArviZ says, or the spread of the chains' means where that is larger.
+
+    The second part guards against chains too short to see their own autocorrelation.
+    """
+    means = array.mean(axis=1)
+    between = float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    within = float(arviz.mcse(array, method="mean")) if array.shape[1] >= 4 else math.nan
+    return max(between, within) if math.isfinite(within) else between

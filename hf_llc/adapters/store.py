@@ -1,0 +1,130 @@
+"""A run on disk: named parts, each durable by itself, each claimed by one process at a time (filelock)."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hf_llc.errors import ResourceError
+
+Tell = Callable[[str], None]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Puts `content` at `path` so that a reader sees the old file or the new one, never a part, even after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _checksum(payload: Mapping[str, Any]) -> str:
+    text = json.dumps(payload, sort_keys=True, allow_nan=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+class RunStore:
+    """The parts of one run in one folder; any number of processes may use it at once.
+
+    A part is a JSON file of a payload and its checksum. It is written once, whole; a part that does not match its
+    checksum counts as missing and is told of by name.
+    """
+
+    def __init__(self, folder: Path, tell: Tell) -> None:
+        self.folder = folder
+        self._tell = tell
+
+    def open(self, inputs: Mapping[str, Any]) -> None:
+        """Makes the folder, or checks that what is in it was made from the same inputs.
+
+        Raises:
+            ResourceError: the folder holds a run with other inputs; the message names those that differ.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        known = self.read("inputs")
+        if known is None:
+            self.write("inputs", inputs)
+            return
+        if differing := _differences(known, inputs):
+            raise ResourceError(
+                f"{self.folder} holds a run with other inputs ({'; '.join(differing)}). Give another --output-dir, "
+                "or remove that folder."
+            )
+
+    def path(self, name: str) -> Path:
+        """The file of a part."""
+        return self.folder / f"{name}.json"
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """The part's payload, or None if it is not there or not whole."""
+        path = self.path(name)
+        try:
+            stored = json.loads(path.read_bytes())
+            payload: dict[str, Any] = stored["payload"]
+            if stored["checksum"] == _checksum(payload):
+                return payload
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            pass  # the same as a wrong checksum: told of below, then made again
+        self._tell(f"{path} is damaged (half-written or changed); it is computed again.")
+        path.unlink(missing_ok=True)
+        return None
+
+    def write(self, name: str, payload: Mapping[str, Any]) -> None:
+        """Makes a part durable.
+
+        Raises:
+            ValueError: the payload holds inf or NaN.
+        """
+        content = json.dumps({"checksum": _checksum(payload), "payload": payload}, allow_nan=False)
+        write_atomically(self.path(name), content.encode())
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        """True while this process alone may make the part; False at once if another one is making it.
+
+        The claim goes with the process, however it ends.
+        """
+        folder = self.folder / ".claims"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{name.replace('/', '-')}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`name: there x, here y` for every value that differs, nested mappings included."""
+    found = []
+    for key in sorted({*known, *asked}):
+        there, here = known.get(key), asked.get(key)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            found += _differences(there, here, f"{prefix}{key}.")
+        elif there != here:
+            found.append(f"{prefix}{key}: there {there}, here {here}")
+    return found

@@ -1,0 +1,97 @@
+"""What the varied chains say: is the step small enough, is w* a minimum, is the number more than the localiser's?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hf_llc.adapters.statistics import log_ratio, summarise
+from hf_llc.core.estimator import llc
+from hf_llc.core.variations import CHECKED_CHAINS, VARIATIONS, Variation
+from hf_llc.results import ChainTrace, Status
+from hf_llc.settings import ResolvedSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """Answers of the varied chains; None where a varied chain failed or the logarithm of λ̂ has no meaning.
+
+    Attributes:
+        step_bias, step_bias_stderr: λ̂ at the step size used minus λ̂ at ε → 0, and its Monte Carlo error.
+        cold_llc: nβΔL where the drift alone leads: below 0 by the slope of the loss at w*, above by gradient noise.
+        gamma_slope, gamma_slope_stderr: d log λ̂ / d log γ between γ/2 and 2γ.
+        n_beta_slope, n_beta_slope_stderr: d log λ̂ / d log nβ between nβ/2 and 2nβ.
+    """
+
+    step_bias: float | None = None
+    step_bias_stderr: float | None = None
+    cold_llc: float | None = None
+    gamma_slope: float | None = None
+    gamma_slope_stderr: float | None = None
+    n_beta_slope: float | None = None
+    n_beta_slope_stderr: float | None = None
+
+
+def checked_chains(settings_chains: int) -> list[tuple[Variation, int]]:
+    """Every varied chain of a run: (variation, number of the main chain)."""
+    chains = range(min(CHECKED_CHAINS, settings_chains))
+    return [(variation, chain) for variation in VARIATIONS for chain in chains]
+
+
+def evaluate(
+    main: Sequence[ChainTrace], varied: Mapping[tuple[str, int], ChainTrace], settings: ResolvedSettings
+) -> Checks:
+    """The answers, from the main traces and the varied ones by (variation, chain)."""
+    draws = {variation.name: _draws(variation, varied, settings) for variation in VARIATIONS}
+    bias, bias_stderr = _step_bias(main, draws["half-step"], settings)
+    cold = draws["cold"]
+    gamma, gamma_stderr = _slope(draws["gamma-half"], draws["gamma-double"])
+    n_beta, n_beta_stderr = _slope(draws["n-beta-half"], draws["n-beta-double"])
+    return Checks(
+        step_bias=bias,
+        step_bias_stderr=bias_stderr,
+        cold_llc=llc(settings.n_beta, summarise(cold).mean) if cold else None,
+        gamma_slope=gamma,
+        gamma_slope_stderr=gamma_stderr,
+        # λ̂ is nβΔL, and only ΔL is in the draws.
+        n_beta_slope=None if n_beta is None else 1 + n_beta,
+        n_beta_slope_stderr=n_beta_stderr,
+    )
+
+
+def _draws(
+    variation: Variation, varied: Mapping[tuple[str, int], ChainTrace], main: ResolvedSettings
+) -> list[tuple[float, ...]] | None:
+    settings = variation.settings(main)
+    traces = [trace for (name, _), trace in sorted(varied.items()) if name == variation.name]
+    if not traces or any(trace.status is not Status.HEALTHY for trace in traces):
+        return None
+    return [trace.draws(settings) for trace in traces]
+
+
+def _step_bias(
+    main: Sequence[ChainTrace], fine: Sequence[Sequence[float]] | None, settings: ResolvedSettings
+) -> tuple[float | None, float | None]:
+    """λ̂(ε) − λ̂(0) and its error, by Richardson extrapolation of a bias linear in ε: 2 (λ̂(ε) − λ̂(ε/2)).
+
+    Each fine chain is compared, draw by draw, with the main chain whose noise it refines.
+    """
+    if fine is None or any(trace.status is not Status.HEALTHY for trace in main[: len(fine)]):
+        return None, None
+    pairs = zip(main, fine, strict=False)
+    differences = [
+        [whole - half for whole, half in zip(trace.draws(settings), draws, strict=False)] for trace, draws in pairs
+    ]
+    found = summarise(differences)
+    return 2 * llc(settings.n_beta, found.mean), 2 * llc(settings.n_beta, found.mcse)
+
+
+def _slope(
+    half: Sequence[Sequence[float]] | None, double: Sequence[Sequence[float]] | None
+) -> tuple[float | None, float | None]:
+    """d log ΔL / d log of what was halved and doubled, and its error."""
+    if half is None or double is None:
+        return None, None
+    ratio = log_ratio(double, half)
+    if ratio is None:
+        return None, None
+    return ratio[0] / math.log(4), ratio[1] / math.log(4)

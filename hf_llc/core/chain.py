@@ -1,0 +1,135 @@
+"""The loop of one chain. It knows no algorithm and no model class: those are the sampler and the objective."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from hf_llc.core.gradients import Gradient, gradient_of
+from hf_llc.core.objective import Objective, all_finite, copy_of, restore, squared_distance
+from hf_llc.core.randomness import ChainRandomness, Randomness
+from hf_llc.core.samplers import SAMPLERS
+from hf_llc.core.samplers.law import Law
+from hf_llc.core.variations import Variation
+from hf_llc.results import ChainTrace, Status
+from hf_llc.settings import ResolvedSettings
+
+BLOCK = 16
+"""Steps between looks at the device: often enough to stop a dead chain early, seldom enough not to stall it."""
+
+Progress = Callable[[int, float, float], None]
+"""Called with (steps done, mean minibatch loss of the block, mean paired difference of the draws so far)."""
+
+
+class _Recorder:
+    """Keeps losses on the device and brings them to the host a block at a time."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.deltas: list[float] = []
+        self.squared_distances: list[float] = []
+        self._pending: list[Tensor] = []
+        self._pending_distances: list[Tensor] = []
+
+    def add(self, loss: Tensor, delta: Tensor) -> None:
+        self._pending.append(torch.stack([loss, delta]))
+
+    def add_distance(self, squared: Tensor) -> None:
+        self._pending_distances.append(squared)
+
+    def flush(self) -> int | None:
+        """The index of the first step whose loss or distance is not finite, if there is one."""
+        for loss, delta in torch.stack(self._pending).tolist() if self._pending else []:
+            self.losses.append(loss)
+            self.deltas.append(delta)
+        distances = torch.stack(self._pending_distances).tolist() if self._pending_distances else []
+        self.squared_distances.extend(distances)
+        self._pending, self._pending_distances = [], []
+        bad = next((i for i, loss in enumerate(self.losses) if not math.isfinite(loss)), None)
+        if bad is None and not all(map(math.isfinite, distances)):
+            bad = len(self.losses) - 1
+        return bad
+
+
+def run_chain(
+    objective: Objective,
+    anchor_losses: Tensor,  # (n,) ℓ_i(w*), on the parameters' device
+    settings: ResolvedSettings,
+    chain: int,
+    *,
+    anchor_gradient: Sequence[Tensor] | None = None,
+    variation: Variation | None = None,
+    progress: Progress | None = None,
+) -> ChainTrace:
+    """The trace of one chain from w*, the weights the objective holds now; they are w* again, bit for bit, afterwards.
+
+    Each batch's loss at w* is subtracted from its loss at w_t: the paired baseline, whose variance is that of the
+    difference alone. The chain stops at the first non-finite loss, distance or weight and says so in its status.
+
+    Args:
+        anchor_gradient: ∇L_n(w*), for `settings.gradient` control-variate.
+        settings: of this chain; a varied one's are `variation.settings(main)`.
+        variation: what differs from the main chain of that number, whose random numbers it shares; None is the main
+            chain itself.
+    """
+    parameters = objective.parameters
+    anchors = copy_of(parameters)
+    whole = ChainRandomness(settings.seed, chain, objective.n, settings.batch_size, parameters[0].device)
+    randomness = variation.randomness(whole) if variation else whole
+    gradient = gradient_of(settings.gradient, objective, anchors, anchor_gradient)
+    try:
+        recorder, failed_at = _walk(objective, gradient, anchors, anchor_losses, settings, randomness, progress)
+        if failed_at is None and not all_finite(parameters):
+            failed_at = settings.steps
+    finally:
+        restore(parameters, anchors)
+        for parameter in parameters:
+            parameter.grad = None
+    return ChainTrace(
+        chain=chain,
+        status=Status.HEALTHY if failed_at is None else Status.NONFINITE,
+        failed_at=failed_at,
+        losses=tuple(recorder.losses),
+        deltas=tuple(recorder.deltas),
+        squared_distances=tuple(recorder.squared_distances),
+        seconds=0.0,
+    )
+
+
+def _walk(
+    objective: Objective,
+    gradient: Gradient,
+    anchors: Sequence[Tensor],
+    anchor_losses: Tensor,
+    settings: ResolvedSettings,
+    randomness: Randomness,
+    progress: Progress | None,
+) -> tuple[_Recorder, int | None]:
+    parameters = objective.parameters
+    sampler = SAMPLERS[settings.sampler]
+    law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum)
+    state = sampler.init(parameters)
+    recorder = _Recorder()
+    for index in range(settings.steps + 1):
+        last = index == settings.steps
+        batch = randomness.batch(index)
+        losses, slope = (objective.losses(batch), []) if last else gradient(batch)
+        recorder.add(losses.mean(), (losses - anchor_losses[batch.to(anchor_losses.device)]).mean())
+        if index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0:
+            recorder.add_distance(squared_distance(parameters, anchors))
+        if last or (index + 1) % BLOCK == 0:
+            failed_at = recorder.flush()
+            if failed_at is not None:
+                return recorder, failed_at
+            if progress is not None:
+                _report(progress, recorder, settings)
+        if not last:
+            sampler.step(parameters, anchors, slope, state, law, randomness, index)
+    return recorder, None
+
+
+def _report(progress: Progress, recorder: _Recorder, settings: ResolvedSettings) -> None:
+    draws = recorder.deltas[settings.burn_in + settings.thin :: settings.thin]
+    recent = recorder.losses[-BLOCK:]
+    progress(len(recorder.losses) - 1, sum(recent) / len(recent), sum(draws) / len(draws) if draws else math.nan)

@@ -1,0 +1,76 @@
+"""The sharpest curvature of the loss at w*, which limits the step size."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hf_llc.core import seeds
+from hf_llc.core.objective import Objective, clear_gradients, copy_of, gradients, restore
+
+ITERATIONS = 12
+TOLERANCE = 0.02
+RELATIVE_PROBE = 0.1
+"""Length of the whole finite-difference displacement in units of one root mean square weight: far above float32
+rounding of the gradient, far below the scale on which the curvature itself changes."""
+
+
+def root_mean_square(parameters: Sequence[Tensor]) -> float:
+    """The root mean square of all weights, in weight units; 1 if they are all zero."""
+    total = sum(float(p.detach().square().sum()) for p in parameters)
+    return math.sqrt(total / sum(p.numel() for p in parameters)) or 1.0
+
+
+def largest_curvature(objective: Objective, batch: Tensor, seed: int) -> float:
+    """|h|, the largest absolute eigenvalue of the Hessian of the batch's mean loss at w*, in nats per weight².
+
+    Power iteration on Hessian-vector products; each product is the central difference of two gradients,
+    H v ≈ ( g(w*+δv) − g(w*−δv) ) / 2δ, which every attention kernel supports. Weights are w* again afterwards.
+    The value approaches |h| from below; it is returned after ITERATIONS, or once it moves by less than TOLERANCE.
+    """
+    parameters = objective.parameters
+    anchors = copy_of(parameters)
+    stream = seeds.generator(seed, "curvature", device=parameters[0].device)
+    vector = _normalised([torch.empty_like(p).normal_(generator=stream) for p in parameters])
+    probe = RELATIVE_PROBE * root_mean_square(parameters)
+    value = 0.0
+    try:
+        for _ in range(ITERATIONS):
+            product = hessian_vector(objective, anchors, batch, vector, probe)
+            previous, value = value, _norm(product)
+            if value == 0 or not math.isfinite(value) or abs(value - previous) <= TOLERANCE * value:
+                break
+            vector = _normalised(product)
+    finally:
+        restore(parameters, anchors)
+        clear_gradients(parameters)
+    return value
+
+
+def hessian_vector(
+    objective: Objective, anchors: Sequence[Tensor], batch: Tensor, vector: Sequence[Tensor], probe: float
+) -> list[Tensor]:
+    """H v of the batch's mean loss at w*, by central differences over ±`probe`·v; leaves the weights displaced."""
+    forward = _gradient_at(objective, anchors, batch, vector, probe)
+    backward = _gradient_at(objective, anchors, batch, vector, -probe)
+    return [(f - b).div_(2 * probe) for f, b in zip(forward, backward, strict=True)]
+
+
+def _gradient_at(
+    objective: Objective, anchors: Sequence[Tensor], batch: Tensor, vector: Sequence[Tensor], distance: float
+) -> list[Tensor]:
+    with torch.no_grad():
+        for parameter, anchor, direction in zip(objective.parameters, anchors, vector, strict=True):
+            parameter.copy_(anchor).add_(direction, alpha=distance)
+    objective.losses_and_gradient(batch)
+    return copy_of(gradients(objective.parameters))
+
+
+def _norm(vector: Sequence[Tensor]) -> float:
+    return math.sqrt(sum(float(part.square().sum()) for part in vector))
+
+
+def _normalised(vector: Sequence[Tensor]) -> list[Tensor]:
+    length = _norm(vector)
+    return [part / length for part in vector]

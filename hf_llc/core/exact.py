@@ -1,0 +1,75 @@
+"""Learning coefficients and finite-temperature values that are known in closed form."""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+
+def quadratic_llc(curvatures: Sequence[float], n_beta: float, gamma: float) -> float:
+    """λ̂ that a perfect sampler returns on L = ½ Σ h_i w_i²: ½ Σ nβh_i / (nβh_i + γ).
+
+    E[w_i²] = 1/(nβh_i + γ) under the localised posterior, a Gaussian; tends to half the number of curved directions
+    as γ/nβ → 0.
+    """
+    return sum(n_beta * h / (n_beta * h + gamma) for h in curvatures) / 2
+
+
+def euler_quadratic_llc(curvatures: Sequence[float], n_beta: float, gamma: float, lr: float) -> float:
+    """λ̂ of the Euler step of size ε on the same loss, exact gradient: ½ Σ nβh_i / (A_i (1 − εA_i/4)), A = nβh + γ.
+
+    The stationary variance v of w ← (1 − εA/2) w + √ε ξ solves v = (1 − εA/2)² v + ε.
+    """
+    stiffness = [n_beta * h + gamma for h in curvatures]
+    return sum(n_beta * h / (a * (1 - lr * a / 4)) for h, a in zip(curvatures, stiffness, strict=True)) / 2
+
+
+def separable_power_llc(half_powers: Sequence[int]) -> float:
+    """λ of L = Σ w_i^(2k_i) at 0: Σ 1/(2k_i) (Watanabe 2009, theorem 7.1 applied to one variable at a time)."""
+    return sum(1 / (2 * k) for k in half_powers)
+
+
+def normal_crossing_llc(half_powers: Sequence[int], jacobian_powers: Sequence[int] | None = None) -> float:
+    """λ of L = Π w_i^(2k_i) with prior Π |w_i|^(h_i) at 0: min over i of (h_i + 1) / (2k_i) (Watanabe 2009)."""
+    jacobian = jacobian_powers or [0] * len(half_powers)
+    return min((h + 1) / (2 * k) for h, k in zip(jacobian, half_powers, strict=True) if k > 0)
+
+
+def deep_linear_llc(widths: Sequence[int], rank: int) -> float:
+    """λ of a deep linear net whose true product has the given rank (Aoyagi 2024, theorem 1).
+
+    With M_s = H_s − r, Σ the layers that the theorem selects, ℓ = |Σ| − 1, S = Σ_{s∈Σ} M_s, M = ⌈S/ℓ⌉ and
+    a = S − (M−1)ℓ:
+
+        λ = (r(H_1 + H_{L+1}) − r²)/2 + a(ℓ−a)/(4ℓ) − ℓ(ℓ−1)/4 (S/ℓ)² + ½ Σ_{i<j∈Σ} M_i M_j
+
+    It is the local value at points whose partial products all have rank r; elsewhere it is a lower bound.
+
+    Args:
+        widths: H_1 … H_{L+1}, input and output included. rank: r, at most the smallest width.
+    """
+    free = [width - rank for width in widths]
+    chosen = _selected(free)
+    layers = len(chosen) - 1
+    total = sum(chosen)
+    ceiling = math.ceil(total / layers)
+    remainder = total - (ceiling - 1) * layers
+    regular = (rank * (widths[0] + widths[-1]) - rank**2) / 2
+    pairs = sum(x * y for x, y in combinations(chosen, 2)) / 2
+    return (
+        regular
+        + remainder * (layers - remainder) / (4 * layers)
+        - layers * (layers - 1) / 4 * (total / layers) ** 2
+        + pairs
+    )
+
+
+def _selected(free: Sequence[int]) -> list[int]:
+    """The M_s of Σ: the smallest ones, as many as satisfy max_Σ M < min_rest M, S ≥ ℓ max_Σ M, S < ℓ min_rest M."""
+    ordered = sorted(free)
+    for count in range(2, len(ordered) + 1):
+        inside, outside = ordered[:count], ordered[count:]
+        layers, total = count - 1, sum(ordered[:count])
+        enough = total >= layers * inside[-1]
+        if enough and (not outside or (inside[-1] < outside[0] and total < layers * outside[0])):
+            return inside
+    raise ValueError(f"no layers of {list(free)} satisfy Aoyagi's conditions")

@@ -1,0 +1,71 @@
+"""A default for γ, chosen by how far the localiser alone lets the loss rise."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from hf_llc.core import seeds
+from hf_llc.core.curvature import root_mean_square
+from hf_llc.core.objective import Objective, copy_of, restore
+
+TARGET_RISE = 0.1
+"""Nats per token: local, and well above float32 rounding. The likelihood then holds the chain closer still."""
+WIDEST = 0.3
+"""Never let a weight wander by more than this share of the root mean square weight."""
+TRACE_PROBE = 0.03
+DIRECTIONS = 2
+BISECTIONS = 10
+
+
+def choose_gamma(objective: Objective, batch: Tensor, anchor_losses: Tensor, seed: int) -> tuple[float, float, float]:
+    """γ at which weights drawn from the localiser alone, w* + ξ/√γ, raise the loss by TARGET_RISE on average.
+
+    Antithetic pairs ±ξ cancel the slope of the loss, so that what is measured is its curvature even where w* is not a
+    minimum. Returns (γ in 1/weight², rounded to two digits; the rise there in nats per token; 1/√γ over the root
+    mean square weight). Weights are w* again afterwards.
+    """
+    scale = root_mean_square(objective.parameters)
+    high = WIDEST
+    rise = _rise(objective, batch, anchor_losses, seed, high * scale)
+    if not rise <= TARGET_RISE:
+        low = high * 1e-4
+        for _ in range(BISECTIONS):
+            middle = math.sqrt(low * high)
+            # Written so that a NaN rise counts as too far.
+            if _rise(objective, batch, anchor_losses, seed, middle * scale) <= TARGET_RISE:
+                low = middle
+            else:
+                high = middle
+        high = low
+    gamma = float(f"{(high * scale) ** -2:.2g}")
+    sigma = gamma**-0.5
+    return gamma, _rise(objective, batch, anchor_losses, seed, sigma), sigma / scale
+
+
+def trace_of_hessian(objective: Objective, batch: Tensor, anchor_losses: Tensor, seed: int) -> float:
+    """tr H of the batch's mean loss at w*, nats per weight² (Hutchinson 1990): 2 E[L(w* ± σξ) − L(w*)] / σ².
+
+    σ is TRACE_PROBE of the root mean square weight; the estimate's own error is about √(2 tr H² / DIRECTIONS).
+    """
+    sigma = TRACE_PROBE * root_mean_square(objective.parameters)
+    return 2 * _rise(objective, batch, anchor_losses, seed, sigma) / sigma**2
+
+
+def _rise(objective: Objective, batch: Tensor, anchor_losses: Tensor, seed: int, sigma: float) -> float:
+    """Mean of L(w* ± σξ) − L(w*) over a few fixed directions, nats per token."""
+    parameters = objective.parameters
+    anchors = copy_of(parameters)
+    total = 0.0
+    try:
+        for direction in range(DIRECTIONS):
+            for sign in (1.0, -1.0):
+                stream = seeds.generator(seed, "localisation", direction, device=parameters[0].device)
+                with torch.no_grad():
+                    for parameter, anchor in zip(parameters, anchors, strict=True):
+                        xi = torch.empty_like(parameter).normal_(generator=stream)
+                        parameter.copy_(anchor).add_(xi, alpha=sign * sigma)
+                total += float((objective.losses(batch) - anchor_losses).mean())
+    finally:
+        restore(parameters, anchors)
+    return total / (2 * DIRECTIONS)

@@ -1,0 +1,91 @@
+"""Objectives whose learning coefficient is known: what the samplers are held to."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from hf_llc.core import seeds
+from hf_llc.core.objective import clear_gradients
+
+
+class FunctionObjective:
+    """L_n from a function of indices: `losses_of(indices)` gives ℓ_i(w), shape (len(indices),), in nats.
+
+    Args:
+        parameters: the tensors that move. n: items in the empirical loss.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], n: int, losses_of: Callable[[Tensor], Tensor]) -> None:
+        self._parameters = [parameter.requires_grad_(True) for parameter in parameters]
+        self._n = n
+        self._losses_of = losses_of
+
+    @property
+    def n(self) -> int:
+        return self._n
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        return self._parameters
+
+    def losses(self, indices: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self._losses_of(indices)
+
+    def losses_and_gradient(self, indices: Tensor) -> Tensor:
+        clear_gradients(self._parameters)
+        with torch.enable_grad():
+            losses = self._losses_of(indices)
+            losses.mean().backward()
+        return losses.detach()
+
+
+def quadratic(curvatures: Sequence[float], dtype: torch.dtype = torch.float64) -> FunctionObjective:
+    """L = ½ Σ h_i w_i² at its minimum 0: one item, one weight per curvature."""
+    scale = torch.tensor(curvatures, dtype=dtype)
+    w = torch.zeros(len(curvatures), dtype=dtype)
+    return FunctionObjective([w], 1, lambda indices: (scale * w * w).sum().div(2).expand(len(indices)))
+
+
+def deep_linear(widths: Sequence[int], rank: int, dtype: torch.dtype = torch.float32) -> FunctionObjective:
+    """A deep linear net on white inputs without label noise, at aligned factors of the given rank.
+
+    L = ½ ‖W_L … W_1 − P‖² in Frobenius norm, P = diag(1, …, 1, 0, …) of that rank; every factor is diag(1, …, 1, 0, …)
+    too, so that all partial products have rank r and Aoyagi's λ is the local one (see `exact.deep_linear_llc`).
+    """
+    factors = [aligned(rows, columns, rank, dtype) for columns, rows in pairwise(widths)]
+    product = aligned(widths[-1], widths[0], rank, dtype)
+
+    def losses_of(indices: Tensor) -> Tensor:
+        return (chain_product(factors) - product).square().sum().div(2).expand(len(indices))
+
+    return FunctionObjective(factors, 1, losses_of)
+
+
+def aligned(rows: int, columns: int, rank: int, dtype: torch.dtype) -> Tensor:
+    """diag(1, …, 1, 0, …) with `rank` ones, shape (rows, columns)."""
+    factor = torch.zeros(rows, columns, dtype=dtype)
+    factor[range(rank), range(rank)] = 1
+    return factor
+
+
+def chain_product(factors: Sequence[Tensor]) -> Tensor:
+    """W_L … W_1 for factors listed from the input on."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    return product
+
+
+def linear_regression(samples: int, dimension: int, seed: int) -> tuple[FunctionObjective, list[float]]:
+    """Least squares with unit label noise at its minimum, and the curvatures of its loss ½ (y_i − x_i·w)²."""
+    stream = seeds.generator(seed, "regression")
+    inputs = torch.randn(samples, dimension, generator=stream, dtype=torch.float64)
+    labels = torch.randn(samples, generator=stream, dtype=torch.float64)
+    w = torch.linalg.lstsq(inputs, labels[:, None]).solution[:, 0].contiguous()
+    curvatures: list[float] = torch.linalg.eigvalsh(inputs.T @ inputs / samples).tolist()
+    return FunctionObjective(
+        [w], samples, lambda indices: (labels[indices] - inputs[indices] @ w).square().div(2)
+    ), curvatures

@@ -1,0 +1,37 @@
+"""SGLD with Leimkuhler–Matthews noise (Leimkuhler & Matthews 2013, the limit method of BAOAB at high friction).
+
+    w ← w − ε/2 ( nβ g + γ (w − w*) ) + √ε (ξ_t + ξ_{t+1}) / 2
+
+The noise of neighbouring steps is shared by half. On a quadratic loss the stationary variance is the target's own at
+every stable ε; on other losses the error is of second order in ε where Euler's is of first.
+"""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from hf_llc.core.randomness import Randomness
+from hf_llc.core.samplers.law import Law
+from hf_llc.core.samplers.sgld import drift
+
+
+def init(parameters: Sequence[Tensor]) -> None:
+    """Nothing: the noise of the step before is made again from its address, which costs time but no memory."""
+
+
+def step(
+    parameters: Sequence[Tensor],
+    anchors: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    state: None,
+    law: Law,
+    randomness: Randomness,
+    index: int,
+) -> None:
+    """One step; its noise is the mean of those addressed `index` and `index + 1`."""
+    drift(parameters, anchors, gradients, law)
+    now, following = randomness.noise(index), randomness.noise(index + 1)
+    for parameter in parameters:
+        now.add_to(parameter, math.sqrt(law.lr) / 2)
+        following.add_to(parameter, math.sqrt(law.lr) / 2)

@@ -1,0 +1,62 @@
+"""Chains that differ from the main ones in one thing, to learn what the number depends on.
+
+half-step     ε/2, refined noise          is the step small enough?
+cold          no noise                    how far does the loss fall or rise without a temperature?
+gamma-half, gamma-double                  does the number say more than the localiser?
+n-beta-half, n-beta-double                does it depend on the temperature?
+"""
+
+from dataclasses import dataclass, replace
+
+from hf_llc.core.randomness import ChainRandomness, Cold, Randomness, Refined
+from hf_llc.settings import ResolvedSettings
+
+SHARE = 8
+"""Draws of a check are an eighth of a chain's, at least FEWEST: they are compared with one another or with the same
+chain's own draws at common random numbers, which needs far fewer than the number itself."""
+FEWEST = 16
+CHECKED_CHAINS = 2
+"""Chains that are varied, the first ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """What differs: factors on γ and nβ, steps per whole step, whether there is noise, and factors of burn-in.
+
+    A weaker localiser relaxes more slowly; both variations of γ wait for it, so that their draws stay aligned.
+    """
+
+    name: str
+    gamma: float = 1.0
+    n_beta: float = 1.0
+    refinement: int = 1
+    cold: bool = False
+    patience: int = 1
+
+    def settings(self, main: ResolvedSettings) -> ResolvedSettings:
+        """The settings of the varied chain."""
+        return replace(
+            main,
+            gamma=main.gamma * self.gamma,
+            n_beta=main.n_beta * self.n_beta,
+            lr=main.lr / self.refinement,
+            burn_in=main.burn_in * self.patience * self.refinement,
+            thin=main.thin * self.refinement,
+            draws=min(main.draws, max(FEWEST, main.draws // SHARE)),
+        )
+
+    def randomness(self, whole: ChainRandomness) -> Randomness:
+        """The random numbers of the varied chain."""
+        if self.cold:
+            return Cold(whole)
+        return Refined(whole) if self.refinement == 2 else whole
+
+
+VARIATIONS = (
+    Variation(name="half-step", refinement=2),
+    Variation(name="cold", cold=True),
+    Variation(name="gamma-half", gamma=0.5, patience=2),
+    Variation(name="gamma-double", gamma=2.0, patience=2),
+    Variation(name="n-beta-half", n_beta=0.5),
+    Variation(name="n-beta-double", n_beta=2.0),
+)

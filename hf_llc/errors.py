@@ -1,0 +1,66 @@
+"""The exceptions a user can meet. The text of each is the whole message: what is wrong, then what to do.
+
+HfLlcError
+├── SettingsError      the request itself is impossible; nothing was read
+├── SourceError        the model or the dataset cannot be had
+│   ├── NotFoundError  no such repository, revision, file, split or column (the message names near matches)
+│   ├── AccessError    it exists, but this token may not read it
+│   └── OfflineError   not on this machine, and no network to fetch it
+├── UnusableError      it was read, but an LLC cannot be estimated with it
+├── ResourceError      memory, disk, permissions
+├── LaunchError        the processes could not be started or do not know each other
+├── RankError          a process that this one started failed; in its own words
+└── DivergedError      fewer than two chains stayed finite, so there is no number
+"""
+
+
+class HfLlcError(Exception):
+    """Root of everything hf-llc raises on purpose. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class SettingsError(HfLlcError):
+    """The settings contradict each other or lie outside their range."""
+
+    exit_code = 2
+
+
+class SourceError(HfLlcError):
+    """The model or the dataset cannot be had."""
+
+
+class NotFoundError(SourceError):
+    """A repository, revision, file, split or column does not exist."""
+
+
+class AccessError(SourceError):
+    """The repository is gated or private for the token in use."""
+
+
+class OfflineError(SourceError):
+    """What is needed is not on this machine and cannot be fetched."""
+
+
+class UnusableError(HfLlcError):
+    """The model or the data was read but cannot be used for an estimate."""
+
+
+class ResourceError(HfLlcError):
+    """Memory, disk space or a permission is missing."""
+
+
+class LaunchError(HfLlcError):
+    """Processes could not be started, or see a different world size than they were given."""
+
+
+class DivergedError(HfLlcError):
+    """Fewer than two chains stayed finite."""
+
+
+class RankError(HfLlcError):
+    """A process that this one started failed: its message, empty if it was shown already, and its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,277 @@
+"""The main job: a checkpoint and a text to a local learning coefficient with its error.
+
+plan     find the checkpoint and the text, pin both, fix the folder           (one process)
+run      losses at w*, settings left open, chains; each part durable          (every process)
+collect  parts to an Estimate                                                  (one process)
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_llc import queue
+from hf_llc.adapters import fleet as fleets
+from hf_llc.adapters import machine, plots
+from hf_llc.adapters.fleet import Fleet
+from hf_llc.adapters.store import RunStore
+from hf_llc.checks import checked_chains
+from hf_llc.core.chain import run_chain
+from hf_llc.core.estimator import llc as llc_of
+from hf_llc.core.gradients import check_gradient
+from hf_llc.core.samplers import choose_sampler
+from hf_llc.core.variations import Variation
+from hf_llc.errors import ResourceError, SettingsError, UnusableError
+from hf_llc.observer import Observer
+from hf_llc.plan import Plan
+from hf_llc.resolution import Resolution, resolve
+from hf_llc.results import ChainTrace, Estimate
+from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.sources import find_corpus, find_model
+from hf_llc.summary import estimate_of
+from hf_llc.verdicts import require_number
+from hf_llc.workbench import Workbench, cpu_threads
+
+GRADIENT_FILE = "anchor-gradient.safetensors"
+ANCHOR_PARTS = 16
+"""The losses at w* are computed in at most this many parts, so that every process takes a share."""
+
+
+def plan(
+    model: ModelSettings,
+    data: DataSettings,
+    sampler: SamplerSettings,
+    *,
+    output_dir: Path | None = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+) -> Plan:
+    """The checkpoint and text found, downloaded and pinned; nothing is sampled yet.
+
+    Args:
+        output_dir: where the run is kept; None means `hf-llc-runs/<model>/<sha>/<key>` under the working directory.
+        device: `cpu`, `cuda` or `mps`; None takes the best there is.
+
+    Raises:
+        HfLlcError: the model or text cannot be had or used, or the settings do not fit them.
+    """
+    observer = observer or Observer()
+    choose_sampler(sampler.sampler)
+    check_gradient(sampler.gradient)
+    kind = fleets.device_kind(device)
+    source = find_model(model, tell=observer.tell)
+    corpus = find_corpus(data, source, tell=observer.tell)
+    if sampler.batch_size > corpus.n:
+        raise SettingsError(
+            f"--batch-size is {sampler.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
+            f"{corpus.context_length} tokens. Lower --batch-size or --context-length, or give more text."
+        )
+    made = Plan(
+        source=source,
+        corpus=corpus,
+        sampler=sampler,
+        device=kind,
+        dtype="float32",
+        threads=sampler.threads or default_threads(sampler.chains),
+        run_dir=Path(),
+    )
+    folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / made.key
+    return replace(made, run_dir=folder.resolve())
+
+
+def default_threads(chains: int) -> int:
+    """CPU threads for one chain when all of them run side by side; the same however many processes there are."""
+    cores = machine.cores()
+    return max(1, cores // min(chains, cores))
+
+
+def estimate(
+    model: str | ModelSettings,
+    data: DataSettings | None = None,
+    sampler: SamplerSettings | None = None,
+    *,
+    output_dir: Path | None = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+) -> Estimate:
+    """λ̂ of one checkpoint, computed in this process; what an earlier call left in the folder is used.
+
+    Raises:
+        DivergedError: fewer than two chains stayed finite.
+        HfLlcError: see `plan`.
+    """
+    started = time.monotonic()
+    observer = observer or Observer()
+    asked = ModelSettings(model=model) if isinstance(model, str) else model
+    made = plan(
+        asked,
+        data or DataSettings(),
+        sampler or SamplerSettings(),
+        output_dir=output_dir,
+        device=device,
+        observer=observer,
+    )
+    run(made, fleets.alone(made.device), observer)
+    found = collect(made, observer, started)
+    require_number(found)
+    return found
+
+
+def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
+    """Makes every part of the run that is not on disk yet, together with whoever else works on the same folder."""
+    store = RunStore(plan.run_dir, observer.tell)
+    store.open(plan.inputs())
+    bench = Workbench(plan, fleet.device)
+    with cpu_threads(plan.threads):
+        anchors = _anchor_losses(plan, store, bench, fleet, observer)
+        resolution = _resolution(plan, store, bench, fleet, observer)
+        _chains(plan, store, bench, anchors, resolution, fleet, observer)
+
+
+def _part_names(plan: Plan) -> list[str]:
+    return [*_anchor_names(plan), "resolved", *_chain_names(plan), *_checked(plan)]
+
+
+def is_finished(plan: Plan) -> bool:
+    """True if there is a file for every part of the run."""
+    store = RunStore(plan.run_dir, lambda message: None)
+    return all(store.path(name).exists() for name in _part_names(plan))
+
+
+def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
+    """The Estimate from a finished run's parts; also kept in its folder, as `estimate.json` beside `traces.png`.
+
+    Args:
+        started: `time.monotonic()` when the command began, for `seconds["total"]`.
+    """
+    store = RunStore(plan.run_dir, observer.tell)
+    anchors = [_finished(store, name) for name in _anchor_names(plan)]
+    resolution = Resolution.from_dict(_finished(store, "resolved"))
+    traces = [ChainTrace.from_dict(_finished(store, name)) for name in _chain_names(plan)]
+    varied = {
+        (variation.name, chain): ChainTrace.from_dict(_finished(store, name))
+        for name, (variation, chain) in _checked(plan).items()
+    }
+    losses = [loss for part in anchors for loss in part["losses"]]
+    seconds = {
+        "load": resolution.load_seconds,
+        "anchor": sum(part["seconds"] for part in anchors) + resolution.seconds,
+        "sampling": sum(trace.seconds for trace in [*traces, *varied.values()]),
+        "total": time.monotonic() - started,
+    }
+    found = estimate_of(plan, resolution, traces, varied, sum(losses) / len(losses), seconds)
+    store.write("estimate", found.to_dict())
+    plots.traces(plan.run_dir / "traces.png", traces, found)
+    return found
+
+
+def _finished(store: RunStore, name: str) -> dict[str, Any]:
+    payload = store.read(name)
+    if payload is None:
+        raise ResourceError(f"{store.path(name)} is gone since it was made; run the same command again.")
+    return payload
+
+
+def _anchor_names(plan: Plan) -> list[str]:
+    size = _anchor_size(plan)
+    return [f"anchor/{index:02d}" for index in range(math.ceil(plan.corpus.n / size))]
+
+
+def _anchor_size(plan: Plan) -> int:
+    """Sequences per part, whole batches: a function of shapes alone, so that every process cuts alike."""
+    batch = plan.sampler.batch_size
+    return batch * math.ceil(plan.corpus.n / (ANCHOR_PARTS * batch))
+
+
+def _chain_names(plan: Plan) -> list[str]:
+    return [f"chains/{chain:03d}" for chain in range(plan.sampler.chains)]
+
+
+def _checked(plan: Plan) -> dict[str, tuple[Variation, int]]:
+    """Names of the checks' parts, with what each varies."""
+    if not plan.sampler.checks:
+        return {}
+    pairs = checked_chains(plan.sampler.chains)
+    return {f"checks/{variation.name}-{chain:03d}": (variation, chain) for variation, chain in pairs}
+
+
+def _anchor_losses(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> list[float]:
+    """ℓ_i(w*) of every sequence, in nats per token, shape (n,)."""
+    size, names = _anchor_size(plan), _anchor_names(plan)
+    observer.begin("losses at w*", len(names))
+
+    def make(name: str) -> dict[str, Any]:
+        objective = bench.objective
+        started = time.monotonic()
+        index = names.index(name)
+        indices = torch.arange(index * size, min((index + 1) * size, objective.n))
+        losses = objective.losses(indices).tolist()
+        if not all(map(math.isfinite, losses)):
+            raise UnusableError(f"The loss of {plan.source.id} is inf or NaN on this text: its weights are broken.")
+        return {"losses": losses, "seconds": time.monotonic() - started}
+
+    parts = queue.complete(store, names, make, first=fleet.rank, found=lambda done: observer.advance(len(done)))
+    observer.end()
+    return [loss for part in parts for loss in part["losses"]]
+
+
+def _resolution(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Resolution:
+    def make(name: str) -> dict[str, Any]:
+        observer.begin("curvature", 1)
+        made = resolve(plan, bench)
+        observer.end()
+        return made.to_dict()
+
+    found = Resolution.from_dict(queue.complete(store, ["resolved"], make)[0])
+    if fleet.is_main:
+        for choice in found.choices.values():
+            observer.tell(choice)
+    return found
+
+
+def _chains(
+    plan: Plan,
+    store: RunStore,
+    bench: Workbench,
+    anchors: Sequence[float],
+    resolution: Resolution,
+    fleet: Fleet,
+    observer: Observer,
+) -> None:
+    main = resolution.settings
+    work: dict[str, tuple[Variation | None, int]] = {name: (None, i) for i, name in enumerate(_chain_names(plan))}
+    work |= _checked(plan)
+    settings = {name: main if varied is None else varied.settings(main) for name, (varied, _) in work.items()}
+    observer.begin("sampling", sum(chosen.steps for chosen in settings.values()))
+
+    def make(name: str) -> dict[str, Any]:
+        (variation, chain), chosen = work[name], settings[name]
+        objective = bench.objective
+        started = time.monotonic()
+        trace = run_chain(
+            objective,
+            torch.tensor(anchors, device=objective.parameters[0].device),
+            chosen,
+            chain,
+            anchor_gradient=bench.anchor_gradient(plan.run_dir / GRADIENT_FILE)
+            if chosen.gradient != "minibatch"
+            else None,
+            variation=variation,
+            progress=lambda step, loss, delta: observer.chain(
+                name.partition("/")[2], step, loss, llc_of(chosen.n_beta, delta)
+            ),
+        )
+        return replace(trace, seconds=time.monotonic() - started).to_dict()
+
+    queue.complete(
+        store,
+        list(work),
+        make,
+        first=fleet.rank,
+        found=lambda done: observer.advance(sum(settings[name].steps for name in done)),
+    )
+    observer.end()

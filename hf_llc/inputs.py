@@ -1,0 +1,69 @@
+"""What an estimate is made from, once found: a checkpoint pinned to a commit or a content hash, and packed tokens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A checkpoint on this disk, or one that `path=None` says is still to be downloaded.
+
+    Attributes:
+        id: `org/name` on the Hub, or the local folder or file as the user named it.
+        revision: what the user asked for (`step512`, `main`, …); None for a local model.
+        sha: the commit (40 hex digits), or `sha256:<64 hex>` of a local model's config and weights.
+        step: the training step parsed from the revision or folder name, if it has one.
+        path: the snapshot folder that transformers loads from.
+        gguf_file: file name inside `path` when the weights are GGUF.
+        weight_bytes: size of the weight files.
+        download_bytes: what is not on this disk yet.
+    """
+
+    id: str
+    revision: str | None
+    sha: str
+    step: int | None
+    path: Path | None
+    gguf_file: str | None = None
+    trust_remote_code: bool = False
+    weight_bytes: int = 0
+    download_bytes: int = 0
+
+    @property
+    def is_local(self) -> bool:
+        """True if the weights are the user's own files rather than a Hub commit."""
+        return self.sha.startswith("sha256:")
+
+    @property
+    def label(self) -> str:
+        """A folder name for the model: `org__name`, or the last two parts of a local path."""
+        parts = [part for part in Path(self.id).parts if part not in {"/", ".", ".."}]
+        return "__".join(parts[-2:]) or "model"
+
+    @property
+    def short_sha(self) -> str:
+        """The first twelve digits of the identity."""
+        return self.sha.removeprefix("sha256:")[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Packed token sequences on this disk.
+
+    Attributes:
+        id, revision, config, split, text_column: where the text is from; `revision` is a commit SHA on the Hub,
+            `sha256:<64 hex>` of a local file.
+        fingerprint: `sha256:<64 hex>` of the packed int32 array and its shape.
+        n: packed sequences; context_length: tokens in each.
+        path: the token file.
+    """
+
+    id: str
+    revision: str
+    config: str | None
+    split: str
+    text_column: str
+    fingerprint: str
+    n: int
+    context_length: int
+    path: Path

@@ -1,0 +1,115 @@
+"""Where estimates run: in this process, in several that this one starts, or as one rank of a user's own launch."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hf_llc import estimation
+from hf_llc.adapters import fleet as fleets
+from hf_llc.adapters import machine
+from hf_llc.adapters.launcher import launch
+from hf_llc.adapters.store import write_atomically
+from hf_llc.errors import LaunchError
+from hf_llc.observer import Observer
+from hf_llc.plan import Plan
+from hf_llc.results import Estimate
+
+WORKER = ("hf_llc.cli", "worker")
+COPIES = 4
+"""Weights, gradients, anchor and working space, each as large as the float32 weights."""
+WORTH_STARTING = 5e12
+"""Multiply-adds of sampling below which starting more CPU processes costs more time than it saves."""
+
+
+def execute(
+    make_plan: Callable[[], Plan], *, processes: int | None, device: str | None, observer: Observer
+) -> Estimate | None:
+    """The Estimate, on the process that prints; None on every other rank of a user's own launch.
+
+    Args:
+        processes: how many to start; None takes the GPUs there are, or on a CPU as many chains as cores and memory
+            allow where that is worth their start. Ignored under a launcher, whose number counts.
+
+    Raises:
+        HfLlcError: see `estimation.plan`, `launcher.launch` and `fleet.join`.
+    """
+    started = time.monotonic()
+    if fleets.launched():
+        return _as_rank(make_plan, device, observer, started)
+    plan = make_plan()
+    run_all([plan], processes=processes, observer=observer)
+    return estimation.collect(plan, observer, started)
+
+
+def run_all(plans: Sequence[Plan], *, processes: int | None, observer: Observer) -> None:
+    """Makes every missing part of every plan, in this process or in as many as `processes` says."""
+    count = processes if processes is not None else default_processes(plans)
+    if count > 1 and not all(estimation.is_finished(plan) for plan in plans):
+        path = plans[0].run_dir / "plans.json"
+        write_atomically(path, json.dumps([plan.to_dict() for plan in plans]).encode())
+        module, command = WORKER
+        launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
+        return
+    for plan in plans:
+        estimation.run(plan, fleets.alone(plan.device), observer)
+
+
+def work(path: Path, observer: Observer) -> None:
+    """One rank's share of the plans listed at `path`; ends early if the process that started it has gone."""
+    plans = [Plan.from_dict(stored) for stored in json.loads(path.read_bytes())]
+    fleet = fleets.join(plans[0].device)
+    for plan in plans:
+        estimation.run(plan, fleet, Tethered(observer if fleet.is_main else Observer()))
+    fleet.leave()
+
+
+class Tethered(Observer):
+    """Passes events on, and stops this process when its parent was killed: nobody would wait for its work."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._parent = os.getppid()
+
+    def tell(self, message: str) -> None:
+        self._observer.tell(message)
+
+    def begin(self, phase: str, total: int) -> None:
+        self._observer.begin(phase, total)
+
+    def advance(self, done: int) -> None:
+        self._observer.advance(done)
+
+    def chain(self, name: str, step: int, loss: float, llc: float) -> None:
+        if not machine.parent_is_alive(self._parent):
+            raise LaunchError("The process that started this one has gone.")
+        self._observer.chain(name, step, loss, llc)
+
+    def end(self) -> None:
+        self._observer.end()
+
+
+def default_processes(plans: Sequence[Plan]) -> int:
+    """Processes to start when the user left it open; never more than chains."""
+    plan = plans[0]
+    if plan.device != "cpu":
+        return min(fleets.device_count(plan.device), plan.sampler.chains)
+    parameters = plan.source.weight_bytes / 4
+    steps = plan.sampler.draws * plan.sampler.thin * plan.sampler.chains * len(plans)
+    work_to_do = 3 * parameters * steps * plan.sampler.batch_size * plan.corpus.context_length
+    if work_to_do < WORTH_STARTING:
+        return 1
+    # Published weights are often 16 bits wide and become 32 here, hence the factor of two.
+    fitting = int(machine.free_memory() / 2 / (2 * COPIES * max(plan.source.weight_bytes, 1)))
+    return max(1, min(plan.sampler.chains, machine.cores() // plan.threads, fitting))
+
+
+def _as_rank(make_plan: Callable[[], Plan], device: str | None, observer: Observer, started: float) -> Estimate | None:
+    fleet = fleets.join(fleets.device_kind(device))
+    plan = fleet.on_main(make_plan)
+    estimation.run(plan, fleet, observer if fleet.is_main else Observer())
+    fleet.wait()
+    found = estimation.collect(plan, observer, started) if fleet.is_main else None
+    fleet.leave()
+    return found

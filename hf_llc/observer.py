@@ -1,0 +1,20 @@
+"""How the library talks while it works: an Observer gets the events and decides what a person sees."""
+
+
+class Observer:
+    """Silent by default; the command line shows a progress bar instead."""
+
+    def tell(self, message: str) -> None:
+        """One line worth reading: what was chosen and why, what was found broken and is made again."""
+
+    def begin(self, phase: str, total: int) -> None:
+        """A phase of `total` equal parts starts."""
+
+    def advance(self, done: int) -> None:
+        """`done` parts of the phase are finished."""
+
+    def chain(self, name: str, step: int, loss: float, llc: float) -> None:
+        """The chain of that name has made `step` steps; `llc` is λ̂ so far, NaN before the first draw."""
+
+    def end(self) -> None:
+        """The phase is over."""

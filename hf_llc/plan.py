@@ -1,0 +1,83 @@
+"""A resolved request: everything that decides the number, and the key under which its parts are kept."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from hf_llc.inputs import Corpus, ModelSource
+from hf_llc.results import SCHEMA
+from hf_llc.settings import SamplerSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one estimate is made from, where it is made, and on what.
+
+    Attributes:
+        device: `cpu`, `cuda` or `mps`, without an index: which one is each process's own business.
+        dtype: of the weights that move. threads: CPU threads per process.
+        run_dir: where its parts are kept.
+    """
+
+    source: ModelSource
+    corpus: Corpus
+    sampler: SamplerSettings
+    device: str
+    dtype: str
+    threads: int
+    run_dir: Path
+
+    def inputs(self) -> dict[str, Any]:
+        """Every input that can change the number: all that the key is a hash of.
+
+        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads.
+        """
+        sampler = {key: value for key, value in asdict(self.sampler).items() if key != "threads"}
+        return {
+            "schema": SCHEMA,
+            "sha": self.source.sha,
+            "gguf_file": self.source.gguf_file,
+            "fingerprint": self.corpus.fingerprint,
+            "n": self.corpus.n,
+            "sampler": sampler,
+            "device": self.device,
+            "dtype": self.dtype,
+            "threads": self.threads if self.device == "cpu" else None,
+        }
+
+    @property
+    def key(self) -> str:
+        """Twelve hex digits that differ whenever an input does."""
+        text = json.dumps(self.inputs(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping, for handing the plan to another process."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The plan that `to_dict` wrote."""
+        source, corpus = dict(stored["source"]), dict(stored["corpus"])
+        source["path"] = Path(source["path"]) if source["path"] else None
+        corpus["path"] = Path(corpus["path"])
+        return cls(
+            source=ModelSource(**source),
+            corpus=Corpus(**corpus),
+            sampler=SamplerSettings(**stored["sampler"]),
+            device=stored["device"],
+            dtype=stored["dtype"],
+            threads=stored["threads"],
+            run_dir=Path(stored["run_dir"]),
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,184 @@
+"""What a user typed for a model or a dataset, taken apart: a place on the Hub or a path on this disk."""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from hf_llc.errors import NotFoundError, SettingsError
+
+HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
+DATA_SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".parquet", ".gz", ".zst")
+
+_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
+_OTHER_TYPES = {"models", "datasets", "spaces", "kernels", "buckets"}
+_VIEWS = {"tree", "blob", "resolve", "raw", "commit"}
+_STEP = re.compile(
+    r"(?<![a-z])(?:(?:global_?)?step|checkpoint|ckpt|iter)[-_]?(\d+)([km]?)(?![a-z0-9]|\.\d)", re.IGNORECASE
+)
+_SHA = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One place.
+
+    Attributes:
+        kind: `hub` or `local`.
+        id: `org/name` (or `name`) on the Hub; the path as the user wrote it if local.
+        revision: branch, tag or commit; None means the default branch, and always so if local.
+        file: a file inside the repository or the local folder, if the user pointed at one.
+        path: the local folder or file; None on the Hub.
+    """
+
+    kind: Literal["hub", "local"]
+    id: str
+    revision: str | None = None
+    file: str | None = None
+    path: Path | None = None
+
+
+def is_commit(revision: str | None) -> bool:
+    """True for a full commit SHA, which names one commit for ever."""
+    return revision is not None and _SHA.fullmatch(revision) is not None
+
+
+def nearest(name: str, known: list[str], count: int = 3) -> str:
+    """`; did you mean a, b?` for the names closest to `name`, the first few names if none is close, or nothing."""
+    if close := get_close_matches(name, known, n=count, cutoff=0.5):
+        return f"; did you mean {' or '.join(close)}?"
+    if not known:
+        return "."
+    more = ", …" if len(known) > count else ""
+    return f"; there is {', '.join(known[:count])}{more}."
+
+
+def parse_model(text: str, revision: str | None = None, endpoint: str = "https://huggingface.co") -> Reference:
+    """Where a model is; `file` is the `.gguf` file if one was pointed at.
+
+    Raises:
+        NotFoundError: it looks like a path, and nothing is there.
+        SettingsError: not a spelling of a model, or the two revisions differ.
+    """
+    reference = _parse(text, revision, endpoint, "model", (".gguf",))
+    if reference.path is not None and reference.path.is_file():
+        if reference.path.suffix != ".gguf":
+            raise SettingsError(f"{text} is a file; name the folder that holds config.json, or a .gguf file.")
+        return Reference(kind="local", id=text, file=reference.path.name, path=reference.path.parent)
+    if reference.file is not None and not (reference.file.endswith(".gguf") and "/" not in reference.file):
+        raise SettingsError(
+            f"{text} points inside {reference.id}; only a whole repository or a .gguf file at its top can be read. Get "
+            f"that part with `hf download {reference.id} --include '{reference.file}/*' --local-dir X` and name X."
+        )
+    return reference
+
+
+def parse_dataset(text: str, revision: str | None = None, endpoint: str = "https://huggingface.co") -> Reference:
+    """Where a dataset is: a Hub dataset, or a local file or folder.
+
+    Raises:
+        NotFoundError: it looks like a path, and nothing is there.
+        SettingsError: not a spelling of a dataset, or the two revisions differ.
+    """
+    reference = _parse(text, revision, endpoint, "dataset", DATA_SUFFIXES)
+    if reference.file is not None:
+        raise SettingsError(
+            f"{text} points inside {reference.id}; name the dataset itself, and a part of it with --dataset-config."
+        )
+    return reference
+
+
+def training_step(name: str) -> int | None:
+    """The training step in a revision or folder name, `step512` or `stage1-step1000-tokens5B`; None if there is none.
+
+    Where a series numbers its checkpoints instead (`ckpt_007`), that number.
+    """
+    found = _STEP.findall(name)
+    if not found:
+        return None
+    digits, unit = found[-1]
+    return int(digits) * {"": 1, "k": 1_000, "m": 1_000_000}[unit.lower()]
+
+
+def _parse(text: str, revision: str | None, endpoint: str, type_: str, suffixes: tuple[str, ...]) -> Reference:
+    text = text.strip()
+    if not text:
+        raise SettingsError(f"The {type_} has no name; give an id such as org/name, or a local path.")
+    if (remote := _remote_parts(text, endpoint)) is not None:
+        return _from_remote(text, remote, revision, type_)
+    path = Path(text).expanduser()
+    if path.exists():
+        option = "--dataset-revision" if type_ == "dataset" else "--revision"
+        if revision is not None:
+            raise SettingsError(f"{text} is on this disk and has no revisions; leave out {option}.")
+        return Reference(kind="local", id=text, path=path)
+    id_, _, at = text.partition("@")
+    if text.startswith((".", "/", "~")) or id_.count("/") > 1 or id_.endswith(suffixes):
+        raise NotFoundError(f"There is no {text}{_neighbours(path)}")
+    return _hub(text, id_, at or None, None, revision, type_)
+
+
+def _neighbours(path: Path) -> str:
+    """What is in the nearest existing parent folder, as the end of a sentence."""
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    names = sorted(entry.name for entry in missing.parent.iterdir()) if missing.parent.is_dir() else []
+    where = "." if str(missing.parent) == "." else str(missing.parent)
+    close = get_close_matches(missing.name, names, n=3, cutoff=0.5)
+    return f" in {where}; did you mean {' or '.join(close)}?" if close else f": {where} holds no {missing.name}."
+
+
+def _remote_parts(text: str, endpoint: str) -> list[str] | None:
+    """The path segments behind `hf://` or a Hub address, still percent-encoded; None if `text` is neither."""
+    if text.startswith("hf://"):
+        return [part for part in text.removeprefix("hf://").split("/") if part]
+    own = urlsplit(endpoint)
+    bases = [(host, "") for host in HUB_HOSTS] + [(own.netloc.rpartition("@")[2], own.path.rstrip("/"))]
+    url = urlsplit(text if "://" in text else f"https://{text}")
+    for host, prefix in bases:
+        if url.netloc == host and (url.path + "/").startswith(prefix + "/"):
+            return [part for part in url.path[len(prefix) :].split("/") if part]
+    if "://" in text:
+        raise SettingsError(f"{text} is not on the Hub ({own.netloc.rpartition('@')[2]}); give an id such as org/name.")
+    return None
+
+
+def _from_remote(text: str, parts: list[str], revision: str | None, type_: str) -> Reference:
+    named = "model"
+    if parts and parts[0] in _OTHER_TYPES:
+        named, parts = parts[0].removesuffix("s"), parts[1:]
+    # On the Hub's pages a dataset stands under /datasets; hf:// without a type is taken as whatever was asked for.
+    if named != type_ and not (text.startswith("hf://") and named == "model"):
+        raise SettingsError(f"{text} is a {named}, where a {type_} is needed.")
+    if not parts:
+        raise SettingsError(f"{text} names no {type_}; give hf://org/name.")
+    short = "@" in parts[0] or len(parts) == 1 or parts[1] in _VIEWS
+    id_parts, rest = (parts[:1], parts[1:]) if short else (parts[:2], parts[2:])
+    id_, _, at = "/".join(id_parts).partition("@")
+    if at:
+        rest = [at, *rest]
+    elif rest and rest[0] in _VIEWS and not text.startswith("hf://"):
+        rest = rest[1:]
+    elif rest:
+        return _hub(text, id_, None, unquote("/".join(rest)), revision, type_)
+    at_revision, file = _split_revision(rest)
+    return _hub(text, id_, at_revision, file, revision, type_)
+
+
+def _split_revision(parts: list[str]) -> tuple[str | None, str | None]:
+    """`refs/pr/1/file` and `name/file` into revision and file; only refs have slashes that are not encoded."""
+    length = 3 if parts[:1] == ["refs"] else 1
+    revision, file = unquote("/".join(parts[:length])), unquote("/".join(parts[length:]))
+    return revision or None, file or None
+
+
+def _hub(text: str, id_: str, at: str | None, file: str | None, revision: str | None, type_: str) -> Reference:
+    if at is not None and revision is not None and at != revision:
+        option = "--dataset-revision" if type_ == "dataset" else "--revision"
+        raise SettingsError(f"{text} says revision {at} and {option} says {revision}; give one of them.")
+    if not _ID.fullmatch(id_) or "--" in id_ or ".." in id_ or id_.endswith((".git", "-", ".")):
+        raise SettingsError(f"{text!r} is neither a Hub id such as org/name nor a path on this disk.")
+    return Reference(kind="hub", id=id_, revision=revision or at, file=file)

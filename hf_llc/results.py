@@ -1,0 +1,213 @@
+"""What an estimate says: numbers with their provenance. The JSON of the command line is `Estimate.to_dict()`.
+
+Non-finite numbers never leave this module: they are written as null, and `llc` is null unless two chains stayed finite.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from hf_llc.settings import ResolvedSettings
+
+SCHEMA = 1
+
+
+class Status(StrEnum):
+    """How a chain ended."""
+
+    HEALTHY = "healthy"
+    NONFINITE = "nonfinite"
+
+    @property
+    def sentence(self) -> str:
+        """The status in words."""
+        return {
+            Status.HEALTHY: "every loss and weight stayed finite",
+            Status.NONFINITE: "a loss or a weight became inf or NaN",
+        }[self]
+
+
+class Verdict(StrEnum):
+    """Does the chain sample the stated posterior?"""
+
+    CONVERGED = "converged"
+    NOT_EQUILIBRATED = "not-equilibrated"
+    STEP_TOO_LARGE = "step-too-large"
+    HEATED = "heated"
+    NOT_A_MINIMUM = "not-a-minimum"
+    DIVERGED = "diverged"
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """The number, or None where it is inf, NaN or absent."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(math.nan if value is None else float(value) for value in values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainTrace:
+    """What one chain leaves behind.
+
+    Attributes:
+        chain: its number, from 0. status: how it ended; failed_at: the step of the first non-finite number.
+        losses: minibatch loss before update t = 0 … steps, nats per token, shorter if the chain failed.
+        deltas: the same batch's loss minus its loss at w*, nats per token.
+        squared_distances: ‖w−w*‖² at each draw.
+        seconds: wall time of the chain.
+    """
+
+    chain: int
+    status: Status
+    failed_at: int | None
+    losses: tuple[float, ...]
+    deltas: tuple[float, ...]
+    squared_distances: tuple[float, ...]
+    seconds: float
+
+    def draws(self, settings: ResolvedSettings) -> tuple[float, ...]:
+        """The paired differences at the draws: every thin-th step after the burn-in, shape (draws,)."""
+        first = settings.burn_in + settings.thin
+        return self.deltas[first : settings.steps + 1 : settings.thin]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping; non-finite numbers become None."""
+        return {key: _jsonable(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The trace that `to_dict` wrote; None becomes NaN again."""
+        arrays = {key: _floats(stored[key]) for key in ("losses", "deltas", "squared_distances")}
+        return cls(**{**stored, **arrays, "status": Status(stored["status"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainSummary:
+    """One chain's own λ̂, None if it failed, and how it ended."""
+
+    chain: int
+    llc: float | None
+    status: Status
+    failed_at: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRecord:
+    """The text behind L_n: `revision` is a commit SHA or content hash, `fingerprint` the hash of the packed tokens."""
+
+    id: str
+    revision: str
+    config: str | None
+    split: str
+    text_column: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostics:
+    """What to look at before believing the number.
+
+    Attributes:
+        r_hat: split rank-normalised R-hat of the draws. ess: effective sample size of their mean, all chains.
+        delta_loss: E[L(w)] − L(w*), nats per token.
+        distance: root mean ‖w−w*‖² over draws; free_distance: √(d(1−e^(−εγt))/γ), the localiser alone, same t.
+        dimension: d, weights that move.
+        curvature: largest curvature h met on a probe batch, nats per weight²; stability: ε(nβh+γ), unstable from 4.
+        resolution: γ/nβ: curvatures below it are not seen.
+        equilibration: 1 − e^(−εγ·burn_in), the share of a flat direction's variance reached when draws began.
+        drift: (mean of the second half − mean of the first) in units of its Monte Carlo error.
+        monte_carlo_stderr, step_size_stderr: the two parts of `stderr`; the second is None if it was not measured.
+        step_bias: λ̂ at the step size used minus λ̂ extrapolated to ε → 0; `llc` is the extrapolated one.
+        cold_llc: nβΔL where the drift alone leads: the slope at w* pulls it below 0, gradient noise lifts it.
+        gamma_slope: d log λ̂ / d log γ: near 0 a plateau, near −1 the localiser's own number; with its error.
+        n_beta_slope: d log λ̂ / d log nβ, with its error.
+        trace_hessian: tr H of the probe batch's loss at w*, nats per weight², from a few random directions.
+    """
+
+    r_hat: float | None
+    ess: float | None
+    delta_loss: float | None
+    distance: float | None
+    free_distance: float
+    dimension: int
+    curvature: float
+    stability: float
+    resolution: float | None
+    equilibration: float
+    drift: float | None
+    monte_carlo_stderr: float | None
+    step_size_stderr: float | None
+    step_bias: float | None
+    cold_llc: float | None
+    gamma_slope: float | None
+    gamma_slope_stderr: float | None
+    n_beta_slope: float | None
+    n_beta_slope_stderr: float | None
+    trace_hessian: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A local learning coefficient with its error, its verdict and everything it depends on.
+
+    Attributes:
+        llc: λ̂, no unit; None when fewer than two chains stayed finite. stderr: its standard error, Monte Carlo and
+            step size together.
+        verdict, verdict_reason: whether the chains sampled the stated posterior, and the numbers behind that.
+        choices: for each setting that was left open, what was chosen and why.
+        init_loss: L_n(w*), nats per token. tokens: tokens that went through the model while sampling.
+        seconds: wall time of `load`, `anchor`, `sampling` and `total`.
+    """
+
+    schema: int = SCHEMA
+    model: str
+    revision: str | None
+    sha: str
+    step: int | None
+    llc: float | None
+    stderr: float | None
+    verdict: Verdict
+    verdict_reason: str
+    settings: ResolvedSettings
+    choices: Mapping[str, str] = field(default_factory=dict)
+    diagnostics: Diagnostics
+    dataset: DatasetRecord
+    chains: tuple[ChainSummary, ...]
+    init_loss: float
+    tokens: int
+    versions: Mapping[str, str]
+    seconds: Mapping[str, float]
+    run_dir: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented JSON object; non-finite numbers become None."""
+        return {key: _jsonable(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The estimate that `to_dict` wrote."""
+        chains = tuple(ChainSummary(**{**c, "status": Status(c["status"])}) for c in stored["chains"])
+        nested = {
+            "settings": ResolvedSettings(**stored["settings"]),
+            "diagnostics": Diagnostics(**stored["diagnostics"]),
+            "dataset": DatasetRecord(**stored["dataset"]),
+            "verdict": Verdict(stored["verdict"]),
+            "chains": chains,
+        }
+        return cls(**{**stored, **nested})
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, float):
+        return finite_or_none(value)
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return value

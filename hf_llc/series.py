@@ -1,0 +1,106 @@
+"""LLC over training: several checkpoints of one model at one temperature, one localisation and one step size."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hf_llc import estimation, queue
+from hf_llc.adapters import fleet as fleets
+from hf_llc.adapters.store import RunStore
+from hf_llc.core.samplers import SAMPLERS, choose_sampler
+from hf_llc.core.stepsize import choose_lr
+from hf_llc.core.temperature import default_n_beta
+from hf_llc.launching import run_all
+from hf_llc.observer import Observer
+from hf_llc.plan import Plan
+from hf_llc.resolution import measure_curvature, measure_gamma
+from hf_llc.results import Estimate
+from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.workbench import Workbench, cpu_threads
+
+
+def estimate_series(
+    checkpoints: Sequence[ModelSettings],
+    data: DataSettings,
+    sampler: SamplerSettings,
+    *,
+    output_dir: Path,
+    processes: int | None = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+    on_point: Callable[[Estimate], None] = lambda found: None,
+) -> list[Estimate]:
+    """An Estimate for each checkpoint, in the order given; the same batches and noise at each.
+
+    What the sampler settings leave open is resolved once for the whole curve, since λ̂ is comparable only at one
+    γ/nβ: γ at the last checkpoint, ε at the sharpest. A checkpoint whose chains diverged has no number in its Estimate.
+
+    Args:
+        output_dir: holds a folder per checkpoint. on_point: called with each Estimate when it is there.
+
+    Raises:
+        HfLlcError: see `estimation.plan`.
+    """
+    observer = observer or Observer()
+
+    def plan_at(index: int, settings: SamplerSettings) -> Plan:
+        folder = output_dir / Path(checkpoints[index].revision or checkpoints[index].model).name
+        return estimation.plan(checkpoints[index], data, settings, output_dir=folder, device=device, observer=observer)
+
+    started = time.monotonic()
+    open_plans = [plan_at(index, sampler) for index in range(len(checkpoints))]
+    shared = _shared_settings(open_plans, output_dir, sampler, observer)
+    plans = [plan_at(index, shared) for index in range(len(checkpoints))]
+    run_all(plans, processes=processes, observer=observer)
+    found = []
+    for plan in plans:
+        found.append(estimation.collect(plan, observer, started))
+        on_point(found[-1])
+        started = time.monotonic()
+    return found
+
+
+def _shared_settings(
+    plans: Sequence[Plan], output_dir: Path, sampler: SamplerSettings, observer: Observer
+) -> SamplerSettings:
+    """The settings with γ and ε filled in for the whole curve, kept on disk beside its points."""
+    if sampler.gamma is not None and sampler.lr is not None:
+        return sampler
+    store = RunStore(output_dir, observer.tell)
+    store.open({"checkpoints": [plan.inputs() for plan in plans]})
+
+    def make(name: str) -> dict[str, Any]:
+        observer.begin("curvature of each checkpoint", len(plans))
+        with cpu_threads(plans[0].threads):
+            made = _measure(plans, sampler, observer)
+        observer.end()
+        return made
+
+    found = queue.complete(store, ["shared"], make)[0]
+    for sentence in found["sentences"]:
+        observer.tell(sentence)
+    return replace(sampler, gamma=found["gamma"], lr=found["lr"])
+
+
+def _measure(plans: Sequence[Plan], sampler: SamplerSettings, observer: Observer) -> dict[str, Any]:
+    device = fleets.alone(plans[0].device).device
+    gamma, sentences = sampler.gamma, []
+    if gamma is None:
+        gamma, sentence = measure_gamma(Workbench(plans[-1], device), sampler.seed)
+        sentences.append(f"At the last checkpoint: {sentence}")
+    lr = sampler.lr
+    if lr is None:
+        curvatures = []
+        for index, plan in enumerate(plans):
+            curvatures.append(measure_curvature(Workbench(plan, device), sampler.seed))
+            observer.advance(index + 1)
+        name, _ = choose_sampler(sampler.sampler)
+        n_beta = sampler.n_beta if sampler.n_beta is not None else default_n_beta(plans[0].corpus.n)
+        lr = choose_lr(name, n_beta, max(curvatures), gamma)
+        sentences.append(
+            f"lr = {lr:.2g} for every checkpoint: the largest curvature among them is {max(curvatures):.3g}, the "
+            f"smallest {min(curvatures):.3g}; {SAMPLERS[name].why}."
+        )
+    return {"gamma": gamma, "lr": lr, "sentences": sentences}

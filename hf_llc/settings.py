@@ -1,0 +1,163 @@
+"""What a user may ask for: three frozen dataclasses, the only home of defaults and of range checks.
+
+`None` means "choose from measurement"; what was chosen is a `ResolvedSettings`, and that is what results store.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hf_llc.errors import SettingsError
+
+DEFAULT_DATASET = "NeelNanda/pile-10k"
+MAX_DEFAULT_CONTEXT = 1024
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise SettingsError(message)
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _non_negative(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads."""
+
+    model: str
+    revision: str | None = None
+    gguf_file: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which text makes the empirical loss L_n.
+
+    Attributes:
+        dataset: a Hub dataset id or URI, or a local .txt, .jsonl, .json, .csv or .parquet file or a folder of them.
+        config, split, revision, text_column: as in `datasets.load_dataset`; `text_column` None means `text`, or the
+            only column of strings there is.
+        max_sequences: the largest n; 0 takes all there are.
+        context_length: tokens per packed sequence; None means min(1024, the model's own).
+    """
+
+    dataset: str = DEFAULT_DATASET
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    text_column: str | None = None
+    max_sequences: int = 2048
+    context_length: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.max_sequences >= 0, f"max_sequences is {self.max_sequences}; it must be 0 (all) or more.")
+        _require(
+            self.context_length is None or self.context_length >= 2,
+            f"context_length is {self.context_length}; a next-token loss needs at least 2 tokens.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSettings:
+    """How the localised posterior p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w−w*‖²) is sampled.
+
+    Attributes:
+        sampler: a name in `hf_llc.core.samplers.SAMPLERS`, or `auto`.
+        n_beta: nβ, inverse temperature times n; None means n / log n (Lau et al. 2023).
+        gamma: γ, the localisation in 1/weight²; None is chosen by a probe of how far the loss rises.
+        lr: ε, the step size; None is chosen from the measured curvature.
+        momentum: c in [0, 1), the share of momentum that a step of `baoab` keeps; other samplers have none.
+        gradient: a name in `hf_llc.core.gradients.GRADIENTS`.
+        chains, draws, thin: chains of `draws` draws, `thin` steps apart.
+        burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
+        batch_size: sequences per minibatch; micro_batch_size: sequences per forward pass (memory only).
+        seed: every random number derives from it.
+        checks: also run short chains at ε/2, without noise, and at half and twice γ and nβ (see core.variations).
+        threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
+    """
+
+    sampler: str = "auto"
+    n_beta: float | None = None
+    gamma: float | None = None
+    lr: float | None = None
+    momentum: float = 0.8
+    gradient: str = "minibatch"
+    chains: int = 4
+    draws: int = 200
+    burn_in: int | None = None
+    thin: int = 1
+    batch_size: int = 32
+    micro_batch_size: int | None = None
+    seed: int = 0
+    checks: bool = True
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        checks: list[tuple[str, Callable[[Any], bool], str]] = [
+            ("n_beta", _non_negative, "a finite number, 0 or more"),
+            ("gamma", _non_negative, "a finite number, 0 or more"),
+            ("lr", _positive, "a finite number above 0"),
+            ("momentum", lambda v: 0 <= v < 1, "0 or more and below 1"),
+            ("chains", lambda v: v >= 2, "at least 2: one chain cannot show that it disagrees with another"),
+            ("draws", lambda v: v >= 4, "at least 4: fewer have no Monte Carlo error"),
+            ("burn_in", _non_negative, "0 or more"),
+            ("thin", _positive, "1 or more"),
+            ("batch_size", _positive, "1 or more"),
+            ("micro_batch_size", _positive, "1 or more"),
+            ("seed", _non_negative, "0 or more"),
+            ("threads", _positive, "1 or more"),
+        ]
+        for name, allowed, words in checks:
+            value = getattr(self, name)
+            option = "--" + name.replace("_", "-")
+            _require(value is None or allowed(value), f"{option} is {value}; it must be {words}.")
+        if self.lr is not None and self.gamma is not None and self.lr * self.gamma >= STABILITY_LIMIT:
+            raise SettingsError(
+                f"--lr {self.lr:g} times --gamma {self.gamma:g} is {self.lr * self.gamma:g}, past the stability limit "
+                f"{STABILITY_LIMIT:g} of the localisation alone. Use --lr below {STABILITY_LIMIT / self.gamma:.3g}."
+            )
+
+
+STABILITY_LIMIT = 4.0
+"""ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSettings:
+    """Every number the chains really used; nothing here is left to choose."""
+
+    n_beta: float
+    gamma: float
+    lr: float
+    momentum: float
+    gradient: str
+    sampler: str
+    chains: int
+    draws: int
+    burn_in: int
+    thin: int
+    batch_size: int
+    micro_batch_size: int
+    context_length: int
+    n: int
+    seed: int
+    threads: int
+    device: str
+    dtype: str
+
+    @property
+    def steps(self) -> int:
+        """Updates per chain: draw k is the state after burn_in + k·thin of them, k = 1 … draws."""
+        return self.burn_in + self.draws * self.thin
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as a JSON-ready mapping."""
+        return asdict(self)

@@ -1,0 +1,228 @@
+"""From a user's words to a checkpoint on this disk and packed tokens on this disk, both pinned."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import Tensor
+
+from hf_llc.adapters import corpus as corpora
+from hf_llc.adapters import hub, token_cache
+from hf_llc.adapters.checkpoint import facts, load_tokenizer, token_ids, tokenizer_identity
+from hf_llc.adapters.hub_errors import endpoint
+from hf_llc.adapters.model_files import ModelFiles, choose, refuse_unusable
+from hf_llc.core.packing import PACKING, fingerprint, pack
+from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
+from hf_llc.inputs import Corpus, ModelSource
+from hf_llc.references import Reference, parse_dataset, parse_model, training_step
+from hf_llc.settings import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings
+
+Tell = Callable[[str], None]
+MIN_SEQUENCES = 2
+
+
+def _silent(message: str) -> None:
+    """Nobody listens."""
+
+
+def find_model(settings: ModelSettings, *, download: bool = True, tell: Tell = _silent) -> ModelSource:
+    """The checkpoint, pinned and on this disk.
+
+    Args:
+        download: False leaves out the weights: `download_bytes` then says how much is missing, and `path` holds the
+            config and tokenizer, or is None if the repository has none of its own.
+        tell: called with lines worth reading (a retry, what was used while offline).
+
+    Raises:
+        SourceError, UnusableError, SettingsError, ResourceError: it cannot be had or is not a model.
+    """
+    reference = parse_model(settings.model, settings.revision, endpoint())
+    if None not in {reference.file, settings.gguf_file} and reference.file != settings.gguf_file:
+        raise SettingsError(f"{settings.model} and --gguf-file {settings.gguf_file} name different files; give one.")
+    gguf_file = settings.gguf_file or reference.file
+    if reference.path is not None:
+        with _readable(reference.path):
+            return _local_model(reference, reference.path, gguf_file, settings.trust_remote_code)
+    return _hub_model(reference, gguf_file, settings.trust_remote_code, download, tell)
+
+
+def find_corpus(data: DataSettings, source: ModelSource, *, tell: Tell = _silent) -> Corpus:
+    """The text as packed tokens of the model's tokenizer, on this disk; made once for the same inputs.
+
+    Raises:
+        SettingsError: a context length above the model's.
+        SourceError, UnusableError, ResourceError: the text cannot be had or used, or gives fewer than 2 sequences.
+    """
+    tokenizer = load_tokenizer(source)
+    known = facts(source)
+    context_length = _context_length(data.context_length, known.context_limit, source.id)
+    eos_id = tokenizer.eos_token_id if isinstance(tokenizer.eos_token_id, int) else known.eos_token_id
+    if eos_id is None:
+        raise UnusableError(f"{source.id} names no end-of-text token; set eos_token in its tokenizer_config.json.")
+    reference = parse_dataset(data.dataset, data.revision, endpoint())
+    revision = _dataset_revision(reference, tell)
+    inputs = {
+        "packing": PACKING,
+        "dataset": reference.id if reference.path is None else reference.path.name,
+        "revision": revision,
+        "config": data.config,
+        "split": data.split,
+        "text_column": data.text_column,
+        "tokenizer": tokenizer_identity(tokenizer),
+        "eos": eos_id,
+        "context_length": context_length,
+        "max_sequences": data.max_sequences,
+    }
+    path = token_cache.path_of(hub.home() / "tokens", inputs)
+    stored = token_cache.read(path, fingerprint, tell)
+    if stored is None:
+        documents = _open(reference, data, revision, tell)
+        counter = _Counter(token_ids(tokenizer, documents.texts, enough=data.max_sequences * context_length))
+        tokens = pack(counter, eos_id, context_length, data.max_sequences)
+        _refuse_unfit(reference.id, tokens, counter.tokens, context_length, known.vocabulary_size)
+        notes = {"text_column": documents.text_column}
+        stored = token_cache.StoredTokens(tokens=tokens, fingerprint=fingerprint(tokens), notes=notes)
+        token_cache.write(path, stored)
+    return Corpus(
+        id=reference.id,
+        revision=revision,
+        config=data.config,
+        split=data.split,
+        text_column=stored.notes["text_column"],
+        fingerprint=stored.fingerprint,
+        n=len(stored.tokens),
+        context_length=context_length,
+        path=path,
+    )
+
+
+def load_tokens(corpus: Corpus) -> Tensor:
+    """The corpus as an int32 tensor (n, context_length), checked against its fingerprint.
+
+    Raises:
+        ResourceError: the file is gone or no longer the same.
+    """
+    stored = token_cache.read(corpus.path, fingerprint, _silent)
+    if stored is None or stored.fingerprint != corpus.fingerprint:
+        raise ResourceError(f"The tokens at {corpus.path} are gone or changed since they were made; start again.")
+    return stored.tokens
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(f"{error.filename or path} cannot be read ({error.strerror}).") from error
+
+
+class _Counter:
+    """Token lists passed on and counted, an end-of-text token added to each that is not empty."""
+
+    def __init__(self, documents: Iterator[list[int]]) -> None:
+        self._documents = documents
+        self.tokens = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for ids in self._documents:
+            self.tokens += len(ids) + bool(ids)
+            yield ids
+
+
+def _hub_model(
+    reference: Reference, gguf_file: str | None, trust_remote_code: bool, download: bool, tell: Tell
+) -> ModelSource:
+    revision = reference.revision or "main"
+    sha = hub.resolve(reference.id, reference.revision, "model", tell)
+    listing = hub.files(reference.id, sha, tell)
+    known = {file.path: file for file in listing.files}
+    if not listing.whole and gguf_file is not None and gguf_file not in known:
+        raise OfflineError(f"{gguf_file} of {reference.id} is not on this machine; try again with a network.")
+    chosen = choose(known, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
+    if not chosen.weights and not listing.whole:
+        raise OfflineError(f"The weights of {reference.id} are not on this machine; try again with a network.")
+    others = [] if chosen.weights else [name for name in hub.revisions(reference.id, "model", tell) if name != revision]
+    refuse_unusable(f"{reference.id} at {revision}", known, chosen, others)
+    weights = [known[name] for name in chosen.weights]
+    wanted = [known[name] for name in chosen.small] + (weights if download else [])
+    return ModelSource(
+        id=reference.id,
+        revision=revision,
+        sha=sha,
+        step=training_step(revision),
+        path=hub.download(reference.id, sha, wanted, tell) if wanted else None,
+        gguf_file=gguf_file,
+        trust_remote_code=trust_remote_code,
+        weight_bytes=sum(file.size for file in weights),
+        download_bytes=0 if download else hub.bytes_to_download(reference.id, sha, weights),
+    )
+
+
+def _local_model(reference: Reference, folder: Path, gguf_file: str | None, trust_remote_code: bool) -> ModelSource:
+    folder = folder.resolve()
+    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    names += [f"{entry.parent.name}/{entry.name}" for entry in folder.glob("*/*") if entry.is_file()]
+    chosen = choose(names, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
+    if not chosen.weights and (inner := _inner_checkpoints(folder)):
+        raise NotFoundError(f"{reference.id} holds no model itself, but {', '.join(inner[:6])}; name one of them.")
+    refuse_unusable(reference.id, names, chosen)
+    return ModelSource(
+        id=reference.id,
+        revision=None,
+        sha=_local_sha(folder, chosen),
+        step=training_step(Path(gguf_file).stem if gguf_file else folder.name),
+        path=folder,
+        gguf_file=gguf_file,
+        trust_remote_code=trust_remote_code,
+        weight_bytes=sum((folder / name).stat().st_size for name in chosen.weights),
+    )
+
+
+def _inner_checkpoints(folder: Path) -> list[str]:
+    """The `checkpoint-N` folders that a Trainer leaves, in order of N."""
+    found = [(training_step(entry.name), entry.name) for entry in folder.iterdir() if (entry / "config.json").is_file()]
+    return [name for _, name in sorted((step, name) for step, name in found if step is not None)]
+
+
+def _local_sha(folder: Path, chosen: ModelFiles) -> str:
+    """`sha256:<64 hex>` of what decides the function that the weights compute: they, the config and the code."""
+    names = [name for name in chosen.small if name == "config.json" or name.endswith(".py")]
+    digest = hashlib.sha256()
+    for name in sorted({*names, *chosen.weights}):
+        with (folder / name).open("rb") as file:
+            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _context_length(asked: int | None, limit: int | None, name: str) -> int:
+    if asked is None:
+        return MAX_DEFAULT_CONTEXT if limit is None else min(MAX_DEFAULT_CONTEXT, limit)
+    if limit is not None and asked > limit:
+        raise SettingsError(f"--context-length is {asked}, but {name} has positions for {limit} tokens only.")
+    return asked
+
+
+def _dataset_revision(reference: Reference, tell: Tell) -> str:
+    if reference.path is not None:
+        with _readable(reference.path):
+            return corpora.local_identity(reference.path)
+    return hub.resolve(reference.id, reference.revision, "dataset", tell)
+
+
+def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> corpora.Documents:
+    if reference.path is not None:
+        return corpora.open_local(data, reference.path)
+    return corpora.open_hub(data, reference.id, revision, tell)
+
+
+def _refuse_unfit(name: str, tokens: Tensor, found: int, context_length: int, vocabulary: int | None) -> None:
+    if len(tokens) < MIN_SEQUENCES:
+        raise UnusableError(
+            f"{name} gives {found} tokens, which fill {len(tokens)} sequences of {context_length}, and at least "
+            f"{MIN_SEQUENCES} are needed; lower --context-length, raise --max-sequences, or give more text."
+        )
+    if vocabulary is not None and (largest := int(tokens.max())) >= vocabulary:
+        raise UnusableError(
+            f"The tokenizer makes token {largest}, but the model knows {vocabulary}; they do not belong together."
+        )

@@ -1,0 +1,125 @@
+"""Chain traces to an Estimate: averages, errors and the verdict."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from hf_llc.adapters import machine
+from hf_llc.adapters.statistics import DrawStatistics, summarise
+from hf_llc.checks import Checks, evaluate
+from hf_llc.core.estimator import free_distance, llc
+from hf_llc.core.stepsize import stability
+from hf_llc.plan import Plan
+from hf_llc.resolution import Resolution
+from hf_llc.results import ChainSummary, ChainTrace, DatasetRecord, Diagnostics, Estimate, Status, finite_or_none
+from hf_llc.settings import ResolvedSettings
+from hf_llc.verdicts import judge
+
+
+def estimate_of(
+    plan: Plan,
+    resolution: Resolution,
+    traces: Sequence[ChainTrace],
+    varied: Mapping[tuple[str, int], ChainTrace],
+    init_loss: float,
+    seconds: Mapping[str, float],
+) -> Estimate:
+    """The Estimate; `llc` is None and the verdict `diverged` if fewer than two chains stayed finite.
+
+    Args:
+        varied: traces of the checks by (variation, chain); empty if they were not asked for.
+    """
+    settings = resolution.settings
+    healthy = [trace for trace in traces if trace.status is Status.HEALTHY]
+    statistics = summarise([trace.draws(settings) for trace in healthy]) if len(healthy) >= 2 else None
+    checks = evaluate(traces, varied, settings) if varied else Checks()
+    diagnostics = _diagnostics(resolution, healthy, statistics, checks)
+    value, stderr = _number(settings, statistics, diagnostics)
+    verdict, reason = judge(value, stderr, settings, diagnostics, failed=len(traces) - len(healthy))
+    return Estimate(
+        model=plan.source.id,
+        revision=plan.source.revision,
+        sha=plan.source.sha,
+        step=plan.source.step,
+        llc=value,
+        stderr=stderr,
+        verdict=verdict,
+        verdict_reason=reason,
+        settings=settings,
+        choices=resolution.choices,
+        diagnostics=diagnostics,
+        dataset=_dataset(plan),
+        chains=tuple(_summary(trace, settings) for trace in traces),
+        init_loss=init_loss,
+        tokens=sum(len(trace.losses) for trace in traces) * settings.batch_size * settings.context_length,
+        versions=machine.versions(),
+        seconds=seconds,
+        run_dir=str(plan.run_dir),
+    )
+
+
+def _number(
+    settings: ResolvedSettings, statistics: DrawStatistics | None, diagnostics: Diagnostics
+) -> tuple[float | None, float | None]:
+    """λ̂ at ε → 0 and its standard error, as far as the step size was checked."""
+    if statistics is None or diagnostics.monte_carlo_stderr is None:
+        return None, None
+    value = llc(settings.n_beta, statistics.mean) - (diagnostics.step_bias or 0.0)
+    return value, math.hypot(diagnostics.monte_carlo_stderr, diagnostics.step_size_stderr or 0.0)
+
+
+def _step_size_stderr(checks: Checks) -> float | None:
+    """The error of the extrapolation to ε → 0: its Monte Carlo part, and a third of the bias, which is what a bias
+    of second order in ε would leave of one that was taken to be of first order."""
+    if checks.step_bias is None or checks.step_bias_stderr is None:
+        return None
+    return math.hypot(checks.step_bias_stderr, checks.step_bias / 3)
+
+
+def _summary(trace: ChainTrace, settings: ResolvedSettings) -> ChainSummary:
+    if trace.status is not Status.HEALTHY:
+        return ChainSummary(chain=trace.chain, llc=None, status=trace.status, failed_at=trace.failed_at)
+    draws = trace.draws(settings)
+    value = llc(settings.n_beta, sum(draws) / len(draws))
+    return ChainSummary(chain=trace.chain, llc=value, status=trace.status)
+
+
+def _dataset(plan: Plan) -> DatasetRecord:
+    corpus = plan.corpus
+    return DatasetRecord(
+        id=corpus.id,
+        revision=corpus.revision,
+        config=corpus.config,
+        split=corpus.split,
+        text_column=corpus.text_column,
+        fingerprint=corpus.fingerprint,
+    )
+
+
+def _diagnostics(
+    resolution: Resolution, healthy: Sequence[ChainTrace], statistics: DrawStatistics | None, checks: Checks
+) -> Diagnostics:
+    settings = resolution.settings
+    squared = [value for trace in healthy for value in trace.squared_distances]
+    steps = settings.burn_in + (settings.draws + 1) * settings.thin // 2
+    return Diagnostics(
+        r_hat=finite_or_none(statistics.r_hat) if statistics else None,
+        ess=finite_or_none(statistics.ess) if statistics else None,
+        delta_loss=statistics.mean if statistics else None,
+        distance=math.sqrt(sum(squared) / len(squared)) if statistics else None,
+        free_distance=free_distance(resolution.dimension, settings.gamma, settings.lr, steps),
+        dimension=resolution.dimension,
+        curvature=resolution.curvature,
+        stability=stability(settings.lr, settings.n_beta, resolution.curvature, settings.gamma),
+        resolution=settings.gamma / settings.n_beta if settings.n_beta > 0 else None,
+        equilibration=-math.expm1(-settings.lr * settings.gamma * settings.burn_in),
+        drift=finite_or_none(statistics.drift) if statistics else None,
+        monte_carlo_stderr=llc(settings.n_beta, statistics.mcse) if statistics else None,
+        step_size_stderr=_step_size_stderr(checks),
+        step_bias=checks.step_bias,
+        cold_llc=checks.cold_llc,
+        gamma_slope=checks.gamma_slope,
+        gamma_slope_stderr=checks.gamma_slope_stderr,
+        n_beta_slope=checks.n_beta_slope,
+        n_beta_slope_stderr=checks.n_beta_slope_stderr,
+        trace_hessian=resolution.trace_hessian,
+    )

@@ -1,0 +1,113 @@
+"""Numbers to words: does the chain sample the stated posterior, and does the number say more than the localiser?"""
+
+from hf_llc.errors import DivergedError
+from hf_llc.results import Diagnostics, Estimate, Verdict
+from hf_llc.settings import ResolvedSettings
+
+R_HAT_MAX = 1.05
+"""Between the 1.01 that Vehtari et al. (2021) ask of long chains and the 1.1 of Gelman and Rubin (1992)."""
+DRIFT_MAX = 4.0
+"""Monte Carlo errors between the two halves of the draws."""
+EQUILIBRATION_MIN = 0.9
+"""Share of a flat direction's variance that must be there when the draws begin."""
+STEP_BIAS_MAX = 0.1
+"""Share of λ̂ that may be due to the step size, and is then extrapolated away and part of the error."""
+COLD_MAX = 0.1
+"""Share of λ̂ that the drift alone may explain: a slope at w* if negative, gradient noise if positive."""
+SIGNIFICANT = 3.0
+"""Standard errors before a difference counts."""
+PLATEAU = 0.2
+"""|d log λ̂ / d log γ| up to which λ̂ hardly depends on the localiser: a tenth of γ changes it by a factor below 1.6."""
+
+
+def judge(
+    llc: float | None, stderr: float | None, settings: ResolvedSettings, diagnostics: Diagnostics, *, failed: int
+) -> tuple[Verdict, str]:
+    """The verdict and the numbers behind it, in one sentence. What undermines the number most is named first."""
+    if llc is None or stderr is None:
+        return Verdict.DIVERGED, f"{failed} of {settings.chains} chains became inf or NaN, so there is no number"
+    findings: list[tuple[Verdict, str]] = []
+    if failed:
+        words = f"{failed} of {settings.chains} chains became inf or NaN and were left out"
+        findings.append((Verdict.STEP_TOO_LARGE, words))
+    findings += _step_size(llc, diagnostics) + _drift_alone(llc, stderr, diagnostics)
+    findings += [(Verdict.NOT_EQUILIBRATED, words) for words in _unsettled(diagnostics)]
+    if findings:
+        return findings[0][0], "; ".join(words for _, words in findings)
+    return Verdict.CONVERGED, _settled(diagnostics)
+
+
+def _step_size(llc: float, diagnostics: Diagnostics) -> list[tuple[Verdict, str]]:
+    bias, error = diagnostics.step_bias, diagnostics.step_size_stderr
+    if bias is None or error is None or not abs(bias) > STEP_BIAS_MAX * abs(llc):
+        return []
+    if not abs(bias) > SIGNIFICANT * (error**2 - (bias / 3) ** 2) ** 0.5:
+        return []
+    share = f"{bias / (llc + bias):+.0%} of the chains' own mean"
+    if diagnostics.cold_llc is not None and diagnostics.cold_llc > COLD_MAX * abs(llc):
+        return [(Verdict.HEATED, f"ε and ε/2 differ by gradient noise, {share}: raise --batch-size or lower --lr")]
+    return [(Verdict.STEP_TOO_LARGE, f"ε and ε/2 disagree: the step size makes {share}; lower --lr")]
+
+
+def _drift_alone(llc: float, stderr: float, diagnostics: Diagnostics) -> list[tuple[Verdict, str]]:
+    cold = diagnostics.cold_llc
+    if cold is not None and cold < -COLD_MAX * abs(llc):
+        words = f"without noise the loss falls below that at w*, by {-cold:.3g} in units of λ̂: w* is no minimum"
+        return [(Verdict.NOT_A_MINIMUM, words)]
+    if llc < -SIGNIFICANT * stderr:
+        return [(Verdict.NOT_A_MINIMUM, "the loss falls away from w*: it is no minimum at this temperature")]
+    if cold is not None and cold > COLD_MAX * abs(llc):
+        words = f"gradient noise alone gives {cold:.3g} of λ̂ = {llc:.3g}: raise --batch-size or lower --lr"
+        return [(Verdict.HEATED, words)]
+    return []
+
+
+def _unsettled(diagnostics: Diagnostics) -> list[str]:
+    reasons = []
+    if diagnostics.r_hat is not None and not diagnostics.r_hat <= R_HAT_MAX:
+        reasons.append(f"R-hat is {diagnostics.r_hat:.3f}, above {R_HAT_MAX:g}: raise --draws or --burn-in")
+    if diagnostics.drift is not None and not abs(diagnostics.drift) <= DRIFT_MAX:
+        reasons.append(f"the draws' second half lies {diagnostics.drift:+.1f} Monte Carlo errors from the first")
+    if not diagnostics.equilibration >= EQUILIBRATION_MIN:
+        reasons.append(
+            f"draws began when a flat direction had {diagnostics.equilibration:.0%} of its variance "
+            f"({EQUILIBRATION_MIN:.0%} is asked for): raise --burn-in or --lr"
+        )
+    return reasons
+
+
+def _settled(diagnostics: Diagnostics) -> str:
+    if diagnostics.r_hat is None or diagnostics.ess is None:
+        return "all draws are equal"
+    step = "the step size was not checked"
+    if diagnostics.step_bias is not None:
+        step = f"the step size makes {diagnostics.step_bias:+.2g} of it"
+    return f"R-hat {diagnostics.r_hat:.3f}, effective sample size {diagnostics.ess:.0f}, {step}"
+
+
+def meaning(diagnostics: Diagnostics) -> str:
+    """What the number says beyond the localiser, in one sentence."""
+    slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
+    if slope is None or error is None:
+        return "whether it says more than the localiser was not measured: compare it along one curve only"
+    words = f"d log λ̂ / d log γ = {slope:+.2f} ± {error:.2f}"
+    if abs(slope) + 2 * error <= PLATEAU:
+        return f"on a plateau ({words}): it hardly depends on the localiser"
+    if slope <= -1 + PLATEAU:
+        return f"comparable along one curve, not a learning coefficient ({words}): the localiser sets its size"
+    return f"comparable along one curve, not a learning coefficient ({words}): it depends on the localiser"
+
+
+def require_number(found: Estimate) -> None:
+    """Nothing, if there is a number.
+
+    Raises:
+        DivergedError: fewer than two chains stayed finite; names those that did not.
+    """
+    if found.verdict is not Verdict.DIVERGED:
+        return
+    failed = [f"chain {c.chain} at step {c.failed_at}" for c in found.chains if c.llc is None]
+    raise DivergedError(
+        f"No number: fewer than two of {len(found.chains)} chains stayed finite ({', '.join(failed)} became inf or "
+        f"NaN). Lower --lr (now {found.settings.lr:.3g}) or raise --gamma (now {found.settings.gamma:.3g})."
+    )

@@ -1,0 +1,82 @@
+"""One process's model, tokens and objective: loaded when the first part of a run needs them, and not before."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hf_llc.adapters.checkpoint import load_model
+from hf_llc.adapters.tensors import read_tensors, write_tensors
+from hf_llc.core.gradients import full_gradient
+from hf_llc.core.language import LanguageObjective, default_micro_batch
+from hf_llc.plan import Plan
+from hf_llc.sources import load_tokens
+
+
+class Workbench:
+    """The checkpoint of a plan on one device."""
+
+    def __init__(self, plan: Plan, device: str) -> None:
+        self._plan = plan
+        self._device = device
+        self.load_seconds = 0.0
+        self._anchor_gradient: list[Tensor] | None = None
+
+    @cached_property
+    def objective(self) -> LanguageObjective:
+        """L_n of the plan's checkpoint over its tokens, at w*."""
+        started = time.monotonic()
+        tokens = load_tokens(self._plan.corpus)
+        model = load_model(self._plan.source, self._device, getattr(torch, self._plan.dtype))
+        made = LanguageObjective(
+            lambda ids: model(input_ids=ids, use_cache=False).logits,
+            [p for p in model.parameters() if p.requires_grad],
+            tokens,
+            self._micro_batch(model),
+        )
+        self.load_seconds = time.monotonic() - started
+        return made
+
+    def anchor_gradient(self, path: Path) -> list[Tensor]:
+        """∇L_n(w*) in nats per weight, from `path` if a process has left it there, else computed and left there."""
+        if self._anchor_gradient is None:
+            device = self.objective.parameters[0].device
+            stored = read_tensors(path)
+            if stored is None:
+                stored = full_gradient(self.objective, self._plan.sampler.batch_size)
+                write_tensors(path, stored)
+            self._anchor_gradient = [tensor.to(device) for tensor in stored]
+        return self._anchor_gradient
+
+    @property
+    def micro_batch(self) -> int:
+        """Sequences per forward pass."""
+        return self.objective.micro_batch
+
+    def probe_batch(self) -> Tensor:
+        """The first minibatch's worth of sequences: what curvature and localisation are measured on."""
+        return torch.arange(min(self._plan.sampler.batch_size, self.objective.n))
+
+    def _micro_batch(self, model: torch.nn.Module) -> int:
+        wanted = self._plan.sampler.micro_batch_size
+        size = self._plan.sampler.batch_size
+        if wanted is not None:
+            return min(wanted, size)
+        head = model.get_output_embeddings()  # type: ignore[operator]
+        vocabulary = model.config.vocab_size if head is None else head.weight.shape[0]  # type: ignore[union-attr]
+        return default_micro_batch(size, self._plan.corpus.context_length, int(vocabulary))  # type: ignore[arg-type]
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """torch computes with this many CPU threads inside the block: sums depend on how many share them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

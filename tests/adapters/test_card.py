@@ -1,0 +1,224 @@
+"""Cards: what the Hub's own reader sees in them, and that nothing from outside becomes mark-up."""
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import EvalResult, ModelCard
+from ruamel.yaml import YAML
+from typer.main import get_command
+
+from hf_llc.adapters import card, card_text
+from hf_llc.cli.app import app
+from hf_llc.results import Estimate, Verdict
+from tests.adapters.estimates import DIAGNOSTICS, SETTINGS, estimate
+
+STEPS = (0, 8, 512)
+HOSTILE = "x|y\n---\n<script>alert(1)</script> <!-- hf-llc:end --> ![a](http://evil) `$(rm -rf ~)` 'q' \"d\" # no: yes"
+
+
+def render(*found: Estimate, **named: Any) -> str:
+    return card.render_new_card(found, name="model", picture="llc.png", **named)
+
+
+def series() -> list[Estimate]:
+    return [estimate(step, 1.0 + step, stderr=0.25) for step in STEPS]
+
+
+def results(text: str) -> list[EvalResult]:
+    """What huggingface_hub reads from a card's metadata; it drops what it cannot read, hence the check of the tags."""
+    data = ModelCard(text).data
+    assert data.tags == ["llc"]
+    return data.eval_results or []
+
+
+def metadata(text: str) -> dict[str, Any]:
+    found = yaml.safe_load(text.split("---\n")[1])
+    assert isinstance(found, dict)
+    return found
+
+
+def test_huggingface_hub_reads_the_last_estimate() -> None:
+    (found,) = results(render(*series()))
+    assert (found.metric_type, found.metric_value) == ("llc", 513.0)
+    assert found.metric_name == "Local learning coefficient (step512)"
+    assert (found.task_type, found.dataset_type, found.dataset_name) == ("text-generation", "org/text", "org/text")
+    assert (found.dataset_split, found.dataset_revision, found.dataset_config) == ("train", "b" * 40, None)
+    assert (found.source_name, found.source_url) == ("hf-llc", "https://arxiv.org/abs/2308.12108")
+
+
+def test_the_arguments_are_all_that_the_number_depends_on() -> None:
+    (found,) = results(render(*series()))
+    wanted = {
+        "model_revision": "step512",
+        "model_sha": "a" * 40,
+        "stderr": 0.25,
+        "verdict": "converged",
+        "n": 2048,
+        "n_beta": 268.6,
+        "gamma": 7800.0,
+        "lr": 8.3e-5,
+        "sampler": "sgld-lm",
+        "chains": 2,
+        "draws": 20,
+        "context_length": 64,
+        "token_fingerprint": "sha256:" + "c" * 64,
+        "hf_llc_version": "0.1.0",
+    }
+    assert found.metric_args is not None
+    assert wanted.items() <= found.metric_args.items()
+
+
+def test_the_metadata_says_what_the_model_is_and_where_the_results_are() -> None:
+    found = metadata(render(*series()))
+    assert found["library_name"] == "transformers"
+    assert found["tags"] == ["llc"]
+    assert found["hf-llc"] == {"schema": 1, "results": "llc/results.jsonl"}
+
+
+def test_an_estimate_without_number_is_in_the_table_and_not_in_the_metadata() -> None:
+    text = render(estimate(8, 9.0), estimate(512, None))
+    assert "model-index" not in metadata(text)
+    assert "| step512 | 512 | 2.8594 | no number | 1.012 | diverged |" in text
+
+
+def test_the_table_has_a_row_per_estimate_in_order() -> None:
+    table = [line for line in render(*series()).splitlines() if line.startswith("| step")]
+    assert table == [
+        "| step0 | 0 | 2.8594 | 1.00 ± 0.25 | 1.012 | converged |",
+        "| step8 | 8 | 2.8594 | 9.00 ± 0.25 | 1.012 | converged |",
+        "| step512 | 512 | 2.8594 | 513.00 ± 0.25 | 1.012 | converged |",
+    ]
+
+
+def test_the_body_shows_the_picture_the_paper_and_the_limits() -> None:
+    text = render(*series())
+    assert "](llc.png)" in text
+    assert "2308.12108" in text
+    assert "γ/nβ = 29" in text
+    assert "share nβ, γ and text" in text
+    assert "d log λ̂ / d log γ is -0.93 ± 0.02 at step512" in text
+
+
+def test_numbers_at_different_settings_are_not_called_comparable() -> None:
+    text = render(estimate(8), estimate(512, settings=replace(SETTINGS, gamma=1.0)))
+    assert "must not be compared with each other" in text
+    assert "share nβ, γ and text" not in text
+
+
+def test_the_section_is_between_its_markers_once() -> None:
+    text = render(*series())
+    section = card.render_section(series(), picture="llc.png")
+    assert section.startswith(card.BEGIN)
+    assert section.rstrip().endswith(card.END)
+    assert text.endswith(section)
+    assert text.count(card.BEGIN) == text.count(card.END) == 1
+
+
+def command_of(text: str) -> list[str]:
+    found = re.search(r"```bash\n(.*)\n```", text)
+    assert found is not None
+    return shlex.split(found[1])
+
+
+def test_the_command_has_every_setting_as_an_option_of_hf_llc_estimate() -> None:
+    words = command_of(render(*series()))
+    assert words[:3] == ["hf-llc", "estimate", "org/model"]
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    known = {name for each in get_command(app).commands["estimate"].params for name in each.opts}  # type: ignore[attr-defined]
+    assert set(options) <= known
+    assert (options["--revision"], options["--dataset-revision"]) == ("a" * 40, "b" * 40)
+    assert (options["--gamma"], options["--lr"], options["--max-sequences"]) == ("7800.0", "8.3e-05", "2048")
+
+
+def test_the_command_leaves_out_checks_that_were_not_made() -> None:
+    unchecked = estimate(diagnostics=replace(DIAGNOSTICS, step_size_stderr=None))
+    assert command_of(render(unchecked))[-1] == "--no-checks"
+    assert "--no-checks" not in command_of(render(estimate()))
+
+
+def test_hostile_names_stay_words_in_the_metadata() -> None:
+    dataset = replace(estimate().dataset, id=HOSTILE, config="no", split="12:30", revision="1e5")
+    text = card.render_new_card([estimate(revision=HOSTILE, dataset=dataset)], name=HOSTILE, picture="llc.png")
+    flat = " ".join(HOSTILE.split())
+    for read in (yaml.safe_load, YAML(typ="safe").load):
+        found = read(text[4 : text.index("\n---\n", 4)])
+        (entry,) = found["model-index"][0]["results"]
+        assert found["model-index"][0]["name"] == flat
+        assert entry["dataset"] == {"type": flat, "name": flat, "config": "no", "split": "12:30", "revision": "1e5"}
+        assert entry["metrics"][0]["args"]["model_revision"] == flat
+        assert entry["metrics"][0]["args"]["lr"] == 8.3e-5
+    assert len(results(text)) == 1
+
+
+def test_hostile_names_stay_words_in_the_body() -> None:
+    dataset = replace(estimate().dataset, id=HOSTILE, config=HOSTILE)
+    found = estimate(model=HOSTILE, revision=HOSTILE, dataset=dataset)
+    text = card.render_new_card([found], name=HOSTILE, about=HOSTILE, picture="llc.png")
+    body = text[text.index("\n---\n", 4) + 5 :]
+    assert (body.count(card.BEGIN), body.count(card.END), body.count("```bash")) == (1, 1, 1)
+    outside_code = re.sub(r"```bash\n.*\n```", "", body)
+    assert "<script" not in outside_code
+    assert "](http://evil)" not in outside_code
+    assert not re.search(r"(?<!\\)`\$\(rm", outside_code)
+    (row,) = (line for line in body.splitlines() if "2.8594" in line)
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7
+    words = command_of(body)
+    assert words[words.index("--dataset-config") + 1] == " ".join(HOSTILE.split())
+
+
+def test_a_code_block_cannot_be_closed_from_inside() -> None:
+    assert card_text.code_block("a\n```\nb", "bash") == "````bash\na\n```\nb\n````"
+
+
+def local() -> Estimate:
+    dataset = replace(estimate().dataset, id="/home/someone/demo/text.jsonl", revision="sha256:" + "d" * 64)
+    return estimate(
+        model="/home/someone/demo/checkpoints/step512",
+        revision=None,
+        sha="sha256:" + "e" * 64,
+        dataset=dataset,
+        run_dir="/home/someone/demo/runs/step512",
+    )
+
+
+def test_a_card_of_local_files_names_no_folder_of_this_machine() -> None:
+    text = render(local())
+    assert "someone" not in text
+    (found,) = results(text)
+    assert found.dataset_type == "text.jsonl"
+    assert found.metric_args is not None
+    assert found.metric_args["model_revision"] == "step512"
+
+
+def test_without_paths_keeps_them_relative_to_the_root() -> None:
+    found = card.without_paths(local(), Path("/home/someone/demo"))
+    assert (found.model, found.dataset.id, found.run_dir) == ("checkpoints/step512", "text.jsonl", "runs/step512")
+    assert "someone" not in str(found.to_dict())
+
+
+def test_without_paths_keeps_only_the_name_of_what_lies_elsewhere() -> None:
+    found = card.without_paths(local(), Path("/srv"))
+    assert (found.model, found.dataset.id, found.run_dir) == ("step512", "text.jsonl", "step512")
+
+
+def test_without_paths_leaves_hub_names_alone() -> None:
+    found = card.without_paths(estimate(), Path("/home/someone"))
+    assert (found.model, found.dataset.id) == ("org/model", "org/text")
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (24.67, 0.22, "24.67 ± 0.22"),
+        (24.67, 12.0, "25 ± 12"),
+        (0.012345, 0.00067, "0.01234 ± 0.00067"),
+        (3.0, 0.0, "3 ± 0"),
+    ],
+)
+def test_numbers_have_the_digits_that_their_error_leaves(value: float, error: float, shown: str) -> None:
+    assert card_text.with_error(estimate(llc=value, stderr=error, verdict=Verdict.CONVERGED)) == shown

@@ -1,0 +1,458 @@
+"""Checkpoints from disk: what loads, and what is refused with which sentence."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import torch
+import transformers
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers.utils import logging
+
+from hf_llc.adapters import checkpoint
+from hf_llc.adapters.checkpoint import (
+    context_limit,
+    facts,
+    load_model,
+    load_tokenizer,
+    parameter_count,
+    token_ids,
+    tokenizer_identity,
+)
+from hf_llc.errors import UnusableError
+from hf_llc.inputs import ModelSource
+from tests.tiny import CONTEXT, TEXT, VOCABULARY, make_model, make_tokenizer, save_tiny_model, sentences
+
+SMALL: dict[str, Any] = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def at(folder: Path, **options: Any) -> ModelSource:
+    """The source that `find_model` would make of a folder."""
+    return ModelSource(id=folder.name, revision=None, sha="sha256:0", step=None, path=folder, **options)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A folder with the tiny model."""
+    return save_tiny_model(tmp_path / "tiny")
+
+
+def save(folder: Path, model: Any) -> Path:
+    """`folder`, with a model in it."""
+    model.save_pretrained(folder)
+    return folder
+
+
+def head(model: Any) -> torch.Tensor:
+    """The weights of the language-model head."""
+    weight = model.lm_head.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    """Overwrites entries of config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def edit_weights(folder: Path, *, drop: str = "", fill: float | None = None) -> None:
+    """Drops the tensors whose name contains `drop`, or fills the final layer norm."""
+    weights = {name: value.clone() for name, value in make_model().state_dict().items() if not (drop and drop in name)}
+    if fill is not None:
+        weights["gpt_neox.final_layer_norm.weight"].fill_(fill)
+    make_model().save_pretrained(folder, state_dict=weights)
+
+
+def test_the_model_has_the_saved_weights_ready_for_gradients(tiny: Path) -> None:
+    model = load_model(at(tiny), "cpu")
+    expected = make_model().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not model.training
+    assert not model.config.use_cache  # type: ignore[union-attr]
+
+
+def test_moving_the_weights_leaves_the_file_alone(tiny: Path) -> None:
+    before = (tiny / "model.safetensors").read_bytes()
+    model = load_model(at(tiny), "cpu")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    del model
+    assert (tiny / "model.safetensors").read_bytes() == before
+
+
+def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
+    half: Any = make_model()
+    folder = save(tmp_path / "half", half.half())
+    model = load_model(at(folder), "cpu")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert torch.equal(head(model), head(make_model()).half().float())
+
+
+def test_another_dtype_can_be_asked_for(tiny: Path) -> None:
+    model = load_model(at(tiny), "cpu", torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_pickled_weights_load(tiny: Path) -> None:
+    torch.save(make_model().state_dict(), tiny / "pytorch_model.bin")
+    (tiny / "model.safetensors").unlink()
+    assert torch.equal(head(load_model(at(tiny), "cpu")), head(make_model()))
+
+
+def test_sharded_weights_load(tmp_path: Path) -> None:
+    make_model().save_pretrained(tmp_path, max_shard_size="60KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    assert torch.equal(head(load_model(at(tmp_path), "cpu")), head(make_model()))
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    make_model().save_pretrained(tmp_path, max_shard_size="60KB")
+    gone = sorted(tmp_path.glob("model-*.safetensors"))[1]
+    gone.unlink()
+    with pytest.raises(UnusableError, match=f"{gone.name}, a part of the weights, is missing"):
+        load_model(at(tmp_path), "cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, None])
+def test_damaged_safetensors_are_named(tiny: Path, content: bytes | None) -> None:
+    path = tiny / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10] if content is None else content)
+    with pytest.raises(UnusableError, match=r"tiny/model\.safetensors is damaged .* get the model again"):
+        load_model(at(tiny), "cpu")
+
+
+def test_a_damaged_index_is_named(tmp_path: Path) -> None:
+    make_model().save_pretrained(tmp_path, max_shard_size="60KB")
+    (tmp_path / "model.safetensors.index.json").write_text("{")
+    with pytest.raises(UnusableError, match=r"index\.json is damaged"):
+        load_model(at(tmp_path), "cpu")
+
+
+def test_damaged_pickled_weights_are_one_line(tiny: Path) -> None:
+    torch.save(make_model().state_dict(), tiny / "pytorch_model.bin")
+    (tiny / "model.safetensors").unlink()
+    (tiny / "pytorch_model.bin").write_bytes((tiny / "pytorch_model.bin").read_bytes()[:5000])
+    with pytest.raises(UnusableError, match="cannot read the weights of tiny") as caught:
+        load_model(at(tiny), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lm_head", "layers.1.mlp"])
+def test_weights_that_would_be_random_are_refused(tiny: Path, name: str) -> None:
+    edit_weights(tiny, drop=name)
+    with pytest.raises(UnusableError, match=f"has no weights for .*{name}.*fill them with noise"):
+        load_model(at(tiny), "cpu")
+
+
+def test_a_tied_head_is_not_missing(tmp_path: Path) -> None:
+    config = transformers.GPT2Config(vocab_size=60, n_embd=16, n_layer=1, n_head=2, n_positions=32)
+    folder = save(tmp_path / "gpt2", transformers.GPT2LMHeadModel(config))
+    model = load_model(at(folder), "cpu")
+    assert parameter_count(at(folder)) == sum(parameter.numel() for parameter in model.parameters())
+    assert context_limit(at(folder)) == 32
+
+
+def test_weights_of_the_wrong_shape_are_refused(tiny: Path) -> None:
+    edit_config(tiny, vocab_size=VOCABULARY + 1)
+    with pytest.raises(UnusableError, match="cannot read the weights of tiny"):
+        load_model(at(tiny), "cpu")
+
+
+@pytest.mark.parametrize("fill", [float("nan"), float("inf")])
+def test_weights_that_give_no_finite_logits_are_refused(tiny: Path, fill: float) -> None:
+    edit_weights(tiny, fill=fill)
+    with pytest.raises(UnusableError, match="logits that are not finite"):
+        load_model(at(tiny), "cpu")
+
+
+def test_a_masked_language_model_is_refused(tmp_path: Path) -> None:
+    folder = save(
+        tmp_path / "bert", transformers.BertForMaskedLM(transformers.BertConfig(**SMALL, intermediate_size=32))
+    )
+    with pytest.raises(UnusableError, match="bert is a BertForMaskedLM, not a causal language model"):
+        load_model(at(folder), "cpu")
+
+
+def test_a_model_that_looks_ahead_is_refused_whatever_its_name_says(tmp_path: Path) -> None:
+    config = transformers.BertConfig(**SMALL, intermediate_size=32, initializer_range=0.5)
+    folder = save(tmp_path / "bert", transformers.BertLMHeadModel(config))
+    with pytest.raises(UnusableError, match="looks at later tokens"):
+        load_model(at(folder), "cpu")
+
+
+def test_a_bert_that_does_not_look_ahead_loads(tmp_path: Path) -> None:
+    config = transformers.BertConfig(**SMALL, intermediate_size=32, initializer_range=0.5, is_decoder=True)
+    folder = save(tmp_path / "bert", transformers.BertLMHeadModel(config))
+    assert isinstance(load_model(at(folder), "cpu"), transformers.BertLMHeadModel)
+
+
+def test_a_classifier_is_refused_although_its_weights_would_load(tmp_path: Path) -> None:
+    config = transformers.GPT2Config(vocab_size=60, n_embd=16, n_layer=1, n_head=2, n_positions=32, pad_token_id=0)
+    folder = save(tmp_path / "judge", transformers.GPT2ForSequenceClassification(config))
+    with pytest.raises(UnusableError, match="judge is a GPT2ForSequenceClassification"):
+        load_model(at(folder), "cpu")
+
+
+def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
+    config = transformers.T5Config(vocab_size=60, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    folder = save(tmp_path / "t5", transformers.T5ForConditionalGeneration(config))
+    with pytest.raises(UnusableError, match="t5 is an encoder-decoder"):
+        parameter_count(at(folder))
+
+
+def test_a_vision_model_is_refused(tmp_path: Path) -> None:
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4
+    )
+    folder = save(tmp_path / "vit", transformers.ViTModel(config))
+    with pytest.raises(UnusableError, match="vit is not a causal language model"):
+        load_model(at(folder), "cpu")
+
+
+def test_quantised_weights_are_refused(tiny: Path) -> None:
+    edit_config(tiny, quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(UnusableError, match=r"quantised weights \(gptq\).*full-precision"):
+        load_model(at(tiny), "cpu")
+
+
+CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+class MyConfig(LlamaConfig):
+    model_type = "my_llama"
+class MyModel(LlamaForCausalLM):
+    config_class = MyConfig
+"""
+
+
+@pytest.fixture
+def with_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose classes are in its own repository."""
+    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    config = transformers.LlamaConfig(**SMALL, intermediate_size=32)
+    folder = save(tmp_path / "own", transformers.LlamaForCausalLM(config))
+    (folder / "my_code.py").write_text(CODE)
+    auto_map = {"AutoConfig": "my_code.MyConfig", "AutoModelForCausalLM": "my_code.MyModel"}
+    edit_config(folder, model_type="my_llama", architectures=["MyModel"], auto_map=auto_map)
+    return folder
+
+
+def test_code_of_the_repository_needs_permission(with_code: Path) -> None:
+    with pytest.raises(UnusableError, match=r"needs Python code .* allow it with --trust-remote-code"):
+        load_model(at(with_code), "cpu")
+
+
+def test_code_of_the_repository_runs_with_permission(with_code: Path) -> None:
+    model = load_model(at(with_code, trust_remote_code=True), "cpu")
+    assert type(model).__name__ == "MyModel"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "no_such_model"}', '{"hidden_size": 3}', None])
+def test_an_unreadable_config_is_one_line(tiny: Path, content: str | None) -> None:
+    path = tiny / "config.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(UnusableError, match=r"its config\.json of tiny") as caught:
+        load_model(at(tiny), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_of_the_wrong_types_is_one_line(tiny: Path) -> None:
+    edit_config(tiny, hidden_size="wide")
+    with pytest.raises(UnusableError, match="of tiny") as caught:
+        load_model(at(tiny), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_number_of_weights_needs_no_weights(tiny: Path) -> None:
+    (tiny / "model.safetensors").unlink()
+    assert parameter_count(at(tiny)) == sum(parameter.numel() for parameter in make_model().parameters())
+
+
+def test_facts_of_a_config(tiny: Path) -> None:
+    known = facts(at(tiny))
+    assert (known.context_limit, known.eos_token_id, known.vocabulary_size) == (CONTEXT, 0, VOCABULARY)
+    edit_config(tiny, eos_token_id=[7, 8])
+    assert facts(at(tiny)).eos_token_id == 7
+
+
+def test_facts_of_a_model_without_positions_or_end(tmp_path: Path) -> None:
+    transformers.MambaConfig(vocab_size=60, eos_token_id=None).save_pretrained(tmp_path)
+    assert (facts(at(tmp_path)).context_limit, facts(at(tmp_path)).eos_token_id) == (None, None)
+
+
+def test_the_context_limit_of_a_model_that_calls_it_otherwise(tmp_path: Path) -> None:
+    transformers.BloomConfig(vocab_size=60).save_pretrained(tmp_path)
+    edit_config(tmp_path, seq_length=99)
+    assert context_limit(at(tmp_path)) == 99
+
+
+def test_facts_of_a_model_with_a_text_part(tmp_path: Path) -> None:
+    transformers.Gemma3Config(text_config={"max_position_embeddings": 77, "vocab_size": 60}).save_pretrained(tmp_path)
+    assert (facts(at(tmp_path)).context_limit, facts(at(tmp_path)).vocabulary_size) == (77, 60)
+
+
+def test_nothing_is_written_while_loading_and_verbosity_comes_back(
+    tiny: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_DEBUG", raising=False)
+    edit_weights(tiny, drop="lm_head")
+    before = (logging.get_verbosity(), logging.is_progress_bar_enabled(), are_progress_bars_disabled())
+    capfd.readouterr()
+    with pytest.raises(UnusableError, match="has no weights for lm_head"):
+        load_model(at(tiny), "cpu")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled(), are_progress_bars_disabled()) == before
+
+
+def test_with_hf_debug_transformers_says_what_it_does(
+    tiny: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DEBUG", "1")
+    load_model(at(tiny), "cpu")
+    assert "Loading weights" in capfd.readouterr().err
+
+
+def test_the_tokenizer_is_the_saved_one(tiny: Path) -> None:
+    tokenizer = load_tokenizer(at(tiny))
+    assert tokenizer.eos_token_id == 0
+    assert tokenizer_identity(tokenizer) == tokenizer_identity(make_tokenizer())
+    assert tokenizer.decode(next(token_ids(tokenizer, ["the old bridge"]))) == "the old bridge"
+
+
+def test_a_missing_tokenizer_says_what_to_do(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "bare", tokenizer=False)
+    with pytest.raises(UnusableError, match=r"tokenizer.*; copy") as caught:
+        load_tokenizer(at(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_tokenizer_says_what_to_do(tiny: Path) -> None:
+    (tiny / "tokenizer.json").write_text("{")
+    with pytest.raises(UnusableError, match="cannot read its tokenizer of tiny; copy"):
+        load_tokenizer(at(tiny))
+
+
+def test_another_vocabulary_is_another_tokenizer(tiny: Path) -> None:
+    tokenizer = load_tokenizer(at(tiny))
+    tokenizer.add_tokens(["heron"])
+    assert tokenizer_identity(tokenizer) != tokenizer_identity(make_tokenizer())
+
+
+def test_token_ids_has_no_special_tokens_no_limit_and_no_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    tokenizer = make_tokenizer()
+    texts = [TEXT * 3, "", "the river"]
+    found = list(token_ids(tokenizer, texts))
+    assert [tokenizer.decode(ids) for ids in found] == texts
+    assert len(found[0]) > CONTEXT
+    assert tokenizer.eos_token_id not in found[0]
+    assert capfd.readouterr().err == ""
+
+
+def test_texts_come_back_in_order_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer()
+    texts = [*sentences(20), TEXT * 2, *sentences(5)]
+    whole = list(token_ids(tokenizer, texts))
+    monkeypatch.setattr(checkpoint, "BATCH_CHARACTERS", 150)
+    assert list(token_ids(tokenizer, texts)) == whole
+
+
+def test_a_long_text_in_pieces_has_the_ids_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer()
+    text = "\n\n".join(sentences(300))
+    whole = list(token_ids(tokenizer, [text]))
+    monkeypatch.setattr(checkpoint, "BATCH_CHARACTERS", 2000)
+    assert list(token_ids(tokenizer, [text])) == whole
+
+
+def test_a_long_text_without_blanks_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer()
+    monkeypatch.setattr(checkpoint, "BATCH_CHARACTERS", 2000)
+    assert tokenizer.decode(next(token_ids(tokenizer, ["unbroken" * 900]))) == "unbroken" * 900
+
+
+def test_a_long_text_is_read_only_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer()
+    text = " ".join(sentences(300))
+    (whole,) = token_ids(tokenizer, [text])
+    monkeypatch.setattr(checkpoint, "BATCH_CHARACTERS", 1000)
+    (part,) = token_ids(tokenizer, [text], enough=100)
+    assert 100 <= len(part) < len(whole) / 2
+    assert part == whole[: len(part)]
+
+
+def save_gguf(path: Path) -> dict[str, torch.Tensor]:
+    """Writes a Llama of one layer as float32 GGUF with a byte-level tokenizer; its embedding, norms and head."""
+    width, inner, vocabulary = 32, 64, 258
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "token_embd": (vocabulary, width),
+        "output": (vocabulary, width),
+        **{f"blk.0.attn_{part}": (width, width) for part in ("q", "k", "v", "output")},
+        "blk.0.ffn_gate": (inner, width),
+        "blk.0.ffn_up": (inner, width),
+        "blk.0.ffn_down": (width, inner),
+    }
+    tensors = {name: torch.randn(shape, generator=generator) * 0.2 for name, shape in shapes.items()}
+    norms = {name: torch.ones(width) for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm")}
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(width)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // 2)
+    writer.add_vocab_size(vocabulary)
+    writer.add_tokenizer_model("gpt2")
+    alphabet = sorted(ByteLevel.alphabet())
+    writer.add_token_list([*alphabet, alphabet[0] + alphabet[1], "<|end|>"])
+    writer.add_token_types([1] * 257 + [3])
+    writer.add_token_merges([f"{alphabet[0]} {alphabet[1]}"])
+    writer.add_eos_token_id(257)
+    for name, tensor in {**tensors, **norms}.items():
+        writer.add_tensor(f"{name}.weight", tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tensors
+
+
+def test_a_gguf_file_loads_with_its_weights_unpacked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tensors = save_gguf(tmp_path / "a.gguf")
+    source = at(tmp_path, gguf_file="a.gguf")
+    capfd.readouterr()
+    model: Any = load_model(source, "cpu")
+    assert capfd.readouterr().err == ""
+    assert torch.equal(head(model), tensors["output"])
+    assert torch.equal(model.model.layers[0].mlp.down_proj.weight, tensors["blk.0.ffn_down"])
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert parameter_count(source) == sum(parameter.numel() for parameter in model.parameters())
+    assert context_limit(source) == CONTEXT
+    model.save_pretrained(tmp_path / "plain")  # impossible while it counts as quantised
+    again: Any = load_model(at(tmp_path / "plain"), "cpu")
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_the_tokenizer_of_a_gguf_file_is_inside_it(tmp_path: Path) -> None:
+    save_gguf(tmp_path / "a.gguf")
+    tokenizer = load_tokenizer(at(tmp_path, gguf_file="a.gguf"))
+    assert tokenizer.eos_token_id == 257
+    assert tokenizer.decode(next(token_ids(tokenizer, ["old bridge"]))) == "old bridge"
+
+
+def test_a_damaged_gguf_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(os.urandom(1000))
+    with pytest.raises(UnusableError, match="cannot read") as caught:
+        load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")
+    assert "\n" not in str(caught.value)

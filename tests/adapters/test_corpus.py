@@ -1,0 +1,294 @@
+"""Documents from files of every format, from saved datasets and from the Hub."""
+
+import gzip
+import io
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from datasets import config
+from datasets.arrow_dataset import Dataset
+from datasets.dataset_dict import DatasetDict
+
+from hf_llc.adapters.corpus import local_identity, open_hub, open_local
+from hf_llc.errors import AccessError, HfLlcError, NotFoundError, OfflineError, SettingsError, UnusableError
+from hf_llc.settings import DataSettings
+from tests.hub import fixtures
+from tests.hub.server import HubServer
+
+hub_server, hub = fixtures.hub_server, fixtures.hub
+
+ROWS: list[dict[str, Any]] = [
+    {"text": "first", "n": 1},
+    {"text": "", "n": 2},
+    {"text": None, "n": 3},
+    {"text": "last\nline", "n": 4},
+]
+TEXTS = ["first", "last\nline"]
+
+
+def jsonl(rows: list[dict[str, Any]]) -> bytes:
+    """The rows as JSON lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    """The rows as a parquet file."""
+    buffer = io.BytesIO()
+    Dataset.from_list(rows).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def local(path: Path, **settings: Any) -> tuple[str, list[str]]:
+    """Text column and documents of a local path."""
+    documents = open_local(DataSettings(dataset=str(path), **settings), path)
+    return documents.text_column, list(documents.texts)
+
+
+def remote(hub: HubServer, tell: Callable[[str], None] = pytest.fail, **settings: Any) -> tuple[str, list[str]]:
+    """Text column and documents of org/d on the Hub, at the commit that main is now."""
+    repo = hub.find("dataset", "org/d")
+    assert repo is not None
+    documents = open_hub(DataSettings(dataset="org/d", **settings), "org/d", repo.at().sha, tell)
+    return documents.text_column, list(documents.texts)
+
+
+FORMATS: dict[str, bytes] = {
+    "a.jsonl": jsonl(ROWS),
+    "a.json": json.dumps(ROWS).encode(),
+    "a.csv": b'text,n\nfirst,1\n,2\n,3\n"last\nline",4\n',
+    "a.parquet": parquet(ROWS),
+    "a.jsonl.gz": gzip.compress(jsonl(ROWS)),
+    "a.csv.gz": gzip.compress(b'text,n\nfirst,1\n"last\nline",4\n'),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_its_documents_without_empty_ones(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(FORMATS[name])
+    assert local(tmp_path / name) == ("text", TEXTS)
+
+
+def test_a_text_file_is_one_document_verbatim(tmp_path: Path) -> None:
+    text = "\n\n  a\r\nb\x0c\u2028c \n"
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    assert local(tmp_path / "a.txt") == ("text", [text])
+
+
+def test_a_packed_text_file_is_one_document(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"a\n\nb"))
+    assert local(tmp_path / "a.txt.gz") == ("text", ["a\n\nb"])
+
+
+def test_a_folder_of_text_files_is_one_document_each_in_order_of_name(tmp_path: Path) -> None:
+    for name, text in {"b.txt": "B", "a.txt": "A", "sub/c.txt": "C", ".hidden.txt": "no", "empty.txt": ""}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert local(tmp_path) == ("text", ["A", "B", "C"])
+
+
+def test_a_text_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UnusableError, match=r"a\.txt is not UTF-8 text \(byte 3\)"):
+        local(tmp_path / "a.txt")
+
+
+def test_a_folder_of_data_files_has_the_splits_that_their_names_say(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(jsonl([{"text": "a"}]))
+    (tmp_path / "test.jsonl").write_bytes(jsonl([{"text": "b"}]))
+    assert local(tmp_path) == ("text", ["a"])
+    assert local(tmp_path, split="test") == ("text", ["b"])
+    with pytest.raises(NotFoundError, match=r"has no split tset; did you mean test.*Choose with --split"):
+        local(tmp_path, split="tset")
+
+
+def test_a_dataset_saved_to_disk_is_read(tmp_path: Path) -> None:
+    Dataset.from_list(ROWS).save_to_disk(tmp_path / "one")
+    DatasetDict({"dev": Dataset.from_list(ROWS)}).save_to_disk(tmp_path / "several")
+    assert local(tmp_path / "one") == ("text", TEXTS)
+    assert local(tmp_path / "several", split="dev") == ("text", TEXTS)
+    with pytest.raises(NotFoundError, match="has no split train; there is dev"):
+        local(tmp_path / "several")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+class TestColumns:
+    """How the text column is found, with types known beforehand (parquet) and not (JSON lines)."""
+
+    def write(self, folder: Path, suffix: str, row: dict[str, Any]) -> Path:
+        path = folder / f"a.{suffix}"
+        path.write_bytes({"jsonl": jsonl, "parquet": parquet}[suffix]([row]))
+        return path
+
+    def test_the_named_column_is_taken(self, tmp_path: Path, suffix: str) -> None:
+        path = self.write(tmp_path, suffix, {"text": "a", "body": "b"})
+        assert local(path, text_column="body") == ("body", ["b"])
+
+    def test_text_is_taken_among_several(self, tmp_path: Path, suffix: str) -> None:
+        path = self.write(tmp_path, suffix, {"body": "b", "text": "a"})
+        assert local(path) == ("text", ["a"])
+
+    def test_the_only_column_of_strings_is_taken(self, tmp_path: Path, suffix: str) -> None:
+        path = self.write(tmp_path, suffix, {"n": 1, "body": "b", "tags": ["x"]})
+        assert local(path) == ("body", ["b"])
+
+    def test_several_columns_of_strings_need_a_choice(self, tmp_path: Path, suffix: str) -> None:
+        path = self.write(tmp_path, suffix, {"title": "a", "body": "b"})
+        with pytest.raises(NotFoundError, match=r"no column text.*title, body.*--text-column"):
+            local(path)
+
+    def test_an_unknown_column_names_near_ones(self, tmp_path: Path, suffix: str) -> None:
+        path = self.write(tmp_path, suffix, {"content": "a", "n": 1})
+        with pytest.raises(NotFoundError, match=r"has no column contents; did you mean content.*--text-column"):
+            local(path, text_column="contents")
+
+    def test_a_column_of_numbers_names_those_of_strings(self, tmp_path: Path, suffix: str) -> None:
+        path = self.write(tmp_path, suffix, {"n": 1, "body": "a"})
+        with pytest.raises(UnusableError, match=r"Column n of .* does not hold strings; columns of strings: body"):
+            local(path, text_column="n")
+
+    def test_no_column_of_strings_is_unusable(self, tmp_path: Path, suffix: str) -> None:
+        path = self.write(tmp_path, suffix, {"n": 1, "tags": ["x"]})
+        with pytest.raises(UnusableError, match="no column of strings; its columns are n, tags"):
+            local(path)
+
+
+def test_a_column_that_begins_with_a_missing_value_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(jsonl([{"body": None}, {"body": "b"}]))
+    assert local(tmp_path / "a.jsonl", text_column="body") == ("body", ["b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b'{"text": "a"\nnot json'),
+        ("a.parquet", b"PAR1 not parquet"),
+        ("a.jsonl.gz", b"not gzip"),
+        ("a.json", b""),
+    ],
+)
+def test_damaged_files_are_one_line(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnusableError, match=r"a.json|a.parquet") as caught:
+        local(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "message"),
+    [
+        ("a.pdf", {}, SettingsError, "none of the formats"),
+        ("a.jsonl", {"config": "x"}, SettingsError, "leave out --dataset-config"),
+        ("a.jsonl", {"split": "train[:10]"}, SettingsError, "is an expression.*--max-sequences"),
+        ("a.txt", {"split": "test"}, NotFoundError, "has no split test; there is train"),
+        ("a.txt", {"text_column": "body"}, NotFoundError, "plain text and has no columns; leave out --text-column"),
+    ],
+)
+def test_settings_that_do_not_fit_a_file(
+    tmp_path: Path, name: str, settings: dict[str, Any], error: type[HfLlcError], message: str
+) -> None:
+    (tmp_path / name).write_bytes(jsonl(ROWS))
+    with pytest.raises(error, match=message):
+        local(tmp_path / name, **settings)
+
+
+def test_a_folder_without_data_files_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("nothing")
+    with pytest.raises(NotFoundError, match="holds no data files"):
+        local(tmp_path)
+
+
+def test_identity_follows_content_and_names_but_not_place_or_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        (tmp_path / name / "sub" / "a.txt").write_text("a")
+        (tmp_path / name / "b.txt").write_text("b")
+    (tmp_path / "two" / ".cache").write_text("not data")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert local_identity(one) == local_identity(two)
+    assert local_identity(one / "b.txt") == local_identity(two / "b.txt") != local_identity(one)
+    (two / "b.txt").write_text("c")
+    assert local_identity(one) != local_identity(two)
+    (two / "b.txt").rename(two / "c.txt")
+    (two / "c.txt").write_text("b")
+    assert local_identity(one) != local_identity(two)
+
+
+@pytest.mark.parametrize(("name", "content"), [("data/train.parquet", parquet(ROWS)), ("train.jsonl", jsonl(ROWS))])
+def test_a_hub_dataset_is_read_at_its_commit(hub: HubServer, name: str, content: bytes) -> None:
+    repo = hub.add_dataset("org/d", {name: content})
+    sha = repo.at().sha
+    repo.commit({name: jsonl([{"text": "newer"}])})
+    documents = open_hub(DataSettings(dataset="org/d"), "org/d", sha, pytest.fail)
+    assert (documents.text_column, list(documents.texts)) == ("text", TEXTS)
+
+
+def test_an_unknown_split_on_the_hub_names_near_ones(hub: HubServer) -> None:
+    hub.add_dataset("org/d", {"train.jsonl": jsonl(ROWS), "validation.jsonl": jsonl(ROWS)})
+    with pytest.raises(NotFoundError, match=r"org/d has no split valid; did you mean validation.*--split"):
+        remote(hub, split="valid")
+
+
+CARD = b"""---
+configs:
+- config_name: small
+  data_files: small.jsonl
+- config_name: large
+  data_files: large.jsonl
+---
+"""
+
+
+def test_configs_of_a_hub_dataset(hub: HubServer) -> None:
+    hub.add_dataset("org/d", {"README.md": CARD, "small.jsonl": jsonl(ROWS), "large.jsonl": jsonl([{"text": "big"}])})
+    assert remote(hub, config="large") == ("text", ["big"])
+    with pytest.raises(NotFoundError, match=r"org/d has several configs; there is .*small.*--dataset-config"):
+        remote(hub)
+    with pytest.raises(NotFoundError, match=r"org/d has no config smal; did you mean small.*--dataset-config"):
+        remote(hub, config="smal")
+
+
+def test_a_dataset_script_is_refused(hub: HubServer) -> None:
+    hub.add_dataset("org/d", {"d.py": b"import datasets", "a.bin": b"x"})
+    with pytest.raises(UnusableError, match="org/d is made by a script"):
+        remote(hub)
+
+
+def test_a_hub_dataset_without_data_is_one_line(hub: HubServer) -> None:
+    hub.add_dataset("org/d", {"README.md": b"# nothing here"})
+    with pytest.raises(HfLlcError) as caught:
+        remote(hub)
+    assert "org/d" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_on_the_hub_is_not_taken_for_a_broken_network(hub: HubServer) -> None:
+    hub.add_dataset("org/d", {"train.jsonl": b'{"text": "a"\nnot json'})
+    with pytest.raises(UnusableError, match="org/d cannot be read as text"):
+        remote(hub)
+
+
+def test_server_errors_while_opening_are_retried(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    hub.add_dataset("org/d", {"train.jsonl": jsonl(ROWS)})
+    hub.faults.add("/api/datasets/org/d", "error", times=1, status=503)
+    assert remote(hub, lambda message: None) == ("text", TEXTS)
+
+
+def test_a_hub_dataset_offline_is_an_offline_error(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add_dataset("org/d", {"train.jsonl": jsonl(ROWS)})
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(OfflineError, match="org/d"):
+        remote(hub)
+
+
+def test_a_gated_hub_dataset_names_its_page(hub: HubServer) -> None:
+    hub.add_dataset("org/d", {"train.jsonl": jsonl(ROWS)}).gated = "manual"
+    hub.users["hf_test"] = hub.users["hf_other"]
+    with pytest.raises(AccessError, match=r"gated: ask for access at .*/datasets/org/d"):
+        remote(hub)

@@ -1,0 +1,55 @@
+"""How a launch of two ranks ends when one of them does not end well."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from hf_llc.adapters.launcher import launch
+from hf_llc.errors import LaunchError, RankError
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranks find the tests; what `launch` leaves in the environment goes again."""
+    monkeypatch.chdir(Path(__file__).parent.parent.parent)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+
+def start(ending: str) -> None:
+    """Two ranks, the second of which ends like that."""
+    started = time.monotonic()
+    try:
+        launch("tests.adapters.failing_rank", [ending], processes=2, device="cpu", threads=1)
+    finally:
+        assert time.monotonic() - started < 40, "the other rank was waited for"
+
+
+def test_a_launch_returns_when_all_ranks_have_ended_well() -> None:
+    start("well")
+
+
+def test_a_failed_rank_is_quoted_with_its_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RankError, match=r"^what is wrong; what to do\.$") as failure:
+        start("told")
+    assert failure.value.exit_code == 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_rank_that_says_nothing_is_not_spoken_for() -> None:
+    with pytest.raises(RankError, match=r"^$") as failure:
+        start("silent")
+    assert failure.value.exit_code == 3
+
+
+def test_a_killed_rank_is_explained() -> None:
+    with pytest.raises(LaunchError, match=r"Process 1 was killed by signal 9.*memory.*fewer --num-processes"):
+        start("killed")
+
+
+def test_an_interrupted_rank_is_an_interruption() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        start("interrupted")

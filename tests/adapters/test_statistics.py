@@ -1,0 +1,64 @@
+"""Means, errors and R-hat of draws, on draws whose truth is known."""
+
+import math
+
+import numpy
+import pytest
+
+from hf_llc.adapters.statistics import summarise
+
+
+def autoregressive(chains: int, draws: int, correlation: float, seed: int) -> numpy.ndarray:
+    """Stationary AR(1) draws of variance 1 and mean 3, shape (chains, draws)."""
+    stream = numpy.random.default_rng(seed)
+    values = numpy.empty((chains, draws))
+    values[:, 0] = stream.normal(size=chains)
+    for index in range(1, draws):
+        values[:, index] = correlation * values[:, index - 1] + math.sqrt(1 - correlation**2) * stream.normal(size=chains)
+    return values + 3
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6, 0.9])
+def test_the_stated_error_is_the_spread_of_repeated_means(correlation: float) -> None:
+    found = [summarise(autoregressive(4, 400, correlation, seed).tolist()) for seed in range(120)]
+    spread = numpy.std([one.mean for one in found], ddof=1)
+    stated = numpy.mean([one.mcse for one in found])
+    # The spread of 120 means is itself known to 1/√(2·119), 6.5 %; the maximum with the chains' spread adds a little.
+    assert 0.85 * spread < stated < 1.35 * spread
+    covered = [abs(one.mean - 3) < 2 * one.mcse for one in found]
+    assert numpy.mean(covered) > 0.9
+
+
+def test_effective_size_is_that_of_the_autocorrelation() -> None:
+    found = summarise(autoregressive(4, 4000, 0.8, seed=0).tolist())
+    assert found.ess == pytest.approx(16_000 * 0.2 / 1.8, rel=0.15)
+    assert found.r_hat is not None
+    assert found.r_hat < 1.01
+
+
+def test_chains_around_different_means_have_a_large_r_hat_and_error() -> None:
+    draws = autoregressive(4, 200, 0.0, seed=0) + numpy.array([[0.0], [0.0], [4.0], [4.0]])
+    found = summarise(draws.tolist())
+    assert found.r_hat is not None
+    assert found.r_hat > 1.5
+    assert found.mcse > 0.9
+
+
+def test_a_trend_shows_as_drift() -> None:
+    draws = autoregressive(4, 200, 0.0, seed=0)
+    still, rising = summarise(draws.tolist()), summarise((draws + numpy.linspace(0, 2, 200)).tolist())
+    assert still.drift is not None
+    assert rising.drift is not None
+    assert abs(still.drift) < 4
+    assert rising.drift > 8
+
+
+def test_equal_draws_have_no_error_and_no_r_hat() -> None:
+    found = summarise([[2.0] * 10, [2.0] * 10])
+    assert (found.mean, found.mcse, found.r_hat, found.drift) == (2.0, 0.0, None, None)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_nonfinite_draw_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        summarise([[1.0, 2.0, bad, 4.0], [1.0, 2.0, 3.0, 4.0]])

@@ -1,0 +1,1 @@
+"""Measurements and comparisons that `make bench` runs; not part of the suite."""

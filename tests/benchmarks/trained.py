@@ -1,0 +1,48 @@
+"""A small trained GPT-NeoX and its packed tokens, for benchmarks: made once per session of tests."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import GPTNeoXForCausalLM
+
+from hf_llc.adapters.checkpoint import load_model
+from hf_llc.core.language import LanguageObjective
+from hf_llc.demonstration import CHECKPOINTS, DemoSize, prose, train_once
+from hf_llc.observer import Observer
+from hf_llc.settings import DataSettings, ModelSettings
+from hf_llc.sources import find_corpus, find_model, load_tokens
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint in memory with its text."""
+
+    model: GPTNeoXForCausalLM
+    tokens: Tensor  # (n, context) int32
+
+    def objective(self, micro_batch: int) -> LanguageObjective:
+        """L_n at the checkpoint."""
+        parameters = list(self.model.parameters())
+        return LanguageObjective(lambda ids: self.model(input_ids=ids).logits, parameters, self.tokens, micro_batch)
+
+    def anchor_losses(self, micro_batch: int = 64) -> Tensor:
+        """ℓ_i(w*), shape (n,)."""
+        objective = self.objective(micro_batch)
+        return torch.cat([objective.losses(part) for part in torch.arange(objective.n).split(micro_batch)])
+
+
+def demo_model(folder: Path, steps: int = 512) -> Trained:
+    """The demonstration's model after that many steps of training."""
+    size = replace(DemoSize(), checkpoints=(0, steps))
+    documents = prose()
+    text = folder / "text.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    text.write_text("".join(json.dumps({"text": document}) + "\n" for document in documents), encoding="utf-8")
+    train_once(folder, documents, size, Observer())
+    source = find_model(ModelSettings(model=str(folder / CHECKPOINTS / f"step{steps}")))
+    data = DataSettings(dataset=str(text), text_column="text", context_length=size.shape.context)
+    tokens = load_tokens(find_corpus(data, source))
+    return Trained(load_model(source, "cpu", torch.float32), tokens)

@@ -1,0 +1,230 @@
+"""`hf-llc estimate` on files of this disk: every form of its output, what it leaves behind, and failed chains."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from hf_llc import DataSettings, Estimate, SamplerSettings, estimate
+from hf_llc.adapters.store import RunStore
+from hf_llc.results import ChainTrace, Diagnostics, Status
+from hf_llc.settings import ResolvedSettings
+from tests.cli.ran import SMALL, Ran, Run, files_of
+
+KEYS = {
+    "schema", "model", "revision", "sha", "step", "llc", "stderr", "verdict", "verdict_reason", "settings", "choices",
+    "diagnostics", "dataset", "chains", "init_loss", "tokens", "versions", "seconds", "run_dir",
+}  # fmt: skip
+SETTINGS = {
+    "n_beta", "gamma", "lr", "sampler", "chains", "draws", "burn_in", "thin", "batch_size", "context_length", "n",
+    "seed",
+}  # fmt: skip
+DIAGNOSTICS = {"r_hat", "ess", "delta_loss", "distance", "free_distance"}
+
+
+@pytest.fixture
+def small(run: Run, tiny: Path, text: Path) -> Run:
+    """`run` of a small estimate with further options."""
+    return lambda *more: run("estimate", tiny, "--dataset", text, *SMALL, *more)
+
+
+def break_chains(run_dir: Path, *numbers: int) -> None:
+    """The chains' files, as a chain leaves them that met NaN at step 5."""
+    store = RunStore(run_dir, pytest.fail)
+    for number in numbers:
+        payload = store.read(f"chains/{number:03d}")
+        assert payload is not None
+        trace = ChainTrace.from_dict(payload)
+        losses = (*trace.losses[:5], float("nan"))
+        failed = replace(trace, status=Status.NONFINITE, failed_at=5, losses=losses, squared_distances=())
+        store.write(f"chains/{number:03d}", failed.to_dict())
+
+
+def test_json_is_one_object_with_the_documented_keys(small: Run, tiny: Path, text: Path) -> None:
+    ran = small("--json", "--seed", 3)
+    assert ran.code == 0
+    found = ran.json
+    assert found.keys() == KEYS
+    assert found["settings"].keys() >= SETTINGS
+    assert found["diagnostics"].keys() >= DIAGNOSTICS
+    assert found["dataset"].keys() >= {"id", "revision", "split", "fingerprint"}
+    assert [set(chain) >= {"chain", "llc", "status"} for chain in found["chains"]] == [True, True]
+    assert found["seconds"].keys() == {"load", "anchor", "sampling", "total"}
+    assert (found["schema"], found["model"], found["revision"]) == (1, str(tiny), None)
+    assert found["dataset"]["id"] == str(text)
+    assert (found["settings"]["chains"], found["settings"]["draws"], found["settings"]["seed"]) == (2, 8, 3)
+    assert found["sha"].startswith("sha256:")
+
+
+def test_json_agrees_with_the_files_of_the_run(small: Run) -> None:
+    found = small("--json").json
+    run_dir = Path(found["run_dir"])
+    store = RunStore(run_dir, pytest.fail)
+    assert store.read("estimate") == found
+    traces = [ChainTrace.from_dict(store.read(f"chains/{chain:03d}") or {}) for chain in range(2)]
+    settings = ResolvedSettings(**found["settings"])
+    means = [sum(trace.draws(settings)) / 8 for trace in traces]
+    for chain, mean in zip(found["chains"], means, strict=True):
+        assert chain["llc"] == pytest.approx(settings.n_beta * mean, rel=1e-12)
+    assert found["llc"] == pytest.approx(settings.n_beta * sum(means) / 2, rel=1e-12)
+    anchors = [store.read(path.relative_to(run_dir).with_suffix("").as_posix()) for path in run_dir.glob("anchor/*")]
+    losses = [loss for part in anchors if part is not None for loss in part["losses"]]
+    assert len(losses) == settings.n
+    assert found["init_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-12)
+
+
+def test_json_agrees_with_the_python_api(small: Run, tiny: Path, text: Path, tmp_path: Path) -> None:
+    sampler = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2)
+    found = estimate(str(tiny), DataSettings(dataset=str(text)), sampler, output_dir=tmp_path / "api").to_dict()
+    printed = small("--json").json
+    for name in ("seconds", "run_dir"):
+        del found[name], printed[name]
+    assert printed == found
+
+
+def test_stderr_explains_every_choice(small: Run) -> None:
+    ran = small("--json", "--gamma", 100)
+    assert ran.err.splitlines() == list(ran.json["choices"].values())
+    assert ran.json["choices"].keys() == {"sampler", "n_beta", "lr"}
+    assert f"lr = {ran.json['settings']['lr']:.2g}" in ran.err
+
+
+def test_the_human_table_holds_the_number_its_error_and_its_verdict(small: Run, tiny: Path) -> None:
+    found = small("--json").json
+    table = small()
+    assert table.code == 0
+    lines = table.out.splitlines()
+    assert lines[0].startswith(f"{tiny} ({found['sha'][7:19]})")
+    rows = {line[:12].strip(): line[12:].strip() for line in lines[1:]}
+    value, _, error = rows["LLC"].split("(")[0].partition("±")
+    assert float(value) == pytest.approx(found["llc"], abs=float(error) / 10)
+    assert float(error) == pytest.approx(found["stderr"], rel=0.05)
+    assert rows["verdict"] == f"{found['verdict']}: {found['verdict_reason']}"
+    assert rows["kept in"] == found["run_dir"]
+    assert {"per chain", "loss at w*", "distance", "mixing", "settings", "text", "seconds"} <= rows.keys()
+
+
+def test_agent_output_is_one_flat_key_and_value_a_line(small: Run) -> None:
+    found = small("--json").json
+    pairs = dict(line.split("=", 1) for line in small("--format", "agent").out.splitlines())
+    assert pairs["llc"] == str(found["llc"])
+    assert pairs["settings.lr"] == str(found["settings"]["lr"])
+    assert pairs["revision"] == ""
+    assert json.loads(pairs["chains"]) == found["chains"]
+    assert {key.split(".")[0] for key in pairs} == KEYS
+
+
+def test_quiet_prints_the_number_alone(small: Run) -> None:
+    found = small("--json").json
+    assert small("-q") == Ran(0, f"{found['llc']:.6g}\n", "")
+    assert small("--format", "quiet") == Ran(0, f"{found['llc']:.6g}\n", "")
+
+
+def test_the_help_names_every_option_once(run: Run) -> None:
+    ran = run("estimate", "--help")
+    assert (ran.code, ran.err) == (0, "")
+    names = [*asdict(SamplerSettings()), "revision", "gguf-file", "dataset", "text-column", "num-processes", "dry-run"]
+    for name in names:
+        assert f"--{name.replace('_', '-')}" in ran.out
+    for panel in ("Model", "Text", "Sampling", "Machine", "Output"):
+        assert f"─ {panel} ─" in ran.out
+
+
+def test_the_same_command_again_recomputes_nothing(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = small("--json").json
+    before = files_of(Path(first["run_dir"]))
+    assert {"inputs.json", "resolved.json", "chains/000.json", "chains/001.json"} < before.keys()
+    monkeypatch.setattr("hf_llc.workbench.load_model", lambda *_: pytest.fail("the model was loaded again"))
+    second = small("--json").json
+    assert files_of(Path(first["run_dir"])) == before
+    assert {**second, "seconds": 0} == {**first, "seconds": 0}
+
+
+def test_the_run_is_kept_under_model_identity_and_key(small: Run, tiny: Path, tmp_path: Path) -> None:
+    found = small("--json").json
+    label = "__".join(tiny.parts[-2:])
+    root = tmp_path / "work" / "hf-llc-runs"
+    assert Path(found["run_dir"]).parent == root / label / found["sha"][7:19]
+    other = small("--json", "--seed", 1).json
+    assert Path(other["run_dir"]).parent == Path(found["run_dir"]).parent
+    assert other["run_dir"] != found["run_dir"]
+
+
+def test_the_folder_asked_for_is_the_folder_used(small: Run, tmp_path: Path) -> None:
+    found = small("--json", "--output-dir", tmp_path / "here").json
+    assert found["run_dir"] == str(tmp_path / "here")
+    assert (tmp_path / "here" / "estimate.json").is_file()
+    assert not (tmp_path / "work" / "hf-llc-runs").exists()
+
+
+def test_a_damaged_part_is_named_and_made_again(small: Run) -> None:
+    found = small("--json").json
+    path = Path(found["run_dir"]) / "chains" / "001.json"
+    whole = json.loads(path.read_bytes())
+    path.write_bytes(path.read_bytes()[:200])
+    again = small("--json")
+    assert again.code == 0
+    assert f"{path} is damaged" in again.err
+    assert again.json["llc"] == found["llc"]
+    del whole["payload"]["seconds"]
+    made = json.loads(path.read_bytes())["payload"]
+    del made["seconds"]
+    assert made == whole["payload"]
+
+
+def test_one_failed_chain_of_four_is_named_and_left_out(small: Run) -> None:
+    healthy = small("--json", "--chains", 4).json
+    break_chains(Path(healthy["run_dir"]), 2)
+    ran = small("--json", "--chains", 4)
+    assert ran.code == 0
+    assert ran.json["chains"][2] == {"chain": 2, "llc": None, "status": "nonfinite", "failed_at": 5}
+    rest = [chain["llc"] for chain in healthy["chains"] if chain["chain"] != 2]
+    assert ran.json["llc"] == pytest.approx(sum(rest) / 3, rel=1e-12)
+    assert ran.json["verdict"] == "step-too-large"
+    assert "1 of 4 chains became inf or NaN and were left out" in ran.json["verdict_reason"]
+    assert "per chain   " in (table := small("--chains", 4).out)
+    assert ", failed, " in table
+
+
+@pytest.mark.parametrize("failed", [(1,), (0, 1)])
+def test_fewer_than_two_healthy_chains_give_no_number(small: Run, failed: tuple[int, ...]) -> None:
+    found = small("--json").json
+    break_chains(Path(found["run_dir"]), *failed)
+    ran = small("--json")
+    assert ran.code == 1
+    assert (ran.json["llc"], ran.json["stderr"], ran.json["verdict"]) == (None, None, "diverged")
+    error = ran.err.splitlines()[-1]
+    assert error.startswith("Error: No number: fewer than two of 2 chains stayed finite")
+    assert [f"chain {number} at step 5" in error for number in (0, 1)] == [number in failed for number in (0, 1)]
+    assert "Lower --lr" in error
+    table = small()
+    assert table.code == 1
+    assert "no number" in table.out
+    assert small("-q") == Ran(1, "", error + "\n")
+
+
+def test_a_chain_that_blows_up_by_itself_is_seen(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_llc.resolution.check_lr", lambda *_: None)
+    ran = small("--json", "--lr", 100, "--gamma", 0, "--draws", 40, "--sampler", "sgld")
+    assert ran.code == 1
+    assert ran.json["llc"] is None
+    assert [chain["status"] for chain in ran.json["chains"]] == ["nonfinite", "nonfinite"]
+    assert ran.json["diagnostics"].keys() == set(Diagnostics.__dataclass_fields__)
+
+
+def test_what_was_printed_can_be_read_back(small: Run) -> None:
+    ran = small("--json")
+    assert Estimate.from_dict(ran.json).to_dict() == ran.json
+
+
+def test_a_dry_run_of_a_local_model_samples_nothing(small: Run, tmp_path: Path) -> None:
+    ran = small("--dry-run", "--json")
+    assert ran.code == 0
+    assert ran.json["download_bytes"] == 0
+    assert ran.json["parameters"] == 44672
+    assert ran.json["steps"] == 10
+    assert not (tmp_path / "work" / "hf-llc-runs").exists()
+    table = small("--dry-run").out
+    assert "nothing was run" in table.splitlines()[0]
+    assert "44,672" in table

@@ -1,0 +1,105 @@
+"""What is chosen when a setting is left open: temperature, localisation, step size, burn-in."""
+
+import math
+
+import pytest
+import torch
+
+from hf_llc.core.curvature import largest_curvature
+from hf_llc.core.estimator import free_distance
+from hf_llc.core.localisation import TARGET_RISE, WIDEST, choose_gamma
+from hf_llc.core.problems import FunctionObjective, quadratic
+from hf_llc.core.samplers import SAMPLERS
+from hf_llc.core.stepsize import check_lr, choose_burn_in, choose_lr, stability
+from hf_llc.core.temperature import default_n_beta
+from hf_llc.errors import SettingsError
+
+ONE = torch.zeros(1, dtype=torch.int64)
+
+
+def test_default_temperature_is_n_over_log_n() -> None:
+    assert default_n_beta(1000) == pytest.approx(1000 / math.log(1000))
+    with pytest.raises(SettingsError, match="at least 2 sequences"):
+        default_n_beta(1)
+
+
+@pytest.mark.parametrize("curvatures", [[5.0, 1.0, 0.1], [3.0, -7.0, 0.5]])
+def test_curvature_of_a_quadratic_is_the_largest_absolute_one(curvatures: list[float]) -> None:
+    assert largest_curvature(quadratic(curvatures), ONE, seed=0) == pytest.approx(max(map(abs, curvatures)), rel=0.02)
+
+
+def flat_quadratic(weight: float, count: int = 20_000) -> FunctionObjective:
+    """L = ½ ‖w − w*‖², w* = `weight` everywhere."""
+    w = torch.full((count,), weight)
+    return FunctionObjective([w], 1, lambda indices: (w - weight).square().sum().div(2).expand(len(indices)))
+
+
+def test_gamma_lets_the_localiser_raise_the_loss_by_the_target() -> None:
+    objective = flat_quadratic(1.0)
+    gamma, rise, share = choose_gamma(objective, ONE, objective.losses(ONE), seed=0)
+    assert gamma == pytest.approx(20_000 / (2 * TARGET_RISE), rel=0.1)
+    assert rise == pytest.approx(TARGET_RISE, rel=0.1)
+    assert share == pytest.approx(gamma**-0.5, rel=0.01)
+    assert torch.equal(objective.parameters[0].detach(), torch.ones(20_000))
+
+
+def test_gamma_ignores_a_slope_and_is_bounded_by_the_size_of_the_weights() -> None:
+    w = torch.full((100,), 2.0)
+    sloped = FunctionObjective([w], 1, lambda indices: (1000 * w.sum()).expand(len(indices)))
+    gamma, _, share = choose_gamma(sloped, ONE, sloped.losses(ONE), seed=0)
+    assert share == pytest.approx(WIDEST, rel=0.05)
+    assert gamma == pytest.approx((WIDEST * 2.0) ** -2, rel=0.05)
+
+
+def test_a_loss_that_becomes_nan_counts_as_too_far() -> None:
+    w = torch.ones(100)
+
+    def losses_of(indices: torch.Tensor) -> torch.Tensor:
+        moved = (w - 1).square().sum()
+        return torch.where(moved > 1e-4, torch.nan, moved).expand(len(indices))
+
+    gamma, rise, _ = choose_gamma(FunctionObjective([w], 1, losses_of), ONE, torch.zeros(1), seed=0)
+    assert math.isfinite(rise)
+    assert 100 / gamma <= 2e-4
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_chosen_step_has_the_samplers_own_fraction_of_stiffness(name: str) -> None:
+    lr = choose_lr(name, n_beta=100.0, curvature=3.0, gamma=70.0)
+    fraction = SAMPLERS[name].step_fraction
+    assert 0.9 * fraction <= stability(lr, 100.0, 3.0, 70.0) <= fraction
+    assert lr == float(f"{lr:.1e}")
+
+
+def test_a_step_past_stability_is_refused_with_the_largest_that_is_not() -> None:
+    check_lr(0.0039, n_beta=100.0, curvature=10.0, gamma=0.0)
+    with pytest.raises(SettingsError, match=r"past the stability limit.*Use --lr below 0\.004"):
+        check_lr(0.0041, n_beta=100.0, curvature=10.0, gamma=0.0)
+
+
+def test_a_flat_unlocalised_loss_has_no_default_step() -> None:
+    with pytest.raises(SettingsError, match="nothing limits the step size"):
+        choose_lr("sgld", n_beta=100.0, curvature=0.0, gamma=0.0)
+
+
+def test_burn_in_lasts_until_a_flat_direction_has_99_percent_of_its_variance() -> None:
+    steps = choose_burn_in(lr=1e-3, gamma=100.0, draws=200, thin=1)
+    assert 1 - math.exp(-1e-3 * 100.0 * steps) >= 0.99
+    assert 1 - math.exp(-1e-3 * 100.0 * (steps - 1)) < 0.99
+
+
+def test_burn_in_is_bounded_where_relaxation_is_not() -> None:
+    assert choose_burn_in(lr=1e-9, gamma=1.0, draws=200, thin=1) == 2000
+    assert choose_burn_in(lr=1e-3, gamma=0.0, draws=200, thin=2) == 400
+
+
+def test_free_distance_is_that_of_the_localiser_alone() -> None:
+    dimension, gamma, lr, steps = 5000, 50.0, 1e-3, 30
+    stream = torch.Generator().manual_seed(0)
+    w = torch.zeros(dimension, dtype=torch.float64)
+    for _ in range(steps):
+        w += -lr * gamma / 2 * w + math.sqrt(lr) * torch.randn(dimension, generator=stream, dtype=torch.float64)
+    expected = free_distance(dimension, gamma, lr, steps)
+    # The Euler step of this size widens the distance by εγ/8, well inside the sampling error of 1/√(2d) times four.
+    assert float(w.norm()) == pytest.approx(expected, rel=4 / math.sqrt(2 * dimension))
+    assert free_distance(dimension, 0.0, lr, steps) == pytest.approx(math.sqrt(dimension * lr * steps))

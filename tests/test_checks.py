@@ -1,0 +1,118 @@
+"""What the varied chains find, on targets where it is known."""
+
+import math
+
+import pytest
+import torch
+
+from hf_llc.checks import Checks, checked_chains, evaluate
+from hf_llc.core.chain import run_chain
+from hf_llc.core.exact import euler_quadratic_llc
+from hf_llc.core.objective import Objective
+from hf_llc.core.problems import FunctionObjective, quadratic
+from hf_llc.results import ChainTrace
+from hf_llc.settings import ResolvedSettings
+from tests.core.chains import settings, traces
+
+
+def checks_of(objective: Objective, main: ResolvedSettings) -> Checks:
+    """The checks of a run on this objective, through the same code as an estimate."""
+    anchors = objective.losses(torch.arange(objective.n))
+    varied: dict[tuple[str, int], ChainTrace] = {
+        (variation.name, chain): run_chain(objective, anchors, variation.settings(main), chain, variation=variation)
+        for variation, chain in checked_chains(main.chains)
+    }
+    return evaluate(traces(objective, main), varied, main)
+
+
+CURVATURES = [0.5, 1.0, 2.0] * 100
+
+
+def test_the_step_bias_of_euler_is_that_of_the_closed_form() -> None:
+    n_beta, gamma, lr = 100.0, 100.0, 1e-3
+    found = checks_of(quadratic(CURVATURES), settings(sampler="sgld", n_beta=n_beta, gamma=gamma, lr=lr, draws=800))
+    whole, half = (euler_quadratic_llc(CURVATURES, n_beta, gamma, step) for step in (lr, lr / 2))
+    assert found.step_bias is not None
+    assert found.step_bias_stderr is not None
+    assert found.step_bias_stderr < 0.02 * whole
+    assert abs(found.step_bias - 2 * (whole - half)) < 4 * found.step_bias_stderr
+    assert found.step_bias > 8 * found.step_bias_stderr
+
+
+def test_leimkuhler_matthews_has_no_step_bias_on_a_quadratic() -> None:
+    chosen = settings(sampler="sgld-lm", n_beta=100.0, gamma=100.0, lr=1e-3, draws=800)
+    found = checks_of(quadratic(CURVATURES), chosen)
+    assert found.step_bias is not None
+    assert found.step_bias_stderr is not None
+    assert found.step_bias_stderr < 2.0
+    assert abs(found.step_bias) < 4 * found.step_bias_stderr
+
+
+@pytest.mark.parametrize(("gamma", "slope"), [(0.1, 0.0), (1e4, -1.0)])
+def test_gamma_slope_tells_a_plateau_from_the_localisers_own_number(gamma: float, slope: float) -> None:
+    """Curvatures of 100 to 400 against a resolution γ/nβ of 1e-3 or of 100: λ̂ = ½ Σ nβh/(nβh+γ)."""
+    curvatures = [1.0, 2.0, 4.0] * 60
+    lr = 0.5 / (100.0 * 4 + gamma)
+    found = checks_of(quadratic(curvatures), settings(n_beta=100.0, gamma=gamma, lr=lr, burn_in=150, draws=400))
+    share = sum(100 * h * gamma / (100 * h + gamma) ** 2 for h in curvatures)
+    exact = -share / sum(100 * h / (100 * h + gamma) for h in curvatures)
+    assert found.gamma_slope is not None
+    assert found.gamma_slope_stderr is not None
+    assert found.gamma_slope_stderr < 0.05
+    assert abs(found.gamma_slope - exact) < 4 * found.gamma_slope_stderr + 0.01
+    assert found.gamma_slope == pytest.approx(slope, abs=0.15)
+
+
+def test_n_beta_slope_is_one_where_the_localiser_rules_and_zero_on_a_plateau() -> None:
+    for gamma, slope in ((1e4, 1.0), (0.1, 0.0)):
+        lr = 0.5 / (100.0 * 4 + gamma)
+        chosen = settings(n_beta=100.0, gamma=gamma, lr=lr, burn_in=150, draws=400)
+        found = checks_of(quadratic([1.0, 2.0, 4.0] * 60), chosen)
+        assert found.n_beta_slope is not None
+        assert found.n_beta_slope_stderr is not None
+        assert found.n_beta_slope_stderr < 0.1
+        assert found.n_beta_slope == pytest.approx(slope, abs=0.15)
+
+
+def test_the_cold_chain_measures_how_far_the_loss_falls_from_a_point_that_is_no_minimum() -> None:
+    """L = ½ Σ (w−1)² at w* = 0: the mode of the posterior lies at nβ/(nβ+γ), where L is ½ d (γ/(nβ+γ))²."""
+    n_beta, gamma, count = 100.0, 50.0, 40
+    w = torch.zeros(count, dtype=torch.float64)
+    objective = FunctionObjective([w], 1, lambda indices: (w - 1).square().sum().div(2).expand(len(indices)))
+    found = checks_of(objective, settings(n_beta=n_beta, gamma=gamma, lr=2e-3, burn_in=200))
+    fall = count / 2 * ((gamma / (n_beta + gamma)) ** 2 - 1)
+    assert found.cold_llc == pytest.approx(n_beta * fall, rel=1e-6)
+
+
+def test_the_cold_chain_measures_gradient_noise() -> None:
+    """Items ½ h (w − c_i)² with c_i = ±s: the minibatch mean of c moves the chain though there is no temperature."""
+    n_beta, gamma, lr, spread, count = 100.0, 100.0, 2e-3, 1.0, 400
+    stream = torch.Generator().manual_seed(0)
+    centres = spread * torch.randn(200, count, generator=stream, dtype=torch.float64)
+    centres -= centres.mean(dim=0)
+    w = torch.zeros(count, dtype=torch.float64)
+    objective = FunctionObjective([w], 200, lambda indices: (w - centres[indices]).square().sum(dim=1).div(2))
+    chosen = settings(n_beta=n_beta, gamma=gamma, lr=lr, n=200, batch_size=10, burn_in=50, draws=1600, chains=2)
+    found = checks_of(objective, chosen)
+    # w ← (1−a) w + b η, a = ε(nβ+γ)/2, b = εnβ/2, η the mean of 10 of 200 centres: variance s²(1−10/200)/10. The
+    # draw's own batch is correlated with w only through steps before it, so ΔL averages ½ w² − w·η, η independent.
+    a, b = lr * (n_beta + gamma) / 2, lr * n_beta / 2
+    noise = spread**2 * (1 - 10 / 200) / 10 * 200 / 199
+    variance = b**2 * noise / (1 - (1 - a) ** 2)
+    assert found.cold_llc == pytest.approx(n_beta * count * variance / 2, rel=0.1)
+
+
+def test_a_failed_varied_chain_leaves_its_answer_open() -> None:
+    main = settings(gamma=10.0, lr=1e-3)
+    objective = quadratic([1.0, 2.0])
+    anchors = objective.losses(torch.arange(1))
+    varied = {
+        (variation.name, chain): run_chain(objective, anchors, variation.settings(main), chain, variation=variation)
+        for variation, chain in checked_chains(main.chains)
+    }
+    failed = ChainTrace.from_dict({**varied["gamma-half", 0].to_dict(), "status": "nonfinite", "failed_at": 3})
+    found = evaluate(traces(objective, main), {**varied, ("gamma-half", 0): failed}, main)
+    assert found.gamma_slope is None
+    assert found.n_beta_slope is not None
+    assert found.step_bias is not None
+    assert math.isfinite(found.step_bias)
