@@ -9,6 +9,7 @@ import typer
 from .demo import demo
 from .estimate import estimate
 from .report import reported, say
+from .validate import validate
 from .worker import worker
 
 USAGE_ERROR: type[Any] = typer.BadParameter.__bases__[0]
@@ -41,6 +42,7 @@ def options(
 
 
 app.command()(reported(estimate))
+app.command()(reported(validate))
 app.command()(reported(demo))
 app.command(hidden=True)(worker)
 

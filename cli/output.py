@@ -1,6 +1,7 @@
 """Data on stdout, in one of four forms: human, agent, json, quiet."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -55,7 +56,7 @@ def write_pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, value)
-    Console(highlight=False, markup=False).print(table)
+    _console().print(table)
 
 
 def write_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -65,7 +66,15 @@ def write_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(header, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """stdout; as wide as it needs to be where it is no terminal, so that nothing is cut off in a file or a pipe."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 160
+    return console
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -2,15 +2,25 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from hf_llc.adapters import machine
 from hf_llc.adapters.statistics import DrawStatistics, summarise
 from hf_llc.checks import Checks, evaluate
 from hf_llc.core.estimator import free_distance, llc
-from hf_llc.core.stepsize import stability
+from hf_llc.core.stepsize import relaxation_rate, stability
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution
-from hf_llc.results import ChainSummary, ChainTrace, DatasetRecord, Diagnostics, Estimate, Status, finite_or_none
+from hf_llc.results import (
+    ChainSummary,
+    ChainTrace,
+    DatasetRecord,
+    Diagnostics,
+    Estimate,
+    Status,
+    Verdict,
+    finite_or_none,
+)
 from hf_llc.settings import ResolvedSettings
 from hf_llc.verdicts import judge
 
@@ -28,25 +38,19 @@ def estimate_of(
     Args:
         varied: traces of the checks by (variation, chain); empty if they were not asked for.
     """
-    settings = resolution.settings
-    healthy = [trace for trace in traces if trace.status is Status.HEALTHY]
-    statistics = summarise([trace.draws(settings) for trace in healthy]) if len(healthy) >= 2 else None
-    checks = evaluate(traces, varied, settings) if varied else Checks()
-    diagnostics = _diagnostics(resolution, healthy, statistics, checks)
-    value, stderr = _number(settings, statistics, diagnostics)
-    verdict, reason = judge(value, stderr, settings, diagnostics, failed=len(traces) - len(healthy))
+    settings, found = resolution.settings, judged(resolution, traces, varied)
     return Estimate(
         model=plan.source.id,
         revision=plan.source.revision,
         sha=plan.source.sha,
         step=plan.source.step,
-        llc=value,
-        stderr=stderr,
-        verdict=verdict,
-        verdict_reason=reason,
+        llc=found.llc,
+        stderr=found.stderr,
+        verdict=found.verdict,
+        verdict_reason=found.reason,
         settings=settings,
         choices=resolution.choices,
-        diagnostics=diagnostics,
+        diagnostics=found.diagnostics,
         dataset=_dataset(plan),
         chains=tuple(_summary(trace, settings) for trace in traces),
         init_loss=init_loss,
@@ -55,6 +59,30 @@ def estimate_of(
         seconds=seconds,
         run_dir=str(plan.run_dir),
     )
+
+
+class Judged(NamedTuple):
+    """λ̂ with its standard error, both None without two healthy chains, and what is to be thought of it."""
+
+    llc: float | None
+    stderr: float | None
+    verdict: Verdict
+    reason: str
+    diagnostics: Diagnostics
+
+
+def judged(
+    resolution: Resolution, traces: Sequence[ChainTrace], varied: Mapping[tuple[str, int], ChainTrace]
+) -> Judged:
+    """The number, its error, its diagnostics and its verdict; arguments as in `estimate_of`."""
+    settings = resolution.settings
+    healthy = [trace for trace in traces if trace.status is Status.HEALTHY]
+    statistics = summarise([trace.draws(settings) for trace in healthy]) if len(healthy) >= 2 else None
+    checks = evaluate(traces, varied, settings) if varied else Checks()
+    diagnostics = _diagnostics(resolution, healthy, statistics, checks)
+    value, stderr = _number(settings, statistics, diagnostics)
+    verdict, reason = judge(value, stderr, settings, diagnostics, failed=len(traces) - len(healthy))
+    return Judged(value, stderr, verdict, reason, diagnostics)
 
 
 def _number(
@@ -101,6 +129,7 @@ def _diagnostics(
     settings = resolution.settings
     squared = [value for trace in healthy for value in trace.squared_distances]
     steps = settings.burn_in + (settings.draws + 1) * settings.thin // 2
+    rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
     return Diagnostics(
         r_hat=finite_or_none(statistics.r_hat) if statistics else None,
         ess=finite_or_none(statistics.ess) if statistics else None,
@@ -111,7 +140,7 @@ def _diagnostics(
         curvature=resolution.curvature,
         stability=stability(settings.lr, settings.n_beta, resolution.curvature, settings.gamma),
         resolution=settings.gamma / settings.n_beta if settings.n_beta > 0 else None,
-        equilibration=-math.expm1(-settings.lr * settings.gamma * settings.burn_in),
+        equilibration=-math.expm1(-rate * settings.burn_in),
         drift=finite_or_none(statistics.drift) if statistics else None,
         monte_carlo_stderr=llc(settings.n_beta, statistics.mcse) if statistics else None,
         step_size_stderr=_step_size_stderr(checks),

@@ -68,7 +68,8 @@ def _unsettled(diagnostics: Diagnostics) -> list[str]:
         reasons.append(f"R-hat is {diagnostics.r_hat:.3f}, above {R_HAT_MAX:g}: raise --draws or --burn-in")
     if diagnostics.drift is not None and not abs(diagnostics.drift) <= DRIFT_MAX:
         reasons.append(f"the draws' second half lies {diagnostics.drift:+.1f} Monte Carlo errors from the first")
-    if not diagnostics.equilibration >= EQUILIBRATION_MIN:
+    # Where λ̂ hardly depends on the localiser, directions that only the localiser bounds do not matter to it.
+    if not diagnostics.equilibration >= EQUILIBRATION_MIN and not _on_plateau(diagnostics):
         reasons.append(
             f"draws began when a flat direction had {diagnostics.equilibration:.0%} of its variance "
             f"({EQUILIBRATION_MIN:.0%} is asked for): raise --burn-in or --lr"
@@ -85,13 +86,18 @@ def _settled(diagnostics: Diagnostics) -> str:
     return f"R-hat {diagnostics.r_hat:.3f}, effective sample size {diagnostics.ess:.0f}, {step}"
 
 
+def _on_plateau(diagnostics: Diagnostics) -> bool:
+    slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
+    return slope is not None and error is not None and abs(slope) + 2 * error <= PLATEAU
+
+
 def meaning(diagnostics: Diagnostics) -> str:
     """What the number says beyond the localiser, in one sentence."""
     slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
     if slope is None or error is None:
         return "whether it says more than the localiser was not measured: compare it along one curve only"
     words = f"d log λ̂ / d log γ = {slope:+.2f} ± {error:.2f}"
-    if abs(slope) + 2 * error <= PLATEAU:
+    if _on_plateau(diagnostics):
         return f"on a plateau ({words}): it hardly depends on the localiser"
     if slope <= -1 + PLATEAU:
         return f"comparable along one curve, not a learning coefficient ({words}): the localiser sets its size"

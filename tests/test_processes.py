@@ -7,15 +7,12 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from hf_llc import DataSettings, SamplerSettings, estimate
-from hf_llc.adapters import fleet
-from hf_llc.errors import LaunchError
 from tests.cli.ran import Ran, files_of
 from tests.started import Starter
 from tests.tiny import save_tiny_model, sentences
@@ -99,16 +96,6 @@ def test_a_launch_of_the_users_own_is_one_run_and_prints_once(
     ran = start("--output-dir", name, launcher=launcher.split()).finish()
     is_whole(ran, start.place / name, reference)
     assert ran.err.count("lr = ") == 1
-
-
-def test_a_launch_that_accelerate_does_not_see_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = SimpleNamespace(num_processes=1, process_index=0, local_process_index=0)
-    monkeypatch.setattr("accelerate.state.PartialState", lambda **_: alone)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(LaunchError, match=r"WORLD_SIZE is 2 but accelerate sees 1 process.*--num-processes"):
-        fleet.join("cpu")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert fleet.join("cpu") == fleet.Fleet(0, 1, "cpu")
 
 
 def test_a_kill_at_any_moment_loses_the_chain_in_flight_at_most(start: Starter, reference: dict[str, Any]) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from tokenizers import Tokenizer
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from hf_llc.adapters.checkpoint_errors import quiet
 from hf_llc.adapters.small_tokenizer import END_OF_TEXT_ID, save_tokenizer
 
 _INTO_RESIDUAL = ("attention.dense.weight", "mlp.dense_4h_to_h.weight")
@@ -65,9 +65,6 @@ def _initialise(model: GPTNeoXForCausalLM, shape: Shape, generator: torch.Genera
 
 def save_checkpoint(model: GPTNeoXForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
     """Writes config, safetensors weights and tokenizer: all that `from_pretrained(folder)` needs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(folder)
-    # Not model.save_pretrained: it draws a progress bar on stderr for every checkpoint.
-    (folder / "model.safetensors").write_bytes(save(model.state_dict(), metadata={"format": "pt"}))
+    with quiet():
+        model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder, model.config.max_position_embeddings)

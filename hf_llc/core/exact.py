@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
+import torch
+
 
 def quadratic_llc(curvatures: Sequence[float], n_beta: float, gamma: float) -> float:
     """λ̂ that a perfect sampler returns on L = ½ Σ h_i w_i²: ½ Σ nβh_i / (nβh_i + γ).
@@ -32,6 +34,43 @@ def normal_crossing_llc(half_powers: Sequence[int], jacobian_powers: Sequence[in
     """λ of L = Π w_i^(2k_i) with prior Π |w_i|^(h_i) at 0: min over i of (h_i + 1) / (2k_i) (Watanabe 2009)."""
     jacobian = jacobian_powers or [0] * len(half_powers)
     return min((h + 1) / (2 * k) for h, k in zip(jacobian, half_powers, strict=True) if k > 0)
+
+
+def power_llc(power: int, n_beta: float, gamma: float) -> float:
+    """λ̂ that a perfect sampler returns on L = w^power in one dimension at finite nβ and γ, by quadrature.
+
+    nβ ∫ L e^(−nβL−γw²/2) dw / ∫ e^(−nβL−γw²/2) dw; 1/power as γ/nβ^(2/power) → 0.
+    """
+    reach = 8 * min(gamma**-0.5 if gamma > 0 else math.inf, n_beta ** (-1 / power))
+    w = torch.linspace(-reach, reach, 200_001, dtype=torch.float64)
+    energy = n_beta * w.pow(power)
+    weight = torch.exp(-energy - gamma / 2 * w.square())
+    return float((energy * weight).sum() / weight.sum())
+
+
+def crossing_llc(n_beta: float, gamma: float) -> float:
+    """λ̂ that a perfect sampler returns on L = w₁² w₂² at finite nβ and γ > 0.
+
+    Given w₁, w₂ is a Gaussian of variance 1/(2nβw₁²+γ); what is left is one integral over w₁, by quadrature.
+    """
+    reach = 8 * gamma**-0.5
+    w = torch.linspace(-reach, reach, 200_001, dtype=torch.float64)
+    stiffness = 2 * n_beta * w.square() + gamma
+    weight = torch.exp(-gamma / 2 * w.square()) * stiffness.rsqrt()
+    return float((n_beta * w.square() / stiffness * weight).sum() / weight.sum())
+
+
+def zero_product_llc(size: int, second: int, first: int) -> float:
+    """Local λ of ½ ‖BA‖² at BA = 0 for square factors, B of rank b = `second` and A of rank a = `first`.
+
+    The linearised constraint δB A + B δA = 0 has size·(a+b) − ab independent equations, each worth ½; what they leave
+    is a zero product of the directions that neither factor spans, of widths (size−a, size−a−b, size−b) (Aoyagi 2024 at
+    rank 0).
+    """
+    regular = (size * (first + second) - first * second) / 2
+    inner = size - first - second
+    rest = deep_linear_llc((size - first, inner, size - second), 0) if inner > 0 else 0.0
+    return regular + rest
 
 
 def deep_linear_llc(widths: Sequence[int], rank: int) -> float:

@@ -89,3 +89,53 @@ def linear_regression(samples: int, dimension: int, seed: int) -> tuple[Function
     return FunctionObjective(
         [w], samples, lambda indices: (labels[indices] - inputs[indices] @ w).square().div(2)
     ), curvatures
+
+
+def separable(power: int, count: int, dtype: torch.dtype = torch.float64) -> FunctionObjective:
+    """L = Σ w_i^power at 0."""
+    w = torch.zeros(count, dtype=dtype)
+    return FunctionObjective([w], 1, lambda indices: w.pow(power).sum().expand(len(indices)))
+
+
+def normal_crossing(dtype: torch.dtype = torch.float64) -> FunctionObjective:
+    """L = w₁² w₂² at 0."""
+    w = torch.zeros(2, dtype=dtype)
+    return FunctionObjective([w], 1, lambda indices: w.prod().square().expand(len(indices)))
+
+
+def zero_product(size: int, second: int, first: int, dtype: torch.dtype = torch.float32) -> FunctionObjective:
+    """L = ½ ‖BA‖² of square factors at BA = 0, with B of rank `second` and A of rank `first`, singular values 1."""
+    b, a = aligned(size, size, second, dtype), torch.zeros(size, size, dtype=dtype)
+    # A maps into what B does not see.
+    rows = range(size - first, size)
+    a[rows, rows] = 1
+    return FunctionObjective([b, a], 1, lambda indices: (b @ a).square().sum().div(2).expand(len(indices)))
+
+
+def sampled_deep_linear(
+    widths: Sequence[int], rank: int, samples: int, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> FunctionObjective:
+    """A deep linear net on `samples` inputs with unit label noise, ℓ_i = ½ ‖y_i − W x_i‖², at aligned factors.
+
+    Inputs are made exactly white and the noise orthogonal to them, so that the true net is also the empirical minimum
+    and L_n − L_n(w*) = ½ ‖W − P‖² as in the population.
+
+    Raises:
+        ValueError: fewer samples than inputs, which cannot be white.
+    """
+    if samples <= widths[0]:
+        raise ValueError(f"{samples} samples cannot be white in {widths[0]} dimensions")
+    stream = seeds.generator(seed, "deep linear")
+    drawn = torch.randn(samples, widths[0], generator=stream, dtype=torch.float64)
+    inputs = torch.linalg.qr(drawn).Q * samples**0.5
+    noise = torch.randn(samples, widths[-1], generator=stream, dtype=torch.float64)
+    noise -= inputs @ (inputs.T @ noise) / samples
+    factors = [aligned(rows, columns, rank, dtype) for columns, rows in pairwise(widths)]
+    labels = (inputs @ aligned(widths[-1], widths[0], rank, torch.float64).T + noise).to(dtype)
+    seen = inputs.to(dtype)
+
+    def losses_of(indices: Tensor) -> Tensor:
+        errors: Tensor = labels[indices] - seen[indices] @ chain_product(factors).T
+        return errors.square().sum(dim=1).div(2)
+
+    return FunctionObjective(factors, samples, losses_of)

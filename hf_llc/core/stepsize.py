@@ -49,6 +49,14 @@ def check_lr(lr: float, n_beta: float, curvature: float, gamma: float) -> None:
         )
 
 
+def relaxation_rate(lr: float, gamma: float, sampler: str, momentum: float) -> float:
+    """The rate per step at which a flat direction's variance approaches its final value: εγ without momentum.
+
+    Momentum c speeds the walk up by (1+c)/(1−c), as long as that walk is overdamped (see `samplers.baoab`).
+    """
+    return lr * gamma * ((1 + momentum) / (1 - momentum) if sampler == "baoab" else 1.0)
+
+
 def choose_burn_in(lr: float, gamma: float, draws: int, thin: int) -> int:
     """Steps until a flat direction's variance, 1 − e^(−εγt) of its final value, misses RELAXED of it; at least 10.
 

@@ -42,8 +42,14 @@ class Variation:
             lr=main.lr / self.refinement,
             burn_in=main.burn_in * self.patience * self.refinement,
             thin=main.thin * self.refinement,
-            draws=min(main.draws, max(FEWEST, main.draws // SHARE)),
+            draws=self._draws(main),
         )
+
+    def _draws(self, main: ResolvedSettings) -> int:
+        # With momentum a step of half the size does not retrace the whole one: nothing cancels, so no draw is spared.
+        if self.refinement == 2 and main.sampler == "baoab" and main.momentum > 0:
+            return main.draws
+        return min(main.draws, max(FEWEST, main.draws // SHARE))
 
     def randomness(self, whole: ChainRandomness) -> Randomness:
         """The random numbers of the varied chain."""

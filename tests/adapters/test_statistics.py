@@ -14,7 +14,9 @@ def autoregressive(chains: int, draws: int, correlation: float, seed: int) -> nu
     values = numpy.empty((chains, draws))
     values[:, 0] = stream.normal(size=chains)
     for index in range(1, draws):
-        values[:, index] = correlation * values[:, index - 1] + math.sqrt(1 - correlation**2) * stream.normal(size=chains)
+        values[:, index] = correlation * values[:, index - 1] + math.sqrt(1 - correlation**2) * stream.normal(
+            size=chains
+        )
     return values + 3
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from hf_llc.core.language import LanguageObjective
+from hf_llc.errors import SettingsError
 from tests.cli.ran import SMALL, Ran, Run, files_of
 from tests.hub.server import HubServer
 from tests.tiny import read_files, save_tiny_model
@@ -343,6 +344,24 @@ def test_stopping_keeps_what_is_finished(small: Run, monkeypatch: pytest.MonkeyP
     assert "resolved.json" in kept
     assert small("--output-dir", "run").code == 0
     assert {name: stat for name, stat in files_of(Path("run")).items() if name in kept} == kept
+
+
+@pytest.mark.parametrize("error", [SettingsError("what is wrong"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
+def test_a_worker_leaves_it_to_its_parent_to_tell(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    told = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(told))
+    monkeypatch.setattr("hf_llc.launching.work", fail)
+    if isinstance(error, KeyboardInterrupt):
+        assert run("worker", "plans.json") == Ran(130, "", "")
+        assert not told.exists()
+    else:
+        assert run("worker", "plans.json") == Ran(2, "", "")
+        assert json.loads(told.read_bytes())["told"] == "what is wrong"
 
 
 def test_hf_debug_shows_the_traceback(small: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def test_json_agrees_with_the_files_of_the_run(small: Run) -> None:
 
 
 def test_json_agrees_with_the_python_api(small: Run, tiny: Path, text: Path, tmp_path: Path) -> None:
-    sampler = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2)
+    sampler = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, checks=False)
     found = estimate(str(tiny), DataSettings(dataset=str(text)), sampler, output_dir=tmp_path / "api").to_dict()
     printed = small("--json").json
     for name in ("seconds", "run_dir"):
@@ -226,5 +226,5 @@ def test_a_dry_run_of_a_local_model_samples_nothing(small: Run, tmp_path: Path) 
     assert ran.json["steps"] == 10
     assert not (tmp_path / "work" / "hf-llc-runs").exists()
     table = small("--dry-run").out
-    assert "nothing was run" in table.splitlines()[0]
+    assert "nothing was run" in " ".join(table.split())
     assert "44,672" in table

@@ -3,13 +3,17 @@
 import itertools
 
 import pytest
+import torch
 
 from hf_llc.core.exact import (
+    crossing_llc,
     deep_linear_llc,
     euler_quadratic_llc,
     normal_crossing_llc,
+    power_llc,
     quadratic_llc,
     separable_power_llc,
+    zero_product_llc,
 )
 
 
@@ -69,3 +73,27 @@ def test_the_euler_form_tends_to_the_exact_one_and_lies_above_it() -> None:
     exact = quadratic_llc([1.0, 4.0], 50.0, 7.0)
     assert euler_quadratic_llc([1.0, 4.0], 50.0, 7.0, 1e-12) == pytest.approx(exact)
     assert euler_quadratic_llc([1.0, 4.0], 50.0, 7.0, 1e-3) > exact
+
+
+def test_quadrature_tends_to_the_power_law_and_is_exact_on_a_quadratic() -> None:
+    assert power_llc(2, 10.0, 3.0) == pytest.approx(quadratic_llc([2.0], 10.0, 3.0), rel=1e-6)
+    assert power_llc(4, 1e8, 1.0) == pytest.approx(0.25, rel=1e-3)
+    assert power_llc(4, 1e4, 1.0) < 0.25
+
+
+def test_the_crossing_integral_agrees_with_a_grid_in_two_dimensions() -> None:
+    n_beta, gamma = 50.0, 4.0
+    axis = torch.linspace(-5, 5, 2001, dtype=torch.float64)
+    x, y = axis[:, None], axis[None, :]
+    loss = (x * y).square()
+    weight = torch.exp(-n_beta * loss - gamma / 2 * (x.square() + y.square()))
+    assert crossing_llc(n_beta, gamma) == pytest.approx(float(n_beta * (loss * weight).sum() / weight.sum()), rel=1e-4)
+
+
+def test_local_values_of_a_zero_product_lie_at_or_above_the_global_one() -> None:
+    assert zero_product_llc(20, 20, 0) == 200
+    assert zero_product_llc(20, 10, 10) == 150
+    for second, first in itertools.product(range(6), range(6)):
+        if second + first <= 5:
+            assert zero_product_llc(5, second, first) >= deep_linear_llc((5, 5, 5), 0) - 1e-9
+            assert zero_product_llc(5, second, first) == zero_product_llc(5, first, second)

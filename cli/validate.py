@@ -1,0 +1,113 @@
+"""`hf-llc validate`: the sampler on models whose coefficient is known."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options as o
+from .output import Form, chosen, write_agent, write_json, write_table
+from .progress import ProgressBar
+from .wording import with_error
+
+if TYPE_CHECKING:
+    from hf_llc.validation import Case, Validation
+
+_NET = "Deep linear net (--case dln)"
+
+
+def validate(
+    case: Annotated[
+        list[str] | None, typer.Option("--case", help="Run this case only (repeatable). (default: all)")
+    ] = None,
+    widths: Annotated[
+        str | None, typer.Option("--widths", help="Layer widths, as 20,20,20.", rich_help_panel=_NET)
+    ] = None,
+    rank: Annotated[int | None, typer.Option("--rank", help="Rank of the true product.", rich_help_panel=_NET)] = None,
+    n_beta: Annotated[
+        float | None, typer.Option("--n-beta", help="nβ. (default: 1e5, or samples / 20)", rich_help_panel=_NET)
+    ] = None,
+    samples: Annotated[
+        int,
+        typer.Option(
+            "--samples", help="Real samples with unit noise; 0 for the population loss.", rich_help_panel=_NET
+        ),
+    ] = 0,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per minibatch.", rich_help_panel=_NET)] = 64,
+    sampler: Annotated[
+        str, typer.Option("--sampler", help="sgld, sgld-lm or baoab.", rich_help_panel="Sampling")
+    ] = "baoab",
+    momentum: o.Momentum = 0.9,
+    gradient: o.Gradient = o.SAMPLER.gradient,
+    chains: o.Chains = o.SAMPLER.chains,
+    draws: o.Draws = 1500,
+    seed: o.Seed = o.SAMPLER.seed,
+    format: o.Format = "auto",
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Run the sampler on models whose learning coefficient is known exactly.
+
+    Prints the truth, the estimate with its standard error, how many standard errors they are
+    apart, and the verdict: on this machine, with the chain code that `estimate` uses.
+
+    Examples:
+
+    \b
+    hf-llc validate
+    hf-llc validate --case gaussian --sampler sgld
+    hf-llc validate --case dln --widths 20,20,20 --rank 10
+    hf-llc validate --case dln --widths 10,10 --rank 3 --samples 20000 --gradient control-variate
+    """
+    form = chosen(format, as_json, quiet)
+    net = any(value is not None for value in (widths, rank, n_beta)) or samples > 0
+    if net and (case or ["dln"]) != ["dln"]:
+        raise typer.BadParameter("--widths, --rank, --n-beta and --samples belong to --case dln.")
+    from hf_llc import validation
+    from hf_llc.core.gradients import check_gradient
+    from hf_llc.core.samplers import choose_sampler
+    from hf_llc.settings import SamplerSettings
+
+    name, _ = choose_sampler(sampler)
+    check_gradient(gradient)
+    SamplerSettings(momentum=momentum, chains=chains, draws=draws, seed=seed, batch_size=batch_size)
+    cases: list[Case]
+    if net:
+        cases = [validation.deep_linear(_widths(widths), 10 if rank is None else rank, n_beta, samples, batch_size)]
+    else:
+        cases = [validation.case_of(wanted) for wanted in case or validation.CASES]
+    effort = validation.Effort(
+        sampler=name, momentum=momentum, gradient=gradient, chains=chains, draws=draws, seed=seed
+    )
+    found = []
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        for each in cases:
+            found.append(validation.validate(each, effort, observer))
+    _write(found, form)
+
+
+def _widths(text: str | None) -> list[int]:
+    try:
+        return [int(part) for part in (text or "20,20,20").split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--widths is {text!r}; give whole numbers as 20,20,20.") from None
+
+
+def _write(found: "list[Validation]", form: Form) -> None:
+    if form is Form.JSON:
+        write_json([each.to_dict() for each in found])
+    elif form is Form.AGENT:
+        for each in found:
+            write_agent(each.to_dict())
+    elif form is Form.QUIET:
+        for each in found:
+            typer.echo("" if each.llc is None else f"{each.llc:.6g}")
+    else:
+        headers = ("case", "truth", "estimate", "error / stderr", "verdict", "gradients", "seconds")
+        write_table("Exact answers", headers, [_row(each) for each in found])
+
+
+def _row(each: "Validation") -> list[str]:
+    number = "no number" if each.llc is None or each.stderr is None else with_error(each.llc, each.stderr)
+    error = "" if each.error_in_stderr is None else f"{each.error_in_stderr:+.1f}"
+    truth = f"{each.truth:.4g}"
+    return [each.case, truth, number, error, each.verdict, f"{each.gradient_evaluations:,}", f"{each.seconds:.1f}"]

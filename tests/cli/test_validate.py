@@ -1,0 +1,52 @@
+"""`hf-llc validate` from outside."""
+
+import json
+
+import pytest
+
+from tests.cli.ran import Run
+
+QUICK = ("--chains", 2, "--draws", 40)
+
+
+def test_json_is_a_list_of_cases_with_the_documented_keys(run: Run) -> None:
+    ran = run("validate", "--case", "gaussian", *QUICK, "--json")
+    assert ran.code == 0
+    (found,) = json.loads(ran.out)
+    documented = {"case", "params", "truth", "llc", "stderr", "verdict", "sampler", "gradient_evaluations", "seconds"}
+    assert documented <= set(found)
+    assert found["case"] == "gaussian"
+    assert found["sampler"] == "baoab"
+    assert found["gradient_evaluations"] > 2 * 40
+
+
+def test_the_net_of_ones_choice_has_its_own_truth(run: Run) -> None:
+    ran = run("validate", "--case", "dln", "--widths", "3,2,3", "--rank", 2, *QUICK, "--json")
+    (found,) = json.loads(ran.out)
+    assert found["truth"] == 4.0
+    assert found["params"]["widths"] == [3, 2, 3]
+
+
+def test_people_get_a_table(run: Run) -> None:
+    ran = run("validate", "--case", "gaussian", *QUICK)
+    assert ran.out.splitlines()[0].strip() == "Exact answers"
+    assert "gaussian" in ran.out
+    assert "±" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--case", "cubic"), 1, "choose from gaussian"),
+        (("--case", "gaussian", "--rank", 2), 2, "belong to --case dln"),
+        (("--widths", "a,b"), 2, "give whole numbers"),
+        (("--widths", "4,4", "--rank", 5), 2, "does not fit"),
+        (("--sampler", "nuts"), 2, "choose one of"),
+        (("--momentum", 1.0), 2, "--momentum is 1.0"),
+    ],
+)
+def test_what_cannot_be_is_said_in_words(run: Run, arguments: tuple[object, ...], code: int, words: str) -> None:
+    ran = run("validate", *arguments)
+    assert ran.code == code
+    assert words in " ".join(ran.err.split())
+    assert ran.out == ""

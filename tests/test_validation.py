@@ -1,0 +1,67 @@
+"""The exact answers on board, at a small effort: right within their error, and an error that is small."""
+
+import pytest
+import torch
+
+from hf_llc.core.problems import deep_linear, sampled_deep_linear
+from hf_llc.errors import NotFoundError, SettingsError
+from hf_llc.validation import CASES, Effort, case_of, validate
+from hf_llc.validation import deep_linear as deep_linear_case
+
+
+@pytest.mark.parametrize(
+    ("name", "largest_error"),
+    [("gaussian", 0.06), ("linear-regression", 0.15), ("reduced-rank-20-0", 0.03), ("reduced-rank-10-10", 0.03)],
+)
+def test_the_truth_lies_within_four_standard_errors(name: str, largest_error: float) -> None:
+    case = case_of(name)
+    found = validate(case, Effort(draws=700))
+    assert found.llc is not None
+    assert found.stderr is not None
+    assert found.error_in_stderr is not None
+    assert found.stderr < largest_error * case.truth
+    assert abs(found.error_in_stderr) < 4
+    assert found.llc == pytest.approx(found.truth + found.error_in_stderr * found.stderr)
+
+
+def test_locality_itself_is_tested_by_two_minima_of_one_model() -> None:
+    full, split = (case_of(name).objective for name in ("reduced-rank-20-0", "reduced-rank-10-10"))
+    nothing = torch.zeros(1, dtype=torch.int64)
+    assert float(full.losses(nothing)) == float(split.losses(nothing)) == 0.0
+    assert case_of("reduced-rank-20-0").truth == 200
+    assert case_of("reduced-rank-10-10").truth == 150
+
+
+def test_euler_at_a_large_step_is_not_called_converged() -> None:
+    found = validate(case_of("linear-regression"), Effort(sampler="sgld", draws=400, gradient="control-variate"))
+    wide = case_of("gaussian")
+    far = validate(type(wide)(**{**vars(wide), "stiffness": 3.0}), Effort(sampler="sgld", draws=400))
+    assert found.verdict == "converged"
+    assert far.verdict == "step-too-large"
+
+
+def test_a_sampled_net_has_the_population_loss_around_its_minimum() -> None:
+    whole, sampled = deep_linear((4, 5, 3), 2), sampled_deep_linear((4, 5, 3), 2, samples=400)
+    everything = torch.arange(400)
+    before = sampled.losses(everything).mean()
+    stream = torch.Generator().manual_seed(0)
+    for mine, theirs in zip(whole.parameters, sampled.parameters, strict=True):
+        moved = 0.1 * torch.randn(mine.shape, generator=stream)
+        with torch.no_grad():
+            mine.add_(moved)
+            theirs.add_(moved)
+    rise = sampled.losses(everything).mean() - before
+    assert float(rise) == pytest.approx(float(whole.losses(everything[:1])[0]), rel=1e-3)
+    assert float(before) == pytest.approx(1.5, rel=0.2)
+
+
+def test_every_case_says_what_defines_it_and_no_other_name_is_accepted() -> None:
+    for name, make in CASES.items():
+        case = make()
+        assert case.name == name
+        assert case.params
+        assert case.truth > 0
+    with pytest.raises(NotFoundError, match="choose from gaussian"):
+        case_of("cubic")
+    with pytest.raises(SettingsError, match="--rank 5 does not fit"):
+        deep_linear_case((4, 4), 5)
