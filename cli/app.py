@@ -1,5 +1,6 @@
 """The Typer application: commands are registered here and nowhere else."""
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -49,6 +50,9 @@ app.command(hidden=True)(worker)
 
 def main() -> None:
     """The console script `hf-llc`; ends with the exit code."""
+    # The Hub client's bars redraw themselves, which makes a mess of a log; it reads this when it is imported.
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         code = app(standalone_mode=False)
     except USAGE_ERROR as error:

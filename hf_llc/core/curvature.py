@@ -32,7 +32,7 @@ def largest_curvature(objective: Objective, batch: Tensor, seed: int) -> float:
     parameters = objective.parameters
     anchors = copy_of(parameters)
     stream = seeds.generator(seed, "curvature", device=parameters[0].device)
-    vector = _normalised([torch.empty_like(p).normal_(generator=stream) for p in parameters])
+    vector = _normalise([torch.empty_like(p).normal_(generator=stream) for p in parameters])
     probe = RELATIVE_PROBE * root_mean_square(parameters)
     value = 0.0
     try:
@@ -41,7 +41,7 @@ def largest_curvature(objective: Objective, batch: Tensor, seed: int) -> float:
             previous, value = value, _norm(product)
             if value == 0 or not math.isfinite(value) or abs(value - previous) <= TOLERANCE * value:
                 break
-            vector = _normalised(product)
+            vector = _normalise(product)
     finally:
         restore(parameters, anchors)
         clear_gradients(parameters)
@@ -54,7 +54,7 @@ def hessian_vector(
     """H v of the batch's mean loss at w*, by central differences over ±`probe`·v; leaves the weights displaced."""
     forward = _gradient_at(objective, anchors, batch, vector, probe)
     backward = _gradient_at(objective, anchors, batch, vector, -probe)
-    return [(f - b).div_(2 * probe) for f, b in zip(forward, backward, strict=True)]
+    return [f.sub_(b).div_(2 * probe) for f, b in zip(forward, backward, strict=True)]
 
 
 def _gradient_at(
@@ -64,13 +64,15 @@ def _gradient_at(
         for parameter, anchor, direction in zip(objective.parameters, anchors, vector, strict=True):
             parameter.copy_(anchor).add_(direction, alpha=distance)
     objective.losses_and_gradient(batch)
-    return copy_of(gradients(objective.parameters))
+    # Not copied: the next evaluation drops them from the parameters and makes its own.
+    return gradients(objective.parameters)
 
 
 def _norm(vector: Sequence[Tensor]) -> float:
     return math.sqrt(sum(float(part.square().sum()) for part in vector))
 
 
-def _normalised(vector: Sequence[Tensor]) -> list[Tensor]:
+def _normalise(vector: Sequence[Tensor]) -> list[Tensor]:
+    """The vector itself, scaled to length 1 in place."""
     length = _norm(vector)
-    return [part / length for part in vector]
+    return [part.div_(length) for part in vector]

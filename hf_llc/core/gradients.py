@@ -28,7 +28,7 @@ class Minibatch:
 class ControlVariate:
     """∇L_B(w) − ∇L_B(w*) + ∇L_n(w*): unbiased, and without noise at w* (Baker et al. 2019, section 3.1).
 
-    Costs a second gradient a step and two more copies of the weights.
+    Costs a second gradient a step, and the memory of two more copies of the weights beside it.
 
     Args:
         anchors: w*. anchor_gradient: ∇L_n(w*), nats per weight; see `full_gradient`.
@@ -42,7 +42,7 @@ class ControlVariate:
     def __call__(self, batch: Tensor) -> tuple[Tensor, list[Tensor]]:
         parameters = self._objective.parameters
         losses = self._objective.losses_and_gradient(batch)
-        here, position = copy_of(gradients(parameters)), copy_of(parameters)
+        here, position = gradients(parameters), copy_of(parameters)
         restore(parameters, self._anchors)
         self._objective.losses_and_gradient(batch)
         for estimate, there, whole in zip(here, gradients(parameters), self._anchor_gradient, strict=True):

@@ -6,12 +6,13 @@ Install it with `pip install -e '.[bench]'`; `make bench` does.
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import arviz
 import numpy
 import pytest
 import torch
-from datasets import Dataset
+from datasets.arrow_dataset import Dataset
 from numpy.typing import NDArray
 
 from hf_llc.adapters.statistics import summarise
@@ -85,10 +86,11 @@ def theirs(trained: Trained, output: Path) -> tuple[float, float]:
     return float(losses.mean() - float(trained.anchor_losses().mean())), error
 
 
-def per_step_losses(sampled: object) -> NDArray[numpy.float64]:
+def per_step_losses(sampled: Any) -> NDArray[numpy.float64]:
     """Mean minibatch loss of every step, shape (chains, steps), from the stored losses per token."""
-    stored = sampled["sampling_loss_micro"].to_numpy()  # type: ignore[index]
-    return numpy.asarray(stored, dtype=float).mean(axis=tuple(range(2, stored.ndim)))
+    stored = numpy.asarray(sampled["sampling_loss_micro"], dtype=float)
+    means: NDArray[numpy.float64] = stored.mean(axis=tuple(range(2, stored.ndim)))
+    return means
 
 
 def test_post_burn_in_means_agree_within_four_standard_errors(trained: Trained, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import GPTNeoXForCausalLM
 
 from hf_llc.adapters.checkpoint import load_model
 from hf_llc.core.language import LanguageObjective
@@ -20,7 +19,7 @@ from hf_llc.sources import find_corpus, find_model, load_tokens
 class Trained:
     """A checkpoint in memory with its text."""
 
-    model: GPTNeoXForCausalLM
+    model: torch.nn.Module
     tokens: Tensor  # (n, context) int32
 
     def objective(self, micro_batch: int) -> LanguageObjective:
