@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.ran import Ran, Run
+from tests.cli.ran import SMALL, Ran, Run
 from tests.hub import fixtures
 from tests.hub.environment import use_hub
 from tests.tiny import save_tiny_model, sentences
@@ -60,3 +60,9 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("text") / "text.jsonl"
     path.write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(200)))
     return path
+
+
+@pytest.fixture
+def small(run: Run, tiny: Path, text: Path) -> Run:
+    """`run` of a small estimate with further options."""
+    return lambda *more: run("estimate", tiny, "--dataset", text, *SMALL, *more)

@@ -1,6 +1,7 @@
 """What the tests of the command line share: how a command ended, and the options that keep it short."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,3 +46,15 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file below a folder but the summary, by relative name, with its inode and time of change in ns."""
     found = {path.relative_to(folder).as_posix(): path.stat() for path in folder.rglob("*.json")}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items() if name != "estimate.json"}
+
+
+def refused(ran: Ran, code: int, pattern: str) -> str:
+    """The one line of a failed command; fails if there is more, or less, or other."""
+    assert ran.out == ""
+    assert len(ran.complaints) == 1, ran.err
+    assert ran.code == code, ran.err
+    line = ran.complaints[0]
+    assert line.startswith("Error: ")
+    assert re.search(pattern, line), line
+    assert len(line) < 500
+    return line

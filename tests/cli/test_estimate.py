@@ -1,6 +1,7 @@
 """`hf-llc estimate` on files of this disk: every form of its output, what it leaves behind, and failed chains."""
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hf_llc import DataSettings, Estimate, SamplerSettings, estimate
 from hf_llc.adapters.store import RunStore
 from hf_llc.results import ChainTrace, Diagnostics, Status
 from hf_llc.settings import ResolvedSettings
-from tests.cli.ran import SMALL, Ran, Run, files_of
+from tests.cli.ran import Ran, Run, files_of
 
 KEYS = {
     "schema", "model", "revision", "sha", "step", "llc", "stderr", "verdict", "verdict_reason", "settings", "choices",
@@ -21,12 +22,6 @@ SETTINGS = {
     "seed",
 }  # fmt: skip
 DIAGNOSTICS = {"r_hat", "ess", "delta_loss", "distance", "free_distance"}
-
-
-@pytest.fixture
-def small(run: Run, tiny: Path, text: Path) -> Run:
-    """`run` of a small estimate with further options."""
-    return lambda *more: run("estimate", tiny, "--dataset", text, *SMALL, *more)
 
 
 def break_chains(run_dir: Path, *numbers: int) -> None:
@@ -228,3 +223,14 @@ def test_a_dry_run_of_a_local_model_samples_nothing(small: Run, tmp_path: Path) 
     table = small("--dry-run").out
     assert "nothing was run" in " ".join(table.split())
     assert "44,672" in table
+
+
+def test_a_terminal_shows_a_bar_with_the_loss_the_number_so_far_and_the_time_left(
+    small: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    ran = small("--json", "--draws", 100)
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ran.err).replace("\r", "\n")
+    assert re.search(r"sampling .* \d+/204 .* loss 5\.\d+ .*llc -?\d\.\d+ 0:00:\d\d", drawn)
+    assert ran.json["settings"]["draws"] == 100
+    assert small("-q", "--draws", 100).err == ""

@@ -1,0 +1,147 @@
+"""Folders, disks, memory and people that get in the way: one line, and nothing that was finished is lost."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_llc.core.language import LanguageObjective
+from hf_llc.errors import SettingsError
+from tests.cli.ran import Ran, Run, files_of, refused
+
+
+def test_a_folder_of_another_run_is_refused_and_left_alone(small: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert small("--output-dir", folder).code == 0
+    before = files_of(folder)
+    line = refused(small("--output-dir", folder, "--seed", 1), 1, r"other inputs \(sampler\.seed: there 0, here 1\)")
+    assert "--output-dir" in line
+    assert files_of(folder) == before
+
+
+def test_a_file_where_the_folder_should_be(small: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    refused(small("--output-dir", tmp_path / "file" / "run"), 1, r"A file stands where.*/file.*--output-dir")
+    refused(small("--output-dir", tmp_path / "file"), 1, r"A file stands where.*/file.*--output-dir")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def failing(number: int) -> Callable[..., None]:
+    """A call of the system that always gives this error."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("number", "pattern"),
+    [
+        (errno.EACCES, r"No permission to write \(some/file\)\. Give another folder with --output-dir"),
+        (errno.EROFS, r"No permission to write \(some/file\)\. Give another folder with --output-dir"),
+        (errno.ENOSPC, r"The disk is full \(some/file\)\. Make room and run the same command"),
+        (errno.EIO, r"Input/output error \(some/file\)"),
+    ],
+)
+def test_a_disk_that_refuses(small: Run, monkeypatch: pytest.MonkeyPatch, number: int, pattern: str) -> None:
+    first = small("--json").json
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", failing(number))
+        refused(small("--seed", 1), 1, pattern)
+    assert small("--json").json["llc"] == first["llc"]
+
+
+def test_a_disk_that_fills_up_keeps_finished_chains(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = small("--json", "--output-dir", "whole").json
+    with monkeypatch.context() as patch:
+        real = os.fsync
+        patch.setattr(os, "fsync", lambda handle: failing(errno.ENOSPC)() if Path("part/chains").exists() and list(
+            Path("part/chains").glob("000.json")) else real(handle))  # fmt: skip
+        refused(small("--json", "--output-dir", "part"), 1, "The disk is full")
+    kept = files_of(Path("part"))
+    assert "chains/000.json" in kept
+    assert "chains/001.json" not in kept
+    assert not list(Path("part").rglob("*.tmp"))
+    assert small("--json", "--output-dir", "part").json["llc"] == whole["llc"]
+    assert {name: stat for name, stat in files_of(Path("part")).items() if name in kept} == kept
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_out_of_memory_says_what_to_lower(small: Run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(self: LanguageObjective, indices: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageObjective, "losses_and_gradient", fail)
+        refused(small(), 1, "Out of memory. Lower --micro-batch-size, --context-length or --num-processes")
+    assert small("--micro-batch-size", 2).code == 0
+
+
+@pytest.mark.parametrize("device", ["cuda", "tpu"])
+def test_a_device_that_is_not_there(small: Run, device: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    refused(small("--device", device), 2, device)
+
+
+def test_stopping_keeps_what_is_finished(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_llc.estimation.run_chain", stop)
+        ran = small("--output-dir", "run")
+    assert (ran.code, ran.out) == (130, "")
+    assert ran.err.splitlines()[-1] == "Interrupted. Finished chains are kept: run the same command to go on."
+    kept = files_of(Path("run"))
+    assert "resolved.json" in kept
+    assert small("--output-dir", "run").code == 0
+    assert {name: stat for name, stat in files_of(Path("run")).items() if name in kept} == kept
+
+
+@pytest.mark.parametrize("error", [SettingsError("what is wrong"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
+def test_a_worker_leaves_it_to_its_parent_to_tell(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    told = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(told))
+    monkeypatch.setattr("hf_llc.launching.work", fail)
+    if isinstance(error, KeyboardInterrupt):
+        assert run("worker", "plans.json") == Ran(130, "", "")
+        assert not told.exists()
+    else:
+        assert run("worker", "plans.json") == Ran(2, "", "")
+        assert json.loads(told.read_bytes())["told"] == "what is wrong"
+
+
+def test_hf_debug_shows_the_traceback(small: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(run("estimate", "./nothing"), 1, "nothing")
+    monkeypatch.setenv("HF_DEBUG", "1")
+    with pytest.raises(Exception, match=r"\./nothing") as failure:
+        run("estimate", "./nothing")
+    assert type(failure.value).__name__ == "NotFoundError"
+
+
+def test_a_fault_of_the_program_is_not_hidden(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("hf_llc.estimation.resolve", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        small()
