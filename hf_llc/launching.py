@@ -19,8 +19,8 @@ from hf_llc.results import Estimate
 WORKER = ("hf_llc.cli", "worker")
 COPIES = 4
 """Weights, gradients, anchor and working space, each as large as the float32 weights."""
-WORTH_STARTING = 5e12
-"""Multiply-adds of sampling below which starting more CPU processes costs more time than it saves."""
+WORTH_STARTING = 3e11
+"""Multiply-adds of sampling, half a minute on one core, below which starting more CPU processes saves little."""
 
 
 def execute(

@@ -54,7 +54,9 @@ def estimate_of(
         dataset=_dataset(plan),
         chains=tuple(_summary(trace, settings) for trace in traces),
         init_loss=init_loss,
-        tokens=sum(len(trace.losses) for trace in traces) * settings.batch_size * settings.context_length,
+        tokens=sum(len(trace.losses) for trace in [*traces, *varied.values()])
+        * settings.batch_size
+        * settings.context_length,
         versions=machine.versions(),
         seconds=seconds,
         run_dir=str(plan.run_dir),

@@ -67,6 +67,7 @@ def test_json_agrees_with_the_files_of_the_run(small: Run) -> None:
     losses = [loss for part in anchors if part is not None for loss in part["losses"]]
     assert len(losses) == settings.n
     assert found["init_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-12)
+    assert (run_dir / "traces.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_json_agrees_with_the_python_api(small: Run, tiny: Path, text: Path, tmp_path: Path) -> None:
