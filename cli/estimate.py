@@ -38,6 +38,7 @@ def estimate(
     thin: o.Thin = o.SAMPLER.thin,
     batch_size: o.BatchSize = o.SAMPLER.batch_size,
     seed: o.Seed = o.SAMPLER.seed,
+    params: o.Params = None,
     checks: o.Checks = o.SAMPLER.checks,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
@@ -61,6 +62,7 @@ def estimate(
     hf-llc estimate EleutherAI/pythia-70m
     hf-llc estimate EleutherAI/pythia-70m@step512 --chains 4 --draws 200
     hf-llc estimate ./my-run/checkpoint-400 --dataset ./text.jsonl --text-column body
+    hf-llc estimate EleutherAI/pythia-70m --params '*.layers.0.attention.*'
     hf-llc estimate hf://HuggingFaceTB/SmolLM2-135M --num-processes 8 --json
     """
     from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
@@ -92,6 +94,7 @@ def estimate(
         batch_size=batch_size,
         micro_batch_size=micro_batch_size,
         seed=seed,
+        params=tuple(params or ()),
         checks=checks,
         threads=threads,
     )

@@ -97,6 +97,14 @@ BurnIn = Annotated[
 Thin = Annotated[int, typer.Option("--thin", help="Steps from one draw to the next.", rich_help_panel=_CHAINS)]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Sequences per minibatch.", rich_help_panel=_CHAINS)]
 Seed = Annotated[int, typer.Option("--seed", help="Every random number derives from it.", rich_help_panel=_CHAINS)]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--params",
+        help="Move only parameters that match this glob or re:REGEX (repeatable): the weight-refined LLC.",
+        rich_help_panel=_CHAINS,
+    ),
+]
 Checks = Annotated[
     bool,
     typer.Option(

@@ -31,6 +31,7 @@ def with_error(value: float, error: float) -> str:
 def rows(found: Estimate) -> list[tuple[str, str]]:
     """Names and values of the human table, in reading order."""
     s, d = found.settings, found.diagnostics
+    only = f", only {s.params}" if s.params else ""
     listed = [
         ("LLC", f"{number(found)}   ({_parts(found)}; {s.chains} chains × {s.draws} draws)"),
         ("verdict", f"{found.verdict}: {found.verdict_reason}"),
@@ -52,7 +53,7 @@ def rows(found: Estimate) -> list[tuple[str, str]]:
         (
             "settings",
             f"n_beta {s.n_beta:.4g}, gamma {s.gamma:.4g}, lr {s.lr:.3g}, {s.sampler}, burn-in {s.burn_in}, "
-            f"thin {s.thin}, batch {s.batch_size} of n = {s.n} × {s.context_length} tokens, seed {s.seed}",
+            f"thin {s.thin}, batch {s.batch_size} of n = {s.n} × {s.context_length} tokens, seed {s.seed}{only}",
         ),
         ("resolution", f"γ/nβ = {resolution}: tr H ≈ {d.trace_hessian:.3g}"),
         (

@@ -35,7 +35,7 @@ class Plan:
 
         Noise and rounding differ between kinds of device and, on a CPU, with the number of threads.
         """
-        sampler = {key: value for key, value in asdict(self.sampler).items() if key != "threads"}
+        sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key != "threads"}
         return {
             "schema": SCHEMA,
             "sha": self.source.sha,
@@ -76,8 +76,11 @@ class Plan:
 
 
 def _plain(value: Any) -> Any:
+    """The value as JSON would give it back."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
     return value

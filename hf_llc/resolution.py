@@ -98,6 +98,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
         threads=plan.threads,
         device=plan.device,
         dtype=plan.dtype,
+        params=",".join(asked.params),
     )
     return Resolution(
         settings=settings,

@@ -79,6 +79,7 @@ class SamplerSettings:
         chains, draws, thin: chains of `draws` draws, `thin` steps apart.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
         batch_size: sequences per minibatch; micro_batch_size: sequences per forward pass (memory only).
+        params: only parameters that match a pattern move (`hf_llc.core.selection`); none means all do.
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at half and twice γ and nβ (see core.variations).
         threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
@@ -96,11 +97,14 @@ class SamplerSettings:
     thin: int = 1
     batch_size: int = 32
     micro_batch_size: int | None = None
+    params: tuple[str, ...] = ()
     seed: int = 0
     checks: bool = True
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        # JSON knows lists only; a plan read back equals the one that was written.
+        object.__setattr__(self, "params", tuple(self.params))
         checks: list[tuple[str, Callable[[Any], bool], str]] = [
             ("n_beta", _non_negative, "a finite number, 0 or more"),
             ("gamma", _non_negative, "a finite number, 0 or more"),
@@ -132,7 +136,7 @@ STABILITY_LIMIT = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSettings:
-    """Every number the chains really used; nothing here is left to choose."""
+    """Every number the chains really used; nothing here is left to choose. `params` joins the patterns by commas."""
 
     n_beta: float
     gamma: float
@@ -152,6 +156,7 @@ class ResolvedSettings:
     threads: int
     device: str
     dtype: str
+    params: str = ""
 
     @property
     def steps(self) -> int:

@@ -13,6 +13,7 @@ from hf_llc.adapters.checkpoint import load_model
 from hf_llc.adapters.tensors import read_tensors, write_tensors
 from hf_llc.core.gradients import full_gradient
 from hf_llc.core.language import LanguageObjective, default_micro_batch
+from hf_llc.core.selection import select
 from hf_llc.plan import Plan
 from hf_llc.sources import load_tokens
 
@@ -34,7 +35,7 @@ class Workbench:
         model = load_model(self._plan.source, self._device, getattr(torch, self._plan.dtype))
         made = LanguageObjective(
             lambda ids: model(input_ids=ids, use_cache=False).logits,
-            [p for p in model.parameters() if p.requires_grad],
+            self._moving(model),
             tokens,
             self._micro_batch(model),
         )
@@ -60,6 +61,14 @@ class Workbench:
     def probe_batch(self) -> Tensor:
         """The first minibatch's worth of sequences: what curvature and localisation are measured on."""
         return torch.arange(min(self._plan.sampler.batch_size, self.objective.n))
+
+    def _moving(self, model: torch.nn.Module) -> list[Tensor]:
+        """The parameters that move; the others stay at w* and need no gradient."""
+        named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        chosen = select(list(named), self._plan.sampler.params)
+        for name, parameter in named.items():
+            parameter.requires_grad_(name in chosen)
+        return [named[name] for name in chosen]
 
     def _micro_batch(self, model: torch.nn.Module) -> int:
         wanted = self._plan.sampler.micro_batch_size

@@ -9,7 +9,7 @@ import torch
 
 from hf_llc import DataSettings, Estimate, ModelSettings, Observer, SamplerSettings, estimate
 from hf_llc.adapters.store import RunStore
-from hf_llc.errors import DivergedError, ResourceError, SettingsError, UnusableError
+from hf_llc.errors import DivergedError, NotFoundError, ResourceError, SettingsError, UnusableError
 from hf_llc.estimation import collect, is_finished, plan
 from hf_llc.launching import run_all
 from hf_llc.results import ChainTrace, Status
@@ -172,3 +172,20 @@ def test_threads_are_put_back_even_after_a_failure() -> None:
         fail()
     assert seen == [before + 1]
     assert torch.get_num_threads() == before
+
+
+def test_restricted_parameters_move_alone_and_count_alone(model: str, data: DataSettings) -> None:
+    made = plan(ModelSettings(model=model), data, replace(SMALL, params=("*mlp*",)))
+    bench = Workbench(made, "cpu")
+    names = {name for name, _ in make_model().named_parameters() if "mlp" in name}
+    assert len(bench.objective.parameters) == len(names)
+    whole, part = estimate(model, data, SMALL), estimate(model, data, replace(SMALL, params=("*mlp*",)))
+    assert part.diagnostics.dimension == sum(parameter.numel() for parameter in bench.objective.parameters)
+    assert part.diagnostics.dimension < whole.diagnostics.dimension
+    assert part.run_dir != whole.run_dir
+    assert part.settings.params == "*mlp*"
+
+
+def test_a_pattern_that_fits_no_parameter_is_refused(model: str, data: DataSettings) -> None:
+    with pytest.raises(NotFoundError, match="matches no parameter"):
+        estimate(model, data, replace(SMALL, params=("attentoin",)))

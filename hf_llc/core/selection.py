@@ -1,0 +1,41 @@
+"""Which parameters move: a weight-refined LLC leaves the others at w* (Wang et al. 2024, section 3)."""
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from hf_llc.errors import NotFoundError, SettingsError
+from hf_llc.references import nearest
+
+REGULAR = "re:"
+
+
+def select(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The names that match any pattern, in their own order; all of them if there is no pattern.
+
+    Args:
+        patterns: globs over the whole name (`*.attention.*`), or `re:` and a regular expression found anywhere in it.
+
+    Raises:
+        NotFoundError: a pattern matches nothing; names near matches.
+        SettingsError: a regular expression is not one.
+    """
+    if not patterns:
+        return list(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = {name for name in names if _matches(name, pattern)}
+        if not found:
+            bare = pattern.removeprefix(REGULAR).strip("*^$")
+            raise NotFoundError(f"--params {pattern} matches no parameter{nearest(bare, list(names))}")
+        chosen |= found
+    return [name for name in names if name in chosen]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if not pattern.startswith(REGULAR):
+        return fnmatchcase(name, pattern)
+    try:
+        return re.search(pattern.removeprefix(REGULAR), name) is not None
+    except re.error as error:
+        raise SettingsError(f"--params {pattern} is no regular expression: {error}.") from error
