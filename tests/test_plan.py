@@ -53,6 +53,8 @@ def other(value: Any) -> Any:
         return not value
     if isinstance(value, str):
         return {"auto": "sgld"}.get(value, value + "x")
+    if isinstance(value, tuple):
+        return (*value, "*")
     return 0.5 if value is None else value + 1
 
 
