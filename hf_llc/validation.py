@@ -180,10 +180,12 @@ def deep_linear(
         samples: 0 takes the population loss; else that many white inputs with unit label noise, in minibatches.
 
     Raises:
-        SettingsError: fewer than two widths, or a rank above the smallest.
+        SettingsError: fewer than two widths, a rank above the smallest, or too few samples.
     """
     if len(widths) < 2 or not 0 <= rank <= min(widths):
         raise SettingsError(f"--rank {rank} does not fit --widths {','.join(map(str, widths))}: 0 to the smallest.")
+    if samples and not max(widths[0], batch_size - 1) < samples:
+        raise SettingsError(f"--samples is {samples}; it must exceed the {widths[0]} inputs and hold a --batch-size.")
     n_beta = n_beta if n_beta is not None else (samples / 20 if samples else 1e5)
     gamma = n_beta * 1e-4
     objective = problems.sampled_deep_linear(widths, rank, samples) if samples else problems.deep_linear(widths, rank)

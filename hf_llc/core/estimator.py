@@ -4,7 +4,7 @@ import math
 
 
 def llc(n_beta: float, mean_delta: float) -> float:
-    """λ̂ = nβ ( E[L_n(w)] − L_n(w*) ) (Lau et al. 2023, definition 1), no unit.
+    """λ̂ = nβ ( E[L_n(w)] − L_n(w*) ) (Lau et al. 2023), no unit.
 
     Args:
         n_beta: nβ.

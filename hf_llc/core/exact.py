@@ -26,7 +26,7 @@ def euler_quadratic_llc(curvatures: Sequence[float], n_beta: float, gamma: float
 
 
 def separable_power_llc(half_powers: Sequence[int]) -> float:
-    """λ of L = Σ w_i^(2k_i) at 0: Σ 1/(2k_i) (Watanabe 2009, theorem 7.1 applied to one variable at a time)."""
+    """λ of L = Σ w_i^(2k_i) at 0: Σ 1/(2k_i) (Watanabe 2009 applied to one variable at a time)."""
     return sum(1 / (2 * k) for k in half_powers)
 
 
@@ -74,7 +74,7 @@ def zero_product_llc(size: int, second: int, first: int) -> float:
 
 
 def deep_linear_llc(widths: Sequence[int], rank: int) -> float:
-    """λ of a deep linear net whose true product has the given rank (Aoyagi 2024, theorem 1).
+    """λ of a deep linear net whose true product has the given rank (Aoyagi 2024).
 
     With M_s = H_s − r, Σ the layers that the theorem selects, ℓ = |Σ| − 1, S = Σ_{s∈Σ} M_s, M = ⌈S/ℓ⌉ and
     a = S − (M−1)ℓ:

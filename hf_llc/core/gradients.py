@@ -26,7 +26,7 @@ class Minibatch:
 
 
 class ControlVariate:
-    """∇L_B(w) − ∇L_B(w*) + ∇L_n(w*): unbiased, and without noise at w* (Baker et al. 2019, section 3.1).
+    """∇L_B(w) − ∇L_B(w*) + ∇L_n(w*): unbiased, and without noise at w* (Baker et al. 2019).
 
     Costs a second gradient a step, and the memory of two more copies of the weights beside it.
 

@@ -1,4 +1,4 @@
-"""Which parameters move: a weight-refined LLC leaves the others at w* (Wang et al. 2024, section 3)."""
+"""Which parameters move: a weight-refined LLC leaves the others at w* (Wang et al. 2024)."""
 
 import re
 from collections.abc import Sequence

@@ -6,7 +6,7 @@ from hf_llc.errors import SettingsError
 
 
 def default_n_beta(n: int) -> float:
-    """nβ at the inverse temperature β* = 1/log n (Lau et al. 2023, section 4; Watanabe 2013): n / log n, no unit.
+    """nβ at the inverse temperature β* = 1/log n (Lau et al. 2023; Watanabe 2013): n / log n, no unit.
 
     Args:
         n: sequences in the empirical loss.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Law(NamedTuple):
-    """p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w−w*‖²) and a step size (Lau et al. 2023, section 4).
+    """p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w−w*‖²) and a step size (Lau et al. 2023).
 
     Attributes:
         n_beta: nβ. gamma: γ, in 1/weight². lr: ε, in weight².

@@ -1,4 +1,4 @@
-"""Stochastic gradient Langevin dynamics, the Euler–Maruyama step (Welling & Teh 2011; Lau et al. 2023, algorithm 1).
+"""Stochastic gradient Langevin dynamics, the Euler–Maruyama step (Welling & Teh 2011; Lau et al. 2023).
 
     w ← w − ε/2 ( nβ g + γ (w − w*) ) + √ε ξ,   ξ ~ N(0, 1)
 
