@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NOUNS = {"errors", "settings", "inputs", "results", "plan", "observer", "references", "model_files"}
+NOUNS = {
+    "checkpoints",
+    "curve",
+    "errors",
+    "settings",
+    "inputs",
+    "results",
+    "plan",
+    "observer",
+    "references",
+    "model_files",
+}
 OUTSIDE = {
     "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "matplotlib", "numpy", "psutil",
     "pyarrow", "rich", "ruamel", "safetensors", "tokenizers", "transformers", "typer", "yaml",

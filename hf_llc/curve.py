@@ -1,0 +1,137 @@
+"""LLC over training: the points of a scan in order of training, and the flat rows that tables and cards are made of.
+
+The JSON of `hf-llc scan` is `Curve.to_dict()`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from hf_llc.results import SCHEMA, Estimate, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One checkpoint of a curve; either `estimate` or `error` says what came of it.
+
+    Attributes:
+        revision: its name in the series. sha, stage, step, tokens: as in `checkpoints.Checkpoint`.
+        estimate: the whole record; that of the checkpoint `duplicate_of` if the weights are the same.
+        error: why there is no estimate, in one line.
+    """
+
+    revision: str
+    sha: str | None = None
+    stage: str | None = None
+    step: int | None = None
+    tokens: int | None = None
+    duplicate_of: str | None = None
+    error: str | None = None
+    estimate: Estimate | None = None
+
+    @property
+    def llc(self) -> float | None:
+        """λ̂, None if there is no number."""
+        return self.estimate.llc if self.estimate else None
+
+    @property
+    def stderr(self) -> float | None:
+        """The standard error of λ̂."""
+        return self.estimate.stderr if self.estimate else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether its chains sampled the stated posterior."""
+        return self.estimate.verdict if self.estimate else None
+
+    @property
+    def loss(self) -> float | None:
+        """L_n(w*), nats per token."""
+        return self.estimate.init_loss if self.estimate else None
+
+    def to_row(self) -> dict[str, Any]:
+        """The documented flat columns: one line of `results.jsonl`."""
+        found = self.estimate
+        diagnostics = found.to_dict()["diagnostics"] if found else {}
+        shown = ("monte_carlo_stderr", "step_size_stderr", "r_hat", "ess", "gamma_slope", "gamma_slope_stderr",
+                 "n_beta_slope", "n_beta_slope_stderr", "resolution", "trace_hessian", "dimension")  # fmt: skip
+        return {
+            "schema": SCHEMA,
+            "revision": self.revision,
+            "sha": self.sha,
+            "stage": self.stage,
+            "step": self.step,
+            "tokens": self.tokens,
+            "llc": self.llc,
+            "stderr": self.stderr,
+            "verdict": str(self.verdict) if self.verdict else None,
+            "verdict_reason": found.verdict_reason if found else None,
+            "loss": self.loss,
+            "duplicate_of": self.duplicate_of,
+            "error": self.error,
+            **{name: diagnostics.get(name) for name in shown},
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The flat columns and the whole record; JSON-ready."""
+        return {**self.to_row(), "estimate": self.estimate.to_dict() if self.estimate else None}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The point that `to_dict` wrote."""
+        names = ("revision", "sha", "stage", "step", "tokens", "duplicate_of", "error")
+        record = stored["estimate"]
+        return cls(
+            **{name: stored[name] for name in names},
+            estimate=Estimate.from_dict(record) if record is not None else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The points of a scan in order of training.
+
+    Attributes:
+        model: the repository or folder the series is of. settings: what every point shares, as the user would read it.
+        dataset: `DatasetRecord` as a mapping, the same for every point.
+        run_dir: the folder that holds everything else. versions: of what ran.
+    """
+
+    schema: int = SCHEMA
+    model: str
+    settings: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    points: tuple[Point, ...]
+    run_dir: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented JSON object."""
+        return {
+            "schema": self.schema,
+            "model": self.model,
+            "settings": dict(self.settings),
+            "dataset": dict(self.dataset),
+            "points": [point.to_dict() for point in self.points],
+            "run_dir": self.run_dir,
+            "versions": dict(self.versions),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The curve that `to_dict` wrote."""
+        return cls(**{**stored, "points": tuple(Point.from_dict(point) for point in stored["points"])})
+
+    @classmethod
+    def of_estimate(cls, found: Estimate) -> Self:
+        """A curve of one point."""
+        record = found.to_dict()
+        point = Point(revision=found.revision or found.sha, sha=found.sha, step=found.step, estimate=found)
+        return cls(
+            model=found.model,
+            settings=record["settings"],
+            dataset=record["dataset"],
+            points=(point,),
+            run_dir=found.run_dir,
+            versions=found.versions,
+        )

@@ -1,0 +1,43 @@
+"""Runs read back from disk equal what was written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hf_llc.curve import Curve, Point
+from hf_llc.errors import NotFoundError, SourceError
+from hf_llc.runs import load_run
+from tests.adapters.estimates import estimate
+
+
+def test_scan_reads_back_as_written(tmp_path: Path) -> None:
+    found = estimate()
+    point = Point(revision="step512", sha="a" * 40, step=512, tokens=1024, estimate=found)
+    failed = Point(revision="step1", error="no weights")
+    one = Curve.of_estimate(found)
+    curve = Curve(
+        model="a/b", settings=one.settings, dataset=one.dataset, points=(failed, point), run_dir=str(tmp_path)
+    )
+    (tmp_path / "scan.json").write_text(json.dumps(curve.to_dict(), allow_nan=False))
+    assert load_run(tmp_path) == curve
+    assert curve.points[0].to_row()["llc"] is None
+    assert curve.points[1].to_row()["llc"] == found.llc
+
+
+def test_estimate_reads_back_as_a_curve_of_one_point(tmp_path: Path) -> None:
+    found = estimate()
+    (tmp_path / "estimate.json").write_text(json.dumps(found.to_dict(), allow_nan=False))
+    assert [point.estimate for point in load_run(tmp_path).points] == [found]
+
+
+def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="holds no finished run"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema": 99}', '{"schema": 1}', "[]"])
+def test_damaged_run_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "scan.json").write_text(text)
+    with pytest.raises(SourceError, match=r"scan\.json"):
+        load_run(tmp_path)
