@@ -58,9 +58,8 @@ ContextLength = Annotated[
         rich_help_panel=_TEXT,
     ),
 ]
-Sampler = Annotated[
-    str, typer.Option("--sampler", help="auto, sgld (the paper's), sgld-lm or baoab.", rich_help_panel=_CHAINS)
-]
+SAMPLERS = "auto, sgld (the paper's), sgld-lm, rmsprop-sgld, baoab, badodab, sgnht or mala."
+Sampler = Annotated[str, typer.Option("--sampler", help=SAMPLERS, rich_help_panel=_CHAINS)]
 NBeta = Annotated[
     float | None,
     typer.Option("--n-beta", help="nβ, the inverse temperature times n. (default: n / log n)", rich_help_panel=_CHAINS),
@@ -78,7 +77,20 @@ Lr = Annotated[
     typer.Option("--lr", help="ε, the step size. (default: from the measured curvature)", rich_help_panel=_CHAINS),
 ]
 Momentum = Annotated[
-    float, typer.Option("--momentum", help="Share of momentum that a step of baoab keeps.", rich_help_panel=_CHAINS)
+    float | None,
+    typer.Option(
+        "--momentum",
+        help="Share of momentum that a step keeps. (default: from gradient noise)",
+        rich_help_panel=_CHAINS,
+    ),
+]
+Start = Annotated[
+    str,
+    typer.Option(
+        "--start",
+        help="Where chains begin: anchor (the weights themselves), localiser (a draw around them) or auto.",
+        rich_help_panel=_CHAINS,
+    ),
 ]
 Gradient = Annotated[
     str,

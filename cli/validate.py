@@ -10,7 +10,8 @@ from .progress import ProgressBar
 from .wording import with_error
 
 if TYPE_CHECKING:
-    from hf_llc.validation import Case, Validation
+    from hf_llc.cases import Case
+    from hf_llc.validation import Validation
 
 _NET = "Deep linear net (--case dln)"
 
@@ -33,10 +34,8 @@ def validate(
         ),
     ] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per minibatch.", rich_help_panel=_NET)] = 64,
-    sampler: Annotated[
-        str, typer.Option("--sampler", help="sgld, sgld-lm or baoab.", rich_help_panel="Sampling")
-    ] = "baoab",
-    momentum: o.Momentum = 0.9,
+    sampler: Annotated[str, typer.Option("--sampler", help=o.SAMPLERS, rich_help_panel="Sampling")] = "auto",
+    momentum: o.Momentum = None,
     gradient: o.Gradient = o.SAMPLER.gradient,
     chains: o.Chains = o.SAMPLER.chains,
     draws: o.Draws = 1500,
@@ -62,25 +61,25 @@ def validate(
     net = any(value is not None for value in (widths, rank, n_beta)) or samples > 0
     if net and (case or ["dln"]) != ["dln"]:
         raise typer.BadParameter("--widths, --rank, --n-beta and --samples belong to --case dln.")
-    from hf_llc import validation
+    from hf_llc import cases, validation
     from hf_llc.core.gradients import check_gradient
-    from hf_llc.core.samplers import choose_sampler
+    from hf_llc.core.samplers import check_sampler
     from hf_llc.settings import SamplerSettings
 
-    name, _ = choose_sampler(sampler)
+    check_sampler(sampler)
     check_gradient(gradient)
     SamplerSettings(momentum=momentum, chains=chains, draws=draws, seed=seed, batch_size=batch_size)
-    cases: list[Case]
+    chosen_cases: list[Case]
     if net:
-        cases = [validation.deep_linear(_widths(widths), 10 if rank is None else rank, n_beta, samples, batch_size)]
+        chosen_cases = [cases.deep_linear(_widths(widths), 10 if rank is None else rank, n_beta, samples, batch_size)]
     else:
-        cases = [validation.case_of(wanted) for wanted in case or validation.CASES]
+        chosen_cases = [cases.case_of(wanted) for wanted in case or cases.CASES]
     effort = validation.Effort(
-        sampler=name, momentum=momentum, gradient=gradient, chains=chains, draws=draws, seed=seed
+        sampler=sampler, momentum=momentum, gradient=gradient, chains=chains, draws=draws, seed=seed
     )
     found = []
     with ProgressBar(quiet=form is Form.QUIET) as observer:
-        for each in cases:
+        for each in chosen_cases:
             found.append(validation.validate(each, effort, observer))
     _write(found, form)
 

@@ -23,7 +23,7 @@ from hf_llc.checks import checked_chains
 from hf_llc.core.chain import run_chain
 from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.gradients import check_gradient
-from hf_llc.core.samplers import choose_sampler
+from hf_llc.core.samplers import check_sampler
 from hf_llc.core.variations import Variation
 from hf_llc.errors import ResourceError, SettingsError, UnusableError
 from hf_llc.observer import Observer
@@ -36,7 +36,6 @@ from hf_llc.summary import estimate_of
 from hf_llc.verdicts import require_number
 from hf_llc.workbench import Workbench, cpu_threads
 
-GRADIENT_FILE = "anchor-gradient.safetensors"
 ANCHOR_PARTS = 16
 """The losses at w* are computed in at most this many parts, so that every process takes a share."""
 
@@ -60,7 +59,7 @@ def plan(
         HfLlcError: the model or text cannot be had or used, or the settings do not fit them.
     """
     observer = observer or Observer()
-    choose_sampler(sampler.sampler)
+    check_sampler(sampler.sampler)
     check_gradient(sampler.gradient)
     kind = fleets.device_kind(device)
     source = find_model(model, tell=observer.tell)
@@ -257,9 +256,7 @@ def _chains(
             torch.tensor(anchors, device=objective.parameters[0].device),
             chosen,
             chain,
-            anchor_gradient=bench.anchor_gradient(plan.run_dir / GRADIENT_FILE)
-            if chosen.gradient != "minibatch"
-            else None,
+            anchor_gradient=bench.anchor_gradient() if chosen.gradient != "minibatch" else None,
             variation=variation,
             progress=lambda step, loss, delta: observer.chain(
                 name.partition("/")[2], step, loss, llc_of(chosen.n_beta, delta)

@@ -9,7 +9,7 @@ import torch
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.checkpoint import context_limit, parameter_count
 from hf_llc.core.language import LOGIT_BUDGET
-from hf_llc.core.samplers import choose_sampler
+from hf_llc.core.samplers import check_sampler
 from hf_llc.observer import Observer
 from hf_llc.settings import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_model
@@ -60,7 +60,7 @@ def forecast(
         HfLlcError: the model cannot be had, or the settings are impossible.
     """
     observer = observer or Observer()
-    choose_sampler(sampler.sampler)
+    check_sampler(sampler.sampler)
     source = find_model(model, download=False, tell=observer.tell)
     parameters = parameter_count(source)
     context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)

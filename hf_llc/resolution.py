@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from hf_llc.core.curvature import largest_curvature
-from hf_llc.core.localisation import TARGET_RISE, choose_gamma, trace_of_hessian
+from hf_llc.core.dynamics import Measured, choose_dynamics
+from hf_llc.core.localisation import TARGET_RISE, choose_gamma
+from hf_llc.core.measurement import measure
 from hf_llc.core.objective import dimension
-from hf_llc.core.samplers import SAMPLERS, choose_sampler
-from hf_llc.core.stepsize import RELAXED, check_lr, choose_burn_in, choose_lr, stability
+from hf_llc.core.samplers import SAMPLERS
+from hf_llc.core.stepsize import RELAXED, check_lr, choose_burn_in, relaxation_rate
 from hf_llc.core.temperature import default_n_beta
+from hf_llc.errors import SettingsError
 from hf_llc.plan import Plan
-from hf_llc.settings import ResolvedSettings
+from hf_llc.settings import ResolvedSettings, SamplerSettings
 from hf_llc.workbench import Workbench
 
 
@@ -48,44 +50,34 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     """Every setting as a number: those the user gave, and for the others what was measured on a probe batch.
 
     Raises:
-        SettingsError: the step size given is past the stability limit at the measured curvature.
+        SettingsError: the step size given is past the stability limit at the measured curvature, or the sampler needs
+            whole batches.
     """
     asked, objective = plan.sampler, bench.objective
     started = time.monotonic()
-    choices: dict[str, str] = {}
-    sampler, why = choose_sampler(asked.sampler)
-    if sampler != asked.sampler:
-        choices["sampler"] = f"sampler = {sampler}: {why}."
-    n_beta = asked.n_beta
-    if n_beta is None:
-        n_beta = default_n_beta(plan.corpus.n)
-        choices["n_beta"] = f"n_beta = {n_beta:.4g}: n / log n for n = {plan.corpus.n} packed sequences."
+    n_beta, choices = temperature(asked.n_beta, plan.corpus.n)
     gamma = asked.gamma
     if gamma is None:
         gamma, choices["gamma"] = measure_gamma(bench, asked.seed)
-    curvature = measure_curvature(bench, asked.seed)
-    lr = asked.lr
-    if lr is None:
-        lr = choose_lr(sampler, n_beta, curvature, gamma)
-        choices["lr"] = (
-            f"lr = {lr:.2g}: ε(nβh+γ) = {stability(lr, n_beta, curvature, gamma):.2g} at the measured curvature "
-            f"h = {curvature:.3g} (unstable from 4); {SAMPLERS[sampler].why}."
-        )
-    else:
-        check_lr(lr, n_beta, curvature, gamma)
+    measured, start, why = measure_around(bench, asked, n_beta, gamma)
+    if asked.start != start:
+        choices["start"] = why
+    found = choose_dynamics(asked.sampler, asked.momentum, asked.lr, n_beta, gamma, measured)
+    choices |= found.why
+    check_lr(found.lr, n_beta, measured.curvature, gamma)
+    check_batch(found.sampler, asked.batch_size, plan.corpus.n)
     burn_in = asked.burn_in
     if burn_in is None:
-        burn_in = choose_burn_in(lr, gamma, asked.draws, asked.thin)
-        choices["burn_in"] = (
-            f"burn_in = {burn_in} steps: a flat direction forgets w* as e^(−εγt), and {1 - RELAXED:.0%} is asked for."
-        )
+        rate = relaxation_rate(found.lr, gamma, found.sampler, found.momentum)
+        burn_in = choose_burn_in(rate, asked.draws, asked.thin, start)
+        choices["burn_in"] = burn_in_sentence(burn_in, rate, start)
     settings = ResolvedSettings(
         n_beta=n_beta,
         gamma=gamma,
-        lr=lr,
-        momentum=asked.momentum,
+        lr=found.lr,
+        momentum=found.momentum,
         gradient=asked.gradient,
-        sampler=sampler,
+        sampler=found.sampler,
         chains=asked.chains,
         draws=asked.draws,
         burn_in=burn_in,
@@ -99,12 +91,13 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
         device=plan.device,
         dtype=plan.dtype,
         params=",".join(asked.params),
+        start=start,
     )
     return Resolution(
         settings=settings,
         choices=choices,
-        curvature=curvature,
-        trace_hessian=measure_trace(bench, asked.seed),
+        curvature=measured.curvature,
+        trace_hessian=measured.trace,
         dimension=dimension(objective.parameters),
         load_seconds=bench.load_seconds,
         seconds=time.monotonic() - started,
@@ -122,12 +115,48 @@ def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
     )
 
 
-def measure_curvature(bench: Workbench, seed: int) -> float:
-    """The largest |h| on the probe batch, in nats per weight²."""
-    return largest_curvature(bench.objective, bench.probe_batch(), seed)
+def measure_around(bench: Workbench, asked: SamplerSettings, n_beta: float, gamma: float) -> tuple[Measured, str, str]:
+    """Curvature, gradient noise and more around w*, where chains start, and one sentence why."""
+    return measure(
+        bench.objective,
+        bench.gradient(),
+        bench.probe_batch(),
+        n_beta=n_beta,
+        gamma=gamma,
+        start=asked.start,
+        batch_size=asked.batch_size,
+        seed=asked.seed,
+    )
 
 
-def measure_trace(bench: Workbench, seed: int) -> float:
-    """tr H on the probe batch, in nats per weight²."""
-    objective, batch = bench.objective, bench.probe_batch()
-    return trace_of_hessian(objective, batch, objective.losses(batch), seed)
+def temperature(asked: float | None, n: int) -> tuple[float, dict[str, str]]:
+    """nβ, and the sentence on it by the setting's name if it was left open."""
+    if asked is not None:
+        return asked, {}
+    chosen = default_n_beta(n)
+    return chosen, {"n_beta": f"n_beta = {chosen:.4g}: n / log n for n = {n} packed sequences."}
+
+
+def check_batch(sampler: str, batch_size: int, n: int) -> None:
+    """Nothing, if the sampler can do with minibatches of that size.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    if SAMPLERS[sampler].whole and batch_size < n:
+        raise SettingsError(
+            f"--sampler {sampler} needs the loss of all {n} sequences at each step, but --batch-size is {batch_size}. "
+            f"Give --batch-size {n} (with --micro-batch-size {batch_size} for memory), or lower --max-sequences."
+        )
+
+
+def burn_in_sentence(burn_in: int, rate: float, start: str) -> str:
+    """Why the burn-in is as long as it is."""
+    if rate == 0:
+        return f"burn_in = {burn_in} steps: as many as there are draws, since there is no localiser to time it by."
+    if start == "localiser":
+        return f"burn_in = {burn_in} steps: {burn_in * rate:.2g} relaxation times of a direction that starts settled."
+    return (
+        f"burn_in = {burn_in} steps: a flat direction forgets w* at {rate:.2g} a step, and {1 - RELAXED:.0%} is asked "
+        "for."
+    )

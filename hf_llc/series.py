@@ -9,13 +9,11 @@ from typing import Any
 from hf_llc import estimation, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
-from hf_llc.core.samplers import SAMPLERS, choose_sampler
-from hf_llc.core.stepsize import choose_lr
-from hf_llc.core.temperature import default_n_beta
+from hf_llc.core.dynamics import choose_dynamics, choose_start
 from hf_llc.launching import run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
-from hf_llc.resolution import measure_curvature, measure_gamma
+from hf_llc.resolution import measure_around, measure_gamma, temperature
 from hf_llc.results import Estimate
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.workbench import Workbench, cpu_threads
@@ -65,9 +63,7 @@ def estimate_series(
 def _shared_settings(
     plans: Sequence[Plan], output_dir: Path, sampler: SamplerSettings, observer: Observer
 ) -> SamplerSettings:
-    """The settings with γ and ε filled in for the whole curve, kept on disk beside its points."""
-    if sampler.gamma is not None and sampler.lr is not None:
-        return sampler
+    """The settings with γ, ε, sampler and start filled in for the whole curve, kept on disk beside its points."""
     store = RunStore(output_dir, observer.tell)
     store.open({"checkpoints": [plan.inputs() for plan in plans]})
 
@@ -81,26 +77,38 @@ def _shared_settings(
     found = queue.complete(store, ["shared"], make)[0]
     for sentence in found["sentences"]:
         observer.tell(sentence)
-    return replace(sampler, gamma=found["gamma"], lr=found["lr"])
+    return replace(sampler, **found["settings"])
 
 
 def _measure(plans: Sequence[Plan], sampler: SamplerSettings, observer: Observer) -> dict[str, Any]:
+    """What is shared: γ from the last checkpoint; the step from the sharpest and the noisiest."""
     device = fleets.alone(plans[0].device).device
     gamma, sentences = sampler.gamma, []
     if gamma is None:
         gamma, sentence = measure_gamma(Workbench(plans[-1], device), sampler.seed)
         sentences.append(f"At the last checkpoint: {sentence}")
-    lr = sampler.lr
-    if lr is None:
-        curvatures = []
-        for index, plan in enumerate(plans):
-            curvatures.append(measure_curvature(Workbench(plan, device), sampler.seed))
-            observer.advance(index + 1)
-        name, _ = choose_sampler(sampler.sampler)
-        n_beta = sampler.n_beta if sampler.n_beta is not None else default_n_beta(plans[0].corpus.n)
-        lr = choose_lr(name, n_beta, max(curvatures), gamma)
-        sentences.append(
-            f"lr = {lr:.2g} for every checkpoint: the largest curvature among them is {max(curvatures):.3g}, the "
-            f"smallest {min(curvatures):.3g}; {SAMPLERS[name].why}."
-        )
-    return {"gamma": gamma, "lr": lr, "sentences": sentences}
+    n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
+    around = []
+    for index, plan in enumerate(plans):
+        around.append(measure_around(Workbench(plan, device), sampler, n_beta, gamma)[0])
+        observer.advance(index + 1)
+    worst = replace(
+        around[-1],
+        curvature=max(each.curvature for each in around),
+        noise=max(each.noise for each in around),
+        rise=max(each.rise for each in around),
+    )
+    start, why = choose_start(sampler.start, gamma, worst.rise)
+    chosen = choose_dynamics(sampler.sampler, sampler.momentum, sampler.lr, n_beta, gamma, worst)
+    if chosen.why or sampler.start != start:
+        sentences.append("For every checkpoint, from the sharpest and the noisiest of them:")
+    sentences += [why] if sampler.start != start else []
+    sentences += chosen.why.values()
+    settings = {
+        "gamma": gamma,
+        "lr": chosen.lr,
+        "sampler": chosen.sampler,
+        "momentum": chosen.momentum,
+        "start": start,
+    }
+    return {"settings": settings, "sentences": sentences}

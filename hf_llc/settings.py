@@ -74,7 +74,10 @@ class SamplerSettings:
         n_beta: nβ, inverse temperature times n; None means n / log n (Lau et al. 2023).
         gamma: γ, the localisation in 1/weight²; None is chosen by a probe of how far the loss rises.
         lr: ε, the step size; None is chosen from the measured curvature.
-        momentum: c in [0, 1), the share of momentum that a step of `baoab` keeps; other samplers have none.
+        momentum: c in [0, 1), the share of momentum that a step keeps, for samplers that have one; None is chosen from
+            the measured curvature and gradient noise.
+        start: where chains begin: `anchor` is w* itself, `localiser` a draw w* + ξ/√γ, `auto` the latter where it stays
+            local.
         gradient: a name in `hf_llc.core.gradients.GRADIENTS`.
         chains, draws, thin: chains of `draws` draws, `thin` steps apart.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
@@ -89,7 +92,8 @@ class SamplerSettings:
     n_beta: float | None = None
     gamma: float | None = None
     lr: float | None = None
-    momentum: float = 0.8
+    momentum: float | None = None
+    start: str = "auto"
     gradient: str = "minibatch"
     chains: int = 4
     draws: int = 200
@@ -105,6 +109,7 @@ class SamplerSettings:
     def __post_init__(self) -> None:
         # JSON knows lists only; a plan read back equals the one that was written.
         object.__setattr__(self, "params", tuple(self.params))
+        _require(self.start in STARTS, f"--start is {self.start!r}; choose one of {', '.join(STARTS)}.")
         checks: list[tuple[str, Callable[[Any], bool], str]] = [
             ("n_beta", _non_negative, "a finite number, 0 or more"),
             ("gamma", _non_negative, "a finite number, 0 or more"),
@@ -130,13 +135,18 @@ class SamplerSettings:
             )
 
 
+STARTS = ("auto", "anchor", "localiser")
+
 STABILITY_LIMIT = 4.0
 """ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSettings:
-    """Every number the chains really used; nothing here is left to choose. `params` joins the patterns by commas."""
+    """Every number the chains really used; nothing here is left to choose. `params` joins the patterns by commas.
+
+    `momentum` is 0 for samplers that have none; `start` is `anchor` or `localiser`.
+    """
 
     n_beta: float
     gamma: float
@@ -157,6 +167,7 @@ class ResolvedSettings:
     device: str
     dtype: str
     params: str = ""
+    start: str = "anchor"
 
     @property
     def steps(self) -> int:

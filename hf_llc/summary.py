@@ -137,12 +137,14 @@ def _diagnostics(
         ess=finite_or_none(statistics.ess) if statistics else None,
         delta_loss=statistics.mean if statistics else None,
         distance=math.sqrt(sum(squared) / len(squared)) if statistics else None,
-        free_distance=free_distance(resolution.dimension, settings.gamma, settings.lr, steps),
+        free_distance=free_distance(
+            resolution.dimension, settings.gamma, settings.lr, math.inf if settings.start == "localiser" else steps
+        ),
         dimension=resolution.dimension,
         curvature=resolution.curvature,
         stability=stability(settings.lr, settings.n_beta, resolution.curvature, settings.gamma),
         resolution=settings.gamma / settings.n_beta if settings.n_beta > 0 else None,
-        equilibration=-math.expm1(-rate * settings.burn_in),
+        equilibration=1.0 if settings.start == "localiser" else -math.expm1(-rate * settings.burn_in),
         drift=finite_or_none(statistics.drift) if statistics else None,
         monte_carlo_stderr=llc(settings.n_beta, statistics.mcse) if statistics else None,
         step_size_stderr=_step_size_stderr(checks),

@@ -4,18 +4,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from hf_llc.adapters.checkpoint import load_model
 from hf_llc.adapters.tensors import read_tensors, write_tensors
-from hf_llc.core.gradients import full_gradient
+from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.core.language import LanguageObjective, default_micro_batch
+from hf_llc.core.objective import copy_of
 from hf_llc.core.selection import select
 from hf_llc.plan import Plan
 from hf_llc.sources import load_tokens
+
+GRADIENT_FILE = "anchor-gradient.safetensors"
 
 
 class Workbench:
@@ -42,8 +44,15 @@ class Workbench:
         self.load_seconds = time.monotonic() - started
         return made
 
-    def anchor_gradient(self, path: Path) -> list[Tensor]:
-        """∇L_n(w*) in nats per weight, from `path` if a process has left it there, else computed and left there."""
+    def gradient(self) -> Gradient:
+        """The estimator of ∇L_n that the plan asks for, around the weights as they are now: w*."""
+        name = self._plan.sampler.gradient
+        slope = self.anchor_gradient() if name != "minibatch" else None
+        return gradient_of(name, self.objective, copy_of(self.objective.parameters) if slope else [], slope)
+
+    def anchor_gradient(self) -> list[Tensor]:
+        """∇L_n(w*) in nats per weight, from the run's folder if a process has left it there, else put there."""
+        path = self._plan.run_dir / GRADIENT_FILE
         if self._anchor_gradient is None:
             device = self.objective.parameters[0].device
             stored = read_tensors(path)

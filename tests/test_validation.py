@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from hf_llc.cases import CASES, case_of
+from hf_llc.cases import deep_linear as deep_linear_case
 from hf_llc.core.problems import deep_linear, sampled_deep_linear
 from hf_llc.errors import NotFoundError, SettingsError
-from hf_llc.validation import CASES, Effort, case_of, validate
-from hf_llc.validation import deep_linear as deep_linear_case
+from hf_llc.validation import Effort, validate
 
 
 @pytest.mark.parametrize(
@@ -32,10 +33,14 @@ def test_locality_itself_is_tested_by_two_minima_of_one_model() -> None:
     assert case_of("reduced-rank-10-10").truth == 150
 
 
+def max_curvature() -> float:
+    """The largest curvature of the Gaussian case."""
+    return float(10 ** (-3 + 79 / 20))
+
+
 def test_euler_at_a_large_step_is_not_called_converged() -> None:
     found = validate(case_of("linear-regression"), Effort(sampler="sgld", draws=400, gradient="control-variate"))
-    wide = case_of("gaussian")
-    far = validate(type(wide)(**{**vars(wide), "stiffness": 3.0}), Effort(sampler="sgld", draws=400))
+    far = validate(case_of("gaussian"), Effort(sampler="sgld", draws=400, lr=3.0 / (200 * max_curvature() + 20)))
     assert found.verdict == "converged"
     assert far.verdict == "step-too-large"
 

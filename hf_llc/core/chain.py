@@ -10,7 +10,7 @@ from hf_llc.core.gradients import Gradient, gradient_of
 from hf_llc.core.objective import Objective, all_finite, copy_of, restore, squared_distance
 from hf_llc.core.randomness import ChainRandomness, Randomness
 from hf_llc.core.samplers import SAMPLERS
-from hf_llc.core.samplers.law import Law
+from hf_llc.core.samplers.law import Law, Look, Walk
 from hf_llc.core.variations import Variation
 from hf_llc.results import ChainTrace, Status
 from hf_llc.settings import ResolvedSettings
@@ -62,7 +62,7 @@ def run_chain(
     variation: Variation | None = None,
     progress: Progress | None = None,
 ) -> ChainTrace:
-    """The trace of one chain from w*, the weights the objective holds now; they are w* again, bit for bit, afterwards.
+    """The trace of one chain around w*, the weights the objective holds now and, bit for bit, holds again afterwards.
 
     Each batch's loss at w* is subtracted from its loss at w_t: the paired baseline, whose variance is that of the
     difference alone. The chain stops at the first non-finite loss, distance or weight and says so in its status.
@@ -76,9 +76,11 @@ def run_chain(
     parameters = objective.parameters
     anchors = copy_of(parameters)
     whole = ChainRandomness(settings.seed, chain, objective.n, settings.batch_size, parameters[0].device)
-    randomness = variation.randomness(whole) if variation else whole
+    randomness = variation.randomness(whole, settings) if variation else whole
     gradient = gradient_of(settings.gradient, objective, anchors, anchor_gradient)
     try:
+        if settings.start == "localiser":
+            _displace(parameters, randomness, settings.gamma)
         recorder, failed_at = _walk(objective, gradient, anchors, anchor_losses, settings, randomness, progress)
         if failed_at is None and not all_finite(parameters):
             failed_at = settings.steps
@@ -97,6 +99,14 @@ def run_chain(
     )
 
 
+@torch.no_grad()
+def _displace(parameters: Sequence[Tensor], randomness: Randomness, gamma: float) -> None:
+    """w ← w* + ξ/√γ: a draw from the localiser alone, where directions that nothing else bounds have their law."""
+    noise = randomness.start("weights")
+    for parameter in parameters:
+        noise.add_to(parameter, gamma**-0.5)
+
+
 def _walk(
     objective: Objective,
     gradient: Gradient,
@@ -108,8 +118,9 @@ def _walk(
 ) -> tuple[_Recorder, int | None]:
     parameters = objective.parameters
     sampler = SAMPLERS[settings.sampler]
-    law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum)
-    state = sampler.init(parameters)
+    law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
+    walk = Walk(parameters, anchors, law, randomness, gradient)
+    state = sampler.init(walk)
     recorder = _Recorder()
     for index in range(settings.steps + 1):
         last = index == settings.steps
@@ -125,7 +136,7 @@ def _walk(
             if progress is not None:
                 _report(progress, recorder, settings)
         if not last:
-            sampler.step(parameters, anchors, slope, state, law, randomness, index)
+            sampler.step(walk, Look(batch, losses, slope), state, index)
     return recorder, None
 
 

@@ -1,13 +1,14 @@
-"""The sharpest curvature of the loss at w*, which limits the step size."""
+"""The sharpest curvature of the loss, which limits the step size."""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.objective import Objective, clear_gradients, copy_of, gradients, restore
+from hf_llc.core.objective import Objective, clear_gradients, copy_of, dimension, gradients, restore
 
 ITERATIONS = 12
 TOLERANCE = 0.02
@@ -22,30 +23,39 @@ def root_mean_square(parameters: Sequence[Tensor]) -> float:
     return math.sqrt(total / sum(p.numel() for p in parameters)) or 1.0
 
 
-def largest_curvature(objective: Objective, batch: Tensor, seed: int) -> float:
-    """|h|, the largest absolute eigenvalue of the Hessian of the batch's mean loss at w*, in nats per weight².
+class Spectrum(NamedTuple):
+    """Largest |h| in nats per weight², and tr H² (Hutchinson 1990, from one direction: a rough figure)."""
+
+    largest: float
+    squares: float
+
+
+def spectrum(objective: Objective, batch: Tensor, seed: int) -> Spectrum:
+    """The largest absolute eigenvalue of the Hessian of the batch's mean loss where the weights are, and tr H².
 
     Power iteration on Hessian-vector products; each product is the central difference of two gradients,
-    H v ≈ ( g(w*+δv) − g(w*−δv) ) / 2δ, which every attention kernel supports. Weights are w* again afterwards.
+    H v ≈ ( g(w+δv) − g(w−δv) ) / 2δ, which every attention kernel supports. The weights are as before afterwards.
     The value approaches |h| from below; it is returned after ITERATIONS, or once it moves by less than TOLERANCE.
+    With v of length 1 the first product gives tr H² ≈ d ‖Hv‖².
     """
     parameters = objective.parameters
     anchors = copy_of(parameters)
     stream = seeds.generator(seed, "curvature", device=parameters[0].device)
     vector = _normalise([torch.empty_like(p).normal_(generator=stream) for p in parameters])
     probe = RELATIVE_PROBE * root_mean_square(parameters)
-    value = 0.0
+    value, first = 0.0, 0.0
     try:
         for _ in range(ITERATIONS):
             product = hessian_vector(objective, anchors, batch, vector, probe)
             previous, value = value, _norm(product)
+            first = first or value
             if value == 0 or not math.isfinite(value) or abs(value - previous) <= TOLERANCE * value:
                 break
             vector = _normalise(product)
     finally:
         restore(parameters, anchors)
         clear_gradients(parameters)
-    return value
+    return Spectrum(value, first**2 * dimension(parameters))
 
 
 def hessian_vector(

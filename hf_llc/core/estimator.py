@@ -13,10 +13,11 @@ def llc(n_beta: float, mean_delta: float) -> float:
     return n_beta * mean_delta
 
 
-def free_distance(dimension: int, gamma: float, lr: float, steps: int) -> float:
+def free_distance(dimension: int, gamma: float, lr: float, steps: float) -> float:
     """√( d (1 − e^(−εγt)) / γ ): how far t steps of the localiser alone carry d weights, in weight units.
 
     The law of the Ornstein–Uhlenbeck process dw = −γ/2 (w−w*) dt + dB at time εt, started at w*; √(dεt) at γ = 0.
+    Chains that start at draws of the localiser have it at t = ∞ from the first step.
     """
     spread = lr * steps if gamma == 0 else -math.expm1(-lr * gamma * steps) / gamma
     return math.sqrt(dimension * spread)

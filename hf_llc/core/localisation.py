@@ -27,20 +27,19 @@ def choose_gamma(objective: Objective, batch: Tensor, anchor_losses: Tensor, see
     """
     scale = root_mean_square(objective.parameters)
     high = WIDEST
-    rise = _rise(objective, batch, anchor_losses, seed, high * scale)
-    if not rise <= TARGET_RISE:
+    if not rise(objective, batch, anchor_losses, seed, high * scale) <= TARGET_RISE:
         low = high * 1e-4
         for _ in range(BISECTIONS):
             middle = math.sqrt(low * high)
             # Written so that a NaN rise counts as too far.
-            if _rise(objective, batch, anchor_losses, seed, middle * scale) <= TARGET_RISE:
+            if rise(objective, batch, anchor_losses, seed, middle * scale) <= TARGET_RISE:
                 low = middle
             else:
                 high = middle
         high = low
     gamma = float(f"{(high * scale) ** -2:.2g}")
     sigma = gamma**-0.5
-    return gamma, _rise(objective, batch, anchor_losses, seed, sigma), sigma / scale
+    return gamma, rise(objective, batch, anchor_losses, seed, sigma), sigma / scale
 
 
 def trace_of_hessian(objective: Objective, batch: Tensor, anchor_losses: Tensor, seed: int) -> float:
@@ -49,10 +48,10 @@ def trace_of_hessian(objective: Objective, batch: Tensor, anchor_losses: Tensor,
     σ is TRACE_PROBE of the root mean square weight; the estimate's own error is about √(2 tr H² / DIRECTIONS).
     """
     sigma = TRACE_PROBE * root_mean_square(objective.parameters)
-    return 2 * _rise(objective, batch, anchor_losses, seed, sigma) / sigma**2
+    return 2 * rise(objective, batch, anchor_losses, seed, sigma) / sigma**2
 
 
-def _rise(objective: Objective, batch: Tensor, anchor_losses: Tensor, seed: int, sigma: float) -> float:
+def rise(objective: Objective, batch: Tensor, anchor_losses: Tensor, seed: int, sigma: float) -> float:
     """Mean of L(w* ± σξ) − L(w*) over a few fixed directions, nats per token."""
     parameters = objective.parameters
     anchors = copy_of(parameters)

@@ -39,6 +39,10 @@ class Randomness(Protocol):
         """The noise ξ of a step, from its beginning each time it is asked for."""
         ...
 
+    def start(self, purpose: str) -> Noise:
+        """The noise that a chain begins with: of its weights, or of its momenta."""
+        ...
+
 
 class ChainRandomness:
     """Random numbers of one chain: they depend on (seed, chain, step), and on the kind of device."""
@@ -56,31 +60,40 @@ class ChainRandomness:
     def noise(self, step: int) -> Noise:
         return Noise([self.generator("noise", step)], [1.0])
 
+    def start(self, purpose: str) -> Noise:
+        return Noise([self.generator(f"start of {purpose}", 0)], [1.0])
+
     def generator(self, purpose: str, step: int) -> torch.Generator:
         """A generator for this chain and step."""
         return seeds.generator(self.seed, purpose, self.chain, step, device=self._device)
 
 
 class Refined:
-    """A chain's random numbers at half its step size: steps 2t and 2t+1 share what step t had.
+    """A chain's random numbers at half its time step: steps 2t and 2t+1 share what step t had.
 
-    Their noises are (ξ_t ± ζ_t)/√2 with ζ_t fresh, so that together they move a weight as ξ_t does; step 2t sees the
-    batch of step t, step 2t+1 one of its own.
+    Their noises are aξ_t + bζ_t and bξ_t − aζ_t with ζ_t fresh and a² + b² = 1. Together they do what ξ_t does: to a
+    weight that is moved by their sum if a = b, and with a/b = √c to a momentum of which a whole step keeps c, a half
+    step √c. Step 2t sees the batch of step t, step 2t+1 one of its own.
     """
 
-    def __init__(self, whole: ChainRandomness) -> None:
+    def __init__(self, whole: ChainRandomness, momentum: float = 1.0) -> None:
         self._whole = whole
+        self._first, self._second = math.sqrt(momentum / (1 + momentum)), math.sqrt(1 / (1 + momentum))
 
     def batch(self, step: int) -> Tensor:
         return self._whole.batch(step // 2, "batch" if step % 2 == 0 else "batch between")
 
     def noise(self, step: int) -> Noise:
         whole, between = (self._whole.generator(purpose, step // 2) for purpose in ("noise", "noise between"))
-        return Noise([whole, between], [math.sqrt(0.5), math.sqrt(0.5) * (-1 if step % 2 else 1)])
+        weights = [self._second, -self._first] if step % 2 else [self._first, self._second]
+        return Noise([whole, between], weights)
+
+    def start(self, purpose: str) -> Noise:
+        return self._whole.start(purpose)
 
 
 class Cold:
-    """A chain's batches without its noise: what is left is the drift and the noise of the gradient."""
+    """A chain's batches without its noise, from w* itself: what is left is the drift and the noise of the gradient."""
 
     def __init__(self, whole: ChainRandomness) -> None:
         self._whole = whole
@@ -89,4 +102,7 @@ class Cold:
         return self._whole.batch(step)
 
     def noise(self, step: int) -> Noise:
+        return Noise([], [])
+
+    def start(self, purpose: str) -> Noise:
         return Noise([], [])

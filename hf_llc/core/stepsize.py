@@ -8,7 +8,10 @@ from hf_llc.settings import STABILITY_LIMIT
 
 RELAXED = 0.01
 """Share of a flat direction's variance that may be missing when the draws begin."""
-LONGEST_BURN_IN = 2000
+SETTLED = 1.3
+"""Relaxation times of a flat direction after which chains that began at draws of the localiser have forgotten the
+excess of any stiffer one: with k = nβh/γ that is k e^(−(1+k)t) of its share, at most 0.1 for t = 1.3."""
+LONGEST_BURN_IN = 1000
 
 
 def stability(lr: float, n_beta: float, curvature: float, gamma: float) -> float:
@@ -16,8 +19,8 @@ def stability(lr: float, n_beta: float, curvature: float, gamma: float) -> float
     return lr * (n_beta * curvature + gamma)
 
 
-def choose_lr(sampler: str, n_beta: float, curvature: float, gamma: float) -> float:
-    """ε in weight², rounded down to two digits, with ε(nβh+γ) at the sampler's own fraction.
+def choose_lr(fraction: float, n_beta: float, curvature: float, gamma: float) -> float:
+    """ε in weight², rounded down to two digits, with ε(nβh+γ) at that fraction.
 
     Raises:
         SettingsError: nβh+γ is zero or not finite, so that nothing limits the step.
@@ -28,9 +31,13 @@ def choose_lr(sampler: str, n_beta: float, curvature: float, gamma: float) -> fl
             f"nβh+γ is {stiffness:g} (n_beta {n_beta:g}, curvature {curvature:g}, gamma {gamma:g}): nothing limits the "
             "step size. Give --lr, or a --gamma above 0."
         )
-    lr = SAMPLERS[sampler].step_fraction / stiffness
-    digits = 10.0 ** (math.floor(math.log10(lr)) - 1)
-    return float(f"{math.floor(lr / digits) * digits:.2g}")
+    return two_digits(fraction / stiffness)
+
+
+def two_digits(value: float) -> float:
+    """A positive number rounded down to two digits."""
+    digits = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.floor(value / digits * (1 + 1e-12)) * digits:.2g}")
 
 
 def check_lr(lr: float, n_beta: float, curvature: float, gamma: float) -> None:
@@ -52,18 +59,23 @@ def check_lr(lr: float, n_beta: float, curvature: float, gamma: float) -> None:
 def relaxation_rate(lr: float, gamma: float, sampler: str, momentum: float) -> float:
     """The rate per step at which a flat direction's variance approaches its final value: εγ without momentum.
 
-    Momentum c speeds the walk up by (1+c)/(1−c), as long as that walk is overdamped (see `samplers.baoab`).
+    Momentum c speeds the walk up by (1+c)/(1−c), as long as that walk is overdamped (see `samplers.baoab`); it never
+    forgets faster than the momenta do, 1 − c a step.
     """
-    return lr * gamma * ((1 + momentum) / (1 - momentum) if sampler == "baoab" else 1.0)
+    if not SAMPLERS[sampler].momentum:
+        return lr * gamma
+    return min(lr * gamma * (1 + momentum) / (1 - momentum), 1 - momentum)
 
 
-def choose_burn_in(lr: float, gamma: float, draws: int, thin: int) -> int:
-    """Steps until a flat direction's variance, 1 − e^(−εγt) of its final value, misses RELAXED of it; at least 10.
+def choose_burn_in(rate: float, draws: int, thin: int, start: str) -> int:
+    """Steps before the first draw, from the relaxation rate of a flat direction per step; at least 10.
 
-    At most LONGEST_BURN_IN or four times the draws, whichever is more: what is still missing then is the verdict's
-    business, not a reason to run for ever.
+    From w* itself: until its variance, 1 − e^(−rate·t) of the final one, misses RELAXED of it. From draws of the
+    localiser: SETTLED relaxation times. At most LONGEST_BURN_IN or twice the draws, whichever is more: what is still
+    missing then is the verdict's business, not a reason to run for ever.
     """
-    longest = max(LONGEST_BURN_IN, 4 * draws * thin)
-    if gamma == 0:
+    longest = max(LONGEST_BURN_IN, 2 * draws * thin)
+    if rate == 0:
         return min(draws * thin, longest)
-    return min(max(10, math.ceil(-math.log(RELAXED) / (lr * gamma))), longest)
+    times = SETTLED if start == "localiser" else -math.log(RELAXED)
+    return min(max(10, math.ceil(times / rate)), longest)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 SMALL = ["--batch-size", "4", "--chains", "2", "--draws", "8", "--burn-in", "2", "--no-checks"]
 """Sampling that takes a tenth of a second."""
 
-TALK = ("n_beta = ", "gamma = ", "lr = ", "burn_in = ", "sampler = ")
+TALK = ("start = ", "n_beta = ", "gamma = ", "lr = ", "burn_in = ", "sampler = ")
 """How the lines begin that say what was chosen."""
 
 

@@ -82,7 +82,7 @@ def test_json_agrees_with_the_python_api(small: Run, tiny: Path, text: Path, tmp
 def test_stderr_explains_every_choice(small: Run) -> None:
     ran = small("--json", "--gamma", 100)
     assert ran.err.splitlines() == list(ran.json["choices"].values())
-    assert ran.json["choices"].keys() == {"sampler", "n_beta", "lr"}
+    assert ran.json["choices"].keys() == {"n_beta", "start", "sampler", "lr"}
     assert f"lr = {ran.json['settings']['lr']:.2g}" in ran.err
 
 

@@ -5,14 +5,16 @@ import math
 import pytest
 import torch
 
-from hf_llc.core.curvature import largest_curvature
+from hf_llc.core.curvature import spectrum
 from hf_llc.core.estimator import free_distance
+from hf_llc.core.exact import quadratic_llc
 from hf_llc.core.localisation import TARGET_RISE, WIDEST, choose_gamma
 from hf_llc.core.problems import FunctionObjective, quadratic
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.stepsize import check_lr, choose_burn_in, choose_lr, stability
 from hf_llc.core.temperature import default_n_beta
 from hf_llc.errors import SettingsError
+from tests.core.chains import llc_statistics, settings, traces
 
 ONE = torch.zeros(1, dtype=torch.int64)
 
@@ -25,7 +27,16 @@ def test_default_temperature_is_n_over_log_n() -> None:
 
 @pytest.mark.parametrize("curvatures", [[5.0, 1.0, 0.1], [3.0, -7.0, 0.5]])
 def test_curvature_of_a_quadratic_is_the_largest_absolute_one(curvatures: list[float]) -> None:
-    assert largest_curvature(quadratic(curvatures), ONE, seed=0) == pytest.approx(max(map(abs, curvatures)), rel=0.02)
+    assert spectrum(quadratic(curvatures), ONE, seed=0).largest == pytest.approx(max(map(abs, curvatures)), rel=0.02)
+
+
+def test_the_sum_of_squared_curvatures_is_right_on_average_over_directions() -> None:
+    curvatures = [0.5, 1.0, 2.0] * 30
+    found = [spectrum(quadratic(curvatures), ONE, seed=seed).squares for seed in range(60)]
+    exact = sum(h * h for h in curvatures)
+    error = torch.tensor(found).std() / math.sqrt(60)
+    assert float(error) < 0.05 * exact
+    assert abs(sum(found) / 60 - exact) < 4 * float(error)
 
 
 def flat_quadratic(weight: float, count: int = 20_000) -> FunctionObjective:
@@ -65,8 +76,8 @@ def test_a_loss_that_becomes_nan_counts_as_too_far() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_chosen_step_has_the_samplers_own_fraction_of_stiffness(name: str) -> None:
-    lr = choose_lr(name, n_beta=100.0, curvature=3.0, gamma=70.0)
     fraction = SAMPLERS[name].step_fraction
+    lr = choose_lr(fraction, n_beta=100.0, curvature=3.0, gamma=70.0)
     assert 0.9 * fraction <= stability(lr, 100.0, 3.0, 70.0) <= fraction
     assert lr == float(f"{lr:.1e}")
 
@@ -79,18 +90,37 @@ def test_a_step_past_stability_is_refused_with_the_largest_that_is_not() -> None
 
 def test_a_flat_unlocalised_loss_has_no_default_step() -> None:
     with pytest.raises(SettingsError, match="nothing limits the step size"):
-        choose_lr("sgld", n_beta=100.0, curvature=0.0, gamma=0.0)
+        choose_lr(0.1, n_beta=100.0, curvature=0.0, gamma=0.0)
 
 
 def test_burn_in_lasts_until_a_flat_direction_has_99_percent_of_its_variance() -> None:
-    steps = choose_burn_in(lr=1e-3, gamma=100.0, draws=200, thin=1)
+    steps = choose_burn_in(0.1, draws=200, thin=1, start="anchor")
     assert 1 - math.exp(-1e-3 * 100.0 * steps) >= 0.99
     assert 1 - math.exp(-1e-3 * 100.0 * (steps - 1)) < 0.99
 
 
 def test_burn_in_is_bounded_where_relaxation_is_not() -> None:
-    assert choose_burn_in(lr=1e-9, gamma=1.0, draws=200, thin=1) == 2000
-    assert choose_burn_in(lr=1e-3, gamma=0.0, draws=200, thin=2) == 400
+    assert choose_burn_in(1e-9, draws=200, thin=1, start="anchor") == 1000
+    assert choose_burn_in(0.0, draws=200, thin=2, start="anchor") == 400
+
+
+@pytest.mark.parametrize("stiffness", [0.1, 1.0, 3.0, 30.0])
+def test_chains_from_the_localiser_have_forgotten_it_by_the_end_of_the_burn_in(stiffness: float) -> None:
+    """Excess of λ̂ of a direction of stiffness k = nβh/γ that began at variance 1/γ, against its share when settled."""
+    rate, n_beta, gamma = 1e-2, 100.0, 100.0
+    steps = choose_burn_in(rate, draws=4, thin=1, start="localiser")
+    chosen = settings(n_beta=n_beta, gamma=gamma, lr=rate / gamma, start="localiser", burn_in=steps, draws=4)
+    count = 4000
+    found = llc_statistics(quadratic([stiffness] * count), chosen)
+    settled = quadratic_llc([stiffness] * count, n_beta, gamma)
+    assert steps == 130
+    assert found.mean - settled < 0.2 * settled
+
+
+def test_chains_from_the_localiser_start_with_its_variance() -> None:
+    chosen = settings(n_beta=0.0, gamma=50.0, lr=1e-6, start="localiser", burn_in=0, draws=4)
+    squared = traces(quadratic([1.0] * 20_000), chosen)[0].squared_distances[0]
+    assert squared == pytest.approx(20_000 / 50.0, rel=4 * math.sqrt(2 / 20_000))
 
 
 def test_free_distance_is_that_of_the_localiser_alone() -> None:

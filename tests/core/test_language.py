@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from hf_llc.core.curvature import largest_curvature
+from hf_llc.core.curvature import spectrum
 from hf_llc.core.language import LanguageObjective, default_micro_batch, sequence_losses
 from hf_llc.core.objective import copy_of, gradients
 
@@ -85,7 +85,7 @@ def test_curvature_by_differences_is_the_largest_eigenvalue_of_the_double_backwa
 ) -> None:
     parameters, batch = list(model.parameters()), torch.arange(8)
     before = copy_of(parameters)
-    found = largest_curvature(objective(model, tokens, 8), batch, seed=0)
+    found = spectrum(objective(model, tokens, 8), batch, seed=0).largest
     assert all(torch.equal(p, b) for p, b in zip(parameters, before, strict=True))
 
     loss = sequence_losses(model(input_ids=tokens[batch].long()).logits, tokens[batch].long()).mean()

@@ -1,17 +1,14 @@
 """Samplers of the localised posterior, one a file, each with the names `init` and `step` in that order.
 
-A sampler moves the parameters in place by one step of the law below, given the gradient of the loss in `.grad`.
+A sampler moves the parameters in place by one step of the law below, given what was seen at w before it.
 To add one: write its file, and its line in SAMPLERS.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
-from hf_llc.core.randomness import Randomness
-from hf_llc.core.samplers import baoab, sgld, sgld_lm
-from hf_llc.core.samplers.law import Law
+from hf_llc.core.samplers import badodab, baoab, mala, rmsprop_sgld, sgld, sgld_lm, sgnht
+from hf_llc.core.samplers.law import Look, Walk
 from hf_llc.errors import SettingsError
 
 
@@ -21,32 +18,49 @@ class Sampler(NamedTuple):
     Attributes:
         step_fraction: ε(nβh+γ) that the step size is chosen for when --lr is left out.
         why: one clause on that choice, for the person who reads it.
+        momentum: True if the state has momenta, so that time goes as √ε and not as ε.
+        coupled: True if a chain of finer steps with refined noise retraces the coarse one.
+        whole: True if it needs the loss of all items at each step.
     """
 
-    init: Callable[[Sequence[Tensor]], Any]
-    step: Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], Any, Law, Randomness, int], None]
+    init: Callable[[Walk], Any]
+    step: Callable[[Walk, Look, Any, int], None]
     step_fraction: float
     why: str
+    momentum: bool = False
+    coupled: bool = True
+    whole: bool = False
 
 
+EXACT = "this sampler is exact on a quadratic at any stable step"
 SAMPLERS: dict[str, Sampler] = {
     "sgld": Sampler(sgld.init, sgld.step, 0.1, "the Euler step widens a direction's variance by εA/4: at most 2.6 %"),
-    "sgld-lm": Sampler(sgld_lm.init, sgld_lm.step, 1.0, "this sampler is exact on a quadratic at any stable step"),
-    "baoab": Sampler(baoab.init, baoab.step, 1.0, "this sampler is exact on a quadratic at any stable step"),
+    "sgld-lm": Sampler(sgld_lm.init, sgld_lm.step, 1.0, EXACT),
+    "rmsprop-sgld": Sampler(
+        rmsprop_sgld.init,
+        rmsprop_sgld.step,
+        1.0 / rmsprop_sgld.LARGEST,
+        f"{EXACT}, and the preconditioner enlarges a weight's step at most {rmsprop_sgld.LARGEST:g} times",
+    ),
+    "baoab": Sampler(baoab.init, baoab.step, 0.25, f"{EXACT}; momentum makes up for the smaller one", momentum=True),
+    "badodab": Sampler(badodab.init, badodab.step, 0.25, EXACT, momentum=True, coupled=False),
+    "sgnht": Sampler(
+        sgnht.init, sgnht.step, 0.1, "this sampler is off by a part of order εA", momentum=True, coupled=False
+    ),
+    "mala": Sampler(
+        mala.init, mala.step, 0.1, "larger steps would be taken back more often", coupled=False, whole=True
+    ),
 }
 
 AUTO = "auto"
-"""The name that leaves the choice to `choose_sampler`."""
+"""The name that leaves the choice to `core.dynamics`."""
 
 
-def choose_sampler(requested: str) -> tuple[str, str]:
-    """The name of the sampler to use and one line why.
+def check_sampler(name: str) -> None:
+    """Nothing, if there is a sampler of that name or the choice is left open.
 
     Raises:
-        SettingsError: there is no sampler of that name.
+        SettingsError: there is none.
     """
-    if requested in SAMPLERS:
-        return requested, "as asked"
-    if requested != AUTO:
-        raise SettingsError(f"--sampler is {requested!r}; choose one of {', '.join([AUTO, *SAMPLERS])}.")
-    return "sgld-lm", "its stationary law is exact on a quadratic loss at any stable step size"
+    if name not in {AUTO, *SAMPLERS}:
+        raise SettingsError(f"--sampler is {name!r}; choose one of {', '.join([AUTO, *SAMPLERS])}.")

@@ -15,36 +15,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hf_llc.core.randomness import Randomness
-from hf_llc.core.samplers.law import Law
+from hf_llc.core.samplers.law import Look, Walk
 
 
-def init(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """An empty list: momenta are drawn at the first step, from noise of their own."""
-    return []
+def init(walk: Walk) -> list[Tensor]:
+    """Momenta from their stationary law, a tensor per parameter."""
+    momenta = [torch.zeros_like(parameter) for parameter in walk.parameters]
+    noise = walk.randomness.start("momentum")
+    for momentum in momenta:
+        noise.add_to(momentum, 1.0)
+    return momenta
 
 
 @torch.no_grad()
-def step(
-    parameters: Sequence[Tensor],
-    anchors: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    state: list[Tensor],
-    law: Law,
-    randomness: Randomness,
-    index: int,
-) -> None:
-    """One step; its noise is that addressed `index + 1`, the momentum at the start that addressed `index`."""
-    h, c = math.sqrt(law.lr), law.momentum
-    if not state:
-        start = randomness.noise(index)
-        state.extend(torch.zeros_like(parameter) for parameter in parameters)
-        for momentum in state:
-            start.add_to(momentum, 1.0)
-    noise = randomness.noise(index + 1)
-    for parameter, anchor, gradient, momentum in zip(parameters, anchors, gradients, state, strict=True):
+def kick(walk: Walk, gradients: Sequence[Tensor], momenta: Sequence[Tensor]) -> None:
+    """p ← p − h ∇U(w), in place."""
+    law, h = walk.law, math.sqrt(walk.law.lr)
+    for parameter, anchor, gradient, momentum in zip(walk.parameters, walk.anchors, gradients, momenta, strict=True):
         momentum.add_(gradient, alpha=-h * law.n_beta)
         momentum.add_(parameter, alpha=-h * law.gamma).add_(anchor, alpha=h * law.gamma)
+
+
+@torch.no_grad()
+def step(walk: Walk, look: Look, state: list[Tensor], index: int) -> None:
+    """One step; its noise is that addressed `index`."""
+    h, c = math.sqrt(walk.law.lr), walk.law.momentum
+    kick(walk, look.gradients, state)
+    noise = walk.randomness.noise(index)
+    for parameter, momentum in zip(walk.parameters, state, strict=True):
         parameter.add_(momentum, alpha=h / 2)
         momentum.mul_(c)
         noise.add_to(momentum, math.sqrt(1 - c * c))

@@ -1,6 +1,11 @@
-"""The three numbers that define the law which samplers approximate."""
+"""What every sampler is given: the law to approximate, and the chain whose weights it moves."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+from torch import Tensor
+
+from hf_llc.core.randomness import Randomness
 
 
 class Law(NamedTuple):
@@ -9,9 +14,34 @@ class Law(NamedTuple):
     Attributes:
         n_beta: nβ. gamma: γ, in 1/weight². lr: ε, in weight².
         momentum: c, the share of momentum that a step keeps, for samplers that have one.
+        burn_in: steps during which a sampler may still adapt itself; later ones all follow one law.
     """
 
     n_beta: float
     gamma: float
     lr: float
     momentum: float = 0.0
+    burn_in: int = 0
+
+
+class Walk(NamedTuple):
+    """One chain.
+
+    Attributes:
+        parameters: w, moved in place. anchors: w*.
+        evaluate: losses and gradient of a minibatch at the weights as they are, for samplers that need a second look.
+    """
+
+    parameters: Sequence[Tensor]
+    anchors: Sequence[Tensor]
+    law: Law
+    randomness: Randomness
+    evaluate: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
+
+
+class Look(NamedTuple):
+    """What was seen at w before a step: the minibatch, its losses in nats, and the estimate of ∇L_n(w)."""
+
+    batch: Tensor
+    losses: Tensor
+    gradients: Sequence[Tensor]

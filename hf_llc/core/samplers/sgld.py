@@ -11,33 +11,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hf_llc.core.randomness import Randomness
-from hf_llc.core.samplers.law import Law
+from hf_llc.core.samplers.law import Look, Walk
 
 
-def init(parameters: Sequence[Tensor]) -> None:
+def init(walk: Walk) -> None:
     """Nothing: the chain's state is w itself."""
 
 
 @torch.no_grad()
-def drift(parameters: Sequence[Tensor], anchors: Sequence[Tensor], gradients: Sequence[Tensor], law: Law) -> None:
+def drift(walk: Walk, gradients: Sequence[Tensor]) -> None:
     """w ← w − ε/2 ( nβ g + γ (w − w*) ), in place and without a temporary."""
-    for parameter, anchor, gradient in zip(parameters, anchors, gradients, strict=True):
+    law = walk.law
+    for parameter, anchor, gradient in zip(walk.parameters, walk.anchors, gradients, strict=True):
         parameter.lerp_(anchor, law.lr * law.gamma / 2)
         parameter.add_(gradient, alpha=-law.lr * law.n_beta / 2)
 
 
-def step(
-    parameters: Sequence[Tensor],
-    anchors: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    state: None,
-    law: Law,
-    randomness: Randomness,
-    index: int,
-) -> None:
+def step(walk: Walk, look: Look, state: None, index: int) -> None:
     """One step; the noise is that of step `index`."""
-    drift(parameters, anchors, gradients, law)
-    noise = randomness.noise(index)
-    for parameter in parameters:
-        noise.add_to(parameter, math.sqrt(law.lr))
+    drift(walk, look.gradients)
+    noise = walk.randomness.noise(index)
+    for parameter in walk.parameters:
+        noise.add_to(parameter, math.sqrt(walk.law.lr))

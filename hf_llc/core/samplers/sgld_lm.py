@@ -7,31 +7,19 @@ every stable ε; on other losses the error is of second order in ε where Euler'
 """
 
 import math
-from collections.abc import Sequence
 
-from torch import Tensor
-
-from hf_llc.core.randomness import Randomness
-from hf_llc.core.samplers.law import Law
+from hf_llc.core.samplers.law import Look, Walk
 from hf_llc.core.samplers.sgld import drift
 
 
-def init(parameters: Sequence[Tensor]) -> None:
+def init(walk: Walk) -> None:
     """Nothing: the noise of the step before is made again from its address, which costs time but no memory."""
 
 
-def step(
-    parameters: Sequence[Tensor],
-    anchors: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    state: None,
-    law: Law,
-    randomness: Randomness,
-    index: int,
-) -> None:
+def step(walk: Walk, look: Look, state: None, index: int) -> None:
     """One step; its noise is the mean of those addressed `index` and `index + 1`."""
-    drift(parameters, anchors, gradients, law)
-    now, following = randomness.noise(index), randomness.noise(index + 1)
-    for parameter in parameters:
-        now.add_to(parameter, math.sqrt(law.lr) / 2)
-        following.add_to(parameter, math.sqrt(law.lr) / 2)
+    drift(walk, look.gradients)
+    now, following = walk.randomness.noise(index), walk.randomness.noise(index + 1)
+    for parameter in walk.parameters:
+        now.add_to(parameter, math.sqrt(walk.law.lr) / 2)
+        following.add_to(parameter, math.sqrt(walk.law.lr) / 2)

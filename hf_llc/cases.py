@@ -1,0 +1,156 @@
+"""Models whose learning coefficient is known in closed form, with the temperature and localisation to find it at."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hf_llc.core import exact, problems
+from hf_llc.core.objective import Objective
+from hf_llc.errors import NotFoundError, SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A model with a known answer.
+
+    Attributes:
+        params: what defines the model, for the reader. truth: what a perfect sampler returns.
+        limit: True if the truth is that of γ/nβ → 0, from which a perfect sampler at this γ/nβ still differs.
+        n_beta, gamma: nβ and γ to sample at. batch_size: items of a minibatch.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    objective: Objective
+    truth: float
+    n_beta: float
+    gamma: float
+    limit: bool = False
+    batch_size: int = 1
+    dtype: str = "float64"
+
+
+def gaussian() -> Case:
+    """A quadratic at finite γ, where λ̂ is known exactly: ½ Σ nβh/(nβh+γ)."""
+    curvatures = [10 ** (-3 + index / 20) for index in range(80)]
+    n_beta, gamma = 200.0, 20.0
+    return Case(
+        name="gaussian",
+        params={"dimension": len(curvatures), "n_beta": n_beta, "gamma": gamma},
+        objective=problems.quadratic(curvatures),
+        truth=exact.quadratic_llc(curvatures, n_beta, gamma),
+        n_beta=n_beta,
+        gamma=gamma,
+    )
+
+
+def quartic() -> Case:
+    """L = Σ w⁴ in 20 dimensions: λ = d/4, here at finite nβ and γ by quadrature."""
+    n_beta, gamma, count = 1e4, 1.0, 20
+    return Case(
+        name="quartic",
+        params={"dimension": count, "n_beta": n_beta, "gamma": gamma, "limit": exact.separable_power_llc([2] * count)},
+        objective=problems.separable(4, count),
+        truth=count * exact.power_llc(4, n_beta, gamma),
+        n_beta=n_beta,
+        gamma=gamma,
+    )
+
+
+def normal_crossing() -> Case:
+    """L = w₁² w₂²: λ = ½ with multiplicity 2, here at finite nβ and γ by quadrature."""
+    n_beta, gamma = 1e4, 100.0
+    return Case(
+        name="normal-crossing",
+        params={"n_beta": n_beta, "gamma": gamma, "limit": exact.normal_crossing_llc([1, 1])},
+        objective=problems.normal_crossing(),
+        truth=exact.crossing_llc(n_beta, gamma),
+        n_beta=n_beta,
+        gamma=gamma,
+    )
+
+
+def linear_regression() -> Case:
+    """Least squares on real samples with unit noise, minibatches of 50: half the dimension as γ/nβ → 0."""
+    samples, count, gamma = 2000, 20, 5.0
+    objective, curvatures = problems.linear_regression(samples, count, seed=0)
+    n_beta = samples / 40
+    return Case(
+        name="linear-regression",
+        params={"samples": samples, "dimension": count, "n_beta": n_beta, "gamma": gamma, "batch_size": 50},
+        objective=objective,
+        truth=exact.quadratic_llc(curvatures, n_beta, gamma),
+        n_beta=n_beta,
+        gamma=gamma,
+        batch_size=50,
+    )
+
+
+def reduced_rank(second: int, first: int) -> Case:
+    """‖BA‖² of 20 × 20 factors at a minimum where B and A have the ranks given: one model, local values 200 and 150."""
+    n_beta, gamma = 1e6, 1000.0
+    return Case(
+        name=f"reduced-rank-{second}-{first}",
+        params={"widths": [20, 20, 20], "ranks": [second, first], "n_beta": n_beta, "gamma": gamma},
+        objective=problems.zero_product(20, second, first),
+        truth=exact.zero_product_llc(20, second, first),
+        n_beta=n_beta,
+        gamma=gamma,
+        dtype="float32",
+    )
+
+
+def deep_linear(
+    widths: Sequence[int] = (20, 20, 20),
+    rank: int = 10,
+    n_beta: float | None = None,
+    samples: int = 0,
+    batch_size: int = 64,
+) -> Case:
+    """A deep linear net at aligned factors of its true rank (Aoyagi's λ is the local one there).
+
+    Args:
+        samples: 0 takes the population loss; else that many white inputs with unit label noise, in minibatches.
+
+    Raises:
+        SettingsError: fewer than two widths, a rank above the smallest, or too few samples.
+    """
+    if len(widths) < 2 or not 0 <= rank <= min(widths):
+        raise SettingsError(f"--rank {rank} does not fit --widths {','.join(map(str, widths))}: 0 to the smallest.")
+    if samples and not max(widths[0], batch_size - 1) < samples:
+        raise SettingsError(f"--samples is {samples}; it must exceed the {widths[0]} inputs and hold a --batch-size.")
+    n_beta = n_beta if n_beta is not None else (samples / 20 if samples else 1e5)
+    gamma = n_beta * 1e-4
+    objective = problems.sampled_deep_linear(widths, rank, samples) if samples else problems.deep_linear(widths, rank)
+    return Case(
+        name="dln",
+        params={"widths": list(widths), "rank": rank, "n_beta": n_beta, "gamma": gamma, "samples": samples},
+        objective=objective,
+        truth=exact.deep_linear_llc(widths, rank),
+        n_beta=n_beta,
+        gamma=gamma,
+        batch_size=batch_size if samples else 1,
+        dtype="float32",
+    )
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "gaussian": gaussian,
+    "quartic": quartic,
+    "normal-crossing": normal_crossing,
+    "linear-regression": linear_regression,
+    "reduced-rank-20-0": lambda: reduced_rank(20, 0),
+    "reduced-rank-10-10": lambda: reduced_rank(10, 10),
+    "dln": deep_linear,
+}
+
+
+def case_of(name: str) -> Case:
+    """The case of that name, with its default parameters.
+
+    Raises:
+        NotFoundError: there is none; names those there are.
+    """
+    if name not in CASES:
+        raise NotFoundError(f"There is no case {name!r}; choose from {', '.join(CASES)}.")
+    return CASES[name]()

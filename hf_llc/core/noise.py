@@ -1,0 +1,38 @@
+"""The noise of minibatch gradients, and how much of λ̂ it would make."""
+
+import torch
+from torch import Tensor
+
+from hf_llc.core import seeds
+from hf_llc.core.gradients import Gradient
+from hf_llc.core.objective import Objective
+
+PAIRS = 2
+
+
+def gradient_noise(objective: Objective, gradient: Gradient, batch_size: int, seed: int) -> float:
+    """tr Cov(g_B) of one minibatch's gradient at the weights as they are, in (nats per weight)².
+
+    Half the mean squared difference of two disjoint batches' gradients; 0 if the items do not suffice for two.
+    """
+    if objective.n < 2 * batch_size:
+        return 0.0
+    total = 0.0
+    for pair in range(PAIRS):
+        order = torch.randperm(objective.n, generator=seeds.generator(seed, "gradient noise", pair))
+        first, second = (_copy(gradient(order[k * batch_size : (k + 1) * batch_size])[1]) for k in (0, 1))
+        total += sum(float((a - b).square().sum()) for a, b in zip(first, second, strict=True)) / 2
+    return total / PAIRS
+
+
+def _copy(tensors: list[Tensor]) -> list[Tensor]:
+    return [tensor.clone() for tensor in tensors]
+
+
+def predicted_heating(lr: float, n_beta: float, noise: float, momentum: float) -> float:
+    """What gradient noise adds to λ̂, no unit, to first order: ε (nβ)² tr Cov(g_B) / 8 · (1+c)/(1−c).
+
+    On L = ½ h w² with nβh ≫ γ, noise of variance s in g widens w by ε (nβ)² s / (4 nβh) times what momentum c gathers,
+    and λ̂ = ½ nβh E[w²] follows; the factor is exact for `sgld-lm` and `baoab` at small ε.
+    """
+    return lr * n_beta**2 * noise / 8 * (1 + momentum) / (1 - momentum)
