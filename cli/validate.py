@@ -34,6 +34,13 @@ def validate(
         ),
     ] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per minibatch.", rich_help_panel=_NET)] = 64,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="A net of three factors and about 1m, 10m or 100m weights.", rich_help_panel=_NET),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda or mps, for nets without --samples.", rich_help_panel=_NET)
+    ] = "cpu",
     sampler: Annotated[str, typer.Option("--sampler", help=o.SAMPLERS, rich_help_panel="Sampling")] = "auto",
     momentum: o.Momentum = None,
     gradient: o.Gradient = o.SAMPLER.gradient,
@@ -61,6 +68,8 @@ def validate(
     net = any(value is not None for value in (widths, rank, n_beta)) or samples > 0
     if net and (case or ["dln"]) != ["dln"]:
         raise typer.BadParameter("--widths, --rank, --n-beta and --samples belong to --case dln.")
+    if size is not None and (net or case):
+        raise typer.BadParameter("--size is a net of its own; leave out --case, --widths, --rank, --n-beta, --samples.")
     from hf_llc import cases, validation
     from hf_llc.core.gradients import check_gradient
     from hf_llc.core.samplers import check_sampler
@@ -70,8 +79,12 @@ def validate(
     check_gradient(gradient)
     SamplerSettings(momentum=momentum, chains=chains, draws=draws, seed=seed, batch_size=batch_size)
     chosen_cases: list[Case]
-    if net:
-        chosen_cases = [cases.deep_linear(_widths(widths), 10 if rank is None else rank, n_beta, samples, batch_size)]
+    if size is not None:
+        chosen_cases = [cases.sized(size, device)]
+    elif net:
+        chosen_cases = [
+            cases.deep_linear(_widths(widths), 10 if rank is None else rank, n_beta, samples, batch_size, device=device)
+        ]
     else:
         chosen_cases = [cases.case_of(wanted) for wanted in case or cases.CASES]
     effort = validation.Effort(

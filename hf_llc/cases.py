@@ -16,7 +16,7 @@ class Case:
     Attributes:
         params: what defines the model, for the reader. truth: what a perfect sampler returns.
         limit: True if the truth is that of γ/nβ → 0, from which a perfect sampler at this γ/nβ still differs.
-        n_beta, gamma: nβ and γ to sample at. batch_size: items of a minibatch.
+        n_beta, gamma: nβ and γ to sample at. batch_size: items of a minibatch. start: where chains begin.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Case:
     gamma: float
     limit: bool = False
     batch_size: int = 1
+    start: str = "auto"
     dtype: str = "float64"
 
 
@@ -96,6 +97,7 @@ def reduced_rank(second: int, first: int) -> Case:
         truth=exact.zero_product_llc(20, second, first),
         n_beta=n_beta,
         gamma=gamma,
+        limit=True,
         dtype="float32",
     )
 
@@ -106,11 +108,17 @@ def deep_linear(
     n_beta: float | None = None,
     samples: int = 0,
     batch_size: int = 64,
+    rescaling: float = 1.0,
+    device: str = "cpu",
 ) -> Case:
     """A deep linear net at aligned factors of its true rank (Aoyagi's λ is the local one there).
 
+    γ bounds the spectral norm of a random matrix of a middling width by REACH: far enough out for the directions that
+    the loss does not see to second order, near enough that the product of the others' norms does not run away.
+
     Args:
         samples: 0 takes the population loss; else that many white inputs with unit label noise, in minibatches.
+        rescaling: multiplies the first factor and divides the last: the same function, and the same λ.
 
     Raises:
         SettingsError: fewer than two widths, a rank above the smallest, or too few samples.
@@ -120,20 +128,44 @@ def deep_linear(
     if samples and not max(widths[0], batch_size - 1) < samples:
         raise SettingsError(f"--samples is {samples}; it must exceed the {widths[0]} inputs and hold a --batch-size.")
     n_beta = n_beta if n_beta is not None else (samples / 20 if samples else 1e5)
-    gamma = n_beta * 1e-4
-    objective = problems.sampled_deep_linear(widths, rank, samples) if samples else problems.deep_linear(widths, rank)
+    reach = REACH.get(len(widths) - 1, min(REACH.values()))
+    gamma = float(f"{4 * sum(widths) / len(widths) / reach**2:.2g}")
+    if samples:
+        objective = problems.sampled_deep_linear(widths, rank, samples)
+    else:
+        objective = problems.deep_linear(widths, rank, rescaling=rescaling, device=device)
+    described = {"widths": list(widths), "rank": rank, "n_beta": n_beta, "gamma": gamma, "samples": samples}
     return Case(
-        name="dln",
-        params={"widths": list(widths), "rank": rank, "n_beta": n_beta, "gamma": gamma, "samples": samples},
+        name="dln" if rescaling == 1.0 else "dln-rescaled",
+        params=described if rescaling == 1.0 else {**described, "rescaling": rescaling},
         objective=objective,
         truth=exact.deep_linear_llc(widths, rank),
         n_beta=n_beta,
         gamma=gamma,
+        limit=True,
+        start="localiser",
         batch_size=batch_size if samples else 1,
         dtype="float32",
     )
 
 
+def sized(size: str, device: str = "cpu") -> Case:
+    """A deep linear net of three equal factors of half rank with about as many weights as `size` says.
+
+    Raises:
+        NotFoundError: there is no such size; names those there are.
+    """
+    if size not in SIZES:
+        raise NotFoundError(f"There is no size {size!r}; choose from {', '.join(SIZES)}.")
+    width = SIZES[size]
+    return deep_linear([width] * 4, width // 2, n_beta=SIZED_N_BETA * width, device=device)
+
+
+SIZES = {"1m": 578, "10m": 1826, "100m": 5774}
+SIZED_N_BETA = 5e3
+"""nβ per unit of width: the noise of the product then has a spectral norm of 2/√5000, small against its ones."""
+REACH = {1: 10.0, 2: 3.0, 3: 1.8, 4: 1.4, 5: 1.2}
+"""Spectral norm that γ allows a random factor, by number of factors; the last one also for more."""
 CASES: dict[str, Callable[[], Case]] = {
     "gaussian": gaussian,
     "quartic": quartic,
@@ -142,6 +174,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "reduced-rank-20-0": lambda: reduced_rank(20, 0),
     "reduced-rank-10-10": lambda: reduced_rank(10, 10),
     "dln": deep_linear,
+    "dln-rescaled": lambda: deep_linear(rescaling=1.5),
 }
 
 

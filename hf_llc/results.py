@@ -118,7 +118,8 @@ class Diagnostics:
         dimension: d, weights that move.
         curvature: largest curvature h met on a probe batch, nats per weight²; stability: ε(nβh+γ), unstable from 4.
         resolution: γ/nβ: curvatures below it are not seen.
-        equilibration: 1 − e^(−εγ·burn_in), the share of a flat direction's variance reached when draws began.
+        equilibration: the share of a flat direction's variance reached when draws began; 1 for chains that start there.
+        distance_drift: relative growth of the mean ‖w−w*‖² from the first half of the draws to the second.
         drift: (mean of the second half − mean of the first) in units of its Monte Carlo error.
         monte_carlo_stderr, step_size_stderr: the two parts of `stderr`; the second is None if it was not measured.
         step_bias: λ̂ at the step size used minus λ̂ extrapolated to ε → 0; `llc` is the extrapolated one.
@@ -148,6 +149,7 @@ class Diagnostics:
     n_beta_slope: float | None
     n_beta_slope_stderr: float | None
     trace_hessian: float
+    distance_drift: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

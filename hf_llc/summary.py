@@ -155,4 +155,15 @@ def _diagnostics(
         n_beta_slope=checks.n_beta_slope,
         n_beta_slope_stderr=checks.n_beta_slope_stderr,
         trace_hessian=resolution.trace_hessian,
+        distance_drift=_distance_drift(healthy),
     )
+
+
+def _distance_drift(healthy: Sequence[ChainTrace]) -> float | None:
+    """Relative growth of the mean squared distance from one half of the draws to the other, over all chains."""
+    halves = [
+        (trace.squared_distances[: len(trace.squared_distances) // 2], trace.squared_distances) for trace in healthy
+    ]
+    first = sum(sum(early) for early, _ in halves)
+    second = sum(sum(every[-len(early) :]) for early, every in halves if early)
+    return finite_or_none(second / first - 1) if first > 0 else None

@@ -60,7 +60,6 @@ class Effort:
     sampler: str = "auto"
     momentum: float | None = None
     lr: float | None = None
-    start: str = "auto"
     burn_in: int | None = None
     gradient: str = "minibatch"
     chains: int = 4
@@ -105,9 +104,14 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
 
 
 def _distance_to_limit(found: Judged) -> float:
-    """How far λ̂ at this γ/nβ may be from its limit at 0: what it changes over a factor of four in γ, no unit."""
-    slope = found.diagnostics.gamma_slope
-    return abs(found.llc * slope) * math.log(4) if found.llc is not None and slope is not None else 0.0
+    """How far λ̂ at this γ/nβ may be from its limit at 0: what it changes over a factor of four in γ, no unit.
+
+    The slope's own Monte Carlo error is taken out of it.
+    """
+    slope, error = found.diagnostics.gamma_slope, found.diagnostics.gamma_slope_stderr
+    if found.llc is None or slope is None or error is None:
+        return 0.0
+    return abs(found.llc) * math.sqrt(max(slope**2 - error**2, 0.0)) * math.log(4)
 
 
 def _chains(
@@ -139,7 +143,7 @@ def _resolution(case: Case, effort: Effort, slope: Sequence[Tensor] | None) -> R
         torch.arange(min(n, max(case.batch_size, PROBE))),
         n_beta=case.n_beta,
         gamma=case.gamma,
-        start=effort.start,
+        start=case.start,
         batch_size=case.batch_size,
         seed=effort.seed,
     )
@@ -168,7 +172,7 @@ def _resolution(case: Case, effort: Effort, slope: Sequence[Tensor] | None) -> R
         n=n,
         seed=effort.seed,
         threads=1,
-        device="cpu",
+        device=str(objective.parameters[0].device),
         dtype=case.dtype,
     )
     return Resolution(

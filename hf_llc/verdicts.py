@@ -10,6 +10,8 @@ DRIFT_MAX = 4.0
 """Monte Carlo errors between the two halves of the draws."""
 EQUILIBRATION_MIN = 0.9
 """Share of a flat direction's variance that must be there when the draws begin."""
+STILL = 0.05
+"""Growth of ‖w−w*‖² over the draws up to which no direction counts as still spreading."""
 STEP_BIAS_MAX = 0.1
 """Share of λ̂ that may be due to the step size, and is then extrapolated away and part of the error."""
 COLD_MAX = 0.1
@@ -68,11 +70,15 @@ def _unsettled(diagnostics: Diagnostics) -> list[str]:
         reasons.append(f"R-hat is {diagnostics.r_hat:.3f}, above {R_HAT_MAX:g}: raise --draws or --burn-in")
     if diagnostics.drift is not None and not abs(diagnostics.drift) <= DRIFT_MAX:
         reasons.append(f"the draws' second half lies {diagnostics.drift:+.1f} Monte Carlo errors from the first")
-    # Where λ̂ hardly depends on the localiser, directions that only the localiser bounds do not matter to it.
-    if not diagnostics.equilibration >= EQUILIBRATION_MIN and not _on_plateau(diagnostics):
+    # Where λ̂ hardly depends on the localiser and the walk has stopped spreading, no direction is bounded by it alone. A
+    # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading.
+    bounded = _on_plateau(diagnostics) and diagnostics.distance_drift is not None
+    still = bounded and abs(diagnostics.distance_drift or 0.0) <= STILL
+    if not diagnostics.equilibration >= EQUILIBRATION_MIN and not still:
+        spreading = f", and ‖w−w*‖² still grows by {diagnostics.distance_drift:+.0%}" if bounded else ""
         reasons.append(
             f"draws began when a flat direction had {diagnostics.equilibration:.0%} of its variance "
-            f"({EQUILIBRATION_MIN:.0%} is asked for): raise --burn-in or --lr"
+            f"({EQUILIBRATION_MIN:.0%} is asked for){spreading}: raise --burn-in or --lr"
         )
     return reasons
 

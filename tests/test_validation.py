@@ -1,10 +1,13 @@
 """The exact answers on board, at a small effort: right within their error, and an error that is small."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from hf_llc.cases import CASES, case_of
+from hf_llc.cases import CASES, case_of, sized
 from hf_llc.cases import deep_linear as deep_linear_case
+from hf_llc.core.objective import dimension
 from hf_llc.core.problems import deep_linear, sampled_deep_linear
 from hf_llc.errors import NotFoundError, SettingsError
 from hf_llc.validation import Effort, validate
@@ -70,3 +73,26 @@ def test_every_case_says_what_defines_it_and_no_other_name_is_accepted() -> None
         case_of("cubic")
     with pytest.raises(SettingsError, match="--rank 5 does not fit"):
         deep_linear_case((4, 4), 5)
+
+
+def test_chains_that_have_not_spread_along_flat_directions_are_not_called_converged() -> None:
+    """From w* itself, at a weak localiser, λ̂ looks settled and depends on nothing while the walk still spreads."""
+    net = replace(deep_linear_case((12, 14, 12, 13, 12), 6, n_beta=1e6), start="anchor")
+    found = validate(net, Effort(draws=400, chains=2))
+    assert found.verdict == "not-equilibrated"
+    assert "still grows" in found.verdict_reason
+
+
+def test_rescaling_two_layers_changes_neither_the_loss_nor_the_truth() -> None:
+    plain, rescaled = case_of("dln"), case_of("dln-rescaled")
+    nothing = torch.zeros(1, dtype=torch.int64)
+    assert float(rescaled.objective.losses(nothing)) == pytest.approx(0.0, abs=1e-10)
+    assert rescaled.truth == plain.truth
+    assert rescaled.objective.parameters[0].max() == 1.5 * plain.objective.parameters[0].max()
+
+
+@pytest.mark.parametrize(("size", "weights"), [("1m", 1e6), ("10m", 1e7)])
+def test_a_sized_net_has_that_many_weights(size: str, weights: float) -> None:
+    assert dimension(sized(size).objective.parameters) == pytest.approx(weights, rel=0.01)
+    with pytest.raises(NotFoundError, match="choose from 1m"):
+        sized("1g")

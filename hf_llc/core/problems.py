@@ -49,14 +49,24 @@ def quadratic(curvatures: Sequence[float], dtype: torch.dtype = torch.float64) -
     return FunctionObjective([w], 1, lambda indices: (scale * w * w).sum().div(2).expand(len(indices)))
 
 
-def deep_linear(widths: Sequence[int], rank: int, dtype: torch.dtype = torch.float32) -> FunctionObjective:
+def deep_linear(
+    widths: Sequence[int],
+    rank: int,
+    dtype: torch.dtype = torch.float32,
+    *,
+    rescaling: float = 1.0,
+    device: str = "cpu",
+) -> FunctionObjective:
     """A deep linear net on white inputs without label noise, at aligned factors of the given rank.
 
     L = ½ ‖W_L … W_1 − P‖² in Frobenius norm, P = diag(1, …, 1, 0, …) of that rank; every factor is diag(1, …, 1, 0, …)
-    too, so that all partial products have rank r and Aoyagi's λ is the local one (see `exact.deep_linear_llc`).
+    too, so that all partial products have rank r and Aoyagi's λ is the local one (see `exact.deep_linear_llc`). The
+    first factor is multiplied by `rescaling` and the last divided by it, which changes neither the function nor λ.
     """
-    factors = [aligned(rows, columns, rank, dtype) for columns, rows in pairwise(widths)]
-    product = aligned(widths[-1], widths[0], rank, dtype)
+    factors = [aligned(rows, columns, rank, dtype).to(device) for columns, rows in pairwise(widths)]
+    factors[0].mul_(rescaling)
+    factors[-1].div_(rescaling)
+    product = aligned(widths[-1], widths[0], rank, dtype).to(device)
 
     def losses_of(indices: Tensor) -> Tensor:
         return (chain_product(factors) - product).square().sum().div(2).expand(len(indices))

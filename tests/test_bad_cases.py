@@ -1,0 +1,77 @@
+"""Ways to get a wrong number, through the code that an estimate runs: each has the verdict that warns of it."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hf_llc import validation
+from hf_llc.cases import Case, case_of
+from hf_llc.core.objective import Objective
+from hf_llc.core.problems import FunctionObjective, quadratic
+from hf_llc.errors import SettingsError
+from hf_llc.results import ChainTrace, Status
+from hf_llc.settings import ResolvedSettings
+from hf_llc.validation import Effort, Validation, validate
+
+
+def judged(objective: Objective, n_beta: float, gamma: float, start: str = "auto", **effort: object) -> Validation:
+    """The outcome of sampling that loss; the truth is not asked for."""
+    case = Case(name="bad", params={}, objective=objective, truth=1.0, n_beta=n_beta, gamma=gamma, start=start)
+    return validate(case, Effort(**{"draws": 300, **effort}))  # type: ignore[arg-type]
+
+
+def test_a_step_past_stability_is_refused_before_anything_is_sampled() -> None:
+    with pytest.raises(SettingsError, match="past the stability limit"):
+        validate(case_of("gaussian"), Effort(lr=1.0))
+
+
+def test_a_step_that_widens_the_posterior_is_too_large() -> None:
+    found = judged(quadratic([1.0, 2.0, 4.0] * 30), 100.0, 100.0, sampler="sgld", lr=3.0 / 500)
+    assert found.verdict == "step-too-large"
+
+
+def test_a_chain_far_too_short_is_not_equilibrated() -> None:
+    found = judged(quadratic([1.0] * 50), 100.0, 100.0, "anchor", sampler="sgld", lr=1e-5, burn_in=0, draws=20)
+    assert found.verdict == "not-equilibrated"
+
+
+def test_a_flat_direction_without_a_localiser_is_not_equilibrated() -> None:
+    found = judged(quadratic([1.0] * 20 + [0.0] * 20), 100.0, 0.0)
+    assert found.verdict == "not-equilibrated"
+    assert found.llc is not None
+
+
+def moved_off(distance: float) -> FunctionObjective:
+    """L = ½ ‖w‖² with w* at that distance from its minimum in each of 40 directions."""
+    w = torch.full((40,), distance, dtype=torch.float64)
+    return FunctionObjective([w], 1, lambda indices: w.square().sum().div(2).expand(len(indices)))
+
+
+def test_a_point_off_the_minimum_is_not_a_minimum() -> None:
+    assert judged(moved_off(0.0), 100.0, 100.0).verdict == "converged"
+    assert judged(moved_off(0.5), 100.0, 100.0).verdict == "not-a-minimum"
+
+
+def test_half_the_chains_dead_is_a_step_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = validation.run_chain
+
+    def dying(objective: Objective, anchors: Tensor, settings: ResolvedSettings, chain: int, **more: Any) -> ChainTrace:
+        trace = real(objective, anchors, settings, chain, **more)
+        if chain < 2:
+            return trace
+        return replace(trace, status=Status.NONFINITE, failed_at=9, deltas=(*trace.deltas[:9], math.nan))
+
+    monkeypatch.setattr(validation, "run_chain", dying)
+    found = judged(quadratic([1.0] * 10), 100.0, 100.0)
+    assert found.verdict == "step-too-large"
+    assert found.verdict_reason.startswith("2 of 4 chains became inf or NaN")
+    assert found.llc is not None
+
+
+def test_the_same_case_with_enough_effort_is_converged() -> None:
+    found = validate(replace(case_of("gaussian"), start="localiser"), Effort(draws=600))
+    assert found.verdict == "converged"
