@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hf_llc import validation
 from hf_llc.cases import Case, case_of
+from hf_llc.core.chain import run_chain
 from hf_llc.core.objective import Objective
 from hf_llc.core.problems import FunctionObjective, quadratic
 from hf_llc.errors import SettingsError
@@ -57,15 +57,14 @@ def test_a_point_off_the_minimum_is_not_a_minimum() -> None:
 
 
 def test_half_the_chains_dead_is_a_step_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = validation.run_chain
 
     def dying(objective: Objective, anchors: Tensor, settings: ResolvedSettings, chain: int, **more: Any) -> ChainTrace:
-        trace = real(objective, anchors, settings, chain, **more)
+        trace = run_chain(objective, anchors, settings, chain, **more)
         if chain < 2:
             return trace
         return replace(trace, status=Status.NONFINITE, failed_at=9, deltas=(*trace.deltas[:9], math.nan))
 
-    monkeypatch.setattr(validation, "run_chain", dying)
+    monkeypatch.setattr("hf_llc.validation.run_chain", dying)
     found = judged(quadratic([1.0] * 10), 100.0, 100.0)
     assert found.verdict == "step-too-large"
     assert found.verdict_reason.startswith("2 of 4 chains became inf or NaN")
