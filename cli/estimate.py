@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from . import options as o
+from .asked import settings_of
 from .output import Form, chosen, write_agent, write_json, write_pairs
 from .progress import ProgressBar
 from .wording import forecast_rows, rows, title
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
 
 def estimate(
+    context: typer.Context,
     model: o.Model,
     revision: o.Revision = None,
     gguf_file: o.GgufFile = None,
     trust_remote_code: o.TrustRemoteCode = False,
+    settings: o.SettingsFile = None,
     dataset: o.Dataset = o.DATA.dataset,
     dataset_config: o.DatasetConfig = o.DATA.config,
     split: o.Split = o.DATA.split,
@@ -64,42 +67,16 @@ def estimate(
     hf-llc estimate EleutherAI/pythia-70m@step512 --chains 4 --draws 200
     hf-llc estimate ./my-run/checkpoint-400 --dataset ./text.jsonl --text-column body
     hf-llc estimate EleutherAI/pythia-70m --params '*.layers.0.attention.*'
+    hf-llc estimate EleutherAI/pythia-70m --settings settings.yaml --draws 400
     hf-llc estimate hf://HuggingFaceTB/SmolLM2-135M --num-processes 8 --json
     """
-    from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+    from hf_llc.settings import ModelSettings
 
     form = chosen(format, as_json, quiet)
     asked_model = ModelSettings(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )
-    asked_data = DataSettings(
-        dataset=dataset,
-        config=dataset_config,
-        split=split,
-        revision=dataset_revision,
-        text_column=text_column,
-        max_sequences=max_sequences,
-        context_length=context_length,
-    )
-    asked_sampler = SamplerSettings(
-        sampler=sampler,
-        n_beta=n_beta,
-        gamma=gamma,
-        lr=lr,
-        momentum=momentum,
-        start=start,
-        gradient=gradient,
-        chains=chains,
-        draws=draws,
-        burn_in=burn_in,
-        thin=thin,
-        batch_size=batch_size,
-        micro_batch_size=micro_batch_size,
-        seed=seed,
-        params=tuple(params or ()),
-        checks=checks,
-        threads=threads,
-    )
+    asked_data, asked_sampler = settings_of(context, settings)
     if dry_run:
         from hf_llc.forecasting import forecast
 

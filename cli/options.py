@@ -29,6 +29,13 @@ TrustRemoteCode = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="Run the model code that the repository ships.", rich_help_panel=_MODEL),
 ]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        help="YAML or JSON file with options by name (n_beta: 30), or a result; options given here win.",
+    ),
+]
 Dataset = Annotated[
     str,
     typer.Option("--dataset", help="Hub dataset id, or a local .txt, .jsonl or .parquet file.", rich_help_panel=_TEXT),

@@ -1,0 +1,62 @@
+"""Settings from a file: the options of the command line by their names, with underscores."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hf_llc.adapters.yaml_file import read_mapping
+from hf_llc.errors import SettingsError
+from hf_llc.references import nearest
+from hf_llc.settings import DataSettings, SamplerSettings
+
+DATA = {"config": "dataset_config", "revision": "dataset_revision"}
+"""Names on the command line of those fields of DataSettings that are called something else there."""
+RECORDED = ("n", "device", "dtype")
+"""Part of a result's settings, but not for a user to set: they follow from text, machine and model."""
+
+
+def known_settings() -> dict[str, Any]:
+    """Type by name of everything that a settings file may hold."""
+    sampler, data = get_type_hints(SamplerSettings), get_type_hints(DataSettings)
+    named = {DATA.get(field.name, field.name): data[field.name] for field in fields(DataSettings)}
+    return named | {field.name: sampler[field.name] for field in fields(SamplerSettings)}
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Settings by their names on the command line. The `settings` of a result, or its whole JSON, is such a file too.
+
+    Raises:
+        NotFoundError: there is no such file.
+        SettingsError: it is no mapping, or a name is not known (near ones are named), or a value is of another type.
+    """
+    stored = read_mapping(path)
+    if isinstance(stored.get("settings"), dict):
+        stored = stored["settings"]
+    known = known_settings()
+    found = {}
+    for name, value in stored.items():
+        if name in RECORDED:
+            continue
+        if name not in known:
+            raise SettingsError(f"{path} sets {name}, which there is not{nearest(name, list(known))}")
+        found[name] = _typed(name, value, known[name], path)
+    return found
+
+
+def _typed(name: str, value: Any, hint: Any, path: Path) -> Any:
+    """The value as its setting's type."""
+    allowed = getattr(hint, "__args__", (hint,)) if name != "params" else (tuple,)
+    if value is None and type(None) in allowed:
+        return None
+    if name == "params" and isinstance(value, str | list):
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(part for part in parts if part)
+    if float in allowed and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    # bool is a kind of int in Python, and neither stands for the other here.
+    if any(type(value) is kind for kind in allowed):
+        return value
+    words = " or ".join(
+        sorted({"list" if kind is tuple else kind.__name__ for kind in allowed if kind is not type(None)})
+    )
+    raise SettingsError(f"{path} sets {name} to {value!r}; it must be of type {words}.")

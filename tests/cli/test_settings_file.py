@@ -1,0 +1,69 @@
+"""`--settings FILE`: options by name, overruled by what the command line says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hf_llc.settings import SamplerSettings
+from hf_llc.settings_file import known_settings
+from tests.cli.ran import Run, refused
+
+
+def test_the_file_sets_what_the_command_line_leaves_open(run: Run, tiny: Path, text: Path) -> None:
+    Path("settings.yaml").write_text(
+        "# of the pilot\nbatch_size: 4\nchains: 2\ndraws: 8\nburn_in: 2\nchecks: false\ngamma: 100\nseed: 7\n"
+        f"dataset: {text}\nsampler: sgld\nparams: ['*.layers.0.*']\n"
+    )
+    found = run("estimate", tiny, "--settings", "settings.yaml", "--draws", 12, "--json").json["settings"]
+    assert {name: found[name] for name in ("gamma", "draws", "seed", "sampler", "chains", "params")} == {
+        "gamma": 100.0,
+        "draws": 12,
+        "seed": 7,
+        "sampler": "sgld",
+        "chains": 2,
+        "params": "*.layers.0.*",
+    }
+
+
+def test_a_default_given_on_the_command_line_wins_over_the_file(small: Run) -> None:
+    Path("settings.yaml").write_text("seed: 7\n")
+    default = SamplerSettings().seed
+    assert small("--settings", "settings.yaml", "--json").json["settings"]["seed"] == 7
+    assert small("--settings", "settings.yaml", "--seed", default, "--json").json["settings"]["seed"] == default
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_result_is_a_settings_file_and_gives_the_same_number(small: Run, whole: bool) -> None:
+    first = small("--json", "--gamma", 100, "--seed", 3).json
+    Path("result.json").write_text(json.dumps(first if whole else first["settings"]))
+    again = small("--settings", "result.json", "--json", "--output-dir", "again").json
+    assert again["llc"] == first["llc"]
+    assert again["settings"] == first["settings"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("gama: 3\n", "sets gama, which there is not; did you mean gamma"),
+        ("draws: many\n", "sets draws to 'many'; it must be of type int"),
+        ("checks: 1\n", "sets checks to 1; it must be of type bool"),
+        ("draws: true\n", "sets draws to True"),
+        ("gamma: -1\n", "--gamma is -1"),
+        ("- 3\n", "holds no settings"),
+        ("gamma: [\n", "line 2 is not YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_words(small: Run, content: str, words: str) -> None:
+    Path("settings.yaml").write_text(content)
+    ran = small("--settings", "settings.yaml")
+    refused(ran, ran.code, words)
+    assert ran.code in {1, 2}
+
+
+def test_a_file_that_is_not_there_is_named(small: Run) -> None:
+    refused(small("--settings", "none.yaml"), 1, "There is no file none.yaml")
+
+
+def test_every_setting_has_a_type() -> None:
+    assert {"n_beta", "gamma", "lr", "dataset", "dataset_revision", "params", "start"} <= set(known_settings())
