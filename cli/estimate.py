@@ -44,6 +44,7 @@ def estimate(
     seed: o.Seed = o.SAMPLER.seed,
     params: o.Params = None,
     checks: o.Checks = o.SAMPLER.checks,
+    cross_check: o.CrossCheck = None,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
     device: o.Device = None,

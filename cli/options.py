@@ -124,6 +124,14 @@ Params = Annotated[
         rich_help_panel=_CHAINS,
     ),
 ]
+CrossCheck = Annotated[
+    str | None,
+    typer.Option(
+        "--cross-check",
+        help="lanczos: also the number of the loss's quadratic part, without sampling.",
+        rich_help_panel=_CHAINS,
+    ),
+]
 Checks = Annotated[
     bool,
     typer.Option(

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from hf_llc.results import Estimate
-from hf_llc.verdicts import meaning
+from hf_llc.verdicts import agreement, meaning
 
 if TYPE_CHECKING:
     from hf_llc.forecasting import Forecast
@@ -48,6 +48,8 @@ def rows(found: Estimate) -> list[tuple[str, str]]:
         listed.append(("mixing", f"R-hat {d.r_hat:.3f}, effective sample size {d.ess:.0f}"))
     if d.n_beta_slope is not None and d.n_beta_slope_stderr is not None:
         listed.append(("slope in nβ", f"d log λ̂ / d log nβ = {d.n_beta_slope:+.2f} ± {d.n_beta_slope_stderr:.2f}"))
+    if found.cross_check is not None:
+        listed.append(("cross-check", agreement(found)))
     resolution = "∞" if d.resolution is None else f"{d.resolution:.3g}"
     listed += [
         (

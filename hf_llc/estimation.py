@@ -25,6 +25,7 @@ from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.gradients import check_gradient
 from hf_llc.core.samplers import check_sampler
 from hf_llc.core.variations import Variation
+from hf_llc.cross_check import CROSS_CHECK, cross_check
 from hf_llc.errors import ResourceError, SettingsError, UnusableError
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
@@ -129,10 +130,13 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
         anchors = _anchor_losses(plan, store, bench, fleet, observer)
         resolution = _resolution(plan, store, bench, fleet, observer)
         _chains(plan, store, bench, anchors, resolution, fleet, observer)
+        if plan.sampler.cross_check is not None:
+            queue.complete(store, [CROSS_CHECK], lambda name: cross_check(bench, resolution.settings, observer))
 
 
 def _part_names(plan: Plan) -> list[str]:
-    return [*_anchor_names(plan), "resolved", *_chain_names(plan), *_checked(plan)]
+    cross = [CROSS_CHECK] if plan.sampler.cross_check is not None else []
+    return [*_anchor_names(plan), "resolved", *_chain_names(plan), *_checked(plan), *cross]
 
 
 def is_finished(plan: Plan) -> bool:
@@ -163,6 +167,8 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
         "total": time.monotonic() - started,
     }
     found = estimate_of(plan, resolution, traces, varied, sum(losses) / len(losses), seconds)
+    if plan.sampler.cross_check is not None:
+        found = replace(found, cross_check=_finished(store, CROSS_CHECK))
     store.write("estimate", found.to_dict())
     plots.traces(plan.run_dir / "traces.png", traces, found)
     return found

@@ -11,6 +11,9 @@ from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.results import SCHEMA
 from hf_llc.settings import SamplerSettings
 
+NOT_INPUTS = {"threads", "cross_check"}
+"""Settings that the chains' numbers do not depend on, threads but for the entry of their own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -35,7 +38,7 @@ class Plan:
 
         Noise and rounding differ between kinds of device and, on a CPU, with the number of threads.
         """
-        sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key != "threads"}
+        sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
         return {
             "schema": SCHEMA,
             "sha": self.source.sha,

@@ -163,6 +163,8 @@ class Estimate:
         choices: for each setting that was left open, what was chosen and why.
         init_loss: L_n(w*), nats per token. tokens: tokens that went through the model while sampling.
         seconds: wall time of `load`, `anchor`, `sampling` and `total`.
+        cross_check: `method`, `llc` and `stderr` of the loss's quadratic part at w* without sampling, `lowest` and
+            `highest` curvature met, the `sequences` used, and `seconds`; None if it was not asked for.
     """
 
     schema: int = SCHEMA
@@ -184,6 +186,7 @@ class Estimate:
     versions: Mapping[str, str]
     seconds: Mapping[str, float]
     run_dir: str
+    cross_check: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object; non-finite numbers become None."""

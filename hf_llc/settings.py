@@ -85,6 +85,7 @@ class SamplerSettings:
         params: only parameters that match a pattern move (`hf_llc.core.selection`); none means all do.
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at half and twice γ and nβ (see core.variations).
+        cross_check: `lanczos` also computes the number of the loss's quadratic part without sampling.
         threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
     """
 
@@ -104,12 +105,16 @@ class SamplerSettings:
     params: tuple[str, ...] = ()
     seed: int = 0
     checks: bool = True
+    cross_check: str | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
         # JSON knows lists only; a plan read back equals the one that was written.
         object.__setattr__(self, "params", tuple(self.params))
         _require(self.start in STARTS, f"--start is {self.start!r}; choose one of {', '.join(STARTS)}.")
+        _require(
+            self.cross_check in {None, "lanczos"}, f"--cross-check is {self.cross_check!r}; there is only lanczos."
+        )
         checks: list[tuple[str, Callable[[Any], bool], str]] = [
             ("n_beta", _non_negative, "a finite number, 0 or more"),
             ("gamma", _non_negative, "a finite number, 0 or more"),

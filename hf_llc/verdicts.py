@@ -1,5 +1,7 @@
 """Numbers to words: does the chain sample the stated posterior, and does the number say more than the localiser?"""
 
+import math
+
 from hf_llc.errors import DivergedError
 from hf_llc.results import Diagnostics, Estimate, Verdict
 from hf_llc.settings import ResolvedSettings
@@ -108,6 +110,30 @@ def meaning(diagnostics: Diagnostics) -> str:
     if slope <= -1 + PLATEAU:
         return f"comparable along one curve, not a learning coefficient ({words}): the localiser sets its size"
     return f"comparable along one curve, not a learning coefficient ({words}): it depends on the localiser"
+
+
+def agreement(found: Estimate) -> str:
+    """The cross-check beside λ̂ in one sentence; "" if there is none."""
+    other = found.cross_check
+    if other is None:
+        return ""
+    where = f"on {other['sequences']} of {found.settings.n} sequences"
+    if other["llc"] is None:
+        return (
+            f"no number {where}: a curvature of {other['lowest']:.3g} lies below −γ/nβ, so that the quadratic part of "
+            "the loss alone has no posterior"
+        )
+    words = f"{other['llc']:.4g} ± {other['stderr']:.2g} without sampling, {where}"
+    if found.llc is None or found.stderr is None:
+        return words
+    joint = math.hypot(found.stderr, other["stderr"])
+    apart = (found.llc - other["llc"]) / joint if joint > 0 else 0.0
+    if abs(apart) <= SIGNIFICANT:
+        return f"{words}: they agree ({apart:+.1f} joint standard errors)"
+    return (
+        f"{words}: they disagree ({apart:+.1f} joint standard errors), so the loss is not quadratic at this resolution"
+        ", or other sequences are curved differently"
+    )
 
 
 def require_number(found: Estimate) -> None:

@@ -14,7 +14,7 @@ from hf_llc.adapters import machine
 from hf_llc.estimation import default_threads
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.launching import default_processes
-from hf_llc.plan import Plan
+from hf_llc.plan import NOT_INPUTS, Plan
 
 
 def example() -> Plan:
@@ -44,6 +44,7 @@ NO_CHANGES: dict[str, Callable[[Plan], Plan]] = {
     "where the weights lie": lambda p: replace(p, source=replace(p.source, path=Path("/elsewhere"))),
     "another dataset with the same tokens": lambda p: replace(p, corpus=replace(p.corpus, id="other", split="test")),
     "where the run is kept": lambda p: replace(p, run_dir=Path("/elsewhere")),
+    "a number beside the chains": lambda p: replace(p, sampler=replace(p.sampler, cross_check="lanczos")),
 }
 
 
@@ -61,7 +62,7 @@ def other(value: Any) -> Any:
 def test_the_key_changes_with_every_input() -> None:
     keys = {"nothing": example().key} | {name: change(example()).key for name, change in CHANGES.items()}
     plain = example().sampler
-    for name in [field.name for field in fields(plain) if field.name != "threads"]:
+    for name in [field.name for field in fields(plain) if field.name not in NOT_INPUTS]:
         changed = copy(plain)
         vars(changed)[name] = other(getattr(plain, name))  # whether or not it is allowed
         keys[name] = replace(example(), sampler=changed).key

@@ -8,7 +8,8 @@ import pytest
 
 from hf_llc.errors import DivergedError
 from hf_llc.results import ChainSummary, DatasetRecord, Diagnostics, Estimate, Status, Verdict
-from hf_llc.verdicts import judge, meaning, require_number
+from hf_llc.verdicts import agreement, judge, meaning, require_number
+from tests.adapters.estimates import estimate
 from tests.core.chains import settings
 
 SETTINGS = settings(chains=4)
@@ -103,3 +104,17 @@ def test_a_diverged_estimate_is_raised_with_the_chains_that_failed() -> None:
     with pytest.raises(DivergedError, match=r"of 2 chains stayed finite \(chain 1 at step 32 became.*Lower --lr \(now"):
         require_number(found)
     require_number(replace(found, verdict=Verdict.CONVERGED))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"llc": 13.5, "stderr": 1.0}, "they agree"),
+        ({"llc": 30.0, "stderr": 1.0}, "they disagree"),
+        ({"llc": None, "stderr": None}, "no number"),
+    ],
+)
+def test_a_cross_check_is_put_into_words(other: dict[str, Any], words: str) -> None:
+    record = {"method": "lanczos", "lowest": -3.0, "highest": 9.0, "sequences": 64, **other}
+    assert words in agreement(estimate(cross_check=record))
+    assert agreement(estimate()) == ""

@@ -11,11 +11,12 @@ from hf_llc import DataSettings, Estimate, SamplerSettings, estimate
 from hf_llc.adapters.store import RunStore
 from hf_llc.results import ChainTrace, Diagnostics, Status
 from hf_llc.settings import ResolvedSettings
-from tests.cli.ran import Ran, Run, files_of
+from tests.cli.ran import Ran, Run, files_of, refused
 
 KEYS = {
     "schema", "model", "revision", "sha", "step", "llc", "stderr", "verdict", "verdict_reason", "settings", "choices",
     "diagnostics", "dataset", "chains", "init_loss", "tokens", "versions", "seconds", "run_dir",
+    "cross_check",
 }  # fmt: skip
 SETTINGS = {
     "n_beta", "gamma", "lr", "sampler", "chains", "draws", "burn_in", "thin", "batch_size", "context_length", "n",
@@ -235,3 +236,17 @@ def test_a_terminal_shows_a_bar_with_the_loss_the_number_so_far_and_the_time_lef
     assert re.search(r"sampling .* \d+/204 .* loss 5\.\d+ .*llc -?\d\.\d+ 0:00:\d\d", drawn)
     assert ran.json["settings"]["draws"] == 100
     assert small("-q", "--draws", 100).err == ""
+
+
+def test_a_cross_check_adds_a_number_without_sampling_and_changes_no_other(small: Run) -> None:
+    plain = small("--json", "--gamma", 1000).json
+    checked = small("--json", "--gamma", 1000, "--cross-check", "lanczos").json
+    assert checked["run_dir"] == plain["run_dir"]
+    assert checked["llc"] == plain["llc"]
+    assert plain["cross_check"] is None
+    found = checked["cross_check"]
+    assert found["method"] == "lanczos"
+    assert found["llc"] is None or found["stderr"] > 0
+    assert found["highest"] == pytest.approx(checked["diagnostics"]["curvature"], rel=0.5)
+    assert "without sampling" in small("--gamma", 1000, "--cross-check", "lanczos").out
+    refused(small("--cross-check", "hessian"), 2, "there is only lanczos")

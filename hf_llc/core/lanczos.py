@@ -1,0 +1,102 @@
+"""½ tr[ H (H + γ/nβ)⁻¹ ] without sampling: stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017)."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hf_llc.core import seeds
+from hf_llc.core.curvature import RELATIVE_PROBE, hessian_vector, root_mean_square
+from hf_llc.core.objective import Objective, clear_gradients, copy_of, dimension, restore
+
+PROBES = 4
+ITERATIONS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quadrature:
+    """What the quadratic part of the loss alone would give.
+
+    Attributes:
+        llc, stderr: ½ tr[H(H+γ/nβ)⁻¹] and its standard error over the probes, no unit; None where a curvature at or
+            below −γ/nβ was met: the quadratic posterior then does not exist.
+        lowest, highest: extreme Ritz values, nats per weight². products: Hessian-vector products taken.
+    """
+
+    llc: float | None
+    stderr: float | None
+    lowest: float
+    highest: float
+    products: int
+
+
+def quadratic_llc_of(objective: Objective, batch: Tensor, n_beta: float, gamma: float, seed: int) -> Quadrature:
+    """The λ̂ of the batch's quadratic loss at w*: ½ Σ h/(h + γ/nβ); the weights are w* again afterwards.
+
+    For each of PROBES random directions v of length 1, the Lanczos process gives nodes θ_k and weights τ_k² with
+    d Σ τ_k² f(θ_k) ≈ tr f(H). Products are central differences of gradients; the basis is kept orthogonal in full.
+    """
+    parameters = objective.parameters
+    anchors = copy_of(parameters)
+    probe, size = RELATIVE_PROBE * root_mean_square(parameters), dimension(parameters)
+    resolution = gamma / n_beta
+
+    def product(vector: Tensor) -> Tensor:
+        parts = _split(vector, parameters)
+        return torch.cat([part.flatten() for part in hessian_vector(objective, anchors, batch, parts, probe)])
+
+    totals, nodes, products = [], [], 0
+    try:
+        for index in range(PROBES):
+            stream = seeds.generator(seed, "lanczos", index, device=parameters[0].device)
+            start = torch.randn(size, generator=stream, device=parameters[0].device, dtype=parameters[0].dtype)
+            values, weights = ritz(product, start, min(ITERATIONS, size))
+            products += len(values)
+            nodes += values.tolist()
+            totals.append(float((weights * values / (values + resolution)).sum()) * size / 2)
+    finally:
+        restore(parameters, anchors)
+        clear_gradients(parameters)
+    if min(nodes) <= -resolution or not all(map(math.isfinite, totals)):
+        return Quadrature(llc=None, stderr=None, lowest=min(nodes), highest=max(nodes), products=products)
+    mean = sum(totals) / len(totals)
+    spread = sum((total - mean) ** 2 for total in totals) / (len(totals) - 1)
+    stderr = math.sqrt(spread / len(totals))
+    return Quadrature(llc=mean, stderr=stderr, lowest=min(nodes), highest=max(nodes), products=products)
+
+
+def ritz(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """Ritz values θ_k of the operator, and the squares τ_k² of the first components of their vectors; float64.
+
+    Stops early where the directions seen are closed under the operator.
+    """
+    vector = start / start.norm()
+    basis: list[Tensor] = []
+    alphas: list[float] = []
+    betas: list[float] = []
+    for _ in range(iterations):
+        basis.append(vector)
+        image = product(vector)
+        alphas.append(float(vector.double() @ image.double()))
+        # Twice is enough (Parlett 1998): rounding would otherwise bring converged directions back.
+        for _ in range(2):
+            for seen in basis:
+                image = image - seen * (seen @ image)
+        beta = float(image.norm())
+        if beta <= 1e-6 * max(map(abs, alphas)):
+            break
+        betas.append(beta)
+        vector = image / beta
+    count = len(alphas)
+    tridiagonal = torch.diag(torch.tensor(alphas, dtype=torch.float64))
+    for index, beta in enumerate(betas[: count - 1]):
+        tridiagonal[index, index + 1] = tridiagonal[index + 1, index] = beta
+    values, vectors = torch.linalg.eigh(tridiagonal)
+    return values, vectors[0].square()
+
+
+def _split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    sizes = [parameter.numel() for parameter in like]
+    return [part.view_as(parameter) for part, parameter in zip(vector.split(sizes), like, strict=True)]
