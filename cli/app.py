@@ -10,6 +10,7 @@ import typer
 from .demo import demo
 from .estimate import estimate
 from .report import reported, say
+from .revisions import revisions
 from .validate import validate
 from .worker import worker
 
@@ -43,6 +44,7 @@ def options(
 
 
 app.command()(reported(estimate))
+app.command()(reported(revisions))
 app.command()(reported(validate))
 app.command()(reported(demo))
 app.command(hidden=True)(worker)

@@ -1,0 +1,35 @@
+"""File listings of commits, kept on this disk: a commit never changes, so each is asked for once."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from hf_llc.adapters import hub
+from hf_llc.adapters.hub_errors import Tell
+from hf_llc.adapters.store import write_atomically
+
+
+def files_of_commit(repo_id: str, sha: str, tell: Tell) -> list[hub.RemoteFile]:
+    """The files of a model's commit, by a request or from when it was last seen.
+
+    Raises:
+        NotFoundError, AccessError, OfflineError, SourceError: see `hub_errors.explained`.
+    """
+    path = hub.home() / "listings" / repo_id.replace("/", "--") / f"{sha}.json"
+    if (known := _read(path)) is not None:
+        return known
+    listing = hub.files(repo_id, sha, tell)
+    if listing.whole:
+        try:
+            write_atomically(path, json.dumps([asdict(file) for file in listing.files]).encode())
+        except OSError as error:
+            tell(f"{path.parent} cannot be written ({error.strerror}); these listings will not be known offline.")
+    return listing.files
+
+
+def _read(path: Path) -> list[hub.RemoteFile] | None:
+    """None if it was never seen or the file is damaged: it is only a memory."""
+    try:
+        return [hub.RemoteFile(**file) for file in json.loads(path.read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return None
