@@ -17,7 +17,7 @@ CONFIG = {"config.json": "{}"}
 
 @pytest.fixture
 def pythia(hub: HubServer) -> Repository:
-    """154 step branches of one-line weights: step4 holds those of step143000 as main does, step8 none, step16 a .bin."""
+    """154 step branches of one-line weights: step4 has those of step143000 and main, step8 none, step16 a .bin."""
     repo = hub.add_model("org/pythia", {**CONFIG, "model.safetensors": b"final"})
     for step in STEPS:
         weights = {"model.safetensors": b"final" if step in {4, 143000} else b"%d" % step}
