@@ -36,12 +36,12 @@ def end_with_failures(curve: Curve) -> None:
         raise typer.Exit(1)
 
 
-def row(point: Point) -> Sequence[str]:
-    """The cells below HEADERS."""
+def row(point: Point, width: int = 60) -> Sequence[str]:
+    """The cells below HEADERS; the reason of a failure in at most `width` characters."""
     found = point.estimate
     step = "" if point.step is None else str(point.step)
     if found is None:
-        return (point.revision, step, "", "no number", "", f"failed: {_clipped(point.error or '')}")
+        return (point.revision, step, "", "no number", "", f"failed: {_clipped(point.error or '', width)}")
     r_hat = found.diagnostics.r_hat
     verdict = f"{found.verdict} (weights of {point.duplicate_of})" if point.duplicate_of else str(found.verdict)
     return (
@@ -64,7 +64,7 @@ def sparkline(values: Sequence[float | None]) -> str:
     return f"λ̂ {''.join(shown)} {low:.4g} … {max(there):.4g}"
 
 
-def _clipped(text: str, width: int = 60) -> str:
+def _clipped(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -118,7 +118,7 @@ def scan(
             output_dir=output_dir,
             device=device,
             observer=observer,
-            on_point=lambda point: observer.tell("   ".join(filter(None, row(point)))),
+            on_point=lambda point: observer.tell("   ".join(filter(None, row(point, 1000)))),
         )
         write_curve(curve, form)
         observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")

@@ -79,15 +79,20 @@ def test_a_killed_scan_goes_on_to_the_same_points(start: Starter, reference: lis
     assert points(folder) == reference
 
 
-def test_a_checkpoint_that_breaks_later_does_not_stop_the_others(start: Starter) -> None:
-    """The shards agree with the listing but not with the model: only loading finds out."""
+def test_a_checkpoint_that_only_workers_find_broken_does_not_stop_the_others(start: Starter) -> None:
+    """Its config and weights disagree, which shows when it is loaded: here, after γ and ε were fixed without it."""
     place = start.place / "later"
     for step in (1, 2, 3):
         save_tiny_model(place / f"series/step{step}", step)
     config = json.loads((place / "series/step2/config.json").read_text())
     (place / "series/step2/config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
-    options = ["--num-processes", 2, "--output-dir", place / "out"]
-    starter = Starter(start.place, ["scan", str(place / "series"), "--dataset", "text.jsonl", *OPTIONS.split()])
-    ran = starter(*options).finish()
+    command = ["scan", "series", "--dataset", start.place / "text.jsonl", "--output-dir", "out", *OPTIONS.split()]
+    starter = Starter(place, list(map(str, command)))
+    starter.environment["HF_HOME"] = start.environment["HF_HOME"]
+    assert starter("--num-processes", 1, "--revisions", "step1").finish().code == 0
+    ran = starter("--num-processes", 2).finish()
     assert ran.code == 1, ran.err
-    assert [point["error"] is None for point in points(place / "out")] == [True, False, True]
+    found = points(place / "out")
+    assert [point["error"] is None for point in found] == [True, False, True]
+    assert found[1]["error"]
+    assert list((place / "out/points").glob("step2-*/failed.json"))

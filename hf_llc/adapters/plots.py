@@ -169,8 +169,11 @@ def _steps(points: Sequence[Point]) -> tuple[list[float], list[str], str]:
 
     Doublings of the step are one unit apart, and step 0 is one unit before step 1.
     """
-    steps = [point.step for point in points if point.step is not None]
-    if len(steps) < len(points) or len(set(steps)) < len({point.revision for point in points}):
+    own = {point.revision: point.step for point in points if point.duplicate_of is None}
+    # `main` often is the last checkpoint once more, without a step in its name.
+    every = [own.get(point.duplicate_of or "") if point.step is None else point.step for point in points]
+    steps = [step for step in every if step is not None]
+    if len(steps) < len(points) or len(set(own.values())) < len(own):
         names = [_shown(point.revision) for point in points]
         short = [name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…" for name in names]
         return [float(index) for index in range(len(points))], short, "checkpoint"
