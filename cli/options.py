@@ -27,7 +27,7 @@ Revisions = Annotated[
     typer.Option(
         "--revisions",
         help="Names or SHAs (comma list), globs, re:REGEX, FROM..TO[:APART] by step, all, log:N, linear:N, every:K, "
-        "first:N, last:N, @file; repeatable. (default: all that have a step in their name)",
+        "first:N, last:N, @file, commits:BRANCH; repeatable. (default: all that have a step in their name)",
         rich_help_panel=_MODEL,
     ),
 ]

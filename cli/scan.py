@@ -17,6 +17,12 @@ ScanDir = Annotated[
         rich_help_panel="Output",
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="List the checkpoints as hf-llc revisions does, and stop.", rich_help_panel="Output"
+    ),
+]
 
 
 def scan(
@@ -52,6 +58,7 @@ def scan(
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     output_dir: ScanDir = None,
+    dry_run: DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -102,6 +109,10 @@ def scan(
         checks=checks,
         threads=threads,
     )
+    if dry_run:
+        from .revisions import revisions as list_them
+
+        return list_them(model, revisions, every, tokens_per_step, format, as_json, quiet)
     from hf_llc.scanning import scan as run
 
     from .points import end_with_failures, row, write_curve

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_llc.adapters import hub
 from hf_llc.adapters.hub_errors import endpoint
-from hf_llc.adapters.listings import files_of_commit
+from hf_llc.adapters.listings import commits, files_of_commit
 from hf_llc.adapters.model_files import choose
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.errors import NotFoundError, SettingsError
@@ -39,7 +39,7 @@ def find_checkpoints(
     trust_remote_code: bool = False,
     tell: Tell = lambda message: None,
 ) -> list[Checkpoint]:
-    """The chosen checkpoints in order of training: branches and tags of a repository, or folders inside a local one.
+    """The chosen checkpoints in order of training: branches and tags, or commits, of a repository, or inner folders.
 
     One request lists the names and one more each commit's files; no weights are downloaded. Weights that are the same,
     by the content ids of their files, are marked in `duplicate_of`.
@@ -72,10 +72,16 @@ def without_weights(checkpoints: Sequence[Checkpoint]) -> str | None:
 def _remote(
     reference: Reference, selection: Selection, trust: bool, tell: Tell
 ) -> list[tuple[Checkpoint, tuple[str, ...]]]:
-    shas = hub.revisions(reference.id, "model", tell)
-    places = {name: place_of(name) for name in shas}
+    if selection.commits is None:
+        shas = hub.revisions(reference.id, "model", tell)
+        places = {name: place_of(name) for name in shas}
+    else:
+        titles = commits(reference.id, selection.commits, tell)
+        shas = {sha[:12]: sha for sha in titles}
+        # A Trainer writes "Training in progress, step 500".
+        places = {sha[:12]: place_of(title.lower().replace("step ", "step")) for sha, title in titles.items()}
     names = selection.choose(places, reference.id)
-    commits = {name: shas.get(name) or hub.resolve(reference.id, name, "model", tell) for name in names}
+    chosen = {name: shas.get(name) or hub.resolve(reference.id, name, "model", tell) for name in names}
     # A commit asked for by its SHA stands where the name for it stands.
     by_commit = {sha: places[name] for name, sha in shas.items() if places[name].step is not None}
 
@@ -90,7 +96,7 @@ def _remote(
         )
 
     with ThreadPoolExecutor(LISTINGS_AT_ONCE) as pool:
-        files = dict(zip(commits, pool.map(look, commits.values()), strict=True))
+        files = dict(zip(chosen, pool.map(look, chosen.values()), strict=True))
     return [
         _checkpoint(
             name,
@@ -99,13 +105,15 @@ def _remote(
             files[name],
             sha,
         )
-        for name, sha in commits.items()
+        for name, sha in chosen.items()
     ]
 
 
 def _local(
     reference: Reference, folder: Path, selection: Selection, trust: bool
 ) -> list[tuple[Checkpoint, tuple[str, ...]]]:
+    if selection.commits is not None:
+        raise SettingsError(f"{reference.id} is a folder and has no commits; leave out commits:{selection.commits}.")
     inner = {entry.name: entry for entry in sorted(folder.iterdir()) if (entry / "config.json").is_file()}
     if not inner:
         raise NotFoundError(

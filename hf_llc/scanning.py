@@ -29,7 +29,7 @@ from hf_llc.results import Estimate
 from hf_llc.runs import SCAN
 from hf_llc.selector import Selection
 from hf_llc.series import shared_settings
-from hf_llc.settings import DataSettings, SamplerSettings
+from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_corpus, find_model
 
 ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg")
@@ -85,8 +85,8 @@ def scan(
         model, selection, tokens_per_step=tokens_per_step, trust_remote_code=trust_remote_code, tell=observer.tell
     )
     series = _fetched(_Series(model=parse_model(model, None, endpoint()).id, checkpoints=checkpoints), observer)
-    last = _with_tokenizer(list(series.sources.values()))
-    corpus = find_corpus(data, last, tell=observer.tell)
+    last = list(series.sources.values())[-1]
+    corpus = find_corpus(data, _with_tokenizer(series, trust_remote_code, observer), tell=observer.tell)
     asked = estimation.plan_for(last, corpus, sampler, kind)
     shared = _shared_inputs(asked, series.model)
     folder = (output_dir or _default_folder(series.model, last, shared)).resolve()
@@ -226,21 +226,26 @@ def _fetched(series: _Series, observer: Observer) -> _Series:
     return series
 
 
-def _with_tokenizer(sources: Sequence[ModelSource]) -> ModelSource:
-    """The last one that has a tokenizer: some series leave it out of all but a few checkpoints.
+def _with_tokenizer(series: _Series, trust_remote_code: bool, observer: Observer) -> ModelSource:
+    """The last checkpoint that has a tokenizer, else the default branch: some series leave it out of the others.
 
     Raises:
         UnusableError: none has.
     """
-    for source in reversed(sources):
+    for source in reversed(series.sources.values()):
         try:
             load_tokenizer(source)
-        except UnusableError:
-            if source is sources[0]:
-                raise
-            continue
-        return source
-    raise UnusableError("There is no checkpoint to take a tokenizer from.")
+        except UnusableError as error:
+            failed = error
+        else:
+            return source
+    if source.is_local:
+        raise failed
+    asked = ModelSettings(model=series.model, trust_remote_code=trust_remote_code)
+    found = find_model(asked, download=False, tell=observer.tell)
+    load_tokenizer(found)
+    observer.tell(f"The tokenizer is that of {series.model} at {found.revision}; the chosen checkpoints have none.")
+    return found
 
 
 def _resolved(

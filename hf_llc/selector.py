@@ -24,6 +24,7 @@ from hf_llc.references import nearest
 
 _RANGE = re.compile(r"(\D*\d+)?\.\.(\D*\d+)?(?::(\d+))?")
 _COUNTED = re.compile(r"(log|linear|every|first|last):(.*)")
+_COMMITS = "commits:"
 _HEX = re.compile(r"[0-9a-f]{7,40}")
 
 
@@ -32,10 +33,13 @@ class Selection:
     """Terms that are looked up in the names of a series.
 
     Attributes:
-        terms: each adds what it matches. every: keeps of all that only steps that are a multiple of it.
+        terms: each adds what it matches.
+        commits: a branch whose commits are the checkpoints; None means that branches and tags are.
+        every: keeps of all that only steps that are a multiple of it.
     """
 
     terms: tuple[str, ...] = ("all",)
+    commits: str | None = None
     every: int | None = None
 
     @classmethod
@@ -48,12 +52,16 @@ class Selection:
         """
         if every is not None and every < 1:
             raise SettingsError(f"--every is {every}; it must be 1 or more.")
-        terms = tuple(term for text in texts for term in _terms(text))
-        if texts and not terms:
+        everything = [term for text in texts for term in _terms(text)]
+        branches = {term.removeprefix(_COMMITS) for term in everything if term.startswith(_COMMITS)}
+        if len(branches) > 1 or "" in branches:
+            raise SettingsError("--revisions commits: takes the name of one branch, like commits:main.")
+        terms = tuple(term for term in everything if not term.startswith(_COMMITS))
+        if texts and not everything:
             raise SettingsError("--revisions names nothing; leave it out for every checkpoint.")
         for term in terms:
             _check(term)
-        return cls(terms=terms or ("all",), every=every)
+        return cls(terms=terms or ("all",), commits=next(iter(branches), None), every=every)
 
     def choose(self, places: Mapping[str, Place], what: str) -> list[str]:
         """The names that are meant, in order of training, those without a step last; commits that no name is for, too.

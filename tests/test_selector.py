@@ -75,6 +75,11 @@ def test_commits_are_taken_as_they_are() -> None:
     assert chosen("0123abc,step1") == ["step1", "0123abc"]
 
 
+def test_commits_of_a_branch_are_another_series() -> None:
+    assert Selection.parse(["commits:main", "log:3"]) == Selection(terms=("log:3",), commits="main")
+    assert Selection.parse(["commits:main"]).terms == ("all",)
+
+
 def test_unknown_names_come_with_near_ones() -> None:
     with pytest.raises(NotFoundError, match=r"no checkpoint step51000x; did you mean .*step51000"):
         chosen("step51000x")
@@ -82,7 +87,9 @@ def test_unknown_names_come_with_near_ones() -> None:
         chosen("ckpt*")
 
 
-@pytest.mark.parametrize("text", ["re:(", "log:0", "log:many", "9..3", "0..9:0", " , "])
+@pytest.mark.parametrize(
+    "text", ["re:(", "log:0", "log:many", "9..3", "0..9:0", " , ", "commits:", "commits:a,commits:b"]
+)
 def test_nonsense_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="--revisions"):
         Selection.parse([text])

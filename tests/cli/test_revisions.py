@@ -85,6 +85,23 @@ def test_a_known_series_is_listed_offline(run: Run, hub: HubServer, monkeypatch:
     assert listed(run, "org/pythia", "--revisions", "log:5") == first
 
 
+def test_commits_of_a_branch_are_a_series(run: Run, hub: HubServer) -> None:
+    repo = hub.add_model("org/trainer", CONFIG)
+    shas = [
+        repo.commit({"model.safetensors": b"%d" % (step // 2)}, "main", title)
+        for step, title in ((1, "Training in progress, step 500"), (2, "checkpoint-1000 contents"), (3, "step1500"))
+    ]
+    repo.commit({"README.md": "done"}, "main", "Write a card")
+    found = listed(run, "org/trainer", "--revisions", "commits:main")
+    assert [(each["sha"], each["step"], each["duplicate_of"]) for each in found.values()] == [
+        (shas[0], 500, None),
+        (shas[1], 1000, None),
+        (shas[2], 1500, shas[1][:12]),
+    ]
+    assert list(listed(run, "org/trainer", "--revisions", "commits:main,1000..1200")) == [shas[1][:12]]
+    refused(run("revisions", "org/trainer", "--revisions", "commits:mian"), 1, "no branch mian; did you mean main")
+
+
 def test_a_trainer_folder_is_a_series(run: Run, tiny: Path, tmp_path: Path) -> None:
     for step in (500, 1000, 90):
         shutil.copytree(tiny, tmp_path / f"out/checkpoint-{step}")
@@ -96,5 +113,6 @@ def test_a_trainer_folder_is_a_series(run: Run, tiny: Path, tmp_path: Path) -> N
         ("checkpoint-500", 500, "checkpoint-90"),
         ("checkpoint-1000", 1000, None),
     ]
+    refused(run("revisions", tmp_path / "out", "--revisions", "commits:main"), 2, "has no commits")
     refused(run("revisions", tmp_path / "out/runs"), 1, "holds no checkpoints")
     refused(run("revisions", tmp_path / "out", "--revisions", "checkpoint-9"), 1, "did you mean checkpoint-90")

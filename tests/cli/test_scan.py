@@ -122,6 +122,32 @@ def test_a_scan_of_nothing_usable_is_refused(run: Run) -> None:
     refused(run(*command, "--revisions", "step9"), 1, "no checkpoint step9; did you mean")
 
 
+@pytest.mark.usefixtures("series")
+def test_checkpoints_without_tokenizer_take_that_of_main(run: Run) -> None:
+    ran = scanned(run, "--revisions", "step0,step4", "--json")
+    assert all(point["llc"] is not None for point in ran.json["points"])
+    assert "The tokenizer is that of org/tiny at main" in ran.err
+    text = scanned(run, "--revisions", "step1", "--json", "--output-dir", "other").json["dataset"]
+    assert text == ran.json["dataset"]
+
+
+@pytest.mark.usefixtures("series")
+def test_a_known_scan_needs_no_network(run: Run, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--revisions", "step1,step2,main", "--json"]
+    first = by_name(scanned(run, *options, code=1))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    asked = len(hub.log)
+    assert by_name(scanned(run, *options, code=1)) == first
+    assert len(hub.log) == asked
+
+
+@pytest.mark.usefixtures("series")
+def test_a_dry_run_lists_and_computes_nothing(run: Run) -> None:
+    listed = run("revisions", "org/tiny", "--revisions", "..2")
+    assert scanned(run, "--dry-run", "--revisions", "..2").out == listed.out
+    assert not Path("out").exists()
+
+
 def test_show_reads_an_estimate(run: Run, small: Run) -> None:
     found = small("--output-dir", "one", "--json").json
     assert [point["llc"] for point in run("show", "one", "--json").json["points"]] == [found["llc"]]
