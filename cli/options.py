@@ -44,6 +44,10 @@ TokensPerStep = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+StepMap = Annotated[
+    Path | None,
+    typer.Option("--step-map", help="File of lines NAME STEP, for names that do not say it.", rich_help_panel=_MODEL),
+]
 Revision = Annotated[
     str | None, typer.Option("--revision", help="Branch, tag or commit of the model.", rich_help_panel=_MODEL)
 ]

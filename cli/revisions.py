@@ -21,6 +21,7 @@ def revisions(
     revisions: o.Revisions = None,
     every: o.Every = None,
     tokens_per_step: o.TokensPerStep = None,
+    step_map: o.StepMap = None,
     format: o.Format = "auto",
     as_json: o.Json = False,
     quiet: o.QuietNames = False,
@@ -38,12 +39,17 @@ def revisions(
     hf-llc revisions ./my-trainer-run --json
     """
     from hf_llc.catalogue import find_checkpoints, without_weights
+    from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
 
     form = chosen(format, as_json, quiet)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         found = find_checkpoints(
-            model, Selection.parse(revisions or [], every), tokens_per_step=tokens_per_step, tell=observer.tell
+            model,
+            Selection.parse(revisions or [], every),
+            tokens_per_step=tokens_per_step,
+            steps=read_steps(step_map) if step_map else None,
+            tell=observer.tell,
         )
         _write(model, found, form)
         if sentence := without_weights(found):

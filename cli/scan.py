@@ -30,6 +30,7 @@ def scan(
     revisions: o.Revisions = None,
     every: o.Every = None,
     tokens_per_step: o.TokensPerStep = None,
+    step_map: o.StepMap = None,
     trust_remote_code: o.TrustRemoteCode = False,
     dataset: o.Dataset = o.DATA.dataset,
     dataset_config: o.DatasetConfig = o.DATA.config,
@@ -76,6 +77,7 @@ def scan(
     hf-llc scan allenai/OLMo-2-0425-1B --revisions 're:stage1-step.*' --every 50000
     hf-llc scan ./my-trainer-run --dataset ./corpus.jsonl --json > curve.json
     """
+    from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
     from hf_llc.settings import DataSettings, SamplerSettings
 
@@ -112,7 +114,7 @@ def scan(
     if dry_run:
         from .revisions import revisions as list_them
 
-        return list_them(model, revisions, every, tokens_per_step, format, as_json, quiet)
+        return list_them(model, revisions, every, tokens_per_step, step_map, format, as_json, quiet)
     from hf_llc.scanning import scan as run
 
     from .points import end_with_failures, row, write_curve
@@ -124,6 +126,7 @@ def scan(
             asked_sampler,
             selection=selection,
             tokens_per_step=tokens_per_step,
+            steps=read_steps(step_map) if step_map else None,
             trust_remote_code=trust_remote_code,
             processes=num_processes,
             output_dir=output_dir,

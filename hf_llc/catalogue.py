@@ -1,7 +1,7 @@
 """The checkpoints of a series: what there is under a name, chosen from, and looked at without downloading weights."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from hf_llc.selector import Selection
 from hf_llc.settings import ModelSettings
 
 Tell = Callable[[str], None]
+PlaceOf = Callable[[str], Place]
 LISTINGS_AT_ONCE = 8
 
 
@@ -36,6 +37,7 @@ def find_checkpoints(
     selection: Selection | None = None,
     *,
     tokens_per_step: int | None = None,
+    steps: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
     tell: Tell = lambda message: None,
 ) -> list[Checkpoint]:
@@ -46,6 +48,7 @@ def find_checkpoints(
 
     Args:
         tokens_per_step: fills `tokens` where the name says nothing.
+        steps: the step of names that do not say it, or say it wrongly.
         tell: called with lines worth reading.
 
     Raises:
@@ -56,10 +59,15 @@ def find_checkpoints(
     if reference.revision is not None or reference.file is not None:
         raise SettingsError(f"{model} is one checkpoint; name the repository alone and choose with --revisions.")
     selection = selection or Selection()
+    known = steps or {}
+
+    def place(name: str) -> Place:
+        return replace(place_of(name), step=known[name]) if name in known else place_of(name)
+
     if reference.path is not None:
-        found = _local(reference, reference.path, selection, trust_remote_code)
+        found = _local(reference, reference.path, selection, place, trust_remote_code)
     else:
-        found = _remote(reference, selection, trust_remote_code, tell)
+        found = _remote(reference, selection, place, trust_remote_code, tell)
     return _with_tokens(_marked(found), tokens_per_step)
 
 
@@ -70,11 +78,11 @@ def without_weights(checkpoints: Sequence[Checkpoint]) -> str | None:
 
 
 def _remote(
-    reference: Reference, selection: Selection, trust: bool, tell: Tell
+    reference: Reference, selection: Selection, place: PlaceOf, trust: bool, tell: Tell
 ) -> list[tuple[Checkpoint, tuple[str, ...]]]:
     if selection.commits is None:
         shas = hub.revisions(reference.id, "model", tell)
-        places = {name: place_of(name) for name in shas}
+        places = {name: place(name) for name in shas}
     else:
         titles = commits(reference.id, selection.commits, tell)
         shas = {sha[:12]: sha for sha in titles}
@@ -110,7 +118,7 @@ def _remote(
 
 
 def _local(
-    reference: Reference, folder: Path, selection: Selection, trust: bool
+    reference: Reference, folder: Path, selection: Selection, place: PlaceOf, trust: bool
 ) -> list[tuple[Checkpoint, tuple[str, ...]]]:
     if selection.commits is not None:
         raise SettingsError(f"{reference.id} is a folder and has no commits; leave out commits:{selection.commits}.")
@@ -120,14 +128,14 @@ def _local(
             f"{reference.id} holds no checkpoints: no folder inside it has a config.json. Name the folder above "
             "checkpoint-500, checkpoint-1000, …; for a single model use `hf-llc estimate`."
         )
-    names = selection.choose({name: place_of(name) for name in inner}, reference.id)
+    names = selection.choose({name: place(name) for name in inner}, reference.id)
     if missing := [name for name in names if name not in inner]:
         raise NotFoundError(f"{reference.id} has no checkpoint {missing[0]}; a folder has no commits.")
     return [
         _checkpoint(
             name,
             ModelSettings(model=str(Path(reference.id) / name), trust_remote_code=trust),
-            place_of(name),
+            place(name),
             _local_files(inner[name]),
             None,
         )

@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
+from hf_llc.errors import NotFoundError, SettingsError
 from hf_llc.references import training_step
 
 _STAGE = re.compile(r"(?<![a-z])(?:stage|phase)[-_]?\d+(?:[-_]ingredient[-_]?\d+)?", re.IGNORECASE)
@@ -41,6 +43,26 @@ def place_of(name: str) -> Place:
         step=step,
         tokens=round(float(tokens[1]) * _UNITS[tokens[2].lower()]) if tokens else None,
     )
+
+
+def read_steps(path: Path) -> dict[str, int]:
+    """Step by name from a file of lines such as `kestrel 250000`; `#` begins a remark.
+
+    Raises:
+        NotFoundError: it cannot be read. SettingsError: a line is not a name and a whole number.
+    """
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotFoundError(f"--step-map {path} cannot be read as text ({error}).") from error
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        words = line.partition("#")[0].replace(",", " ").split()
+        if words and (len(words) != 2 or not words[1].isdecimal()):
+            raise SettingsError(f"--step-map {path}, line {number}: write a name and a step, like `kestrel 250000`.")
+        if words:
+            found[words[0]] = int(words[1])
+    return found
 
 
 def order(stage: str | None, step: int | None) -> tuple[bool, list[tuple[int, str]], int]:

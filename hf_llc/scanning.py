@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ def scan(
     *,
     selection: Selection | None = None,
     tokens_per_step: int | None = None,
+    steps: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
     processes: int | None = None,
     output_dir: Path | None = None,
@@ -70,6 +71,7 @@ def scan(
     rewritten whole after each point, the pictures at the end.
 
     Args:
+        selection, tokens_per_step, steps: as in `catalogue.find_checkpoints`.
         output_dir: None means `hf-llc-runs/<model>/scan-<key>` under the working directory.
         on_point: called with each point when it is there.
 
@@ -82,7 +84,12 @@ def scan(
     observer, data, sampler = observer or Observer(), data or DataSettings(), sampler or SamplerSettings()
     kind = estimation.checked_device(sampler, device)
     checkpoints = find_checkpoints(
-        model, selection, tokens_per_step=tokens_per_step, trust_remote_code=trust_remote_code, tell=observer.tell
+        model,
+        selection,
+        tokens_per_step=tokens_per_step,
+        steps=steps,
+        trust_remote_code=trust_remote_code,
+        tell=observer.tell,
     )
     series = _fetched(_Series(model=parse_model(model, None, endpoint()).id, checkpoints=checkpoints), observer)
     last = list(series.sources.values())[-1]

@@ -102,6 +102,19 @@ def test_commits_of_a_branch_are_a_series(run: Run, hub: HubServer) -> None:
     refused(run("revisions", "org/trainer", "--revisions", "commits:mian"), 1, "no branch mian; did you mean main")
 
 
+def test_names_without_an_order_get_it_from_a_file(run: Run, hub: HubServer, tmp_path: Path) -> None:
+    repo = hub.add_model("org/marin", CONFIG)
+    for name in ("ocelot", "kestrel", "other"):
+        repo.commit({**CONFIG, "model.safetensors": name.encode()}, name)
+    path = tmp_path / "steps"
+    path.write_text("# phases\nocelot 2000\nkestrel, 1000\n")
+    found = listed(run, "org/marin", "--step-map", path)
+    assert [(name, each["step"]) for name, each in found.items()] == [("kestrel", 1000), ("ocelot", 2000)]
+    path.write_text("ocelot soon\n")
+    refused(run("revisions", "org/marin", "--step-map", path), 2, "line 1: write a name and a step")
+    refused(run("revisions", "org/marin", "--step-map", "nowhere"), 1, "cannot be read")
+
+
 def test_a_trainer_folder_is_a_series(run: Run, tiny: Path, tmp_path: Path) -> None:
     for step in (500, 1000, 90):
         shutil.copytree(tiny, tmp_path / f"out/checkpoint-{step}")
