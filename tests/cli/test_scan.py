@@ -142,6 +142,20 @@ def test_a_known_scan_needs_no_network(run: Run, hub: HubServer, monkeypatch: py
 
 
 @pytest.mark.usefixtures("series")
+def test_a_folder_of_other_settings_is_not_mixed_with(run: Run) -> None:
+    scanned(run, "--revisions", "step1")
+    before = files_of(Path("out"))
+    refused(scanned(run, "--revisions", "step1", "--draws", "9", code=1), 1, r"other inputs \(sampler.draws")
+    assert files_of(Path("out")) == before
+
+
+def test_a_scan_below_a_launcher_is_refused(run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    refused(run("scan", tiny.parent), 1, "starts its own processes")
+
+
+@pytest.mark.usefixtures("series")
 def test_a_dry_run_lists_and_computes_nothing(run: Run) -> None:
     listed = run("revisions", "org/tiny", "--revisions", "..2")
     assert scanned(run, "--dry-run", "--revisions", "..2").out == listed.out
