@@ -10,6 +10,9 @@ import typer
 from .demo import demo
 from .estimate import estimate
 from .report import reported, say
+from .revisions import revisions
+from .scan import scan
+from .show import show
 from .validate import validate
 from .worker import worker
 
@@ -43,6 +46,9 @@ def options(
 
 
 app.command()(reported(estimate))
+app.command()(reported(scan))
+app.command()(reported(revisions))
+app.command()(reported(show))
 app.command()(reported(validate))
 app.command()(reported(demo))
 app.command(hidden=True)(worker)

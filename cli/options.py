@@ -19,6 +19,35 @@ Model = Annotated[
         ".gguf file."
     ),
 ]
+Series = Annotated[
+    str, typer.Argument(help="Hub id of a repository with checkpoints as branches or tags, or a folder of checkpoints.")
+]
+Revisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--revisions",
+        help="Names or SHAs (comma list), globs, re:REGEX, FROM..TO[:APART] by step, all, log:N, linear:N, every:K, "
+        "first:N, last:N, @file, commits:BRANCH; repeatable. (default: all that have a step in their name)",
+        rich_help_panel=_MODEL,
+    ),
+]
+Every = Annotated[
+    int | None,
+    typer.Option("--every", help="Keep only steps that are a multiple of this.", rich_help_panel=_MODEL),
+]
+TokensPerStep = Annotated[
+    int | None,
+    typer.Option(
+        "--tokens-per-step",
+        min=1,
+        help="Training tokens in a step, where names say only steps.",
+        rich_help_panel=_MODEL,
+    ),
+]
+StepMap = Annotated[
+    Path | None,
+    typer.Option("--step-map", help="File of lines NAME STEP, for names that do not say it.", rich_help_panel=_MODEL),
+]
 Revision = Annotated[
     str | None, typer.Option("--revision", help="Branch, tag or commit of the model.", rich_help_panel=_MODEL)
 ]
@@ -182,4 +211,7 @@ Format = Annotated[str, typer.Option("--format", help="human, agent (key=value),
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=_OUT)]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the number alone.", rich_help_panel=_OUT)
+]
+QuietNames = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the names alone.", rich_help_panel=_OUT)
 ]

@@ -11,28 +11,44 @@ Floors, imports go down only:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hf_llc.checkpoints import Checkpoint
+from hf_llc.curve import Curve, Point
 from hf_llc.errors import HfLlcError
 from hf_llc.observer import Observer
 from hf_llc.results import Estimate, Verdict
+from hf_llc.selector import Selection
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 
 if TYPE_CHECKING:
+    from hf_llc.catalogue import find_checkpoints
     from hf_llc.estimation import estimate
+    from hf_llc.scanning import scan
     from hf_llc.series import estimate_series
 
 __all__ = [
+    "Checkpoint",
+    "Curve",
     "DataSettings",
     "Estimate",
     "HfLlcError",
     "ModelSettings",
     "Observer",
+    "Point",
     "SamplerSettings",
+    "Selection",
     "Verdict",
     "estimate",
     "estimate_series",
+    "find_checkpoints",
+    "scan",
 ]
 
-_USE_CASES = {"estimate": "hf_llc.estimation", "estimate_series": "hf_llc.series"}
+_USE_CASES = {
+    "estimate": "hf_llc.estimation",
+    "estimate_series": "hf_llc.series",
+    "find_checkpoints": "hf_llc.catalogue",
+    "scan": "hf_llc.scanning",
+}
 
 
 def __getattr__(name: str) -> Any:

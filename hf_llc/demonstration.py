@@ -20,9 +20,12 @@ from hf_llc.adapters.store import write_atomically
 from hf_llc.core import seeds
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.training import TrainingSettings, train
+from hf_llc.curve import Point
 from hf_llc.errors import LaunchError, ResourceError
 from hf_llc.observer import Observer
 from hf_llc.results import Estimate
+from hf_llc.runs import SCAN
+from hf_llc.scanning import curve_of
 from hf_llc.series import estimate_series
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_corpus, find_model, load_tokens
@@ -228,6 +231,11 @@ def _publish(made: Demonstration) -> None:
     portable = [without_paths(found, made.folder) for found in made.estimates]
     lines = [json.dumps(found.to_dict(), allow_nan=False) + "\n" for found in portable]
     write_atomically(made.results, "".join(lines).encode())
+    points = [
+        Point(revision=Path(found.model).name, sha=found.sha, step=found.step, estimate=found) for found in portable
+    ]
+    curve = replace(curve_of(NAME, points, made.folder), run_dir=".")
+    write_atomically(made.folder / SCAN, json.dumps(curve.to_dict(), allow_nan=False).encode())
     plots.curve(made.picture, portable, name=NAME)
     card = render_new_card(
         portable,

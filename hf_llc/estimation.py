@@ -27,6 +27,7 @@ from hf_llc.core.samplers import check_sampler
 from hf_llc.core.variations import Variation
 from hf_llc.cross_check import CROSS_CHECK, cross_check
 from hf_llc.errors import ResourceError, SettingsError, UnusableError
+from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution, resolve
@@ -60,17 +61,37 @@ def plan(
         HfLlcError: the model or text cannot be had or used, or the settings do not fit them.
     """
     observer = observer or Observer()
-    check_sampler(sampler.sampler)
-    check_gradient(sampler.gradient)
-    kind = fleets.device_kind(device)
+    kind = checked_device(sampler, device)
     source = find_model(model, tell=observer.tell)
     corpus = find_corpus(data, source, tell=observer.tell)
+    made = plan_for(source, corpus, sampler, kind)
+    folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / made.key
+    return replace(made, run_dir=folder.resolve())
+
+
+def checked_device(sampler: SamplerSettings, device: str | None) -> str:
+    """The kind of device to use.
+
+    Raises:
+        SettingsError: there is no such sampler, gradient or device.
+    """
+    check_sampler(sampler.sampler)
+    check_gradient(sampler.gradient)
+    return fleets.device_kind(device)
+
+
+def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind: str) -> Plan:
+    """The plan for a checkpoint and a text that are on this disk; it has no folder yet.
+
+    Raises:
+        SettingsError: the batches are larger than the text.
+    """
     if sampler.batch_size > corpus.n:
         raise SettingsError(
             f"--batch-size is {sampler.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
             f"{corpus.context_length} tokens. Lower --batch-size or --context-length, or give more text."
         )
-    made = Plan(
+    return Plan(
         source=source,
         corpus=corpus,
         sampler=sampler,
@@ -79,8 +100,6 @@ def plan(
         threads=sampler.threads or default_threads(sampler.chains),
         run_dir=Path(),
     )
-    folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / made.key
-    return replace(made, run_dir=folder.resolve())
 
 
 def default_threads(chains: int) -> int:

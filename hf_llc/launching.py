@@ -2,21 +2,30 @@
 
 import json
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from hf_llc import estimation
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
+from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.launcher import launch
-from hf_llc.adapters.store import write_atomically
-from hf_llc.errors import LaunchError
+from hf_llc.adapters.store import RunStore, write_atomically
+from hf_llc.errors import LaunchError, SettingsError, SourceError, UnusableError
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.results import Estimate
 
 WORKER = ("hf_llc.cli", "worker")
+CHECKPOINT_FAILURES = (SourceError, UnusableError, SettingsError)
+"""What is wrong with one checkpoint and need not stop the others of a series."""
+FAILURE = "failed"
+LOOK = 0.5
+"""Seconds between looks at what other processes have settled."""
 COPIES = 4
 """Weights, gradients, anchor and working space, each as large as the float32 weights."""
 WORTH_STARTING = 3e11
@@ -43,26 +52,88 @@ def execute(
     return estimation.collect(plan, observer, started)
 
 
-def run_all(plans: Sequence[Plan], *, processes: int | None, observer: Observer) -> None:
-    """Makes every missing part of every plan, in this process or in as many as `processes` says."""
+def run_all(
+    plans: Sequence[Plan],
+    *,
+    processes: int | None,
+    observer: Observer,
+    keep_going: bool = False,
+    on_settled: Callable[[Plan], None] = lambda plan: None,
+) -> None:
+    """Makes every missing part of every plan, in this process or in as many as `processes` says.
+
+    Args:
+        keep_going: a checkpoint that cannot be used leaves its `failure`, and the others go on.
+        on_settled: told of each plan once it is finished or failed, one at a time.
+    """
     count = processes if processes is not None else default_processes(plans)
     if count > 1 and not all(estimation.is_finished(plan) for plan in plans):
         path = plans[0].run_dir / "plans.json"
-        write_atomically(path, json.dumps([plan.to_dict() for plan in plans]).encode())
+        listed = {"plans": [plan.to_dict() for plan in plans], "keep_going": keep_going}
+        write_atomically(path, json.dumps(listed).encode())
         module, command = WORKER
-        launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
+        with _watched(plans, on_settled):
+            launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
         return
     for plan in plans:
-        estimation.run(plan, fleets.alone(plan.device), observer)
+        _attempt(plan, fleets.alone(plan.device), observer, keep_going)
+        on_settled(plan)
+
+
+def failure(plan: Plan) -> str | None:
+    """Why the plan's checkpoint could not be used when it was last tried; None if it could, or was not tried."""
+    stored = RunStore(plan.run_dir, lambda message: None).read(FAILURE)
+    return None if stored is None else str(stored["error"])
+
+
+def forget_failure(plan: Plan) -> None:
+    """Whatever failed is tried again."""
+    RunStore(plan.run_dir, lambda message: None).path(FAILURE).unlink(missing_ok=True)
 
 
 def work(path: Path, observer: Observer) -> None:
     """One rank's share of the plans listed at `path`; ends early if the process that started it has gone."""
-    plans = [Plan.from_dict(stored) for stored in json.loads(path.read_bytes())]
+    listed = json.loads(path.read_bytes())
+    plans = [Plan.from_dict(stored) for stored in listed["plans"]]
     fleet = fleets.join(plans[0].device)
     for plan in plans:
-        estimation.run(plan, fleet, Tethered(observer if fleet.is_main else Observer()))
+        _attempt(plan, fleet, Tethered(observer if fleet.is_main else Observer()), listed["keep_going"])
     fleet.leave()
+
+
+def _attempt(plan: Plan, fleet: Fleet, observer: Observer, keep_going: bool) -> None:
+    try:
+        estimation.run(plan, fleet, observer)
+    except CHECKPOINT_FAILURES as error:
+        if not keep_going:
+            raise
+        observer.end()
+        RunStore(plan.run_dir, observer.tell).write(FAILURE, {"error": str(error)})
+
+
+@contextmanager
+def _watched(plans: Sequence[Plan], on_settled: Callable[[Plan], None]) -> Iterator[None]:
+    """Tells of plans as other processes settle them, while the block runs; at its end, of the rest."""
+    left, over = list(plans), threading.Event()
+
+    def look() -> None:
+        for plan in list(left):
+            if estimation.is_finished(plan) or failure(plan) is not None:
+                on_settled(plan)
+                left.remove(plan)
+
+    def watch() -> None:
+        while not over.wait(LOOK):
+            look()
+
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(watch)
+        try:
+            yield
+        finally:
+            over.set()
+        watching.result()
+    look()
 
 
 class Tethered(Observer):

@@ -29,6 +29,8 @@ def load_run(folder: Path) -> Curve:
 def _read(path: Path) -> Curve:
     try:
         stored = json.loads(path.read_bytes())
+        # Parts of a run stand beside their checksum.
+        stored = stored.get("payload", stored) if isinstance(stored, dict) else stored
         if stored["schema"] != SCHEMA:
             raise SourceError(f"{path} has schema {stored['schema']}; this version reads {SCHEMA}.")
         return Curve.from_dict(stored) if path.name == SCAN else Curve.of_estimate(Estimate.from_dict(stored))

@@ -10,7 +10,8 @@ from hf_llc import estimation, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
 from hf_llc.core.dynamics import choose_dynamics, choose_start
-from hf_llc.launching import run_all
+from hf_llc.errors import HfLlcError
+from hf_llc.launching import CHECKPOINT_FAILURES, run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.resolution import measure_around, measure_gamma, temperature
@@ -49,7 +50,9 @@ def estimate_series(
 
     started = time.monotonic()
     open_plans = [plan_at(index, sampler) for index in range(len(checkpoints))]
-    shared = _shared_settings(open_plans, output_dir, sampler, observer)
+    store = RunStore(output_dir, observer.tell)
+    store.open({"checkpoints": [plan.inputs() for plan in open_plans]})
+    shared = shared_settings(open_plans, store, sampler, observer)
     plans = [plan_at(index, shared) for index in range(len(checkpoints))]
     run_all(plans, processes=processes, observer=observer)
     found = []
@@ -60,17 +63,23 @@ def estimate_series(
     return found
 
 
-def _shared_settings(
-    plans: Sequence[Plan], output_dir: Path, sampler: SamplerSettings, observer: Observer
+def shared_settings(
+    plans: Sequence[Plan],
+    store: RunStore,
+    sampler: SamplerSettings,
+    observer: Observer,
+    on_failure: Callable[[Plan, HfLlcError], None] | None = None,
 ) -> SamplerSettings:
-    """The settings with γ, ε, sampler and start filled in for the whole curve, kept on disk beside its points."""
-    store = RunStore(output_dir, observer.tell)
-    store.open({"checkpoints": [plan.inputs() for plan in plans]})
+    """The settings with γ, ε, sampler and start filled in for the whole curve; once measured, kept in the store.
+
+    Args:
+        on_failure: told of a checkpoint that cannot be measured, which is then left out; None raises instead.
+    """
 
     def make(name: str) -> dict[str, Any]:
         observer.begin("curvature of each checkpoint", len(plans))
         with cpu_threads(plans[0].threads):
-            made = _measure(plans, sampler, observer)
+            made = _measure(plans, sampler, observer, on_failure)
         observer.end()
         return made
 
@@ -80,20 +89,32 @@ def _shared_settings(
     return replace(sampler, **found["settings"])
 
 
-def _measure(plans: Sequence[Plan], sampler: SamplerSettings, observer: Observer) -> dict[str, Any]:
+def _measure(
+    plans: Sequence[Plan],
+    sampler: SamplerSettings,
+    observer: Observer,
+    on_failure: Callable[[Plan, HfLlcError], None] | None,
+) -> dict[str, Any]:
     """What is shared: γ from the last checkpoint; the step from the sharpest and the noisiest."""
     device = fleets.alone(plans[0].device).device
     gamma, sentences = sampler.gamma, []
-    if gamma is None:
-        gamma, sentence = measure_gamma(Workbench(plans[-1], device), sampler.seed)
-        sentences.append(f"At the last checkpoint: {sentence}")
     n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
     around = []
-    for index, plan in enumerate(plans):
-        around.append(measure_around(Workbench(plan, device), sampler, n_beta, gamma)[0])
+    for index, plan in enumerate(reversed(plans)):
+        try:
+            bench = Workbench(plan, device)
+            if gamma is None:
+                gamma, sentence = measure_gamma(bench, sampler.seed)
+                sentences.append(f"At the last checkpoint: {sentence}")
+            around.append(measure_around(bench, sampler, n_beta, gamma)[0])
+        except CHECKPOINT_FAILURES as error:
+            if on_failure is None or (index == len(plans) - 1 and not around):
+                raise
+            on_failure(plan, error)
         observer.advance(index + 1)
+    assert gamma is not None
     worst = replace(
-        around[-1],
+        around[0],
         curvature=max(each.curvature for each in around),
         noise=max(each.noise for each in around),
         rise=max(each.rise for each in around),

@@ -15,7 +15,9 @@ NOUNS = {
     "results",
     "plan",
     "observer",
+    "naming",
     "references",
+    "selector",
     "model_files",
 }
 OUTSIDE = {

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
+from hf_llc.curve import Point
 from hf_llc.results import ChainTrace, Estimate, Status, Verdict
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5A5A5A"
+BLUE, ORANGE, GREY, PALE = "#0072B2", "#D55E00", "#5A5A5A", "#8C8C8C"
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000")
 """Distinguishable with any colour vision (Okabe & Ito 2008; their yellow is too pale for a line on white)."""
 SMOOTHING = 9
@@ -20,6 +21,8 @@ SMOOTHING = 9
 MOST_TICKS = 16
 LONGEST_LABEL = 16
 NO_NUMBER = "no number: chains diverged"
+FAILED = "could not be used"
+COPY = "same weights as another"
 
 
 def curve(path: Path, estimates: Sequence[Estimate], *, name: str = "") -> None:
@@ -31,27 +34,34 @@ def curve(path: Path, estimates: Sequence[Estimate], *, name: str = "") -> None:
     Args:
         name: of the model, for the title; "" takes it from the estimates.
     """
+    points = [
+        Point(revision=found.revision or _full_name(found), step=found.step, estimate=found) for found in estimates
+    ]
+    series(path, points, name=name or _common_name(estimates))
+
+
+def series(path: Path, points: Sequence[Point], *, name: str) -> None:
+    """Draws the points of a curve; PNG, or SVG if `path` ends so.
+
+    As in `curve`; checkpoints whose weights are those of another are grey diamonds off the line, since they are no
+    evidence of their own, and one that could not be used is a grey cross on the axis.
+    """
     figure = Figure(figsize=(7.2, 5.8), dpi=150, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
-    places, labels, axis = _steps(estimates)
-    _draw_llc(upper, places, estimates)
-    losses = [found.init_loss for found in estimates]
-    lower.plot(places, losses, color=GREY, marker="s", markersize=4, linewidth=1.4)
+    places, labels, axis = _steps(points)
+    _draw_llc(upper, places, points)
+    alone = [(place, point.loss) for place, point in zip(places, points, strict=True) if point.duplicate_of is None]
+    losses = [(place, math.nan if loss is None else loss) for place, loss in alone]
+    lower.plot(*zip(*losses, strict=True), color=GREY, marker="s", markersize=4, linewidth=1.4)
     lower.set_ylabel("loss at w*\n(nats per token)")
     lower.set_xlabel(axis)
     _label(lower, places, labels)
     for axes in (upper, lower):
         _tidy(axes)
-    upper.set_title(
-        f"Local learning coefficient of {_shown(name or _common_name(estimates))}",
-        loc="left",
-        fontsize=12,
-        parse_math=False,
-        pad=36,
-    )
-    upper.text(
-        0, 1.03, _settings_lines(estimates), transform=upper.transAxes, fontsize=8.5, color=GREY, linespacing=1.4
-    )
+    title = f"Local learning coefficient of {_shown(name)}"
+    upper.set_title(title, loc="left", fontsize=12, parse_math=False, pad=36)
+    words = _settings_lines([point.estimate for point in points if point.estimate])
+    upper.text(0, 1.03, words, transform=upper.transAxes, fontsize=8.5, color=GREY, linespacing=1.4)
     _save(figure, path)
 
 
@@ -85,38 +95,48 @@ def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None
     _save(figure, path)
 
 
-def _draw_llc(axes: Axes, places: Sequence[float], estimates: Sequence[Estimate]) -> None:
+def _draw_llc(axes: Axes, places: Sequence[float], points: Sequence[Point]) -> None:
+    own = [index for index, point in enumerate(points) if point.duplicate_of is None]
     # NaN breaks the line where there is no number.
-    values = [math.nan if found.llc is None else found.llc for found in estimates]
-    errors = [math.nan if found.stderr is None else found.stderr for found in estimates]
-    axes.plot(places, values, color=BLUE, linewidth=1.4, zorder=2)
-    for wanted, fill in ((True, BLUE), (False, "white")):
-        chosen = [
-            index
-            for index, found in enumerate(estimates)
-            if found.llc is not None and (found.verdict is Verdict.CONVERGED) is wanted
-        ]
+    axes.plot([places[i] for i in own], [_or_nan(points[i].llc) for i in own], color=BLUE, linewidth=1.4, zorder=2)
+    good = [i for i in own if points[i].llc is not None and points[i].verdict is Verdict.CONVERGED]
+    doubtful = [i for i in own if points[i].llc is not None and points[i].verdict is not Verdict.CONVERGED]
+    copies = [i for i, point in enumerate(points) if point.duplicate_of is not None and point.llc is not None]
+    for chosen, marker, fill, colour in (
+        (good, "o", BLUE, BLUE),
+        (doubtful, "o", "white", BLUE),
+        (copies, "D", "white", PALE),
+    ):
         if chosen:
             axes.errorbar(
                 [places[i] for i in chosen],
-                [values[i] for i in chosen],
-                [errors[i] for i in chosen],
-                fmt="o",
-                color=BLUE,
+                [_or_nan(points[i].llc) for i in chosen],
+                [_or_nan(points[i].stderr) for i in chosen],
+                fmt=marker,
+                color=colour,
                 markerfacecolor=fill,
-                markersize=6,
+                markersize=6 if marker == "o" else 5,
                 capsize=3,
-                label=", ".join(sorted({str(estimates[i].verdict) for i in chosen})),
+                label=COPY if chosen is copies else ", ".join(sorted({str(points[i].verdict) for i in chosen})),
                 zorder=3,
             )
-    if failed := [place for place, found in zip(places, estimates, strict=True) if found.llc is None]:
-        crosses = axes.plot(failed, [0.0] * len(failed), "X", color=ORANGE, markersize=9, label=NO_NUMBER)[0]
-        crosses.set(transform=axes.get_xaxis_transform(), clip_on=False, zorder=4)
+    for label, colour, chosen in (
+        (NO_NUMBER, ORANGE, [i for i in own if points[i].llc is None and points[i].error is None]),
+        (FAILED, GREY, [i for i, point in enumerate(points) if point.error is not None]),
+    ):
+        if chosen:
+            where = [places[i] for i in chosen]
+            crosses = axes.plot(where, [0.0] * len(where), "X", color=colour, markersize=9, label=label)[0]
+            crosses.set(transform=axes.get_xaxis_transform(), clip_on=False, zorder=4)
     axes.set_ylabel(r"LLC  $\hat\lambda$  (± standard error)")
-    if estimates:
+    if points:
         handles, names = axes.get_legend_handles_labels()
-        order = sorted(range(len(names)), key=lambda i: names[i] == NO_NUMBER)
+        order = sorted(range(len(names)), key=lambda i: (names[i] == FAILED, names[i] == NO_NUMBER, names[i] == COPY))
         axes.legend([handles[i] for i in order], [names[i] for i in order], fontsize=8.5, frameon=False, loc="best")
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _draw_trace(upper: Axes, lower: Axes, trace: ChainTrace, estimate: Estimate, colour: str) -> None:
@@ -144,16 +164,19 @@ def _running_mean(values: Sequence[float], width: int) -> tuple[list[float], lis
     return [start + (width - 1) / 2 for start in range(len(means))], means
 
 
-def _steps(estimates: Sequence[Estimate]) -> tuple[list[float], list[str], str]:
+def _steps(points: Sequence[Point]) -> tuple[list[float], list[str], str]:
     """Where the points stand, what is written below them, and what the axis is called.
 
     Doublings of the step are one unit apart, and step 0 is one unit before step 1.
     """
-    steps = [found.step for found in estimates if found.step is not None]
-    if len(steps) < len(estimates):
-        names = [_shown(found.revision or _full_name(found)) for found in estimates]
+    own = {point.revision: point.step for point in points if point.duplicate_of is None}
+    # `main` often is the last checkpoint once more, without a step in its name.
+    every = [own.get(point.duplicate_of or "") if point.step is None else point.step for point in points]
+    steps = [step for step in every if step is not None]
+    if len(steps) < len(points) or len(set(own.values())) < len(own):
+        names = [_shown(point.revision) for point in points]
         short = [name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…" for name in names]
-        return [float(index) for index in range(len(estimates))], short, "checkpoint"
+        return [float(index) for index in range(len(points))], short, "checkpoint"
     return [math.log2(step) + 1 if step else 0.0 for step in steps], [str(step) for step in steps], "training step"
 
 
@@ -182,6 +205,8 @@ def _spread_out(places: Sequence[float]) -> list[int]:
 
 
 def _settings_lines(estimates: Sequence[Estimate]) -> str:
+    if not estimates:
+        return "There are no numbers yet."
     every = {(s.n_beta, s.gamma, s.lr, s.n, s.context_length) for s in (found.settings for found in estimates)}
     if len(every) != 1:
         return "The settings differ from point to point:\nthese numbers are not comparable with each other."

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hf_llc.adapters import plots
+from hf_llc.curve import Point
 from hf_llc.results import Estimate, Verdict
 from tests.adapters.estimates import SETTINGS, estimate, trace
 
@@ -89,6 +90,26 @@ def test_curve_marks_a_point_without_number_on_the_axis(drawn: list[Figure], tmp
     assert (data(cross), cross.get_transform()) == (([1.0], [0.0]), upper.get_xaxis_transform())
     ((_, heights),) = long_lines(upper, len(STEPS))
     assert math.isnan(heights[1]), "the line must break where there is no number"
+
+
+def test_series_draws_copies_off_the_line_and_failures_on_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
+    found = [Point(revision=f"step{step}", step=step, estimate=estimate(step, 10.0 + step)) for step in (0, 1, 8)]
+    copy = replace(found[2], revision="main", step=None, duplicate_of="step8")
+    failed = Point(revision="step4", step=4, error="no weights")
+    plots.series(tmp_path / "llc.png", [*found[:2], failed, found[2], copy], name="x")
+    upper, lower = drawn[0].axes
+    assert markers(upper, "converged")[:2] == ([0.0, 1.0, 4.0], [10.0, 11.0, 18.0])
+    assert markers(upper, plots.COPY)[:2] == ([4.0], [18.0])
+    (cross,) = (line for line in upper.lines if line.get_label() == plots.FAILED)
+    assert data(cross) == ([3.0], [0.0])
+    ((places, heights),) = long_lines(upper, 4)
+    assert (places[:2], math.isnan(heights[2]), heights[3]) == ([0.0, 1.0], True, 18.0)
+    assert len(long_lines(lower, 4)) == 1
+
+
+def test_series_of_failures_alone_is_a_picture(tmp_path: Path) -> None:
+    plots.series(tmp_path / "llc.png", [Point(revision="main", error="no weights")], name="x")
+    assert (tmp_path / "llc.png").is_file()
 
 
 def words(path: Path) -> str:

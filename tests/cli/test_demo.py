@@ -1,5 +1,6 @@
 """`hf-llc demo`, much smaller: every form of its output, and what its exit code says."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -42,7 +43,7 @@ def table(ran: Ran) -> list[list[str]]:
     return [line.split() for line in ran.out.splitlines() if line.startswith("step")]
 
 
-def test_every_form_says_the_same_numbers(demo: Run) -> None:
+def test_every_form_says_the_same_numbers(demo: Run, run: Run) -> None:
     found = demo("--json").json
     points = found["points"]
     assert found.keys() == {"schema", "model", "points", "picture", "card", "run_dir"}
@@ -56,6 +57,10 @@ def test_every_form_says_the_same_numbers(demo: Run) -> None:
     pairs = dict(line.split("=", 1) for line in demo("--format", "agent").out.splitlines())
     assert [float(pairs[f"step{step}.llc"]) for step in STEPS] == [point["llc"] for point in points]
     assert pairs["picture"] == found["picture"]
+
+    shown = run("show", "hf-llc-demo", "-q")
+    assert [float(line) for line in shown.out.split()] == [point["llc"] for point in points]
+    assert not json.loads(Path("hf-llc-demo/scan.json").read_text())["run_dir"].startswith("/")
 
     human = demo()
     assert human.code == 0

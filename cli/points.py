@@ -1,0 +1,73 @@
+"""Points of a curve in words: what scan and show have in common."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+from hf_llc.curve import Curve, Point
+
+from .output import Form, write_agent, write_json, write_table
+from .wording import number
+
+HEADERS = ("revision", "step", "loss at w*", "LLC ± standard error", "R-hat", "verdict")
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def write_curve(curve: Curve, form: Form) -> None:
+    """The curve on stdout."""
+    if form is Form.JSON:
+        write_json(curve.to_dict())
+    elif form is Form.AGENT:
+        about = {key: value for key, value in curve.to_dict().items() if key != "points"}
+        write_agent({**about, **{point.revision: _short(point) for point in curve.points}})
+    elif form is Form.QUIET:
+        for point in curve.points:
+            typer.echo("" if point.llc is None else repr(point.llc))
+    else:
+        write_table(f"LLC over the training of {curve.model}", HEADERS, [row(point) for point in curve.points])
+        typer.echo(f"\n{sparkline([point.llc for point in curve.points if point.duplicate_of is None])}")
+
+
+def end_with_failures(curve: Curve) -> None:
+    """Exit code 1 if a point has no number."""
+    if any(point.llc is None for point in curve.points):
+        raise typer.Exit(1)
+
+
+def row(point: Point, width: int = 60) -> Sequence[str]:
+    """The cells below HEADERS; the reason of a failure in at most `width` characters."""
+    found = point.estimate
+    step = "" if point.step is None else str(point.step)
+    if found is None:
+        return (point.revision, step, "", "no number", "", f"failed: {_clipped(point.error or '', width)}")
+    r_hat = found.diagnostics.r_hat
+    verdict = f"{found.verdict} (weights of {point.duplicate_of})" if point.duplicate_of else str(found.verdict)
+    return (
+        point.revision,
+        step,
+        f"{found.init_loss:.4f}",
+        number(found),
+        "" if r_hat is None else f"{r_hat:.3f}",
+        verdict,
+    )
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """One block a value, from the lowest to the highest of them; a dot where there is none."""
+    there = [value for value in values if value is not None and math.isfinite(value)]
+    if not there:
+        return ""
+    low, span = min(there), (max(there) - min(there)) or 1.0
+    shown = ["·" if value is None else BLOCKS[int((value - low) / span * (len(BLOCKS) - 1) + 0.5)] for value in values]
+    return f"λ̂ {''.join(shown)} {low:.4g} … {max(there):.4g}"
+
+
+def _clipped(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _short(point: Point) -> Mapping[str, Any]:
+    names = ("llc", "stderr", "loss", "verdict", "duplicate_of", "error")
+    return {name: value for name, value in point.to_row().items() if name in names}

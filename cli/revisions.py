@@ -1,0 +1,86 @@
+"""`hf-llc revisions`: the checkpoints of a series, before anything is downloaded."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from . import options as o
+from .output import Form, chosen, write_agent, write_json, write_table
+from .progress import ProgressBar
+from .wording import size
+
+if TYPE_CHECKING:
+    from hf_llc.checkpoints import Checkpoint
+
+HEADERS = ("revision", "commit", "step", "tokens", "weights", "size", "cached", "same weights as")
+
+
+def revisions(
+    model: o.Series,
+    revisions: o.Revisions = None,
+    every: o.Every = None,
+    tokens_per_step: o.TokensPerStep = None,
+    step_map: o.StepMap = None,
+    format: o.Format = "auto",
+    as_json: o.Json = False,
+    quiet: o.QuietNames = False,
+) -> None:
+    """List the checkpoints of a series, and which of them hold the very same weights.
+
+    Reads names, commits and file listings only; no weights are downloaded.
+
+    Examples:
+
+    \b
+    hf-llc revisions EleutherAI/pythia-70m
+    hf-llc revisions EleutherAI/pythia-2.8b --revisions log:20
+    hf-llc revisions allenai/OLMo-2-0425-1B --revisions 're:stage1-step.*' --every 50000
+    hf-llc revisions ./my-trainer-run --json
+    """
+    from hf_llc.catalogue import find_checkpoints, without_weights
+    from hf_llc.naming import read_steps
+    from hf_llc.selector import Selection
+
+    form = chosen(format, as_json, quiet)
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        found = find_checkpoints(
+            model,
+            Selection.parse(revisions or [], every),
+            tokens_per_step=tokens_per_step,
+            steps=read_steps(step_map) if step_map else None,
+            tell=observer.tell,
+        )
+        _write(model, found, form)
+        if sentence := without_weights(found):
+            observer.tell(sentence)
+
+
+def _write(model: str, found: Sequence["Checkpoint"], form: Form) -> None:
+    if form is Form.JSON:
+        write_json([each.to_dict() for each in found])
+    elif form is Form.AGENT:
+        write_agent({each.name: {k: v for k, v in each.to_dict().items() if k not in _LEFT_OUT} for each in found})
+    elif form is Form.QUIET:
+        for each in found:
+            typer.echo(each.name)
+    else:
+        same = sum(each.duplicate_of is not None for each in found)
+        noted = f", {same} with the weights of another" if same else ""
+        write_table(f"{model}: {len(found)} checkpoints{noted}", HEADERS, [_row(each) for each in found])
+
+
+_LEFT_OUT = {"name", "model"}
+
+
+def _row(each: "Checkpoint") -> Sequence[str]:
+    return (
+        each.name,
+        (each.sha or "")[:12],
+        "" if each.step is None else f"{each.step}",
+        "" if each.tokens is None else f"{each.tokens:.3g}",
+        each.weights or "none",
+        "" if each.size is None else size(each.size),
+        "yes" if each.cached else "no",
+        each.duplicate_of or "",
+    )

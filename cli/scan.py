@@ -1,0 +1,139 @@
+"""`hf-llc scan`: the local learning coefficient over training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as o
+from .output import Form, chosen
+from .progress import ProgressBar
+
+ScanDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        help="Folder of the scan; one that is there is resumed. (default: hf-llc-runs/<model>/scan-<key>)",
+        rich_help_panel="Output",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="List the checkpoints as hf-llc revisions does, and stop.", rich_help_panel="Output"
+    ),
+]
+
+
+def scan(
+    model: o.Series,
+    revisions: o.Revisions = None,
+    every: o.Every = None,
+    tokens_per_step: o.TokensPerStep = None,
+    step_map: o.StepMap = None,
+    trust_remote_code: o.TrustRemoteCode = False,
+    dataset: o.Dataset = o.DATA.dataset,
+    dataset_config: o.DatasetConfig = o.DATA.config,
+    split: o.Split = o.DATA.split,
+    dataset_revision: o.DatasetRevision = o.DATA.revision,
+    text_column: o.TextColumn = o.DATA.text_column,
+    max_sequences: o.MaxSequences = o.DATA.max_sequences,
+    context_length: o.ContextLength = o.DATA.context_length,
+    sampler: o.Sampler = o.SAMPLER.sampler,
+    n_beta: o.NBeta = o.SAMPLER.n_beta,
+    gamma: o.Gamma = o.SAMPLER.gamma,
+    lr: o.Lr = o.SAMPLER.lr,
+    momentum: o.Momentum = None,
+    start: o.Start = o.SAMPLER.start,
+    gradient: o.Gradient = o.SAMPLER.gradient,
+    chains: o.Chains = o.SAMPLER.chains,
+    draws: o.Draws = o.SAMPLER.draws,
+    burn_in: o.BurnIn = o.SAMPLER.burn_in,
+    thin: o.Thin = o.SAMPLER.thin,
+    batch_size: o.BatchSize = o.SAMPLER.batch_size,
+    seed: o.Seed = o.SAMPLER.seed,
+    params: o.Params = None,
+    checks: o.Checks = o.SAMPLER.checks,
+    micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
+    num_processes: o.NumProcesses = None,
+    device: o.Device = None,
+    threads: o.Threads = o.SAMPLER.threads,
+    output_dir: ScanDir = None,
+    dry_run: DryRun = False,
+    format: o.Format = "auto",
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Follow the local learning coefficient over the checkpoints of a series.
+
+    One text, one γ, nβ and ε for the whole curve, the same batches and noise at each checkpoint. Equal weights are
+    estimated once; a checkpoint that cannot be used is a row with its reason, and the scan goes on and ends with 1.
+    The same command again resumes; with more revisions it computes only those.
+
+    Examples:
+
+    \b
+    hf-llc scan EleutherAI/pythia-70m --revisions log:20 --num-processes 8
+    hf-llc scan allenai/OLMo-2-0425-1B --revisions 're:stage1-step.*' --every 50000
+    hf-llc scan ./my-trainer-run --dataset ./corpus.jsonl --json > curve.json
+    """
+    from hf_llc.naming import read_steps
+    from hf_llc.selector import Selection
+    from hf_llc.settings import DataSettings, SamplerSettings
+
+    form = chosen(format, as_json, quiet)
+    selection = Selection.parse(revisions or [], every)
+    asked_data = DataSettings(
+        dataset=dataset,
+        config=dataset_config,
+        split=split,
+        revision=dataset_revision,
+        text_column=text_column,
+        max_sequences=max_sequences,
+        context_length=context_length,
+    )
+    asked_sampler = SamplerSettings(
+        sampler=sampler,
+        n_beta=n_beta,
+        gamma=gamma,
+        lr=lr,
+        momentum=momentum,
+        start=start,
+        gradient=gradient,
+        chains=chains,
+        draws=draws,
+        burn_in=burn_in,
+        thin=thin,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        seed=seed,
+        params=tuple(params or ()),
+        checks=checks,
+        threads=threads,
+    )
+    if dry_run:
+        from .revisions import revisions as list_them
+
+        return list_them(model, revisions, every, tokens_per_step, step_map, format, as_json, quiet)
+    from hf_llc.scanning import scan as run
+
+    from .points import end_with_failures, row, write_curve
+
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        curve = run(
+            model,
+            asked_data,
+            asked_sampler,
+            selection=selection,
+            tokens_per_step=tokens_per_step,
+            steps=read_steps(step_map) if step_map else None,
+            trust_remote_code=trust_remote_code,
+            processes=num_processes,
+            output_dir=output_dir,
+            device=device,
+            observer=observer,
+            on_point=lambda point: observer.tell("   ".join(filter(None, row(point, 1000)))),
+        )
+        write_curve(curve, form)
+        observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
+    end_with_failures(curve)

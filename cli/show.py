@@ -1,0 +1,37 @@
+"""`hf-llc show`: a finished run again, as a table and a picture."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as o
+from .output import Form, chosen
+from .progress import ProgressBar
+
+Run = Annotated[Path, typer.Argument(help="Folder that scan, estimate or demo printed as run_dir.")]
+
+
+def show(
+    run: Run,
+    format: o.Format = "auto",
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Print a finished run again and redraw its picture; nothing is computed.
+
+    Examples:
+
+    \b
+    hf-llc show hf-llc-demo
+    hf-llc show hf-llc-runs/EleutherAI__pythia-70m/scan-0123456789ab --json
+    """
+    form = chosen(format, as_json, quiet)
+    from hf_llc.showing import show as redraw
+
+    from .points import write_curve
+
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        curve, pictures = redraw(run)
+        write_curve(curve, form)
+        observer.tell(f"Drawn: {', '.join(map(str, pictures))}.")

@@ -1,0 +1,51 @@
+"""Names of published series say stage, step and tokens."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_llc.naming import Place, order, place_of
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "step", "tokens"),
+    [
+        ("step512", None, 512, None),
+        ("step0", None, 0, None),
+        ("stage1-step1000-tokens5B", "stage1", 1000, 5 * 10**9),
+        ("step556000-tokens2460B", None, 556000, 2460 * 10**9),
+        ("stage2-ingredient1-step11931-tokens50B", "stage2-ingredient1", 11931, 50 * 10**9),
+        ("stage1-step-40000", "stage1", 40000, None),
+        ("step-240000", None, 240000, None),
+        ("step-001000-2BT", None, 1000, 2 * 10**9),
+        ("global_step1000", None, 1000, None),
+        ("checkpoint-400", None, 400, None),
+        ("ckpt_007", None, 7, None),
+        ("iter_0002384", None, 2384, None),
+        ("CrystalCoder_phase1_checkpoint_010000", "phase1", 10000, None),
+        ("TinyLlama-1.1B-intermediate-step-50K-105b", None, 50_000, 105 * 10**9),
+        ("multiberts-seed_0-step_20k", None, 20_000, None),
+        ("main", None, None, None),
+        ("kestrel", None, None, None),
+        ("llama-7b-v1.5", None, None, None),
+    ],
+)
+def test_names_are_taken_apart(name: str, stage: str | None, step: int | None, tokens: int | None) -> None:
+    assert place_of(name) == Place(stage=stage, step=step, tokens=tokens)
+
+
+def test_order_is_by_stage_as_a_number_then_step_and_unknown_last() -> None:
+    names = ["main", "stage10-step1", "stage2-step5", "stage2-step1", "step9"]
+    by_training = sorted(names, key=lambda name: order(place_of(name).stage, place_of(name).step))
+    assert by_training == ["step9", "stage2-step1", "stage2-step5", "stage10-step1", "main"]
+
+
+@given(st.text(max_size=40))
+def test_any_text_has_a_place_that_sorts(name: str) -> None:
+    found = place_of(name)
+    assert order(found.stage, found.step) <= order(None, None)
+
+
+@given(st.integers(0, 10**9))
+def test_a_step_is_read_back(step: int) -> None:
+    assert [place_of(f"{prefix}{step}").step for prefix in ("step", "step-", "checkpoint-", "ckpt_")] == [step] * 4
