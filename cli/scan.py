@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options as o
+from .asked import settings_of
 from .output import Form, chosen
 from .progress import ProgressBar
 
@@ -26,12 +27,14 @@ DryRun = Annotated[
 
 
 def scan(
+    context: typer.Context,
     model: o.Series,
     revisions: o.Revisions = None,
     every: o.Every = None,
     tokens_per_step: o.TokensPerStep = None,
     step_map: o.StepMap = None,
     trust_remote_code: o.TrustRemoteCode = False,
+    settings: o.SettingsFile = None,
     dataset: o.Dataset = o.DATA.dataset,
     dataset_config: o.DatasetConfig = o.DATA.config,
     split: o.Split = o.DATA.split,
@@ -54,6 +57,7 @@ def scan(
     seed: o.Seed = o.SAMPLER.seed,
     params: o.Params = None,
     checks: o.Checks = o.SAMPLER.checks,
+    cross_check: o.CrossCheck = None,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
     device: o.Device = None,
@@ -79,38 +83,10 @@ def scan(
     """
     from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
-    from hf_llc.settings import DataSettings, SamplerSettings
 
     form = chosen(format, as_json, quiet)
     selection = Selection.parse(revisions or [], every)
-    asked_data = DataSettings(
-        dataset=dataset,
-        config=dataset_config,
-        split=split,
-        revision=dataset_revision,
-        text_column=text_column,
-        max_sequences=max_sequences,
-        context_length=context_length,
-    )
-    asked_sampler = SamplerSettings(
-        sampler=sampler,
-        n_beta=n_beta,
-        gamma=gamma,
-        lr=lr,
-        momentum=momentum,
-        start=start,
-        gradient=gradient,
-        chains=chains,
-        draws=draws,
-        burn_in=burn_in,
-        thin=thin,
-        batch_size=batch_size,
-        micro_batch_size=micro_batch_size,
-        seed=seed,
-        params=tuple(params or ()),
-        checks=checks,
-        threads=threads,
-    )
+    asked_data, asked_sampler = settings_of(context, settings)
     if dry_run:
         from .revisions import revisions as list_them
 

@@ -1,6 +1,7 @@
 """`--settings FILE`: options by name, overruled by what the command line says."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,13 @@ def test_a_file_that_is_not_there_is_named(small: Run) -> None:
 
 def test_every_setting_has_a_type() -> None:
     assert {"n_beta", "gamma", "lr", "dataset", "dataset_revision", "params", "start"} <= set(known_settings())
+
+
+def test_a_scan_takes_the_same_file(run: Run, tiny: Path, text: Path) -> None:
+    Path("series").mkdir()
+    for name in ("checkpoint-1", "checkpoint-2"):
+        shutil.copytree(tiny, Path("series") / name)
+    Path("settings.yaml").write_text("batch_size: 4\nchains: 2\ndraws: 8\nburn_in: 2\nchecks: false\ngamma: 100\n")
+    ran = run("scan", "series", "--dataset", text, "--settings", "settings.yaml", "--draws", 6, "--json")
+    settings = ran.json["settings"]
+    assert (settings["gamma"], settings["draws"], settings["chains"]) == (100.0, 6, 2)
