@@ -20,20 +20,20 @@ STEPS, BATCH, CHAINS, DRAWS = 400, 16, 4, 150
 N_BETA, GAMMA, LR = 250.0, 5000.0, 2e-5
 
 
+SIZES: dict[str, Any] = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+
+
 def neox() -> Any:
-    sizes = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
-    return GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=VOCABULARY, intermediate_size=4 * WIDTH, **sizes))
+    return GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=VOCABULARY, intermediate_size=4 * WIDTH, **SIZES))
 
 
 def llama() -> Any:
-    sizes = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, intermediate_size=3 * WIDTH, **sizes))
+    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, intermediate_size=3 * WIDTH, **SIZES))
 
 
 def gpt2() -> Any:
-    return GPT2LMHeadModel(
-        GPT2Config(vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=64)
-    )
+    sizes: dict[str, Any] = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=64, **sizes))
 
 
 @pytest.fixture(scope="module")
