@@ -125,6 +125,7 @@ class Diagnostics:
         step_bias: λ̂ at the step size used minus λ̂ extrapolated to ε → 0; `llc` is the extrapolated one.
         cold_llc: nβΔL where the drift alone leads: the slope at w* pulls it below 0, gradient noise lifts it.
         gamma_slope: d log λ̂ / d log γ: near 0 a plateau, near −1 the localiser's own number; with its error.
+        gamma_slope_covariance: the same from the main draws alone, a noisier figure that no verdict rests on.
         n_beta_slope: d log λ̂ / d log nβ, with its error.
         trace_hessian: tr H of the probe batch's loss at w*, nats per weight², from a few random directions.
     """
@@ -150,6 +151,8 @@ class Diagnostics:
     n_beta_slope_stderr: float | None
     trace_hessian: float
     distance_drift: float | None = None
+    gamma_slope_covariance: float | None = None
+    gamma_slope_covariance_stderr: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hf_llc.adapters import machine
 from hf_llc.adapters.statistics import DrawStatistics, summarise
 from hf_llc.checks import Checks, evaluate
-from hf_llc.core.estimator import free_distance, llc
+from hf_llc.core.estimator import free_distance, gamma_slope, llc
 from hf_llc.core.stepsize import relaxation_rate, stability
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution
@@ -131,6 +131,9 @@ def _diagnostics(
     settings = resolution.settings
     squared = [value for trace in healthy for value in trace.squared_distances]
     steps = settings.burn_in + (settings.draws + 1) * settings.thin // 2
+    covariance = gamma_slope(
+        settings.gamma, [trace.draws(settings) for trace in healthy], [trace.squared_distances for trace in healthy]
+    )
     rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
     return Diagnostics(
         r_hat=finite_or_none(statistics.r_hat) if statistics else None,
@@ -156,6 +159,8 @@ def _diagnostics(
         n_beta_slope_stderr=checks.n_beta_slope_stderr,
         trace_hessian=resolution.trace_hessian,
         distance_drift=_distance_drift(healthy),
+        gamma_slope_covariance=covariance[0] if covariance else None,
+        gamma_slope_covariance_stderr=covariance[1] if covariance else None,
     )
 
 
