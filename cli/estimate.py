@@ -1,5 +1,7 @@
 """`hf-llc estimate`: the local learning coefficient of one checkpoint."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,7 +14,9 @@ from .wording import forecast_rows, rows, title
 
 if TYPE_CHECKING:
     from hf_llc.forecasting import Forecast
+    from hf_llc.plan import Plan
     from hf_llc.results import Estimate
+    from hf_llc.settings import SamplerSettings
 
 
 def estimate(
@@ -40,6 +44,8 @@ def estimate(
     draws: o.Draws = o.SAMPLER.draws,
     burn_in: o.BurnIn = o.SAMPLER.burn_in,
     thin: o.Thin = o.SAMPLER.thin,
+    target_stderr: o.TargetStderr = None,
+    max_chains: o.MaxChains = 64,
     batch_size: o.BatchSize = o.SAMPLER.batch_size,
     seed: o.Seed = o.SAMPLER.seed,
     params: o.Params = None,
@@ -84,18 +90,34 @@ def estimate(
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
         return
-    from hf_llc.estimation import plan
+    from hf_llc.estimation import default_threads, plan
     from hf_llc.launching import execute
 
     with ProgressBar(quiet=form is Form.QUIET) as observer:
-        found = execute(
-            lambda: plan(
-                asked_model, asked_data, asked_sampler, output_dir=output_dir, device=device, observer=observer
-            ),
-            processes=num_processes,
-            device=device,
-            observer=observer,
-        )
+
+        def make_plan(sampler: "SamplerSettings", folder: Path | None) -> "Plan":
+            return plan(asked_model, asked_data, sampler, output_dir=folder, device=device, observer=observer)
+
+        if target_stderr is None:
+            found = execute(
+                lambda: make_plan(asked_sampler, output_dir), processes=num_processes, device=device, observer=observer
+            )
+        else:
+            from hf_llc.precision import estimate_to
+
+            # Rounding depends on the threads, and their default on the number of chains.
+            fixed = replace(asked_sampler, threads=asked_sampler.threads or default_threads(asked_sampler.chains))
+            found = estimate_to(
+                lambda count: make_plan(
+                    replace(fixed, chains=count), output_dir / f"chains-{count}" if output_dir else None
+                ),
+                fixed.chains,
+                target_stderr,
+                max_chains=max_chains,
+                processes=num_processes,
+                device=device,
+                observer=observer,
+            )
     if found is not None:
         _write(found, form)
 

@@ -153,6 +153,17 @@ Params = Annotated[
         rich_help_panel=_CHAINS,
     ),
 ]
+TargetStderr = Annotated[
+    float | None,
+    typer.Option(
+        "--target-stderr",
+        help="Add chains until the standard error is this share of the LLC, or say why it will not be.",
+        rich_help_panel=_CHAINS,
+    ),
+]
+MaxChains = Annotated[
+    int, typer.Option("--max-chains", min=2, help="At most so many, with --target-stderr.", rich_help_panel=_CHAINS)
+]
 CrossCheck = Annotated[
     str | None,
     typer.Option(

@@ -158,6 +158,11 @@ def _part_names(plan: Plan) -> list[str]:
     return [*_anchor_names(plan), "resolved", *_chain_names(plan), *_checked(plan), *cross]
 
 
+def shared_part_names(plan: Plan) -> list[str]:
+    """Parts that are the same for every number of chains, as long as there are CHECKED_CHAINS."""
+    return [name for name in _part_names(plan) if name != "resolved"]
+
+
 def is_finished(plan: Plan) -> bool:
     """True if there is a file for every part of the run."""
     store = RunStore(plan.run_dir, lambda message: None)

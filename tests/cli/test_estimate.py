@@ -250,3 +250,17 @@ def test_a_cross_check_adds_a_number_without_sampling_and_changes_no_other(small
     assert found["highest"] == pytest.approx(checked["diagnostics"]["curvature"], rel=0.5)
     assert "without sampling" in small("--gamma", 1000, "--cross-check", "lanczos").out
     refused(small("--cross-check", "hessian"), 2, "there is only lanczos")
+
+
+def test_a_wanted_error_adds_chains_and_ends_with_the_numbers_of_as_many_at_once(small: Run) -> None:
+    first = small("--json", "--gamma", 1000, "--threads", 1).json
+    target = 0.7 * first["stderr"] / abs(first["llc"])
+    ran = small("--json", "--gamma", 1000, "--threads", 1, "--target-stderr", target, "--max-chains", 12)
+    found = ran.json
+    chains = found["settings"]["chains"]
+    assert chains > 2
+    assert "was asked for" in ran.err
+    at_once = small("--json", "--gamma", 1000, "--threads", 1, "--chains", chains, "--output-dir", "at-once").json
+    assert found["llc"] == at_once["llc"]
+    assert found["stderr"] == at_once["stderr"]
+    refused(small("--target-stderr", 0), 2, "--target-stderr is 0")
