@@ -112,6 +112,14 @@ Lr = Annotated[
     float | None,
     typer.Option("--lr", help="ε, the step size. (default: from the measured curvature)", rich_help_panel=_CHAINS),
 ]
+BurnInLr = Annotated[
+    float | None,
+    typer.Option(
+        "--burn-in-lr",
+        help="ε that the burn-in begins with and falls from. (default: --lr, or from stability where --lr is left out)",
+        rich_help_panel=_CHAINS,
+    ),
+]
 Momentum = Annotated[
     float | None,
     typer.Option(
@@ -124,14 +132,24 @@ Start = Annotated[
     str,
     typer.Option(
         "--start",
-        help="Where chains begin: anchor (the weights themselves), localiser (a draw around them) or auto.",
+        help="Where chains begin: anchor (the weights themselves), localiser (a draw around them), both or auto.",
         rich_help_panel=_CHAINS,
     ),
 ]
 Gradient = Annotated[
     str,
     typer.Option(
-        "--gradient", help="minibatch, or control-variate: less noise, twice the cost.", rich_help_panel=_CHAINS
+        "--gradient",
+        help="minibatch, control-variate (less noise, twice the cost) or auto.",
+        rich_help_panel=_CHAINS,
+    ),
+]
+Batches = Annotated[
+    str,
+    typer.Option(
+        "--batches",
+        help="independent, reshuffled (every sequence once an epoch: its noise cancels) or auto.",
+        rich_help_panel=_CHAINS,
     ),
 ]
 Chains = Annotated[int, typer.Option("--chains", help="Independent chains.", rich_help_panel=_CHAINS)]

@@ -23,6 +23,7 @@ from hf_llc.checks import checked_chains
 from hf_llc.core.chain import run_chain
 from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.gradients import check_gradient
+from hf_llc.core.randomness import check_batches
 from hf_llc.core.samplers import check_sampler
 from hf_llc.core.variations import Variation
 from hf_llc.cross_check import CROSS_CHECK, cross_check
@@ -77,6 +78,7 @@ def checked_device(sampler: SamplerSettings, device: str | None) -> str:
     """
     check_sampler(sampler.sampler)
     check_gradient(sampler.gradient)
+    check_batches(sampler.batches)
     return fleets.device_kind(device)
 
 

@@ -9,12 +9,14 @@ from typing import Any
 from hf_llc import estimation, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
-from hf_llc.core.dynamics import choose_dynamics, choose_start
+from hf_llc.core.circumstances import worst
+from hf_llc.core.dynamics import choose_dynamics, choose_start, settled_start
+from hf_llc.core.stepsize import choose_burn_in, relaxation_rate
 from hf_llc.errors import HfLlcError
 from hf_llc.launching import CHECKPOINT_FAILURES, run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
-from hf_llc.resolution import measure_around, measure_gamma, temperature
+from hf_llc.resolution import asked_of, measure_around, measure_gamma, temperature
 from hf_llc.results import Estimate
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.workbench import Workbench, cpu_threads
@@ -113,14 +115,15 @@ def _measure(
             on_failure(plan, error)
         observer.advance(index + 1)
     assert gamma is not None
-    worst = replace(
-        around[0],
-        curvature=max(each.curvature for each in around),
-        noise=max(each.noise for each in around),
-        rise=max(each.rise for each in around),
-    )
-    start, why = choose_start(sampler.start, gamma, worst.rise)
-    chosen = choose_dynamics(sampler.sampler, sampler.momentum, sampler.lr, n_beta, gamma, worst)
+    sharpest = worst(around)
+    start, why = choose_start(sampler.start, gamma, sharpest.rise)
+    chosen = choose_dynamics(asked_of(sampler), n_beta, gamma, sharpest)
+    rate = relaxation_rate(chosen.lr, gamma, chosen.sampler, chosen.momentum)
+    burn_in = sampler.burn_in
+    if burn_in is None:
+        burn_in = choose_burn_in(rate, sampler.draws, sampler.thin, start)
+    start, other = settled_start(sampler.start, start, rate, burn_in)
+    why = other or why
     if chosen.why or sampler.start != start:
         sentences.append("For every checkpoint, from the sharpest and the noisiest of them:")
     sentences += [why] if sampler.start != start else []
@@ -128,8 +131,11 @@ def _measure(
     settings = {
         "gamma": gamma,
         "lr": chosen.lr,
+        "burn_in_lr": sampler.burn_in_lr or chosen.burn_in_lr,
         "sampler": chosen.sampler,
         "momentum": chosen.momentum,
+        "gradient": chosen.gradient,
+        "batches": chosen.batches,
         "start": start,
     }
     return {"settings": settings, "sentences": sentences}

@@ -44,9 +44,8 @@ class Workbench:
         self.load_seconds = time.monotonic() - started
         return made
 
-    def gradient(self) -> Gradient:
-        """The estimator of ∇L_n that the plan asks for, around the weights as they are now: w*."""
-        name = self._plan.sampler.gradient
+    def gradient(self, name: str) -> Gradient:
+        """The estimator of ∇L_n of that name, around the weights as they are now: w*."""
         slope = self.anchor_gradient() if name != "minibatch" else None
         return gradient_of(name, self.objective, copy_of(self.objective.parameters) if slope else [], slope)
 

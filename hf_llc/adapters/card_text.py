@@ -118,7 +118,7 @@ def command(found: Estimate) -> str:
     words += [] if d.revision.startswith("sha256:") else ["--dataset-revision", d.revision]
     words += ["--split", d.split, "--text-column", d.text_column, "--max-sequences", str(found.settings.n)]
     for name, value in found.settings.to_dict().items():
-        if name not in _NO_OPTION and not (name == "threads" and found.settings.device != "cpu"):
+        if value is not None and name not in _NO_OPTION and not (name == "threads" and found.settings.device != "cpu"):
             words += ["--" + name.replace("_", "-"), value if isinstance(value, str) else repr(value)]
     words += ["--no-checks"] if found.diagnostics.step_size_stderr is None else []
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
