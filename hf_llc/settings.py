@@ -197,7 +197,7 @@ class ResolvedSettings:
         cooling = COOLING * self.burn_in
         if self.burn_in_lr is None or step >= cooling:
             return self.lr
-        return self.burn_in_lr * (self.lr / self.burn_in_lr) ** (step / cooling)
+        return float(self.burn_in_lr * (self.lr / self.burn_in_lr) ** (step / cooling))
 
     @property
     def steps(self) -> int:

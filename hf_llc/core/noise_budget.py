@@ -12,8 +12,10 @@ from hf_llc.core.samplers import AUTO, SAMPLERS
 from hf_llc.core.stepsize import choose_lr, two_digits
 
 MOMENTA = (0.95, 0.9, 0.8, 0.5)
-HEATING_MAX = 0.015
-"""Share of λ̂ that gradient noise may make where sampler and step are chosen; the half-step check takes it out."""
+HEATING_MAX = 0.03
+"""Share of λ̂ that gradient noise may make before anything is done about it; the half-step check takes it out."""
+QUIETENED = 0.015
+"""Share of λ̂ that it may make once something is done; less, since what is left no longer goes with ε alone."""
 SLOWEST = 30.0
 """How many times smaller than stability allows the step may be made against gradient noise."""
 SECOND_GRADIENT, SECOND_LOSS = 1.0, 1 / 3
@@ -71,9 +73,7 @@ class Quieter(NamedTuple):
     untamed: float
 
 
-def choose_quieter(
-    asked: Asked, n_beta: float, gamma: float, measured: Measured, share: float = HEATING_MAX
-) -> Quieter:
+def choose_quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured, share: float = QUIETENED) -> Quieter:
     """Of all ways that the request leaves open, the one that forgets fastest for its cost while it heats by at most
     `share` of the least λ̂; if none can at a step SLOWEST times below the largest, the one that then heats least."""
     allowed = share * measured.least_llc(n_beta, gamma)

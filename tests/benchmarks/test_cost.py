@@ -133,7 +133,8 @@ def test_beside_devinterp_at_the_same_budget(index: int, tmp_path: Path) -> None
 
     def loss(model: torch.nn.Module, ids: Tensor) -> Tensor:
         index = ids[:, 0]
-        return (labels[index] - model(inputs[index])).square().sum(dim=1, keepdim=True).div(2)
+        errors: Tensor = labels[index] - model(inputs[index])
+        return errors.square().sum(dim=1, keepdim=True).div(2)
 
     with cpu_threads(1):
         ours = validate(case, Effort(draws=EFFORTS[-1], burn_in=2 * EFFORTS[-1]))

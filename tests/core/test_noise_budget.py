@@ -9,7 +9,7 @@ from hf_llc.core.circumstances import Asked, Measured, worst
 from hf_llc.core.dynamics import choose_dynamics, noise_matters, settled_start
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.core.measurement import measure
-from hf_llc.core.noise_budget import HEATING_MAX, Way, choose_quieter
+from hf_llc.core.noise_budget import QUIETENED, Way, choose_quieter
 from hf_llc.core.objective import Objective, copy_of
 from hf_llc.core.pilot import measure_settled
 from hf_llc.core.problems import linear_regression, sampled_deep_linear
@@ -39,7 +39,7 @@ def test_noise_that_matters_is_kept_within_its_share_of_the_coefficient() -> Non
     found = choose_dynamics(Asked(), N_BETA, GAMMA, NOISY)
     way = Way(found.sampler, found.momentum, found.gradient, found.batches)
     heating = way.heating(found.lr, N_BETA, GAMMA, NOISY)
-    assert heating <= HEATING_MAX * NOISY.least_llc(N_BETA, GAMMA)
+    assert heating <= QUIETENED * NOISY.least_llc(N_BETA, GAMMA)
     assert found.burn_in_lr is not None
     assert found.burn_in_lr > found.lr
     assert "gradient noise" in found.why["gradient"]
