@@ -29,7 +29,7 @@ from tests.benchmarks.panel import Net, nets
 CLOSE = 0.05
 SIZES = range(11)
 """Nets of the panel that are small enough for so many runs of plain SGLD: up to 21,000 weights."""
-EFFORTS = (50, 100, 200, 400)
+EFFORTS = (10, 20, 50, 100, 200)
 FRACTIONS = (0.3, 0.1, 0.03, 0.01)
 CUSTOMARY_GAMMA = 1.0
 LIMIT, CHAINS = 12, 4
