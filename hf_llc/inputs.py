@@ -13,7 +13,7 @@ class ModelSource:
         revision: what the user asked for (`step512`, `main`, …); None for a local model.
         sha: the commit (40 hex digits), or `sha256:<64 hex>` of a local model's config and weights.
         step: the training step parsed from the revision or folder name, if it has one.
-        path: the snapshot folder that transformers loads from.
+        path: the snapshot folder; `subfolder` the folder inside it that transformers loads from, None for itself.
         gguf_file: file name inside `path` when the weights are GGUF.
         weight_bytes: size of the weight files.
         download_bytes: what is not on this disk yet.
@@ -24,6 +24,7 @@ class ModelSource:
     sha: str
     step: int | None
     path: Path | None
+    subfolder: str | None = None
     gguf_file: str | None = None
     trust_remote_code: bool = False
     weight_bytes: int = 0

@@ -86,6 +86,13 @@ def unreachable(error: BaseException) -> bool:
     return isinstance(error, (ConnectionError, TimeoutError, json.JSONDecodeError, _HTTP_ERROR))
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """True if there was no room to write; hf_xet's transfers say so in words only."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return True
+    return "No space left on device" in str(error)
+
+
 @contextmanager
 def explained(repo_id: str, kind: Kind) -> Iterator[None]:
     """Turns what huggingface_hub raises inside into our errors. A token never enters a message.
@@ -139,7 +146,7 @@ def translate(error: BaseException, repo_id: str, kind: Kind) -> HfLlcError:
 
 
 def _translate_local(error: BaseException, what: str) -> HfLlcError:
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if is_disk_full(error):
         return ResourceError(f"The disk of {constants.HF_HUB_CACHE} is full; free some, or point HF_HOME to another.")
     if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         place = error.filename or constants.HF_HUB_CACHE
