@@ -21,7 +21,7 @@ from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
 from hf_llc.errors import HfLlcError, LaunchError, SourceError, UnusableError
 from hf_llc.inputs import Corpus, ModelSource
-from hf_llc.launching import failure, forget_failure, run_all
+from hf_llc.launching import run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.references import parse_model
@@ -31,6 +31,7 @@ from hf_llc.selector import Selection
 from hf_llc.series import shared_settings
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_corpus, find_model
+from hf_llc.working import failure, forget_failure
 
 ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg")
 NO_WEIGHTS = "no weights (model.safetensors or pytorch_model.bin) at this revision"

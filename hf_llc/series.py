@@ -11,13 +11,14 @@ from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
 from hf_llc.core.dynamics import choose_dynamics, choose_start
 from hf_llc.errors import HfLlcError
-from hf_llc.launching import CHECKPOINT_FAILURES, run_all
+from hf_llc.launching import run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.resolution import measure_around, measure_gamma, temperature
 from hf_llc.results import Estimate
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.workbench import Workbench, cpu_threads
+from hf_llc.working import CHECKPOINT_FAILURES
 
 
 def estimate_series(

@@ -1,0 +1,148 @@
+"""One process's share of several plans: their parts are one queue, and a checkpoint is loaded when its turn comes."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from hf_llc import estimation
+from hf_llc.adapters.fleet import Fleet
+from hf_llc.adapters.store import RunStore
+from hf_llc.arrivals import Arrivals
+from hf_llc.errors import SettingsError, SourceError, UnusableError
+from hf_llc.observer import Observer
+from hf_llc.plan import Plan
+from hf_llc.queue import PATIENCE, Outcome, Steps
+from hf_llc.stage import PlanEvents, Stage
+from hf_llc.workbench import Room, Workbench, cpu_threads
+
+CHECKPOINT_FAILURES = (SourceError, UnusableError, SettingsError)
+"""What is wrong with one checkpoint and need not stop the others of a series."""
+FAILURE = "failed"
+
+
+def failure(plan: Plan) -> str | None:
+    """Why the plan's checkpoint could not be used when it was last tried; None if it could, or was not tried."""
+    stored = RunStore(plan.run_dir, lambda message: None).read(FAILURE)
+    return None if stored is None else str(stored["error"])
+
+
+def note_failure(plan: Plan, error: Exception) -> None:
+    """Keeps the reason why the plan's checkpoint cannot be used."""
+    RunStore(plan.run_dir, lambda message: None).write(FAILURE, {"error": str(error)})
+
+
+def forget_failure(plan: Plan) -> None:
+    """Whatever failed is tried again."""
+    RunStore(plan.run_dir, lambda message: None).path(FAILURE).unlink(missing_ok=True)
+
+
+def is_over(plan: Plan) -> bool:
+    """True if nothing is left to do: every part is there, or the checkpoint cannot be used."""
+    return estimation.is_finished(plan) or failure(plan) is not None
+
+
+def work_through(
+    plans: Sequence[Plan],
+    fleet: Fleet,
+    observer: Observer,
+    *,
+    keep_going: bool = False,
+    arrivals: Arrivals | None = None,
+    on_settled: Callable[[Plan], None] = lambda plan: None,
+    idle: Callable[[], None] = lambda: None,
+) -> None:
+    """Makes every missing part of every plan, together with whoever else works on the same folders.
+
+    Plans are taken in order. Where others make all that is left of one, this process goes on to the next, and comes
+    back should they die. Where they make what the rest of it waits for, it waits: no checkpoint is loaded twice.
+
+    Args:
+        keep_going: a checkpoint that cannot be used leaves its `failure`, and the others go on.
+        arrivals: tells which checkpoints are here of those that another thread or process downloads; plans whose
+            checkpoint will not come are left as they are.
+        on_settled: told of each plan once it is over.
+        idle: called while there is nothing to do but wait.
+    """
+    room, stage = Room(), Stage(observer)
+    left = [_Job(plan, fleet, room, stage, keep_going, arrivals) for plan in plans]
+    while left:
+        for job in list(left):
+            outcome = job.work()
+            if outcome is None:
+                left.remove(job)
+                on_settled(job.plan)
+            if outcome is Outcome.NEEDED:
+                break
+        else:
+            if arrivals is not None and arrivals.closed:
+                left = [job for job in left if job.is_here]
+        idle()
+        if left:
+            time.sleep(PATIENCE)
+
+
+class _Job:
+    """One plan of several."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        fleet: Fleet,
+        room: Room,
+        stage: Stage,
+        keep_going: bool,
+        arrivals: Arrivals | None,
+    ) -> None:
+        self.plan = plan
+        self._fleet, self._room, self._keep_going, self._arrivals = fleet, room, keep_going, arrivals
+        self._observer = PlanEvents(stage)
+        self._bench: Workbench | None = None
+        self._steps: Steps[None] | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """True if the checkpoint is on this disk."""
+        return self._steps is not None or self._begin()
+
+    def work(self) -> Outcome | None:
+        """Makes parts until others have the rest in hand, and says so; None when there is nothing left to do.
+
+        A checkpoint that is not here yet is like one that others work on.
+        """
+        if failure(self.plan) is not None:
+            return self._close()
+        if not self.is_here:
+            return Outcome.TAKEN
+        assert self._steps is not None
+        outcome = Outcome.MADE
+        try:
+            with cpu_threads(self.plan.threads):
+                while outcome is Outcome.MADE:
+                    outcome = next(self._steps)
+        except StopIteration:
+            return self._close()
+        except CHECKPOINT_FAILURES as error:
+            if not self._keep_going:
+                raise
+            note_failure(self.plan, error)
+            return self._close()
+        return outcome
+
+    def _begin(self) -> bool:
+        plan = self.plan
+        if plan.source.path is None:
+            assert self._arrivals is not None
+            path = self._arrivals.wanted(plan.run_dir.name)
+            if path is None:
+                return False
+            plan = replace(plan, source=replace(plan.source, path=path))
+        self._bench = Workbench(plan, self._fleet.device, self._room)
+        self._steps = estimation.steps(plan, self._bench, self._fleet, self._observer)
+        return True
+
+    def _close(self) -> None:
+        """Frees what the checkpoint took."""
+        self._observer.end()
+        if self._bench is not None:
+            self._bench.clear()
+        self._steps = None
