@@ -1,6 +1,7 @@
 """Which checkpoints of a scan are on this disk: what the one that downloads tells those that compute, through files."""
 
 import json
+import shutil
 from pathlib import Path
 
 from hf_llc.adapters.store import write_atomically
@@ -11,6 +12,12 @@ class Arrivals:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def reset(self) -> None:
+        """Nothing is here and nobody has asked."""
+        for folder in (self.folder / "here", self.folder / "asked"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._end.unlink(missing_ok=True)
 
     def announce(self, key: str, path: Path) -> None:
         """The checkpoint is here."""

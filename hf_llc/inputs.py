@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def label_of(id_: str) -> str:
+    """A folder name for the model: `org__name`, or the last two parts of a local path."""
+    parts = [part for part in Path(id_).parts if part not in {"/", ".", ".."}]
+    return "__".join(parts[-2:]) or "model"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
     """A checkpoint on this disk, or one that `path=None` says is still to be downloaded.
@@ -38,8 +44,7 @@ class ModelSource:
     @property
     def label(self) -> str:
         """A folder name for the model: `org__name`, or the last two parts of a local path."""
-        parts = [part for part in Path(self.id).parts if part not in {"/", ".", ".."}]
-        return "__".join(parts[-2:]) or "model"
+        return label_of(self.id)
 
     @property
     def short_sha(self) -> str:

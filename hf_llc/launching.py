@@ -100,7 +100,7 @@ def work(path: Path, observer: Observer) -> None:
         tethered,
         keep_going=listed["keep_going"],
         arrivals=Arrivals(Path(listed["arrivals"])) if listed["arrivals"] else None,
-        idle=tethered.check,
+        check=tethered.check,
     )
     fleet.leave()
 

@@ -177,7 +177,7 @@ def _folders(reference: Reference, top: Path, glob: str | None, place: PlaceOf, 
             model=ModelSettings(model=reference.id, subfolder=name, trust_remote_code=trust),
             sha=None,
             place=places[name],
-            files=_local_files(str(Path(reference.id) / name), inner[name]),
+            files=_local_files(inner[name]),
         )
 
     return Site(what=reference.id, places=places, look=look)
@@ -211,7 +211,7 @@ def _remote_files(repo_id: str, sha: str, subfolder: str | None, tell: Tell) -> 
         size=sum(file.size for file in weights) or None,
         cached=bool(weights) and hub.bytes_to_download(repo_id, sha, weights) == 0,
         content=tuple(sorted(file.oid for file in weights)),
-        problem=_problem(f"{subfolder} of {repo_id}" if subfolder else repo_id, known),
+        problem=_problem(known),
     )
 
 
@@ -219,7 +219,7 @@ def _below(files: Iterable[hub.RemoteFile], subfolder: str | None) -> list[hub.R
     return [file for file in files if subfolder is None or file.path.startswith(f"{subfolder}/")]
 
 
-def _local_files(what: str, folder: Path) -> Files:
+def _local_files(folder: Path) -> Files:
     names = _names(folder)
     weights = [folder / name for name in choose(names).weights]
     return Files(
@@ -227,7 +227,7 @@ def _local_files(what: str, folder: Path) -> Files:
         size=sum(path.stat().st_size for path in weights) or None,
         cached=bool(weights),
         content=tuple(sha256_of(path, hub.home()) for path in weights),
-        problem=_problem(what, names),
+        problem=_problem(names),
     )
 
 
@@ -246,10 +246,10 @@ def _format(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _problem(what: str, names: Iterable[str]) -> str | None:
+def _problem(names: Iterable[str]) -> str | None:
     known = list(names)
     try:
-        refuse_unusable(what, known, choose(known))
+        refuse_unusable("it", known, choose(known))
     except UnusableError as error:
         return str(error)
     return None

@@ -1,8 +1,6 @@
 """From a user's words to a checkpoint on this disk and packed tokens on this disk, both pinned."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor
@@ -10,12 +8,12 @@ from torch import Tensor
 from hf_llc.adapters import corpus as corpora
 from hf_llc.adapters import downloads, hub, token_cache
 from hf_llc.adapters.checkpoint import facts, load_tokenizer, token_ids, tokenizer_identity
-from hf_llc.adapters.digests import sha256_of
 from hf_llc.adapters.hub_errors import endpoint
 from hf_llc.adapters.model_files import ModelFiles, choose, has_tokenizer, inside, refuse_unusable
 from hf_llc.core.packing import PACKING, fingerprint, pack
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
 from hf_llc.inputs import Corpus, ModelSource
+from hf_llc.pinning import checkpoint_identity, dataset_revision, readable
 from hf_llc.references import Reference, parse_dataset, parse_model, training_step
 from hf_llc.settings import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings
 
@@ -43,26 +41,31 @@ def find_model(settings: ModelSettings, *, download: bool = True, tell: Tell = _
         raise SettingsError(f"{settings.model} and --gguf-file {settings.gguf_file} name different files; give one.")
     gguf_file = settings.gguf_file or reference.file
     if reference.path is not None:
-        with _readable(reference.path):
+        with readable(reference.path):
             return _local_model(reference, reference.path, settings, gguf_file)
     return _hub_model(reference, settings, gguf_file, download, tell)
 
 
-def find_corpus(data: DataSettings, source: ModelSource, *, tell: Tell = _silent) -> Corpus:
+def find_corpus(
+    data: DataSettings, source: ModelSource, *, tokenizer: ModelSource | None = None, tell: Tell = _silent
+) -> Corpus:
     """The text as packed tokens of the model's tokenizer, on this disk; made once for the same inputs.
+
+    Args:
+        tokenizer: where the tokenizer is, if not with the model itself.
 
     Raises:
         SettingsError: a context length above the model's.
         SourceError, UnusableError, ResourceError: the text cannot be had or used, or gives fewer than 2 sequences.
     """
-    tokenizer = load_tokenizer(source)
+    encoder = load_tokenizer(tokenizer or source)
     known = facts(source)
     context_length = _context_length(data.context_length, known.context_limit, source.id)
-    eos_id = tokenizer.eos_token_id if isinstance(tokenizer.eos_token_id, int) else known.eos_token_id
+    eos_id = encoder.eos_token_id if isinstance(encoder.eos_token_id, int) else known.eos_token_id
     if eos_id is None:
         raise UnusableError(f"{source.id} names no end-of-text token; set eos_token in its tokenizer_config.json.")
     reference = parse_dataset(data.dataset, data.revision, endpoint())
-    revision = _dataset_revision(reference, tell)
+    revision = dataset_revision(reference, tell)
     inputs = {
         "packing": PACKING,
         "dataset": reference.id if reference.path is None else reference.path.name,
@@ -70,7 +73,7 @@ def find_corpus(data: DataSettings, source: ModelSource, *, tell: Tell = _silent
         "config": data.config,
         "split": data.split,
         "text_column": data.text_column,
-        "tokenizer": tokenizer_identity(tokenizer),
+        "tokenizer": tokenizer_identity(encoder),
         "eos": eos_id,
         "context_length": context_length,
         "max_sequences": data.max_sequences,
@@ -79,7 +82,7 @@ def find_corpus(data: DataSettings, source: ModelSource, *, tell: Tell = _silent
     stored = token_cache.read(path, fingerprint, tell)
     if stored is None:
         documents = _open(reference, data, revision, tell)
-        counter = _Counter(token_ids(tokenizer, documents.texts, enough=data.max_sequences * context_length))
+        counter = _Counter(token_ids(encoder, documents.texts, enough=data.max_sequences * context_length))
         tokens = pack(counter, eos_id, context_length, data.max_sequences)
         _refuse_unfit(reference.id, tokens, counter.tokens, context_length, known.vocabulary_size)
         notes = {"text_column": documents.text_column}
@@ -108,14 +111,6 @@ def load_tokens(corpus: Corpus) -> Tensor:
     if stored is None or stored.fingerprint != corpus.fingerprint:
         raise ResourceError(f"The tokens at {corpus.path} are gone or changed since they were made; start again.")
     return stored.tokens
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ResourceError(f"{error.filename or path} cannot be read ({error.strerror}).") from error
 
 
 class _Counter:
@@ -189,7 +184,7 @@ def _local_model(reference: Reference, path: Path, settings: ModelSettings, gguf
     return ModelSource(
         id=what if settings.subfolder else reference.id,
         revision=None,
-        sha=_local_sha(folder, chosen),
+        sha=checkpoint_identity(folder, chosen),
         step=training_step(Path(gguf_file).stem if gguf_file else folder.name),
         path=path,
         subfolder=settings.subfolder,
@@ -205,28 +200,12 @@ def _inner_checkpoints(folder: Path) -> list[str]:
     return [name for _, name in sorted((step, name) for step, name in found if step is not None)]
 
 
-def _local_sha(folder: Path, chosen: ModelFiles) -> str:
-    """`sha256:<64 hex>` of what decides the function that the weights compute: they, the config and the code."""
-    names = [name for name in chosen.small if name == "config.json" or name.endswith(".py")]
-    digest = hashlib.sha256()
-    for name in sorted({*names, *chosen.weights}):
-        digest.update(f"{name}\0{sha256_of(folder / name, hub.home())}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
-
-
 def _context_length(asked: int | None, limit: int | None, name: str) -> int:
     if asked is None:
         return MAX_DEFAULT_CONTEXT if limit is None else min(MAX_DEFAULT_CONTEXT, limit)
     if limit is not None and asked > limit:
         raise SettingsError(f"--context-length is {asked}, but {name} has positions for {limit} tokens only.")
     return asked
-
-
-def _dataset_revision(reference: Reference, tell: Tell) -> str:
-    if reference.path is not None:
-        with _readable(reference.path):
-            return corpora.local_identity(reference.path)
-    return hub.resolve(reference.id, reference.revision, "dataset", tell)
 
 
 def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> corpora.Documents:

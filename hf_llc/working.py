@@ -27,8 +27,9 @@ def failure(plan: Plan) -> str | None:
 
 
 def note_failure(plan: Plan, error: Exception) -> None:
-    """Keeps the reason why the plan's checkpoint cannot be used."""
-    RunStore(plan.run_dir, lambda message: None).write(FAILURE, {"error": str(error)})
+    """Keeps the reason why the plan's checkpoint cannot be used; the first one, since others may follow from it."""
+    if failure(plan) is None:
+        RunStore(plan.run_dir, lambda message: None).write(FAILURE, {"error": str(error)})
 
 
 def forget_failure(plan: Plan) -> None:
@@ -49,7 +50,7 @@ def work_through(
     keep_going: bool = False,
     arrivals: Arrivals | None = None,
     on_settled: Callable[[Plan], None] = lambda plan: None,
-    idle: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Makes every missing part of every plan, together with whoever else works on the same folders.
 
@@ -61,14 +62,22 @@ def work_through(
         arrivals: tells which checkpoints are here of those that another thread or process downloads; plans whose
             checkpoint will not come are left as they are.
         on_settled: told of each plan once it is over.
-        idle: called while there is nothing to do but wait.
+        check: called now and then; what it raises ends the work.
     """
     room, stage = Room(), Stage(observer)
-    left = [_Job(plan, fleet, room, stage, keep_going, arrivals) for plan in plans]
+    left = [_Job(plan, fleet, room, stage, arrivals) for plan in plans]
     while left:
         for job in list(left):
-            outcome = job.work()
+            try:
+                outcome = job.work()
+            except CHECKPOINT_FAILURES as error:
+                check()
+                if not keep_going:
+                    raise
+                note_failure(job.plan, error)
+                outcome = None
             if outcome is None:
+                job.close()
                 left.remove(job)
                 on_settled(job.plan)
             if outcome is Outcome.NEEDED:
@@ -76,7 +85,7 @@ def work_through(
         else:
             if arrivals is not None and arrivals.closed:
                 left = [job for job in left if job.is_here]
-        idle()
+        check()
         if left:
             time.sleep(PATIENCE)
 
@@ -90,11 +99,10 @@ class _Job:
         fleet: Fleet,
         room: Room,
         stage: Stage,
-        keep_going: bool,
         arrivals: Arrivals | None,
     ) -> None:
         self.plan = plan
-        self._fleet, self._room, self._keep_going, self._arrivals = fleet, room, keep_going, arrivals
+        self._fleet, self._room, self._arrivals = fleet, room, arrivals
         self._observer = PlanEvents(stage)
         self._bench: Workbench | None = None
         self._steps: Steps[None] | None = None
@@ -110,7 +118,7 @@ class _Job:
         A checkpoint that is not here yet is like one that others work on.
         """
         if failure(self.plan) is not None:
-            return self._close()
+            return None
         if not self.is_here:
             return Outcome.TAKEN
         assert self._steps is not None
@@ -120,13 +128,15 @@ class _Job:
                 while outcome is Outcome.MADE:
                     outcome = next(self._steps)
         except StopIteration:
-            return self._close()
-        except CHECKPOINT_FAILURES as error:
-            if not self._keep_going:
-                raise
-            note_failure(self.plan, error)
-            return self._close()
+            return None
         return outcome
+
+    def close(self) -> None:
+        """Frees what the checkpoint took."""
+        self._observer.end()
+        if self._bench is not None:
+            self._bench.clear()
+        self._steps = None
 
     def _begin(self) -> bool:
         plan = self.plan
@@ -139,10 +149,3 @@ class _Job:
         self._bench = Workbench(plan, self._fleet.device, self._room)
         self._steps = estimation.steps(plan, self._bench, self._fleet, self._observer)
         return True
-
-    def _close(self) -> None:
-        """Frees what the checkpoint took."""
-        self._observer.end()
-        if self._bench is not None:
-            self._bench.clear()
-        self._steps = None

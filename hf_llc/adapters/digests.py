@@ -32,6 +32,21 @@ def sha256_of(path: Path, home: Path) -> str:
     return digest
 
 
+def local_identity(path: Path) -> str:
+    """`sha256:<64 hex>` of a file's content, or of the names and contents of all data files in a folder."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            inner = hashlib.file_digest(content, "sha256")
+        if path.is_file():
+            return f"sha256:{inner.hexdigest()}"
+        relative = file.relative_to(path)
+        if not any(part.startswith(".") for part in relative.parts):
+            digest.update(f"{relative.as_posix()}\0{inner.hexdigest()}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
 def _read(memory: Path, seen: list[int]) -> str | None:
     try:
         stored = json.loads(memory.read_bytes())

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,14 +64,20 @@ def download(
         )
         return Path(folder)
 
+    def sleep(seconds: float) -> None:
+        if given_up is None:
+            time.sleep(seconds)
+        elif given_up.wait(seconds):
+            raise GivenUpError
+
     with explained(repo_id, kind), _own_disk(into):
         there = present(repo_id, sha, wanted, kind) if into is None else into
         if there is not None and not not_whole(there, wanted):
             return there
-        folder = patiently(lambda: fetch([file.path for file in wanted], False), tell)
+        folder = patiently(lambda: fetch([file.path for file in wanted], False), tell, sleep=sleep)
         if short := not_whole(folder, wanted):
             tell(f"{', '.join(short)} of {repo_id} in the cache is not whole; downloading it again.")
-            folder = patiently(lambda: fetch(short, True), tell)
+            folder = patiently(lambda: fetch(short, True), tell, sleep=sleep)
     if short := not_whole(folder, wanted):
         raise SourceError(
             f"{', '.join(short)} of {repo_id} arrived shorter or longer than the Hub says; try again later."
@@ -94,16 +101,18 @@ def _own_disk(into: Path | None) -> Iterator[None]:
         raise
 
 
-def _silent_bar(given_up: threading.Event) -> type[tqdm]:
+def _silent_bar(given_up: threading.Event) -> type[Any]:
     """A progress bar that draws nothing and, being told of every piece that arrives, can end the download."""
 
-    class Bar(tqdm):  # type: ignore[misc]
+    plain: Any = tqdm
+
+    class Bar(plain):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "disable": True})
 
-        def update(self, n: float | None = 1) -> bool | None:
+        def update(self, n: float | None = 1) -> None:
             if given_up.is_set():
                 raise GivenUpError
-            return super().update(n)
+            super().update(n)
 
     return Bar

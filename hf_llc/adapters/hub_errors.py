@@ -54,11 +54,18 @@ def endpoint() -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def patiently(call: Callable[[], T], tell: Tell, *, connections: int = MAX_CONNECTIONS) -> T:
+def patiently(
+    call: Callable[[], T],
+    tell: Tell,
+    *,
+    connections: int = MAX_CONNECTIONS,
+    sleep: Callable[[float], None] | None = None,
+) -> T:
     """What `call` returns, tried again after rate limits, server errors, broken connections and short downloads.
 
     Args:
         connections: how many tries without any answer from the Hub are enough.
+        sleep: waits so many seconds; None is `time.sleep`.
 
     Raises: what the last try raised.
     """
@@ -72,7 +79,7 @@ def patiently(call: Callable[[], T], tell: Tell, *, connections: int = MAX_CONNE
             if wait is None or attempt >= tries or waited + wait > MAX_TOTAL_WAIT:
                 raise
             tell(f"{_what_happened(error)}; trying again in {math.ceil(wait)} s ({attempt + 1} of {tries}).")
-            time.sleep(wait)
+            (sleep or time.sleep)(wait)
             waited += wait
     raise AssertionError("unreachable: the last try returns or raises")
 
