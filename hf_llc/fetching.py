@@ -15,7 +15,7 @@ from hf_llc.adapters.listings import files_of_commit
 from hf_llc.adapters.model_files import choose, has_tokenizer, inside
 from hf_llc.arrivals import Arrivals
 from hf_llc.checkpoints import Checkpoint
-from hf_llc.errors import LaunchError, OfflineError, SourceError
+from hf_llc.errors import LaunchError, OfflineError, ResourceError, SourceError
 from hf_llc.inputs import ModelSource
 from hf_llc.plan import Plan
 from hf_llc.queue import PATIENCE
@@ -169,6 +169,7 @@ class Supply:
             while not all(map(self._is_over, self._plans)):
                 self._tidy()
                 self._pause(LOOK)
+            self._tidy()
         except downloads.GivenUpError:
             return
         finally:
@@ -204,14 +205,21 @@ class Supply:
                 self._pause(outage)
             except CHECKPOINT_FAILURES as error:
                 return self._fail(key, plan, error)
+            except ResourceError:
+                # The rest of the disk is for the chains that are still at work.
+                self._drop(key)
+                raise
             else:
                 self._brought.append(key)
                 return self._arrivals.announce(key, path)
 
     def _fail(self, key: str, plan: Plan, error: Exception) -> None:
+        self._drop(key)
+        note_failure(plan, error)
+
+    def _drop(self, key: str) -> None:
         if self._shelf is not None:
             self._shelf.drop(key)
-        note_failure(plan, error)
 
     def _tidy(self) -> None:
         """Removes what is over, unless it may stay."""

@@ -67,7 +67,12 @@ def work_through(
     room, stage = Room(), Stage(observer)
     left = [_Job(plan, fleet, room, stage, arrivals) for plan in plans]
     while left:
+        waiting = False
         for job in list(left):
+            # Only one is asked for at a time: what is asked for stays on this disk until it is over.
+            if not (job.is_here or job.begin(ask=not waiting) or job.is_over):
+                waiting = True
+                continue
             try:
                 outcome = job.work()
             except CHECKPOINT_FAILURES as error:
@@ -83,8 +88,8 @@ def work_through(
             if outcome is Outcome.NEEDED:
                 break
         else:
-            if arrivals is not None and arrivals.closed:
-                left = [job for job in left if job.is_here]
+            if waiting and arrivals is not None and arrivals.closed:
+                left = [job for job in left if job.is_here or job.begin(ask=False) or job.is_over]
         check()
         if left:
             time.sleep(PATIENCE)
@@ -103,25 +108,39 @@ class _Job:
     ) -> None:
         self.plan = plan
         self._fleet, self._room, self._arrivals = fleet, room, arrivals
-        self._observer = PlanEvents(stage)
+        self._events = PlanEvents(stage)
         self._bench: Workbench | None = None
         self._steps: Steps[None] | None = None
 
     @property
     def is_here(self) -> bool:
-        """True if the checkpoint is on this disk."""
-        return self._steps is not None or self._begin()
+        """True if its work has begun."""
+        return self._steps is not None
+
+    @property
+    def is_over(self) -> bool:
+        """True if others have seen to all of it."""
+        return is_over(self.plan)
+
+    def begin(self, ask: bool) -> bool:
+        """Begins, if the checkpoint is on this disk; otherwise it may be asked for."""
+        plan, key = self.plan, self.plan.run_dir.name
+        if plan.source.path is None:
+            assert self._arrivals is not None
+            if not ask and self._arrivals.path_of(key) is None:
+                return False
+            path = self._arrivals.wanted(key)
+            if path is None:
+                return False
+            plan = replace(plan, source=replace(plan.source, path=path))
+        self._bench = Workbench(plan, self._fleet.device, self._room)
+        self._steps = estimation.steps(plan, self._bench, self._fleet, self._events)
+        return True
 
     def work(self) -> Outcome | None:
-        """Makes parts until others have the rest in hand, and says so; None when there is nothing left to do.
-
-        A checkpoint that is not here yet is like one that others work on.
-        """
-        if failure(self.plan) is not None:
+        """Makes parts until others have the rest in hand, and says so; None when there is nothing left to do."""
+        if self._steps is None or failure(self.plan) is not None:
             return None
-        if not self.is_here:
-            return Outcome.TAKEN
-        assert self._steps is not None
         outcome = Outcome.MADE
         try:
             with cpu_threads(self.plan.threads):
@@ -133,19 +152,7 @@ class _Job:
 
     def close(self) -> None:
         """Frees what the checkpoint took."""
-        self._observer.end()
+        self._events.end()
         if self._bench is not None:
             self._bench.clear()
         self._steps = None
-
-    def _begin(self) -> bool:
-        plan = self.plan
-        if plan.source.path is None:
-            assert self._arrivals is not None
-            path = self._arrivals.wanted(plan.run_dir.name)
-            if path is None:
-                return False
-            plan = replace(plan, source=replace(plan.source, path=path))
-        self._bench = Workbench(plan, self._fleet.device, self._room)
-        self._steps = estimation.steps(plan, self._bench, self._fleet, self._observer)
-        return True
