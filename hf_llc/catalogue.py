@@ -55,9 +55,12 @@ def find_checkpoints(
 
 
 def without_weights(checkpoints: Sequence[Checkpoint]) -> str | None:
-    """The sentence that names the checkpoints that have no weights; None if all have."""
-    names = [each.name for each in checkpoints if each.weights is None]
-    return f"Without weights: {', '.join(names)}." if names else None
+    """Those that have no weights that can be used, by name, a line for each reason; None if all have."""
+    names: dict[str, list[str]] = {}
+    for each in checkpoints:
+        if each.problem is not None:
+            names.setdefault(each.problem, []).append(each.name)
+    return "\n".join(f"{', '.join(those)}: {reason}" for reason, those in names.items()) or None
 
 
 def _checkpoint(name: str, found: Found) -> Checkpoint:

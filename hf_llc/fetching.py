@@ -13,7 +13,7 @@ from typing import Self
 from hf_llc.adapters import downloads, hub
 from hf_llc.adapters.listings import files_of_commit
 from hf_llc.adapters.model_files import choose, has_tokenizer, inside
-from hf_llc.arrivals import Arrivals
+from hf_llc.arrivals import DOWNLOADS, Arrivals
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.errors import LaunchError, OfflineError, ResourceError, SourceError
 from hf_llc.inputs import ModelSource
@@ -30,7 +30,7 @@ LOOK = 0.2
 """Seconds between looks at what is over and what is asked for."""
 OUTAGES = (10.0, 30.0, 60.0, 120.0)
 """Seconds to wait before each further try when the Hub stops answering in the middle of a scan."""
-ENDING = 15.0
+ENDING = 3.0
 """Seconds that a download which is not wanted any more is given to end."""
 
 
@@ -115,7 +115,7 @@ class Supply:
         self._used: set[str] = set()
         self._brought: list[str] = []
         self._given_up = threading.Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="downloads")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=DOWNLOADS)
         self._work: Future[None] | None = None
 
     def __enter__(self) -> Self:

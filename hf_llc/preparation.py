@@ -27,7 +27,7 @@ from hf_llc.series import Here, shared_settings
 from hf_llc.settings import SamplerSettings
 from hf_llc.shelf import MODELS, Shelf, session
 from hf_llc.sources import find_corpus, find_model
-from hf_llc.working import forget_failure
+from hf_llc.working import forget_failure, reason
 
 MEASURED = 12
 """Checkpoints, spread over the series, at which curvature is measured before γ and ε are fixed for all."""
@@ -99,7 +99,7 @@ def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready]
                 yield supply.using
 
         def note(plan: Plan, error: HfLlcError) -> None:
-            series.errors[next(name for name in names if folders[name] == plan.run_dir)] = str(error)
+            series.errors[next(name for name in names if folders[name] == plan.run_dir)] = reason(plan, error)
 
         spread = _spread(list(plans.values()))
         resolved = shared_settings(spread, store, request.sampler, observer, note, bring=bring)

@@ -121,6 +121,7 @@ def _measure(
     n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
     around: list[Measured] = []
     for index, plan in enumerate(reversed(plans)):
+        ready = plan
         try:
             with here(plan) as ready:
                 bench = Workbench(ready, device, room)
@@ -128,12 +129,13 @@ def _measure(
                     gamma, sentence = measure_gamma(bench, sampler.seed)
                     sentences.append(f"At the last checkpoint: {sentence}")
                 around.append(measure_around(bench, sampler, n_beta, gamma)[0])
+                # A file that is mapped into memory takes its room on disk even when it has been removed.
+                bench.clear()
         except CHECKPOINT_FAILURES as error:
             if on_failure is None or (index == len(plans) - 1 and not around):
                 raise
-            on_failure(plan, error)
+            on_failure(ready, error)
         observer.advance(index + 1)
-    bench.clear()
     assert gamma is not None
     worst = replace(
         around[0],

@@ -2,6 +2,7 @@
 
 import gc
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -54,9 +55,13 @@ class Workbench:
 
     def clear(self) -> None:
         """Lets go of the model; it is loaded anew when it is needed again."""
+        if self._objective is None:
+            return
+        weight = weakref.ref(self._objective.parameters[0])
         self._objective, self._anchor_gradient = None, None
-        # Models refer to themselves in circles, and two of them may not fit.
-        gc.collect()
+        if weight() is not None:
+            # Some models refer to themselves in circles, and two of them may not fit.
+            gc.collect()
 
     def _load(self) -> LanguageObjective:
         started = time.monotonic()

@@ -29,7 +29,12 @@ def failure(plan: Plan) -> str | None:
 def note_failure(plan: Plan, error: Exception) -> None:
     """Keeps the reason why the plan's checkpoint cannot be used; the first one, since others may follow from it."""
     if failure(plan) is None:
-        RunStore(plan.run_dir, lambda message: None).write(FAILURE, {"error": str(error)})
+        RunStore(plan.run_dir, lambda message: None).write(FAILURE, {"error": reason(plan, error)})
+
+
+def reason(plan: Plan, error: Exception) -> str:
+    """The error's sentence, in which a file of the checkpoint goes by its name: where it is now means nothing later."""
+    return str(error).replace(f"{plan.source.path}/", "")
 
 
 def forget_failure(plan: Plan) -> None:
@@ -133,6 +138,7 @@ class _Job:
             if path is None:
                 return False
             plan = replace(plan, source=replace(plan.source, path=path))
+        self.plan = plan
         self._bench = Workbench(plan, self._fleet.device, self._room)
         self._steps = estimation.steps(plan, self._bench, self._fleet, self._events)
         return True
