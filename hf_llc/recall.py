@@ -78,8 +78,12 @@ def _is_whole(curve: Curve, checkpoints: Sequence[Checkpoint]) -> bool:
     """True if the points are those of these checkpoints, each with its number."""
     there = [(p.revision, p.stage, p.step, p.tokens, p.duplicate_of) for p in curve.points]
     wanted = [(c.name, c.stage, c.step, c.tokens, c.duplicate_of) for c in checkpoints]
-    return there == wanted and all(
-        point.error is None and point.sha == (checkpoint.sha or _identity(checkpoint))
+    if there != wanted or any(point.error is not None for point in curve.points):
+        return False
+    by_name = {checkpoint.name: checkpoint for checkpoint in checkpoints}
+    return all(
+        # A copy on this disk is known by the one it is a copy of.
+        point.sha == (checkpoint.sha or _identity(by_name[checkpoint.duplicate_of or checkpoint.name]))
         for checkpoint, point in zip(checkpoints, curve.points, strict=True)
     )
 

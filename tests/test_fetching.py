@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from hf_llc import fetching
@@ -189,12 +190,12 @@ def test_an_outage_is_waited_out(
 def test_a_full_disk_ends_the_downloads_and_is_raised_once(
     plans: list[Plan], arrivals: Arrivals, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = downloads.snapshot_download
+    real: Callable[..., str] = huggingface_hub.snapshot_download
 
     def full(repo_id: str, *, revision: str, **options: object) -> str:
         if revision == plans[2].source.sha:
             raise OSError(28, "No space left on device")
-        return str(real(repo_id, revision=revision, **options))  # type: ignore[arg-type]
+        return real(repo_id, revision=revision, **options)
 
     def use_all() -> None:
         with Supply(plans, arrivals, shelf, pytest.fail) as supply:
