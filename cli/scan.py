@@ -85,6 +85,7 @@ def scan(
     hf-llc scan EleutherAI/pythia-70m --revisions log:20 --num-processes 8
     hf-llc scan allenai/OLMo-2-0425-1B --revisions 're:stage1-step.*' --every 50000
     hf-llc scan ./my-trainer-run --dataset ./corpus.jsonl --json > curve.json
+    hf-llc scan TinyLlama --revisions 'repos:TinyLlama-1.1B-intermediate-step-*' --max-disk 20GB
     """
     from hf_llc.naming import read_steps
     from hf_llc.selector import Selection

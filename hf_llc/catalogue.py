@@ -79,11 +79,12 @@ def _checkpoint(name: str, found: Found) -> Checkpoint:
 
 
 def _marked(checkpoints: Sequence[Checkpoint], contents: Sequence[tuple[str, ...]]) -> list[Checkpoint]:
-    """The checkpoints, each with the first one of the same weights."""
+    """The checkpoints, each with the first one of the same weights that can be used."""
     first: dict[tuple[str, ...], str] = {}
     marked = []
     for checkpoint, content in zip(checkpoints, contents, strict=True):
-        twin = first.setdefault(content, checkpoint.name) if content else checkpoint.name
+        known = content and checkpoint.problem is None
+        twin = first.setdefault(content, checkpoint.name) if known else checkpoint.name
         marked.append(replace(checkpoint, duplicate_of=None if twin == checkpoint.name else twin))
     return marked
 

@@ -101,15 +101,14 @@ class Supply:
     What is in the Hub's cache is used there. The rest goes to the Hub's cache too or, if there is a shelf, onto it when
     there is room, and is removed once its plan is over. A checkpoint that cannot be had leaves a `failure` with its
     plan. What stops every download, such as a full disk, ends the supply, and is raised where the block ends.
+
+    Args:
+        once: a checkpoint is over after its first use; it stays on the shelf, though, while there is room.
     """
 
     def __init__(
         self, plans: Sequence[Plan], arrivals: Arrivals, shelf: Shelf | None, tell: Tell, *, once: bool = False
     ) -> None:
-        """
-        Args:
-            once: a checkpoint is over after its first use; it stays on the shelf, though, while there is room.
-        """
         self._plans = {plan.run_dir.name: plan for plan in plans if plan.source.path is None}
         self._arrivals, self._shelf, self._tell, self._once = arrivals, shelf, tell, once
         self._used: set[str] = set()
