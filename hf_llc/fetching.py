@@ -30,6 +30,8 @@ LOOK = 0.2
 """Seconds between looks at what is over and what is asked for."""
 OUTAGES = (10.0, 30.0, 60.0, 120.0)
 """Seconds to wait before each further try when the Hub stops answering in the middle of a scan."""
+WORTH_TELLING = 50_000_000
+"""Bytes from which it is said that a checkpoint has to be waited for."""
 ENDING = 3.0
 """Seconds that a download which is not wanted any more is given to end."""
 
@@ -185,8 +187,11 @@ class Supply:
 
     def _bring(self, key: str, plan: Plan) -> None:
         source, into = plan.source, None
+        size = size_of(source, self._tell)
+        if size >= WORTH_TELLING and self._arrivals.is_wanted(key):
+            self._tell(f"Waiting for {source.revision} to be downloaded: {size / 1e6:.0f} MB.")
         if self._shelf is not None:
-            into = self._shelf.place(key, size_of(plan.source, self._tell))
+            into = self._shelf.place(key, size)
         for outage in (*OUTAGES, None):
             try:
                 path = downloads.download(
