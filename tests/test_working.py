@@ -12,6 +12,7 @@ import pytest
 from hf_llc import DataSettings, ModelSettings, SamplerSettings, estimation
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.arrivals import Arrivals
+from hf_llc.core.chain import run_chain
 from hf_llc.errors import HfLlcError, UnusableError
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
@@ -64,7 +65,7 @@ def test_a_rank_goes_on_to_the_next_checkpoint_while_another_is_at_its_last_chai
     plans: list[Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first chain of the first checkpoint lasts until one of the last checkpoint is made: by the other rank."""
-    real, real_load = estimation.run_chain, Workbench._load
+    real, real_load = run_chain, Workbench._load
     began, reached = threading.Event(), threading.Event()
     loads: Counter[tuple[str, str]] = Counter()
 
