@@ -2,10 +2,13 @@
 
 import os
 import sys
+import threading
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
+
+from hf_llc.arrivals import DOWNLOADS
 
 from .demo import demo
 from .estimate import estimate
@@ -64,6 +67,11 @@ def main() -> None:
     except USAGE_ERROR as error:
         say(usage(error))
         code = 2
+    if any(thread.name.startswith(DOWNLOADS) for thread in threading.enumerate()):
+        # A piece of a file that is on its way cannot be called off, and could take minutes to arrive.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
     sys.exit(code)
 
 

@@ -29,10 +29,14 @@ def _non_negative(value: float) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads."""
+    """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads.
+
+    `subfolder` is a folder inside the repository or the local folder, as in transformers' `from_pretrained`.
+    """
 
     model: str
     revision: str | None = None
+    subfolder: str | None = None
     gguf_file: str | None = None
     trust_remote_code: bool = False
 
