@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .calibrate import calibrate
 from .demo import demo
 from .estimate import estimate
 from .report import reported, say
@@ -47,6 +48,7 @@ def options(
 
 app.command()(reported(estimate))
 app.command()(reported(scan))
+app.command()(reported(calibrate))
 app.command()(reported(revisions))
 app.command()(reported(show))
 app.command()(reported(validate))

@@ -146,7 +146,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
     store.open(plan.inputs())
     bench = Workbench(plan, fleet.device)
     with cpu_threads(plan.threads):
-        anchors = _anchor_losses(plan, store, bench, fleet, observer)
+        anchors = anchor_losses(plan, store, bench, fleet, observer)
         resolution = _resolution(plan, store, bench, fleet, observer)
         _chains(plan, store, bench, anchors, resolution, fleet, observer)
         if plan.sampler.cross_check is not None:
@@ -228,7 +228,7 @@ def _checked(plan: Plan) -> dict[str, tuple[Variation, int]]:
     return {f"checks/{variation.name}-{chain:03d}": (variation, chain) for variation, chain in pairs}
 
 
-def _anchor_losses(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> list[float]:
+def anchor_losses(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> list[float]:
     """ℓ_i(w*) of every sequence, in nats per token, shape (n,)."""
     size, names = _anchor_size(plan), _anchor_names(plan)
     observer.begin("losses at w*", len(names))
