@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_llc.observer import duration
+
 from . import options as o
 from .asked import settings_of
 from .output import Form, chosen, write_agent, write_json, write_pairs, write_table
@@ -181,6 +183,6 @@ def _pairs(found: "Calibration") -> list[tuple[str, str]]:
             f"n_beta {s['n_beta']:.4g}, gamma {s['gamma']:.4g}, lr {s['lr']:.3g}, {s['sampler']}, burn-in "
             f"{s['burn_in']}, {s['chains']} chains × {s['draws']} draws, thin {s['thin']}, batch {s['batch_size']}",
         ),
-        ("cost so far", f"{found.pilot_gradients:,} gradients, {found.seconds:.0f} seconds"),
-        ("written", f"{found.settings_file}, sweep.png, sweep.svg"),
+        ("cost", f"{found.pilot_gradients:,} gradients of pilot chains; this call took {duration(found.seconds)}"),
+        ("written", f"{found.settings_file}; beside it sweep.png and sweep.svg"),
     ]

@@ -9,9 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from hf_llc import estimation, flatness, pilots, queue, reasons
+from hf_llc import estimation, flatness, pilots, queue, reasons, steps
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine, plots_sweep
 from hf_llc.adapters.fleet import Fleet
@@ -20,7 +19,7 @@ from hf_llc.core.effort import gradients
 from hf_llc.core.stepsize import check_lr
 from hf_llc.errors import SettingsError
 from hf_llc.flatness import Answer
-from hf_llc.observer import Observer
+from hf_llc.observer import Observer, duration
 from hf_llc.outlook import Outlook, outlook_of
 from hf_llc.pilots import Site
 from hf_llc.plan import Plan
@@ -113,14 +112,14 @@ def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = 
         suggested = plan.sampler.lr or at.settings.lr
         check_lr(suggested, at.settings.n_beta, at.curvature, at.settings.gamma)
         stepped = pilots.steps(site, at)
-        steps = flatness.steps_of(stepped)
-        lr, steps_reason = flatness.plateau_in_step(steps, suggested)
+        tried = steps.steps_of(stepped)
+        lr, steps_reason = steps.plateau_in_step(tried, suggested)
         at, outlook, last = _last_pilots(site, at, plan.sampler.lr or lr)
         queue.complete(store, [COMPLETE], lambda name: {"gradients": last})
     return Findings(
         points=points,
         answer=answer,
-        steps=steps,
+        steps=tried,
         steps_reason=steps_reason,
         at=at,
         outlook=outlook,
@@ -162,7 +161,7 @@ def forecast(site: Site, resolutions: Sequence[Resolution], seconds: float) -> s
     count = _taken(chains) + gradients(pilots.pilot_settings(site, at, at.settings.lr))
     return (
         f"Pilot chains: about {count:,} gradients of {batch} sequences of {site.plan.corpus.context_length} tokens, "
-        f"{reasons.duration(count * batch * seconds)} in one process at the speed of the curvatures at w*."
+        f"{duration(count * batch * seconds)} in one process at the speed of the curvatures at w*."
     )
 
 
@@ -201,8 +200,8 @@ def collect(
         budget=budget,
         gradients=chosen.gradients,
         pilot_gradients=findings.gradients,
-        settings=settings_of(plan, data, chosen.settings),
-        reasons=reasons.reasons(plan, at, findings.answer, findings.steps_reason, chosen, outlook),
+        settings=reasons.settings_of(plan, data, chosen.settings),
+        reasons=reasons.reasons(plan, at, findings.answer, chosen, outlook),
         settings_file=str(path),
         run_dir=str(plan.run_dir),
         versions=machine.versions(),
@@ -213,25 +212,6 @@ def collect(
     for name in PICTURES:
         plots_sweep.sweep(plan.run_dir / name, made)
     return made
-
-
-def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dict[str, Any]:
-    """The settings file's content: the text, pinned, and everything that `estimate` and `scan` would else choose."""
-    corpus, local = plan.corpus, plan.corpus.revision.startswith("sha256:")
-    text = {
-        "dataset": data.dataset,
-        "dataset_config": corpus.config,
-        "split": corpus.split,
-        "dataset_revision": None if local else corpus.revision,
-        "text_column": corpus.text_column,
-        "max_sequences": data.max_sequences,
-        "context_length": corpus.context_length,
-    }
-    names = ("n_beta", "gamma", "sampler", "momentum", "lr", "start", "gradient", "burn_in", "chains", "draws", "thin",
-             "batch_size", "seed")  # fmt: skip
-    found = {name: value for name, value in text.items() if value is not None}
-    found |= {name: getattr(chosen, name) for name in names}
-    return found | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
 
 
 def calibrate(

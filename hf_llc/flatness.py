@@ -1,4 +1,4 @@
-"""Pilot chains to points, and points to answers: is there a plateau in γ/nβ, and up to which ε does λ̂ stay the same?"""
+"""Pilot chains at several γ to points, and points to an answer: does λ̂ have a plateau in γ/nβ?"""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,12 @@ from typing import NamedTuple
 from hf_llc.adapters.statistics import log_ratio
 from hf_llc.core.dynamics import LOCAL_RISE
 from hf_llc.core.lanczos import Nodes
-from hf_llc.core.plateau import Reading, Slope, agreeing, find_plateau, may_have_plateau
-from hf_llc.core.stepsize import stability
+from hf_llc.core.plateau import Reading, Slope, find_plateau, may_have_plateau
 from hf_llc.pilots import MIDDLE, Swept
 from hf_llc.results import Diagnostics
-from hf_llc.settings import STABILITY_LIMIT
 from hf_llc.summary import Judged, judged
-from hf_llc.sweep import Finding, Flat, StepPoint, SweepPoint
-from hf_llc.verdicts import DRIFT_MAX, PLATEAU, SIGNIFICANT, STEP_BIAS_MAX, STILL
+from hf_llc.sweep import Finding, Flat, SweepPoint
+from hf_llc.verdicts import DRIFT_MAX, PLATEAU, SIGNIFICANT, STILL
 
 SPAN = 4.0
 """A plateau reaches over at least this factor of γ."""
@@ -28,8 +26,6 @@ HEATED = 0.1
 """Share of λ̂ that gradient noise may be predicted to make at a point that counts."""
 R_HAT_MAX = 1.3
 """Above that of an estimate: with some ten effective draws a chain R-hat itself scatters up to 1.2."""
-NEGLIGIBLE = 0.02
-"""Difference of λ̂ between two step sizes that is not looked at further."""
 
 
 class Answer(NamedTuple):
@@ -95,10 +91,10 @@ def _doubt(swept: Swept, found: Judged) -> str | None:
     heating = swept.resolution.heating / (1 + settings.gamma / (settings.n_beta * swept.resolution.curvature))
     if heating > HEATED * (found.llc or 0.0):
         return f"gradient noise is predicted to make {heating / (found.llc or 1.0):.0%} of λ̂"
-    return _unsettled(swept, found.diagnostics)
+    return unsettled(swept, found.diagnostics)
 
 
-def _unsettled(swept: Swept, diagnostics: Diagnostics) -> str | None:
+def unsettled(swept: Swept, diagnostics: Diagnostics) -> str | None:
     """Why the draws are not those of the posterior, as far as short chains show it."""
     settings = swept.settings
     # Chains that begin at draws of the localiser are as wide as they will be, and have other things to forget.
@@ -115,14 +111,15 @@ def _unsettled(swept: Swept, diagnostics: Diagnostics) -> str | None:
 
 def _slope(low: Swept, high: Swept) -> Slope:
     """d log λ̂ / d log γ between two points, at common random numbers; for two that count."""
-    ratio = log_ratio(_draws(high), _draws(low))
+    ratio = log_ratio(draws_of(high), draws_of(low))
     if ratio is None:
         raise ValueError("a point that counts has λ̂ above 0")
     width = math.log(high.settings.gamma / low.settings.gamma)
     return Slope(ratio[0] / width, ratio[1] / width)
 
 
-def _draws(swept: Swept) -> list[tuple[float, ...]]:
+def draws_of(swept: Swept) -> list[tuple[float, ...]]:
+    """The paired differences of every chain, shape (chains, draws)."""
     return [trace.draws(swept.settings) for trace in swept.traces]
 
 
@@ -130,17 +127,19 @@ def plateau_in_gamma(points: Sequence[SweepPoint], *, free: bool) -> Answer:
     """The plateau in γ/nβ, if one is shown.
 
     Args:
-        free: False if γ was asked for, so that none is chosen here.
+        free: False if γ was asked for, so that it stays in the middle of the sweep.
     """
     counted = [index for index, point in enumerate(points) if point.excluded is None]
     readings = [Reading(points[i].resolution, points[i].llc or 0.0, points[i].stderr or 0.0) for i in counted]
     slopes = [Slope(points[i].slope or 0.0, points[i].slope_stderr or 0.0) for i in counted[:-1]]
     found = find_plateau(readings, PLATEAU, SPAN, CHANGE, slopes)
+    # Without a plateau the nearest stronger localisation, where the middle itself does not count.
+    place = next((index for index in counted if index >= MIDDLE), MIDDLE) if free else MIDDLE
     if found is None:
         doubtful = [point for point in points if point.open]
         if doubtful or may_have_plateau(readings, PLATEAU, SPAN, slopes):
-            return Answer(Finding.UNDECIDED, None, _undecided(readings, slopes, doubtful), _middle(counted))
-        return Answer(Finding.NONE, None, _no_plateau(points, readings, slopes), _middle(counted))
+            return Answer(Finding.UNDECIDED, None, _undecided(readings, slopes, doubtful), place)
+        return Answer(Finding.NONE, None, _no_plateau(points, readings, slopes), place)
     low, high = readings[found.first], readings[found.last]
     flat = Flat(
         low=low.x, high=high.x, slope=found.slope.value, slope_stderr=found.slope.error, llc_low=low.y, llc_high=high.y
@@ -150,11 +149,6 @@ def plateau_in_gamma(points: Sequence[SweepPoint], *, free: bool) -> Answer:
         f"it, λ̂ from {low.y:.4g} to {high.y:.4g}."
     )
     return Answer(Finding.FOUND, flat, words, counted[found.place] if free else MIDDLE)
-
-
-def _middle(counted: Sequence[int]) -> int:
-    """The middle point, or the nearest one at a stronger localisation where that one does not count."""
-    return next((index for index in counted if index >= MIDDLE), MIDDLE)
 
 
 def _no_plateau(points: Sequence[SweepPoint], readings: Sequence[Reading], slopes: Sequence[Slope]) -> str:
@@ -190,71 +184,3 @@ def _where(readings: Sequence[Reading]) -> str:
 
 def _words(slope: Slope) -> str:
     return f"{slope.value:+.2f} ± {slope.error:.2f}"
-
-
-def steps_of(swept: Sequence[Swept]) -> list[StepPoint]:
-    """A point for each step size, in rising order, compared with the smallest one that counts."""
-    points = [_step_point(each) for each in swept]
-    counted = [index for index, point in enumerate(points) if point.excluded is None]
-    ratios = [_ratio(swept[index], swept[counted[0]]) for index in counted]
-    agree = agreeing(ratios, NEGLIGIBLE, SIGNIFICANT)
-    for index, ratio in zip(counted, ratios, strict=True):
-        points[index] = replace(
-            points[index], log_ratio=ratio.value, log_ratio_stderr=ratio.error, agrees=index in counted[:agree]
-        )
-    return points
-
-
-def _step_point(swept: Swept) -> StepPoint:
-    settings, found = swept.settings, judged(swept.resolution, swept.traces, {})
-    excluded = "chains became inf or NaN" if found.llc is None else _unsettled(swept, found.diagnostics)
-    if excluded is None and not (found.diagnostics.delta_loss or 0.0) > 0:
-        excluded = "λ̂ is not above 0"
-    return StepPoint(
-        lr=settings.lr,
-        stability=stability(settings.lr, settings.n_beta, swept.resolution.curvature, settings.gamma),
-        llc=found.llc,
-        stderr=found.stderr,
-        excluded=excluded,
-    )
-
-
-def _ratio(swept: Swept, finest: Swept) -> Slope:
-    """log of λ̂ over that at the finest step, and its error; for two that count."""
-    if swept is finest:
-        return Slope(0.0, 0.0)
-    found = log_ratio(_draws(swept), _draws(finest))
-    if found is None:
-        raise ValueError("a point that counts has λ̂ above 0")
-    return Slope(*found)
-
-
-def plateau_in_step(points: Sequence[StepPoint], suggested: float) -> tuple[float, str]:
-    """The step size to use, the largest that agrees with all smaller ones and is not above the suggested, and why."""
-    counted = [point for point in points if point.excluded is None]
-    alike = [point for point in counted if point.agrees]
-    if len(counted) < 2:
-        reason = next(point.excluded for point in reversed(points) if point.excluded is not None)
-        return suggested, (
-            f"The pilot chains do not show whether λ̂ depends on the step size ({reason}); the estimate checks it by "
-            "itself."
-        )
-    tried = f"ε = {counted[0].lr:.2g} to {counted[-1].lr:.2g}"
-    if len(alike) < 2:
-        return counted[0].lr, (
-            f"λ̂ depends on the step size at every one tried, {tried} ({_difference(counted[1])} from the smallest to "
-            "the next): lower --lr further, or raise --batch-size."
-        )
-    errors = max(point.log_ratio_stderr or 0.0 for point in alike)
-    words = f"λ̂ is the same from ε = {counted[0].lr:.2g} to {alike[-1].lr:.2g} within errors of {errors:.1%}"
-    if errors > STEP_BIAS_MAX:
-        words += ", which could hide much: raise --pilot-draws"
-    words += f"; steps are unstable from {STABILITY_LIMIT / points[0].stability * points[0].lr:.2g}."
-    if len(alike) < len(counted):
-        following = counted[len(alike)]
-        words += f" At {following.lr:.2g} it differs by {_difference(following)}."
-    return max((point.lr for point in alike if point.lr <= suggested * (1 + 1e-9)), default=counted[0].lr), words
-
-
-def _difference(point: StepPoint) -> str:
-    return f"{math.expm1(point.log_ratio or 0.0):+.1%} ± {point.log_ratio_stderr or 0.0:.1%}"

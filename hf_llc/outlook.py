@@ -17,7 +17,7 @@ from hf_llc.results import ChainTrace, Status, Verdict
 from hf_llc.settings import ResolvedSettings, SamplerSettings
 from hf_llc.summary import judged
 from hf_llc.sweep import Pilot
-from hf_llc.verdicts import SIGNIFICANT
+from hf_llc.verdicts import R_HAT_MAX, SIGNIFICANT
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,10 @@ def outlook_of(at: Resolution, main: Sequence[ChainTrace], varied: Mapping[tuple
 def _spread(
     settings: ResolvedSettings, main: Sequence[ChainTrace], varied: Mapping[tuple[str, int], ChainTrace]
 ) -> Spread:
-    """Monte Carlo errors per step, of λ̂ and of the step size's share of it."""
+    """Monte Carlo errors per step, of λ̂ and of the step size's share of it.
+
+    The spread of a few chains' means is too rough a figure to plan by, unless R-hat says that it is more than chance.
+    """
     draws = [
         [llc_of(settings.n_beta, delta) for delta in trace.draws(settings)]
         for trace in main
@@ -81,8 +84,9 @@ def _spread(
     ]
     found, count = summarise(draws), sum(map(len, draws))
     step, bias = _step_part(settings, main, varied)
+    disagree = found.r_hat is not None and found.r_hat > R_HAT_MAX
     return Spread(
-        monte_carlo=max(found.mcse, effort.OF_BOTH * _within(draws)) * math.sqrt(count),
+        monte_carlo=max(found.mcse if disagree else 0.0, effort.OF_BOTH * _within(draws)) * math.sqrt(count),
         step=step,
         bias=bias,
         autocorrelation=count / found.ess,
@@ -98,12 +102,12 @@ def _step_part(
     if any(trace.status is not Status.HEALTHY for trace in [*fine, *main[: len(fine)]]):
         return 0.0, 0.0
     shares = step_shares(main, [trace.draws(half.settings(settings)) for trace in fine], settings)
-    mean, error = summarise(shares).mean, effort.OF_BOTH * _within(shares)
-    return error * math.sqrt(sum(map(len, shares))), math.sqrt(max(0.0, mean**2 - error**2))
+    mean, error = abs(summarise(shares).mean), effort.OF_BOTH * _within(shares)
+    return error * math.sqrt(sum(map(len, shares))), mean if mean > SIGNIFICANT * error else 0.0
 
 
 def _within(draws: Sequence[Sequence[float]]) -> float:
-    """The standard error of the mean from autocorrelation alone: few chains say little by the spread of their means."""
+    """The standard error of the mean from autocorrelation alone."""
     values = [value for chain in draws for value in chain]
     mean = sum(values) / len(values)
     variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)

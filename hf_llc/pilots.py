@@ -142,7 +142,7 @@ def resolutions(site: Site) -> list[Resolution]:
         sampler = replace(asked, n_beta=n_beta, gamma=gamma, lr=None, burn_in=None)
         return resolve(replace(site.plan, sampler=sampler), site.bench).to_dict()
 
-    names = [f"sweep/{index}-resolved" for index in range(len(RESOLUTIONS))]
+    names = [f"sweep/{index}" for index in range(len(RESOLUTIONS))]
     site.observer.begin("curvature at each γ", len(names))
     parts = queue.complete(
         site.store, names, measured, first=site.fleet.rank, found=lambda done: site.observer.advance(len(done))

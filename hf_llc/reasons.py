@@ -1,4 +1,6 @@
-"""Why a calibration's settings are what they are, in words: for the settings file and for people."""
+"""What a calibration's settings file says: the values, and why they are what they are."""
+
+from typing import Any
 
 from hf_llc.core.effort import FEWEST_EFFECTIVE, KEPT, SETTLING_ERRORS, Effort
 from hf_llc.core.stepsize import relaxation_rate, stability
@@ -6,18 +8,30 @@ from hf_llc.flatness import Answer
 from hf_llc.outlook import Outlook
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution, burn_in_sentence, temperature
+from hf_llc.settings import DataSettings, ResolvedSettings
 from hf_llc.sweep import Calibration, Finding, Pilot
 from hf_llc.verdicts import SIGNIFICANT
 
 AS_ASKED = "as asked"
 
 
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, two digits."""
-    for limit, divisor, unit in ((90, 1, "seconds"), (5400, 60, "minutes")):
-        if seconds < limit:
-            return f"{seconds / divisor:.2g} {unit}"
-    return f"{seconds / 3600:.3g} hours"
+def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dict[str, Any]:
+    """The settings file's content: the text, pinned, and everything that `estimate` and `scan` would else choose."""
+    corpus, local = plan.corpus, plan.corpus.revision.startswith("sha256:")
+    text = {
+        "dataset": data.dataset,
+        "dataset_config": corpus.config,
+        "split": corpus.split,
+        "dataset_revision": None if local else corpus.revision,
+        "text_column": corpus.text_column,
+        "max_sequences": data.max_sequences,
+        "context_length": corpus.context_length,
+    }
+    names = ("n_beta", "gamma", "sampler", "momentum", "lr", "start", "gradient", "burn_in", "chains", "draws", "thin",
+             "batch_size", "seed")  # fmt: skip
+    found = {name: value for name, value in text.items() if value is not None}
+    found |= {name: getattr(chosen, name) for name in names}
+    return found | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
 
 
 def header(found: Calibration) -> list[str]:
@@ -33,9 +47,7 @@ def header(found: Calibration) -> list[str]:
     ]
 
 
-def reasons(
-    plan: Plan, at: Resolution, answer: Answer, steps_reason: str, chosen: Effort, outlook: Outlook
-) -> dict[str, str]:
+def reasons(plan: Plan, at: Resolution, answer: Answer, chosen: Effort, outlook: Outlook) -> dict[str, str]:
     """Where each number of the settings file came from, by its name."""
     asked, settings, pilot = plan.sampler, chosen.settings, outlook.pilot
     _, n_beta = temperature(asked.n_beta, plan.corpus.n)
@@ -44,7 +56,7 @@ def reasons(
         "dataset": f"The text: {plan.corpus.n} sequences, tokens {plan.corpus.fingerprint[7:19]}.",
         "n_beta": n_beta.get("n_beta", AS_ASKED),
         "gamma": _gamma(at, answer, asked.gamma is not None),
-        "lr": AS_ASKED if asked.lr is not None else _lr(at, steps_reason),
+        "lr": AS_ASKED if asked.lr is not None else _lr(at),
         "burn_in": f"{burn_in_sentence(settings.burn_in, rate, settings.start)} {_burn_in(pilot)}",
         "chains": AS_ASKED,
         "draws": _draws(chosen, pilot),
@@ -63,15 +75,19 @@ def _bare(name: str, words: str) -> str:
 
 def _gamma(at: Resolution, answer: Answer, asked: bool) -> str:
     if asked:
-        return f"{AS_ASKED}. {answer.reason}"
+        return AS_ASKED
     if answer.finding is Finding.FOUND:
-        return f"the largest value on the plateau around which λ̂ is flat. {answer.reason}"
-    return f"{_bare('gamma', at.choices.get('gamma', 'the nearest value that counts.'))} {answer.reason}"
+        return "the largest value on the plateau around which λ̂ is flat."
+    words = "There is no plateau" if answer.finding is Finding.NONE else "A plateau is not shown"
+    return f"{_bare('gamma', at.choices.get('gamma', 'the nearest value at which λ̂ counts.'))} {words}, see above."
 
 
-def _lr(at: Resolution, steps_reason: str) -> str:
+def _lr(at: Resolution) -> str:
     value = stability(at.settings.lr, at.settings.n_beta, at.curvature, at.settings.gamma)
-    return f"ε(nβh+γ) = {value:.2g} at the measured curvature h = {at.curvature:.3g} (unstable from 4). {steps_reason}"
+    return (
+        f"ε(nβh+γ) = {value:.2g} at the measured curvature h = {at.curvature:.3g} (unstable from 4): the largest step "
+        "that agrees with smaller ones, as far as curvature and gradient noise allow it; see above."
+    )
 
 
 def _burn_in(pilot: Pilot) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hf_llc.adapters.drawing import BLUE, GREY, ORANGE, PALE, printable, save, tidy
 from hf_llc.sweep import Calibration, Finding, StepPoint, SweepPoint
@@ -12,6 +13,7 @@ from hf_llc.sweep import Calibration, Finding, StepPoint, SweepPoint
 COUNTED, NOT_COUNTED, QUADRATIC = "pilot chains", "does not count", "quadratic part, no sampling"
 CHOSEN, SHADED, LIMIT = "chosen", "plateau", "unstable from here"
 NO_NUMBER = "no positive number"
+PLAIN = FuncFormatter(lambda value, position: f"{value:g}")
 LEAST_SPAN = 0.25
 """Of λ̂, that the axis of the lower panel reaches up and down at least."""
 TITLES = {Finding.FOUND: "a plateau", Finding.NONE: "no plateau", Finding.UNDECIDED: "no plateau shown nor excluded"}
@@ -39,9 +41,7 @@ def _draw_resolutions(axes: Axes, found: Calibration) -> None:
     axes.set_yscale("log")
     if found.flat is not None:
         axes.axvspan(found.flat.low, found.flat.high, color="#DCEBF5", linewidth=0, zorder=0, label=SHADED)
-    there = [(point.resolution, point.quadratic) for point in found.sweep if (point.quadratic or 0) > 0]
-    if there:
-        axes.plot(*zip(*there, strict=True), color=ORANGE, linewidth=1.3, label=QUADRATIC, zorder=2)
+    _draw_quadratic(axes, [point for point in found.sweep if (point.quadratic or 0) > 0])
     for excluded, marker, fill, colour, label in (
         (False, "o", BLUE, BLUE, COUNTED),
         (True, "o", "white", PALE, NOT_COUNTED),
@@ -59,9 +59,23 @@ def _draw_resolutions(axes: Axes, found: Calibration) -> None:
         _crosses(axes, nowhere)
     chosen = found.settings["gamma"] / found.settings["n_beta"]
     axes.axvline(chosen, color="black", linewidth=1, linestyle=(0, (5, 3)), label=CHOSEN, zorder=1)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axes.yaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("resolution γ/nβ  (curvatures below it are not seen)")
     axes.set_ylabel(r"LLC  $\hat\lambda$  (± standard error)")
     axes.legend(fontsize=8.5, frameon=False, loc="best")
+
+
+def _draw_quadratic(axes: Axes, points: Sequence[SweepPoint]) -> None:
+    if not points:
+        return
+    x = [point.resolution for point in points]
+    y = [point.quadratic or 0.0 for point in points]
+    error = [point.quadratic_stderr or 0.0 for point in points]
+    axes.plot(x, y, color=ORANGE, linewidth=1.3, label=QUADRATIC, zorder=2)
+    low, high = [a - b for a, b in zip(y, error, strict=True)], [a + b for a, b in zip(y, error, strict=True)]
+    axes.fill_between(x, low, high, color=ORANGE, alpha=0.2, linewidth=0, zorder=1)
 
 
 def _points(axes: Axes, points: Sequence[SweepPoint], marker: str, fill: str, colour: str, label: str) -> None:
@@ -104,6 +118,9 @@ def _draw_steps(axes: Axes, found: Calibration) -> None:
     middle = found.pilot.llc
     # Else the noise of a perfect plateau would fill the panel.
     axes.set_ylim(min(low, middle - LEAST_SPAN * abs(middle)), max(high, middle + LEAST_SPAN * abs(middle)))
+    ticks = [*(point.lr for point in found.steps), _limit(found.steps[-1])]
+    axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_xlabel(f"step size ε, at γ = {found.settings['gamma']:.4g}")
     axes.set_ylabel(r"LLC  $\hat\lambda$")
     axes.legend(fontsize=8.5, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)

@@ -15,9 +15,9 @@ KEPT = 4
 """Draws that are kept of each autocorrelation time where fewer than all are: see `thinning_loss`."""
 ENOUGH = 1.02
 """Where the wanted error cannot be had, an error so much above the least that can is not worth more draws."""
-OF_BOTH = 1.17
-"""Mean of the larger one of a standard error and its estimate from the spread of two to four chains, which is what is
-reported, in units of the first: E max(1, √(χ²_k/k)) = 1.17 for k = 1 and 1.16 for k = 3."""
+OF_BOTH = 1.15
+"""What is reported is the larger one of a standard error and its estimate from the spread of the chains' means. In
+units of the first that is E max(1, √(χ²_k/k)) on average: 1.17 for two chains (k = 1), 1.12 for four."""
 SETTLING_ERRORS = 3.0
 """Standard errors between the first draws and later ones up to which the chains count as settled."""
 
@@ -29,7 +29,7 @@ class Spread:
     Attributes:
         monte_carlo: standard error of λ̂ times √(steps of all chains). step: that of the step size's share of λ̂,
             2 (λ̂(ε) − λ̂(ε/2)), times √(steps of the chains at both).
-        bias: that share as far as it exceeds its own error. autocorrelation: τ, in steps.
+        bias: that share itself where it is more than chance, else 0. autocorrelation: τ, in steps.
     """
 
     monte_carlo: float
