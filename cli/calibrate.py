@@ -112,8 +112,9 @@ def calibrate(
     """
     started = time.monotonic()
     form = chosen(format, as_json, quiet)
-    from hf_llc.settings import ModelSettings
+    from hf_llc.settings import ModelSettings, check_target
 
+    check_target(target_stderr)
     asked_model = ModelSettings(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )

@@ -24,7 +24,7 @@ from hf_llc.outlook import Outlook, outlook_of
 from hf_llc.pilots import Site
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution
-from hf_llc.settings import DataSettings, ModelSettings, ResolvedSettings, SamplerSettings
+from hf_llc.settings import DataSettings, ModelSettings, ResolvedSettings, SamplerSettings, check_target
 from hf_llc.settings_file import write_settings
 from hf_llc.summary import dataset_of
 from hf_llc.sweep import Calibration, StepPoint, SweepPoint
@@ -228,6 +228,7 @@ def calibrate(
 ) -> Calibration:
     """The settings for a standard error of λ̂, found in this process; see `plan`, `run` and `collect`."""
     started = time.monotonic()
+    check_target(target_stderr)
     observer, data = observer or Observer(), data or DataSettings()
     asked = ModelSettings(model=model) if isinstance(model, str) else model
     made = plan(

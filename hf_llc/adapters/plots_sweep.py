@@ -13,7 +13,6 @@ from hf_llc.sweep import Calibration, Finding, StepPoint, SweepPoint
 COUNTED, NOT_COUNTED, QUADRATIC = "pilot chains", "does not count", "quadratic part, no sampling"
 CHOSEN, SHADED, LIMIT = "chosen", "plateau", "unstable from here"
 NO_NUMBER = "no positive number"
-PLAIN = FuncFormatter(lambda value, position: f"{value:g}")
 LEAST_SPAN = 0.25
 """Of λ̂, that the axis of the lower panel reaches up and down at least."""
 TITLES = {Finding.FOUND: "a plateau", Finding.NONE: "no plateau", Finding.UNDECIDED: "no plateau shown nor excluded"}
@@ -38,7 +37,8 @@ def sweep(path: Path, found: Calibration) -> None:
 
 def _draw_resolutions(axes: Axes, found: Calibration) -> None:
     axes.set_xscale("log")
-    axes.set_yscale("log")
+    if any((value or 0) > 0 for point in found.sweep for value in (point.llc, point.quadratic)):
+        _logarithmic(axes)
     if found.flat is not None:
         axes.axvspan(found.flat.low, found.flat.high, color="#DCEBF5", linewidth=0, zorder=0, label=SHADED)
     _draw_quadratic(axes, [point for point in found.sweep if (point.quadratic or 0) > 0])
@@ -59,12 +59,17 @@ def _draw_resolutions(axes: Axes, found: Calibration) -> None:
         _crosses(axes, nowhere)
     chosen = found.settings["gamma"] / found.settings["n_beta"]
     axes.axvline(chosen, color="black", linewidth=1, linestyle=(0, (5, 3)), label=CHOSEN, zorder=1)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-    axes.yaxis.set_major_formatter(PLAIN)
-    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("resolution γ/nβ  (curvatures below it are not seen)")
     axes.set_ylabel(r"LLC  $\hat\lambda$  (± standard error)")
     axes.legend(fontsize=8.5, frameon=False, loc="best")
+
+
+def _logarithmic(axes: Axes) -> None:
+    """λ̂ on a logarithmic axis with plain numbers, three a decade."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_quadratic(axes: Axes, points: Sequence[SweepPoint]) -> None:
