@@ -10,6 +10,7 @@ import typer
 
 from hf_llc.arrivals import DOWNLOADS
 
+from .calibrate import calibrate
 from .demo import demo
 from .estimate import estimate
 from .report import reported, say
@@ -50,6 +51,7 @@ def options(
 
 app.command()(reported(estimate))
 app.command()(reported(scan))
+app.command()(reported(calibrate))
 app.command()(reported(revisions))
 app.command()(reported(show))
 app.command()(reported(validate))

@@ -20,6 +20,7 @@ from hf_llc.selector import Selection
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 
 if TYPE_CHECKING:
+    from hf_llc.calibration import calibrate
     from hf_llc.catalogue import find_checkpoints
     from hf_llc.estimation import estimate
     from hf_llc.scanning import scan
@@ -37,6 +38,7 @@ __all__ = [
     "SamplerSettings",
     "Selection",
     "Verdict",
+    "calibrate",
     "estimate",
     "estimate_series",
     "find_checkpoints",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _USE_CASES = {
+    "calibrate": "hf_llc.calibration",
     "estimate": "hf_llc.estimation",
     "estimate_series": "hf_llc.series",
     "find_checkpoints": "hf_llc.catalogue",

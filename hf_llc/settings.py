@@ -27,6 +27,15 @@ def _non_negative(value: float) -> bool:
     return math.isfinite(value) and value >= 0
 
 
+def check_target(target: float) -> None:
+    """Nothing, if a relative standard error can be aimed at.
+
+    Raises:
+        SettingsError: it is not above 0.
+    """
+    _require(_positive(target), f"--target-stderr is {target}; it must be above 0: 0.02 asks for 2 % of the LLC.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads.
