@@ -202,7 +202,8 @@ def test_chains_too_short_to_tell_leave_it_undecided_and_say_what_to_do(tmp_path
 
 def test_gradient_noise_shows_in_the_step_size(tmp_path: Path) -> None:
     objective, _ = linear_regression(2000, 20, seed=0)
-    plan = plan_of(2000, tmp_path, n_beta=2000.0, gamma=200.0, batch_size=10, lr=2e-4, sampler="sgld-lm", draws=100)
+    noisy = {"batch_size": 10, "lr": 2e-4, "sampler": "sgld-lm", "gradient": "minibatch", "batches": "independent"}
+    plan = plan_of(2000, tmp_path, n_beta=2000.0, gamma=200.0, draws=100, **noisy)
     found = calibrated(plan, objective)
     assert "At 0.0002 it differs by +" in found.steps_reason
     assert found.settings["lr"] == 2e-4
