@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.observer import duration
+from hf_llc.settings import CalibrationSettings, ModelSettings
 
 from . import options as o
 from .asked import settings_of
@@ -18,6 +19,8 @@ from .wording import with_error
 if TYPE_CHECKING:
     from hf_llc.sweep import Calibration, SweepPoint
 
+WANTED = CalibrationSettings()
+
 Target = Annotated[
     float,
     typer.Option(
@@ -27,14 +30,13 @@ Target = Annotated[
 Budget = Annotated[
     int,
     typer.Option(
-        "--budget", min=1, help="Gradients of a minibatch that the estimate may take.", rich_help_panel="What is wanted"
+        "--budget", help="Gradients of a minibatch that the estimate may take.", rich_help_panel="What is wanted"
     ),
 ]
 PilotDraws = Annotated[
     int,
     typer.Option(
         "--pilot-draws",
-        min=8,
         help="Draws of a pilot chain; more give sharper slopes and allow a longer burn-in.",
         rich_help_panel="What is wanted",
     ),
@@ -63,9 +65,9 @@ def calibrate(
     revision: o.Revision = None,
     gguf_file: o.GgufFile = None,
     trust_remote_code: o.TrustRemoteCode = False,
-    target_stderr: Target = 0.02,
-    budget: Budget = 20_000,
-    pilot_draws: PilotDraws = 50,
+    target_stderr: Target = WANTED.target_stderr,
+    budget: Budget = WANTED.budget,
+    pilot_draws: PilotDraws = WANTED.pilot_draws,
     settings: o.SettingsFile = None,
     dataset: o.Dataset = o.DATA.dataset,
     dataset_config: o.DatasetConfig = o.DATA.config,
@@ -112,9 +114,7 @@ def calibrate(
     """
     started = time.monotonic()
     form = chosen(format, as_json, quiet)
-    from hf_llc.settings import ModelSettings, check_target
-
-    check_target(target_stderr)
+    wanted = CalibrationSettings(target_stderr=target_stderr, budget=budget, pilot_draws=pilot_draws)
     asked_model = ModelSettings(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )
@@ -127,13 +127,13 @@ def calibrate(
             asked_model,
             asked_data,
             asked_sampler,
-            pilot_draws=pilot_draws,
+            wanted,
             output_dir=output_dir,
             device=device,
             observer=observer,
         )
         findings = run_pilots(made, processes=num_processes, observer=observer)
-        found = collect(made, findings, asked_data, target_stderr, budget, observer, started)
+        found = collect(made, findings, asked_data, wanted, observer, started)
         _write(found, form)
         observer.tell(f"Settings are in {found.settings_file}: use them with hf-llc estimate or scan --settings.")
 

@@ -17,7 +17,7 @@ from hf_llc.errors import HfLlcError
 from hf_llc.observer import Observer
 from hf_llc.results import Estimate, Verdict
 from hf_llc.selector import Selection
-from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
 
 if TYPE_CHECKING:
     from hf_llc.calibration import calibrate
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hf_llc.series import estimate_series
 
 __all__ = [
+    "CalibrationSettings",
     "Checkpoint",
     "Curve",
     "DataSettings",

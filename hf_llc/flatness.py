@@ -10,10 +10,10 @@ from hf_llc.adapters.statistics import log_ratio
 from hf_llc.core.dynamics import LOCAL_RISE
 from hf_llc.core.lanczos import Nodes
 from hf_llc.core.plateau import Reading, Slope, find_plateau, may_have_plateau
-from hf_llc.pilots import MIDDLE, Swept
 from hf_llc.results import Diagnostics
 from hf_llc.summary import Judged, judged
 from hf_llc.sweep import Finding, Flat, SweepPoint
+from hf_llc.tasks import Swept
 from hf_llc.verdicts import DRIFT_MAX, PLATEAU, SIGNIFICANT, STILL
 
 SPAN = 4.0
@@ -45,6 +45,12 @@ def points_of(swept: Sequence[Swept], nodes: Nodes) -> list[SweepPoint]:
         slope = _slope(swept[here], swept[there])
         points[here] = replace(points[here], slope=slope.value, slope_stderr=slope.error)
     return points
+
+
+def is_local(swept: Swept) -> bool:
+    """True if the chains stayed in the neighbourhood of w*, as far as the loss shows."""
+    rise = judged(swept.resolution, swept.traces, {}).diagnostics.delta_loss
+    return rise is not None and rise <= LOCAL_RISE
 
 
 def _point(swept: Swept, nodes: Nodes) -> SweepPoint:
@@ -123,18 +129,18 @@ def draws_of(swept: Swept) -> list[tuple[float, ...]]:
     return [trace.draws(swept.settings) for trace in swept.traces]
 
 
-def plateau_in_gamma(points: Sequence[SweepPoint], *, free: bool) -> Answer:
+def plateau_in_gamma(points: Sequence[SweepPoint], middle: int, *, free: bool) -> Answer:
     """The plateau in γ/nβ, if one is shown.
 
     Args:
-        free: False if γ was asked for, so that it stays in the middle of the sweep.
+        middle: the point to stay at without one. free: False if its γ was asked for, so that it is kept in any case.
     """
     counted = [index for index, point in enumerate(points) if point.excluded is None]
     readings = [Reading(points[i].resolution, points[i].llc or 0.0, points[i].stderr or 0.0) for i in counted]
     slopes = [Slope(points[i].slope or 0.0, points[i].slope_stderr or 0.0) for i in counted[:-1]]
     found = find_plateau(readings, PLATEAU, SPAN, CHANGE, slopes)
     # Without a plateau the nearest stronger localisation, where the middle itself does not count.
-    place = next((index for index in counted if index >= MIDDLE), MIDDLE) if free else MIDDLE
+    place = next((index for index in counted if index >= middle), middle) if free else middle
     if found is None:
         doubtful = [point for point in points if point.open]
         if doubtful or may_have_plateau(readings, PLATEAU, SPAN, slopes):
@@ -148,7 +154,7 @@ def plateau_in_gamma(points: Sequence[SweepPoint], *, free: bool) -> Answer:
         f"There is a plateau from γ/nβ = {low.x:.3g} to {high.x:.3g}: d log λ̂ / d log γ = {_words(found.slope)} over "
         f"it, λ̂ from {low.y:.4g} to {high.y:.4g}."
     )
-    return Answer(Finding.FOUND, flat, words, counted[found.place] if free else MIDDLE)
+    return Answer(Finding.FOUND, flat, words, counted[found.place] if free else middle)
 
 
 def _no_plateau(points: Sequence[SweepPoint], readings: Sequence[Reading], slopes: Sequence[Slope]) -> str:

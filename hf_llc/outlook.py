@@ -11,12 +11,12 @@ from hf_llc.core.effort import Effort, Spread
 from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.variations import VARIATIONS
 from hf_llc.errors import DivergedError
-from hf_llc.pilots import own_burn_in
 from hf_llc.resolution import Resolution
 from hf_llc.results import ChainTrace, Status, Verdict
-from hf_llc.settings import ResolvedSettings, SamplerSettings
+from hf_llc.settings import CalibrationSettings, ResolvedSettings, SamplerSettings
 from hf_llc.summary import judged
 from hf_llc.sweep import Pilot
+from hf_llc.tasks import own_burn_in
 from hf_llc.verdicts import R_HAT_MAX, SIGNIFICANT
 
 
@@ -34,12 +34,14 @@ class Outlook:
         early = abs(self.pilot.burn_in_error) > effort.SETTLING_ERRORS
         return self.pilot.verdict != Verdict.NOT_EQUILIBRATED and not early
 
-    def effort(self, target: float, budget: int) -> Effort:
-        """The draws for a standard error of that share of |λ̂|, within that many gradients."""
+    def effort(self, wanted: CalibrationSettings) -> Effort:
+        """The draws for the wanted standard error, within the budget."""
         if abs(self.pilot.llc) <= SIGNIFICANT * self.pilot.stderr:
             # A share of nothing is no error to aim at.
             return effort.effort_of(replace(self.settings, draws=SamplerSettings().draws), self.spread, met=False)
-        return effort.choose_effort(self.settings, self.spread, target * abs(self.pilot.llc), budget)
+        return effort.choose_effort(
+            self.settings, self.spread, wanted.target_stderr * abs(self.pilot.llc), wanted.budget
+        )
 
 
 def outlook_of(at: Resolution, main: Sequence[ChainTrace], varied: Mapping[tuple[str, int], ChainTrace]) -> Outlook:

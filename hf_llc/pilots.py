@@ -1,34 +1,23 @@
 """Pilot chains: λ̂ over resolutions, over step sizes, and once with checks as an estimate has them.
 
-Every chain is a part of the run, so that any number of processes share them and none is made twice. All chains of one
-number see the same batches and noise step by step, and those that are compared draw at the same steps.
+All chains of one number see the same batches and noise step by step; those that are compared draw at the same steps.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 
 from hf_llc import queue
-from hf_llc.adapters.fleet import Fleet
-from hf_llc.adapters.store import RunStore
 from hf_llc.checks import checked_chains
-from hf_llc.core.chain import run_chain
-from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.lanczos import Nodes, nodes_of
-from hf_llc.core.stepsize import choose_burn_in, relaxation_rate, stability
-from hf_llc.core.variations import Variation
-from hf_llc.cross_check import SEQUENCES
-from hf_llc.observer import Observer
-from hf_llc.plan import Plan
+from hf_llc.core.stepsize import stability
 from hf_llc.resolution import Resolution, measure_gamma, resolve, temperature
 from hf_llc.results import ChainTrace
 from hf_llc.settings import STABILITY_LIMIT, ResolvedSettings
-from hf_llc.workbench import Workbench
+from hf_llc.tasks import LONGEST_BURN_IN, Site, Swept, Task, aligned, own_burn_in, swept_chains
 
 RESOLUTIONS = tuple(10 ** (power / 2) for power in range(-5, 4))
 """γ, in units of the one that is chosen where there is no plateau: four decades, most of them towards γ/nβ → 0."""
@@ -39,92 +28,32 @@ STEPS_TRIED = 4
 """Of these, the largest that are stable: smaller ones forget more slowly, and say less for the same cost."""
 STABLE_SHARE = 0.8
 """Of the stability limit: larger steps are not tried."""
-SWEPT_CHAINS = 2
-LONGEST_BURN_IN = 4
-"""Of a pilot chain, in its draws; a point that needs more is not equilibrated, and says so."""
-SHARED_BURN_IN = 1
-"""In draws: chains that need no more than this wait for one another, so that they draw at the same steps."""
-FINAL_DRAWS = 2
+FINAL_DRAWS = 3
 """Draws of the last pilot chains, in those of the others."""
+FIRST = MIDDLE - 1
+"""The sweep begins with this γ and all stronger localisations; then it goes down, as long as the chains stay local."""
+CHECKED = ("half-step", "cold")
+SETTLING = ("gamma-half", "gamma-double")
+"""Of the checks that an estimate makes, those that the last pilot chains make, and further ones where the chains begin
+at w* and the verdict on a burn-in asks for them."""
+CURVED_SEQUENCES = 32
+"""Sequences whose Hessian is looked at, at least."""
 
 
-class Task(NamedTuple):
-    """One chain: its settings, its number, and what it varies."""
+def first_resolutions(site: Site) -> list[Resolution]:
+    """The settings measured and chosen at each γ that the sweep begins with, in rising order of γ.
 
-    settings: ResolvedSettings
-    chain: int
-    variation: Variation | None = None
-
-    @property
-    def name(self) -> str:
-        """Of its part: different whenever anything that the trace depends on is."""
-        text = json.dumps(self.settings.to_dict(), sort_keys=True)
-        varied = f"{self.variation.name}-" if self.variation else ""
-        return f"chains/{hashlib.sha256(text.encode()).hexdigest()[:12]}-{varied}{self.chain:03d}"
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where pilot chains run: the plan, whose `sampler.draws` are a pilot chain's, and everything of this process."""
-
-    plan: Plan
-    store: RunStore
-    bench: Workbench
-    fleet: Fleet
-    observer: Observer
-    anchors: Sequence[float]
-
-    def chains(self, phase: str, tasks: Sequence[Task]) -> list[ChainTrace]:
-        """The trace of every task, in order."""
-        by_name = {task.name: task for task in tasks}
-        self.observer.begin(phase, sum(task.settings.steps for task in by_name.values()))
-        parts = queue.complete(
-            self.store,
-            list(by_name),
-            lambda name: self._trace(by_name[name]),
-            first=self.fleet.rank,
-            found=lambda done: self.observer.advance(sum(by_name[name].settings.steps for name in done)),
-        )
-        self.observer.end()
-        traces = {name: ChainTrace.from_dict(part) for name, part in zip(by_name, parts, strict=True)}
-        return [traces[task.name] for task in tasks]
-
-    def _trace(self, task: Task) -> dict[str, Any]:
-        objective, settings = self.bench.objective, task.settings
-        started = time.monotonic()
-        trace = run_chain(
-            objective,
-            torch.tensor(self.anchors, device=objective.parameters[0].device),
-            settings,
-            task.chain,
-            anchor_gradient=self.bench.anchor_gradient() if settings.gradient != "minibatch" else None,
-            variation=task.variation,
-            progress=lambda step, loss, delta: self.observer.chain(
-                str(task.chain), step, loss, llc_of(settings.n_beta, delta)
-            ),
-        )
-        return replace(trace, seconds=time.monotonic() - started).to_dict()
-
-
-@dataclass(frozen=True)
-class Swept:
-    """Chains at one γ or one ε; `needed` is the burn-in that its own relaxation time asks for."""
-
-    resolution: Resolution
-    needed: int
-    traces: Sequence[ChainTrace]
-
-    @property
-    def settings(self) -> ResolvedSettings:
-        return self.resolution.settings
-
-
-def resolutions(site: Site) -> list[Resolution]:
-    """For each γ of the sweep, in rising order, the settings that are measured and chosen there.
-
-    The middle one is at the γ asked for, or at the one whose localiser alone raises the loss by as much as
-    `core.localisation` aims at.
+    The second one is at the γ asked for, or at the one whose localiser alone raises the loss by as much as
+    `core.localisation` aims at: the middle of the sweep.
     """
+    indices = range(FIRST, len(RESOLUTIONS))
+    site.observer.begin("curvature at each γ", len(indices))
+    found = _resolutions(site, indices)
+    site.observer.end()
+    return found
+
+
+def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
     asked = site.plan.sampler
 
     def middle(name: str) -> dict[str, Any]:
@@ -135,36 +64,47 @@ def resolutions(site: Site) -> list[Resolution]:
 
     base = queue.complete(site.store, ["middle"], middle)[0]
     n_beta, _ = temperature(asked.n_beta, site.plan.corpus.n)
+    factors = {f"sweep/{index}": RESOLUTIONS[index] for index in indices}
 
     def measured(name: str) -> dict[str, Any]:
-        factor = RESOLUTIONS[names.index(name)]
-        gamma = base["gamma"] if factor == 1 else float(f"{base['gamma'] * factor:.3g}")
+        gamma = base["gamma"] if factors[name] == 1 else float(f"{base['gamma'] * factors[name]:.3g}")
         sampler = replace(asked, n_beta=n_beta, gamma=gamma, lr=None, burn_in=None)
-        return resolve(replace(site.plan, sampler=sampler), site.bench).to_dict()
+        made = resolve(replace(site.plan, sampler=sampler), site.bench)
+        return replace(made, choices={**made.choices, "gamma": base["why"]}).to_dict()
 
-    names = [f"sweep/{index}" for index in range(len(RESOLUTIONS))]
-    site.observer.begin("curvature at each γ", len(names))
     parts = queue.complete(
-        site.store, names, measured, first=site.fleet.rank, found=lambda done: site.observer.advance(len(done))
+        site.store,
+        list(factors),
+        measured,
+        first=site.fleet.rank,
+        found=lambda done: site.observer.advance(len(done)),
     )
-    site.observer.end()
-    found = [Resolution.from_dict(part) for part in parts]
-    found[MIDDLE] = replace(found[MIDDLE], choices={**found[MIDDLE].choices, "gamma": base["why"]})
-    return found
+    return [Resolution.from_dict(part) for part in parts]
 
 
-def swept_settings(site: Site, found: Sequence[Resolution]) -> list[ResolvedSettings]:
-    """The settings of the sweep's chains."""
-    return _aligned(site, [each.settings for each in found])
+def first_settings(site: Site, found: Sequence[Resolution]) -> list[ResolvedSettings]:
+    """The settings of the chains that the sweep begins with."""
+    return aligned(site, [each.settings for each in found])
 
 
-def sweep(site: Site, found: Sequence[Resolution]) -> list[Swept]:
-    """λ̂ over γ."""
-    return _run(site, "λ̂ over γ/nβ", found, swept_settings(site, found))
+def sweep(site: Site, first: Sequence[Resolution], is_local: Callable[[Swept], bool]) -> list[Swept]:
+    """λ̂ over γ, in rising order: at the first ones, then at ever weaker localisations as long as the last is local."""
+    phase, chosen = "λ̂ over γ/nβ", first_settings(site, first)
+    swept = swept_chains(site, phase, first, chosen)
+    for index in reversed(range(FIRST)):
+        if not is_local(swept[0]):
+            break
+        (found,) = _resolutions(site, [index])
+        swept = [*swept_chains(site, phase, [found], aligned(site, [found.settings], chosen[0].burn_in)), *swept]
+    return swept
 
 
-def step_settings(site: Site, at: Resolution) -> list[ResolvedSettings]:
-    """The settings of chains at a γ with steps around the one that was chosen there or asked for, as far as stable."""
+def step_settings(site: Site, at: Resolution, burn_in: int) -> list[ResolvedSettings]:
+    """The settings of chains at a γ with steps around the one that was chosen there or asked for, as far as stable.
+
+    Args:
+        burn_in: of the sweep's chains there, which are among these unless a smaller step needs a longer one.
+    """
     middle = replace(at.settings, lr=site.plan.sampler.lr or at.settings.lr)
     varied = [replace(middle, lr=middle.lr * factor) for factor in STEPS]
     stable = [
@@ -172,13 +112,13 @@ def step_settings(site: Site, at: Resolution) -> list[ResolvedSettings]:
         for each in varied
         if stability(each.lr, each.n_beta, at.curvature, each.gamma) <= STABLE_SHARE * STABILITY_LIMIT
     ]
-    return _aligned(site, [own_burn_in(each) for each in stable[-STEPS_TRIED:]])
+    return aligned(site, [own_burn_in(each) for each in stable[-STEPS_TRIED:]], burn_in)
 
 
-def steps(site: Site, at: Resolution) -> list[Swept]:
-    """λ̂ over ε at the γ of `at`."""
-    chosen = step_settings(site, at)
-    return _run(site, "λ̂ over ε", [at] * len(chosen), chosen)
+def steps(site: Site, at: Resolution, burn_in: int) -> list[Swept]:
+    """λ̂ over ε at the γ of `at`; arguments as in `step_settings`."""
+    chosen = step_settings(site, at, burn_in)
+    return swept_chains(site, "λ̂ over ε", [at] * len(chosen), chosen)
 
 
 def pilot_settings(site: Site, at: Resolution, lr: float) -> ResolvedSettings:
@@ -188,13 +128,23 @@ def pilot_settings(site: Site, at: Resolution, lr: float) -> ResolvedSettings:
     return replace(own, burn_in=min(own.burn_in, LONGEST_BURN_IN * draws))
 
 
+def pilot_tasks(settings: ResolvedSettings) -> tuple[list[Task], list[Task]]:
+    """The last pilot chains, and those that vary them."""
+    main = [Task(settings, chain) for chain in range(settings.chains)]
+    names = CHECKED if settings.start == "localiser" else CHECKED + SETTLING
+    varied = [
+        Task(variation.settings(settings), chain, variation)
+        for variation, chain in checked_chains(settings.chains)
+        if variation.name in names
+    ]
+    return main, varied
+
+
 def pilot(site: Site, settings: ResolvedSettings) -> tuple[list[ChainTrace], dict[tuple[str, int], ChainTrace]]:
     """The main chains, and the varied ones by (variation, chain)."""
-    checks = checked_chains(settings.chains)
-    main = [Task(settings, chain) for chain in range(settings.chains)]
-    varied = [Task(variation.settings(settings), chain, variation) for variation, chain in checks]
+    main, varied = pilot_tasks(settings)
     found = site.chains("at the chosen settings", [*main, *varied])
-    names = [(variation.name, chain) for variation, chain in checks]
+    names = [(task.variation.name, task.chain) for task in varied if task.variation is not None]
     return found[: len(main)], dict(zip(names, found[len(main) :], strict=True))
 
 
@@ -203,7 +153,7 @@ def quadratic_part(site: Site) -> tuple[Nodes, float]:
 
     Also the seconds that one sequence's gradient took.
     """
-    used = min(site.plan.corpus.n, max(SEQUENCES, site.plan.sampler.batch_size))
+    used = min(site.plan.corpus.n, max(CURVED_SEQUENCES, site.plan.sampler.batch_size))
 
     def make(name: str) -> dict[str, Any]:
         site.observer.begin("curvatures at w*", 1)
@@ -218,31 +168,3 @@ def quadratic_part(site: Site) -> tuple[Nodes, float]:
     nodes = Nodes(**found["nodes"])
     # A product with the Hessian takes two gradients.
     return nodes, found["seconds"] / (2 * sum(map(len, nodes.values)) * used)
-
-
-def _run(site: Site, phase: str, found: Sequence[Resolution], settings: Sequence[ResolvedSettings]) -> list[Swept]:
-    traces = iter(site.chains(phase, [Task(each, chain) for each in settings for chain in range(each.chains)]))
-    return [
-        Swept(
-            resolution=replace(resolution, settings=each),
-            needed=own_burn_in(each).burn_in,
-            traces=[next(traces) for _ in range(each.chains)],
-        )
-        for resolution, each in zip(found, settings, strict=True)
-    ]
-
-
-def _aligned(site: Site, settings: Sequence[ResolvedSettings]) -> list[ResolvedSettings]:
-    """The settings of pilot chains that draw at the same steps, but for those that need a much longer burn-in."""
-    draws = site.plan.sampler.draws
-    shared = max((each.burn_in for each in settings if each.burn_in <= SHARED_BURN_IN * draws), default=0)
-    longest, chains = LONGEST_BURN_IN * draws, min(SWEPT_CHAINS, site.plan.sampler.chains)
-    return [
-        replace(each, chains=chains, draws=draws, burn_in=min(max(each.burn_in, shared), longest)) for each in settings
-    ]
-
-
-def own_burn_in(settings: ResolvedSettings) -> ResolvedSettings:
-    """The settings with the burn-in that their own relaxation time asks for."""
-    rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
-    return replace(settings, burn_in=choose_burn_in(rate, settings.draws, settings.thin, settings.start))

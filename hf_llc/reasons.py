@@ -8,7 +8,7 @@ from hf_llc.flatness import Answer
 from hf_llc.outlook import Outlook
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution, burn_in_sentence, temperature
-from hf_llc.settings import DataSettings, ResolvedSettings
+from hf_llc.settings import CalibrationSettings, DataSettings, ResolvedSettings
 from hf_llc.sweep import Calibration, Finding, Pilot
 from hf_llc.verdicts import SIGNIFICANT
 
@@ -118,9 +118,9 @@ def _thin(thin: int, autocorrelation: float) -> str:
     )
 
 
-def precision(chosen: Effort, outlook: Outlook, target: float, budget: int) -> str:
+def precision(chosen: Effort, outlook: Outlook, wanted: CalibrationSettings) -> str:
     """What error is to be expected, and at what cost, beside what was wanted."""
-    value = abs(outlook.pilot.llc)
+    value, target, budget = abs(outlook.pilot.llc), wanted.target_stderr, wanted.budget
     cost = f"{chosen.gradients:,} gradients, checks included"
     expected = f"{chosen.stderr / value:.2%} of λ̂" if value else f"{chosen.stderr:.2g}"
     if chosen.met:

@@ -27,15 +27,6 @@ def _non_negative(value: float) -> bool:
     return math.isfinite(value) and value >= 0
 
 
-def check_target(target: float) -> None:
-    """Nothing, if a relative standard error can be aimed at.
-
-    Raises:
-        SettingsError: it is not above 0.
-    """
-    _require(_positive(target), f"--target-stderr is {target}; it must be above 0: 0.02 asks for 2 % of the LLC.")
-
-
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads.
@@ -157,6 +148,28 @@ class SamplerSettings:
                 f"--lr {self.lr:g} times --gamma {self.gamma:g} is {self.lr * self.gamma:g}, past the stability limit "
                 f"{STABILITY_LIMIT:g} of the localisation alone. Use --lr below {STABILITY_LIMIT / self.gamma:.3g}."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSettings:
+    """What is wanted of a calibration.
+
+    Attributes:
+        target_stderr: standard error of λ̂ as a share of it. budget: gradients that the estimate may take for it.
+        pilot_draws: draws of a pilot chain.
+    """
+
+    target_stderr: float = 0.02
+    budget: int = 20_000
+    pilot_draws: int = 24
+
+    def __post_init__(self) -> None:
+        _require(
+            _positive(self.target_stderr),
+            f"--target-stderr is {self.target_stderr}; it must be above 0: 0.02 asks for 2 % of the LLC.",
+        )
+        _require(self.budget >= 1, f"--budget is {self.budget}; it must be 1 or more.")
+        _require(self.pilot_draws >= 8, f"--pilot-draws is {self.pilot_draws}; fewer than 8 show nothing.")
 
 
 COOLING = 2 / 3

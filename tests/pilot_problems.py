@@ -9,7 +9,7 @@ from hf_llc.core.objective import Objective
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
-from hf_llc.settings import DataSettings, SamplerSettings
+from hf_llc.settings import CalibrationSettings, DataSettings, SamplerSettings
 from hf_llc.sweep import Calibration
 from hf_llc.workbench import Workbench
 
@@ -65,4 +65,5 @@ def findings_of(plan: Plan, objective: Objective | None) -> Findings:
 def calibrated(plan: Plan, objective: Objective | None, target: float = 0.02, budget: int = 20_000) -> Calibration:
     """The calibration of that loss."""
     found = findings_of(plan, objective)
-    return calibration.collect(plan, found, DataSettings(dataset="items"), target, budget, Observer(), 0.0)
+    wanted = CalibrationSettings(target_stderr=target, budget=budget)
+    return calibration.collect(plan, found, DataSettings(dataset="items"), wanted, Observer(), 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hf_llc import DataSettings, SamplerSettings, calibrate
+from hf_llc import CalibrationSettings, DataSettings, SamplerSettings, calibrate
 from tests.cli.ran import files_of
 from tests.started import Starter
 from tests.tiny import save_tiny_model, sentences
@@ -16,7 +16,10 @@ from tests.tiny import save_tiny_model, sentences
 pytestmark = pytest.mark.processes
 
 SAMPLER = SamplerSettings(batch_size=4, chains=2, gamma=1e4, threads=1)
-OPTIONS = "--batch-size 4 --chains 2 --gamma 1e4 --threads 1 --max-sequences 32 --pilot-draws 8 --json"
+WANTED = CalibrationSettings(pilot_draws=8)
+OPTIONS = (
+    "--batch-size 4 --chains 2 --gamma 1e4 --threads 1 --max-sequences 32 --context-length 16 --pilot-draws 8 --json"
+)
 ELSEWHERE = {"seconds", "run_dir", "settings_file"}
 
 
@@ -37,8 +40,8 @@ def finish_here(start: Starter, folder: str) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(start.place)
         patch.setattr("huggingface_hub.constants.HF_HOME", str(start.place / "home"))
-        data = DataSettings(dataset="text.jsonl", max_sequences=32)
-        found = calibrate("model", data, SAMPLER, pilot_draws=8, output_dir=Path(folder)).to_dict()
+        data = DataSettings(dataset="text.jsonl", max_sequences=32, context_length=16)
+        found = calibrate("model", data, SAMPLER, WANTED, output_dir=Path(folder)).to_dict()
     return {name: value for name, value in found.items() if name not in ELSEWHERE}
 
 

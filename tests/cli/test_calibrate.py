@@ -1,6 +1,7 @@
 """`hf-llc calibrate` on a small trained model: every form of its output, and that estimate and scan take its file."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,9 @@ def test_json_is_one_object_with_the_documented_keys(found: dict[str, Any], kept
     assert found["schema"] == 1
     assert found["step"] == 60
     assert found["run_dir"] == str(kept)
-    assert len(found["sweep"]) == 9
     gammas = [point["gamma"] for point in found["sweep"]]
-    assert gammas[-1] / gammas[0] == pytest.approx(1e4, rel=0.02)
+    assert gammas == sorted(gammas)
+    assert gammas[-1] / gammas[0] > 100
     assert {path.name for path in kept.iterdir()} >= {"settings.yaml", "sweep.png", "sweep.svg", "calibration.json"}
 
 
@@ -124,7 +125,6 @@ def test_the_table_names_what_was_found(calibrate: Run, kept: Path, found: dict[
     ran = calibrate("--output-dir", kept, "--target-stderr", TARGET)
     assert ran.code == 0
     rows = [line for line in ran.out.splitlines() if line[:1].isdigit()]
-    assert len(rows) == 9
     assert [float(row.split()[1]) for row in rows] == pytest.approx([p["gamma"] for p in found["sweep"]], rel=0.01)
     flat = " ".join(ran.out.split())
     for words in (found["plateau_reason"], found["steps_reason"], found["precision"]):
@@ -145,8 +145,8 @@ def test_quiet_is_the_path_alone_and_agent_is_key_and_value(calibrate: Run, kept
 def test_what_it_will_cost_is_said_before_and_again_is_cheap(calibrate: Run, tmp_path: Path) -> None:
     first = calibrate("--output-dir", tmp_path / "out", *SHORT, "--json")
     (line,) = (line for line in first.err.splitlines() if line.startswith("Pilot chains: about "))
-    forecast = int(line.split()[3].replace(",", ""))
-    assert 0.5 * forecast < first.json["pilot_gradients"] < 4 * forecast
+    least, more = (int(count) for count in re.findall(r"(\d+) (?:gradients|more)", line.replace(",", "")))
+    assert 0.9 * least <= first.json["pilot_gradients"] <= 1.5 * (least + more)
     before = {name: stat for name, stat in files_of(tmp_path / "out").items() if name != "calibration.json"}
     second = calibrate("--output-dir", tmp_path / "out", *SHORT, "--json", "--target-stderr", 0.2)
     assert {name: stat for name, stat in files_of(tmp_path / "out").items() if name != "calibration.json"} == before
