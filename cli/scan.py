@@ -62,7 +62,10 @@ def scan(
     num_processes: o.NumProcesses = None,
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
+    shard: o.Shard = None,
     output_dir: ScanDir = None,
+    x: o.X = "auto",
+    x_tokens: o.XTokens = False,
     dry_run: DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -80,12 +83,15 @@ def scan(
     hf-llc scan EleutherAI/pythia-70m --revisions log:20 --num-processes 8
     hf-llc scan allenai/OLMo-2-0425-1B --revisions 're:stage1-step.*' --every 50000
     hf-llc scan ./my-trainer-run --dataset ./corpus.jsonl --json > curve.json
+    hf-llc scan EleutherAI/pythia-70m --revisions log:20 --shard $SLURM_ARRAY_TASK_ID/8
     """
     from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
+    from hf_llc.sharding import Shard
+    from hf_llc.view import View
 
     form = chosen(format, as_json, quiet)
-    selection = Selection.parse(revisions or [], every)
+    selection, part, view = Selection.parse(revisions or [], every), Shard.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
     if dry_run:
         from .revisions import revisions as list_them
@@ -107,6 +113,8 @@ def scan(
             processes=num_processes,
             output_dir=output_dir,
             device=device,
+            shard=part,
+            view=view,
             observer=observer,
             on_point=lambda point: observer.tell("   ".join(filter(None, row(point, 1000)))),
         )

@@ -4,21 +4,20 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hf_llc import estimation
 from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters import machine, plots
 from hf_llc.adapters.checkpoint import load_tokenizer
 from hf_llc.adapters.hub_errors import endpoint
-from hf_llc.adapters.store import RunStore, write_atomically
-from hf_llc.adapters.tables import parquet
+from hf_llc.adapters.store import RunStore
 from hf_llc.catalogue import find_checkpoints
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
+from hf_llc.curve_files import curve_of, draw, keep
 from hf_llc.errors import HfLlcError, LaunchError, SourceError, UnusableError
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.launching import failure, forget_failure, run_all
@@ -26,13 +25,14 @@ from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.references import parse_model
 from hf_llc.results import Estimate
-from hf_llc.runs import SCAN
+from hf_llc.runs import SCAN, load_run
 from hf_llc.selector import Selection
 from hf_llc.series import shared_settings
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.sharding import Shard, estimated
 from hf_llc.sources import find_corpus, find_model
+from hf_llc.view import View
 
-ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg")
 NO_WEIGHTS = "no weights (model.safetensors or pytorch_model.bin) at this revision"
 MEASURED = 12
 """Checkpoints, spread over the series, at which curvature is measured before γ and ε are fixed for all."""
@@ -60,6 +60,8 @@ def scan(
     processes: int | None = None,
     output_dir: Path | None = None,
     device: str | None = None,
+    shard: Shard | None = None,
+    view: View | None = None,
     observer: Observer | None = None,
     on_point: Callable[[Point], None] = lambda point: None,
 ) -> Curve:
@@ -73,6 +75,9 @@ def scan(
     Args:
         selection, tokens_per_step, steps: as in `catalogue.find_checkpoints`.
         output_dir: None means `hf-llc-runs/<model>/scan-<key>` under the working directory.
+        shard: estimate only this part of the selection, at the γ, ε and text of a scan of all of it, and return its
+            points; the files in the folder are about all points that are there, whichever part made them.
+        view: of the pictures.
         on_point: called with each point when it is there.
 
     Raises:
@@ -91,7 +96,13 @@ def scan(
         trust_remote_code=trust_remote_code,
         tell=observer.tell,
     )
-    series = _fetched(_Series(model=parse_model(model, None, endpoint()).id, checkpoints=checkpoints), observer)
+    shard = shard or Shard()
+    series = _Series(model=parse_model(model, None, endpoint()).id, checkpoints=checkpoints)
+    own = shard.own(checkpoints)
+    if not own:
+        observer.tell(f"Part {shard.index}/{shard.count} has nothing to do: there are fewer checkpoints than parts.")
+        return curve_of(series.model, [], output_dir or Path())
+    _fetch(series, {*own, *_measured(checkpoints)}, observer)
     last = list(series.sources.values())[-1]
     corpus = find_corpus(data, _with_tokenizer(series, trust_remote_code, observer), tell=observer.tell)
     asked = estimation.plan_for(last, corpus, sampler, kind)
@@ -99,19 +110,21 @@ def scan(
     folder = (output_dir or _default_folder(series.model, last, shared)).resolve()
     store = RunStore(folder, observer.tell)
     store.open(shared)
+    if not shard.is_whole:
+        store.write(f"shards/{shard.name}", shard.to_dict(checkpoints))
     resolved = _resolved(series, corpus, sampler, kind, store, observer)
     plans = {
         name: replace(estimation.plan_for(source, corpus, resolved, kind), run_dir=_point_folder(folder, name, source))
         for name, source in series.sources.items()
-        if name not in series.errors
+        if name in own and name not in series.errors
     }
-    report = _Report(series, plans, folder, observer, on_point)
+    report = _Report(series, own, plans, store, observer, on_point)
     report.begin()
     if missing := [plan for name, plan in plans.items() if name not in report.estimates]:
         for plan in missing:
             forget_failure(plan)
         run_all(missing, processes=processes, observer=observer, keep_going=True, on_settled=report.settle)
-    return report.finish()
+    return report.finish(view)
 
 
 class _Report:
@@ -120,12 +133,13 @@ class _Report:
     def __init__(
         self,
         series: _Series,
+        own: Sequence[str],
         plans: dict[str, Plan],
-        folder: Path,
+        store: RunStore,
         observer: Observer,
         on_point: Callable[[Point], None],
     ) -> None:
-        self._series, self._plans, self._folder = series, plans, folder
+        self._series, self._own, self._plans, self._store = series, set(own), plans, store
         self._observer, self._on_point = observer, on_point
         self._names = {plan.run_dir: name for name, plan in plans.items()}
         self._told: set[str] = set()
@@ -150,30 +164,39 @@ class _Report:
         self._started = time.monotonic()
         self._write()
 
-    def finish(self) -> Curve:
-        """The whole curve, with its pictures."""
-        curve = self._write()
-        for name in PICTURES:
-            plots.series(self._folder / name, curve.points, name=Path(self._series.model).name)
-        return curve
+    def finish(self, view: View | None) -> Curve:
+        """The curve of its own points, with pictures of all that are there."""
+        everything = self._write()
+        draw(everything, self._store.folder, view, self._observer)
+        own = [point for point in everything.points if point.revision in self._own]
+        return curve_of(self._series.model, own, self._store.folder)
 
     def _write(self) -> Curve:
-        points = [point for each in self._series.checkpoints if (point := self._point(each)) is not None]
-        curve = curve_of(self._series.model, points, self._folder)
-        write_atomically(self._folder / SCAN, json.dumps(curve.to_dict(), allow_nan=False).encode())
-        rows = [point.to_row() for point in points]
-        lines = [json.dumps(row, allow_nan=False) + "\n" for row in rows]
-        write_atomically(self._folder / ROWS, "".join(lines).encode())
-        if rows:
-            write_atomically(self._folder / TABLE, parquet(rows))
+        # Parts of one scan that share a folder all write about the whole of it.
+        with self._store.turn(SCAN):
+            others = self._others()
+            found = {each.name: self._point(each) or others.get(each.name) for each in self._series.checkpoints}
+            points = [point for point in found.values() if point is not None]
+            curve = curve_of(self._series.model, points, self._store.folder)
+            keep(curve, self._store.folder)
         for point in points:
-            if point.revision not in self._told:
+            if point.revision in self._own - self._told:
                 self._told.add(point.revision)
                 self._on_point(point)
         return curve
 
+    def _others(self) -> dict[str, Point]:
+        """What other parts of the scan have left in the folder about the checkpoints as they are now, by name."""
+        left = {each.name: each.sha for each in self._series.checkpoints if each.name not in self._own}
+        if not left or not (self._store.folder / SCAN).exists():
+            return {}
+        points = load_run(self._store.folder).points
+        return {point.revision: point for point in points if left.get(point.revision, "") in {None, point.sha}}
+
     def _point(self, checkpoint: Checkpoint) -> Point | None:
         first = checkpoint.duplicate_of or checkpoint.name
+        if first not in self._own:
+            return None
         found, error = self.estimates.get(first), self._series.errors.get(first)
         if found is None and error is None:
             return None
@@ -190,34 +213,24 @@ class _Report:
         )
 
 
-def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
-    """The curve of these points, with the settings and the text that all of them share."""
-    records = [point.estimate.to_dict() for point in points if point.estimate is not None]
-    first: dict[str, Any] = records[0] if records else {"settings": {}, "dataset": {}}
-    settings = {
-        name: value
-        for name, value in first["settings"].items()
-        if all(record["settings"][name] == value for record in records)
-    }
-    return Curve(
-        model=model,
-        settings=settings,
-        dataset=first["dataset"],
-        points=tuple(points),
-        run_dir=str(folder),
-        versions=machine.versions(),
-    )
+def _measured(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """At most MEASURED checkpoints, spread over all that are estimated, whichever part of the scan this is."""
+    names = estimated(checkpoints)
+    if len(names) <= MEASURED:
+        return names
+    return [names[round(i * (len(names) - 1) / (MEASURED - 1))] for i in range(MEASURED)]
 
 
-def _fetched(series: _Series, observer: Observer) -> _Series:
-    """The series with what can be downloaded on this disk.
+def _fetch(series: _Series, names: Collection[str], observer: Observer) -> None:
+    """Finds what can be downloaded of these checkpoints on this disk; of a local series, all.
 
     Raises:
-        HfLlcError: none of the checkpoints can be had.
+        HfLlcError: none of them can be had.
     """
     failed: HfLlcError = UnusableError(f"None of the chosen checkpoints of {series.model} has weights.")
-    observer.begin("checkpoints on this disk", len(series.checkpoints))
-    for index, each in enumerate(series.checkpoints):
+    wanted = [each for each in series.checkpoints if each.name in names or each.sha is None]
+    observer.begin("checkpoints on this disk", len(wanted))
+    for index, each in enumerate(wanted):
         if each.weights is None:
             series.errors[each.name] = NO_WEIGHTS
         elif each.duplicate_of is None:
@@ -230,7 +243,6 @@ def _fetched(series: _Series, observer: Observer) -> _Series:
     observer.end()
     if not series.sources:
         raise failed
-    return series
 
 
 def _with_tokenizer(series: _Series, trust_remote_code: bool, observer: Observer) -> ModelSource:
@@ -258,9 +270,7 @@ def _with_tokenizer(series: _Series, trust_remote_code: bool, observer: Observer
 def _resolved(
     series: _Series, corpus: Corpus, sampler: SamplerSettings, kind: str, store: RunStore, observer: Observer
 ) -> SamplerSettings:
-    names = list(series.sources)
-    if len(names) > MEASURED:
-        names = [names[round(i * (len(names) - 1) / (MEASURED - 1))] for i in range(MEASURED)]
+    names = [name for name in _measured(series.checkpoints) if name in series.sources]
     plans = {
         name: replace(
             estimation.plan_for(series.sources[name], corpus, sampler, kind),

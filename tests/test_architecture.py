@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOUNS = {
     "checkpoints",
+    "columns",
     "curve",
     "errors",
     "settings",
@@ -19,6 +20,7 @@ NOUNS = {
     "references",
     "selector",
     "model_files",
+    "view",
 }
 OUTSIDE = {
     "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "matplotlib", "numpy", "psutil",

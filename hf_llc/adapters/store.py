@@ -119,6 +119,14 @@ class RunStore:
         finally:
             lock.release()
 
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Waits until no other process is inside for this name, and keeps others out while the block runs."""
+        folder = self.folder / ".claims"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{name}.turn"):
+            yield
+
 
 def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
     """`name: there x, here y` for every value that differs, nested mappings included."""
