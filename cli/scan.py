@@ -94,9 +94,9 @@ def scan(
     selection, part, view = Selection.parse(revisions or [], every), Shard.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
     if dry_run:
-        from .revisions import revisions as list_them
+        from .revisions import write_listing
 
-        return list_them(model, revisions, every, tokens_per_step, step_map, format, as_json, quiet)
+        return write_listing(model, selection, tokens_per_step, step_map, form, part)
     from hf_llc.scanning import scan as run
 
     from .points import end_with_failures, row, write_curve
