@@ -96,3 +96,22 @@ def test_a_checkpoint_that_only_workers_find_broken_does_not_stop_the_others(sta
     assert [point["error"] is None for point in found] == [True, False, True]
     assert found[1]["error"]
     assert list((place / "out/points").glob("step2-*/failed.json"))
+
+
+def test_parts_that_run_at_once_on_one_folder_write_about_the_whole(
+    start: Starter, reference: list[dict[str, Any]]
+) -> None:
+    running = [start("--num-processes", 1, "--shard", f"{part}/2", "--output-dir", "parts") for part in (1, 2)]
+    ended = [each.finish() for each in running]
+    assert sorted(ran.code for ran in ended) == [0, 1], [ran.err for ran in ended]
+    assert points(start.place / "parts") == reference
+
+
+def test_rows_appear_while_other_checkpoints_are_being_computed(start: Starter) -> None:
+    options = ["--chains", 2, "--draws", 150, "--revisions", "step1,step8"]
+    running = start("--num-processes", 2, "--output-dir", "rows", *options)
+    running.wait_until(lambda: any(line.startswith("step1 ") for line in running.err.splitlines()))
+    assert [point["revision"] for point in points(start.place / "rows")] == ["step1"]
+    assert not any(line.startswith("step8 ") for line in running.err.splitlines())
+    assert running.finish().code == 0
+    assert sorted(line.split()[0] for line in running.err.splitlines() if line.startswith("step")) == ["step1", "step8"]
