@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .compare import compare
 from .demo import demo
 from .estimate import estimate
 from .merge import merge
@@ -51,6 +52,7 @@ app.command()(reported(scan))
 app.command()(reported(revisions))
 app.command()(reported(show))
 app.command()(reported(merge))
+app.command()(reported(compare))
 app.command()(reported(validate))
 app.command()(reported(demo))
 app.command(hidden=True)(worker)

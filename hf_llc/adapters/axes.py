@@ -23,9 +23,11 @@ MOST_TICKS = 16
 ROOM = 64
 """Characters of labels that fit below the axis side by side."""
 ROUND_TICKS = 8
-LONGEST_LABEL = 16
-LINE = 104
+LONGEST_LABEL, LONGEST_TITLE = 16, 72
+LINE = 90
 """Characters of small print that fit the width of a picture."""
+LEADING = 14.0
+"""Points from one line of small print to the next."""
 STEP, TOKENS, CHECKPOINT = "training step", "training tokens", "checkpoint"
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
@@ -59,7 +61,7 @@ class XAxis:
             return
         if self.name == CHECKPOINT:
             axes.set_xlabel(self.name)
-            names = [_short(str(mark)) for mark in self.marks]
+            names = [clipped(str(mark), LONGEST_LABEL) for mark in self.marks]
             _label(axes, [float(i) for i in range(len(names))], names, turned=any(len(name) > 7 for name in names))
         else:
             axes.set_xlabel(f"{self.name} (log scale)")
@@ -116,27 +118,38 @@ def shown(text: str) -> str:
     return "".join(c if c in known or font.get_char_index(ord(c)) else "?" for c in " ".join(text.split()))
 
 
-def head(axes: Axes, title: str, words: str, warning: str = "") -> None:
-    """The title, and below it small print: `words` and, in another colour, a warning."""
-    warned = textwrap.fill(shown(warning), LINE) if warning else ""
-    lines = len(words.splitlines()) + len(warned.splitlines())
-    axes.set_title(shown(title), loc="left", fontsize=12, parse_math=False, pad=8 + 14 * lines)
-    below = (0.0, 6.0)
-    for text, colour in ((warned, ORANGE), (words, GREY)):
+def clipped(text: str, length: int) -> str:
+    """The text in one line of at most so many characters."""
+    text = shown(text)
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def head(axes: Axes, title: str, words: str, warnings: Sequence[str] = ()) -> None:
+    """The title, and below it small print: `words` and, in another colour, warnings."""
+    warned = folded(warnings)
+    lines = len(words.splitlines()) + len(warned)
+    axes.set_title(clipped(title, LONGEST_TITLE), loc="left", fontsize=12, parse_math=False, pad=8 + LEADING * lines)
+    height = 6.0
+    for text, colour in (("\n".join(warned), ORANGE), (words, GREY)):
         if text:
             axes.annotate(
                 text,
                 (0, 1),
                 xycoords="axes fraction",
-                xytext=below,
+                xytext=(0.0, height),
                 textcoords="offset points",
                 fontsize=8.5,
                 color=colour,
                 linespacing=1.4,
                 va="bottom",
                 parse_math=False,
-            )
-            below = (0.0, below[1] + 14.0 * len(text.splitlines()))
+            ).set_in_layout(False)
+            height += LEADING * len(text.splitlines())
+
+
+def folded(texts: Sequence[str]) -> list[str]:
+    """Lines of small print that fit the width of a picture."""
+    return [line for text in texts for line in textwrap.wrap(shown(text), LINE)]
 
 
 def tidy(axes: Axes) -> None:
@@ -185,11 +198,6 @@ def _told_apart(points: Sequence[Point], name: str) -> bool:
 
 def _lowest(values: Sequence[float] | Sequence[str]) -> float:
     return min((float(value) for value in values if float(value) > 0), default=1.0)
-
-
-def _short(name: str) -> str:
-    name = shown(name)
-    return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
 
 
 def _label(axes: Axes, places: Sequence[float], labels: Sequence[str], *, turned: bool) -> None:

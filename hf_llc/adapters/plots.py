@@ -90,7 +90,12 @@ def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None
     save(figure, path)
 
 
-def draw_line(axes: Axes, places: Sequence[float], points: Sequence[Point], colour: str, style: str = "-") -> None:
+Style = str | tuple[float, tuple[float, ...]]
+
+
+def draw_line(
+    axes: Axes, places: Sequence[float], points: Sequence[Point], colour: str, style: Style = "-", label: str = ""
+) -> None:
     """λ̂ as a line in a band of its standard error; both break where there is no number, and copies are left out."""
     own = [index for index, point in enumerate(points) if point.duplicate_of is None]
     across = [places[i] for i in own]
@@ -99,7 +104,7 @@ def draw_line(axes: Axes, places: Sequence[float], points: Sequence[Point], colo
     low = [value - error for value, error in zip(middle, errors, strict=True)]
     high = [value + error for value, error in zip(middle, errors, strict=True)]
     axes.fill_between(across, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
-    axes.plot(across, middle, color=colour, linewidth=1.4, linestyle=style, zorder=2)
+    axes.plot(across, middle, color=colour, linewidth=1.4, linestyle=style, label=label, zorder=2)
 
 
 def draw_points(
@@ -129,7 +134,7 @@ def draw_crosses(axes: Axes, places: Sequence[float], colour: str, label: str) -
 
 
 def draw_loss(
-    axes: Axes, places: Sequence[float], points: Sequence[Point], colour: str, marker: str, style: str = "-"
+    axes: Axes, places: Sequence[float], points: Sequence[Point], colour: str, marker: str, style: Style = "-"
 ) -> None:
     """L_n(w*) as a line, copies left out."""
     own = [i for i, point in enumerate(points) if point.duplicate_of is None]
