@@ -227,6 +227,24 @@ Shard = Annotated[
         rich_help_panel=_WHERE,
     ),
 ]
+Trackio = Annotated[
+    str | None,
+    typer.Option(
+        "--trackio",
+        metavar="PROJECT",
+        help="Report to this Trackio project: pip install 'hf-llc[trackio]'.",
+        rich_help_panel=_OUT,
+    ),
+]
+ReportTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report-to",
+        help="trackio (project hf-llc) or tensorboard (folder tensorboard of the run): each point when it is there; "
+        "repeatable.",
+        rich_help_panel=_OUT,
+    ),
+]
 X = Annotated[
     str,
     typer.Option("--x", help="x axis of the pictures: log, linear or auto.", rich_help_panel=_OUT),

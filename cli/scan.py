@@ -64,6 +64,8 @@ def scan(
     threads: o.Threads = o.SAMPLER.threads,
     shard: o.Shard = None,
     output_dir: ScanDir = None,
+    trackio: o.Trackio = None,
+    report_to: o.ReportTo = None,
     x: o.X = "auto",
     x_tokens: o.XTokens = False,
     dry_run: DryRun = False,
@@ -98,10 +100,14 @@ def scan(
 
         return write_listing(model, selection, tokens_per_step, step_map, form, part)
     from hf_llc.scanning import scan as run
+    from hf_llc.tracking import Tracking
 
     from .points import end_with_failures, row, write_curve
 
-    with ProgressBar(quiet=form is Form.QUIET) as observer:
+    with (
+        ProgressBar(quiet=form is Form.QUIET) as observer,
+        Tracking(report_to or [], trackio, observer.tell) as tracking,
+    ):
         curve = run(
             model,
             asked_data,
@@ -115,6 +121,7 @@ def scan(
             device=device,
             shard=part,
             view=view,
+            tracking=tracking,
             observer=observer,
             on_point=lambda point: observer.tell("   ".join(filter(None, row(point, 1000)))),
         )

@@ -31,6 +31,7 @@ from hf_llc.series import shared_settings
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sharding import Shard, estimated
 from hf_llc.sources import find_corpus, find_model
+from hf_llc.tracking import Tracking
 from hf_llc.view import View
 
 NO_WEIGHTS = "no weights (model.safetensors or pytorch_model.bin) at this revision"
@@ -62,6 +63,7 @@ def scan(
     device: str | None = None,
     shard: Shard | None = None,
     view: View | None = None,
+    tracking: Tracking | None = None,
     observer: Observer | None = None,
     on_point: Callable[[Point], None] = lambda point: None,
 ) -> Curve:
@@ -77,7 +79,7 @@ def scan(
         output_dir: None means `hf-llc-runs/<model>/scan-<key>` under the working directory.
         shard: estimate only this part of the selection, at the γ, ε and text of a scan of all of it, and return its
             points; the files in the folder are about all points that are there, whichever part made them.
-        view: of the pictures.
+        view: of the pictures. tracking: is told of each point, too.
         on_point: called with each point when it is there.
 
     Raises:
@@ -118,7 +120,12 @@ def scan(
         for name, source in series.sources.items()
         if name in own and name not in series.errors
     }
-    report = _Report(series, own, plans, store, observer, on_point)
+    listeners = [on_point]
+    if tracking is not None:
+        config = _shared_inputs(replace(asked, sampler=resolved), series.model)
+        tracking.begin(folder, config, "" if shard.is_whole else shard.name)
+        listeners.append(tracking.log)
+    report = _Report(series, own, plans, store, observer, listeners)
     report.begin()
     if missing := [plan for name, plan in plans.items() if name not in report.estimates]:
         for plan in missing:
@@ -137,10 +144,10 @@ class _Report:
         plans: dict[str, Plan],
         store: RunStore,
         observer: Observer,
-        on_point: Callable[[Point], None],
+        listeners: Sequence[Callable[[Point], None]],
     ) -> None:
         self._series, self._own, self._plans, self._store = series, set(own), plans, store
-        self._observer, self._on_point = observer, on_point
+        self._observer, self._listeners = observer, listeners
         self._names = {plan.run_dir: name for name, plan in plans.items()}
         self._told: set[str] = set()
         self._started = time.monotonic()
@@ -182,7 +189,8 @@ class _Report:
         for point in points:
             if point.revision in self._own - self._told:
                 self._told.add(point.revision)
-                self._on_point(point)
+                for listener in self._listeners:
+                    listener(point)
         return curve
 
     def _others(self) -> dict[str, Point]:

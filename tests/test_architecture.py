@@ -24,7 +24,7 @@ NOUNS = {
 }
 OUTSIDE = {
     "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "matplotlib", "numpy", "psutil",
-    "pyarrow", "rich", "ruamel", "safetensors", "tokenizers", "transformers", "typer", "yaml",
+    "pyarrow", "rich", "ruamel", "safetensors", "tensorboard", "tokenizers", "trackio", "transformers", "typer", "yaml",
 }  # fmt: skip
 SIDE_EFFECTS = {"os", "pathlib", "subprocess", "socket", "time", "datetime", "random", "tempfile", "io", "logging"}
 
