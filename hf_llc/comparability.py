@@ -12,10 +12,11 @@ class _Aspect:
     """Something that two comparable curves have in common.
 
     Attributes:
-        value: what must be equal. words: what is so, for one curve. why: what follows if it is not.
+        value: what must be equal. subject: what it is the value of. words: it, for one curve. why: what follows.
     """
 
     value: Callable[[Curve], str]
+    subject: str
     words: Callable[[Curve], str]
     why: str
 
@@ -35,7 +36,7 @@ def differences(names: Sequence[str], curves: Sequence[Curve]) -> list[str]:
     # Other text, or more of it, has other tokens in any case.
     found += texts or filter(None, [_told(TOKENS, there)])
     found += filter(None, [_told(PARAMS, there)])
-    return [sentence[0].upper() + sentence[1:] if sentence[0].isascii() else sentence for sentence in found]
+    return found
 
 
 def _told(aspect: _Aspect, named: Iterable[tuple[str, Curve]]) -> str | None:
@@ -46,7 +47,7 @@ def _told(aspect: _Aspect, named: Iterable[tuple[str, Curve]]) -> str | None:
     if len(alike) < 2:
         return None
     told = [f"{aspect.words(group[0][1])} for {_listed([name for name, _ in group])}" for group in alike.values()]
-    return f"{', '.join(told)}: {aspect.why}."
+    return f"{aspect.subject} {', '.join(told)}: {aspect.why}."
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -68,33 +69,38 @@ def _text_words(curve: Curve) -> str:
     data = curve.dataset
     config = f" ({data['config']})" if data["config"] else ""
     revision = str(data["revision"]).removeprefix("sha256:")[:12]
-    return f"the text is {data['text_column']} of {data['id']}{config} at {revision}, {data['split']},"
+    return f"{data['text_column']} of {data['id']}{config} {data['split']} at {revision}"
 
 
 def _params_words(curve: Curve) -> str:
     params = curve.settings.get("params")
-    return f"only {params} moves" if params else "all weights move"
+    return f"only {params}" if params else "all weights"
 
 
 RESOLUTION = _Aspect(
-    _resolution, lambda curve: f"γ/nβ is {float(_resolution(curve)):.4g}", "curvatures below it are not seen"
+    _resolution, "γ/nβ is", lambda curve: f"{float(_resolution(curve)):.4g}", "curvatures below it are not seen"
 )
 TEXTS = (
-    _Aspect(_text, _text_words, "the loss is that of other sentences"),
+    _Aspect(_text, "The text is", _text_words, "the loss is that of other sentences"),
     _Aspect(
         lambda curve: str(curve.settings.get("context_length")),
-        lambda curve: f"a sequence has {curve.settings.get('context_length')} tokens",
+        "A sequence has",
+        lambda curve: f"{curve.settings.get('context_length')} tokens",
         "the loss of a token depends on how much stands before it",
     ),
     _Aspect(
         lambda curve: str(curve.settings.get("n")),
-        lambda curve: f"the loss is over {curve.settings.get('n')} sequences",
+        "The loss is over",
+        lambda curve: f"{curve.settings.get('n')} sequences",
         "more or less text is another loss",
     ),
 )
 TOKENS = _Aspect(
     lambda curve: str(curve.dataset.get("fingerprint")),
-    lambda curve: f"the tokens are {str(curve.dataset.get('fingerprint')).removeprefix('sha256:')[:12]}",
+    "The tokens are",
+    lambda curve: str(curve.dataset.get("fingerprint")).removeprefix("sha256:")[:12],
     "the same text is cut in other places, as by another tokenizer, so a nat per token is not the same for all",
 )
-PARAMS = _Aspect(lambda curve: str(curve.settings.get("params")), _params_words, "λ̂ counts other directions")
+PARAMS = _Aspect(
+    lambda curve: str(curve.settings.get("params")), "What moves is", _params_words, "λ̂ counts other directions"
+)

@@ -5,6 +5,7 @@ The JSON of `hf-llc scan` is `Curve.to_dict()`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from hf_llc.results import SCHEMA, Estimate, Verdict
@@ -135,7 +136,7 @@ class Curve:
     def of_estimate(cls, found: Estimate) -> Self:
         """A curve of one point."""
         record = found.to_dict()
-        point = Point(revision=found.revision or found.sha, sha=found.sha, step=found.step, estimate=found)
+        point = Point(revision=found.revision or Path(found.model).name, sha=found.sha, step=found.step, estimate=found)
         return cls(
             model=found.model,
             settings=record["settings"],

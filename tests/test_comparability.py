@@ -36,14 +36,14 @@ def test_how_well_a_number_is_estimated_is_no_reason(other: Curve) -> None:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (curve(gamma=SETTINGS.gamma / 2), "γ/nβ is 29.04 for a, γ/nβ is 14.52 for b: curvatures below"),
-        (curve(n_beta=2 * SETTINGS.n_beta), "γ/nβ is 29.04 for a, γ/nβ is 14.52 for b: curvatures below"),
-        (curve(context_length=32), "A sequence has 64 tokens for a, a sequence has 32 tokens for b"),
-        (curve(n=512), "The loss is over 2048 sequences for a, the loss is over 512 sequences for b"),
-        (curve(params="*attention*"), "All weights move for a, only *attention* moves for b"),
-        (curve(dataset={"revision": "d" * 40}), "The text is text of org/text at bbbbbbbbbbbb, train, for a, the"),
-        (curve(dataset={"split": "test"}), "at bbbbbbbbbbbb, test, for b: the loss is that of other sentences"),
-        (curve(dataset={"config": "en"}), "org/text (en) at"),
+        (curve(gamma=SETTINGS.gamma / 2), "γ/nβ is 29.04 for a, 14.52 for b: curvatures below"),
+        (curve(n_beta=2 * SETTINGS.n_beta), "γ/nβ is 29.04 for a, 14.52 for b: curvatures below"),
+        (curve(context_length=32), "A sequence has 64 tokens for a, 32 tokens for b"),
+        (curve(n=512), "The loss is over 2048 sequences for a, 512 sequences for b"),
+        (curve(params="*attention*"), "What moves is all weights for a, only *attention* for b"),
+        (curve(dataset={"revision": "d" * 40}), "The text is text of org/text train at bbbbbbbbbbbb for a, text of"),
+        (curve(dataset={"split": "test"}), "test at bbbbbbbbbbbb for b: the loss is that of other sentences"),
+        (curve(dataset={"config": "en"}), "org/text (en) train at"),
         (curve(dataset={"fingerprint": "sha256:" + "e" * 64}), "as by another tokenizer"),
     ],
 )  # fmt: skip
@@ -54,7 +54,7 @@ def test_what_makes_numbers_incomparable_is_said(other: Curve, words: str) -> No
 
 def test_those_that_agree_are_named_together() -> None:
     (sentence,) = differences(["a", "b", "c"], [curve(), curve(context_length=32), curve()])
-    assert sentence.startswith("A sequence has 64 tokens for a and c, a sequence has 32 tokens for b: ")
+    assert sentence.startswith("A sequence has 64 tokens for a and c, 32 tokens for b: ")
 
 
 def test_other_text_has_other_tokens_in_any_case() -> None:

@@ -75,6 +75,7 @@ def test_parts_merged_are_the_numbers_of_one_scan(run: Run, place: Path) -> None
     assert [point["revision"] for point in points(Path("merged"))] == [f"step{2**k}" for k in range(6)]
     assert len({point["llc"] for point in points(Path("merged"))}) == 5
     assert ran.json == json.loads(Path("merged/scan.json").read_text())
+    assert run("show", "merged", "--json").json == ran.json
     for name in ("results.jsonl", "results.parquet"):
         assert Path("merged", name).read_bytes() == (place / "whole" / name).read_bytes()
     assert Path("merged/llc.png").read_bytes() == (place / "whole/llc.png").read_bytes()
