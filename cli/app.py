@@ -10,8 +10,10 @@ import typer
 
 from hf_llc.arrivals import DOWNLOADS
 
+from .compare import compare
 from .demo import demo
 from .estimate import estimate
+from .merge import merge
 from .report import reported, say
 from .revisions import revisions
 from .scan import scan
@@ -52,6 +54,8 @@ app.command()(reported(estimate))
 app.command()(reported(scan))
 app.command()(reported(revisions))
 app.command()(reported(show))
+app.command()(reported(merge))
+app.command()(reported(compare))
 app.command()(reported(validate))
 app.command()(reported(demo))
 app.command(hidden=True)(worker)
