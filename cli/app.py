@@ -11,8 +11,10 @@ import typer
 from hf_llc.arrivals import DOWNLOADS
 
 from .calibrate import calibrate
+from .compare import compare
 from .demo import demo
 from .estimate import estimate
+from .merge import merge
 from .report import reported, say
 from .revisions import revisions
 from .scan import scan
@@ -54,6 +56,8 @@ app.command()(reported(scan))
 app.command()(reported(calibrate))
 app.command()(reported(revisions))
 app.command()(reported(show))
+app.command()(reported(merge))
+app.command()(reported(compare))
 app.command()(reported(validate))
 app.command()(reported(demo))
 app.command(hidden=True)(worker)

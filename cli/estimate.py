@@ -58,6 +58,8 @@ def estimate(
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     output_dir: o.OutputDir = None,
+    trackio: o.Trackio = None,
+    report_to: o.ReportTo = None,
     dry_run: o.DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -92,10 +94,15 @@ def estimate(
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
         return
+    from hf_llc.curve import Curve
     from hf_llc.estimation import default_threads, plan
     from hf_llc.launching import execute
+    from hf_llc.tracking import Tracking
 
-    with ProgressBar(quiet=form is Form.QUIET) as observer:
+    with (
+        ProgressBar(quiet=form is Form.QUIET) as observer,
+        Tracking(report_to or [], trackio, observer.tell) as tracking,
+    ):
 
         def make_plan(sampler: "SamplerSettings", folder: Path | None) -> "Plan":
             return plan(asked_model, asked_data, sampler, output_dir=folder, device=device, observer=observer)
@@ -120,6 +127,9 @@ def estimate(
                 device=device,
                 observer=observer,
             )
+        if found is not None:
+            tracking.begin(Path(found.run_dir), {"model": found.model, **found.settings.to_dict()})
+            tracking.log(Curve.of_estimate(found).points[0])
     if found is not None:
         _write(found, form)
 

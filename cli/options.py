@@ -277,6 +277,41 @@ DryRun = Annotated[
         "--dry-run", help="Print size, memory, tokens and time, and stop before any download.", rich_help_panel=_OUT
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Estimate part I of N (from 1/N to N/N), one job of an array each; hf-llc merge joins their folders.",
+        rich_help_panel=_WHERE,
+    ),
+]
+Trackio = Annotated[
+    str | None,
+    typer.Option(
+        "--trackio",
+        metavar="PROJECT",
+        help="Report to this Trackio project: pip install 'hf-llc[trackio]'.",
+        rich_help_panel=_OUT,
+    ),
+]
+ReportTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report-to",
+        help="trackio (project hf-llc) or tensorboard (folder tensorboard of the run): each point when it is there; "
+        "repeatable.",
+        rich_help_panel=_OUT,
+    ),
+]
+X = Annotated[
+    str,
+    typer.Option("--x", help="x axis of the pictures: log, linear or auto.", rich_help_panel=_OUT),
+]
+XTokens = Annotated[
+    bool,
+    typer.Option("--x-tokens", help="Training tokens along x, where all checkpoints say them.", rich_help_panel=_OUT),
+]
 Format = Annotated[str, typer.Option("--format", help="human, agent (key=value), json or quiet.", rich_help_panel=_OUT)]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=_OUT)]
 Quiet = Annotated[

@@ -1,6 +1,7 @@
 """`hf-llc revisions`: the checkpoints of a series, before anything is downloaded."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +13,8 @@ from .wording import size
 
 if TYPE_CHECKING:
     from hf_llc.checkpoints import Checkpoint
+    from hf_llc.selector import Selection
+    from hf_llc.sharding import Shard
 
 HEADERS = ("revision", "commit", "step", "tokens", "weights", "size", "cached", "same weights as")
 
@@ -40,19 +43,35 @@ def revisions(
     hf-llc revisions org/model --revisions 'subfolder:step-*,log:8'
     hf-llc revisions google --revisions 'repos:multiberts-seed_0-step_*'
     """
-    from hf_llc.catalogue import find_checkpoints, without_weights
-    from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
 
     form = chosen(format, as_json, quiet)
+    write_listing(model, Selection.parse(revisions or [], every), tokens_per_step, step_map, form)
+
+
+def write_listing(
+    model: str,
+    selection: "Selection",
+    tokens_per_step: int | None,
+    step_map: Path | None,
+    form: Form,
+    part: "Shard | None" = None,
+) -> None:
+    """The checkpoints that are meant on stdout; those of one part of a scan if it is given."""
+    from hf_llc.catalogue import find_checkpoints, without_weights
+    from hf_llc.naming import read_steps
+
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         found = find_checkpoints(
             model,
-            Selection.parse(revisions or [], every),
+            selection,
             tokens_per_step=tokens_per_step,
             steps=read_steps(step_map) if step_map else None,
             tell=observer.tell,
         )
+        if part is not None:
+            own = set(part.own(found))
+            found = [each for each in found if each.name in own]
         _write(model, found, form)
         if sentence := without_weights(found):
             observer.tell(sentence)

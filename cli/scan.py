@@ -69,7 +69,12 @@ def scan(
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     max_disk: o.MaxDisk = None,
+    shard: o.Shard = None,
     output_dir: ScanDir = None,
+    trackio: o.Trackio = None,
+    report_to: o.ReportTo = None,
+    x: o.X = "auto",
+    x_tokens: o.XTokens = False,
     dry_run: DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -88,20 +93,24 @@ def scan(
     hf-llc scan allenai/OLMo-2-0425-1B --revisions 're:stage1-step.*' --every 50000
     hf-llc scan ./my-trainer-run --dataset ./corpus.jsonl --json > curve.json
     hf-llc scan TinyLlama --revisions 'repos:TinyLlama-1.1B-intermediate-step-*' --max-disk 20GB
+    hf-llc scan EleutherAI/pythia-70m --revisions log:20 --shard $SLURM_ARRAY_TASK_ID/8
     """
     from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
+    from hf_llc.sharding import Shard
+    from hf_llc.view import View
 
     form = chosen(format, as_json, quiet)
-    selection = Selection.parse(revisions or [], every)
+    selection, part, view = Selection.parse(revisions or [], every), Shard.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
     if dry_run:
-        from .revisions import revisions as list_them
+        from .revisions import write_listing
 
-        return list_them(model, revisions, every, tokens_per_step, step_map, format, as_json, quiet)
+        return write_listing(model, selection, tokens_per_step, step_map, form, part)
     from hf_llc.adapters.machine import launched
     from hf_llc.recall import recall
     from hf_llc.request import Request
+    from hf_llc.tracking import Tracking
 
     from .points import end_with_failures, row, write_curve
 
@@ -117,20 +126,26 @@ def scan(
         max_disk=max_disk,
         output_dir=output_dir,
         device=device,
+        shard=part,
     )
-    with ProgressBar(quiet=form is Form.QUIET) as observer:
+    with (
+        ProgressBar(quiet=form is Form.QUIET) as observer,
+        Tracking(report_to or [], trackio, observer.tell) as tracking,
+    ):
 
         def tell(point: "Point") -> None:
             observer.tell("   ".join(filter(None, row(point, 1000))))
 
-        curve = None if launched() else recall(request, observer.tell)
-        if curve is not None:
+        curve = None if launched() else recall(request, observer, view)
+        if curve is not None and tracking.has_all(Path(curve.run_dir), curve.points, part.part):
             for point in curve.points:
                 tell(point)
         else:
             from hf_llc.scanning import run_scan
 
-            curve = run_scan(request, processes=num_processes, observer=observer, on_point=tell)
+            curve = run_scan(
+                request, processes=num_processes, view=view, tracking=tracking, observer=observer, on_point=tell
+            )
         if curve is None:
             return  # a rank of a launch that is not the one to print
         write_curve(curve, form)

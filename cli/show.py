@@ -9,11 +9,13 @@ from . import options as o
 from .output import Form, chosen
 from .progress import ProgressBar
 
-Run = Annotated[Path, typer.Argument(help="Folder that scan, estimate or demo printed as run_dir.")]
+Run = Annotated[Path, typer.Argument(help="Folder that scan, estimate, merge or demo printed as run_dir.")]
 
 
 def show(
     run: Run,
+    x: o.X = "auto",
+    x_tokens: o.XTokens = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -26,12 +28,13 @@ def show(
     hf-llc show hf-llc-demo
     hf-llc show hf-llc-runs/EleutherAI__pythia-70m/scan-0123456789ab --json
     """
-    form = chosen(format, as_json, quiet)
     from hf_llc.showing import show as redraw
+    from hf_llc.view import View
 
     from .points import write_curve
 
+    form, view = chosen(format, as_json, quiet), View(scale=x, tokens=x_tokens)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
-        curve, pictures = redraw(run)
+        curve, pictures = redraw(run, view, observer)
         write_curve(curve, form)
         observer.tell(f"Drawn: {', '.join(map(str, pictures))}.")

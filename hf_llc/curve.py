@@ -5,19 +5,25 @@ The JSON of `hf-llc scan` is `Curve.to_dict()`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from hf_llc.results import SCHEMA, Estimate, Verdict
 
+SETTINGS = ("n_beta", "gamma", "lr", "n", "context_length", "params")
+"""What a number is not comparable without."""
+DIAGNOSTICS = ("monte_carlo_stderr", "step_size_stderr", "r_hat", "ess", "gamma_slope", "gamma_slope_stderr",
+               "n_beta_slope", "n_beta_slope_stderr", "resolution", "trace_hessian", "dimension")  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One checkpoint of a curve; either `estimate` or `error` says what came of it.
+    """One checkpoint of a curve.
 
     Attributes:
         revision: its name in the series. sha, stage, step, tokens: as in `checkpoints.Checkpoint`.
         estimate: the whole record; that of the checkpoint `duplicate_of` if the weights are the same.
-        error: why there is no estimate, in one line.
+        error: why there is no number, in one line; None if there is one.
     """
 
     revision: str
@@ -28,6 +34,10 @@ class Point:
     duplicate_of: str | None = None
     error: str | None = None
     estimate: Estimate | None = None
+
+    def __post_init__(self) -> None:
+        if self.error is None and self.estimate is not None and self.estimate.llc is None:
+            object.__setattr__(self, "error", f"{self.estimate.verdict}: {self.estimate.verdict_reason}")
 
     @property
     def llc(self) -> float | None:
@@ -50,11 +60,9 @@ class Point:
         return self.estimate.init_loss if self.estimate else None
 
     def to_row(self) -> dict[str, Any]:
-        """The documented flat columns: one line of `results.jsonl`."""
+        """The values of `columns.COLUMNS`: one line of `results.jsonl`."""
         found = self.estimate
-        diagnostics = found.to_dict()["diagnostics"] if found else {}
-        shown = ("monte_carlo_stderr", "step_size_stderr", "r_hat", "ess", "gamma_slope", "gamma_slope_stderr",
-                 "n_beta_slope", "n_beta_slope_stderr", "resolution", "trace_hessian", "dimension")  # fmt: skip
+        record = found.to_dict() if found else {"settings": {}, "dataset": {}, "diagnostics": {}}
         return {
             "schema": SCHEMA,
             "revision": self.revision,
@@ -69,7 +77,9 @@ class Point:
             "loss": self.loss,
             "duplicate_of": self.duplicate_of,
             "error": self.error,
-            **{name: diagnostics.get(name) for name in shown},
+            **{name: record["settings"].get(name) for name in SETTINGS},
+            "fingerprint": record["dataset"].get("fingerprint"),
+            **{name: record["diagnostics"].get(name) for name in DIAGNOSTICS},
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,7 +136,7 @@ class Curve:
     def of_estimate(cls, found: Estimate) -> Self:
         """A curve of one point."""
         record = found.to_dict()
-        point = Point(revision=found.revision or found.sha, sha=found.sha, step=found.step, estimate=found)
+        point = Point(revision=found.revision or Path(found.model).name, sha=found.sha, step=found.step, estimate=found)
         return cls(
             model=found.model,
             settings=record["settings"],

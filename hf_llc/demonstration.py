@@ -21,11 +21,11 @@ from hf_llc.core import seeds
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.training import TrainingSettings, train
 from hf_llc.curve import Point
+from hf_llc.curve_files import curve_of
 from hf_llc.errors import LaunchError, ResourceError
 from hf_llc.observer import Observer
 from hf_llc.results import Estimate
 from hf_llc.runs import SCAN
-from hf_llc.scanning import curve_of
 from hf_llc.series import estimate_series
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_corpus, find_model, load_tokens

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from hf_llc.plan import Plan
 from hf_llc.recall import forget
 from hf_llc.references import parse_model
 from hf_llc.request import Request
-from hf_llc.series import Here, shared_settings
+from hf_llc.series import SHARED, Here, shared_settings
 from hf_llc.settings import SamplerSettings
 from hf_llc.shelf import MODELS, Shelf, session
 from hf_llc.sources import find_corpus, find_model
@@ -48,19 +48,25 @@ class Ready:
     """A scan of which only the sampling is left to do.
 
     Attributes:
-        plans: by the checkpoint's name, of those that can be used; `arrivals` tells when their checkpoints are here.
+        own: names of the checkpoints that this part of the scan answers for.
+        plans: by the checkpoint's name, of its own that can be used; `arrivals` tells when their checkpoints are here.
+        inputs: what decides the curve, with what was measured for it.
     """
 
     series: Series
     folder: Path
+    own: Sequence[str]
     plans: dict[str, Plan]
+    inputs: Mapping[str, Any]
     arrivals: Arrivals
     shelf: Shelf | None
 
 
 @contextmanager
-def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready]:
-    """The scan while the block runs, and with it what it has on disk for the time being.
+def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready | None]:
+    """The scan while the block runs, and with it what it has on disk for the time being; None if its part is empty.
+
+    What is shared over the curve is measured at checkpoints of the whole selection, whichever part this is.
 
     Args:
         kind: `cpu`, `cuda` or `mps`.
@@ -68,7 +74,14 @@ def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready]
     Raises:
         HfLlcError: no checkpoint can be used, or see `estimation.plan`.
     """
-    series = _found(request, observer)
+    checkpoints, shard = request.checkpoints(observer.tell), request.shard
+    own = shard.own(checkpoints)
+    if not own:
+        observer.tell(f"Part {shard.index}/{shard.count} has nothing to do: there are fewer checkpoints than parts.")
+        yield None
+        return
+    series = Series(model=parse_model(request.model, None, endpoint()).id, checkpoints=checkpoints)
+    _find_sources(series, request.max_disk, observer)
     sources = list(series.sources.values())
     tokenizer = _with_tokenizer(series.model, sources, observer)
     last = sources[-1] if sources[-1].path else without_weights(sources[-1], observer.tell)
@@ -82,16 +95,22 @@ def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready]
     folder = (request.output_dir or _default_folder(series.model, last, shared)).resolve()
     store = RunStore(folder, observer.tell)
     store.open(shared)
-    forget(folder, observer.tell)
+    if not shard.is_whole:
+        store.write(f"shards/{shard.name}", shard.to_dict(checkpoints))
+    forget(folder, shard, observer.tell)
     folders = {name: _point_folder(folder, name, series.sources[name]) for name in names}
 
     def plans_at(sampler: SamplerSettings) -> dict[str, Plan]:
         usable = [name for name in names if name not in series.errors]
         return {name: replace(plan_of(name, sampler), run_dir=folders[name]) for name in usable}
 
-    with session(folder, observer.tell) as own:
-        plans, arrivals = plans_at(request.sampler), Arrivals(own)
-        shelf = _shelf(own / MODELS, request.max_disk, list(plans.values()), observer)
+    with session(folder, observer.tell) as place:
+        plans, arrivals = plans_at(request.sampler), Arrivals(place)
+        spread = _spread(list(plans.values()))
+        needed = [plans[name] for name in own if name in plans]
+        if store.read(SHARED) is None:
+            needed += [plan for plan in spread if plan.run_dir not in {each.run_dir for each in needed}]
+        shelf = _shelf(place / MODELS, request.max_disk, needed, observer)
 
         @contextmanager
         def bring(wanted: Sequence[Plan]) -> Iterator[Here]:
@@ -101,16 +120,16 @@ def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready]
         def note(plan: Plan, error: HfLlcError) -> None:
             series.errors[next(name for name in names if folders[name] == plan.run_dir)] = reason(plan, error)
 
-        spread = _spread(list(plans.values()))
         resolved = shared_settings(spread, store, request.sampler, observer, note, bring=bring)
-        yield Ready(series=series, folder=folder, plans=plans_at(resolved), arrivals=arrivals, shelf=shelf)
-
-
-def _found(request: Request, observer: Observer) -> Series:
-    checkpoints = request.checkpoints(observer.tell)
-    series = Series(model=parse_model(request.model, None, endpoint()).id, checkpoints=checkpoints)
-    _find_sources(series, request.max_disk, observer)
-    return series
+        yield Ready(
+            series=series,
+            folder=folder,
+            own=own,
+            plans={name: plan for name, plan in plans_at(resolved).items() if name in own},
+            inputs=_shared_inputs(plan_of(names[-1], resolved), series.model),
+            arrivals=arrivals,
+            shelf=shelf,
+        )
 
 
 def _shelf(folder: Path, limit: int | None, plans: Sequence[Plan], observer: Observer) -> Shelf | None:

@@ -1,7 +1,7 @@
 """A finished scan known again by what was asked for, before anything heavy is loaded."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,53 +11,68 @@ from hf_llc.adapters.hub_errors import endpoint
 from hf_llc.adapters.model_files import choose
 from hf_llc.adapters.store import RunStore
 from hf_llc.checkpoints import Checkpoint
-from hf_llc.curve import Curve
+from hf_llc.curve import Curve, Point
+from hf_llc.curve_files import curve_of, draw
 from hf_llc.errors import SourceError
 from hf_llc.inputs import label_of
+from hf_llc.observer import Observer
 from hf_llc.pinning import checkpoint_identity, dataset_revision
 from hf_llc.references import parse_dataset, parse_model
 from hf_llc.request import Request
 from hf_llc.results import SCHEMA
 from hf_llc.runs import load_run
+from hf_llc.sharding import Shard
+from hf_llc.view import View
 
 Tell = Callable[[str], None]
 ASKED, RUNS = "asked", "hf-llc-runs"
 
 
-def recall(request: Request, tell: Tell) -> Curve | None:
+def recall(request: Request, observer: Observer, view: View | None = None) -> Curve | None:
     """The curve of an earlier call that asked for the same and of which nothing failed; None if there is none.
 
-    Costs the requests that list the checkpoints and pin the text, and only if a folder looks promising.
+    The pictures are drawn again with this view. Costs the requests that list the checkpoints and pin the text, and only
+    if a folder looks promising.
 
     Raises:
         HfLlcError: the checkpoints or the text cannot be found.
     """
+    tell, shard = observer.tell, request.shard
     label = label_of(parse_model(request.model, None, endpoint()).id)
     folders = [request.output_dir] if request.output_dir else sorted((Path(RUNS) / label).glob("scan-*"))
-    promising = [folder for folder in folders if RunStore(folder, tell).read(ASKED) == _asked(request)]
+    promising = [folder for folder in folders if RunStore(folder, tell).read(_name(shard)) == _asked(request)]
     if not promising:
         return None
     checkpoints = request.checkpoints(tell)
+    own = set(shard.own(checkpoints))
     revision = dataset_revision(parse_dataset(request.data.dataset, request.data.revision, endpoint()), tell)
     for folder in promising:
         try:
             curve = load_run(folder)
         except SourceError:
             continue  # the scan itself makes a new one
-        if curve.dataset["revision"] == revision and _is_whole(curve, checkpoints):
-            return replace(curve, run_dir=str(folder.resolve()))
+        # The folder of several parts is about all of them.
+        points = [point for point in curve.points if shard.is_whole or point.revision in own]
+        if curve.dataset.get("revision") == revision and _are_all(points, checkpoints, own):
+            draw(curve, folder, view, observer)
+            return replace(curve_of(curve.model, points, folder.resolve()), versions=curve.versions)
     return None
 
 
 def remember(curve: Curve, request: Request, tell: Tell) -> None:
     """Notes with the curve what was asked for, unless a point of it is to be tried again."""
     if all(point.error is None for point in curve.points):
-        RunStore(Path(curve.run_dir), tell).write(ASKED, _asked(request))
+        RunStore(Path(curve.run_dir), tell).write(_name(request.shard), _asked(request))
 
 
-def forget(folder: Path, tell: Tell) -> None:
-    """The curve in the folder is about to change."""
-    RunStore(folder, tell).path(ASKED).unlink(missing_ok=True)
+def forget(folder: Path, shard: Shard, tell: Tell) -> None:
+    """The curve in the folder is about to change by this part of the scan."""
+    for name in (ASKED, _name(shard)):
+        RunStore(folder, tell).path(name).unlink(missing_ok=True)
+
+
+def _name(shard: Shard) -> str:
+    return ASKED if shard.is_whole else f"{ASKED}-{shard.name}"
 
 
 def _asked(request: Request) -> dict[str, Any]:
@@ -74,17 +89,18 @@ def _asked(request: Request) -> dict[str, Any]:
     return dict(json.loads(json.dumps(asked)))
 
 
-def _is_whole(curve: Curve, checkpoints: Sequence[Checkpoint]) -> bool:
-    """True if the points are those of these checkpoints, each with its number."""
-    there = [(p.revision, p.stage, p.step, p.tokens, p.duplicate_of) for p in curve.points]
-    wanted = [(c.name, c.stage, c.step, c.tokens, c.duplicate_of) for c in checkpoints]
-    if there != wanted or any(point.error is not None for point in curve.points):
+def _are_all(points: Sequence[Point], checkpoints: Sequence[Checkpoint], own: Collection[str]) -> bool:
+    """True if the points are those of the checkpoints of these names, each with its number."""
+    asked = [checkpoint for checkpoint in checkpoints if checkpoint.name in own]
+    there = [(p.revision, p.stage, p.step, p.tokens, p.duplicate_of) for p in points]
+    wanted = [(c.name, c.stage, c.step, c.tokens, c.duplicate_of) for c in asked]
+    if there != wanted or not there or any(point.error is not None for point in points):
         return False
     by_name = {checkpoint.name: checkpoint for checkpoint in checkpoints}
     return all(
         # A copy on this disk is known by the one it is a copy of.
         point.sha == (checkpoint.sha or _identity(by_name[checkpoint.duplicate_of or checkpoint.name]))
-        for checkpoint, point in zip(checkpoints, curve.points, strict=True)
+        for checkpoint, point in zip(asked, points, strict=True)
     )
 
 

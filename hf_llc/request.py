@@ -8,6 +8,7 @@ from hf_llc.catalogue import find_checkpoints
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.selector import Selection
 from hf_llc.settings import DataSettings, SamplerSettings
+from hf_llc.sharding import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +26,10 @@ class Request:
     max_disk: int | None = None
     output_dir: Path | None = None
     device: str | None = None
+    shard: Shard = field(default_factory=Shard)
 
     def checkpoints(self, tell: Callable[[str], None]) -> list[Checkpoint]:
-        """The chosen checkpoints.
+        """The chosen checkpoints, whichever part of them `shard` is.
 
         Raises:
             HfLlcError: see `catalogue.find_checkpoints`.

@@ -1,34 +1,33 @@
 """A whole series: checkpoints chosen by name, one point each, written down as they come."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hf_llc import estimation
 from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters import machine, plots
-from hf_llc.adapters.store import RunStore, write_atomically
-from hf_llc.adapters.tables import parquet
+from hf_llc.adapters.store import RunStore
 from hf_llc.arrivals import Arrivals
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
+from hf_llc.curve_files import curve_of, draw, keep
 from hf_llc.fetching import Supply
 from hf_llc.launching import run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
-from hf_llc.preparation import Series, prepared
+from hf_llc.preparation import Ready, prepared
 from hf_llc.recall import remember
 from hf_llc.request import Request
 from hf_llc.results import Estimate
-from hf_llc.runs import SCAN
+from hf_llc.runs import SCAN, load_run
 from hf_llc.selector import Selection
 from hf_llc.settings import DataSettings, SamplerSettings
+from hf_llc.sharding import Shard
+from hf_llc.tracking import Tracking
+from hf_llc.view import View
 from hf_llc.working import failure, work_through
-
-ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg")
 
 
 def scan(
@@ -45,6 +44,9 @@ def scan(
     processes: int | None = None,
     output_dir: Path | None = None,
     device: str | None = None,
+    shard: Shard | None = None,
+    view: View | None = None,
+    tracking: Tracking | None = None,
     observer: Observer | None = None,
     on_point: Callable[[Point], None] = lambda point: None,
 ) -> Curve | None:
@@ -64,6 +66,9 @@ def scan(
             used. None keeps them in the Hub's cache. What is in that cache already is used from there.
         processes: how many to start; ignored under a launcher, see `launching.execute`.
         output_dir: None means `hf-llc-runs/<model>/scan-<key>` under the working directory.
+        shard: estimate only this part of the selection, at the γ, ε and text of a scan of all of it, and return its
+            points; the files in the folder are about all points that are there, whichever part made them.
+        view: of the pictures. tracking: is told of each point, too.
         on_point: called with each point when it is there.
 
     Raises:
@@ -81,25 +86,30 @@ def scan(
         max_disk=max_disk,
         output_dir=output_dir,
         device=device,
+        shard=shard or Shard(),
     )
-    return run_scan(request, processes=processes, observer=observer, on_point=on_point)
+    return run_scan(request, processes=processes, view=view, tracking=tracking, observer=observer, on_point=on_point)
 
 
 def run_scan(
     request: Request,
     *,
     processes: int | None = None,
+    view: View | None = None,
+    tracking: Tracking | None = None,
     observer: Observer | None = None,
     on_point: Callable[[Point], None] = lambda point: None,
 ) -> Curve | None:
     """What `scan` returns for these arguments."""
     observer = observer or Observer()
     kind = estimation.checked_device(request.sampler, request.device)
+    report_on = partial(_report, request, observer, tracking or Tracking([]), on_point)
     if fleets.launched():
-        return _as_rank(request, kind, observer, on_point)
+        return _as_rank(request, kind, observer, view, report_on)
     with prepared(request, kind, observer) as ready:
-        report = _Report(ready.series, ready.plans, ready.folder, observer, on_point)
-        report.begin()
+        if ready is None:
+            return _nothing(request)
+        report = report_on(ready)
         if missing := report.missing:
             with Supply(missing, ready.arrivals, ready.shelf, observer.tell):
                 run_all(
@@ -110,12 +120,18 @@ def run_scan(
                     arrivals=ready.arrivals,
                     on_settled=report.settle,
                 )
-        curve = report.finish()
+        curve = report.finish(view)
     remember(curve, request, observer.tell)
     return curve
 
 
-def _as_rank(request: Request, kind: str, observer: Observer, on_point: Callable[[Point], None]) -> Curve | None:
+def _as_rank(
+    request: Request,
+    kind: str,
+    observer: Observer,
+    view: View | None,
+    report_on: Callable[[Ready], "_Report"],
+) -> Curve | None:
     """One rank's share of a scan below a user's own launcher; the curve on the main one."""
     fleet = fleets.join(kind)
     report: _Report | None = None
@@ -124,8 +140,9 @@ def _as_rank(request: Request, kind: str, observer: Observer, on_point: Callable
         def prepare() -> tuple[list[Plan], Path]:
             nonlocal report
             ready = stack.enter_context(prepared(request, kind, observer))
-            report = _Report(ready.series, ready.plans, ready.folder, observer, on_point)
-            report.begin()
+            if ready is None:
+                return [], Path()
+            report = report_on(ready)
             stack.enter_context(Supply(report.missing, ready.arrivals, ready.shelf, observer.tell))
             return report.missing, ready.arrivals.folder
 
@@ -141,26 +158,35 @@ def _as_rank(request: Request, kind: str, observer: Observer, on_point: Callable
         fleet.wait()
     fleet.leave()
     if report is None:
-        return None
-    curve = report.finish()
+        return _nothing(request) if fleet.is_main else None
+    curve = report.finish(view)
     remember(curve, request, observer.tell)
     return curve
+
+
+def _nothing(request: Request) -> Curve:
+    """The curve of a part that has no checkpoints."""
+    return curve_of(request.model, [], request.output_dir or Path())
+
+
+def _report(
+    request: Request, observer: Observer, tracking: Tracking, on_point: Callable[[Point], None], ready: Ready
+) -> "_Report":
+    """A report that has begun, with the trackers open."""
+    tracking.begin(ready.folder, ready.inputs, request.shard.part)
+    report = _Report(ready, observer, [on_point, tracking.log])
+    report.begin()
+    return report
 
 
 class _Report:
     """The points so far, kept on disk."""
 
-    def __init__(
-        self,
-        series: Series,
-        plans: dict[str, Plan],
-        folder: Path,
-        observer: Observer,
-        on_point: Callable[[Point], None],
-    ) -> None:
-        self._series, self._plans, self._folder = series, plans, folder
-        self._observer, self._on_point = observer, on_point
-        self._names = {plan.run_dir: name for name, plan in plans.items()}
+    def __init__(self, ready: Ready, observer: Observer, listeners: Sequence[Callable[[Point], None]]) -> None:
+        self._series, self._own, self._plans = ready.series, set(ready.own), ready.plans
+        self._store = RunStore(ready.folder, observer.tell)
+        self._observer, self._listeners = observer, listeners
+        self._names = {plan.run_dir: name for name, plan in ready.plans.items()}
         self._told: set[str] = set()
         self._started = time.monotonic()
         self.estimates: dict[str, Estimate] = {}
@@ -188,30 +214,40 @@ class _Report:
         self._started = time.monotonic()
         self._write()
 
-    def finish(self) -> Curve:
-        """The whole curve, with its pictures."""
-        curve = self._write()
-        for name in PICTURES:
-            plots.series(self._folder / name, curve.points, name=Path(self._series.model).name)
-        return curve
+    def finish(self, view: View | None) -> Curve:
+        """The curve of its own points, with pictures of all that are there."""
+        everything = self._write()
+        draw(everything, self._store.folder, view, self._observer)
+        own = [point for point in everything.points if point.revision in self._own]
+        return curve_of(self._series.model, own, self._store.folder)
 
     def _write(self) -> Curve:
-        points = [point for each in self._series.checkpoints if (point := self._point(each)) is not None]
-        curve = curve_of(self._series.model, points, self._folder)
-        write_atomically(self._folder / SCAN, json.dumps(curve.to_dict(), allow_nan=False).encode())
-        rows = [point.to_row() for point in points]
-        lines = [json.dumps(row, allow_nan=False) + "\n" for row in rows]
-        write_atomically(self._folder / ROWS, "".join(lines).encode())
-        if rows:
-            write_atomically(self._folder / TABLE, parquet(rows))
+        # Parts of one scan that share a folder all write about the whole of it.
+        with self._store.turn(SCAN):
+            others = self._others()
+            found = {each.name: self._point(each) or others.get(each.name) for each in self._series.checkpoints}
+            points = [point for point in found.values() if point is not None]
+            curve = curve_of(self._series.model, points, self._store.folder)
+            keep(curve, self._store.folder)
         for point in points:
-            if point.revision not in self._told:
+            if point.revision in self._own - self._told:
                 self._told.add(point.revision)
-                self._on_point(point)
+                for listener in self._listeners:
+                    listener(point)
         return curve
+
+    def _others(self) -> dict[str, Point]:
+        """What other parts of the scan have left in the folder about the checkpoints as they are now, by name."""
+        left = {each.name: each.sha for each in self._series.checkpoints if each.name not in self._own}
+        if not left or not (self._store.folder / SCAN).exists():
+            return {}
+        points = load_run(self._store.folder).points
+        return {point.revision: point for point in points if left.get(point.revision, "") in {None, point.sha}}
 
     def _point(self, checkpoint: Checkpoint) -> Point | None:
         first = checkpoint.duplicate_of or checkpoint.name
+        if checkpoint.name not in self._own:
+            return None
         found, error = self.estimates.get(first), self._series.errors.get(first)
         if found is None and error is None:
             return None
@@ -226,22 +262,3 @@ class _Report:
             error=None if found else error,
             estimate=found,
         )
-
-
-def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
-    """The curve of these points, with the settings and the text that all of them share."""
-    records = [point.estimate.to_dict() for point in points if point.estimate is not None]
-    first: dict[str, Any] = records[0] if records else {"settings": {}, "dataset": {}}
-    settings = {
-        name: value
-        for name, value in first["settings"].items()
-        if all(record["settings"][name] == value for record in records)
-    }
-    return Curve(
-        model=model,
-        settings=settings,
-        dataset=first["dataset"],
-        points=tuple(points),
-        run_dir=str(folder),
-        versions=machine.versions(),
-    )

@@ -29,6 +29,9 @@ Here = Callable[[Plan], AbstractContextManager[Plan]]
 """Gives a plan whose checkpoint is on this disk while the block runs."""
 Bring = Callable[[Sequence[Plan]], AbstractContextManager[Here]]
 
+SHARED = "shared"
+"""The part of a run's folder that holds what was measured for the whole curve."""
+
 UNMEASURED = Measured(curvature=math.nan, trace=math.nan, squares=math.nan, noise=math.nan, rise=math.nan)
 """In place of measurements where nothing is left to choose."""
 
@@ -105,7 +108,7 @@ def shared_settings(
         observer.end()
         return _chosen(plans[0], gamma, sharpest, sentences)
 
-    found = queue.complete(store, ["shared"], make)[0]
+    found = queue.complete(store, [SHARED], make)[0]
     for sentence in found["sentences"]:
         observer.tell(sentence)
     return replace(sampler, **found["settings"])

@@ -1,13 +1,19 @@
-"""The command reference of the README, made from `--help`; `python -m tests.reference` writes it."""
+"""The generated parts of the README; `python -m tests.reference` writes them.
+
+The command reference is what `--help` prints, the table of columns what `hf_llc.columns` says.
+"""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from hf_llc.columns import table
+
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"
-COMMANDS = ("", "estimate", "scan", "calibrate", "revisions", "show", "validate", "demo")
+COLUMNS_BEGIN, COLUMNS_END = "<!-- columns: begin -->", "<!-- columns: end -->"
+COMMANDS = ("", "estimate", "scan", "calibrate", "revisions", "show", "merge", "compare", "validate", "demo")
 
 
 def help_of(command: str) -> str:
@@ -25,11 +31,17 @@ def reference() -> str:
     return "\n\n".join([BEGIN, *parts, END])
 
 
-def written() -> str:
-    """The reference as the README has it, markers included."""
+def columns() -> str:
+    """The table of columns as Markdown, markers included."""
+    return "\n\n".join([COLUMNS_BEGIN, table(), COLUMNS_END])
+
+
+def written(begin: str = BEGIN, end: str = END) -> str:
+    """A generated part as the README has it, markers included."""
     text = README.read_text(encoding="utf-8")
-    return text[text.index(BEGIN) : text.index(END) + len(END)]
+    return text[text.index(begin) : text.index(end) + len(end)]
 
 
 if __name__ == "__main__":
-    README.write_text(README.read_text(encoding="utf-8").replace(written(), reference()), encoding="utf-8")
+    for old, new in ((written(), reference()), (written(COLUMNS_BEGIN, COLUMNS_END), columns())):
+        README.write_text(README.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOUNS = {
     "checkpoints",
+    "columns",
     "curve",
     "errors",
     "settings",
@@ -20,10 +21,11 @@ NOUNS = {
     "references",
     "selector",
     "model_files",
+    "view",
 }
 OUTSIDE = {
     "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "matplotlib", "numpy", "psutil",
-    "pyarrow", "rich", "ruamel", "safetensors", "tokenizers", "transformers", "typer", "yaml",
+    "pyarrow", "rich", "ruamel", "safetensors", "tensorboard", "tokenizers", "trackio", "transformers", "typer", "yaml",
 }  # fmt: skip
 SIDE_EFFECTS = {"os", "pathlib", "subprocess", "socket", "time", "datetime", "random", "tempfile", "io", "logging"}
 

@@ -3,11 +3,15 @@
 import re
 
 from hf_llc.core.samplers import SAMPLERS
-from tests.reference import COMMANDS, README, help_of, reference, written
+from tests.reference import COLUMNS_BEGIN, COLUMNS_END, COMMANDS, README, columns, help_of, reference, written
 
 
 def test_the_reference_is_what_help_prints_now() -> None:
     assert written() == reference(), "run: python -m tests.reference"
+
+
+def test_the_table_of_columns_is_what_is_written_to_files() -> None:
+    assert written(COLUMNS_BEGIN, COLUMNS_END) == columns(), "run: python -m tests.reference"
 
 
 def test_every_visible_command_is_in_the_reference() -> None:

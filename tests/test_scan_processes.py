@@ -111,12 +111,18 @@ def test_the_series_is_what_it_should_be(reference: list[dict[str, Any]]) -> Non
     assert "damaged" in reference[1]["error"]
 
 
-def test_two_processes_give_the_points_of_one(start: Starter, reference: list[dict[str, Any]]) -> None:
+def test_two_processes_give_the_points_of_one_and_rows_as_they_come(
+    start: Starter, reference: list[dict[str, Any]]
+) -> None:
     """With γ and ε fixed before, so that it is the workers who load the damaged checkpoint first."""
     (start.place / "two").mkdir()
     for name in ("inputs.json", "shared.json"):
         shutil.copy(start.place / "reference" / name, start.place / "two")
-    ran = start("--num-processes", 2, "--output-dir", "two").finish()
+    running = start("--num-processes", 2, "--output-dir", "two")
+    running.wait_until(lambda: any(line.startswith("step1 ") for line in running.err.splitlines()))
+    assert "step8" not in {point["revision"] for point in points(start.place / "two")}
+    assert not any(line.startswith("step8 ") for line in running.err.splitlines())
+    ran = running.finish()
     assert ran.code == 1, ran.err
     assert list((start.place / "two/points").glob("step2-*/failed.json"))
     assert "damaged" in next(line for line in ran.err.splitlines() if line.startswith("step2"))
@@ -184,3 +190,12 @@ def test_ctrl_c_ends_a_download_too(start: Starter, server: HubServer) -> None:
     assert time.monotonic() - stopped < 20
     assert (ran.code, ran.out) == (130, "")
     assert ran.complaints[-1] == "Interrupted. Finished chains are kept: run the same command to go on."
+
+
+def test_parts_that_run_at_once_on_one_folder_write_about_the_whole(
+    start: Starter, reference: list[dict[str, Any]]
+) -> None:
+    running = [start("--num-processes", 1, "--shard", f"{part}/2", "--output-dir", "parts") for part in (1, 2)]
+    ended = [each.finish() for each in running]
+    assert sorted(ran.code for ran in ended) == [0, 1], [ran.err for ran in ended]
+    assert points(start.place / "parts") == reference

@@ -7,16 +7,18 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hf_llc.adapters.axes import head, x_axis
 from hf_llc.adapters.drawing import BLUE, GREY, ORANGE, PALE, printable, save, tidy
 from hf_llc.curve import Point
 from hf_llc.results import ChainTrace, Estimate, Status, Verdict
+from hf_llc.view import View
 
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000")
 """Distinguishable with any colour vision (Okabe & Ito 2008; their yellow is too pale for a line on white)."""
 SMOOTHING = 9
 """Steps in the running mean that is drawn over a chain's minibatch losses."""
-MOST_TICKS = 16
-LONGEST_LABEL = 16
+CROWD = 40
+"""Points above which they are drawn smaller, since they would cover the line."""
 NO_NUMBER = "no number: chains diverged"
 FAILED = "could not be used"
 COPY = "same weights as another"
@@ -37,28 +39,24 @@ def curve(path: Path, estimates: Sequence[Estimate], *, name: str = "") -> None:
     series(path, points, name=name or _common_name(estimates))
 
 
-def series(path: Path, points: Sequence[Point], *, name: str) -> None:
+def series(path: Path, points: Sequence[Point], *, name: str, view: View | None = None) -> None:
     """Draws the points of a curve; PNG, or SVG if `path` ends so.
 
     As in `curve`; checkpoints whose weights are those of another are grey diamonds off the line, since they are no
-    evidence of their own, and one that could not be used is a grey cross on the axis.
+    evidence of their own, and one that could not be used is a grey cross on the axis. The band along the line is the
+    standard error. The loss has none: it is that of all n sequences.
     """
     figure = Figure(figsize=(7.2, 5.8), dpi=150, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
-    places, labels, axis = _steps(points)
+    axis = x_axis([points], view or View())
+    places = axis.places(points)
     _draw_llc(upper, places, points)
-    alone = [(place, point.loss) for place, point in zip(places, points, strict=True) if point.duplicate_of is None]
-    losses = [(place, math.nan if loss is None else loss) for place, loss in alone]
-    lower.plot(*zip(*losses, strict=True), color=GREY, marker="s", markersize=4, linewidth=1.4)
-    lower.set_ylabel("loss at w*\n(nats per token)")
-    lower.set_xlabel(axis)
-    _label(lower, places, labels)
+    draw_loss(lower, places, points, GREY, "s")
+    axis.draw(lower)
     for axes in (upper, lower):
         tidy(axes)
-    title = f"Local learning coefficient of {printable(name)}"
-    upper.set_title(title, loc="left", fontsize=12, parse_math=False, pad=36)
     words = _settings_lines([point.estimate for point in points if point.estimate])
-    upper.text(0, 1.03, words, transform=upper.transAxes, fontsize=8.5, color=GREY, linespacing=1.4)
+    head(upper, f"Local learning coefficient of {name}", words)
     save(figure, path)
 
 
@@ -92,39 +90,88 @@ def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None
     save(figure, path)
 
 
-def _draw_llc(axes: Axes, places: Sequence[float], points: Sequence[Point]) -> None:
+Style = str | tuple[float, tuple[float, ...]]
+
+
+def draw_line(
+    axes: Axes, places: Sequence[float], points: Sequence[Point], colour: str, style: Style = "-", label: str = ""
+) -> None:
+    """λ̂ as a line in a band of its standard error; both break where there is no number, and copies are left out."""
     own = [index for index, point in enumerate(points) if point.duplicate_of is None]
-    # NaN breaks the line where there is no number.
-    axes.plot([places[i] for i in own], [_or_nan(points[i].llc) for i in own], color=BLUE, linewidth=1.4, zorder=2)
-    good = [i for i in own if points[i].llc is not None and points[i].verdict is Verdict.CONVERGED]
-    doubtful = [i for i in own if points[i].llc is not None and points[i].verdict is not Verdict.CONVERGED]
-    copies = [i for i, point in enumerate(points) if point.duplicate_of is not None and point.llc is not None]
+    across = [places[i] for i in own]
+    middle = [_or_nan(points[i].llc) for i in own]
+    errors = [_or_nan(points[i].stderr) for i in own]
+    low = [value - error for value, error in zip(middle, errors, strict=True)]
+    high = [value + error for value, error in zip(middle, errors, strict=True)]
+    axes.fill_between(across, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
+    axes.plot(across, middle, color=colour, linewidth=1.4, linestyle=style, label=label, zorder=2)
+
+
+def draw_points(
+    axes: Axes, places: Sequence[float], points: Sequence[Point], marker: str, fill: str, colour: str, label: str
+) -> None:
+    """λ̂ ± its standard error."""
+    size = (6 if marker == "o" else 5) if len(points) <= CROWD else 3.5
+    axes.errorbar(
+        places,
+        [_or_nan(point.llc) for point in points],
+        [_or_nan(point.stderr) for point in points],
+        fmt=marker,
+        color=colour,
+        markerfacecolor=fill,
+        markersize=size,
+        capsize=3 if len(points) <= CROWD else 0,
+        elinewidth=1.5 if len(points) <= CROWD else 0.7,
+        label=label,
+        zorder=3,
+    )
+
+
+def draw_crosses(axes: Axes, places: Sequence[float], colour: str, label: str) -> None:
+    """Crosses on the x axis."""
+    crosses = axes.plot(places, [0.0] * len(places), "X", color=colour, markersize=9, label=label)[0]
+    crosses.set(transform=axes.get_xaxis_transform(), clip_on=False, zorder=4)
+
+
+def draw_loss(
+    axes: Axes, places: Sequence[float], points: Sequence[Point], colour: str, marker: str, style: Style = "-"
+) -> None:
+    """L_n(w*) as a line, copies left out."""
+    own = [i for i, point in enumerate(points) if point.duplicate_of is None]
+    size = 4 if len(own) <= CROWD else 2
+    axes.plot(
+        [places[i] for i in own],
+        [_or_nan(points[i].loss) for i in own],
+        color=colour,
+        marker=marker,
+        markersize=size,
+        linewidth=1.4,
+        linestyle=style,
+    )
+    axes.set_ylabel("loss at w*\n(nats per token)")
+
+
+def _draw_llc(axes: Axes, places: Sequence[float], points: Sequence[Point]) -> None:
+    draw_line(axes, places, points, BLUE)
+    numbers = [i for i, point in enumerate(points) if point.llc is not None]
+    own = [i for i in numbers if points[i].duplicate_of is None]
+    good = [i for i in own if points[i].verdict is Verdict.CONVERGED]
+    doubtful = [i for i in own if points[i].verdict is not Verdict.CONVERGED]
+    copies = [i for i in numbers if points[i].duplicate_of is not None]
     for chosen, marker, fill, colour in (
         (good, "o", BLUE, BLUE),
         (doubtful, "o", "white", BLUE),
         (copies, "D", "white", PALE),
     ):
         if chosen:
-            axes.errorbar(
-                [places[i] for i in chosen],
-                [_or_nan(points[i].llc) for i in chosen],
-                [_or_nan(points[i].stderr) for i in chosen],
-                fmt=marker,
-                color=colour,
-                markerfacecolor=fill,
-                markersize=6 if marker == "o" else 5,
-                capsize=3,
-                label=COPY if chosen is copies else ", ".join(sorted({str(points[i].verdict) for i in chosen})),
-                zorder=3,
-            )
+            label = COPY if chosen is copies else ", ".join(sorted({str(points[i].verdict) for i in chosen}))
+            draw_points(axes, [places[i] for i in chosen], [points[i] for i in chosen], marker, fill, colour, label)
     for label, colour, chosen in (
-        (NO_NUMBER, ORANGE, [i for i in own if points[i].llc is None and points[i].error is None]),
-        (FAILED, GREY, [i for i, point in enumerate(points) if point.error is not None]),
+        (NO_NUMBER, ORANGE, [i for i, p in enumerate(points) if p.estimate and p.llc is None and not p.duplicate_of]),
+        (FAILED, GREY, [i for i, point in enumerate(points) if point.estimate is None]),
     ):
         if chosen:
-            where = [places[i] for i in chosen]
-            crosses = axes.plot(where, [0.0] * len(where), "X", color=colour, markersize=9, label=label)[0]
-            crosses.set(transform=axes.get_xaxis_transform(), clip_on=False, zorder=4)
+            draw_crosses(axes, [places[i] for i in chosen], colour, label)
     axes.set_ylabel(r"LLC  $\hat\lambda$  (± standard error)")
     if points:
         handles, names = axes.get_legend_handles_labels()
@@ -159,46 +206,6 @@ def _running_mean(values: Sequence[float], width: int) -> tuple[list[float], lis
         return [float(index) for index in range(len(values))], list(values)
     means = [sum(values[start : start + width]) / width for start in range(len(values) - width + 1)]
     return [start + (width - 1) / 2 for start in range(len(means))], means
-
-
-def _steps(points: Sequence[Point]) -> tuple[list[float], list[str], str]:
-    """Where the points stand, what is written below them, and what the axis is called.
-
-    Doublings of the step are one unit apart, and step 0 is one unit before step 1.
-    """
-    own = {point.revision: point.step for point in points if point.duplicate_of is None}
-    # `main` often is the last checkpoint once more, without a step in its name.
-    every = [own.get(point.duplicate_of or "") if point.step is None else point.step for point in points]
-    steps = [step for step in every if step is not None]
-    if len(steps) < len(points) or len(set(own.values())) < len(own):
-        names = [printable(point.revision) for point in points]
-        short = [name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…" for name in names]
-        return [float(index) for index in range(len(points))], short, "checkpoint"
-    return [math.log2(step) + 1 if step else 0.0 for step in steps], [str(step) for step in steps], "training step"
-
-
-def _label(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
-    shown = _spread_out(places)
-    long = any(len(labels[index]) > 7 for index in shown)
-    axes.set_xticks(
-        [places[index] for index in shown],
-        [labels[index] for index in shown],
-        rotation=30 if long else 0,
-        ha="right" if long else "center",
-        parse_math=False,
-    )
-    # Labels that belong to single points say more than the places between them.
-    axes.minorticks_off()
-
-
-def _spread_out(places: Sequence[float]) -> list[int]:
-    """Indices of at most MOST_TICKS places that are far enough apart to be labelled, the last one among them."""
-    gap = (max(places) - min(places)) / MOST_TICKS if places else 0.0
-    chosen: list[int] = []
-    for index in sorted(range(len(places)), key=lambda i: -places[i]):
-        if not chosen or places[chosen[-1]] - places[index] > gap:
-            chosen.append(index)
-    return chosen[::-1]
 
 
 def _settings_lines(estimates: Sequence[Estimate]) -> str:

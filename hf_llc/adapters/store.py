@@ -65,10 +65,11 @@ class RunStore:
         if known is None:
             self.write("inputs", inputs)
             return
-        if differing := _differences(known, inputs):
+        if found := differences(known, inputs):
+            listed = "; ".join(f"{name}: there {there}, here {here}" for name, there, here in found)
             raise ResourceError(
-                f"{self.folder} holds a run with other inputs ({'; '.join(differing)}). Give another --output-dir, "
-                "or remove that folder."
+                f"{self.folder} holds a run with other inputs ({listed}). Give another --output-dir, or remove that "
+                "folder."
             )
 
     def path(self, name: str) -> Path:
@@ -78,18 +79,13 @@ class RunStore:
     def read(self, name: str) -> dict[str, Any] | None:
         """The part's payload, or None if it is not there or not whole."""
         path = self.path(name)
-        try:
-            stored = json.loads(path.read_bytes())
-            payload: dict[str, Any] = stored["payload"]
-            if stored["checksum"] == _checksum(payload):
-                return payload
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except (ValueError, KeyError, TypeError):
-            pass  # the same as a wrong checksum: told of below, then made again
-        self._tell(f"{path} is damaged (half-written or changed); it is computed again.")
-        path.unlink(missing_ok=True)
-        return None
+        found = whole_payload(path)
+        if found is None:
+            self._tell(f"{path} is damaged (half-written or changed); it is computed again.")
+            path.unlink(missing_ok=True)
+        return found
 
     def write(self, name: str, payload: Mapping[str, Any]) -> None:
         """Makes a part durable.
@@ -119,14 +115,34 @@ class RunStore:
         finally:
             lock.release()
 
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Waits until no other process is inside for this name, and keeps others out while the block runs."""
+        folder = self.folder / ".claims"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{name}.turn"):
+            yield
 
-def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`name: there x, here y` for every value that differs, nested mappings included."""
+
+def whole_payload(path: Path) -> dict[str, Any] | None:
+    """The payload of a part's file; None if it is not there, half-written or changed."""
+    try:
+        stored = json.loads(path.read_bytes())
+        payload: dict[str, Any] = stored["payload"]
+        return payload if stored["checksum"] == _checksum(payload) else None
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return None  # no part at all, which is the same as one with a wrong checksum
+
+
+def differences(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Name, value in `known` and value in `asked` of all that differs, nested mappings included."""
     found = []
     for key in sorted({*known, *asked}):
         there, here = known.get(key), asked.get(key)
         if isinstance(there, Mapping) and isinstance(here, Mapping):
-            found += _differences(there, here, f"{prefix}{key}.")
+            found += differences(there, here, f"{prefix}{key}.")
         elif there != here:
-            found.append(f"{prefix}{key}: there {there}, here {here}")
+            found.append((f"{prefix}{key}", there, here))
     return found

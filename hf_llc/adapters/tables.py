@@ -7,21 +7,16 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet as pq
 
+from hf_llc.columns import COLUMNS
+
 pa: Any = pyarrow  # its stubs leave out what the module takes from its compiled part
 
-INTEGERS = {"schema", "step", "tokens", "dimension"}
-TEXTS = {"revision", "sha", "stage", "verdict", "verdict_reason", "duplicate_of", "error"}
+TYPES = {"integer": pa.int64(), "number": pa.float64(), "text": pa.string()}
 
 
 def parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """A Parquet file of these rows, at least one; a column has the same type whatever is null in it."""
-    fields = [pa.field(name, _type(name)) for name in rows[0]]
+    """A Parquet file of rows with `columns.COLUMNS`; a column has the same type whatever is null in it."""
+    fields = [pa.field(column.name, TYPES[column.kind]) for column in COLUMNS]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(rows), schema=pa.schema(fields)), buffer)
     return buffer.getvalue()
-
-
-def _type(name: str) -> Any:
-    if name in INTEGERS:
-        return pa.int64()
-    return pa.string() if name in TEXTS else pa.float64()

@@ -12,9 +12,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hf_llc.adapters import plots
+from hf_llc.adapters import axes, plots
 from hf_llc.curve import Point
 from hf_llc.results import Estimate, Verdict
+from hf_llc.view import View
 from tests.adapters.estimates import SETTINGS, estimate, trace
 
 STEPS = (0, 1, 8, 64, 512)
@@ -187,12 +188,68 @@ def test_traces_says_where_a_chain_failed_and_draws_no_number_of_it(drawn: list[
     assert len(long_lines(lower, SETTINGS.draws)) == 1
 
 
+def test_the_band_is_one_standard_error_wide_and_breaks_where_there_is_no_number(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    plots.curve(tmp_path / "llc.png", [estimate(step, None if step == 8 else 10.0, stderr=0.5) for step in STEPS])
+    (band,) = drawn[0].axes[0].collections[:1]
+    parts = [path.get_extents() for path in band.get_paths()]
+    assert [(part.x0, part.x1) for part in parts] == [(0.0, 1.0), (7.0, 10.0)]
+    assert {(part.y0, part.y1) for part in parts} == {(9.5, 10.5)}
+
+
+@pytest.mark.parametrize(
+    ("steps", "scale", "places", "name"),
+    [
+        ((0, 1, 2, 4, 8), "auto", [0, 1, 2, 3, 4], "training step (log scale)"),
+        ((1000, 2000, 4000), "log", [1, 2, 3], "training step (log scale)"),
+        ((0, 1000, 2000), "log", [0, 1, 2], "training step (log scale)"),
+        ((0, 1000, 2000, 3000), "auto", [0, 1000, 2000, 3000], "training step"),
+        ((1, 2, 64), "linear", [1, 2, 64], "training step"),
+        ((1, 64, 128, 192, 256), "auto", [1, 7, 8, 8.584962500721156, 9], "training step (log scale)"),
+    ],
+)
+def test_the_scale_is_what_was_asked_for_or_the_one_that_spreads_the_points(
+    drawn: list[Figure], tmp_path: Path, steps: tuple[int, ...], scale: str, places: list[float], name: str
+) -> None:
+    points = [Point(revision=f"step{step}", step=step, estimate=estimate(step)) for step in steps]
+    plots.series(tmp_path / "llc.png", points, name="x", view=View(scale=scale))
+    upper, lower = drawn[0].axes
+    assert (markers(upper, "converged")[0], lower.get_xlabel()) == (places, name)
+
+
+def test_tokens_are_drawn_where_all_points_have_them(drawn: list[Figure], tmp_path: Path) -> None:
+    points = [
+        Point(revision=f"step{step}", step=step, tokens=step * 2**21, estimate=estimate(step)) for step in (1000, 2000)
+    ]
+    copy = replace(points[1], revision="main", step=None, tokens=None, duplicate_of="step2000")
+    plots.series(tmp_path / "one.png", [*points, copy], name="x", view=View(tokens=True, scale="log"))
+    plots.series(tmp_path / "two.png", [points[0], replace(points[1], tokens=None)], name="x", view=View(tokens=True))
+    assert [figure.axes[1].get_xlabel() for figure in drawn] == [
+        "training tokens (log scale)",
+        "training step (log scale)",
+    ]
+    assert [label.get_text() for label in drawn[0].axes[1].get_xticklabels()] == ["2.1B", "4.19B"]
+    assert markers(drawn[0].axes[0], plots.COPY)[0] == [2.0]
+
+
+def test_steps_of_two_stages_are_drawn_in_order(drawn: list[Figure], tmp_path: Path) -> None:
+    points = [
+        Point(revision=f"stage{stage}-step{step}", stage=f"stage{stage}", step=step, estimate=estimate(step))
+        for stage in (1, 2)
+        for step in (0, 8)
+    ]
+    plots.series(tmp_path / "llc.png", points, name="x")
+    assert drawn[0].axes[1].get_xlabel() == "checkpoint"
+    assert markers(drawn[0].axes[0], "converged")[0] == [0, 1, 2, 3]
+
+
 def labelled(places: Sequence[float]) -> list[int]:
-    return plots._spread_out(places)
+    return axes.spread_out(places)
 
 
 def test_ticks_are_thinned_from_the_end() -> None:
     assert labelled([0.0, 1.0, 2.0]) == [0, 1, 2]
     many = [float(place) for place in range(154)]
-    assert len(labelled(many)) <= plots.MOST_TICKS
+    assert len(labelled(many)) <= axes.MOST_TICKS
     assert labelled(many)[-1] == 153

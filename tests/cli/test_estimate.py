@@ -2,10 +2,12 @@
 
 import json
 import re
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hf_llc import DataSettings, Estimate, SamplerSettings, estimate
 from hf_llc.adapters.store import RunStore
@@ -264,3 +266,19 @@ def test_a_wanted_error_adds_chains_and_ends_with_the_numbers_of_as_many_at_once
     assert found["llc"] == at_once["llc"]
     assert found["stderr"] == at_once["stderr"]
     refused(small("--target-stderr", 0), 2, "--target-stderr is 0")
+
+
+def test_the_result_is_reported_to_a_tracker(small: Run) -> None:
+    ran = small("--output-dir", "out", "--report-to", "tensorboard", "--json")
+    (event,) = Path("out/tensorboard").iterdir()
+    found = EventAccumulator(str(event))
+    found.Reload()
+    assert [scalar.value for scalar in found.Scalars("llc")] == pytest.approx([ran.json["llc"]])
+
+
+def test_a_tracker_that_is_not_installed_is_said_before_anything_is_done(
+    small: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    refused(small("--output-dir", "out", "--trackio", "mine"), 2, r"pip install 'hf-llc\[trackio\]'")
+    assert not Path("out").exists()

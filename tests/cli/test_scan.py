@@ -67,6 +67,20 @@ def test_every_checkpoint_is_a_point_or_says_why_not(run: Run, series: Repositor
 
 
 @pytest.mark.usefixtures("series")
+def test_json_is_as_documented(run: Run) -> None:
+    found = scanned(run, "--revisions", "step8,step0,step2", "--json", code=1).json
+    assert set(found) == {"schema", "model", "settings", "dataset", "points", "run_dir", "versions"}
+    assert [point["step"] for point in found["points"]] == [0, 2, 8]
+    documented = {"revision", "sha", "step", "tokens", "llc", "stderr", "verdict", "loss", "duplicate_of", "error"}
+    for point in found["points"]:
+        assert documented <= set(point)
+        assert (point["llc"] is None) == (point["error"] is not None)
+    assert found["points"][0]["estimate"]["settings"].items() >= found["settings"].items()
+    assert found["run_dir"] == str(Path("out").resolve())
+    assert {"torch", "transformers"} <= set(found["versions"])
+
+
+@pytest.mark.usefixtures("series")
 def test_files_hold_the_same_rows(run: Run) -> None:
     points = by_name(scanned(run, "--json", code=1))
     rows = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]

@@ -1,0 +1,93 @@
+"""`hf-llc compare`: several models' curves side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options as o
+from .output import Form, chosen, write_agent, write_json, write_table
+from .points import sparkline
+from .progress import ProgressBar
+from .wording import number
+
+if TYPE_CHECKING:
+    from hf_llc.comparing import Comparison
+    from hf_llc.curve import Point
+
+Runs = Annotated[list[str], typer.Argument(help="Folders that scan, merge, estimate or demo printed as run_dir.")]
+PictureDir = Annotated[
+    Path, typer.Option("--output-dir", help="Folder of compare.png and compare.svg.", rich_help_panel="Output")
+]
+NOT_CONVERGED, COPY = "*", "="
+
+
+def compare(
+    runs: Runs,
+    output_dir: PictureDir = Path("hf-llc-compare"),
+    x: o.X = "auto",
+    x_tokens: o.XTokens = False,
+    format: o.Format = "auto",
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Print several models' curves side by side, draw them, and say whether their numbers may be compared.
+
+    They may be at one γ/nβ, on the same tokens of the same text, with the same weights moving. Curves that may not are
+    dashed in the picture, with the reason above it.
+
+    Examples:
+
+    \b
+    hf-llc compare hf-llc-runs/EleutherAI__pythia-70m/scan-* hf-llc-runs/EleutherAI__pythia-160m/scan-*
+    hf-llc compare one two --x linear --output-dir pictures
+    """
+    from hf_llc.comparing import compare as beside
+    from hf_llc.view import View
+
+    form, view = chosen(format, as_json, quiet), View(scale=x, tokens=x_tokens)
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        found = beside(runs, output_dir, view)
+        _write(found, form)
+        if form is not Form.HUMAN:
+            for sentence in found.differences:
+                observer.tell(f"Not comparable: {sentence}")
+        observer.tell(f"Drawn: {', '.join(map(str, found.pictures))}.")
+
+
+def _write(found: "Comparison", form: Form) -> None:
+    if form is Form.JSON:
+        write_json(found.to_dict())
+    elif form is Form.AGENT:
+        values = {
+            name: {point.revision: {"llc": point.llc, "stderr": point.stderr} for point in curve.points}
+            for name, curve in zip(found.names, found.curves, strict=True)
+        }
+        write_agent({"comparable": not found.differences, "differences": list(found.differences), **values})
+    elif form is Form.QUIET:
+        typer.echo("not comparable" if found.differences else "comparable")
+    else:
+        _write_table(found)
+
+
+def _write_table(found: "Comparison") -> None:
+    headers = ["step", *(header for name in found.names for header in (name, "loss at w*"))]
+    rows = [(key, *(cell for point in points for cell in _cells(point))) for key, points in found.rows()]
+    write_table(f"LLC ± standard error ({NOT_CONVERGED} not converged, {COPY} weights of another)", headers, rows)
+    typer.echo()
+    for name, curve in zip(found.names, found.curves, strict=True):
+        line = sparkline([point.llc for point in curve.points if point.duplicate_of is None])
+        typer.echo(f"{line}   {name}")
+    typer.echo()
+    for sentence in found.differences or ["Comparable: the same γ/nβ, the same tokens, the same weights moving."]:
+        typer.echo(f"Not comparable. {sentence}" if found.differences else sentence)
+
+
+def _cells(point: "Point | None") -> Sequence[str]:
+    if point is None:
+        return "", ""
+    if point.estimate is None:
+        return "failed", ""
+    mark = COPY if point.duplicate_of else "" if point.verdict == "converged" else NOT_CONVERGED
+    return f"{number(point.estimate)} {mark or ' '}", f"{point.estimate.init_loss:.4f}"

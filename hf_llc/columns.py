@@ -1,0 +1,57 @@
+"""The columns of `results.jsonl` and `results.parquet`: one flat row a checkpoint, in the order of training."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["integer", "number", "text"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, what its values are (any may be null), their unit ("" if they have none), their meaning."""
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+
+
+COLUMNS = (
+    Column("schema", "integer", "", "version of these columns"),
+    Column("revision", "text", "", "name of the checkpoint in its series"),
+    Column("sha", "text", "", "its commit, or `sha256:` of local weights and config"),
+    Column("stage", "text", "", "part of the training, such as `stage1`"),
+    Column("step", "integer", "steps", "training step in the stage"),
+    Column("tokens", "integer", "tokens", "seen in training until then"),
+    Column("llc", "number", "", "λ̂; null where `error` says why"),
+    Column("stderr", "number", "", "standard error of `llc`, both parts together"),
+    Column("verdict", "text", "", "whether the chains sampled the stated posterior: `converged` or what is wrong"),
+    Column("verdict_reason", "text", "", "the numbers behind the verdict"),
+    Column("loss", "number", "nats per token", "L(w*) over all n sequences"),
+    Column("duplicate_of", "text", "", "the checkpoint with the very same weights, whose numbers these are"),
+    Column("error", "text", "", "why there is no number"),
+    Column("n_beta", "number", "", "nβ, inverse temperature times n"),
+    Column("gamma", "number", "1/weight²", "γ, the localisation"),
+    Column("lr", "number", "weight²", "ε, the step size"),
+    Column("n", "integer", "sequences", "in the empirical loss"),
+    Column("context_length", "integer", "tokens", "in each sequence"),
+    Column("params", "text", "", "patterns of the weights that move; empty if all do"),
+    Column("fingerprint", "text", "", "hash of the packed tokens"),
+    Column("monte_carlo_stderr", "number", "", "part of `stderr`: finite chains"),
+    Column("step_size_stderr", "number", "", "part of `stderr`: extrapolation to ε → 0; null if not checked"),
+    Column("r_hat", "number", "", "split rank-normalised R-hat of the draws"),
+    Column("ess", "number", "draws", "effective sample size of their mean, over all chains"),
+    Column("gamma_slope", "number", "", "d log λ̂ / d log γ: near 0 a plateau, near −1 the localiser's own number"),
+    Column("gamma_slope_stderr", "number", "", "its standard error"),
+    Column("n_beta_slope", "number", "", "d log λ̂ / d log nβ"),
+    Column("n_beta_slope_stderr", "number", "", "its standard error"),
+    Column("resolution", "number", "nats/weight²", "γ/nβ: curvatures below it are not seen"),
+    Column("trace_hessian", "number", "nats/weight²", "tr H of a probe batch's loss at w*"),
+    Column("dimension", "integer", "weights", "that move"),
+)
+
+
+def table() -> str:
+    """The columns as a Markdown table."""
+    rows = [f"| `{column.name}` | {column.kind} | {column.unit} | {column.meaning} |" for column in COLUMNS]
+    return "\n".join(["| column | type | unit | meaning |", "|---|---|---|---|", *rows])

@@ -1,0 +1,56 @@
+"""The files of a curve beside its points: `scan.json`, flat rows as JSON lines and Parquet, and pictures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_llc.adapters import machine, plots
+from hf_llc.adapters.store import write_atomically
+from hf_llc.adapters.tables import parquet
+from hf_llc.curve import Curve, Point
+from hf_llc.observer import Observer
+from hf_llc.runs import SCAN
+from hf_llc.view import View
+
+ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg")
+
+
+def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
+    """The curve of these points, with the settings and the text that all of them share."""
+    records = [point.estimate.to_dict() for point in points if point.estimate is not None]
+    first: dict[str, Any] = records[0] if records else {"settings": {}, "dataset": {}}
+    settings = {
+        name: value
+        for name, value in first["settings"].items()
+        if all(record["settings"][name] == value for record in records)
+    }
+    return Curve(
+        model=model,
+        settings=settings,
+        dataset=first["dataset"],
+        points=tuple(points),
+        run_dir=str(folder),
+        versions=machine.versions(),
+    )
+
+
+def keep(curve: Curve, folder: Path) -> None:
+    """Writes the curve and its rows; each file is replaced whole."""
+    write_atomically(folder / SCAN, json.dumps(curve.to_dict(), allow_nan=False).encode())
+    rows = [point.to_row() for point in curve.points]
+    write_atomically(folder / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+    write_atomically(folder / TABLE, parquet(rows))
+
+
+def draw(curve: Curve, folder: Path, view: View | None = None, observer: Observer | None = None) -> list[Path]:
+    """The pictures of the curve that now are in the folder; the observer is told if tokens were asked for in vain."""
+    view = view or View()
+    if view.tokens and any(point.tokens is None and point.duplicate_of is None for point in curve.points):
+        (observer or Observer()).tell(
+            "The pictures are over steps: not every checkpoint says its tokens. Give --tokens-per-step to hf-llc scan."
+        )
+    pictures = [folder / name for name in PICTURES]
+    for path in pictures:
+        plots.series(path, curve.points, name=Path(curve.model).name, view=view)
+    return pictures

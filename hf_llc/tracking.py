@@ -1,0 +1,131 @@
+"""Points reported to experiment trackers while a run goes on."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from hf_llc.adapters import tracking_tensorboard, tracking_trackio
+from hf_llc.adapters.store import RunStore
+from hf_llc.curve import Point
+from hf_llc.errors import SettingsError
+from hf_llc.results import Verdict
+
+TRACKIO, TENSORBOARD = "trackio", "tensorboard"
+PROJECT = "hf-llc"
+"""The project on a Trackio board if none is named."""
+
+
+class _Tracker(Protocol):
+    told: str
+
+    def log(self, values: Mapping[str, float | str], step: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class Tracking:
+    """Where points are reported to; nowhere if nothing is named. To be used as a context, which closes what it opened.
+
+    Each point is reported once: which ones were is kept in the run's folder, so that a run that goes on, or is only
+    looked at again, does not report twice. It is written when the context ends; a run that is killed reports its
+    points of before again, at the same step with the same values.
+
+    Args:
+        names: `trackio`, `tensorboard` or both. project: on the Trackio board.
+
+    Raises:
+        SettingsError: there is no such tracker, or its package is not installed.
+    """
+
+    def __init__(
+        self, names: Sequence[str], project: str | None = None, tell: Callable[[str], None] = lambda message: None
+    ) -> None:
+        self._names = list(dict.fromkeys([*names, *[TRACKIO] * (project is not None)]))
+        self._project, self._tell = project or PROJECT, tell
+        self._open: dict[str, _Tracker] = {}
+        self._reported: dict[str, dict[str, Any]] = {}
+        self._store: RunStore | None = None
+        self._part = ""
+        for name in self._names:
+            if name not in {TRACKIO, TENSORBOARD}:
+                raise SettingsError(f"There is no --report-to {name}; choose {TRACKIO} or {TENSORBOARD}.")
+            (tracking_trackio if name == TRACKIO else tracking_tensorboard).load()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, tracker in self._open.items():
+            tracker.close()
+            assert self._store is not None
+            self._store.write(self._ledger(name), {"reported": self._reported[name]})
+        self._open = {}
+
+    def begin(self, folder: Path, config: Mapping[str, Any], part: str = "") -> None:
+        """Opens the trackers for the run in this folder.
+
+        Args:
+            config: what is shown beside the numbers; `model` is part of the run's name on a Trackio board.
+            part: of a scan that other processes work on at the same time.
+        """
+        self._store, self._part = RunStore(folder, self._tell), part
+        for name in self._names:
+            self._reported[name] = (self._store.read(self._ledger(name)) or {"reported": {}})["reported"]
+            if name == TRACKIO:
+                self._open[name] = tracking_trackio.TrackioTracker(
+                    self._project, _run_name(folder, str(config["model"]), part), config
+                )
+            else:
+                self._open[name] = tracking_tensorboard.TensorBoardTracker(folder / TENSORBOARD / part, config)
+            self._tell(f"Follow it with: {self._open[name].told}")
+
+    def has_all(self, folder: Path, points: Sequence[Point], part: str = "") -> bool:
+        """True if every tracker was told of these points before, by an earlier run in this folder."""
+        store, self._part = RunStore(folder, self._tell), part
+        ledgers = [(store.read(self._ledger(name)) or {"reported": {}})["reported"] for name in self._names]
+        return all(ledger.get(point.revision) == _outcome(point) for ledger in ledgers for point in points)
+
+    def log(self, point: Point) -> None:
+        """Reports a point, if it was not reported before.
+
+        It stands at its training step, or at the number of points before it if it has none. Copies and failures have
+        words only.
+        """
+        values, fresh = values_of(point), _outcome(point)
+        for name, tracker in self._open.items():
+            reported = self._reported[name]
+            if reported.get(point.revision) != fresh:
+                tracker.log(values, len(reported) if point.step is None else point.step)
+                reported[point.revision] = fresh
+
+    def _ledger(self, name: str) -> str:
+        return "-".join(filter(None, (f"reported/{name}", self._part)))
+
+
+def _run_name(folder: Path, model: str, part: str) -> str:
+    """The same whenever a run in this folder goes on; two folders of one name are told apart."""
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
+    return "-".join(filter(None, (Path(model).name, folder.name, place, part)))
+
+
+def _outcome(point: Point) -> list[float | str | None]:
+    """What is reported again when it changes."""
+    return [point.llc, point.error]
+
+
+def values_of(point: Point) -> dict[str, float | str]:
+    """What is reported of a point: numbers by name, and words."""
+    if point.estimate is None or point.llc is None:
+        return {"revision": point.revision, "error": point.error or ""}
+    if point.duplicate_of is not None:
+        return {"revision": point.revision, "duplicate_of": point.duplicate_of}
+    numbers = {"llc": point.llc, "stderr": point.stderr, "loss": point.loss}
+    return {
+        **{name: value for name, value in numbers.items() if value is not None},
+        "converged": float(point.verdict is Verdict.CONVERGED),
+        "verdict": str(point.verdict),
+        "revision": point.revision,
+    }
