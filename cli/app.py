@@ -9,6 +9,7 @@ import typer
 
 from .demo import demo
 from .estimate import estimate
+from .publish import publish
 from .report import reported, say
 from .revisions import revisions
 from .scan import scan
@@ -49,6 +50,7 @@ app.command()(reported(estimate))
 app.command()(reported(scan))
 app.command()(reported(revisions))
 app.command()(reported(show))
+app.command()(reported(publish))
 app.command()(reported(validate))
 app.command()(reported(demo))
 app.command(hidden=True)(worker)

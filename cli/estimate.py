@@ -10,6 +10,7 @@ from . import options as o
 from .asked import settings_of
 from .output import Form, chosen, write_agent, write_json, write_pairs
 from .progress import ProgressBar
+from .push import asked_push, push_run, require_permission
 from .wording import forecast_rows, rows, title
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def estimate(
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     output_dir: o.OutputDir = None,
+    push_to_hub: o.PushToHub = False,
+    repo: o.Repo = None,
+    dataset_repo: o.DatasetRepo = None,
+    create_pr: o.CreatePr = False,
+    private: o.Private = False,
     dry_run: o.DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -76,6 +82,7 @@ def estimate(
     hf-llc estimate EleutherAI/pythia-70m --params '*.layers.0.attention.*'
     hf-llc estimate EleutherAI/pythia-70m --settings settings.yaml --draws 400
     hf-llc estimate hf://HuggingFaceTB/SmolLM2-135M --num-processes 8 --json
+    hf-llc estimate me/my-model --push-to-hub
     """
     from hf_llc.settings import ModelSettings
 
@@ -84,6 +91,7 @@ def estimate(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )
     asked_data, asked_sampler = settings_of(context, settings)
+    push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
     if dry_run:
         from hf_llc.forecasting import forecast
 
@@ -96,6 +104,7 @@ def estimate(
     with ProgressBar(quiet=form is Form.QUIET) as observer:
 
         def make_plan(sampler: "SamplerSettings", folder: Path | None) -> "Plan":
+            require_permission(model, push, observer)
             return plan(asked_model, asked_data, sampler, output_dir=folder, device=device, observer=observer)
 
         if target_stderr is None:
@@ -118,8 +127,9 @@ def estimate(
                 device=device,
                 observer=observer,
             )
-    if found is not None:
-        _write(found, form)
+        if found is not None:
+            _write(found, form)
+            push_run(found.run_dir, push, observer)
 
 
 def _write_forecast(expected: "Forecast", form: Form) -> None:

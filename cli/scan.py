@@ -9,6 +9,7 @@ from . import options as o
 from .asked import settings_of
 from .output import Form, chosen
 from .progress import ProgressBar
+from .push import asked_push, push_run, require_permission
 
 ScanDir = Annotated[
     Path | None,
@@ -63,6 +64,11 @@ def scan(
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     output_dir: ScanDir = None,
+    push_to_hub: o.PushToHub = False,
+    repo: o.Repo = None,
+    dataset_repo: o.DatasetRepo = None,
+    create_pr: o.CreatePr = False,
+    private: o.Private = False,
     dry_run: DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -87,6 +93,7 @@ def scan(
     form = chosen(format, as_json, quiet)
     selection = Selection.parse(revisions or [], every)
     asked_data, asked_sampler = settings_of(context, settings)
+    push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
     if dry_run:
         from .revisions import revisions as list_them
 
@@ -96,6 +103,7 @@ def scan(
     from .points import end_with_failures, row, write_curve
 
     with ProgressBar(quiet=form is Form.QUIET) as observer:
+        require_permission(model, push, observer)
         curve = run(
             model,
             asked_data,
@@ -112,4 +120,5 @@ def scan(
         )
         write_curve(curve, form)
         observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
+        push_run(curve.run_dir, push, observer)
     end_with_failures(curve)

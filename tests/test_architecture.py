@@ -19,6 +19,8 @@ NOUNS = {
     "references",
     "selector",
     "model_files",
+    "publication",
+    "published",
 }
 OUTSIDE = {
     "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "matplotlib", "numpy", "psutil",
