@@ -23,8 +23,8 @@ NOUNS = {
     "published",
 }
 OUTSIDE = {
-    "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "matplotlib", "numpy", "psutil",
-    "pyarrow", "rich", "ruamel", "safetensors", "tokenizers", "transformers", "typer", "yaml",
+    "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "markdown_it", "matplotlib", "numpy",
+    "psutil", "pyarrow", "rich", "ruamel", "safetensors", "tokenizers", "transformers", "typer", "yaml",
 }  # fmt: skip
 SIDE_EFFECTS = {"os", "pathlib", "subprocess", "socket", "time", "datetime", "random", "tempfile", "io", "logging"}
 

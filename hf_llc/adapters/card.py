@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from hf_llc.adapters import card_text as text
-from hf_llc.adapters.card_merge import BEGIN, END
+from hf_llc.adapters.card_body import BEGIN, END
 from hf_llc.adapters.card_metadata import PICTURE, RESULTS, SETTINGS, dataset_entries, model_entries
 from hf_llc.curve import Curve, Point
 from hf_llc.results import SCHEMA, Estimate

@@ -148,11 +148,11 @@ def same(node: Node, value: Mapping[str, Any]) -> bool:
 
 
 def plain(node: Node) -> Any:
-    """What a part says, whichever way it is written; numbers that are equal are the same. Aliases are not followed."""
+    """What a part says, in whichever order and way; numbers that are equal are the same. Aliases are not followed."""
     if node.kind == "mapping":
-        return tuple((key.value, plain(value)) for key, value in node.pairs)
+        return {key.value: plain(value) for key, value in node.pairs}
     if node.kind == "sequence":
-        return tuple(map(plain, node.items))
+        return [plain(item) for item in node.items]
     if node.kind == "alias":
         return node
     if node.is_null:

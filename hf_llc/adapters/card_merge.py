@@ -2,22 +2,17 @@
 
 import codecs
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hf_llc.adapters.card_body import section_lines
 from hf_llc.adapters.card_entries import KEY, Entries
 from hf_llc.adapters.card_front import merged
 from hf_llc.adapters.card_text import front_matter
-from hf_llc.adapters.yaml_edit import NEWLINE
-from hf_llc.adapters.yaml_tree import CardError, parse
-
-BEGIN, END = "<!-- hf-llc:begin -->", "<!-- hf-llc:end -->"
+from hf_llc.adapters.yaml_tree import NEWLINE, CardError, parse
 
 _NL = r"(?:\r\n|\r|\n)"
 _FRONT = re.compile(rf"(\s*---[ \t]*{_NL})((?:[\s\S]*?{_NL})??)(---[ \t]*(?:{_NL}|\Z))")
 _OPENED = re.compile(rf"\s*---[ \t]*{_NL}")
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
-_REMARK = re.compile(r" {0,3}<!--")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +87,10 @@ def _with_section(card: _Card, section: str) -> str:
     above = len(NEWLINE.findall(card.opening + (card.yaml or "") + card.closing))
     text = NEWLINE.sub(card.newline, section.rstrip("\r\n"))
     lines = _lines(card.body)
-    place = _section(lines, above)
+    try:
+        place = section_lines(lines)
+    except CardError as error:
+        raise CardError(error.problem, error.line + above) from error
     if place is not None:
         last = lines[place.stop - 1]
         ending = last[len(last.rstrip("\r\n")) :]
@@ -105,38 +103,3 @@ def _lines(text: str) -> list[str]:
     """The lines, each with its ending; unlike `str.splitlines` these are only those that an editor shows."""
     ends = [found.end() for found in NEWLINE.finditer(text)]
     return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True) if start < end]
-
-
-def _section(lines: Sequence[str], above: int) -> range | None:
-    """The lines of our section, markers included; None if there is none. `above` lines stand before these.
-
-    Raises:
-        CardError: the markers are not one pair, or a code block or a remark goes on to the end, where a section would
-            not be seen.
-    """
-    marks: list[tuple[str, int]] = []
-    opened: tuple[str, int] | None = None
-    for number, line in enumerate(lines):
-        text = line.strip()
-        if opened is not None:
-            if _closes(opened[0], text):
-                opened = None
-        elif text in {BEGIN, END}:
-            marks.append((text, number))
-        elif fence := _FENCE.match(line.rstrip()):
-            opened = fence[1], number
-        elif _REMARK.match(line) and "-->" not in text:
-            opened = "<!--", number
-    if opened is not None:
-        raise CardError(f"what begins with {opened[0]} never ends", above + opened[1] + 1)
-    if not marks:
-        return None
-    if [text for text, _ in marks] != [BEGIN, END]:
-        raise CardError(f"there is not one {BEGIN} with one {END} after it", above + marks[-1][1] + 1)
-    return range(marks[0][1], marks[1][1] + 1)
-
-
-def _closes(opened: str, line: str) -> bool:
-    if opened == "<!--":
-        return "-->" in line
-    return len(line) >= len(opened) and set(line) == {opened[0]}

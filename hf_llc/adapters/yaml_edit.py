@@ -1,14 +1,16 @@
-"""Changes of a YAML text that leave every character outside of them as it was."""
+"""Changes of a YAML text that leave every character outside of them as it was (ruamel.yaml)."""
 
-import re
+import io
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_llc.adapters.card_text import yaml_text
-from hf_llc.adapters.yaml_tree import CardError, Document, Node
+from ruamel.yaml import YAML
 
-NEWLINE = re.compile(r"\r\n|\r|\n")
+from hf_llc.adapters.card_text import yaml_text
+from hf_llc.adapters.yaml_tree import NEWLINE, CardError, Document, Node
+
 _FLOW_INDICATORS = set(",[]{}")
 
 
@@ -67,7 +69,8 @@ class Editor:
         self._require_free(node)
         if node.kind != "mapping" or node.flow or not isinstance(value, Mapping):
             end = len(self._document.text[: node.end].rstrip())
-            self._edits.append(_Edit(node.start, end, _flow(value)))
+            space = " " if node.start == node.end else ""
+            self._edits.append(_Edit(node.start, max(end, node.start), space + _flow(value)))
             return
         lines = self._lines(value, node.column)[node.column :]
         whole_lines = self._document.text[node.end - 1] in "\r\n"
@@ -78,7 +81,7 @@ class Editor:
         if node.kind != "alias":
             self._require_free(node)
         end = len(self._document.text[: node.end].rstrip())
-        self._edits.append(_Edit(node.start, end, f"[{', '.join([*map(_flow_scalar, items), _flow(value)])}]"))
+        self._edits.append(_Edit(node.start, end, f"[{', '.join([*map(self._in_brackets, items), _flow(value)])}]"))
 
     def add_keys(self, values: Mapping[str, Any]) -> None:
         """More keys at the end of the document."""
@@ -91,6 +94,17 @@ class Editor:
             self._put(root.pairs[-1][1].end, f", {inner}")
         else:
             self._put(root.end - 1, inner)
+
+    def _in_brackets(self, scalar: Node) -> str:
+        """A scalar as it can stand in brackets, of the same type and content as before."""
+        if scalar.style in {"'", '"'}:
+            return self._document.text[scalar.start : scalar.end]
+        if scalar.style is None and not _FLOW_INDICATORS & set(scalar.value):
+            return scalar.value
+        yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
+        yaml.default_flow_style, yaml.width, yaml.allow_unicode = True, sys.maxsize, True
+        yaml.dump([scalar.value], stream)
+        return stream.getvalue().strip()[1:-1]
 
     def _put(self, place: int, text: str) -> None:
         self._edits.append(_Edit(place, place, text))
@@ -119,13 +133,6 @@ def block(value: Any, column: int, newline: str) -> str:
 
 def _flow(value: Any) -> str:
     return yaml_text(value, flow=True).strip() if isinstance(value, Mapping | list | tuple) else str(value)
-
-
-def _flow_scalar(node: Node) -> str:
-    """A scalar as it can stand in brackets, of the same type as before."""
-    if node.style is None and node.tag is None and not _FLOW_INDICATORS & set(node.value):
-        return node.value
-    return yaml_text([node.value], flow=True).strip()[1:-1]
 
 
 def _around(outer: Node, node: Node) -> Iterator[Node]:

@@ -1,5 +1,6 @@
 """A YAML document with the place of every part in the text, so that one can be changed alone (ruamel.yaml)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from ruamel.yaml.events import (
 )
 
 BLOCK_SCALARS = ("|", ">")
+NEWLINE = re.compile(r"\r\n|\r|\n")
 
 
 class CardError(Exception):
@@ -53,9 +55,9 @@ class Node:
 
     @property
     def is_null(self) -> bool:
-        """True for a plain scalar that stands for nothing."""
-        plain = self.kind == "scalar" and self.style is None and self.tag is None
-        return plain and self.value in {"", "~", "null", "Null", "NULL"}
+        """True for a scalar that stands for nothing."""
+        plain = self.style is None and self.tag is None and self.value in {"", "~", "null", "Null", "NULL"}
+        return self.kind == "scalar" and (plain or self.tag == "tag:yaml.org,2002:null")
 
     def get(self, key: str) -> "Node | None":
         """The value below a key of a mapping, None if there is none or this is no mapping."""
@@ -122,9 +124,10 @@ _CONTENT = (AliasEvent, ScalarEvent, MappingStartEvent, MappingEndEvent, Sequenc
 
 def _problem(error: YAMLError, text: str) -> CardError:
     mark = getattr(error, "problem_mark", None)
-    position = getattr(error, "position", 0) if mark is None else mark.index
+    place = getattr(error, "position", 0) if mark is None else mark.index
     # What is missing at the end is missing in the last line that says something.
-    line = len((text[: position + 1].rstrip() + ".").splitlines())
+    place = min(place, len(text.rstrip()))
+    line = 1 + len(NEWLINE.findall(text, 0, place))
     return CardError(str(getattr(error, "problem", None) or "a character that YAML does not allow"), line)
 
 
@@ -188,7 +191,7 @@ class _Builder:
             seen.add((key.value, key.tag))
             pairs.append((key, self._value(key, next(events), events)))
         end = inner.end_mark.index if event.flow_style or not pairs else pairs[-1][1].end
-        column = pairs[0][0].column if pairs else event.start_mark.column
+        column = event.start_mark.column if event.flow_style else event.end_mark.column
         return Node(kind="mapping", end=end, column=column, flow=bool(event.flow_style), pairs=tuple(pairs), **place)
 
     def _value(self, key: Node, event: Event, events: Iterator[Event]) -> Node:
