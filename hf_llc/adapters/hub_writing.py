@@ -23,6 +23,7 @@ from hf_llc.adapters.hub_errors import (
     FAILURES,
     MAX_TOTAL_WAIT,
     MAX_TRIES,
+    T,
     Tell,
     asked_wait,
     patiently,
@@ -87,8 +88,8 @@ def read(target: Target, author: str, paths: Sequence[str], tell: Tell) -> Base:
                 raise SourceError(f"The {target.kind} {target.repo_id} names no commit; it may be empty.")
             return info.sha
 
-        head = patiently(ask, tell)
-        found = patiently(
+        head = _persistently(ask, tell)
+        found = _persistently(
             lambda: HfApi().get_paths_info(target.repo_id, [CARD, *paths], revision=head, repo_type=target.kind), tell
         )
         entries = {entry.path: entry for entry in found if isinstance(entry, RepoFile)}
@@ -111,13 +112,13 @@ def content_of(target: Target, commit: str, entry: RepoFile, tell: Tell) -> byte
             raise ConnectionError(f"{entry.path} did not arrive whole")
         return content
 
-    return patiently(fetch, tell)
+    return _persistently(fetch, tell)
 
 
 def open_pull_request(target: Target, author: str, paths: Sequence[str], tell: Tell) -> int | None:
     """The number of an open pull request of the author's that changes one of these files, None if there is none."""
     api = HfApi()
-    listed = patiently(
+    listed = _persistently(
         lambda: list(
             api.get_repo_discussions(
                 target.repo_id,
@@ -131,7 +132,7 @@ def open_pull_request(target: Target, author: str, paths: Sequence[str], tell: T
     )
     for each in listed:
         number = each.num
-        details = patiently(
+        details = _persistently(
             lambda number=number: api.get_discussion_details(target.repo_id, number, repo_type=target.kind),  # type: ignore[misc]
             tell,
         )
@@ -177,6 +178,11 @@ def push(
                 number = done.pr_num if base.pull_request is None else base.pull_request
                 return Landed(commit=done.oid, pull_request=number, changed=tuple(changed))
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _persistently(call: Callable[[], T], tell: Tell) -> T:
+    """As `patiently`, without giving up sooner where no answer comes at all: there is something to lose."""
+    return patiently(call, tell, connections=MAX_TRIES)
 
 
 def _commit(target: Target, base: Base, files: Mapping[str, bytes], title: str, description: str) -> CommitInfo:
