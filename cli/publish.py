@@ -140,11 +140,11 @@ def _write(made: "Publication", form: Form) -> None:
     elif form is Form.QUIET:
         typer.echo(made.url)
     else:
-        write_pairs(f"Published at {made.url}" if made.changed else f"Nothing to change at {made.url}", rows(made))
+        write_pairs("Published" if made.changed else "All of it was there already", rows(made))
 
 
 def rows(made: "Publication") -> list[tuple[str, str]]:
     """Names and values of the human table."""
-    listed = [("repository", f"{made.repo} ({made.repo_type})"), ("commit", made.commit or "")]
+    listed = [("page", made.url), ("repository", f"{made.repo} ({made.repo_type})"), ("commit", made.commit or "")]
     listed += [("pull request", str(made.pull_request))] if made.pull_request is not None else []
     return [*listed, ("changed", ", ".join(made.changed) or "nothing")]

@@ -60,6 +60,8 @@ def _repo_id(text: str, kind: Kind, owner: Account) -> str:
     Raises:
         SettingsError: it names no repository, or something in one.
     """
+    if not is_remote(text) and text.count("/") > 1:
+        raise SettingsError(f"{text} is no repository; give it as org/name.")
     parse, prefix = (parse_model, "hf://") if kind == "model" else (parse_dataset, "hf://datasets/")
     found = parse(text if is_remote(text) else prefix + text, None, endpoint())
     if found.revision is not None or found.file is not None:
