@@ -10,6 +10,7 @@ from hf_llc.errors import SettingsError
 from . import options as o
 from .output import Form, chosen, write_agent, write_json, write_pairs
 from .progress import ProgressBar
+from .report import INTERRUPTED
 from .wording import size
 
 if TYPE_CHECKING:
@@ -80,11 +81,9 @@ def publish(
         if not yes:
             for line in where(draft):
                 observer.tell(line)
-            if all(change.state == "same" for change in draft.changes):
-                observer.tell("All of it is there already.")
-            elif not _agreed(draft):
+            if any(change.state != "same" for change in draft.changes) and (code := _refused(draft)):
                 observer.tell(f"Nothing was written to the Hub. All of it is in {draft.folder}.")
-                raise typer.Exit(1)
+                raise typer.Exit(code)
         _write(push(draft, observer=observer), form)
         observer.tell(f"A copy of the files is in {draft.folder}.")
 
@@ -111,12 +110,16 @@ def _state(change: "Change") -> str:
     return f"{change.state}, {added} lines added, {removed} removed"
 
 
-def _agreed(draft: "Draft") -> bool:
-    """Shows what becomes of the card, and asks. No answer is a no."""
+def _refused(draft: "Draft") -> int:
+    """Shows what becomes of the card, and asks: 0 for a yes, else the exit code. No answer is a no."""
     card = draft.changes[0]
     typer.echo(f"\n{card.diff}", err=True, nl=False)
     typer.echo("\nPublish this? [y/N] ", err=True, nl=False)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    try:
+        return 0 if sys.stdin.readline().strip().lower() in {"y", "yes"} else 1
+    except KeyboardInterrupt:
+        typer.echo(err=True)
+        return INTERRUPTED
 
 
 def _write_plan(draft: "Draft", form: Form, observer: "Observer") -> None:

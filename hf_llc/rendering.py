@@ -36,7 +36,10 @@ CARD = "README.md"
 
 
 def portable(curve: Curve, root: Path) -> Curve:
-    """The curve as it is published: paths relative to `root` or bare names, `run_dir` a dot.
+    """The curve as it is published: paths relative to its folder or bare names, `run_dir` a dot.
+
+    Args:
+        root: where its folder is now.
 
     Raises:
         UnusableError: none of its points has a number.
@@ -45,6 +48,8 @@ def portable(curve: Curve, root: Path) -> Curve:
         raise UnusableError(f"The run of {curve.model} has no number to publish; see it with hf-llc show.")
     if is_remote(curve.run_dir):
         return replace(curve, run_dir=".")
+    if Path(curve.run_dir).is_absolute():
+        root = Path(curve.run_dir)  # where it was made, even if it has been moved since
     known = [root.resolve(), Path(curve.model).expanduser().absolute().parent, Path.cwd(), Path.home()]
     local = is_local(last_estimate(curve.points))
     points = [_portable(point, root, known) for point in curve.points]

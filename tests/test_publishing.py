@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import huggingface_hub
 import pytest
+from datasets.load import load_dataset
 from huggingface_hub import ModelCardData
 
 import hf_llc
@@ -187,7 +187,7 @@ def test_a_model_of_an_organization_that_one_writes_to_is_ones_own(hub: HubServe
 
 def test_the_results_repository_opens_with_datasets(hub: HubServer, kept: Kept, tmp_path: Path) -> None:
     hf_llc.publish(kept(curve("bob/m")), PublishSettings(dataset_repo="org/results"))
-    rows = datasets.load_dataset("org/results", split="train", cache_dir=str(tmp_path / "arrow"))
+    rows = load_dataset("org/results", split="train", cache_dir=str(tmp_path / "arrow"))
     assert rows["revision"] == ["step8", "step9", "step512", "main"]
     assert rows["llc"] == [9.5, None, 513.5, 513.5]
     assert rows["error"] == [None, "no weights", None, None]

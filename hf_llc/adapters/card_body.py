@@ -19,7 +19,8 @@ def section_lines(lines: Sequence[str]) -> range | None:
     """
     text = [line.rstrip("\r\n") for line in lines]
     probe = [*text, "", BEGIN, "", "# words"]
-    blocks = [(block.type, *block.map) for block in MarkdownIt("commonmark").parse("\n".join(probe)) if block.map]
+    parsed = MarkdownIt("commonmark").parse("\n".join(probe))
+    blocks = [(block.type, block.map[0], block.map[1]) for block in parsed if block.map]
     html = {number for kind, first, last in blocks if kind == "html_block" for number in range(first, last)}
     marks = [number for number in sorted(html) if number < len(text) and text[number].strip() in {BEGIN, END}]
     if [text[number].strip() for number in marks] == [BEGIN, END]:

@@ -260,7 +260,7 @@ def test_a_closed_pull_request_is_left_closed(hub: HubServer, theirs: Repository
 
 def test_who_one_is_and_what_one_owns(hub: HubServer) -> None:
     owner = hub_account.account(pytest.fail)
-    assert (owner.name, owner.namespaces, owner.read_only) == ("alice", {"alice", "org"}, False)
+    assert (owner.name, owner.namespaces, owner.read_only) == ("alice", frozenset({"alice", "org"}), False)
     assert owner.owns("Alice/m")
     assert owner.owns("org/m")
     assert not owner.owns("bob/m")

@@ -173,7 +173,9 @@ def test_an_interrupt_at_the_question_writes_nothing(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "stdin", Interrupting())
-    assert run("publish", kept).code == 130
+    ran = run("publish", kept)
+    assert (ran.code, ran.out) == (130, "")
+    assert ran.err.splitlines()[-1] == "Nothing was written to the Hub. All of it is in out/publish/alice__tiny."
     assert card_of(model) == CARD
 
 
