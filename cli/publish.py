@@ -91,7 +91,7 @@ def publish(
 def where(draft: "Draft") -> list[str]:
     """Where a draft goes and what becomes of each file, in lines for people."""
     target = draft.target
-    new = "" if target.exists else f", a {'private ' if target.private else ''}repository that is made for it"
+    new = "" if target.exists else f", a {'private' if target.private else 'public'} repository that is made for it"
     open_one = draft.base.pull_request if draft.base is not None else None
     how = "as one commit"
     if target.create_pr:

@@ -1,5 +1,6 @@
 """A curve as the files that are published: nothing in them names a folder of this machine."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from hf_llc.published import lines_of
 from hf_llc.references import is_remote, nearest
 
 CARD = "README.md"
+FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/]+/)+")
+"""The folders of a path from the root of a disk; in a web address they follow on a colon or a slash."""
 
 
 def portable(curve: Curve, root: Path) -> Curve:
@@ -61,10 +64,11 @@ def _portable(point: Point, root: Path, known: Sequence[Path]) -> Point:
     found = None if point.estimate is None else without_paths(point.estimate, root)
     # A single estimate of a folder has no other name than the hash of its files.
     named = point.revision if found is None or not point.revision.startswith("sha256:") else Path(found.model).name
-    error = point.error
+    error = None if point.error is None else one_line(point.error)
     for folder in known if error else ():
         error = (error or "").replace(f"{folder}/", "")
-    return replace(point, revision=one_line(named), error=None if error is None else one_line(error), estimate=found)
+    shown = None if error is None else FOLDERS.sub("", error)
+    return replace(point, revision=one_line(named), error=shown, estimate=found)
 
 
 def headline_of(curve: Curve, names: Sequence[str]) -> list[Point]:

@@ -30,7 +30,7 @@ def local(step: int, root: Path) -> Estimate:
 
 def local_curve(root: Path) -> Curve:
     points = [Point(revision=f"step{step}", step=step, estimate=local(step, root)) for step in (0, 8)]
-    error = f"{root / 'models' / 'step9' / 'model.safetensors'} is\ndamaged ({Path.home()}/x)"
+    error = f"{root / 'models' / 'step9' / 'model.safetensors'} is\ndamaged ({Path.home()}/x, /mnt/a/b/c d, https://h.org/a/b)"
     points.append(Point(revision="step9", step=9, error=error))
     return Curve.of_points(str(root / "models"), points, run_dir=str(root / "runs"), versions={})
 
@@ -41,7 +41,7 @@ def test_nothing_of_this_machine_is_left(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
     assert str(Path.home()) + "/" not in text
     assert (made.model, made.run_dir) == ("models", ".")
-    assert made.points[2].error == "models/step9/model.safetensors is damaged (x)"
+    assert made.points[2].error == "models/step9/model.safetensors is damaged (x, c d, https://h.org/a/b)"
     first = made.points[0].estimate
     assert first is not None
     assert (first.model, first.dataset.id, made.dataset["id"]) == ("step0", "secret.jsonl", "secret.jsonl")

@@ -15,6 +15,7 @@ from hf_llc.adapters.card_body import BEGIN, END
 from hf_llc.adapters.card_entries import Entries
 from hf_llc.adapters.card_merge import merge, results_path
 from hf_llc.adapters.card_metadata import dataset_entries, model_entries
+from hf_llc.adapters.yaml_edit import Editor
 from hf_llc.adapters.yaml_tree import CardError
 from hf_llc.curve import Curve
 from hf_llc.results import Estimate
@@ -185,6 +186,18 @@ def test_what_huggingface_hub_made_of_our_results_is_still_known_as_ours() -> No
     assert [metric["value"] for metric in ours(front(made))] == ["9.0", "20.0"]
     assert merge(made, entries(estimate(8, 9.0), estimate(512, 20.0)), SECTION) == made
     assert merge(folded.encode(), OURS, SECTION).decode() == folded
+
+
+@pytest.mark.parametrize(
+    "damage", [("license: apache-2.0", "license: mit"), ("- llc\n", ""), ("- generated_from_trainer\n", "")]
+)
+def test_an_edit_that_would_damage_something_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, damage: tuple[str, str]
+) -> None:
+    careful = Editor.text
+    monkeypatch.setattr(Editor, "text", lambda editor: careful(editor).replace(*damage))
+    with pytest.raises(CardError, match="cannot be added without a change of others"):
+        merge(HOSTILE["trainer"].card, OURS, SECTION)
 
 
 def test_a_value_of_another_tool_is_never_touched() -> None:

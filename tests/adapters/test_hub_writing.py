@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import huggingface_hub
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -175,6 +176,24 @@ def test_a_card_that_does_not_arrive_whole_is_read_again(hub: HubServer, repo: R
     assert repo.at().files["README.md"].read() == made(CARD)["README.md"]
 
 
+def test_a_card_that_is_not_the_one_that_is_listed_is_read_again(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a cache in between that has half of it."""
+    session, cut = huggingface_hub.get_session(), [True]
+
+    class Cache:
+        def get(self, *args: Any, **named: Any) -> Any:
+            response = session.get(*args, **named)
+            if cut and cut.pop():
+                response._content = response.content[:40]
+            return response
+
+    monkeypatch.setattr(hub_writing, "get_session", Cache)
+    push()
+    assert repo.at().files["README.md"].read() == made(CARD)["README.md"]
+
+
 def test_a_card_that_cannot_be_read_is_not_taken_for_none(hub: HubServer, repo: Repository) -> None:
     before = repo.at().sha
     hub.faults.add("/paths-info/", "error", times=None, status=500)
@@ -235,19 +254,21 @@ def test_a_pull_request_whose_answer_was_lost_is_not_opened_again(
     assert list(theirs.discussions) == [1]
 
 
-@pytest.mark.parametrize("how", ["renamed", "description edited", "other pull requests"])
+@pytest.mark.parametrize("how", ["renamed", "description edited", "other pull requests", "of the card alone"])
 def test_ours_is_found_among_others(hub: HubServer, theirs: Repository, how: str) -> None:
     if how == "other pull requests":
         HfApi().create_commit(
             "bob/m", [CommitOperationAdd("other.txt", b"o")], commit_message="another proposal", create_pr=True
         )
+    if how == "of the card alone":
+        theirs.commit({"llc/results.jsonl": "{}\n"})
     number = push(target=PROPOSED).pull_request
     assert number is not None
     if how == "renamed":
         theirs.discussions[number].title = "other words"
     if how == "description edited":
         theirs.discussions[number].events[0]["data"]["latest"]["raw"] = "other words"
-    again = push(lambda card: {**made(card), "llc/results.jsonl": b"2\n"}, PROPOSED)
+    again = push(lambda card: {"README.md": made(card)["README.md"] + b"\nmore\n"}, PROPOSED)
     assert again.pull_request == number
     assert len(theirs.discussions) == number
 
