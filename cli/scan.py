@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_llc.errors import SettingsError
+
 from . import options as o
 from .asked import settings_of
 from .output import Form, chosen
 from .progress import ProgressBar
+from .push import asked_push, push_run, require_permission
 
 if TYPE_CHECKING:
     from hf_llc.curve import Point
@@ -75,6 +78,11 @@ def scan(
     report_to: o.ReportTo = None,
     x: o.X = "auto",
     x_tokens: o.XTokens = False,
+    push_to_hub: o.PushToHub = False,
+    repo: o.Repo = None,
+    dataset_repo: o.DatasetRepo = None,
+    create_pr: o.CreatePr = False,
+    private: o.Private = False,
     dry_run: DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -103,6 +111,9 @@ def scan(
     form = chosen(format, as_json, quiet)
     selection, part, view = Selection.parse(revisions or [], every), Shard.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
+    push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
+    if push is not None and not part.is_whole:
+        raise SettingsError("--push-to-hub is for a whole scan; join the parts with hf-llc merge, then hf-llc publish.")
     if dry_run:
         from .revisions import write_listing
 
@@ -132,6 +143,7 @@ def scan(
         ProgressBar(quiet=form is Form.QUIET) as observer,
         Tracking(report_to or [], trackio, observer.tell) as tracking,
     ):
+        require_permission(model, push, observer)
 
         def tell(point: "Point") -> None:
             observer.tell("   ".join(filter(None, row(point, 1000))))
@@ -150,4 +162,5 @@ def scan(
             return  # a rank of a launch that is not the one to print
         write_curve(curve, form)
         observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
+        push_run(curve.run_dir, push, observer)
     end_with_failures(curve)

@@ -15,6 +15,7 @@ from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
 from hf_llc.errors import HfLlcError
 from hf_llc.observer import Observer
+from hf_llc.publication import Publication, PublishSettings
 from hf_llc.results import Estimate, Verdict
 from hf_llc.selector import Selection
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
@@ -22,6 +23,7 @@ from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 if TYPE_CHECKING:
     from hf_llc.catalogue import find_checkpoints
     from hf_llc.estimation import estimate
+    from hf_llc.publishing import publish
     from hf_llc.scanning import scan
     from hf_llc.series import estimate_series
 
@@ -34,12 +36,15 @@ __all__ = [
     "ModelSettings",
     "Observer",
     "Point",
+    "Publication",
+    "PublishSettings",
     "SamplerSettings",
     "Selection",
     "Verdict",
     "estimate",
     "estimate_series",
     "find_checkpoints",
+    "publish",
     "scan",
 ]
 
@@ -47,6 +52,7 @@ _USE_CASES = {
     "estimate": "hf_llc.estimation",
     "estimate_series": "hf_llc.series",
     "find_checkpoints": "hf_llc.catalogue",
+    "publish": "hf_llc.publishing",
     "scan": "hf_llc.scanning",
 }
 
