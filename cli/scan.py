@@ -18,6 +18,15 @@ ScanDir = Annotated[
         rich_help_panel="Output",
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Estimate part I of N (from 1/N to N/N), one job of an array each; hf-llc merge joins their folders.",
+        rich_help_panel="Machine",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(
@@ -62,7 +71,7 @@ def scan(
     num_processes: o.NumProcesses = None,
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
-    shard: o.Shard = None,
+    shard: Shard = None,
     output_dir: ScanDir = None,
     trackio: o.Trackio = None,
     report_to: o.ReportTo = None,
@@ -89,11 +98,11 @@ def scan(
     """
     from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
-    from hf_llc.sharding import Shard
+    from hf_llc.sharding import Shard as Part
     from hf_llc.view import View
 
     form = chosen(format, as_json, quiet)
-    selection, part, view = Selection.parse(revisions or [], every), Shard.parse(shard), View(scale=x, tokens=x_tokens)
+    selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
     if dry_run:
         from .revisions import write_listing
@@ -126,5 +135,6 @@ def scan(
             on_point=lambda point: observer.tell("   ".join(filter(None, row(point, 1000)))),
         )
         write_curve(curve, form)
-        observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
+        if curve.points:
+            observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
     end_with_failures(curve)
