@@ -277,15 +277,6 @@ DryRun = Annotated[
         "--dry-run", help="Print size, memory, tokens and time, and stop before any download.", rich_help_panel=_OUT
     ),
 ]
-Shard = Annotated[
-    str | None,
-    typer.Option(
-        "--shard",
-        metavar="I/N",
-        help="Estimate part I of N (from 1/N to N/N), one job of an array each; hf-llc merge joins their folders.",
-        rich_help_panel=_WHERE,
-    ),
-]
 Trackio = Annotated[
     str | None,
     typer.Option(

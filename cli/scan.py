@@ -24,6 +24,15 @@ ScanDir = Annotated[
         rich_help_panel="Output",
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Estimate part I of N (from 1/N to N/N), one job of an array each; hf-llc merge joins their folders.",
+        rich_help_panel="Machine",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(
@@ -72,7 +81,7 @@ def scan(
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     max_disk: o.MaxDisk = None,
-    shard: o.Shard = None,
+    shard: Shard = None,
     output_dir: ScanDir = None,
     trackio: o.Trackio = None,
     report_to: o.ReportTo = None,
@@ -105,11 +114,11 @@ def scan(
     """
     from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
-    from hf_llc.sharding import Shard
+    from hf_llc.sharding import Shard as Part
     from hf_llc.view import View
 
     form = chosen(format, as_json, quiet)
-    selection, part, view = Selection.parse(revisions or [], every), Shard.parse(shard), View(scale=x, tokens=x_tokens)
+    selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
     push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
     if push is not None and not part.is_whole:
@@ -161,6 +170,7 @@ def scan(
         if curve is None:
             return  # a rank of a launch that is not the one to print
         write_curve(curve, form)
-        observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
+        if curve.points:
+            observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
         push_run(curve.run_dir, push, observer)
     end_with_failures(curve)

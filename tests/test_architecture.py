@@ -19,6 +19,7 @@ NOUNS = {
     "naming",
     "references",
     "selector",
+    "sharding",
     "model_files",
     "view",
     "publication",
