@@ -10,6 +10,7 @@ import typer
 
 from hf_llc.arrivals import DOWNLOADS
 
+from .calibrate import calibrate
 from .compare import compare
 from .demo import demo
 from .estimate import estimate
@@ -53,6 +54,7 @@ def options(
 
 app.command()(reported(estimate))
 app.command()(reported(scan))
+app.command()(reported(calibrate))
 app.command()(reported(revisions))
 app.command()(reported(show))
 app.command()(reported(merge))

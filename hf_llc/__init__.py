@@ -18,11 +18,12 @@ from hf_llc.observer import Observer
 from hf_llc.publication import Publication, PublishSettings
 from hf_llc.results import Estimate, Verdict
 from hf_llc.selector import Selection
-from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sharding import Shard
 from hf_llc.view import View
 
 if TYPE_CHECKING:
+    from hf_llc.calibration import calibrate
     from hf_llc.catalogue import find_checkpoints
     from hf_llc.comparing import compare
     from hf_llc.estimation import estimate
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hf_llc.tracking import Tracking
 
 __all__ = [
+    "CalibrationSettings",
     "Checkpoint",
     "Curve",
     "DataSettings",
@@ -49,6 +51,7 @@ __all__ = [
     "Tracking",
     "Verdict",
     "View",
+    "calibrate",
     "compare",
     "estimate",
     "estimate_series",
@@ -60,6 +63,7 @@ __all__ = [
 
 _USE_CASES = {
     "Tracking": "hf_llc.tracking",
+    "calibrate": "hf_llc.calibration",
     "compare": "hf_llc.comparing",
     "estimate": "hf_llc.estimation",
     "estimate_series": "hf_llc.series",

@@ -85,13 +85,20 @@ def _step_bias(
     """
     if fine is None or any(trace.status is not Status.HEALTHY for trace in main[: len(fine)]):
         return None, None
-    pairs = zip(main, fine, strict=False)
-    differences = [
-        [whole - half for whole, half in zip(trace.draws(settings), draws, strict=False)] for trace, draws in pairs
-    ]
-    found = summarise(differences)
+    found = summarise(step_shares(main, fine, settings))
+    return found.mean, found.mcse
+
+
+def step_shares(
+    main: Sequence[ChainTrace], fine: Sequence[Sequence[float]], settings: ResolvedSettings
+) -> list[list[float]]:
+    """k nβ (ΔL(ε) − ΔL(ε/2)) draw by draw, for each chain that has a fine one: their mean is λ̂(ε) − λ̂(0)."""
     factor = 1.5 if settings.batches == "reshuffled" else 2.0
-    return factor * llc(settings.n_beta, found.mean), factor * llc(settings.n_beta, found.mcse)
+    pairs = zip(main, fine, strict=False)
+    return [
+        [factor * llc(settings.n_beta, whole - half) for whole, half in zip(trace.draws(settings), draws, strict=False)]
+        for trace, draws in pairs
+    ]
 
 
 def _slope(

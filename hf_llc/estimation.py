@@ -153,7 +153,7 @@ def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Ste
     """The same one part at a time."""
     store = RunStore(plan.run_dir, observer.tell)
     store.open(plan.inputs())
-    anchors = yield from _anchor_losses(plan, store, bench, fleet, observer)
+    anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
     resolution = yield from _resolution(plan, store, bench, fleet, observer)
     yield from _chains(plan, store, bench, anchors, resolution, fleet, observer)
 
@@ -233,7 +233,7 @@ def _checked(plan: Plan) -> dict[str, tuple[Variation, int]]:
     return {f"checks/{variation.name}-{chain:03d}": (variation, chain) for variation, chain in pairs}
 
 
-def _anchor_losses(
+def anchor_losses(
     plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer
 ) -> Steps[list[float]]:
     """ℓ_i(w*) of every sequence, in nats per token, shape (n,)."""

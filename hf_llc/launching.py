@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from hf_llc import estimation
+from hf_llc import calibration, estimation
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
 from hf_llc.adapters.launcher import launch
 from hf_llc.adapters.store import write_atomically
 from hf_llc.arrivals import Arrivals
+from hf_llc.calibration import Findings
 from hf_llc.errors import LaunchError
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
@@ -24,6 +25,8 @@ from hf_llc.working import is_over, work_through
 WORKER = ("hf_llc.cli", "worker")
 LOOK = 0.5
 """Seconds between looks at what other processes have settled."""
+CALIBRATION = 20
+"""A calibration's pilot chains together are about as long as those of that many estimates with a pilot's draws."""
 COPIES = 4
 """Weights, gradients, anchor and working space, each as large as the float32 weights."""
 WORTH_STARTING = 3e11
@@ -67,16 +70,8 @@ def run_all(
     """
     count = processes if processes is not None else default_processes(plans)
     if count > 1 and not all(estimation.is_finished(plan) for plan in plans):
-        path = (arrivals.folder if arrivals else plans[0].run_dir) / "plans.json"
-        listed = {
-            "plans": [plan.to_dict() for plan in plans],
-            "keep_going": keep_going,
-            "arrivals": str(arrivals.folder) if arrivals else None,
-        }
-        write_atomically(path, json.dumps(listed).encode())
-        module, command = WORKER
         with _watched(plans, on_settled):
-            launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
+            _start_workers(plans, count, keep_going=keep_going, arrivals=arrivals)
         return
     work_through(
         plans,
@@ -88,12 +83,52 @@ def run_all(
     )
 
 
+def run_pilots(plan: Plan, *, processes: int | None, observer: Observer) -> Findings:
+    """What the pilot chains of a calibration showed, made in this process or in as many as `processes` says.
+
+    Raises:
+        LaunchError: under `accelerate launch` or `torchrun`. HfLlcError: see `calibration.run`.
+    """
+    if fleets.launched():
+        raise LaunchError("hf-llc calibrate starts its own processes; run it by itself, with --num-processes.")
+    count = processes if processes is not None else default_processes([plan] * CALIBRATION)
+    if count == 1 or calibration.is_finished(plan):
+        return calibration.run(plan, fleets.alone(plan.device), observer)
+    _start_workers([plan], count, calibrate=True)
+    # The workers have told already what there is to tell.
+    return calibration.run(plan, fleets.alone(plan.device), Observer())
+
+
+def _start_workers(
+    plans: Sequence[Plan],
+    count: int,
+    *,
+    keep_going: bool = False,
+    arrivals: Arrivals | None = None,
+    calibrate: bool = False,
+) -> None:
+    path = (arrivals.folder if arrivals else plans[0].run_dir) / "plans.json"
+    listed = {
+        "plans": [plan.to_dict() for plan in plans],
+        "keep_going": keep_going,
+        "arrivals": str(arrivals.folder) if arrivals else None,
+        "calibrate": calibrate,
+    }
+    write_atomically(path, json.dumps(listed).encode())
+    module, command = WORKER
+    launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
+
+
 def work(path: Path, observer: Observer) -> None:
     """One rank's share of the plans listed at `path`; ends early if the process that started it has gone."""
     listed = json.loads(path.read_bytes())
     plans = [Plan.from_dict(stored) for stored in listed["plans"]]
     fleet = fleets.join(plans[0].device)
     tethered = Tethered(observer if fleet.is_main else Observer())
+    if listed["calibrate"]:
+        calibration.run(plans[0], fleet, tethered)
+        fleet.leave()
+        return
     work_through(
         plans,
         fleet,

@@ -9,6 +9,7 @@ from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.dynamics import choose_dynamics, settled_start
 from hf_llc.core.localisation import TARGET_RISE, choose_gamma
 from hf_llc.core.measurement import measure
+from hf_llc.core.noise import predicted_heating
 from hf_llc.core.objective import dimension
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.stepsize import RELAXED, check_lr, choose_burn_in, relaxation_rate
@@ -25,7 +26,7 @@ class Resolution:
 
     Attributes:
         curvature, trace_hessian: largest |h| and tr H on the probe batch, nats per weight².
-        dimension: d, weights that move.
+        dimension: d, weights that move. heating: what gradient noise is predicted to add to λ̂, at most.
         load_seconds, seconds: wall time of loading the model and of these measurements.
     """
 
@@ -36,6 +37,7 @@ class Resolution:
     dimension: int
     load_seconds: float
     seconds: float
+    heating: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -106,6 +108,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
         dimension=dimension(objective.parameters),
         load_seconds=bench.load_seconds,
         seconds=time.monotonic() - started,
+        heating=predicted_heating(found.lr, n_beta, measured.noise, found.momentum),
     )
 
 

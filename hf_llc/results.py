@@ -76,7 +76,7 @@ class ChainTrace:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; non-finite numbers become None."""
-        return {key: _jsonable(value) for key, value in asdict(self).items()}
+        return {key: jsonable(value) for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -197,7 +197,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object; non-finite numbers become None."""
-        return {key: _jsonable(value) for key, value in asdict(self).items()}
+        return {key: jsonable(value) for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -213,13 +213,14 @@ class Estimate:
         return cls(**{**stored, **nested})
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """The value as JSON has it: inf and NaN become None, enumerations their text, tuples lists."""
     if isinstance(value, float):
         return finite_or_none(value)
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _jsonable(item) for key, item in value.items()}
+        return {key: jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     return value

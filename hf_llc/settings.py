@@ -150,6 +150,28 @@ class SamplerSettings:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSettings:
+    """What is wanted of a calibration.
+
+    Attributes:
+        target_stderr: standard error of λ̂ as a share of it. budget: gradients that the estimate may take for it.
+        pilot_draws: draws of a pilot chain.
+    """
+
+    target_stderr: float = 0.02
+    budget: int = 20_000
+    pilot_draws: int = 24
+
+    def __post_init__(self) -> None:
+        _require(
+            _positive(self.target_stderr),
+            f"--target-stderr is {self.target_stderr}; it must be above 0: 0.02 asks for 2 % of the LLC.",
+        )
+        _require(self.budget >= 1, f"--budget is {self.budget}; it must be 1 or more.")
+        _require(self.pilot_draws >= 8, f"--pilot-draws is {self.pilot_draws}; fewer than 8 show nothing.")
+
+
 COOLING = 2 / 3
 """Share of the burn-in in which its step size falls to the chains' own."""
 STARTS = ("auto", "anchor", "localiser", "both")

@@ -52,7 +52,7 @@ def estimate_of(
         settings=settings,
         choices=resolution.choices,
         diagnostics=found.diagnostics,
-        dataset=_dataset(plan),
+        dataset=dataset_of(plan),
         chains=tuple(_summary(trace, settings) for trace in traces),
         init_loss=init_loss,
         tokens=sum(len(trace.losses) for trace in [*traces, *varied.values()])
@@ -117,7 +117,8 @@ def _summary(trace: ChainTrace, settings: ResolvedSettings) -> ChainSummary:
     return ChainSummary(chain=trace.chain, llc=value, status=trace.status)
 
 
-def _dataset(plan: Plan) -> DatasetRecord:
+def dataset_of(plan: Plan) -> DatasetRecord:
+    """The text of a plan, as results record it."""
     corpus = plan.corpus
     return DatasetRecord(
         id=corpus.id,

@@ -16,6 +16,7 @@ NOUNS = {
     "results",
     "plan",
     "observer",
+    "sweep",
     "naming",
     "references",
     "selector",

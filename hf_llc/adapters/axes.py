@@ -1,24 +1,19 @@
-"""The x axis of a picture over training, and what all pictures have in common (matplotlib)."""
+"""The x axis of a picture over training, and what stands above it (matplotlib)."""
 
 import math
-import string
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from hf_llc.adapters.drawing import GREY, ORANGE, printable
 from hf_llc.curve import Point
 from hf_llc.view import AUTO, LINEAR, LOG, View
 
-GREY, ORANGE = "#5A5A5A", "#D55E00"
 MOST_TICKS = 16
 ROOM = 64
 """Characters of labels that fit below the axis side by side."""
@@ -111,16 +106,9 @@ def number(value: float, name: str) -> str:
     return f"{value:.0f}"
 
 
-def shown(text: str) -> str:
-    """The text in one line, with a question mark for each character that the font has not."""
-    font = get_font(findfont(FontProperties()))
-    known = set(string.printable)
-    return "".join(c if c in known or font.get_char_index(ord(c)) else "?" for c in " ".join(text.split()))
-
-
 def clipped(text: str, length: int) -> str:
     """The text in one line of at most so many characters."""
-    text = shown(text)
+    text = printable(text)
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -149,21 +137,7 @@ def head(axes: Axes, title: str, words: str, warnings: Sequence[str] = ()) -> No
 
 def folded(texts: Sequence[str]) -> list[str]:
     """Lines of small print that fit the width of a picture."""
-    return [line for text in texts for line in textwrap.wrap(shown(text), LINE)]
-
-
-def tidy(axes: Axes) -> None:
-    """Pale lines at the height of the ticks, no frame above and to the right."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes the file; the same figure gives the same bytes at any time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "hf-llc"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
+    return [line for text in texts for line in textwrap.wrap(printable(text), LINE)]
 
 
 def spread_out(places: Sequence[float], most: int = MOST_TICKS) -> list[int]:

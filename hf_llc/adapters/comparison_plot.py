@@ -5,7 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from hf_llc.adapters.axes import LEADING, clipped, folded, head, save, tidy, x_axis
+from hf_llc.adapters.axes import LEADING, clipped, folded, head, x_axis
+from hf_llc.adapters.drawing import save, tidy
 from hf_llc.adapters.plots import CYCLE, draw_crosses, draw_line, draw_loss, draw_points
 from hf_llc.curve import Point
 from hf_llc.results import Verdict

@@ -7,12 +7,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hf_llc.adapters.axes import GREY, ORANGE, head, save, shown, tidy, x_axis
+from hf_llc.adapters.axes import head, x_axis
+from hf_llc.adapters.drawing import BLUE, GREY, ORANGE, PALE, printable, save, tidy
 from hf_llc.curve import Point
 from hf_llc.results import ChainTrace, Estimate, Status, Verdict
 from hf_llc.view import View
 
-BLUE, PALE = "#0072B2", "#8C8C8C"
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000")
 """Distinguishable with any colour vision (Okabe & Ito 2008; their yellow is too pale for a line on white)."""
 SMOOTHING = 9
@@ -85,7 +85,7 @@ def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None
     for axes in (upper, lower):
         tidy(axes)
     figure.legend(fontsize=8.5, frameon=False, ncols=4, loc="outside lower center")
-    title = f"Chains at {shown(_full_name(estimate))}: {estimate.verdict}"
+    title = f"Chains at {printable(_full_name(estimate))}: {estimate.verdict}"
     upper.set_title(title, loc="left", fontsize=12, parse_math=False)
     save(figure, path)
 
