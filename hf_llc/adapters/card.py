@@ -172,7 +172,7 @@ def _row(point: Point) -> dict[str, str]:
         "loss": "" if point.loss is None else f"{point.loss:.4f}",
         "llc": text.with_error(point.llc, point.stderr),
         "r_hat": "" if r_hat is None else f"{r_hat:.3f}",
-        "verdict": verdict if point.error is None else f"could not be used: {point.error}",
+        "verdict": verdict if found is not None else f"could not be used: {point.error}",
     }
 
 
