@@ -2,11 +2,15 @@
 
 import os
 import sys
+import threading
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
+from hf_llc.arrivals import DOWNLOADS
+
+from .calibrate import calibrate
 from .demo import demo
 from .estimate import estimate
 from .publish import publish
@@ -48,6 +52,7 @@ def options(
 
 app.command()(reported(estimate))
 app.command()(reported(scan))
+app.command()(reported(calibrate))
 app.command()(reported(revisions))
 app.command()(reported(show))
 app.command()(reported(publish))
@@ -66,6 +71,11 @@ def main() -> None:
     except USAGE_ERROR as error:
         say(usage(error))
         code = 2
+    if any(thread.name.startswith(DOWNLOADS) for thread in threading.enumerate()):
+        # A piece of a file that is on its way cannot be called off, and could take minutes to arrive.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""What the command line and a settings file ask for, as settings."""
+"""What the command line and a settings file ask for, as settings; an option that a command lacks has its default."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -36,7 +36,7 @@ def _given(context: typer.Context, name: str) -> bool:
 
 
 def _part(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.name: values[field.name] for field in fields(kind)}
+    return {field.name: values[field.name] for field in fields(kind) if field.name in values}
 
 
 def _data(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,28 @@
 """Option types shared by commands. Their defaults are those of hf_llc.settings."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hf_llc.settings import DataSettings, SamplerSettings
+
+SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def bytes_of(text: str) -> int:
+    """Bytes from `20GB`, `1.5 TiB` or `300000`.
+
+    Raises:
+        BadParameter: it is no size above 0.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
+    size = round(float(found[1]) * SIZES[found[2] or ""]) if found else 0
+    if size < 1:
+        raise typer.BadParameter(f"{text!r} is no size; write it like 20GB.")
+    return size
+
 
 DATA = DataSettings()
 SAMPLER = SamplerSettings()
@@ -20,14 +37,19 @@ Model = Annotated[
     ),
 ]
 Series = Annotated[
-    str, typer.Argument(help="Hub id of a repository with checkpoints as branches or tags, or a folder of checkpoints.")
+    str,
+    typer.Argument(
+        help="Hub id of a repository with checkpoints as branches, tags or folders, or a local folder of checkpoints; "
+        "with repos: an organisation."
+    ),
 ]
 Revisions = Annotated[
     list[str] | None,
     typer.Option(
         "--revisions",
         help="Names or SHAs (comma list), globs, re:REGEX, FROM..TO[:APART] by step, all, log:N, linear:N, every:K, "
-        "first:N, last:N, @file, commits:BRANCH; repeatable. (default: all that have a step in their name)",
+        "first:N, last:N, @file; repeatable. They choose among branches and tags, or among commits:BRANCH, "
+        "subfolder:GLOB or repos:GLOB. (default: all that have a step in their name)",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -47,6 +69,14 @@ TokensPerStep = Annotated[
 StepMap = Annotated[
     Path | None,
     typer.Option("--step-map", help="File of lines NAME STEP, for names that do not say it.", rich_help_panel=_MODEL),
+]
+AllowDuplicates = Annotated[
+    bool,
+    typer.Option(
+        "--allow-duplicates",
+        help="Estimate checkpoints with the very same weights one by one, and draw them so.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Revision = Annotated[
     str | None, typer.Option("--revision", help="Branch, tag or commit of the model.", rich_help_panel=_MODEL)
@@ -112,6 +142,14 @@ Lr = Annotated[
     float | None,
     typer.Option("--lr", help="ε, the step size. (default: from the measured curvature)", rich_help_panel=_CHAINS),
 ]
+BurnInLr = Annotated[
+    float | None,
+    typer.Option(
+        "--burn-in-lr",
+        help="ε that the burn-in begins with and falls from. (default: --lr, or from stability where --lr is left out)",
+        rich_help_panel=_CHAINS,
+    ),
+]
 Momentum = Annotated[
     float | None,
     typer.Option(
@@ -124,14 +162,24 @@ Start = Annotated[
     str,
     typer.Option(
         "--start",
-        help="Where chains begin: anchor (the weights themselves), localiser (a draw around them) or auto.",
+        help="Where chains begin: anchor (the weights themselves), localiser (a draw around them), both or auto.",
         rich_help_panel=_CHAINS,
     ),
 ]
 Gradient = Annotated[
     str,
     typer.Option(
-        "--gradient", help="minibatch, or control-variate: less noise, twice the cost.", rich_help_panel=_CHAINS
+        "--gradient",
+        help="minibatch, control-variate (less noise, twice the cost) or auto.",
+        rich_help_panel=_CHAINS,
+    ),
+]
+Batches = Annotated[
+    str,
+    typer.Option(
+        "--batches",
+        help="independent, reshuffled (every sequence once an epoch: its noise cancels) or auto.",
+        rich_help_panel=_CHAINS,
     ),
 ]
 Chains = Annotated[int, typer.Option("--chains", help="Independent chains.", rich_help_panel=_CHAINS)]
@@ -203,6 +251,17 @@ Device = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option("--threads", help="CPU threads per process. (default: cores / chains)", rich_help_panel=_WHERE),
+]
+MaxDisk = Annotated[
+    int | None,
+    typer.Option(
+        "--max-disk",
+        metavar="SIZE",
+        parser=bytes_of,
+        help="Room for downloads, such as 20GB: they go to the scan's folder and are removed once used. (default: they "
+        "go to the Hub's cache and stay)",
+        rich_help_panel=_WHERE,
+    ),
 ]
 OutputDir = Annotated[
     Path | None,

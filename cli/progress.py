@@ -45,6 +45,7 @@ class ProgressBar(Observer):
 
     def begin(self, phase: str, total: int) -> None:
         self._finished = 0
+        self.end()
         # Not before: processes that this one starts may have a bar of their own.
         self._bar.start()
         self._task = self._bar.add_task(phase, total=total, note="")

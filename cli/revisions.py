@@ -37,6 +37,8 @@ def revisions(
     hf-llc revisions EleutherAI/pythia-2.8b --revisions log:20
     hf-llc revisions allenai/OLMo-2-0425-1B --revisions 're:stage1-step.*' --every 50000
     hf-llc revisions ./my-trainer-run --json
+    hf-llc revisions org/model --revisions 'subfolder:step-*,log:8'
+    hf-llc revisions google --revisions 'repos:multiberts-seed_0-step_*'
     """
     from hf_llc.catalogue import find_checkpoints, without_weights
     from hf_llc.naming import read_steps

@@ -1,7 +1,7 @@
 """`hf-llc scan`: the local learning coefficient over training."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from .asked import settings_of
 from .output import Form, chosen
 from .progress import ProgressBar
 from .push import asked_push, push_run, require_permission
+
+if TYPE_CHECKING:
+    from hf_llc.curve import Point
 
 ScanDir = Annotated[
     Path | None,
@@ -34,6 +37,7 @@ def scan(
     every: o.Every = None,
     tokens_per_step: o.TokensPerStep = None,
     step_map: o.StepMap = None,
+    allow_duplicates: o.AllowDuplicates = False,
     trust_remote_code: o.TrustRemoteCode = False,
     settings: o.SettingsFile = None,
     dataset: o.Dataset = o.DATA.dataset,
@@ -47,9 +51,11 @@ def scan(
     n_beta: o.NBeta = o.SAMPLER.n_beta,
     gamma: o.Gamma = o.SAMPLER.gamma,
     lr: o.Lr = o.SAMPLER.lr,
+    burn_in_lr: o.BurnInLr = None,
     momentum: o.Momentum = None,
     start: o.Start = o.SAMPLER.start,
     gradient: o.Gradient = o.SAMPLER.gradient,
+    batches: o.Batches = o.SAMPLER.batches,
     chains: o.Chains = o.SAMPLER.chains,
     draws: o.Draws = o.SAMPLER.draws,
     burn_in: o.BurnIn = o.SAMPLER.burn_in,
@@ -63,6 +69,7 @@ def scan(
     num_processes: o.NumProcesses = None,
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
+    max_disk: o.MaxDisk = None,
     output_dir: ScanDir = None,
     push_to_hub: o.PushToHub = False,
     repo: o.Repo = None,
@@ -86,6 +93,7 @@ def scan(
     hf-llc scan EleutherAI/pythia-70m --revisions log:20 --num-processes 8
     hf-llc scan allenai/OLMo-2-0425-1B --revisions 're:stage1-step.*' --every 50000
     hf-llc scan ./my-trainer-run --dataset ./corpus.jsonl --json > curve.json
+    hf-llc scan TinyLlama --revisions 'repos:TinyLlama-1.1B-intermediate-step-*' --max-disk 20GB
     """
     from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
@@ -98,26 +106,41 @@ def scan(
         from .revisions import revisions as list_them
 
         return list_them(model, revisions, every, tokens_per_step, step_map, format, as_json, quiet)
-    from hf_llc.scanning import scan as run
+    from hf_llc.adapters.machine import launched
+    from hf_llc.recall import recall
+    from hf_llc.request import Request
 
     from .points import end_with_failures, row, write_curve
 
+    request = Request(
+        model=model,
+        data=asked_data,
+        sampler=asked_sampler,
+        selection=selection,
+        tokens_per_step=tokens_per_step,
+        steps=read_steps(step_map) if step_map else None,
+        trust_remote_code=trust_remote_code,
+        allow_duplicates=allow_duplicates,
+        max_disk=max_disk,
+        output_dir=output_dir,
+        device=device,
+    )
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         require_permission(model, push, observer)
-        curve = run(
-            model,
-            asked_data,
-            asked_sampler,
-            selection=selection,
-            tokens_per_step=tokens_per_step,
-            steps=read_steps(step_map) if step_map else None,
-            trust_remote_code=trust_remote_code,
-            processes=num_processes,
-            output_dir=output_dir,
-            device=device,
-            observer=observer,
-            on_point=lambda point: observer.tell("   ".join(filter(None, row(point, 1000)))),
-        )
+
+        def tell(point: "Point") -> None:
+            observer.tell("   ".join(filter(None, row(point, 1000))))
+
+        curve = None if launched() else recall(request, observer.tell)
+        if curve is not None:
+            for point in curve.points:
+                tell(point)
+        else:
+            from hf_llc.scanning import run_scan
+
+            curve = run_scan(request, processes=num_processes, observer=observer, on_point=tell)
+        if curve is None:
+            return  # a rank of a launch that is not the one to print
         write_curve(curve, form)
         observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
         push_run(curve.run_dir, push, observer)

@@ -25,7 +25,8 @@ def validate(
     ] = None,
     rank: Annotated[int | None, typer.Option("--rank", help="Rank of the true product.", rich_help_panel=_NET)] = None,
     n_beta: Annotated[
-        float | None, typer.Option("--n-beta", help="nβ. (default: 1e5, or samples / 20)", rich_help_panel=_NET)
+        float | None,
+        typer.Option("--n-beta", help="nβ. (default: 1e5, or 250 × width with --samples)", rich_help_panel=_NET),
     ] = None,
     samples: Annotated[
         int,
@@ -33,7 +34,10 @@ def validate(
             "--samples", help="Real samples with unit noise; 0 for the population loss.", rich_help_panel=_NET
         ),
     ] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per minibatch.", rich_help_panel=_NET)] = 64,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", help="Samples per minibatch. (default: samples / 8)", rich_help_panel=_NET),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option("--size", help="A net of three factors and about 1m, 10m or 100m weights.", rich_help_panel=_NET),
@@ -44,6 +48,7 @@ def validate(
     sampler: Annotated[str, typer.Option("--sampler", help=o.SAMPLERS, rich_help_panel="Sampling")] = "auto",
     momentum: o.Momentum = None,
     gradient: o.Gradient = o.SAMPLER.gradient,
+    batches: o.Batches = o.SAMPLER.batches,
     chains: o.Chains = o.SAMPLER.chains,
     draws: o.Draws = 1500,
     seed: o.Seed = o.SAMPLER.seed,
@@ -72,12 +77,14 @@ def validate(
         raise typer.BadParameter("--size is a net of its own; leave out --case, --widths, --rank, --n-beta, --samples.")
     from hf_llc import cases, validation
     from hf_llc.core.gradients import check_gradient
+    from hf_llc.core.randomness import check_batches
     from hf_llc.core.samplers import check_sampler
     from hf_llc.settings import SamplerSettings
 
     check_sampler(sampler)
     check_gradient(gradient)
-    SamplerSettings(momentum=momentum, chains=chains, draws=draws, seed=seed, batch_size=batch_size)
+    check_batches(batches)
+    SamplerSettings(momentum=momentum, chains=chains, draws=draws, seed=seed, batch_size=batch_size or 1)
     chosen_cases: list[Case]
     if size is not None:
         chosen_cases = [cases.sized(size, device)]
@@ -88,7 +95,13 @@ def validate(
     else:
         chosen_cases = [cases.case_of(wanted) for wanted in case or cases.CASES]
     effort = validation.Effort(
-        sampler=sampler, momentum=momentum, gradient=gradient, chains=chains, draws=draws, seed=seed
+        sampler=sampler,
+        momentum=momentum,
+        gradient=gradient,
+        batches=batches,
+        chains=chains,
+        draws=draws,
+        seed=seed,
     )
     found = []
     with ProgressBar(quiet=form is Form.QUIET) as observer:

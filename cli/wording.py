@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from hf_llc.observer import duration
 from hf_llc.results import Estimate
 from hf_llc.verdicts import agreement, meaning
 
@@ -96,11 +97,3 @@ def size(count: int) -> str:
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, two digits."""
-    for limit, divisor, unit in ((90, 1, "seconds"), (5400, 60, "minutes")):
-        if seconds < limit:
-            return f"{seconds / divisor:.2g} {unit}"
-    return f"{seconds / 3600:.3g} hours"

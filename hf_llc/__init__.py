@@ -18,9 +18,10 @@ from hf_llc.observer import Observer
 from hf_llc.publication import Publication, PublishSettings
 from hf_llc.results import Estimate, Verdict
 from hf_llc.selector import Selection
-from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
 
 if TYPE_CHECKING:
+    from hf_llc.calibration import calibrate
     from hf_llc.catalogue import find_checkpoints
     from hf_llc.estimation import estimate
     from hf_llc.publishing import publish
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hf_llc.series import estimate_series
 
 __all__ = [
+    "CalibrationSettings",
     "Checkpoint",
     "Curve",
     "DataSettings",
@@ -41,6 +43,7 @@ __all__ = [
     "SamplerSettings",
     "Selection",
     "Verdict",
+    "calibrate",
     "estimate",
     "estimate_series",
     "find_checkpoints",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 _USE_CASES = {
+    "calibrate": "hf_llc.calibration",
     "estimate": "hf_llc.estimation",
     "estimate_series": "hf_llc.series",
     "find_checkpoints": "hf_llc.catalogue",

@@ -1,5 +1,6 @@
 """Models whose learning coefficient is known in closed form, with the temperature and localisation to find it at."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ class Case:
     Attributes:
         params: what defines the model, for the reader. truth: what a perfect sampler returns.
         limit: True if the truth is that of γ/nβ → 0, from which a perfect sampler at this γ/nβ still differs.
+        hidden: the part of the truth that directions make which this γ keeps from being seen at this nβ.
         n_beta, gamma: nβ and γ to sample at. batch_size: items of a minibatch. start: where chains begin.
     """
 
@@ -26,6 +28,7 @@ class Case:
     n_beta: float
     gamma: float
     limit: bool = False
+    hidden: float = 0.0
     batch_size: int = 1
     start: str = "auto"
     dtype: str = "float64"
@@ -107,7 +110,7 @@ def deep_linear(
     rank: int = 10,
     n_beta: float | None = None,
     samples: int = 0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     rescaling: float = 1.0,
     device: str = "cpu",
 ) -> Case:
@@ -117,7 +120,9 @@ def deep_linear(
     the loss does not see to second order, near enough that the product of the others' norms does not run away.
 
     Args:
+        n_beta: nβ; None takes 1e5 for the population loss, NOISY_N_BETA per unit of width for samples.
         samples: 0 takes the population loss; else that many white inputs with unit label noise, in minibatches.
+        batch_size: of those minibatches; None makes EPOCH of them an epoch.
         rescaling: multiplies the first factor and divides the last: the same function, and the same λ.
 
     Raises:
@@ -125,28 +130,44 @@ def deep_linear(
     """
     if len(widths) < 2 or not 0 <= rank <= min(widths):
         raise SettingsError(f"--rank {rank} does not fit --widths {','.join(map(str, widths))}: 0 to the smallest.")
+    batch_size = batch_size if batch_size is not None else max(1, samples // EPOCH)
     if samples and not max(widths[0], batch_size - 1) < samples:
         raise SettingsError(f"--samples is {samples}; it must exceed the {widths[0]} inputs and hold a --batch-size.")
-    n_beta = n_beta if n_beta is not None else (samples / 20 if samples else 1e5)
-    reach = REACH.get(len(widths) - 1, min(REACH.values()))
-    gamma = float(f"{4 * sum(widths) / len(widths) / reach**2:.2g}")
+    width = sum(widths) / len(widths)
+    if n_beta is None:
+        n_beta = float(f"{NOISY_N_BETA * width:.2g}") if samples else 1e5
+    known = NOISY_REACH if samples else REACH
+    gamma = float(f"{4 * width / known.get(len(widths) - 1, min(known.values())) ** 2:.2g}")
     if samples:
         objective = problems.sampled_deep_linear(widths, rank, samples)
     else:
         objective = problems.deep_linear(widths, rank, rescaling=rescaling, device=device)
+    truth = exact.deep_linear_llc(widths, rank)
     described = {"widths": list(widths), "rank": rank, "n_beta": n_beta, "gamma": gamma, "samples": samples}
     return Case(
         name="dln" if rescaling == 1.0 else "dln-rescaled",
         params=described if rescaling == 1.0 else {**described, "rescaling": rescaling},
         objective=objective,
-        truth=exact.deep_linear_llc(widths, rank),
+        truth=truth,
         n_beta=n_beta,
         gamma=gamma,
         limit=True,
-        start="localiser",
+        hidden=_hidden(widths, rank, truth, n_beta, gamma),
+        start="both",
         batch_size=batch_size if samples else 1,
         dtype="float32",
     )
+
+
+def _hidden(widths: Sequence[int], rank: int, truth: float, n_beta: float, gamma: float) -> float:
+    """What the blocks of rank 0 make of λ, where draws of the localiser alone leave most of it unseen, else 0.
+
+    Those blocks, of sizes M_k = H_k − r, make λ − r(H_1+H_L+1−r)/2. Of draws of variance 1/γ their product has
+    nβ E[L] = ½ nβ M_1 … M_{L+1} / γ^L, and no posterior under the loss has more.
+    """
+    regular = rank * (widths[0] + widths[-1] - rank) / 2
+    seen = n_beta / 2 * math.prod(width - rank for width in widths) / gamma ** (len(widths) - 1)
+    return truth - regular if seen < SEEN * (truth - regular) else 0.0
 
 
 def sized(size: str, device: str = "cpu") -> Case:
@@ -166,6 +187,14 @@ SIZED_N_BETA = 5e3
 """nβ per unit of width: the noise of the product then has a spectral norm of 2/√5000, small against its ones."""
 REACH = {1: 10.0, 2: 3.0, 3: 1.8, 4: 1.4, 5: 1.2}
 """Spectral norm that γ allows a random factor, by number of factors; the last one also for more."""
+NOISY_REACH = {1: 10.0, 2: 1.4, 3: 1.0, 4: 0.85, 5: 0.75, 6: 0.7}
+"""The same with label noise, whose gradients grow with the factors they pass through."""
+NOISY_N_BETA = 100.0
+"""nβ per unit of width: a compromise between gradient noise, which grows with it, and the way to the limit."""
+EPOCH = 8
+"""Minibatches in an epoch."""
+SEEN = 3.0
+"""How many times its coefficient nβ E[L] of a block must be at draws of the localiser for it to be seen."""
 CASES: dict[str, Callable[[], Case]] = {
     "gaussian": gaussian,
     "quartic": quartic,

@@ -19,6 +19,7 @@ class Checkpoint:
         weights: `safetensors`, `bin`, `gguf`, or None where there are none.
         size: bytes of the weights, None if not known. cached: True if they are on this disk.
         duplicate_of: the name of the first checkpoint with the very same weights.
+        problem: why it cannot be used, where the names of its files say so already.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Checkpoint:
     size: int | None = None
     cached: bool = False
     duplicate_of: str | None = None
+    problem: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""

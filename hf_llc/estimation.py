@@ -23,6 +23,7 @@ from hf_llc.checks import checked_chains
 from hf_llc.core.chain import run_chain
 from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.gradients import check_gradient
+from hf_llc.core.randomness import check_batches
 from hf_llc.core.samplers import check_sampler
 from hf_llc.core.variations import Variation
 from hf_llc.cross_check import CROSS_CHECK, cross_check
@@ -30,6 +31,7 @@ from hf_llc.errors import ResourceError, SettingsError, UnusableError
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
+from hf_llc.queue import Steps
 from hf_llc.resolution import Resolution, resolve
 from hf_llc.results import ChainTrace, Estimate
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
@@ -77,6 +79,7 @@ def checked_device(sampler: SamplerSettings, device: str | None) -> str:
     """
     check_sampler(sampler.sampler)
     check_gradient(sampler.gradient)
+    check_batches(sampler.batches)
     return fleets.device_kind(device)
 
 
@@ -142,15 +145,17 @@ def estimate(
 
 def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
     """Makes every part of the run that is not on disk yet, together with whoever else works on the same folder."""
+    with cpu_threads(plan.threads):
+        queue.finished(steps(plan, Workbench(plan, fleet.device), fleet, observer))
+
+
+def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
+    """The same one part at a time."""
     store = RunStore(plan.run_dir, observer.tell)
     store.open(plan.inputs())
-    bench = Workbench(plan, fleet.device)
-    with cpu_threads(plan.threads):
-        anchors = _anchor_losses(plan, store, bench, fleet, observer)
-        resolution = _resolution(plan, store, bench, fleet, observer)
-        _chains(plan, store, bench, anchors, resolution, fleet, observer)
-        if plan.sampler.cross_check is not None:
-            queue.complete(store, [CROSS_CHECK], lambda name: cross_check(bench, resolution.settings, observer))
+    anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
+    resolution = yield from _resolution(plan, store, bench, fleet, observer)
+    yield from _chains(plan, store, bench, anchors, resolution, fleet, observer)
 
 
 def _part_names(plan: Plan) -> list[str]:
@@ -228,7 +233,9 @@ def _checked(plan: Plan) -> dict[str, tuple[Variation, int]]:
     return {f"checks/{variation.name}-{chain:03d}": (variation, chain) for variation, chain in pairs}
 
 
-def _anchor_losses(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> list[float]:
+def anchor_losses(
+    plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer
+) -> Steps[list[float]]:
     """ℓ_i(w*) of every sequence, in nats per token, shape (n,)."""
     size, names = _anchor_size(plan), _anchor_names(plan)
     observer.begin("losses at w*", len(names))
@@ -243,19 +250,20 @@ def _anchor_losses(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, 
             raise UnusableError(f"The loss of {plan.source.id} is inf or NaN on this text: its weights are broken.")
         return {"losses": losses, "seconds": time.monotonic() - started}
 
-    parts = queue.complete(store, names, make, first=fleet.rank, found=lambda done: observer.advance(len(done)))
+    parts = yield from queue.parts(store, names, make, first=fleet.rank, found=lambda done: observer.advance(len(done)))
     observer.end()
     return [loss for part in parts for loss in part["losses"]]
 
 
-def _resolution(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Resolution:
+def _resolution(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Resolution]:
     def make(name: str) -> dict[str, Any]:
         observer.begin("curvature", 1)
         made = resolve(plan, bench)
         observer.end()
         return made.to_dict()
 
-    found = Resolution.from_dict(queue.complete(store, ["resolved"], make)[0])
+    (payload,) = yield from queue.parts(store, ["resolved"], make)
+    found = Resolution.from_dict(payload)
     if fleet.is_main:
         for choice in found.choices.values():
             observer.tell(choice)
@@ -270,14 +278,18 @@ def _chains(
     resolution: Resolution,
     fleet: Fleet,
     observer: Observer,
-) -> None:
+) -> Steps[None]:
     main = resolution.settings
     work: dict[str, tuple[Variation | None, int]] = {name: (None, i) for i, name in enumerate(_chain_names(plan))}
     work |= _checked(plan)
     settings = {name: main if varied is None else varied.settings(main) for name, (varied, _) in work.items()}
-    observer.begin("sampling", sum(chosen.steps for chosen in settings.values()))
+    cost = {name: chosen.steps for name, chosen in settings.items()}
+    others = [CROSS_CHECK] if plan.sampler.cross_check is not None else []
+    observer.begin("sampling", sum(cost.values()))
 
     def make(name: str) -> dict[str, Any]:
+        if name == CROSS_CHECK:
+            return cross_check(bench, main, observer)
         (variation, chain), chosen = work[name], settings[name]
         objective = bench.objective
         started = time.monotonic()
@@ -294,11 +306,12 @@ def _chains(
         )
         return replace(trace, seconds=time.monotonic() - started).to_dict()
 
-    queue.complete(
+    yield from queue.parts(
         store,
-        list(work),
+        [*work, *others],
         make,
         first=fleet.rank,
-        found=lambda done: observer.advance(sum(settings[name].steps for name in done)),
+        found=lambda done: observer.advance(sum(cost.get(name, 0) for name in done)),
+        last=True,
     )
     observer.end()

@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def label_of(id_: str) -> str:
+    """A folder name for the model: `org__name`, or the last two parts of a local path."""
+    parts = [part for part in Path(id_).parts if part not in {"/", ".", ".."}]
+    return "__".join(parts[-2:]) or "model"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
     """A checkpoint on this disk, or one that `path=None` says is still to be downloaded.
@@ -13,7 +19,7 @@ class ModelSource:
         revision: what the user asked for (`step512`, `main`, …); None for a local model.
         sha: the commit (40 hex digits), or `sha256:<64 hex>` of a local model's config and weights.
         step: the training step parsed from the revision or folder name, if it has one.
-        path: the snapshot folder that transformers loads from.
+        path: the snapshot folder; `subfolder` the folder inside it that transformers loads from, None for itself.
         gguf_file: file name inside `path` when the weights are GGUF.
         weight_bytes: size of the weight files.
         download_bytes: what is not on this disk yet.
@@ -24,6 +30,7 @@ class ModelSource:
     sha: str
     step: int | None
     path: Path | None
+    subfolder: str | None = None
     gguf_file: str | None = None
     trust_remote_code: bool = False
     weight_bytes: int = 0
@@ -37,8 +44,7 @@ class ModelSource:
     @property
     def label(self) -> str:
         """A folder name for the model: `org__name`, or the last two parts of a local path."""
-        parts = [part for part in Path(self.id).parts if part not in {"/", ".", ".."}]
-        return "__".join(parts[-2:]) or "model"
+        return label_of(self.id)
 
     @property
     def short_sha(self) -> str:

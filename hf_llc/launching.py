@@ -9,23 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from hf_llc import estimation
+from hf_llc import calibration, estimation
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
-from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.launcher import launch
-from hf_llc.adapters.store import RunStore, write_atomically
-from hf_llc.errors import LaunchError, SettingsError, SourceError, UnusableError
+from hf_llc.adapters.store import write_atomically
+from hf_llc.arrivals import Arrivals
+from hf_llc.calibration import Findings
+from hf_llc.errors import LaunchError
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.results import Estimate
+from hf_llc.working import is_over, work_through
 
 WORKER = ("hf_llc.cli", "worker")
-CHECKPOINT_FAILURES = (SourceError, UnusableError, SettingsError)
-"""What is wrong with one checkpoint and need not stop the others of a series."""
-FAILURE = "failed"
 LOOK = 0.5
 """Seconds between looks at what other processes have settled."""
+CALIBRATION = 20
+"""A calibration's pilot chains together are about as long as those of that many estimates with a pilot's draws."""
 COPIES = 4
 """Weights, gradients, anchor and working space, each as large as the float32 weights."""
 WORTH_STARTING = 3e11
@@ -58,37 +59,64 @@ def run_all(
     processes: int | None,
     observer: Observer,
     keep_going: bool = False,
+    arrivals: Arrivals | None = None,
     on_settled: Callable[[Plan], None] = lambda plan: None,
 ) -> None:
     """Makes every missing part of every plan, in this process or in as many as `processes` says.
 
     Args:
-        keep_going: a checkpoint that cannot be used leaves its `failure`, and the others go on.
+        keep_going, arrivals: as in `working.work_through`.
         on_settled: told of each plan once it is finished or failed, one at a time.
     """
     count = processes if processes is not None else default_processes(plans)
     if count > 1 and not all(estimation.is_finished(plan) for plan in plans):
-        path = plans[0].run_dir / "plans.json"
-        listed = {"plans": [plan.to_dict() for plan in plans], "keep_going": keep_going}
-        write_atomically(path, json.dumps(listed).encode())
-        module, command = WORKER
         with _watched(plans, on_settled):
-            launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
+            _start_workers(plans, count, keep_going=keep_going, arrivals=arrivals)
         return
-    for plan in plans:
-        _attempt(plan, fleets.alone(plan.device), observer, keep_going)
-        on_settled(plan)
+    work_through(
+        plans,
+        fleets.alone(plans[0].device),
+        observer,
+        keep_going=keep_going,
+        arrivals=arrivals,
+        on_settled=on_settled,
+    )
 
 
-def failure(plan: Plan) -> str | None:
-    """Why the plan's checkpoint could not be used when it was last tried; None if it could, or was not tried."""
-    stored = RunStore(plan.run_dir, lambda message: None).read(FAILURE)
-    return None if stored is None else str(stored["error"])
+def run_pilots(plan: Plan, *, processes: int | None, observer: Observer) -> Findings:
+    """What the pilot chains of a calibration showed, made in this process or in as many as `processes` says.
+
+    Raises:
+        LaunchError: under `accelerate launch` or `torchrun`. HfLlcError: see `calibration.run`.
+    """
+    if fleets.launched():
+        raise LaunchError("hf-llc calibrate starts its own processes; run it by itself, with --num-processes.")
+    count = processes if processes is not None else default_processes([plan] * CALIBRATION)
+    if count == 1 or calibration.is_finished(plan):
+        return calibration.run(plan, fleets.alone(plan.device), observer)
+    _start_workers([plan], count, calibrate=True)
+    # The workers have told already what there is to tell.
+    return calibration.run(plan, fleets.alone(plan.device), Observer())
 
 
-def forget_failure(plan: Plan) -> None:
-    """Whatever failed is tried again."""
-    RunStore(plan.run_dir, lambda message: None).path(FAILURE).unlink(missing_ok=True)
+def _start_workers(
+    plans: Sequence[Plan],
+    count: int,
+    *,
+    keep_going: bool = False,
+    arrivals: Arrivals | None = None,
+    calibrate: bool = False,
+) -> None:
+    path = (arrivals.folder if arrivals else plans[0].run_dir) / "plans.json"
+    listed = {
+        "plans": [plan.to_dict() for plan in plans],
+        "keep_going": keep_going,
+        "arrivals": str(arrivals.folder) if arrivals else None,
+        "calibrate": calibrate,
+    }
+    write_atomically(path, json.dumps(listed).encode())
+    module, command = WORKER
+    launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
 
 
 def work(path: Path, observer: Observer) -> None:
@@ -96,19 +124,20 @@ def work(path: Path, observer: Observer) -> None:
     listed = json.loads(path.read_bytes())
     plans = [Plan.from_dict(stored) for stored in listed["plans"]]
     fleet = fleets.join(plans[0].device)
-    for plan in plans:
-        _attempt(plan, fleet, Tethered(observer if fleet.is_main else Observer()), listed["keep_going"])
+    tethered = Tethered(observer if fleet.is_main else Observer())
+    if listed["calibrate"]:
+        calibration.run(plans[0], fleet, tethered)
+        fleet.leave()
+        return
+    work_through(
+        plans,
+        fleet,
+        tethered,
+        keep_going=listed["keep_going"],
+        arrivals=Arrivals(Path(listed["arrivals"])) if listed["arrivals"] else None,
+        check=tethered.check,
+    )
     fleet.leave()
-
-
-def _attempt(plan: Plan, fleet: Fleet, observer: Observer, keep_going: bool) -> None:
-    try:
-        estimation.run(plan, fleet, observer)
-    except CHECKPOINT_FAILURES as error:
-        if not keep_going:
-            raise
-        observer.end()
-        RunStore(plan.run_dir, observer.tell).write(FAILURE, {"error": str(error)})
 
 
 @contextmanager
@@ -118,7 +147,7 @@ def _watched(plans: Sequence[Plan], on_settled: Callable[[Plan], None]) -> Itera
 
     def look() -> None:
         for plan in list(left):
-            if estimation.is_finished(plan) or failure(plan) is not None:
+            if is_over(plan):
                 on_settled(plan)
                 left.remove(plan)
 
@@ -153,19 +182,23 @@ class Tethered(Observer):
         self._observer.advance(done)
 
     def chain(self, name: str, step: int, loss: float, llc: float) -> None:
-        if not machine.parent_is_alive(self._parent):
-            raise LaunchError("The process that started this one has gone.")
+        self.check()
         self._observer.chain(name, step, loss, llc)
 
     def end(self) -> None:
         self._observer.end()
 
+    def check(self) -> None:
+        """Nothing, while the parent is there."""
+        if not machine.parent_is_alive(self._parent):
+            raise LaunchError("The process that started this one has gone.")
+
 
 def default_processes(plans: Sequence[Plan]) -> int:
-    """Processes to start when the user left it open; never more than chains."""
+    """Processes to start when the user left it open; never more than chains of all plans."""
     plan = plans[0]
     if plan.device != "cpu":
-        return min(fleets.device_count(plan.device), plan.sampler.chains)
+        return min(fleets.device_count(plan.device), plan.sampler.chains * len(plans))
     parameters = plan.source.weight_bytes / 4
     steps = plan.sampler.draws * plan.sampler.thin * plan.sampler.chains * len(plans)
     work_to_do = 3 * parameters * steps * plan.sampler.batch_size * plan.corpus.context_length
@@ -173,7 +206,7 @@ def default_processes(plans: Sequence[Plan]) -> int:
         return 1
     # Published weights are often 16 bits wide and become 32 here, hence the factor of two.
     fitting = int(machine.free_memory() / 2 / (2 * COPIES * max(plan.source.weight_bytes, 1)))
-    return max(1, min(plan.sampler.chains, machine.cores() // plan.threads, fitting))
+    return max(1, min(plan.sampler.chains * len(plans), machine.cores() // plan.threads, fitting))
 
 
 def _as_rank(make_plan: Callable[[], Plan], device: str | None, observer: Observer, started: float) -> Estimate | None:

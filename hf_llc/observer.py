@@ -18,3 +18,11 @@ class Observer:
 
     def end(self) -> None:
         """The phase is over."""
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, two digits."""
+    for limit, divisor, unit in ((90, 1, "seconds"), (5400, 60, "minutes")):
+        if seconds < limit:
+            return f"{seconds / divisor:.2g} {unit}"
+    return f"{seconds / 3600:.3g} hours"

@@ -42,6 +42,7 @@ class Plan:
         return {
             "schema": SCHEMA,
             "sha": self.source.sha,
+            "subfolder": self.source.subfolder,
             "gguf_file": self.source.gguf_file,
             "fingerprint": self.corpus.fingerprint,
             "n": self.corpus.n,

@@ -1,13 +1,66 @@
 """Named parts shared out among whoever works on a run: ranks of one launch, or several commands on one folder."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from enum import Enum
+from typing import Any, TypeVar
 
 from hf_llc.adapters.store import RunStore
 
+T = TypeVar("T")
+
 PATIENCE = 0.1
 """Seconds between looks at parts that another process is making."""
+
+
+class Outcome(Enum):
+    """How far one step of shared work came."""
+
+    MADE = "one more part was made here"
+    NEEDED = "all that is left is being made by others, and more will be left once it is there"
+    TAKEN = "all that is left is being made by others"
+
+
+Steps = Generator[Outcome, None, T]
+"""Work that is done one part at a time, and says so after each; what it returns is the result."""
+
+
+def parts(
+    store: RunStore,
+    names: Sequence[str],
+    make: Callable[[str], Mapping[str, Any]],
+    *,
+    first: int = 0,
+    found: Callable[[Collection[str]], None] = lambda names: None,
+    last: bool = False,
+) -> Steps[list[dict[str, Any]]]:
+    """The payloads of `names`, in order, once all are there: those that nobody has or makes are made here.
+
+    A part is claimed before it is made and looked for again once claimed, so that it is made once. If the process
+    that makes one dies, its claim is free and somebody else makes it.
+
+    Args:
+        make: the payload of a part, by name.
+        first: where in the list to begin, so that ranks start apart.
+        found: told the names of the parts that are there, whoever made them, whenever there is one more.
+        last: nothing of this run comes after these parts.
+    """
+    order = [*names[first % len(names) :], *names[: first % len(names)]]
+    there: dict[str, dict[str, Any]] = {}
+    while len(there) < len(order):
+        before = len(there)
+        for name in order:
+            if name in there:
+                continue
+            payload, mine = _one(store, name, make)
+            if payload is not None:
+                there[name] = payload
+                found(there.keys())
+            if mine:
+                yield Outcome.MADE
+        if len(there) == before:
+            yield Outcome.TAKEN if last else Outcome.NEEDED
+    return [there[name] for name in names]
 
 
 def complete(
@@ -18,38 +71,32 @@ def complete(
     first: int = 0,
     found: Callable[[Collection[str]], None] = lambda names: None,
 ) -> list[dict[str, Any]]:
-    """The payloads of `names`, in order, once all are there: those that nobody has or makes are made here.
+    """What `parts` returns, waited for."""
+    return finished(parts(store, names, make, first=first, found=found))
 
-    A part is claimed before it is made and looked for again once claimed, so that it is made once. If the process
-    that makes one dies, its claim is free and somebody else makes it.
 
-    Args:
-        make: the payload of a part, by name.
-        first: where in the list to begin, so that ranks start apart.
-        found: told the names of the parts that are there, whoever made them, whenever there is one more.
-    """
-    order = [*names[first % len(names) :], *names[: first % len(names)]]
-    parts: dict[str, dict[str, Any]] = {}
-    while len(parts) < len(order):
-        before = len(parts)
-        for name in order:
-            if name not in parts and (payload := _one(store, name, make)) is not None:
-                parts[name] = payload
-                found(parts.keys())
-        if len(parts) == before:
+def finished(steps: Steps[T]) -> T:
+    """The result of work, done to its end here; waits where others make what is left."""
+    while True:
+        try:
+            outcome = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if outcome is not Outcome.MADE:
             time.sleep(PATIENCE)
-    return [parts[name] for name in names]
 
 
-def _one(store: RunStore, name: str, make: Callable[[str], Mapping[str, Any]]) -> dict[str, Any] | None:
+def _one(store: RunStore, name: str, make: Callable[[str], Mapping[str, Any]]) -> tuple[dict[str, Any] | None, bool]:
+    """The part, None if another one makes it; and whether it was made here."""
     payload = store.read(name)
     if payload is not None:
-        return payload
+        return payload, False
     with store.claim(name) as mine:
         if not mine:
-            return None
+            return None, False
         payload = store.read(name)
-        if payload is None:
-            store.write(name, make(name))
-            payload = store.read(name)
-    return payload
+        if payload is not None:
+            return payload, False
+        store.write(name, make(name))
+        return store.read(name), True

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from hf_llc.core.dynamics import Measured, choose_dynamics
+from hf_llc.core.circumstances import Asked, Measured
+from hf_llc.core.dynamics import choose_dynamics, settled_start
 from hf_llc.core.localisation import TARGET_RISE, choose_gamma
 from hf_llc.core.measurement import measure
+from hf_llc.core.noise import predicted_heating
 from hf_llc.core.objective import dimension
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.stepsize import RELAXED, check_lr, choose_burn_in, relaxation_rate
@@ -24,7 +26,7 @@ class Resolution:
 
     Attributes:
         curvature, trace_hessian: largest |h| and tr H on the probe batch, nats per weight².
-        dimension: d, weights that move.
+        dimension: d, weights that move. heating: what gradient noise is predicted to add to λ̂, at most.
         load_seconds, seconds: wall time of loading the model and of these measurements.
     """
 
@@ -35,6 +37,7 @@ class Resolution:
     dimension: int
     load_seconds: float
     seconds: float
+    heating: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -62,21 +65,25 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     measured, start, why = measure_around(bench, asked, n_beta, gamma)
     if asked.start != start:
         choices["start"] = why
-    found = choose_dynamics(asked.sampler, asked.momentum, asked.lr, n_beta, gamma, measured)
+    found = choose_dynamics(asked_of(asked), n_beta, gamma, measured)
     choices |= found.why
     check_lr(found.lr, n_beta, measured.curvature, gamma)
     check_batch(found.sampler, asked.batch_size, plan.corpus.n)
-    burn_in = asked.burn_in
+    burn_in, rate = asked.burn_in, relaxation_rate(found.lr, gamma, found.sampler, found.momentum)
     if burn_in is None:
-        rate = relaxation_rate(found.lr, gamma, found.sampler, found.momentum)
         burn_in = choose_burn_in(rate, asked.draws, asked.thin, start)
         choices["burn_in"] = burn_in_sentence(burn_in, rate, start)
+    start, other = settled_start(asked.start, start, rate, burn_in)
+    if other is not None:
+        choices["start"] = other
     settings = ResolvedSettings(
         n_beta=n_beta,
         gamma=gamma,
         lr=found.lr,
         momentum=found.momentum,
-        gradient=asked.gradient,
+        gradient=found.gradient,
+        batches=found.batches,
+        burn_in_lr=asked.burn_in_lr or found.burn_in_lr,
         sampler=found.sampler,
         chains=asked.chains,
         draws=asked.draws,
@@ -101,6 +108,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
         dimension=dimension(objective.parameters),
         load_seconds=bench.load_seconds,
         seconds=time.monotonic() - started,
+        heating=predicted_heating(found.lr, n_beta, measured.noise, found.momentum),
     )
 
 
@@ -119,14 +127,20 @@ def measure_around(bench: Workbench, asked: SamplerSettings, n_beta: float, gamm
     """Curvature, gradient noise and more around w*, where chains start, and one sentence why."""
     return measure(
         bench.objective,
-        bench.gradient(),
+        bench.gradient,
         bench.probe_batch(),
+        asked_of(asked),
         n_beta=n_beta,
         gamma=gamma,
         start=asked.start,
         batch_size=asked.batch_size,
         seed=asked.seed,
     )
+
+
+def asked_of(sampler: SamplerSettings) -> Asked:
+    """The part of the settings that decides how chains move."""
+    return Asked(sampler.sampler, sampler.momentum, sampler.lr, sampler.gradient, sampler.batches)
 
 
 def temperature(asked: float | None, n: int) -> tuple[float, dict[str, str]]:

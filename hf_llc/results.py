@@ -76,7 +76,7 @@ class ChainTrace:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; non-finite numbers become None."""
-        return {key: _jsonable(value) for key, value in asdict(self).items()}
+        return {key: jsonable(value) for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -126,6 +126,8 @@ class Diagnostics:
         cold_llc: nβΔL where the drift alone leads: the slope at w* pulls it below 0, gradient noise lifts it.
         gamma_slope: d log λ̂ / d log γ: near 0 a plateau, near −1 the localiser's own number; with its error.
         gamma_slope_covariance: the same from the main draws alone, a noisier figure that no verdict rests on.
+        start_gap: λ̂ of chains that began at draws of the localiser minus λ̂ of those that began at w*, with its error;
+            None where all began alike.
         n_beta_slope: d log λ̂ / d log nβ, with its error.
         trace_hessian: tr H of the probe batch's loss at w*, nats per weight², from a few random directions.
     """
@@ -153,6 +155,8 @@ class Diagnostics:
     distance_drift: float | None = None
     gamma_slope_covariance: float | None = None
     gamma_slope_covariance_stderr: float | None = None
+    start_gap: float | None = None
+    start_gap_stderr: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +197,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object; non-finite numbers become None."""
-        return {key: _jsonable(value) for key, value in asdict(self).items()}
+        return {key: jsonable(value) for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -209,13 +213,14 @@ class Estimate:
         return cls(**{**stored, **nested})
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """The value as JSON has it: inf and NaN become None, enumerations their text, tuples lists."""
     if isinstance(value, float):
         return finite_or_none(value)
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _jsonable(item) for key, item in value.items()}
+        return {key: jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     return value

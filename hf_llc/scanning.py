@@ -1,51 +1,34 @@
 """A whole series: checkpoints chosen by name, one point each, written down as they come."""
 
-import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from hf_llc import estimation
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine, plots
-from hf_llc.adapters.checkpoint import load_tokenizer
-from hf_llc.adapters.hub_errors import endpoint
 from hf_llc.adapters.store import RunStore, write_atomically
 from hf_llc.adapters.tables import parquet
-from hf_llc.catalogue import find_checkpoints
+from hf_llc.arrivals import Arrivals
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
-from hf_llc.errors import HfLlcError, LaunchError, SourceError, UnusableError
-from hf_llc.inputs import Corpus, ModelSource
-from hf_llc.launching import failure, forget_failure, run_all
+from hf_llc.fetching import Supply
+from hf_llc.launching import run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
-from hf_llc.references import parse_model
+from hf_llc.preparation import Series, prepared
+from hf_llc.recall import remember
+from hf_llc.request import Request
 from hf_llc.results import Estimate
 from hf_llc.runs import SCAN
 from hf_llc.selector import Selection
-from hf_llc.series import shared_settings
-from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
-from hf_llc.sources import find_corpus, find_model
+from hf_llc.settings import DataSettings, SamplerSettings
+from hf_llc.working import failure, work_through
 
 ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg")
-NO_WEIGHTS = "no weights (model.safetensors or pytorch_model.bin) at this revision"
-MEASURED = 12
-"""Checkpoints, spread over the series, at which curvature is measured before γ and ε are fixed for all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Series:
-    """What a scan is about: checkpoints, the sources of those that can be had, and why the others cannot."""
-
-    model: str
-    checkpoints: Sequence[Checkpoint]
-    sources: dict[str, ModelSource] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
 
 
 def scan(
@@ -57,12 +40,14 @@ def scan(
     tokens_per_step: int | None = None,
     steps: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
+    allow_duplicates: bool = False,
+    max_disk: int | None = None,
     processes: int | None = None,
     output_dir: Path | None = None,
     device: str | None = None,
     observer: Observer | None = None,
     on_point: Callable[[Point], None] = lambda point: None,
-) -> Curve:
+) -> Curve | None:
     """A point for each chosen checkpoint, in order of training, at one γ, nβ, ε and on the same batches and noise.
 
     What the settings leave open is measured once, at up to MEASURED of the checkpoints of the first call, and kept with
@@ -70,48 +55,96 @@ def scan(
     or that cannot be used becomes a point with an `error`. `scan.json`, `results.jsonl` and `results.parquet` are
     rewritten whole after each point, the pictures at the end.
 
+    Under `accelerate launch` or `torchrun` every rank takes its share, and all but the main one return None.
+
     Args:
         selection, tokens_per_step, steps: as in `catalogue.find_checkpoints`.
+        allow_duplicates: checkpoints with the very same weights are estimated one by one, as if they differed.
+        max_disk: bytes that downloads may take together; they go to a folder of the scan's own and are removed once
+            used. None keeps them in the Hub's cache. What is in that cache already is used from there.
+        processes: how many to start; ignored under a launcher, see `launching.execute`.
         output_dir: None means `hf-llc-runs/<model>/scan-<key>` under the working directory.
         on_point: called with each point when it is there.
 
     Raises:
-        LaunchError: under `accelerate launch` or `torchrun`; a scan starts its own processes.
         HfLlcError: no checkpoint can be used, or see `estimation.plan`.
     """
-    if fleets.launched():
-        raise LaunchError("A scan starts its own processes; run it by itself, with --num-processes.")
-    observer, data, sampler = observer or Observer(), data or DataSettings(), sampler or SamplerSettings()
-    kind = estimation.checked_device(sampler, device)
-    checkpoints = find_checkpoints(
-        model,
-        selection,
+    request = Request(
+        model=model,
+        data=data or DataSettings(),
+        sampler=sampler or SamplerSettings(),
+        selection=selection,
         tokens_per_step=tokens_per_step,
         steps=steps,
         trust_remote_code=trust_remote_code,
-        tell=observer.tell,
+        allow_duplicates=allow_duplicates,
+        max_disk=max_disk,
+        output_dir=output_dir,
+        device=device,
     )
-    series = _fetched(_Series(model=parse_model(model, None, endpoint()).id, checkpoints=checkpoints), observer)
-    last = list(series.sources.values())[-1]
-    corpus = find_corpus(data, _with_tokenizer(series, trust_remote_code, observer), tell=observer.tell)
-    asked = estimation.plan_for(last, corpus, sampler, kind)
-    shared = _shared_inputs(asked, series.model)
-    folder = (output_dir or _default_folder(series.model, last, shared)).resolve()
-    store = RunStore(folder, observer.tell)
-    store.open(shared)
-    resolved = _resolved(series, corpus, sampler, kind, store, observer)
-    plans = {
-        name: replace(estimation.plan_for(source, corpus, resolved, kind), run_dir=_point_folder(folder, name, source))
-        for name, source in series.sources.items()
-        if name not in series.errors
-    }
-    report = _Report(series, plans, folder, observer, on_point)
-    report.begin()
-    if missing := [plan for name, plan in plans.items() if name not in report.estimates]:
-        for plan in missing:
-            forget_failure(plan)
-        run_all(missing, processes=processes, observer=observer, keep_going=True, on_settled=report.settle)
-    return report.finish()
+    return run_scan(request, processes=processes, observer=observer, on_point=on_point)
+
+
+def run_scan(
+    request: Request,
+    *,
+    processes: int | None = None,
+    observer: Observer | None = None,
+    on_point: Callable[[Point], None] = lambda point: None,
+) -> Curve | None:
+    """What `scan` returns for these arguments."""
+    observer = observer or Observer()
+    kind = estimation.checked_device(request.sampler, request.device)
+    if fleets.launched():
+        return _as_rank(request, kind, observer, on_point)
+    with prepared(request, kind, observer) as ready:
+        report = _Report(ready.series, ready.plans, ready.folder, observer, on_point)
+        report.begin()
+        if missing := report.missing:
+            with Supply(missing, ready.arrivals, ready.shelf, observer.tell):
+                run_all(
+                    missing,
+                    processes=processes,
+                    observer=observer,
+                    keep_going=True,
+                    arrivals=ready.arrivals,
+                    on_settled=report.settle,
+                )
+        curve = report.finish()
+    remember(curve, request, observer.tell)
+    return curve
+
+
+def _as_rank(request: Request, kind: str, observer: Observer, on_point: Callable[[Point], None]) -> Curve | None:
+    """One rank's share of a scan below a user's own launcher; the curve on the main one."""
+    fleet = fleets.join(kind)
+    report: _Report | None = None
+    with ExitStack() as stack:
+
+        def prepare() -> tuple[list[Plan], Path]:
+            nonlocal report
+            ready = stack.enter_context(prepared(request, kind, observer))
+            report = _Report(ready.series, ready.plans, ready.folder, observer, on_point)
+            report.begin()
+            stack.enter_context(Supply(report.missing, ready.arrivals, ready.shelf, observer.tell))
+            return report.missing, ready.arrivals.folder
+
+        missing, folder = fleet.on_main(prepare)
+        work_through(
+            missing,
+            fleet,
+            observer if fleet.is_main else Observer(),
+            keep_going=True,
+            arrivals=Arrivals(folder),
+            on_settled=report.settle if report else lambda plan: None,
+        )
+        fleet.wait()
+    fleet.leave()
+    if report is None:
+        return None
+    curve = report.finish()
+    remember(curve, request, observer.tell)
+    return curve
 
 
 class _Report:
@@ -119,7 +152,7 @@ class _Report:
 
     def __init__(
         self,
-        series: _Series,
+        series: Series,
         plans: dict[str, Plan],
         folder: Path,
         observer: Observer,
@@ -139,6 +172,11 @@ class _Report:
             if stored is not None and estimation.is_finished(plan):
                 self.estimates[name] = Estimate.from_dict(stored)
         self._write()
+
+    @property
+    def missing(self) -> list[Plan]:
+        """What is left to estimate."""
+        return [plan for name, plan in self._plans.items() if name not in self.estimates]
 
     def settle(self, plan: Plan) -> None:
         """Takes up a plan that is finished or has failed."""
@@ -207,85 +245,3 @@ def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
         run_dir=str(folder),
         versions=machine.versions(),
     )
-
-
-def _fetched(series: _Series, observer: Observer) -> _Series:
-    """The series with what can be downloaded on this disk.
-
-    Raises:
-        HfLlcError: none of the checkpoints can be had.
-    """
-    failed: HfLlcError = UnusableError(f"None of the chosen checkpoints of {series.model} has weights.")
-    observer.begin("checkpoints on this disk", len(series.checkpoints))
-    for index, each in enumerate(series.checkpoints):
-        if each.weights is None:
-            series.errors[each.name] = NO_WEIGHTS
-        elif each.duplicate_of is None:
-            try:
-                source = find_model(each.model, tell=observer.tell)
-                series.sources[each.name] = replace(source, revision=each.name if each.sha else None, step=each.step)
-            except (SourceError, UnusableError) as error:
-                series.errors[each.name], failed = str(error), error
-        observer.advance(index + 1)
-    observer.end()
-    if not series.sources:
-        raise failed
-    return series
-
-
-def _with_tokenizer(series: _Series, trust_remote_code: bool, observer: Observer) -> ModelSource:
-    """The last checkpoint that has a tokenizer, else the default branch: some series leave it out of the others.
-
-    Raises:
-        UnusableError: none has.
-    """
-    for source in reversed(series.sources.values()):
-        try:
-            load_tokenizer(source)
-        except UnusableError as error:
-            failed = error
-        else:
-            return source
-    if source.is_local:
-        raise failed
-    asked = ModelSettings(model=series.model, trust_remote_code=trust_remote_code)
-    found = find_model(asked, download=False, tell=observer.tell)
-    load_tokenizer(found)
-    observer.tell(f"The tokenizer is that of {series.model} at {found.revision}; the chosen checkpoints have none.")
-    return found
-
-
-def _resolved(
-    series: _Series, corpus: Corpus, sampler: SamplerSettings, kind: str, store: RunStore, observer: Observer
-) -> SamplerSettings:
-    names = list(series.sources)
-    if len(names) > MEASURED:
-        names = [names[round(i * (len(names) - 1) / (MEASURED - 1))] for i in range(MEASURED)]
-    plans = {
-        name: replace(
-            estimation.plan_for(series.sources[name], corpus, sampler, kind),
-            run_dir=_point_folder(store.folder, name, series.sources[name]),
-        )
-        for name in names
-    }
-    by_folder = {plan.run_dir: name for name, plan in plans.items()}
-
-    def note(plan: Plan, error: HfLlcError) -> None:
-        series.errors[by_folder[plan.run_dir]] = str(error)
-
-    return shared_settings(list(plans.values()), store, sampler, observer, note)
-
-
-def _shared_inputs(plan: Plan, model: str) -> dict[str, Any]:
-    """Every input that can change a number of the curve, but for the checkpoints themselves."""
-    inputs = {name: value for name, value in plan.inputs().items() if name not in {"sha", "gguf_file"}}
-    return {"model": model, **inputs}
-
-
-def _default_folder(model: str, last: ModelSource, shared: dict[str, Any]) -> Path:
-    key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
-    return Path("hf-llc-runs") / replace(last, id=model).label / f"scan-{key}"
-
-
-def _point_folder(folder: Path, name: str, source: ModelSource) -> Path:
-    return folder / "points" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:80]}-{source.short_sha}"

@@ -8,6 +8,12 @@ log:20  linear:20        so many, evenly spaced in the logarithm of the step or 
 every:10000              steps that are multiples
 first:5  last:5          so many from either end
 @file                    any of these, one a line
+
+Where the checkpoints are, if they are not the branches and tags; the terms above choose among them:
+
+commits:main             commits of a branch
+subfolder:step-*         folders of a repository or of a local folder; a * stays within one name
+repos:org/name-step-*    whole repositories, by a glob over an organisation's or one by one; repos:@file
 """
 
 import math
@@ -24,7 +30,7 @@ from hf_llc.references import nearest
 
 _RANGE = re.compile(r"(\D*\d+)?\.\.(\D*\d+)?(?::(\d+))?")
 _COUNTED = re.compile(r"(log|linear|every|first|last):(.*)")
-_COMMITS = "commits:"
+_COMMITS, _SUBFOLDER, _REPOS = _LOCATIONS = ("commits:", "subfolder:", "repos:")
 _HEX = re.compile(r"[0-9a-f]{7,40}")
 
 
@@ -34,12 +40,17 @@ class Selection:
 
     Attributes:
         terms: each adds what it matches.
-        commits: a branch whose commits are the checkpoints; None means that branches and tags are.
+        commits: a branch whose commits are the checkpoints.
+        subfolder: a glob of folders that are the checkpoints.
+        repos: repositories that are, by id or by globs; a name without a slash is in the model's organisation. With
+            none of the three the branches and tags of a repository are, or the folders directly inside a local one.
         every: keeps of all that only steps that are a multiple of it.
     """
 
     terms: tuple[str, ...] = ("all",)
     commits: str | None = None
+    subfolder: str | None = None
+    repos: tuple[str, ...] = ()
     every: int | None = None
 
     @classmethod
@@ -53,15 +64,31 @@ class Selection:
         if every is not None and every < 1:
             raise SettingsError(f"--every is {every}; it must be 1 or more.")
         everything = [term for text in texts for term in _terms(text)]
-        branches = {term.removeprefix(_COMMITS) for term in everything if term.startswith(_COMMITS)}
-        if len(branches) > 1 or "" in branches:
-            raise SettingsError("--revisions commits: takes the name of one branch, like commits:main.")
-        terms = tuple(term for term in everything if not term.startswith(_COMMITS))
         if texts and not everything:
             raise SettingsError("--revisions names nothing; leave it out for every checkpoint.")
+        terms = tuple(term for term in everything if not term.startswith(_LOCATIONS))
         for term in terms:
             _check(term)
-        return cls(terms=terms or ("all",), commits=next(iter(branches), None), every=every)
+        located = {
+            kind: list(dict.fromkeys(term.removeprefix(kind) for term in everything if term.startswith(kind)))
+            for kind in _LOCATIONS
+        }
+        commits, subfolders, repos = located.values()
+        if len(commits) > 1 or "" in commits:
+            raise SettingsError("--revisions commits: takes the name of one branch, like commits:main.")
+        if len(subfolders) > 1 or any(_leads_out(glob) for glob in subfolders):
+            raise SettingsError("--revisions subfolder: takes one glob of folders inside, like subfolder:step-*.")
+        if any(not re.fullmatch(r"[^/]+(/[^/]+)?", name) for name in repos):
+            raise SettingsError("--revisions repos: takes repositories by id or glob, like repos:org/name-step-*.")
+        if sum(map(bool, (commits, subfolders, repos))) > 1:
+            raise SettingsError("--revisions takes only one of commits:, subfolder: and repos:.")
+        return cls(
+            terms=terms or ("all",),
+            commits=next(iter(commits), None),
+            subfolder=next(iter(subfolders), None),
+            repos=tuple(repos),
+            every=every,
+        )
 
     def choose(self, places: Mapping[str, Place], what: str) -> list[str]:
         """The names that are meant, in order of training, those without a step last; commits that no name is for, too.
@@ -92,13 +119,23 @@ def _place(name: str, places: Mapping[str, Place]) -> Place:
 
 
 def _terms(text: str) -> list[str]:
-    """A comma list in parts; an expression is one part, since it may hold commas itself."""
+    """A comma list in parts; an expression is one part, since it may hold commas itself.
+
+    In a list that begins with `repos:` every part with a slash is a repository.
+    """
     text = text.strip()
     if text.startswith("re:"):
         return [text]
-    found = []
+    found: list[str] = []
     for part in map(str.strip, text.split(",")):
-        found += _lines(Path(part[1:])) if part.startswith("@") else [part]
+        if part.startswith("@"):
+            found += _lines(Path(part[1:]))
+        elif part.startswith(f"{_REPOS}@"):
+            found += [f"{_REPOS}{name}" for name in _lines(Path(part.partition("@")[2]))]
+        elif text.startswith(_REPOS) and "/" in part and not part.startswith(_REPOS):
+            found.append(f"{_REPOS}{part}")
+        else:
+            found.append(part)
     return [part for part in found if part]
 
 
@@ -108,6 +145,10 @@ def _lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise NotFoundError(f"--revisions @{path} cannot be read as text ({error}).") from error
     return [term for line in lines for term in _terms(line.partition("#")[0]) if not term.startswith("@")]
+
+
+def _leads_out(glob: str) -> bool:
+    return not glob or glob.startswith("/") or ".." in glob.split("/")
 
 
 def _check(term: str) -> None:

@@ -1,7 +1,9 @@
 """LLC over training: several checkpoints of one model at one temperature, one localisation and one step size."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,30 @@ from typing import Any
 from hf_llc import estimation, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
-from hf_llc.core.dynamics import choose_dynamics, choose_start
+from hf_llc.core.circumstances import Measured, worst
+from hf_llc.core.dynamics import choose_dynamics, choose_start, settled_start
+from hf_llc.core.samplers import AUTO
+from hf_llc.core.stepsize import choose_burn_in, relaxation_rate
 from hf_llc.errors import HfLlcError
-from hf_llc.launching import CHECKPOINT_FAILURES, run_all
+from hf_llc.launching import run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
-from hf_llc.resolution import measure_around, measure_gamma, temperature
+from hf_llc.resolution import asked_of, measure_around, measure_gamma, temperature
 from hf_llc.results import Estimate
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
-from hf_llc.workbench import Workbench, cpu_threads
+from hf_llc.workbench import Room, Workbench, cpu_threads
+from hf_llc.working import CHECKPOINT_FAILURES
+
+Here = Callable[[Plan], AbstractContextManager[Plan]]
+"""Gives a plan whose checkpoint is on this disk while the block runs."""
+Bring = Callable[[Sequence[Plan]], AbstractContextManager[Here]]
+
+UNMEASURED = Measured(curvature=math.nan, trace=math.nan, squares=math.nan, noise=math.nan, rise=math.nan)
+"""In place of measurements where nothing is left to choose."""
+
+
+def _in_place(plans: Sequence[Plan]) -> AbstractContextManager[Here]:
+    return nullcontext(nullcontext)
 
 
 def estimate_series(
@@ -69,19 +86,24 @@ def shared_settings(
     sampler: SamplerSettings,
     observer: Observer,
     on_failure: Callable[[Plan, HfLlcError], None] | None = None,
+    bring: Bring = _in_place,
 ) -> SamplerSettings:
     """The settings with γ, ε, sampler and start filled in for the whole curve; once measured, kept in the store.
 
     Args:
         on_failure: told of a checkpoint that cannot be measured, which is then left out; None raises instead.
+        bring: makes these plans' checkpoints, in this order, be here one after the other.
     """
 
     def make(name: str) -> dict[str, Any]:
+        choices = {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
+        if sampler.gamma is not None and sampler.lr is not None and AUTO not in choices:
+            return _chosen(plans[0], sampler.gamma, UNMEASURED, [])
         observer.begin("curvature of each checkpoint", len(plans))
-        with cpu_threads(plans[0].threads):
-            made = _measure(plans, sampler, observer, on_failure)
+        with cpu_threads(plans[0].threads), bring(plans[::-1]) as here:
+            gamma, sharpest, sentences = _measure(plans, sampler, observer, on_failure, here)
         observer.end()
-        return made
+        return _chosen(plans[0], gamma, sharpest, sentences)
 
     found = queue.complete(store, ["shared"], make)[0]
     for sentence in found["sentences"]:
@@ -94,42 +116,58 @@ def _measure(
     sampler: SamplerSettings,
     observer: Observer,
     on_failure: Callable[[Plan, HfLlcError], None] | None,
-) -> dict[str, Any]:
-    """What is shared: γ from the last checkpoint; the step from the sharpest and the noisiest."""
-    device = fleets.alone(plans[0].device).device
+    here: Here,
+) -> tuple[float, Measured, list[str]]:
+    """γ from the last checkpoint, what is largest at any of them, and sentences on both."""
+    device, room = fleets.alone(plans[0].device).device, Room()
     gamma, sentences = sampler.gamma, []
     n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
-    around = []
+    around: list[Measured] = []
     for index, plan in enumerate(reversed(plans)):
+        ready = plan
         try:
-            bench = Workbench(plan, device)
-            if gamma is None:
-                gamma, sentence = measure_gamma(bench, sampler.seed)
-                sentences.append(f"At the last checkpoint: {sentence}")
-            around.append(measure_around(bench, sampler, n_beta, gamma)[0])
+            with here(plan) as ready:
+                bench = Workbench(ready, device, room)
+                if gamma is None:
+                    gamma, sentence = measure_gamma(bench, sampler.seed)
+                    sentences.append(f"At the last checkpoint: {sentence}")
+                around.append(measure_around(bench, sampler, n_beta, gamma)[0])
+                # A file that is mapped into memory takes its room on disk even when it has been removed.
+                bench.clear()
         except CHECKPOINT_FAILURES as error:
             if on_failure is None or (index == len(plans) - 1 and not around):
                 raise
-            on_failure(plan, error)
+            on_failure(ready, error)
         observer.advance(index + 1)
     assert gamma is not None
-    worst = replace(
-        around[0],
-        curvature=max(each.curvature for each in around),
-        noise=max(each.noise for each in around),
-        rise=max(each.rise for each in around),
-    )
-    start, why = choose_start(sampler.start, gamma, worst.rise)
-    chosen = choose_dynamics(sampler.sampler, sampler.momentum, sampler.lr, n_beta, gamma, worst)
+    return gamma, worst(around), sentences
+
+
+def _chosen(plan: Plan, gamma: float, sharpest: Measured, sentences: Sequence[str]) -> dict[str, Any]:
+    """What is shared, with the sentences behind it."""
+    sampler = plan.sampler
+    n_beta, _ = temperature(sampler.n_beta, plan.corpus.n)
+    start, why = choose_start(sampler.start, gamma, sharpest.rise)
+    chosen = choose_dynamics(asked_of(sampler), n_beta, gamma, sharpest)
+    rate = relaxation_rate(chosen.lr, gamma, chosen.sampler, chosen.momentum)
+    burn_in = sampler.burn_in
+    if burn_in is None:
+        burn_in = choose_burn_in(rate, sampler.draws, sampler.thin, start)
+    start, other = settled_start(sampler.start, start, rate, burn_in)
+    why = other or why
+    said = list(sentences)
     if chosen.why or sampler.start != start:
-        sentences.append("For every checkpoint, from the sharpest and the noisiest of them:")
-    sentences += [why] if sampler.start != start else []
-    sentences += chosen.why.values()
+        said.append("For every checkpoint, from the sharpest and the noisiest of them:")
+    said += [why] if sampler.start != start else []
+    said += chosen.why.values()
     settings = {
         "gamma": gamma,
         "lr": chosen.lr,
+        "burn_in_lr": sampler.burn_in_lr or chosen.burn_in_lr,
         "sampler": chosen.sampler,
         "momentum": chosen.momentum,
+        "gradient": chosen.gradient,
+        "batches": chosen.batches,
         "start": start,
     }
-    return {"settings": settings, "sentences": sentences}
+    return {"settings": settings, "sentences": said}

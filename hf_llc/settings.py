@@ -29,10 +29,14 @@ def _non_negative(value: float) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads."""
+    """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads.
+
+    `subfolder` is a folder inside the repository or the local folder, as in transformers' `from_pretrained`.
+    """
 
     model: str
     revision: str | None = None
+    subfolder: str | None = None
     gguf_file: str | None = None
     trust_remote_code: bool = False
 
@@ -74,11 +78,14 @@ class SamplerSettings:
         n_beta: nβ, inverse temperature times n; None means n / log n (Lau et al. 2023).
         gamma: γ, the localisation in 1/weight²; None is chosen by a probe of how far the loss rises.
         lr: ε, the step size; None is chosen from the measured curvature.
+        burn_in_lr: the step size that the burn-in begins with, from which it falls to ε; None leaves it at ε, unless ε
+            was chosen small against gradient noise.
         momentum: c in [0, 1), the share of momentum that a step keeps, for samplers that have one; None is chosen from
             the measured curvature and gradient noise.
-        start: where chains begin: `anchor` is w* itself, `localiser` a draw w* + ξ/√γ, `auto` the latter where it stays
-            local.
-        gradient: a name in `hf_llc.core.gradients.GRADIENTS`.
+        start: where chains begin: `anchor` is w* itself, `localiser` a draw w* + ξ/√γ, `both` the one or the other by
+            turns; `auto` is the localiser where that stays local, and both where chains cannot forget their start.
+        gradient: a name in `hf_llc.core.gradients.GRADIENTS`; batches: one in `hf_llc.core.randomness.BATCHES`; `auto`
+            leaves the plain ones where minibatch noise hardly heats.
         chains, draws, thin: chains of `draws` draws, `thin` steps apart.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
         batch_size: sequences per minibatch; micro_batch_size: sequences per forward pass (memory only).
@@ -93,9 +100,11 @@ class SamplerSettings:
     n_beta: float | None = None
     gamma: float | None = None
     lr: float | None = None
+    burn_in_lr: float | None = None
     momentum: float | None = None
     start: str = "auto"
-    gradient: str = "minibatch"
+    gradient: str = "auto"
+    batches: str = "auto"
     chains: int = 4
     draws: int = 200
     burn_in: int | None = None
@@ -119,6 +128,7 @@ class SamplerSettings:
             ("n_beta", _non_negative, "a finite number, 0 or more"),
             ("gamma", _non_negative, "a finite number, 0 or more"),
             ("lr", _positive, "a finite number above 0"),
+            ("burn_in_lr", _positive, "a finite number above 0"),
             ("momentum", lambda v: 0 <= v < 1, "0 or more and below 1"),
             ("chains", lambda v: v >= 2, "at least 2: one chain cannot show that it disagrees with another"),
             ("draws", lambda v: v >= 4, "at least 4: fewer have no Monte Carlo error"),
@@ -140,7 +150,31 @@ class SamplerSettings:
             )
 
 
-STARTS = ("auto", "anchor", "localiser")
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSettings:
+    """What is wanted of a calibration.
+
+    Attributes:
+        target_stderr: standard error of λ̂ as a share of it. budget: gradients that the estimate may take for it.
+        pilot_draws: draws of a pilot chain.
+    """
+
+    target_stderr: float = 0.02
+    budget: int = 20_000
+    pilot_draws: int = 24
+
+    def __post_init__(self) -> None:
+        _require(
+            _positive(self.target_stderr),
+            f"--target-stderr is {self.target_stderr}; it must be above 0: 0.02 asks for 2 % of the LLC.",
+        )
+        _require(self.budget >= 1, f"--budget is {self.budget}; it must be 1 or more.")
+        _require(self.pilot_draws >= 8, f"--pilot-draws is {self.pilot_draws}; fewer than 8 show nothing.")
+
+
+COOLING = 2 / 3
+"""Share of the burn-in in which its step size falls to the chains' own."""
+STARTS = ("auto", "anchor", "localiser", "both")
 
 STABILITY_LIMIT = 4.0
 """ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
@@ -150,7 +184,8 @@ STABILITY_LIMIT = 4.0
 class ResolvedSettings:
     """Every number the chains really used; nothing here is left to choose. `params` joins the patterns by commas.
 
-    `momentum` is 0 for samplers that have none; `start` is `anchor` or `localiser`.
+    `momentum` is 0 for samplers that have none; `start` is `anchor`, `localiser` or `both`. Nothing is
+    `auto`. `burn_in_lr` is the step size that the burn-in begins with, from which it falls to `lr`; None means `lr`.
     """
 
     n_beta: float
@@ -173,6 +208,22 @@ class ResolvedSettings:
     dtype: str
     params: str = ""
     start: str = "anchor"
+    batches: str = "independent"
+    burn_in_lr: float | None = None
+
+    def starts_displaced(self, chain: int) -> bool:
+        """True if that chain begins at a draw of the localiser; where both starts are used every other one does."""
+        return self.start == "localiser" or (self.start == "both" and chain % 2 == 0)
+
+    def lr_at(self, step: int) -> float:
+        """ε of an update: within COOLING of the burn-in it falls geometrically from `burn_in_lr` to `lr`.
+
+        Large steps forget the start fast; what gradient noise heats meanwhile is as quickly gone with the small ones.
+        """
+        cooling = COOLING * self.burn_in
+        if self.burn_in_lr is None or step >= cooling:
+            return self.lr
+        return float(self.burn_in_lr * (self.lr / self.burn_in_lr) ** (step / cooling))
 
     @property
     def steps(self) -> int:

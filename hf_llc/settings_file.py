@@ -1,10 +1,12 @@
-"""Settings from a file: the options of the command line by their names, with underscores."""
+"""Settings from a file and to one: the options of the command line by their names, with underscores."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from hf_llc.adapters.yaml_file import read_mapping
+from hf_llc.adapters.store import write_atomically
+from hf_llc.adapters.yaml_file import mapping_text, read_mapping
 from hf_llc.errors import SettingsError
 from hf_llc.references import nearest
 from hf_llc.settings import DataSettings, SamplerSettings
@@ -41,6 +43,11 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise SettingsError(f"{path} sets {name}, which there is not{nearest(name, list(known))}")
         found[name] = _typed(name, value, known[name], path)
     return found
+
+
+def write_settings(path: Path, settings: Mapping[str, Any], header: Sequence[str], remarks: Mapping[str, str]) -> None:
+    """Writes a file that `read_settings` reads: paragraphs on the whole, then each setting below its own remark."""
+    write_atomically(path, mapping_text(settings, header, remarks).encode())
 
 
 def _typed(name: str, value: Any, hint: Any, path: Path) -> Any:

@@ -1,20 +1,19 @@
 """From a user's words to a checkpoint on this disk and packed tokens on this disk, both pinned."""
 
-import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from hf_llc.adapters import corpus as corpora
-from hf_llc.adapters import hub, token_cache
+from hf_llc.adapters import downloads, hub, token_cache
 from hf_llc.adapters.checkpoint import facts, load_tokenizer, token_ids, tokenizer_identity
 from hf_llc.adapters.hub_errors import endpoint
-from hf_llc.adapters.model_files import ModelFiles, choose, refuse_unusable
+from hf_llc.adapters.model_files import ModelFiles, choose, has_tokenizer, inside, refuse_unusable
 from hf_llc.core.packing import PACKING, fingerprint, pack
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
 from hf_llc.inputs import Corpus, ModelSource
+from hf_llc.pinning import checkpoint_identity, dataset_revision, readable
 from hf_llc.references import Reference, parse_dataset, parse_model, training_step
 from hf_llc.settings import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings
 
@@ -42,26 +41,31 @@ def find_model(settings: ModelSettings, *, download: bool = True, tell: Tell = _
         raise SettingsError(f"{settings.model} and --gguf-file {settings.gguf_file} name different files; give one.")
     gguf_file = settings.gguf_file or reference.file
     if reference.path is not None:
-        with _readable(reference.path):
-            return _local_model(reference, reference.path, gguf_file, settings.trust_remote_code)
-    return _hub_model(reference, gguf_file, settings.trust_remote_code, download, tell)
+        with readable(reference.path):
+            return _local_model(reference, reference.path, settings, gguf_file)
+    return _hub_model(reference, settings, gguf_file, download, tell)
 
 
-def find_corpus(data: DataSettings, source: ModelSource, *, tell: Tell = _silent) -> Corpus:
+def find_corpus(
+    data: DataSettings, source: ModelSource, *, tokenizer: ModelSource | None = None, tell: Tell = _silent
+) -> Corpus:
     """The text as packed tokens of the model's tokenizer, on this disk; made once for the same inputs.
+
+    Args:
+        tokenizer: where the tokenizer is, if not with the model itself.
 
     Raises:
         SettingsError: a context length above the model's.
         SourceError, UnusableError, ResourceError: the text cannot be had or used, or gives fewer than 2 sequences.
     """
-    tokenizer = load_tokenizer(source)
+    encoder = load_tokenizer(tokenizer or source)
     known = facts(source)
     context_length = _context_length(data.context_length, known.context_limit, source.id)
-    eos_id = tokenizer.eos_token_id if isinstance(tokenizer.eos_token_id, int) else known.eos_token_id
+    eos_id = encoder.eos_token_id if isinstance(encoder.eos_token_id, int) else known.eos_token_id
     if eos_id is None:
         raise UnusableError(f"{source.id} names no end-of-text token; set eos_token in its tokenizer_config.json.")
     reference = parse_dataset(data.dataset, data.revision, endpoint())
-    revision = _dataset_revision(reference, tell)
+    revision = dataset_revision(reference, tell)
     inputs = {
         "packing": PACKING,
         "dataset": reference.id if reference.path is None else reference.path.name,
@@ -69,7 +73,7 @@ def find_corpus(data: DataSettings, source: ModelSource, *, tell: Tell = _silent
         "config": data.config,
         "split": data.split,
         "text_column": data.text_column,
-        "tokenizer": tokenizer_identity(tokenizer),
+        "tokenizer": tokenizer_identity(encoder),
         "eos": eos_id,
         "context_length": context_length,
         "max_sequences": data.max_sequences,
@@ -78,7 +82,7 @@ def find_corpus(data: DataSettings, source: ModelSource, *, tell: Tell = _silent
     stored = token_cache.read(path, fingerprint, tell)
     if stored is None:
         documents = _open(reference, data, revision, tell)
-        counter = _Counter(token_ids(tokenizer, documents.texts, enough=data.max_sequences * context_length))
+        counter = _Counter(token_ids(encoder, documents.texts, enough=data.max_sequences * context_length))
         tokens = pack(counter, eos_id, context_length, data.max_sequences)
         _refuse_unfit(reference.id, tokens, counter.tokens, context_length, known.vocabulary_size)
         notes = {"text_column": documents.text_column}
@@ -109,14 +113,6 @@ def load_tokens(corpus: Corpus) -> Tensor:
     return stored.tokens
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ResourceError(f"{error.filename or path} cannot be read ({error.strerror}).") from error
-
-
 class _Counter:
     """Token lists passed on and counted, an end-of-text token added to each that is not empty."""
 
@@ -131,50 +127,69 @@ class _Counter:
 
 
 def _hub_model(
-    reference: Reference, gguf_file: str | None, trust_remote_code: bool, download: bool, tell: Tell
+    reference: Reference, settings: ModelSettings, gguf_file: str | None, download: bool, tell: Tell
 ) -> ModelSource:
     revision = reference.revision or "main"
     sha = hub.resolve(reference.id, reference.revision, "model", tell)
     listing = hub.files(reference.id, sha, tell)
     known = {file.path: file for file in listing.files}
-    if not listing.whole and gguf_file is not None and gguf_file not in known:
+    names = inside(known, settings.subfolder)
+    if not listing.whole and gguf_file is not None and gguf_file not in names:
         raise OfflineError(f"{gguf_file} of {reference.id} is not on this machine; try again with a network.")
-    chosen = choose(known, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
+    chosen = choose(names, gguf_file=gguf_file, trust_remote_code=settings.trust_remote_code)
     if not chosen.weights and not listing.whole:
         raise OfflineError(f"The weights of {reference.id} are not on this machine; try again with a network.")
     others = [] if chosen.weights else [name for name in hub.revisions(reference.id, "model", tell) if name != revision]
-    refuse_unusable(f"{reference.id} at {revision}", known, chosen, others)
-    weights = [known[name] for name in chosen.weights]
-    wanted = [known[name] for name in chosen.small] + (weights if download else [])
+    what = f"{settings.subfolder} of {reference.id}" if settings.subfolder else reference.id
+    refuse_unusable(f"{what} at {revision}", names, chosen, others)
+    small, weights = files_of(known, settings.subfolder, chosen)
+    wanted = small + (weights if download else [])
     return ModelSource(
         id=reference.id,
         revision=revision,
         sha=sha,
-        step=training_step(revision),
-        path=hub.download(reference.id, sha, wanted, tell) if wanted else None,
+        step=training_step(settings.subfolder or revision),
+        path=downloads.download(reference.id, sha, wanted, tell) if wanted else None,
+        subfolder=settings.subfolder,
         gguf_file=gguf_file,
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=settings.trust_remote_code,
         weight_bytes=sum(file.size for file in weights),
         download_bytes=0 if download else hub.bytes_to_download(reference.id, sha, weights),
     )
 
 
-def _local_model(reference: Reference, folder: Path, gguf_file: str | None, trust_remote_code: bool) -> ModelSource:
-    folder = folder.resolve()
+def files_of(
+    known: Mapping[str, hub.RemoteFile], subfolder: str | None, chosen: ModelFiles
+) -> tuple[list[hub.RemoteFile], list[hub.RemoteFile]]:
+    """The small files of a checkpoint, with the tokenizer above it if it has none itself, and its weights."""
+    prefix = f"{subfolder}/" if subfolder else ""
+    small = [known[prefix + name] for name in chosen.small]
+    if subfolder and not has_tokenizer(chosen.small):
+        small += [known[name] for name in choose(known).small if name not in {file.path for file in small}]
+    return small, [known[prefix + name] for name in chosen.weights]
+
+
+def _local_model(reference: Reference, path: Path, settings: ModelSettings, gguf_file: str | None) -> ModelSource:
+    path = path.resolve()
+    folder = path / (settings.subfolder or "")
+    what = str(Path(reference.id) / (settings.subfolder or ""))
+    if not folder.is_dir():
+        raise NotFoundError(f"There is no folder {what}.")
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
     names += [f"{entry.parent.name}/{entry.name}" for entry in folder.glob("*/*") if entry.is_file()]
-    chosen = choose(names, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
+    chosen = choose(names, gguf_file=gguf_file, trust_remote_code=settings.trust_remote_code)
     if not chosen.weights and (inner := _inner_checkpoints(folder)):
-        raise NotFoundError(f"{reference.id} holds no model itself, but {', '.join(inner[:6])}; name one of them.")
-    refuse_unusable(reference.id, names, chosen)
+        raise NotFoundError(f"{what} holds no model itself, but {', '.join(inner[:6])}; name one of them.")
+    refuse_unusable(what, names, chosen)
     return ModelSource(
-        id=reference.id,
+        id=what if settings.subfolder else reference.id,
         revision=None,
-        sha=_local_sha(folder, chosen),
+        sha=checkpoint_identity(folder, chosen),
         step=training_step(Path(gguf_file).stem if gguf_file else folder.name),
-        path=folder,
+        path=path,
+        subfolder=settings.subfolder,
         gguf_file=gguf_file,
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=settings.trust_remote_code,
         weight_bytes=sum((folder / name).stat().st_size for name in chosen.weights),
     )
 
@@ -185,29 +200,12 @@ def _inner_checkpoints(folder: Path) -> list[str]:
     return [name for _, name in sorted((step, name) for step, name in found if step is not None)]
 
 
-def _local_sha(folder: Path, chosen: ModelFiles) -> str:
-    """`sha256:<64 hex>` of what decides the function that the weights compute: they, the config and the code."""
-    names = [name for name in chosen.small if name == "config.json" or name.endswith(".py")]
-    digest = hashlib.sha256()
-    for name in sorted({*names, *chosen.weights}):
-        with (folder / name).open("rb") as file:
-            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
-
-
 def _context_length(asked: int | None, limit: int | None, name: str) -> int:
     if asked is None:
         return MAX_DEFAULT_CONTEXT if limit is None else min(MAX_DEFAULT_CONTEXT, limit)
     if limit is not None and asked > limit:
         raise SettingsError(f"--context-length is {asked}, but {name} has positions for {limit} tokens only.")
     return asked
-
-
-def _dataset_revision(reference: Reference, tell: Tell) -> str:
-    if reference.path is not None:
-        with _readable(reference.path):
-            return corpora.local_identity(reference.path)
-    return hub.resolve(reference.id, reference.revision, "dataset", tell)
 
 
 def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> corpora.Documents:

@@ -9,6 +9,7 @@ from hf_llc.adapters.statistics import DrawStatistics, summarise
 from hf_llc.checks import Checks, evaluate
 from hf_llc.core.estimator import free_distance, gamma_slope, llc
 from hf_llc.core.stepsize import relaxation_rate, stability
+from hf_llc.core.variations import VARIATIONS, Variation
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution
 from hf_llc.results import (
@@ -51,7 +52,7 @@ def estimate_of(
         settings=settings,
         choices=resolution.choices,
         diagnostics=found.diagnostics,
-        dataset=_dataset(plan),
+        dataset=dataset_of(plan),
         chains=tuple(_summary(trace, settings) for trace in traces),
         init_loss=init_loss,
         tokens=sum(len(trace.losses) for trace in [*traces, *varied.values()])
@@ -74,13 +75,16 @@ class Judged(NamedTuple):
 
 
 def judged(
-    resolution: Resolution, traces: Sequence[ChainTrace], varied: Mapping[tuple[str, int], ChainTrace]
+    resolution: Resolution,
+    traces: Sequence[ChainTrace],
+    varied: Mapping[tuple[str, int], ChainTrace],
+    variations: Sequence[Variation] = VARIATIONS,
 ) -> Judged:
     """The number, its error, its diagnostics and its verdict; arguments as in `estimate_of`."""
     settings = resolution.settings
     healthy = [trace for trace in traces if trace.status is Status.HEALTHY]
     statistics = summarise([trace.draws(settings) for trace in healthy]) if len(healthy) >= 2 else None
-    checks = evaluate(traces, varied, settings) if varied else Checks()
+    checks = evaluate(traces, varied, settings, variations) if varied else Checks()
     diagnostics = _diagnostics(resolution, healthy, statistics, checks)
     value, stderr = _number(settings, statistics, diagnostics)
     verdict, reason = judge(value, stderr, settings, diagnostics, failed=len(traces) - len(healthy))
@@ -113,7 +117,8 @@ def _summary(trace: ChainTrace, settings: ResolvedSettings) -> ChainSummary:
     return ChainSummary(chain=trace.chain, llc=value, status=trace.status)
 
 
-def _dataset(plan: Plan) -> DatasetRecord:
+def dataset_of(plan: Plan) -> DatasetRecord:
+    """The text of a plan, as results record it."""
     corpus = plan.corpus
     return DatasetRecord(
         id=corpus.id,
@@ -135,14 +140,17 @@ def _diagnostics(
         settings.gamma, [trace.draws(settings) for trace in healthy], [trace.squared_distances for trace in healthy]
     )
     rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
+    free = [
+        free_distance(resolution.dimension, settings.gamma, settings.lr, math.inf if displaced else steps)
+        for displaced in map(settings.starts_displaced, range(2))
+    ]
+    gap, gap_stderr = _start_gap(settings, healthy)
     return Diagnostics(
         r_hat=finite_or_none(statistics.r_hat) if statistics else None,
         ess=finite_or_none(statistics.ess) if statistics else None,
         delta_loss=statistics.mean if statistics else None,
         distance=math.sqrt(sum(squared) / len(squared)) if statistics else None,
-        free_distance=free_distance(
-            resolution.dimension, settings.gamma, settings.lr, math.inf if settings.start == "localiser" else steps
-        ),
+        free_distance=math.sqrt((free[0] ** 2 + free[1] ** 2) / 2),
         dimension=resolution.dimension,
         curvature=resolution.curvature,
         stability=stability(settings.lr, settings.n_beta, resolution.curvature, settings.gamma),
@@ -161,7 +169,24 @@ def _diagnostics(
         distance_drift=_distance_drift(healthy),
         gamma_slope_covariance=covariance[0] if covariance else None,
         gamma_slope_covariance_stderr=covariance[1] if covariance else None,
+        start_gap=gap,
+        start_gap_stderr=gap_stderr,
     )
+
+
+def _start_gap(settings: ResolvedSettings, healthy: Sequence[ChainTrace]) -> tuple[float | None, float | None]:
+    """λ̂ of chains from draws of the localiser minus that of chains from w*, and its error; (None, None) if all began
+    alike or a group is empty."""
+    groups = [
+        [trace.draws(settings) for trace in healthy if settings.starts_displaced(trace.chain) is displaced]
+        for displaced in (True, False)
+    ]
+    if not all(groups):
+        return None, None
+    # A chain alone is told apart from itself by its two halves.
+    middle = settings.draws // 2
+    far, near = (summarise(g if len(g) > 1 else [g[0][:middle], g[0][-middle:]]) for g in groups)
+    return llc(settings.n_beta, far.mean - near.mean), llc(settings.n_beta, math.hypot(far.mcse, near.mcse))
 
 
 def _distance_drift(healthy: Sequence[ChainTrace]) -> float | None:

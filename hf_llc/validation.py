@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,20 +13,27 @@ from torch import Tensor
 from hf_llc.cases import Case
 from hf_llc.checks import checked_chains
 from hf_llc.core.chain import run_chain
-from hf_llc.core.dynamics import choose_dynamics
-from hf_llc.core.gradients import full_gradient, gradient_of
+from hf_llc.core.circumstances import Asked
+from hf_llc.core.dynamics import choose_dynamics, settled_start
+from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.core.measurement import measure
-from hf_llc.core.objective import copy_of, dimension
+from hf_llc.core.objective import Objective, copy_of, dimension
+from hf_llc.core.samplers import AUTO
 from hf_llc.core.stepsize import check_lr, choose_burn_in, relaxation_rate
+from hf_llc.core.variations import LIMIT_VARIATIONS, VARIATIONS, Variation
 from hf_llc.observer import Observer
 from hf_llc.resolution import Resolution, check_batch
-from hf_llc.results import ChainTrace, finite_or_none
+from hf_llc.results import ChainTrace, Verdict, finite_or_none
 from hf_llc.settings import ResolvedSettings
 from hf_llc.summary import Judged, judged
 from hf_llc.workbench import cpu_threads
 
 PROBE = 512
 """Items that curvature is measured on, at least."""
+LIMIT_MAX = 0.05
+"""Share of λ̂ that half the way to γ/nβ → 0 and twice that way's error may make."""
+TOO_FAR = "far-from-limit"
+"""The chains sample the stated posterior, but its λ̂ is not near enough to the coefficient of the limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +41,9 @@ class Validation:
     """One case's outcome.
 
     Attributes:
-        error_in_stderr: (llc − truth) / stderr. gradient_evaluations: of all chains, checks included.
+        llc: λ̂ at the case's γ and nβ; where the truth is that of γ/nβ → 0, carried on to there.
+        error_in_stderr: (llc − truth) / stderr. verdict: as of an estimate, or TOO_FAR.
+        gradient_evaluations: of all chains, checks included.
     """
 
     case: str
@@ -61,7 +71,8 @@ class Effort:
     momentum: float | None = None
     lr: float | None = None
     burn_in: int | None = None
-    gradient: str = "minibatch"
+    gradient: str = AUTO
+    batches: str = AUTO
     chains: int = 4
     draws: int = 1500
     seed: int = 0
@@ -80,45 +91,63 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
     objective = case.objective
     with cpu_threads(1):
         anchors = objective.losses(torch.arange(objective.n))
-        slope = full_gradient(objective, 1000) if effort.gradient == "control-variate" else None
-        resolution = _resolution(case, effort, slope)
+        bench = _Bench(objective)
+        resolution = _resolution(case, effort, bench)
+        slope = bench.slope if resolution.settings.gradient == "control-variate" else None
         traces, varied = _chains(case, resolution.settings, anchors, slope, observer)
-    found = judged(resolution, traces, varied)
-    stderr = found.stderr
-    if case.limit and stderr is not None:
-        stderr = math.hypot(stderr, _distance_to_limit(found))
+    found = judged(resolution, traces, varied, _variations(case))
+    llc, stderr, verdict, reason = _at_the_limit(found, case.hidden) if case.limit else found[:4]
     steps = sum(len(trace.losses) for trace in [*traces, *varied.values()])
+    twice = resolution.settings.gradient == "control-variate"
     return Validation(
         case=case.name,
         params=case.params,
         truth=case.truth,
-        llc=found.llc,
+        llc=llc,
         stderr=stderr,
-        error_in_stderr=(found.llc - case.truth) / stderr if found.llc is not None and stderr else None,
-        verdict=found.verdict,
-        verdict_reason=found.reason,
+        error_in_stderr=(llc - case.truth) / stderr if llc is not None and stderr else None,
+        verdict=verdict,
+        verdict_reason=reason,
         sampler=resolution.settings.sampler,
-        gradient_evaluations=steps * (2 if effort.gradient == "control-variate" else 1),
+        gradient_evaluations=steps * (2 if twice else 1),
         seconds=time.monotonic() - started,
     )
 
 
-def _distance_to_limit(found: Judged) -> float:
-    """How far λ̂ at this γ/nβ may be from its limit at 0: what it changes over a factor of four in γ, no unit.
+def _variations(case: Case) -> Sequence[Variation]:
+    return LIMIT_VARIATIONS if case.limit else VARIATIONS
 
-    The slope's own Monte Carlo error is taken out of it.
+
+def _at_the_limit(found: Judged, hidden: float) -> tuple[float | None, float | None, str, str]:
+    """λ̂ carried on to γ/nβ → 0 by its change from γ to 2γ, its standard error, the verdict and the reason.
+
+    To first order in γ, λ(0) = 2 λ(γ) − λ(2γ); half of that correction, and its own error, are added to the
+    standard error, and what the localiser hides. Where they make more than LIMIT_MAX of λ̂ the limit is too far away to
+    be told, and that is the verdict.
     """
     slope, error = found.diagnostics.gamma_slope, found.diagnostics.gamma_slope_stderr
-    if found.llc is None or slope is None or error is None:
-        return 0.0
-    return abs(found.llc) * math.sqrt(max(slope**2 - error**2, 0.0)) * math.log(4)
+    if found.llc is None or found.stderr is None:
+        return found[:4]
+    if slope is None or error is None:
+        return found.llc, found.stderr, TOO_FAR, f"{found.reason}; how λ̂ depends on γ is not known"
+    ratio = 2.0**slope
+    correction, unknown = found.llc * (1 - ratio), abs(found.llc) * ratio * math.log(2) * error
+    value = found.llc + correction
+    stderr = math.hypot(found.stderr, unknown, correction / 2, hidden)
+    if found.verdict is Verdict.CONVERGED and abs(correction) / 2 + 2 * unknown + hidden > LIMIT_MAX * abs(value):
+        words = (
+            f"λ̂ changes by {correction:+.3g} ± {unknown:.2g} on the way from this γ/nβ to 0, and {hidden:.3g} more is "
+            "hidden by the localiser"
+        )
+        return value, stderr, TOO_FAR, words
+    return value, stderr, found.verdict, found.reason
 
 
 def _chains(
     case: Case, settings: ResolvedSettings, anchors: Tensor, slope: Sequence[Tensor] | None, observer: Observer
 ) -> tuple[list[ChainTrace], dict[tuple[str, int], ChainTrace]]:
     """The main chains, and the varied ones by (variation, chain)."""
-    checks = checked_chains(settings.chains)
+    checks = checked_chains(settings.chains, _variations(case))
     observer.begin(case.name, settings.chains + len(checks))
     traces: list[ChainTrace] = []
     varied: dict[tuple[str, int], ChainTrace] = {}
@@ -135,32 +164,53 @@ def _chains(
     return traces, varied
 
 
-def _resolution(case: Case, effort: Effort, slope: Sequence[Tensor] | None) -> Resolution:
+class _Bench:
+    """Estimators of a case's gradient around w*; the full gradient there is computed once, when it is needed."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+
+    @cached_property
+    def slope(self) -> list[Tensor]:
+        """∇L_n(w*)."""
+        return full_gradient(self._objective, 1000)
+
+    def gradient(self, name: str) -> Gradient:
+        """The estimator of that name, around the weights as they are now."""
+        slope = self.slope if name != "minibatch" else None
+        return gradient_of(name, self._objective, copy_of(self._objective.parameters), slope)
+
+
+def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
     objective, n = case.objective, case.objective.n
+    asked = Asked(effort.sampler, effort.momentum, effort.lr, effort.gradient, effort.batches)
     measured, start, _ = measure(
         objective,
-        gradient_of(effort.gradient, objective, copy_of(objective.parameters), slope),
+        bench.gradient,
         torch.arange(min(n, max(case.batch_size, PROBE))),
+        asked,
         n_beta=case.n_beta,
         gamma=case.gamma,
         start=case.start,
         batch_size=case.batch_size,
         seed=effort.seed,
     )
-    found = choose_dynamics(effort.sampler, effort.momentum, effort.lr, case.n_beta, case.gamma, measured)
+    found = choose_dynamics(asked, case.n_beta, case.gamma, measured)
     check_lr(found.lr, case.n_beta, measured.curvature, case.gamma)
     check_batch(found.sampler, case.batch_size, n)
-    burn_in = effort.burn_in
+    burn_in, rate = effort.burn_in, relaxation_rate(found.lr, case.gamma, found.sampler, found.momentum)
     if burn_in is None:
-        rate = relaxation_rate(found.lr, case.gamma, found.sampler, found.momentum)
         burn_in = choose_burn_in(rate, effort.draws, 1, start)
+    start, _ = settled_start(AUTO, start, rate, burn_in)
     settings = ResolvedSettings(
         n_beta=case.n_beta,
         gamma=case.gamma,
         lr=found.lr,
         momentum=found.momentum,
         start=start,
-        gradient=effort.gradient,
+        gradient=found.gradient,
+        batches=found.batches,
+        burn_in_lr=found.burn_in_lr,
         sampler=found.sampler,
         chains=effort.chains,
         draws=effort.draws,

@@ -18,6 +18,8 @@ STEP_BIAS_MAX = 0.1
 """Share of λ̂ that may be due to the step size, and is then extrapolated away and part of the error."""
 COLD_MAX = 0.1
 """Share of λ̂ that the drift alone may explain: a slope at w* if negative, gradient noise if positive."""
+GAP_KNOWN = 0.2
+"""Share of λ̂ within which chains from both starts must be known to agree, at two standard errors."""
 SIGNIFICANT = 3.0
 """Standard errors before a difference counts."""
 PLATEAU = 0.2
@@ -35,7 +37,7 @@ def judge(
         words = f"{failed} of {settings.chains} chains became inf or NaN and were left out"
         findings.append((Verdict.STEP_TOO_LARGE, words))
     findings += _step_size(llc, diagnostics) + _drift_alone(llc, stderr, diagnostics)
-    findings += [(Verdict.NOT_EQUILIBRATED, words) for words in _unsettled(diagnostics)]
+    findings += [(Verdict.NOT_EQUILIBRATED, words) for words in _unsettled(llc, diagnostics)]
     if findings:
         return findings[0][0], "; ".join(words for _, words in findings)
     return Verdict.CONVERGED, _settled(diagnostics)
@@ -66,7 +68,7 @@ def _drift_alone(llc: float, stderr: float, diagnostics: Diagnostics) -> list[tu
     return []
 
 
-def _unsettled(diagnostics: Diagnostics) -> list[str]:
+def _unsettled(llc: float, diagnostics: Diagnostics) -> list[str]:
     reasons = []
     if diagnostics.r_hat is not None and not diagnostics.r_hat <= R_HAT_MAX:
         reasons.append(f"R-hat is {diagnostics.r_hat:.3f}, above {R_HAT_MAX:g}: raise --draws or --burn-in")
@@ -76,7 +78,19 @@ def _unsettled(diagnostics: Diagnostics) -> list[str]:
     # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading.
     bounded = _on_plateau(diagnostics) and diagnostics.distance_drift is not None
     still = bounded and abs(diagnostics.distance_drift or 0.0) <= STILL
-    if not diagnostics.equilibration >= EQUILIBRATION_MIN and not still:
+    gap, error = diagnostics.start_gap, diagnostics.start_gap_stderr
+    met = gap is not None and error is not None and abs(gap) <= SIGNIFICANT * error
+    if gap is not None and error is not None and not met:
+        reasons.append(
+            f"chains that began at draws of the localiser and chains that began at w* are {gap:+.3g} ± {error:.2g} "
+            "apart in λ̂: raise --burn-in"
+        )
+    elif gap is not None and error is not None and not 2 * error <= GAP_KNOWN * abs(llc):
+        reasons.append(
+            f"whether chains from w* and from draws of the localiser agree is known to ± {error:.2g} only: raise "
+            "--draws or --chains"
+        )
+    elif gap is None and not diagnostics.equilibration >= EQUILIBRATION_MIN and not still:
         spreading = f", and ‖w−w*‖² still grows by {diagnostics.distance_drift:+.0%}" if bounded else ""
         reasons.append(
             f"draws began when a flat direction had {diagnostics.equilibration:.0%} of its variance "

@@ -1,9 +1,10 @@
 """One process's model, tokens and objective: loaded when the first part of a run needs them, and not before."""
 
+import gc
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,18 +21,49 @@ from hf_llc.sources import load_tokens
 GRADIENT_FILE = "anchor-gradient.safetensors"
 
 
+class Room:
+    """Memory for one loaded checkpoint: whoever comes in sends out who was there."""
+
+    def __init__(self) -> None:
+        self._guest: Workbench | None = None
+
+    def take(self, bench: "Workbench") -> None:
+        """The room is for this one now."""
+        if self._guest is not None and self._guest is not bench:
+            self._guest.clear()
+        self._guest = bench
+
+
 class Workbench:
     """The checkpoint of a plan on one device."""
 
-    def __init__(self, plan: Plan, device: str) -> None:
+    def __init__(self, plan: Plan, device: str, room: Room | None = None) -> None:
         self._plan = plan
         self._device = device
+        self._room = room or Room()
         self.load_seconds = 0.0
+        self._objective: LanguageObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
 
-    @cached_property
+    @property
     def objective(self) -> LanguageObjective:
         """L_n of the plan's checkpoint over its tokens, at w*."""
+        if self._objective is None:
+            self._room.take(self)
+            self._objective = self._load()
+        return self._objective
+
+    def clear(self) -> None:
+        """Lets go of the model; it is loaded anew when it is needed again."""
+        if self._objective is None:
+            return
+        weight = weakref.ref(self._objective.parameters[0])
+        self._objective, self._anchor_gradient = None, None
+        if weight() is not None:
+            # Some models refer to themselves in circles, and two of them may not fit.
+            gc.collect()
+
+    def _load(self) -> LanguageObjective:
         started = time.monotonic()
         tokens = load_tokens(self._plan.corpus)
         model = load_model(self._plan.source, self._device, getattr(torch, self._plan.dtype))
@@ -44,9 +76,8 @@ class Workbench:
         self.load_seconds = time.monotonic() - started
         return made
 
-    def gradient(self) -> Gradient:
-        """The estimator of ∇L_n that the plan asks for, around the weights as they are now: w*."""
-        name = self._plan.sampler.gradient
+    def gradient(self, name: str) -> Gradient:
+        """The estimator of ∇L_n of that name, around the weights as they are now: w*."""
         slope = self.anchor_gradient() if name != "minibatch" else None
         return gradient_of(name, self.objective, copy_of(self.objective.parameters) if slope else [], slope)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"
-COMMANDS = ("", "estimate", "scan", "revisions", "show", "publish", "validate", "demo")
+COMMANDS = ("", "estimate", "scan", "calibrate", "revisions", "show", "publish", "validate", "demo")
 
 
 def help_of(command: str) -> str:

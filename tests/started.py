@@ -52,9 +52,9 @@ class Started:
             assert time.monotonic() < until, self.err
             time.sleep(0.01)
 
-    def finish(self) -> Ran:
+    def finish(self, longest: float = LONGEST) -> Ran:
         """How it ended."""
-        code = self._popen.wait(LONGEST)
+        code = self._popen.wait(longest)
         return Ran(code, self._out.read_text(), self.err)
 
     def family(self) -> list[psutil.Process]:

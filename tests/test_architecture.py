@@ -15,6 +15,7 @@ NOUNS = {
     "results",
     "plan",
     "observer",
+    "sweep",
     "naming",
     "references",
     "selector",

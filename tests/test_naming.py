@@ -46,6 +46,15 @@ def test_any_text_has_a_place_that_sorts(name: str) -> None:
     assert order(found.stage, found.step) <= order(None, None)
 
 
+@given(st.integers(1, 9), st.integers(0, 10**7), st.integers(1, 9999), st.sampled_from([("K", 3), ("B", 9), ("T", 12)]))
+def test_stage_step_and_tokens_are_read_back(stage: int, step: int, tokens: int, unit: tuple[str, int]) -> None:
+    letter, power = unit
+    expected = Place(stage=f"stage{stage}", step=step, tokens=tokens * 10**power)
+    assert place_of(f"stage{stage}-step{step}-tokens{tokens}{letter}") == expected
+    assert place_of(f"stage{stage}-step-{step:07d}-{tokens}{letter}") == expected
+    assert place_of(f"stage{stage}/model-7B-checkpoint_{step}").step == step
+
+
 @given(st.integers(0, 10**9))
 def test_a_step_is_read_back(step: int) -> None:
     assert [place_of(f"{prefix}{step}").step for prefix in ("step", "step-", "checkpoint-", "ckpt_")] == [step] * 4

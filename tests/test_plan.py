@@ -32,6 +32,7 @@ def example() -> Plan:
 
 CHANGES: dict[str, Callable[[Plan], Plan]] = {
     "sha": lambda p: replace(p, source=replace(p.source, sha="c" * 40)),
+    "subfolder": lambda p: replace(p, source=replace(p.source, subfolder="step-1")),
     "gguf_file": lambda p: replace(p, source=replace(p.source, gguf_file="q.gguf")),
     "fingerprint": lambda p: replace(p, corpus=replace(p.corpus, fingerprint="sha256:1")),
     "n": lambda p: replace(p, corpus=replace(p.corpus, n=101)),

@@ -80,6 +80,27 @@ def test_commits_of_a_branch_are_another_series() -> None:
     assert Selection.parse(["commits:main"]).terms == ("all",)
 
 
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["subfolder:runs/*/step-*,log:3"], Selection(subfolder="runs/*/step-*", terms=("log:3",))),
+        (["repos:org/a,org/b,last:1"], Selection(repos=("org/a", "org/b"), terms=("last:1",))),
+        (["repos:m-step_*", "2000.."], Selection(repos=("m-step_*",), terms=("2000..",))),
+        (["repos:a,repos:b,repos:a"], Selection(repos=("a", "b"))),
+    ],
+)
+def test_places_are_named_beside_the_terms(texts: list[str], expected: Selection) -> None:
+    assert Selection.parse(texts) == expected
+
+
+def test_repositories_may_stand_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "names"
+    path.write_text("org/a\nb-step1k, org/c  # two in a line\n")
+    assert Selection.parse([f"repos:@{path}", "first:1"]) == Selection(
+        repos=("org/a", "b-step1k", "org/c"), terms=("first:1",)
+    )
+
+
 def test_unknown_names_come_with_near_ones() -> None:
     with pytest.raises(NotFoundError, match=r"no checkpoint step51000x; did you mean .*step51000"):
         chosen("step51000x")
@@ -88,7 +109,26 @@ def test_unknown_names_come_with_near_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["re:(", "log:0", "log:many", "9..3", "0..9:0", " , ", "commits:", "commits:a,commits:b"]
+    "text",
+    [
+        "re:(",
+        "log:0",
+        "log:many",
+        "9..3",
+        "0..9:0",
+        " , ",
+        "commits:",
+        "commits:a,commits:b",
+        "subfolder:",
+        "subfolder:/etc/*",
+        "subfolder:a/../..",
+        "subfolder:a,subfolder:b",
+        "repos:",
+        "repos:a/b/c",
+        "repos:/a",
+        "commits:main,subfolder:a",
+        "repos:a,commits:main",
+    ],
 )
 def test_nonsense_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="--revisions"):
@@ -113,6 +153,30 @@ def test_counted_terms_choose_that_many_in_order(known: set[int], count: int, ki
     assert found == sorted(set(found) & known)
     if kind in {"log", "linear"} and count > 1:
         assert {min(known), max(known)} <= set(found)
+
+
+@given(st.sampled_from(["commits:", "subfolder:", "repos:", "repos:org/a,"]), st.text(max_size=20))
+def test_any_place_is_taken_or_refused(kind: str, text: str) -> None:
+    if "@" in text:
+        return
+    try:
+        found = Selection.parse([kind + text])
+    except (NotFoundError, SettingsError):
+        return
+    assert sum([found.commits is not None, found.subfolder is not None, bool(found.repos)]) == 1
+
+
+@given(st.sets(st.integers(0, 10**5), min_size=1, max_size=30), st.integers(0, 10**5), st.integers(0, 10**5))
+def test_a_range_chooses_what_lies_between(known: set[int], one: int, other: int) -> None:
+    low, high = sorted((one, other))
+    places = {f"step{step}": place_of(f"step{step}") for step in known}
+    inside = sorted(step for step in known if low <= step <= high)
+    selection = Selection.parse([f"{low}..{high}"])
+    if inside:
+        assert selection.choose(places, "x") == [f"step{step}" for step in inside]
+    else:
+        with pytest.raises(NotFoundError):
+            selection.choose(places, "x")
 
 
 @given(st.text(max_size=20))

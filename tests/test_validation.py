@@ -83,6 +83,29 @@ def test_chains_that_have_not_spread_along_flat_directions_are_not_called_conver
     assert "still grows" in found.verdict_reason
 
 
+def test_a_net_with_label_noise_and_minibatches_has_its_exact_coefficient() -> None:
+    """λ = 31 for widths 8, 8, 8 and rank 6, from minibatches of 40 of 320 samples."""
+    found = validate(deep_linear_case((8, 8, 8), 6, samples=320), Effort(draws=600))
+    assert found.llc is not None
+    assert found.stderr is not None
+    assert found.error_in_stderr is not None
+    assert found.verdict == "converged"
+    assert found.stderr < 0.1 * found.truth
+    assert abs(found.error_in_stderr) < 3
+
+
+def test_a_part_that_the_localiser_hides_is_in_the_error_and_in_the_verdict() -> None:
+    hidden = deep_linear_case((8,) * 7, 4, samples=320)
+    seen = deep_linear_case((8, 8, 8), 6)
+    assert seen.hidden == 0.0
+    assert hidden.hidden == pytest.approx(hidden.truth - 4 * 12 / 2)
+    found = validate(hidden, Effort(draws=100, chains=2, burn_in=300))
+    assert found.stderr is not None
+    assert found.stderr > hidden.hidden
+    assert found.verdict == "far-from-limit"
+    assert "hidden by the localiser" in found.verdict_reason
+
+
 def test_rescaling_two_layers_changes_neither_the_loss_nor_the_truth() -> None:
     plain, rescaled = case_of("dln"), case_of("dln-rescaled")
     nothing = torch.zeros(1, dtype=torch.int64)

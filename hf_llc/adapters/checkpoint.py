@@ -12,7 +12,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
-from hf_llc.adapters.model_files import refuse_damaged
+from hf_llc.adapters.model_files import has_tokenizer, refuse_damaged
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 
@@ -63,13 +63,13 @@ def load_model(source: ModelSource, device: str, dtype: torch.dtype = torch.floa
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer.
+    """The checkpoint's tokenizer; that of the folder above, if its own folder is a subfolder without one.
 
     Raises:
         UnusableError: it has none that transformers can read.
     """
     with quiet(), explained(source, "its tokenizer; copy the tokenizer files of the model that it was made from"):
-        tokenizer = AutoTokenizer.from_pretrained(_folder(source), **_common(source))
+        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(source), **_common(source))
     # Without files transformers makes one that knows its special tokens only, and so no text at all.
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if not tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys():
@@ -195,7 +195,14 @@ def _batch_ids(tokenizer: PreTrainedTokenizerBase, batch: list[str]) -> list[lis
 def _folder(source: ModelSource) -> Path:
     if source.path is None:
         raise UnusableError(f"{source.id} has not been downloaded.")
-    return source.path
+    return source.path / (source.subfolder or "")
+
+
+def _tokenizer_folder(source: ModelSource) -> Path:
+    own = _folder(source)
+    if source.subfolder is None or has_tokenizer(entry.name for entry in own.iterdir()):
+        return own
+    return own.parents[len(Path(source.subfolder).parts) - 1]
 
 
 def _common(source: ModelSource) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Text, one document after the other, from the Hub or from this disk (datasets)."""
 
 import gzip
-import hashlib
 import itertools
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -78,21 +77,6 @@ def open_local(data: DataSettings, path: Path) -> Documents:
         rows = _choose_split(_load_local(data, path), data.split, name)
         column, values = _choose_column(rows, data.text_column, name)
     return Documents(text_column=column, texts=_read(values, name, column, hub=False))
-
-
-def local_identity(path: Path) -> str:
-    """`sha256:<64 hex>` of a file's content, or of the names and contents of all data files in a folder."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            inner = hashlib.file_digest(content, "sha256")
-        if path.is_file():
-            return f"sha256:{inner.hexdigest()}"
-        relative = file.relative_to(path)
-        if not any(part.startswith(".") for part in relative.parts):
-            digest.update(f"{relative.as_posix()}\0{inner.hexdigest()}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def text_files(path: Path) -> list[Path]:

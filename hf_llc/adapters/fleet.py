@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 
+from hf_llc.adapters.machine import launched as launched
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
 
 T = TypeVar("T")
@@ -38,11 +39,6 @@ def device_kind(asked: str | None) -> str:
 def device_count(kind: str) -> int:
     """Devices of this kind that processes can have to themselves; 1 for mps and cpu."""
     return torch.cuda.device_count() if kind == "cuda" else 1
-
-
-def launched() -> bool:
-    """True if a launcher (accelerate, torchrun) started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Repositories on the Hub and in its cache: names to commits, files of a commit, downloads (huggingface_hub)."""
+"""Repositories on the Hub and in its cache: names to commits, files of a commit (huggingface_hub)."""
 
 import json
 import re
@@ -27,7 +27,6 @@ from hf_llc.errors import NotFoundError, SourceError
 from hf_llc.references import is_commit, nearest
 
 REQUEST_TIMEOUT = 10.0  # seconds; the client itself would wait for ever
-GLOB_CHARACTERS = re.compile(r"([*?\[])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,39 +146,6 @@ def bytes_to_download(repo_id: str, sha: str, wanted: list[RemoteFile], kind: Ki
     return sum(file.size for file in wanted if not isinstance(cached[file.path], str))
 
 
-def download(repo_id: str, sha: str, wanted: list[RemoteFile], tell: Tell, kind: Kind = "model") -> Path:
-    """The snapshot folder with all `wanted` files, whole: their sizes are compared with the Hub's.
-
-    Makes no request if they are in the cache.
-
-    Raises:
-        NotFoundError, AccessError, OfflineError, SourceError, ResourceError: see `hub_errors.explained`.
-    """
-
-    def fetch(names: list[str], force: bool) -> Path:
-        patterns = [GLOB_CHARACTERS.sub(r"[\1]", name) for name in names]
-        folder = snapshot_download(repo_id, repo_type=kind, revision=sha, allow_patterns=patterns, force_download=force)
-        return Path(folder)
-
-    with explained(repo_id, kind):
-        present = _snapshot(repo_id, sha, kind)
-        if present is not None and not _not_whole(present, wanted):
-            return present
-        folder = patiently(lambda: fetch([file.path for file in wanted], False), tell)
-        if short := _not_whole(folder, wanted):
-            tell(f"{', '.join(short)} of {repo_id} in the cache is not whole; downloading it again.")
-            folder = patiently(lambda: fetch(short, True), tell)
-    if short := _not_whole(folder, wanted):
-        raise SourceError(
-            f"{', '.join(short)} of {repo_id} arrived shorter or longer than the Hub says; try again later."
-        )
-    return folder
-
-
-def _not_whole(folder: Path, wanted: list[RemoteFile]) -> list[str]:
-    return [f.path for f in wanted if not (folder / f.path).is_file() or (folder / f.path).stat().st_size != f.size]
-
-
 def _tree(repo_id: str, sha: str, kind: Kind) -> list[RepoFile]:
     entries = HfApi().list_repo_tree(repo_id, recursive=True, revision=sha, repo_type=kind)
     return [entry for entry in entries if isinstance(entry, RepoFile)]
@@ -194,7 +160,8 @@ def _no_such_revision(repo_id: str, name: str, kind: Kind, tell: Tell) -> NotFou
     return NotFoundError(f"The {kind} {repo_id} has no revision {name}{near} Choose with {option}.")
 
 
-def _snapshot(repo_id: str, revision: str, kind: Kind) -> Path | None:
+def snapshot(repo_id: str, revision: str, kind: Kind) -> Path | None:
+    """The folder of a revision in the Hub's cache, None if there is none; it may lack files."""
     try:
         folder = snapshot_download(repo_id, repo_type=kind, revision=revision, local_files_only=True, allow_patterns=[])
     except LocalEntryNotFoundError:
@@ -205,13 +172,13 @@ def _snapshot(repo_id: str, revision: str, kind: Kind) -> Path | None:
 def _cached_commit(repo_id: str, revision: str, kind: Kind) -> str | None:
     """The commit of a revision that any tool has put in the Hub's cache."""
     with explained(repo_id, kind):
-        folder = _snapshot(repo_id, revision, kind)
+        folder = snapshot(repo_id, revision, kind)
     return folder.name if folder is not None else None
 
 
 def _cached_files(repo_id: str, sha: str, kind: Kind) -> list[RemoteFile]:
     """What another tool left in the cache, which keeps no listing of the commit. A blob is named after its content."""
-    folder = _snapshot(repo_id, sha, kind)
+    folder = snapshot(repo_id, sha, kind)
     if folder is None:
         return []
     paths = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -54,11 +54,18 @@ def endpoint() -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def patiently(call: Callable[[], T], tell: Tell, *, connections: int = MAX_CONNECTIONS) -> T:
+def patiently(
+    call: Callable[[], T],
+    tell: Tell,
+    *,
+    connections: int = MAX_CONNECTIONS,
+    sleep: Callable[[float], None] | None = None,
+) -> T:
     """What `call` returns, tried again after rate limits, server errors, broken connections and short downloads.
 
     Args:
         connections: how many tries without any answer from the Hub are enough.
+        sleep: waits so many seconds; None is `time.sleep`.
 
     Raises: what the last try raised.
     """
@@ -72,7 +79,7 @@ def patiently(call: Callable[[], T], tell: Tell, *, connections: int = MAX_CONNE
             if wait is None or attempt >= tries or waited + wait > MAX_TOTAL_WAIT:
                 raise
             tell(f"{what_happened(error)}; trying again in {math.ceil(wait)} s ({attempt + 1} of {tries}).")
-            time.sleep(wait)
+            (sleep or time.sleep)(wait)
             waited += wait
     raise AssertionError("unreachable: the last try returns or raises")
 
@@ -84,6 +91,13 @@ def unreachable(error: BaseException) -> bool:
     if status is not None:
         return status in {408, 429} or status >= 500
     return isinstance(error, (ConnectionError, TimeoutError, json.JSONDecodeError, _HTTP_ERROR))
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """True if there was no room to write; hf_xet's transfers say so in words only."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return True
+    return "No space left on device" in str(error)
 
 
 @contextmanager
@@ -139,7 +153,7 @@ def translate(error: BaseException, repo_id: str, kind: Kind) -> HfLlcError:
 
 
 def _translate_local(error: BaseException, what: str) -> HfLlcError:
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if is_disk_full(error):
         return ResourceError(f"The disk of {constants.HF_HUB_CACHE} is full; free some, or point HF_HOME to another.")
     if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         place = error.filename or constants.HF_HUB_CACHE

@@ -1,8 +1,9 @@
-"""Commits of a branch, and their file listings, kept on this disk: a commit never changes."""
+"""Repositories of an organisation, commits of a branch, and files of a commit, kept on this disk (huggingface_hub)."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RevisionNotFoundError
@@ -25,11 +26,26 @@ def files_of_commit(repo_id: str, sha: str, tell: Tell) -> list[hub.RemoteFile]:
         return known
     listing = hub.files(repo_id, sha, tell)
     if listing.whole:
-        try:
-            write_atomically(path, json.dumps([asdict(file) for file in listing.files]).encode())
-        except OSError as error:
-            tell(f"{path.parent} cannot be written ({error.strerror}); these listings will not be known offline.")
+        _keep(path, [asdict(file) for file in listing.files], tell)
     return listing.files
+
+
+def repositories(owner: str, tell: Tell) -> dict[str, str | None]:
+    """Id to default commit, where the Hub says it, of every model of an organisation that this token may see.
+
+    One request for each thousand; offline, what was last seen.
+
+    Raises:
+        NotFoundError, AccessError, OfflineError, SourceError: see `hub_errors.explained`.
+    """
+    path = hub.home() / "listings" / f"{owner}.json"
+    if hub.offline() and (known := _read_table(path)) is not None:
+        return known
+    with explained(owner, "model"):
+        listed = patiently(lambda: list(HfApi().list_models(author=owner, expand=["sha"])), tell)
+    found = {model.id: model.sha for model in listed}
+    _keep(path, found, tell)
+    return found
 
 
 def commits(repo_id: str, branch: str, tell: Tell) -> dict[str, str]:
@@ -53,3 +69,17 @@ def _read(path: Path) -> list[hub.RemoteFile] | None:
         return [hub.RemoteFile(**file) for file in json.loads(path.read_bytes())]
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _read_table(path: Path) -> dict[str, str | None] | None:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _keep(path: Path, listing: Any, tell: Tell) -> None:
+    try:
+        write_atomically(path, json.dumps(listing).encode())
+    except OSError as error:
+        tell(f"{path.parent} cannot be written ({error.strerror}); these listings will not be known offline.")

@@ -26,6 +26,11 @@ def parent_is_alive(parent: int) -> bool:
     return os.getppid() == parent
 
 
+def launched() -> bool:
+    """True if a launcher (accelerate, torchrun) started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of every library that the number depends on."""
     found = {"python": platform.python_version()}

@@ -18,6 +18,18 @@ _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _BIN_SHARD = re.compile(r"pytorch_model-\d+-of-\d+\.bin")
 _DEEPER = re.compile(r"/(model|pytorch_model).*\.(safetensors|bin)$")
 _FOREIGN = ("tf_model.h5", "flax_model.msgpack", "model.ckpt.index", "rust_model.ot")
+_TOKENIZER = re.compile(
+    r"tokenizer\.(json|model)|vocab\..*|merges\.txt|.*\.tiktoken|spiece\.model|sentencepiece.*\.model"
+)
+_RAW = (
+    ("Megatron shards", re.compile(r"(^|/)mp_rank_\d+(_\d+)*/|(^|/)(model_optim_rng|distrib_optim)\.pt$")),
+    ("DeepSpeed shards", re.compile(r"_model_states\.pt$|(^|/)(bf16_)?zero_pp_rank_\d+.*\.pt$")),
+    ("a distributed PyTorch checkpoint", re.compile(r"\.distcp$")),
+    ("Llama's own shards", re.compile(r"(^|/)consolidated.*\.(pth|safetensors)$")),
+    ("an Orbax checkpoint", re.compile(r"(^|/)_CHECKPOINT_METADATA$")),
+    ("a TensorFlow checkpoint", re.compile(r"\.ckpt.*\.index$")),
+)
+"""What trainers leave that transformers cannot load, by names of files at any depth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +38,23 @@ class ModelFiles:
 
     small: list[str]
     weights: list[str]
+
+
+def inside(names: Iterable[str], subfolder: str | None) -> list[str]:
+    """The names below a folder, without it; all of them for None."""
+    prefix = f"{subfolder}/" if subfolder else ""
+    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+
+
+def has_tokenizer(names: Iterable[str]) -> bool:
+    """True if a tokenizer is among them, at the top."""
+    return any(_TOKENIZER.fullmatch(name) for name in names)
+
+
+def raw_format(names: Iterable[str]) -> str | None:
+    """What a trainer of another library left here, as the middle of a sentence; None if nothing known is here."""
+    known = list(names)
+    return next((words for words, pattern in _RAW if any(pattern.search(name) for name in known)), None)
 
 
 def choose(names: Iterable[str], *, gguf_file: str | None = None, trust_remote_code: bool = False) -> ModelFiles:
@@ -76,6 +105,10 @@ def refuse_unusable(what: str, names: Iterable[str], chosen: ModelFiles, others:
         raise UnusableError(f"{what} is an adapter; merge it into its base model, save the whole, and name that.")
     if gguf := [name for name in known if name.endswith(".gguf")]:
         raise UnusableError(f"{what} has only GGUF weights; choose a file with --gguf-file: {', '.join(gguf[:6])}.")
+    if raw := raw_format(known):
+        raise UnusableError(
+            f"{what} holds {raw}, which transformers cannot load; convert it to model.safetensors beside a config.json."
+        )
     if foreign := top.intersection(_FOREIGN):
         raise UnusableError(f"{what} has only {min(foreign)}; PyTorch weights (model.safetensors) are needed.")
     if "model_index.json" in top:

@@ -1,19 +1,16 @@
 """Pictures: the LLC over training, and the chains behind one number (matplotlib, without its global state)."""
 
 import math
-import string
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 
+from hf_llc.adapters.drawing import BLUE, GREY, ORANGE, PALE, printable, save, tidy
 from hf_llc.curve import Point
 from hf_llc.results import ChainTrace, Estimate, Status, Verdict
 
-BLUE, ORANGE, GREY, PALE = "#0072B2", "#D55E00", "#5A5A5A", "#8C8C8C"
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000")
 """Distinguishable with any colour vision (Okabe & Ito 2008; their yellow is too pale for a line on white)."""
 SMOOTHING = 9
@@ -57,12 +54,12 @@ def series(path: Path, points: Sequence[Point], *, name: str) -> None:
     lower.set_xlabel(axis)
     _label(lower, places, labels)
     for axes in (upper, lower):
-        _tidy(axes)
-    title = f"Local learning coefficient of {_shown(name)}"
+        tidy(axes)
+    title = f"Local learning coefficient of {printable(name)}"
     upper.set_title(title, loc="left", fontsize=12, parse_math=False, pad=36)
     words = _settings_lines([point.estimate for point in points if point.estimate])
     upper.text(0, 1.03, words, transform=upper.transAxes, fontsize=8.5, color=GREY, linespacing=1.4)
-    _save(figure, path)
+    save(figure, path)
 
 
 def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None:
@@ -88,11 +85,11 @@ def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None
     lower.set_xlabel("draw")
     lower.set_ylabel(r"running mean of $\hat\lambda$")
     for axes in (upper, lower):
-        _tidy(axes)
+        tidy(axes)
     figure.legend(fontsize=8.5, frameon=False, ncols=4, loc="outside lower center")
-    title = f"Chains at {_shown(_full_name(estimate))}: {estimate.verdict}"
+    title = f"Chains at {printable(_full_name(estimate))}: {estimate.verdict}"
     upper.set_title(title, loc="left", fontsize=12, parse_math=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_llc(axes: Axes, places: Sequence[float], points: Sequence[Point]) -> None:
@@ -174,7 +171,7 @@ def _steps(points: Sequence[Point]) -> tuple[list[float], list[str], str]:
     every = [own.get(point.duplicate_of or "") if point.step is None else point.step for point in points]
     steps = [step for step in every if step is not None]
     if len(steps) < len(points) or len(set(own.values())) < len(own):
-        names = [_shown(point.revision) for point in points]
+        names = [printable(point.revision) for point in points]
         short = [name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…" for name in names]
         return [float(index) for index in range(len(points))], short, "checkpoint"
     return [math.log2(step) + 1 if step else 0.0 for step in steps], [str(step) for step in steps], "training step"
@@ -232,23 +229,3 @@ def _full_name(found: Estimate) -> str:
 
 def _is_local(found: Estimate) -> bool:
     return found.sha.startswith("sha256:")
-
-
-def _shown(text: str) -> str:
-    """The text in one line, with a question mark for each character that the font has not."""
-    font = get_font(findfont(FontProperties()))
-    known = set(string.printable)
-    return "".join(c if c in known or font.get_char_index(ord(c)) else "?" for c in " ".join(text.split()))
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Writes the file; the same figure gives the same bytes at any time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "hf-llc"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})

@@ -75,11 +75,12 @@ def run_chain(
     """
     parameters = objective.parameters
     anchors = copy_of(parameters)
-    whole = ChainRandomness(settings.seed, chain, objective.n, settings.batch_size, parameters[0].device)
+    device = parameters[0].device
+    whole = ChainRandomness(settings.seed, chain, objective.n, settings.batch_size, device, settings.batches)
     randomness = variation.randomness(whole, settings) if variation else whole
     gradient = gradient_of(settings.gradient, objective, anchors, anchor_gradient)
     try:
-        if settings.start == "localiser":
+        if settings.starts_displaced(chain):
             _displace(parameters, randomness, settings.gamma)
         recorder, failed_at = _walk(objective, gradient, anchors, anchor_losses, settings, randomness, progress)
         if failed_at is None and not all_finite(parameters):
@@ -126,9 +127,12 @@ def _walk(
         last = index == settings.steps
         batch = randomness.batch(index)
         losses, slope = (objective.losses(batch), []) if last else gradient(batch)
-        recorder.add(losses.mean(), (losses - anchor_losses[batch.to(anchor_losses.device)]).mean())
+        seen, there = losses, batch
         if index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0:
             recorder.add_distance(squared_distance(parameters, anchors))
+            if (apart := randomness.measured(index)) is not None:
+                seen, there = objective.losses(apart), apart
+        recorder.add(losses.mean(), (seen - anchor_losses[there.to(anchor_losses.device)]).mean())
         if last or (index + 1) % BLOCK == 0:
             failed_at = recorder.flush()
             if failed_at is not None:
@@ -136,7 +140,8 @@ def _walk(
             if progress is not None:
                 _report(progress, recorder, settings)
         if not last:
-            sampler.step(walk, Look(batch, losses, slope), state, index)
+            at = walk._replace(law=law._replace(lr=settings.lr_at(index)))
+            sampler.step(at, Look(batch, losses, slope), state, index)
     return recorder, None
 
 

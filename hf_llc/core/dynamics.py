@@ -1,56 +1,18 @@
 """Which sampler, with how much momentum and how large a step: chosen from what was measured at one checkpoint."""
 
 import math
-from dataclasses import dataclass
 
+from hf_llc.core.circumstances import Asked, Dynamics, Measured
 from hf_llc.core.noise import predicted_heating
+from hf_llc.core.noise_budget import HEATING_MAX, MOMENTA, SLOWEST, choose_quieter
 from hf_llc.core.samplers import AUTO, SAMPLERS
-from hf_llc.core.stepsize import choose_lr, stability, two_digits
+from hf_llc.core.stepsize import choose_lr, forgets, stability, two_digits
 
 LOCAL_RISE = 0.5
 """Nats per token that a draw from the localiser alone may raise the loss by for chains to start at such draws."""
 SLOW = 10.0
 """Steps of the largest stable size that a flat direction may need to forget where it was before momentum pays."""
-MOMENTA = (0.95, 0.9, 0.8, 0.5)
-HEATING_MAX = 0.03
-"""Share of λ̂ that gradient noise may make where sampler and step are chosen; the half-step check takes it out."""
-SLOWEST = 30.0
-"""How many times smaller than stability allows the step may be made against gradient noise."""
 DEFAULT_MOMENTUM = 0.8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What a choice is made from.
-
-    Attributes:
-        curvature: largest |h| at w* and where chains start, nats per weight².
-        trace, squares: tr H and tr H² at w*.
-        noise: tr Cov of a minibatch's gradient, (nats per weight)².
-        rise: mean loss of draws from the localiser alone above that at w*, nats per token.
-    """
-
-    curvature: float
-    trace: float
-    squares: float
-    noise: float
-    rise: float
-
-    def least_llc(self, n_beta: float, gamma: float) -> float:
-        """A lower bound of ½ Σ nβh/(nβh+γ) from tr H and tr H² (Jensen: the summand over h is convex in h)."""
-        if self.trace <= 0:
-            return 0.0
-        return n_beta * self.trace / (n_beta * self.squares / self.trace + gamma) / 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dynamics:
-    """The choice; `why` has one sentence for each part that was left open, by name of the setting."""
-
-    sampler: str
-    momentum: float
-    lr: float
-    why: dict[str, str]
 
 
 def choose_start(asked: str, gamma: float, rise: float) -> tuple[str, str]:
@@ -66,26 +28,90 @@ def choose_start(asked: str, gamma: float, rise: float) -> tuple[str, str]:
     return "anchor", f"start = anchor: chains begin at w* itself, since {reason}."
 
 
-def choose_dynamics(
-    sampler: str, momentum: float | None, lr: float | None, n_beta: float, gamma: float, measured: Measured
-) -> Dynamics:
-    """Sampler, momentum c and step size ε; what is given is kept.
+def settled_start(asked: str, start: str, rate: float, burn_in: int) -> tuple[str, str | None]:
+    """Where chains start once the burn-in is known, and one sentence if that is a new choice.
+
+    Chains that come down from draws of the localiser and chains that rise from w* meet where λ̂ is, or show that they
+    have not.
+    """
+    if asked != AUTO or start != "localiser" or forgets(rate, burn_in):
+        return start, None
+    return "both", (
+        "start = both: half of the chains begin at w*, half at draws of the localiser, since the burn-in is too short "
+        "to forget either; that they agree shows that it does not matter."
+    )
+
+
+def choose_dynamics(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> Dynamics:
+    """Sampler, momentum c, step size ε, and how gradients are estimated; what is given is kept.
+
+    Plain minibatches are kept where their noise hardly heats. Where it does, the ways to quieten it are weighed against
+    their cost: `noise_budget.choose_quieter`.
 
     Raises:
         SettingsError: nothing limits the step size, see `stepsize.choose_lr`.
     """
+    if noise_matters(asked, n_beta, gamma, measured):
+        return _quieter(asked, n_beta, gamma, measured)
     why: dict[str, str] = {}
-    chosen, kept = sampler, momentum
-    if sampler == AUTO:
-        chosen, kept, why["sampler"] = _sampler(momentum, lr, n_beta, gamma, measured)
+    chosen, kept = asked.sampler, asked.momentum
+    if chosen == AUTO:
+        chosen, kept, why["sampler"] = _sampler(asked.momentum, asked.lr, n_beta, gamma, measured)
     if not SAMPLERS[chosen].momentum:
         kept = 0.0
     elif kept is None:
         kept = DEFAULT_MOMENTUM
-    step = lr
+    step = asked.lr
     if step is None:
         step, why["lr"] = _step(chosen, kept, n_beta, gamma, measured)
-    return Dynamics(sampler=chosen, momentum=kept, lr=step, why=why)
+    return Dynamics(
+        sampler=chosen,
+        momentum=kept,
+        lr=step,
+        gradient="minibatch" if asked.gradient == AUTO else asked.gradient,
+        batches="independent" if asked.batches == AUTO else asked.batches,
+        why=why,
+    )
+
+
+def noise_matters(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> bool:
+    """True if plain minibatches would heat too much at the step that is asked for, or else at the largest stable one,
+    and the user has left open what to do about it."""
+    if AUTO not in {asked.gradient, asked.batches} or SAMPLERS.get(asked.sampler, SAMPLERS["sgld-lm"]).whole:
+        return False
+    fraction = SAMPLERS.get(asked.sampler, SAMPLERS["sgld-lm"]).step_fraction
+    step = asked.lr or choose_lr(fraction, n_beta, measured.curvature, gamma)
+    allowed = HEATING_MAX * measured.least_llc(n_beta, gamma)
+    return 0 < allowed < predicted_heating(step, n_beta, measured.noise, asked.momentum or 0.0)
+
+
+def _quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> Dynamics:
+    found = choose_quieter(asked, n_beta, gamma, measured)
+    way, why = found.way, {}
+    if AUTO in {asked.gradient, asked.batches}:
+        why["gradient"] = (
+            f"{way.words()}: gradient noise of plain minibatches at the largest stable step would add "
+            f"{found.untamed:.2g} to an LLC of at least {measured.least_llc(n_beta, gamma):.2g}; this is predicted to "
+            f"add {found.heating:.2g}."
+        )
+    if asked.sampler == AUTO:
+        momentum = f" with momentum {way.momentum:g}" if way.momentum else ""
+        why["sampler"] = f"sampler = {way.sampler}{momentum}: forgets fastest for its cost at that noise."
+    if asked.lr is None:
+        value = stability(found.lr, n_beta, measured.curvature, gamma)
+        why["lr"] = (
+            f"lr = {found.lr:.2g}: ε(nβh+γ) = {value:.2g} at the measured curvature h = {measured.curvature:.3g} "
+            "(unstable from 4)."
+        )
+    return Dynamics(
+        sampler=way.sampler,
+        momentum=way.momentum,
+        lr=found.lr,
+        gradient=way.gradient,
+        batches=way.batches,
+        why=why,
+        burn_in_lr=two_digits(found.largest) if found.largest > found.lr else None,
+    )
 
 
 def _step(sampler: str, momentum: float, n_beta: float, gamma: float, measured: Measured) -> tuple[float, str]:

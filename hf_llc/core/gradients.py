@@ -83,5 +83,5 @@ def check_gradient(name: str) -> None:
     Raises:
         SettingsError: there is none.
     """
-    if name not in GRADIENTS:
-        raise SettingsError(f"--gradient is {name!r}; choose one of {', '.join(GRADIENTS)}.")
+    if name not in {"auto", *GRADIENTS}:
+        raise SettingsError(f"--gradient is {name!r}; choose one of auto, {', '.join(GRADIENTS)}.")

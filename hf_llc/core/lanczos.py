@@ -32,39 +32,82 @@ class Quadrature:
     products: int
 
 
-def quadratic_llc_of(objective: Objective, batch: Tensor, n_beta: float, gamma: float, seed: int) -> Quadrature:
-    """The λ̂ of the batch's quadratic loss at w*: ½ Σ h/(h + γ/nβ); the weights are w* again afterwards.
+@dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """The spectrum of H as random probes see it, from which tr f(H) follows for any f.
 
-    For each of PROBES random directions v of length 1, the Lanczos process gives nodes θ_k and weights τ_k² with
-    d Σ τ_k² f(θ_k) ≈ tr f(H). Products are central differences of gradients; the basis is kept orthogonal in full.
+    Attributes:
+        values, weights: per probe, nodes θ_k in nats per weight² and weights τ_k², with d Σ τ_k² f(θ_k) ≈ tr f(H).
+        dimension: d.
+    """
+
+    values: Sequence[Sequence[float]]
+    weights: Sequence[Sequence[float]]
+    dimension: int
+
+    @property
+    def lowest(self) -> float:
+        """The lowest curvature met, nats per weight²."""
+        return min(min(values) for values in self.values)
+
+    def llc(self, resolution: float) -> tuple[float, float] | None:
+        """½ tr[H(H+r)⁻¹] at the resolution r = γ/nβ, and its standard error over the probes.
+
+        None where a curvature at or below −r was met: the quadratic posterior then does not exist.
+        """
+        totals = [
+            sum(weight * value / (value + resolution) for value, weight in zip(values, weights, strict=True))
+            * self.dimension
+            / 2
+            for values, weights in zip(self.values, self.weights, strict=True)
+            if min(values) > -resolution
+        ]
+        if len(totals) < len(self.values) or not all(map(math.isfinite, totals)):
+            return None
+        mean = sum(totals) / len(totals)
+        spread = sum((total - mean) ** 2 for total in totals) / (len(totals) - 1)
+        return mean, math.sqrt(spread / len(totals))
+
+
+def quadratic_llc_of(objective: Objective, batch: Tensor, n_beta: float, gamma: float, seed: int) -> Quadrature:
+    """The λ̂ of the batch's quadratic loss at w*: ½ Σ h/(h + γ/nβ); the weights are w* again afterwards."""
+    nodes = nodes_of(objective, batch, seed)
+    found = nodes.llc(gamma / n_beta)
+    return Quadrature(
+        llc=found[0] if found else None,
+        stderr=found[1] if found else None,
+        lowest=nodes.lowest,
+        highest=max(max(values) for values in nodes.values),
+        products=sum(map(len, nodes.values)),
+    )
+
+
+def nodes_of(objective: Objective, batch: Tensor, seed: int) -> Nodes:
+    """The nodes of the batch's Hessian at w*, from PROBES random directions; the weights are w* again afterwards.
+
+    Each is the start of a Lanczos process of ITERATIONS products, central differences of gradients; the basis is kept
+    orthogonal in full.
     """
     parameters = objective.parameters
     anchors = copy_of(parameters)
     probe, size = RELATIVE_PROBE * root_mean_square(parameters), dimension(parameters)
-    resolution = gamma / n_beta
 
     def product(vector: Tensor) -> Tensor:
         parts = _split(vector, parameters)
         return torch.cat([part.flatten() for part in hessian_vector(objective, anchors, batch, parts, probe)])
 
-    totals, nodes, products = [], [], 0
+    values, weights = [], []
     try:
         for index in range(PROBES):
             stream = seeds.generator(seed, "lanczos", index, device=parameters[0].device)
             start = torch.randn(size, generator=stream, device=parameters[0].device, dtype=parameters[0].dtype)
-            values, weights = ritz(product, start, min(ITERATIONS, size))
-            products += len(values)
-            nodes += values.tolist()
-            totals.append(float((weights * values / (values + resolution)).sum()) * size / 2)
+            at, shares = ritz(product, start, min(ITERATIONS, size))
+            values.append(at.tolist())
+            weights.append(shares.tolist())
     finally:
         restore(parameters, anchors)
         clear_gradients(parameters)
-    if min(nodes) <= -resolution or not all(map(math.isfinite, totals)):
-        return Quadrature(llc=None, stderr=None, lowest=min(nodes), highest=max(nodes), products=products)
-    mean = sum(totals) / len(totals)
-    spread = sum((total - mean) ** 2 for total in totals) / (len(totals) - 1)
-    stderr = math.sqrt(spread / len(totals))
-    return Quadrature(llc=mean, stderr=stderr, lowest=min(nodes), highest=max(nodes), products=products)
+    return Nodes(values=values, weights=weights, dimension=size)
 
 
 def ritz(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:

@@ -122,10 +122,34 @@ def zero_product(size: int, second: int, first: int, dtype: torch.dtype = torch.
     return FunctionObjective([b, a], 1, lambda indices: (b @ a).square().sum().div(2).expand(len(indices)))
 
 
-def sampled_deep_linear(
-    widths: Sequence[int], rank: int, samples: int, seed: int = 0, dtype: torch.dtype = torch.float32
-) -> FunctionObjective:
+def sampled_deep_linear(widths: Sequence[int], rank: int, samples: int, seed: int = 0) -> FunctionObjective:
     """A deep linear net on `samples` inputs with unit label noise, ℓ_i = ½ ‖y_i − W x_i‖², at aligned factors.
+
+    Of the two orders of multiplication the cheaper one is taken: the factors with each other, or with the inputs.
+
+    Raises:
+        ValueError: fewer samples than inputs, see `sampled_data`.
+    """
+    inputs, labels = sampled_data(widths, rank, samples, seed)
+    factors = [aligned(rows, columns, rank, torch.float32) for columns, rows in pairwise(widths)]
+    weights = sum(factor.numel() for factor in factors)
+    product_cost = sum(widths[0] * a * b for a, b in pairwise(widths[1:]))
+
+    def losses_of(indices: Tensor) -> Tensor:
+        images = inputs[indices]
+        if len(indices) * weights < product_cost + len(indices) * widths[0] * widths[-1]:
+            for factor in factors:
+                images = images @ factor.T
+        else:
+            images = images @ chain_product(factors).T
+        errors: Tensor = labels[indices] - images
+        return errors.square().sum(dim=1).div(2)
+
+    return FunctionObjective(factors, samples, losses_of)
+
+
+def sampled_data(widths: Sequence[int], rank: int, samples: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Inputs (samples, first width) and labels (samples, last width) of a true net of that rank, float32.
 
     Inputs are made exactly white and the noise orthogonal to them, so that the true net is also the empirical minimum
     and L_n − L_n(w*) = ½ ‖W − P‖² as in the population.
@@ -140,12 +164,5 @@ def sampled_deep_linear(
     inputs = torch.linalg.qr(drawn).Q * samples**0.5
     noise = torch.randn(samples, widths[-1], generator=stream, dtype=torch.float64)
     noise -= inputs @ (inputs.T @ noise) / samples
-    factors = [aligned(rows, columns, rank, dtype) for columns, rows in pairwise(widths)]
-    labels = (inputs @ aligned(widths[-1], widths[0], rank, torch.float64).T + noise).to(dtype)
-    seen = inputs.to(dtype)
-
-    def losses_of(indices: Tensor) -> Tensor:
-        errors: Tensor = labels[indices] - seen[indices] @ chain_product(factors).T
-        return errors.square().sum(dim=1).div(2)
-
-    return FunctionObjective(factors, samples, losses_of)
+    labels = inputs @ aligned(widths[-1], widths[0], rank, torch.float64).T + noise
+    return inputs.float(), labels.float()

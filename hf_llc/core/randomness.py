@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
+from hf_llc.errors import SettingsError
 
 
 class Noise:
@@ -28,11 +29,32 @@ class Noise:
             target.add_(xi.normal_(generator=generator), alpha=scale * weight)
 
 
+BATCHES = ("independent", "reshuffled")
+"""Minibatches drawn anew at each step, or in turn from a random order of all items, a new order each epoch."""
+
+
+def check_batches(name: str) -> None:
+    """Nothing, if batches can be drawn so.
+
+    Raises:
+        SettingsError: they cannot.
+    """
+    if name not in {"auto", *BATCHES}:
+        raise SettingsError(f"--batches is {name!r}; choose one of auto, {', '.join(BATCHES)}.")
+
+
 class Randomness(Protocol):
     """Where a chain's random numbers come from."""
 
     def batch(self, step: int) -> Tensor:
         """Distinct item indices of a step's minibatch, int64 on the CPU."""
+        ...
+
+    def measured(self, step: int) -> Tensor | None:
+        """The items whose loss a draw takes; None for the step's own minibatch.
+
+        Within an epoch the batches to come are not independent of the weights, which those before have moved.
+        """
         ...
 
     def noise(self, step: int) -> Noise:
@@ -45,17 +67,37 @@ class Randomness(Protocol):
 
 
 class ChainRandomness:
-    """Random numbers of one chain: they depend on (seed, chain, step), and on the kind of device."""
+    """Random numbers of one chain: they depend on (seed, chain, step), and on the kind of device.
 
-    def __init__(self, seed: int, chain: int, n: int, batch_size: int, device: torch.device) -> None:
+    Args:
+        batches: a name in BATCHES. Over an epoch reshuffled minibatches see every item once, so that what the noise of
+            their gradients does to directions slower than an epoch cancels.
+    """
+
+    def __init__(
+        self, seed: int, chain: int, n: int, batch_size: int, device: torch.device, batches: str = "independent"
+    ) -> None:
         self.seed, self.chain = seed, chain
         self._n, self._batch_size = n, batch_size
         self._device = device
+        self._reshuffled = batches == "reshuffled"
+        self._orders: dict[str, tuple[int, Tensor]] = {}
 
     def batch(self, step: int, purpose: str = "batch") -> Tensor:
-        """Uniformly drawn without replacement, independent between steps and chains."""
-        generator = seeds.generator(self.seed, purpose, self.chain, step)
-        return torch.randperm(self._n, generator=generator)[: self._batch_size]
+        """Uniformly drawn without replacement; independent between chains, and between steps unless reshuffled."""
+        if not self._reshuffled:
+            return self._order(purpose, step)[: self._batch_size]
+        epoch, place = divmod(step, max(1, self._n // self._batch_size))
+        known = self._orders.get(purpose)
+        if known is None or known[0] != epoch:
+            known = self._orders[purpose] = (epoch, self._order(f"{purpose} epoch", epoch))
+        return known[1][place * self._batch_size : (place + 1) * self._batch_size]
+
+    def measured(self, step: int) -> Tensor | None:
+        return self._order("measured", step)[: self._batch_size] if self._reshuffled else None
+
+    def _order(self, purpose: str, index: int) -> Tensor:
+        return torch.randperm(self._n, generator=seeds.generator(self.seed, purpose, self.chain, index))
 
     def noise(self, step: int) -> Noise:
         return Noise([self.generator("noise", step)], [1.0])
@@ -83,6 +125,9 @@ class Refined:
     def batch(self, step: int) -> Tensor:
         return self._whole.batch(step // 2, "batch" if step % 2 == 0 else "batch between")
 
+    def measured(self, step: int) -> Tensor | None:
+        return self._whole.measured(step // 2)
+
     def noise(self, step: int) -> Noise:
         whole, between = (self._whole.generator(purpose, step // 2) for purpose in ("noise", "noise between"))
         weights = [self._second, -self._first] if step % 2 else [self._first, self._second]
@@ -100,6 +145,9 @@ class Cold:
 
     def batch(self, step: int) -> Tensor:
         return self._whole.batch(step)
+
+    def measured(self, step: int) -> Tensor | None:
+        return self._whole.measured(step)
 
     def noise(self, step: int) -> Noise:
         return Noise([], [])

@@ -67,6 +67,11 @@ def relaxation_rate(lr: float, gamma: float, sampler: str, momentum: float) -> f
     return min(lr * gamma * (1 + momentum) / (1 - momentum), 1 - momentum)
 
 
+def forgets(rate: float, burn_in: int) -> bool:
+    """True if chains that began at draws of the localiser have SETTLED relaxation times before their draws."""
+    return rate * burn_in >= SETTLED
+
+
 def choose_burn_in(rate: float, draws: int, thin: int, start: str) -> int:
     """Steps before the first draw, from the relaxation rate of a flat direction per step; at least 10.
 

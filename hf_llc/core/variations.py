@@ -23,7 +23,8 @@ CHECKED_CHAINS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """What differs: factors on γ and nβ, steps per whole step, whether there is noise, and factors of burn-in.
+    """What differs: factors on γ and nβ, steps per whole step, whether there is noise, factors of burn-in, and the
+    share of draws, 1 / `share`.
 
     A weaker localiser relaxes more slowly; both variations of γ wait for it, so that their draws stay aligned.
     """
@@ -34,15 +35,18 @@ class Variation:
     refinement: int = 1
     cold: bool = False
     patience: int = 1
+    share: int = SHARE
 
     def settings(self, main: ResolvedSettings) -> ResolvedSettings:
         """The settings of the varied chain. With momentum a step of ε/4 that keeps √c takes half the time."""
         finer = self.refinement == 2 and SAMPLERS[main.sampler].momentum
+        shorter = self.refinement ** (2 if finer else 1)
         return replace(
             main,
             gamma=main.gamma * self.gamma,
             n_beta=main.n_beta * self.n_beta,
-            lr=main.lr / self.refinement ** (2 if finer else 1),
+            lr=main.lr / shorter,
+            burn_in_lr=None if main.burn_in_lr is None else main.burn_in_lr / shorter,
             momentum=math.sqrt(main.momentum) if finer else main.momentum,
             burn_in=main.burn_in * self.patience * self.refinement,
             thin=main.thin * self.refinement,
@@ -53,7 +57,7 @@ class Variation:
         # Where the finer steps do not retrace the whole ones nothing cancels, so no draw is spared.
         if self.refinement == 2 and not SAMPLERS[main.sampler].coupled:
             return main.draws
-        return min(main.draws, max(FEWEST, main.draws // SHARE))
+        return min(main.draws, max(FEWEST, main.draws // self.share))
 
     def randomness(self, whole: ChainRandomness, settings: ResolvedSettings) -> Randomness:
         """The random numbers of the varied chain, whose own settings these are."""
@@ -72,3 +76,7 @@ VARIATIONS = (
     Variation(name="n-beta-half", n_beta=0.5),
     Variation(name="n-beta-double", n_beta=2.0),
 )
+
+LIMIT_VARIATIONS = (*VARIATIONS[:2], Variation(name="gamma-double", gamma=2.0, share=1))
+"""For λ̂ at γ/nβ → 0: the change from γ to 2γ is then part of the number and not only of what is said of it. A weaker
+localiser would show the limit better, but its chains settle far more slowly."""

@@ -14,7 +14,8 @@ from datasets import config
 from datasets.arrow_dataset import Dataset
 from datasets.dataset_dict import DatasetDict
 
-from hf_llc.adapters.corpus import local_identity, open_hub, open_local
+from hf_llc.adapters.corpus import open_hub, open_local
+from hf_llc.adapters.digests import local_identity
 from hf_llc.errors import AccessError, HfLlcError, NotFoundError, OfflineError, SettingsError, UnusableError
 from hf_llc.settings import DataSettings
 from tests.hub import fixtures

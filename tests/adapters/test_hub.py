@@ -8,8 +8,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from hf_llc.adapters import downloads, hub_errors
 from hf_llc.adapters import hub as repositories
-from hf_llc.adapters import hub_errors
 from hf_llc.adapters.hub import RemoteFile
 from hf_llc.errors import AccessError, NotFoundError, OfflineError, SourceError
 from tests.hub import fixtures
@@ -49,7 +49,7 @@ def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fetch(repo_id: str, sha: str, tell: Callable[[str], None] = pytest.fail) -> Path:
     """The folder with all files of the commit."""
-    return repositories.download(repo_id, sha, repositories.files(repo_id, sha, tell).files, tell)
+    return downloads.download(repo_id, sha, repositories.files(repo_id, sha, tell).files, tell)
 
 
 def test_a_revision_is_resolved_by_one_request(hub: HubServer, told: list[str]) -> None:
@@ -213,7 +213,7 @@ def test_a_download_is_whole_and_a_second_one_asks_nothing(hub: HubServer) -> No
 def test_only_the_wanted_files_are_downloaded(hub: HubServer) -> None:
     sha = hub.add_model("org/m", FILES).at().sha
     wanted = [file for file in repositories.files("org/m", sha, pytest.fail).files if file.path == "config.json"]
-    folder = repositories.download("org/m", sha, wanted, pytest.fail)
+    folder = downloads.download("org/m", sha, wanted, pytest.fail)
     assert [path.name for path in folder.iterdir()] == ["config.json"]
 
 
@@ -221,7 +221,7 @@ def test_bytes_to_download_are_those_not_in_the_cache(hub: HubServer) -> None:
     sha = hub.add_model("org/m", FILES).at().sha
     wanted = [file for file in repositories.files("org/m", sha, pytest.fail).files if file.path in FILES]
     assert repositories.bytes_to_download("org/m", sha, wanted) == len(WEIGHTS) + 2
-    repositories.download("org/m", sha, [file for file in wanted if file.path == "config.json"], pytest.fail)
+    downloads.download("org/m", sha, [file for file in wanted if file.path == "config.json"], pytest.fail)
     assert repositories.bytes_to_download("org/m", sha, wanted) == len(WEIGHTS)
 
 
@@ -301,7 +301,7 @@ def test_offline_what_was_never_seen_is_an_offline_error(hub: HubServer, monkeyp
         lambda: repositories.resolve("org/m", None, "model", pytest.fail),
         lambda: repositories.files("org/m", sha, pytest.fail),
         lambda: repositories.revisions("org/m"),
-        lambda: repositories.download("org/m", sha, [RemoteFile(path="a", size=1, oid="")], pytest.fail),
+        lambda: downloads.download("org/m", sha, [RemoteFile(path="a", size=1, oid="")], pytest.fail),
     ):
         with pytest.raises(OfflineError, match="HF_HUB_OFFLINE is set"):
             call()

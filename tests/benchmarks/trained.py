@@ -1,6 +1,7 @@
 """A small trained GPT-NeoX and its packed tokens, for benchmarks: made once per session of tests."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,9 +34,9 @@ class Trained:
         return torch.cat([objective.losses(part) for part in torch.arange(objective.n).split(micro_batch)])
 
 
-def demo_model(folder: Path, steps: int = 512) -> Trained:
-    """The demonstration's model after that many steps of training."""
-    size = replace(DemoSize(), checkpoints=(0, steps))
+def demo_model(folder: Path, steps: int = 512, keep: Sequence[int] = (0,)) -> Trained:
+    """The demonstration's model after that many steps of training; checkpoints at other steps are kept beside it."""
+    size = replace(DemoSize(), checkpoints=tuple(sorted({*keep, steps})))
     documents = prose()
     text = folder / "text.jsonl"
     folder.mkdir(parents=True, exist_ok=True)

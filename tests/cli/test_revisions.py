@@ -56,7 +56,7 @@ def test_the_table_names_what_has_no_weights(run: Run, pythia: Repository) -> No
     assert ran.code == 0
     assert "6 checkpoints, 1 with the weights of another" in ran.out
     assert next(line for line in ran.out.splitlines() if line.startswith("step143000")).split()[-1] == "step4"
-    assert ran.err == "Without weights: step8.\n"
+    assert ran.err == "step8: it has no weights (model.safetensors or pytorch_model.bin).\n"
     assert run("revisions", "org/pythia", "--revisions", "first:2", "-q").out == "step0\nstep1\n"
 
 

@@ -98,7 +98,7 @@ def test_rows_appear_and_the_table_shows_what_failed(run: Run) -> None:
         "step2", "step3", "step0", "step1", "step8", "step4"
     ]  # fmt: skip
     table = {line.split()[0]: line for line in ran.out.splitlines() if line.startswith("step")}
-    assert "failed: no weights" in table["step2"]
+    assert "failed: it has no weights" in table["step2"]
     assert "(weights of step1)" in table["step8"]
     assert ran.out.splitlines()[-1].startswith("λ̂ ")
     assert "··" in ran.out.splitlines()[-1]

@@ -59,6 +59,9 @@ class Later:
     def batch(self, step: int) -> Tensor:
         return self._whole.batch(step)
 
+    def measured(self, step: int) -> Tensor | None:
+        return self._whole.measured(step)
+
     def noise(self, step: int) -> Noise:
         return self._whole.noise(step + 1)
 

@@ -27,14 +27,19 @@ class Call:
 
     def page(self, items: list[dict[str, Any]]) -> Response:
         """One page of a listing, with a link to the next one."""
-        size = int(self.request.option("limit") or self.hub.page_size)
-        start = int(self.request.option("cursor") or 0)
-        headers = {}
-        if start + size < len(items):
-            path, query = self.request.target.partition("?")[::2]
-            following = urlencode(parse_qs(query) | {"cursor": [str(start + size)]}, doseq=True)
-            headers["Link"] = f'<{self.hub.url}{path}?{following}>; rel="next"'
-        return json_response(items[start : start + size], headers=headers)
+        return page_of(self.hub, self.request, items)
+
+
+def page_of(hub: Hub, request: Request, items: list[dict[str, Any]]) -> Response:
+    """One page of a listing, with a link to the next one."""
+    size = int(request.option("limit") or hub.page_size)
+    start = int(request.option("cursor") or 0)
+    headers = {}
+    if start + size < len(items):
+        path, query = request.target.partition("?")[::2]
+        following = urlencode(parse_qs(query) | {"cursor": [str(start + size)]}, doseq=True)
+        headers["Link"] = f'<{hub.url}{path}?{following}>; rel="next"'
+    return json_response(items[start : start + size], headers=headers)
 
 
 def entry_missing(path: str, commit: Commit) -> HubError:

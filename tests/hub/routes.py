@@ -4,7 +4,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from tests.hub import discussions, lifecycle, listing, reading, writing
-from tests.hub.call import Call
+from tests.hub.call import Call, page_of
 from tests.hub.repository import Kind, Repository
 from tests.hub.state import Hub, User, missing, require_read
 from tests.hub.wire import HubError, Request, Response, json_response
@@ -117,7 +117,7 @@ def moved(request: Request, repo: Repository, asked: str) -> Response:
 
 
 def catalogue(hub: Hub, request: Request, kind: Kind) -> Response:
-    """The repositories of a kind that the user may know of, filtered by author and by a part of the name."""
+    """The repositories of a kind that the user may know of, by author and a part of the name, a page of them."""
     user: User | None = hub.user(request)
     found = []
     for (repo_kind, _), repo in sorted(hub.repositories.items()):
@@ -129,5 +129,6 @@ def catalogue(hub: Hub, request: Request, kind: Kind) -> Response:
             require_read(repo, user)
         except HubError:
             continue
-        found.append({"_id": repo.name, "id": repo.name, "private": repo.private, "tags": []})
-    return json_response(found)
+        item = {"_id": repo.name, "id": repo.name, "private": repo.private, "tags": []}
+        found.append(item | ({"sha": repo.at().sha} if "sha" in request.query.get("expand", []) else {}))
+    return page_of(hub, request, found)

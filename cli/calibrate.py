@@ -1,0 +1,189 @@
+"""`hf-llc calibrate`: settings for a wanted standard error, and whether λ̂ has a plateau."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hf_llc.observer import duration
+from hf_llc.settings import CalibrationSettings, ModelSettings
+
+from . import options as o
+from .asked import settings_of
+from .output import Form, chosen, write_agent, write_json, write_pairs, write_table
+from .progress import ProgressBar
+from .wording import with_error
+
+if TYPE_CHECKING:
+    from hf_llc.sweep import Calibration, SweepPoint
+
+WANTED = CalibrationSettings()
+
+Target = Annotated[
+    float,
+    typer.Option(
+        "--target-stderr", help="Wanted standard error, as a share of the LLC.", rich_help_panel="What is wanted"
+    ),
+]
+Budget = Annotated[
+    int,
+    typer.Option(
+        "--budget", help="Gradients of a minibatch that the estimate may take.", rich_help_panel="What is wanted"
+    ),
+]
+PilotDraws = Annotated[
+    int,
+    typer.Option(
+        "--pilot-draws",
+        help="Draws of a pilot chain; more give sharper slopes and allow a longer burn-in.",
+        rich_help_panel="What is wanted",
+    ),
+]
+CalibrationDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        help="Folder of pilot chains, settings.yaml and sweep.png; one that is there is resumed. (default: "
+        "hf-llc-runs/<model>/<sha>/calibration-<key>)",
+        rich_help_panel="Output",
+    ),
+]
+QuietPath = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", help="Short for --format quiet: the settings file's path alone.", rich_help_panel="Output"
+    ),
+]
+HEADERS = ("γ/nβ", "γ", "LLC ± stderr", "d log λ̂ / d log γ", "quadratic part", "ΔL", "")
+
+
+def calibrate(
+    context: typer.Context,
+    model: o.Model,
+    revision: o.Revision = None,
+    gguf_file: o.GgufFile = None,
+    trust_remote_code: o.TrustRemoteCode = False,
+    target_stderr: Target = WANTED.target_stderr,
+    budget: Budget = WANTED.budget,
+    pilot_draws: PilotDraws = WANTED.pilot_draws,
+    settings: o.SettingsFile = None,
+    dataset: o.Dataset = o.DATA.dataset,
+    dataset_config: o.DatasetConfig = o.DATA.config,
+    split: o.Split = o.DATA.split,
+    dataset_revision: o.DatasetRevision = o.DATA.revision,
+    text_column: o.TextColumn = o.DATA.text_column,
+    max_sequences: o.MaxSequences = o.DATA.max_sequences,
+    context_length: o.ContextLength = o.DATA.context_length,
+    sampler: o.Sampler = o.SAMPLER.sampler,
+    n_beta: o.NBeta = o.SAMPLER.n_beta,
+    gamma: o.Gamma = o.SAMPLER.gamma,
+    lr: o.Lr = o.SAMPLER.lr,
+    momentum: o.Momentum = None,
+    start: o.Start = o.SAMPLER.start,
+    gradient: o.Gradient = o.SAMPLER.gradient,
+    chains: o.Chains = o.SAMPLER.chains,
+    batch_size: o.BatchSize = o.SAMPLER.batch_size,
+    seed: o.Seed = o.SAMPLER.seed,
+    params: o.Params = None,
+    micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
+    num_processes: o.NumProcesses = None,
+    device: o.Device = None,
+    threads: o.Threads = o.SAMPLER.threads,
+    output_dir: CalibrationDir = None,
+    format: o.Format = "auto",
+    as_json: o.Json = False,
+    quiet: QuietPath = False,
+) -> None:
+    """Find settings for a wanted standard error, and whether the LLC has a plateau.
+
+    Runs short pilot chains over four decades of the resolution γ/nβ and over the step size,
+    looks for a plateau in both, and writes a settings file for estimate and scan, each number
+    with where it came from, and a picture. That there is no plateau is an answer too: the file
+    then fixes one resolution at which checkpoints can be compared. For a series, calibrate one
+    of its checkpoints, the last one say.
+
+    Examples:
+
+    \b
+    hf-llc calibrate EleutherAI/pythia-70m
+    hf-llc calibrate ./my-run/checkpoint-400 --dataset ./text.jsonl --target-stderr 0.01
+    hf-llc calibrate EleutherAI/pythia-70m --output-dir calibration
+    hf-llc scan EleutherAI/pythia-70m --settings calibration/settings.yaml
+    """
+    started = time.monotonic()
+    form = chosen(format, as_json, quiet)
+    wanted = CalibrationSettings(target_stderr=target_stderr, budget=budget, pilot_draws=pilot_draws)
+    asked_model = ModelSettings(
+        model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
+    )
+    asked_data, asked_sampler = settings_of(context, settings)
+    from hf_llc.calibration import collect, plan
+    from hf_llc.launching import run_pilots
+
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        made = plan(
+            asked_model,
+            asked_data,
+            asked_sampler,
+            wanted,
+            output_dir=output_dir,
+            device=device,
+            observer=observer,
+        )
+        findings = run_pilots(made, processes=num_processes, observer=observer)
+        found = collect(made, findings, asked_data, wanted, observer, started)
+        _write(found, form)
+        observer.tell(f"Settings are in {found.settings_file}: use them with hf-llc estimate or scan --settings.")
+
+
+def _write(found: "Calibration", form: Form) -> None:
+    if form is Form.JSON:
+        write_json(found.to_dict())
+    elif form is Form.AGENT:
+        write_agent(found.to_dict())
+    elif form is Form.QUIET:
+        typer.echo(found.settings_file)
+    else:
+        revision = f" @ {found.revision}" if found.revision else ""
+        title = f"λ̂ over the resolution, {found.model}{revision}"
+        write_table(title, HEADERS, [_row(point) for point in found.sweep])
+        typer.echo()
+        write_pairs("What follows", _pairs(found))
+
+
+def _row(point: "SweepPoint") -> Sequence[str]:
+    number = "" if point.llc is None or point.stderr is None else with_error(point.llc, point.stderr)
+    slope = (
+        "" if point.slope is None or point.slope_stderr is None else f"{point.slope:+.3f} ± {point.slope_stderr:.3f}"
+    )
+    return (
+        f"{point.resolution:.3g}",
+        f"{point.gamma:.3g}",
+        number,
+        slope,
+        "" if point.quadratic is None else f"{point.quadratic:.4g}",
+        "" if point.delta_loss is None else f"{point.delta_loss:.2g}",
+        point.excluded or "",
+    )
+
+
+def _pairs(found: "Calibration") -> list[tuple[str, str]]:
+    s = found.settings
+    return [
+        ("plateau", found.plateau_reason),
+        ("step size", found.steps_reason),
+        (
+            "pilot chains",
+            f"{with_error(found.pilot.llc, found.pilot.stderr)}   {found.pilot.verdict}: {found.pilot.verdict_reason}",
+        ),
+        ("precision", found.precision),
+        (
+            "settings",
+            f"n_beta {s['n_beta']:.4g}, gamma {s['gamma']:.4g}, lr {s['lr']:.3g}, {s['sampler']}, burn-in "
+            f"{s['burn_in']}, {s['chains']} chains × {s['draws']} draws, thin {s['thin']}, batch {s['batch_size']}",
+        ),
+        ("cost", f"{found.pilot_gradients:,} gradients of pilot chains; this call took {duration(found.seconds)}"),
+        ("written", f"{found.settings_file}; beside it sweep.png and sweep.svg"),
+    ]

@@ -1,0 +1,118 @@
+"""Files of a commit brought here whole, to the Hub's cache or to a folder of our own (huggingface_hub)."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.utils.tqdm import tqdm
+
+from hf_llc.adapters import hub
+from hf_llc.adapters.hub import RemoteFile
+from hf_llc.adapters.hub_errors import Kind, Tell, explained, is_disk_full, patiently
+from hf_llc.errors import ResourceError, SourceError
+
+GLOB_CHARACTERS = re.compile(r"([*?\[])")
+
+
+class GivenUpError(Exception):
+    """Nobody waits for the download any more."""
+
+
+def present(repo_id: str, sha: str, wanted: Sequence[RemoteFile], kind: Kind = "model") -> Path | None:
+    """The snapshot folder if all `wanted` files are in the Hub's cache, whole; makes no request."""
+    folder = hub.snapshot(repo_id, sha, kind)
+    return folder if folder is not None and not not_whole(folder, wanted) else None
+
+
+def download(
+    repo_id: str,
+    sha: str,
+    wanted: Sequence[RemoteFile],
+    tell: Tell,
+    kind: Kind = "model",
+    *,
+    into: Path | None = None,
+    given_up: threading.Event | None = None,
+) -> Path:
+    """The folder with all `wanted` files, whole: their sizes are compared with the Hub's.
+
+    Makes no request if they are there already.
+
+    Args:
+        into: a folder of our own to use instead of the Hub's cache.
+        given_up: once set, by another thread, the download ends soon with GivenUpError; then no bar is drawn either.
+
+    Raises:
+        NotFoundError, AccessError, OfflineError, SourceError, ResourceError: see `hub_errors.explained`.
+    """
+
+    def fetch(names: Sequence[str], force: bool) -> Path:
+        patterns = [GLOB_CHARACTERS.sub(r"[\1]", name) for name in names]
+        folder = snapshot_download(
+            repo_id,
+            repo_type=kind,
+            revision=sha,
+            allow_patterns=patterns,
+            force_download=force,
+            local_dir=into,
+            tqdm_class=None if given_up is None else _silent_bar(given_up),
+        )
+        return Path(folder)
+
+    def sleep(seconds: float) -> None:
+        if given_up is None:
+            time.sleep(seconds)
+        elif given_up.wait(seconds):
+            raise GivenUpError
+
+    with explained(repo_id, kind), _own_disk(into):
+        there = present(repo_id, sha, wanted, kind) if into is None else into
+        if there is not None and not not_whole(there, wanted):
+            return there
+        folder = patiently(lambda: fetch([file.path for file in wanted], False), tell, sleep=sleep)
+        if short := not_whole(folder, wanted):
+            tell(f"{', '.join(short)} of {repo_id} in the cache is not whole; downloading it again.")
+            folder = patiently(lambda: fetch(short, True), tell, sleep=sleep)
+    if short := not_whole(folder, wanted):
+        raise SourceError(
+            f"{', '.join(short)} of {repo_id} arrived shorter or longer than the Hub says; try again later."
+        )
+    return folder
+
+
+def not_whole(folder: Path, wanted: Sequence[RemoteFile]) -> list[str]:
+    """The files that are not in the folder, or not as long as they should be."""
+    return [f.path for f in wanted if not (folder / f.path).is_file() or (folder / f.path).stat().st_size != f.size]
+
+
+@contextmanager
+def _own_disk(into: Path | None) -> Iterator[None]:
+    """Names the disk that is full, where it is not that of the Hub's cache."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if into is not None and is_disk_full(error):
+            raise ResourceError(f"The disk of {into} is full; free some, or lower --max-disk.") from error
+        raise
+
+
+def _silent_bar(given_up: threading.Event) -> type[Any]:
+    """A progress bar that draws nothing and, being told of every piece that arrives, can end the download."""
+
+    plain: Any = tqdm
+
+    class Bar(plain):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            if given_up.is_set():
+                raise GivenUpError
+            super().update(n)
+
+    return Bar

@@ -1,0 +1,245 @@
+"""Settings for a wanted standard error: pilot chains over γ/nβ and ε, a plateau if there is one, a settings file.
+
+plan     as for an estimate; its draws are those of a pilot chain
+run      the pilot chains; each part durable, shared by any number of processes
+collect  what they say: a Calibration, its settings file and its pictures
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hf_llc import estimation, flatness, pilots, queue, reasons, steps
+from hf_llc.adapters import fleet as fleets
+from hf_llc.adapters import machine, plots_sweep
+from hf_llc.adapters.fleet import Fleet
+from hf_llc.adapters.store import RunStore
+from hf_llc.core.stepsize import check_lr
+from hf_llc.errors import SettingsError
+from hf_llc.flatness import Answer
+from hf_llc.observer import Observer, duration
+from hf_llc.outlook import Outlook, outlook_of
+from hf_llc.plan import Plan
+from hf_llc.resolution import Resolution
+from hf_llc.settings import CalibrationSettings, DataSettings, ModelSettings, ResolvedSettings, SamplerSettings
+from hf_llc.settings_file import write_settings
+from hf_llc.summary import dataset_of
+from hf_llc.sweep import Calibration, StepPoint, SweepPoint
+from hf_llc.tasks import LONGEST_BURN_IN, Site
+from hf_llc.workbench import Workbench, cpu_threads
+
+SETTINGS_FILE, RESULT, COMPLETE, PICTURES = "settings.yaml", "calibration", "complete", ("sweep.png", "sweep.svg")
+ATTEMPTS = 3
+"""Times that the last pilot chains are run, at twice the length each time, until they have settled."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the pilot chains of a plan showed.
+
+    Attributes:
+        at: the settings chosen, those of the last pilot chains. gradients: what all of them took.
+    """
+
+    points: Sequence[SweepPoint]
+    answer: Answer
+    steps: Sequence[StepPoint]
+    steps_reason: str
+    at: Resolution
+    outlook: Outlook
+    gradients: int
+
+
+def plan(
+    model: ModelSettings,
+    data: DataSettings,
+    sampler: SamplerSettings,
+    wanted: CalibrationSettings,
+    *,
+    output_dir: Path | None = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+) -> Plan:
+    """As `estimation.plan`; draws, burn-in and thinning of the sampler settings are what is to be found.
+
+    Args:
+        output_dir: None means `hf-llc-runs/<model>/<sha>/calibration-<key>` under the working directory.
+
+    Raises:
+        SettingsError: γ or nβ is 0, so that there is no resolution γ/nβ. HfLlcError: see `estimation.plan`.
+    """
+    if sampler.gamma == 0 or sampler.n_beta == 0:
+        raise SettingsError("hf-llc calibrate needs --gamma and --n-beta above 0; leave them out to have them chosen.")
+    asked = replace(sampler, draws=wanted.pilot_draws, burn_in=None, thin=1, checks=True, cross_check=None)
+    made = estimation.plan(model, data, asked, output_dir=output_dir, device=device, observer=observer)
+    return made if output_dir else replace(made, run_dir=made.run_dir.with_name(f"calibration-{made.key}"))
+
+
+def is_finished(plan: Plan) -> bool:
+    """True if every pilot chain is there."""
+    return RunStore(plan.run_dir, lambda message: None).path(COMPLETE).exists()
+
+
+def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = None) -> Findings:
+    """Makes every pilot chain that is not on disk yet, with whoever else works on the folder, and reads them all.
+
+    Args:
+        bench: None loads the plan's checkpoint when the first chain is made.
+
+    Raises:
+        SettingsError: the step size given is unstable at the chosen γ, or see `resolution.resolve`.
+        DivergedError: the chains at the chosen settings left no number.
+    """
+    store = RunStore(plan.run_dir, observer.tell)
+    store.open({**plan.inputs(), "pilots": [list(pilots.RESOLUTIONS), list(pilots.STEPS)]})
+    bench = bench or Workbench(plan, fleet.device)
+    with cpu_threads(plan.threads):
+        anchors = queue.finished(estimation.anchor_losses(plan, store, bench, fleet, observer))
+        site = Site(plan, store, bench, fleet, observer, anchors)
+        first = pilots.first_resolutions(site)
+        nodes, seconds = pilots.quadratic_part(site)
+        if fleet.is_main and not is_finished(plan):
+            observer.tell(forecast(site, first, seconds))
+        swept = pilots.sweep(site, first, flatness.is_local)
+        points = flatness.points_of(swept, nodes)
+        middle = len(swept) - len(first) + 1
+        answer = flatness.plateau_in_gamma(points, middle, free=plan.sampler.gamma is None)
+        at = swept[answer.chosen].resolution
+        suggested = plan.sampler.lr or at.settings.lr
+        check_lr(suggested, at.settings.n_beta, at.curvature, at.settings.gamma)
+        stepped = pilots.steps(site, at, at.settings.burn_in)
+        tried = steps.steps_of(stepped)
+        lr, steps_reason = steps.plateau_in_step(tried, suggested)
+        at, outlook, last = _last_pilots(site, at, plan.sampler.lr or lr)
+        queue.complete(store, [COMPLETE], lambda name: {"gradients": last})
+    return Findings(
+        points=points,
+        answer=answer,
+        steps=tried,
+        steps_reason=steps_reason,
+        at=at,
+        outlook=outlook,
+        gradients=_taken([each.settings for each in [*swept, *stepped]]) + last,
+    )
+
+
+def _last_pilots(site: Site, at: Resolution, lr: float) -> tuple[Resolution, Outlook, int]:
+    """The resolution with the settings of the last pilot chains, what they say, and the gradients that they took."""
+    settings, taken = pilots.pilot_settings(site, at, lr), 0
+    for attempt in range(ATTEMPTS):
+        tried = replace(at, settings=settings)
+        outlook = outlook_of(tried, *pilots.pilot(site, settings))
+        taken += _last_taken(settings)
+        if outlook.is_settled:
+            break
+        settings = replace(settings, burn_in=2 * settings.burn_in, draws=2 * settings.draws)
+        if site.fleet.is_main and attempt + 1 < ATTEMPTS:
+            site.observer.tell(
+                f"The pilot chains have not settled ({outlook.pilot.verdict_reason}): once more at twice the length, "
+                f"{_last_taken(settings):,} gradients."
+            )
+    return tried, outlook, taken
+
+
+def _last_taken(settings: ResolvedSettings) -> int:
+    """Gradients of the last pilot chains."""
+    tasks = [task for part in pilots.pilot_tasks(settings) for task in part]
+    return _taken([replace(task.settings, chains=1) for task in tasks])
+
+
+def _taken(settings: Sequence[ResolvedSettings]) -> int:
+    """Gradients of chains with these settings."""
+    return sum(each.chains * each.steps * (1 if each.gradient == "minibatch" else 2) for each in settings)
+
+
+def forecast(site: Site, first: Sequence[Resolution], seconds: float) -> str:
+    """What the pilot chains are going to cost, in one sentence; the γ they end at is not known yet.
+
+    Args:
+        seconds: that the gradient of one sequence takes.
+    """
+    at, batch, draws = first[1], site.plan.sampler.batch_size, site.plan.sampler.draws
+    swept = pilots.first_settings(site, first)
+    known = dict.fromkeys([*swept, *pilots.step_settings(site, at, swept[1].burn_in)])
+    count = _taken(list(known)) + _last_taken(pilots.pilot_settings(site, at, at.settings.lr))
+    more = _taken([replace(swept[0], burn_in=LONGEST_BURN_IN * draws)] * pilots.FIRST)
+    return (
+        f"Pilot chains: about {count:,} gradients of {batch} sequences of {site.plan.corpus.context_length} tokens, "
+        f"{duration(count * batch * seconds)} in one process at the speed of the curvatures at w*, and up to "
+        f"{more:,} more at weaker localisations that stay local."
+    )
+
+
+def collect(
+    plan: Plan,
+    findings: Findings,
+    data: DataSettings,
+    wanted: CalibrationSettings,
+    observer: Observer,
+    started: float,
+) -> Calibration:
+    """The Calibration, kept in the folder of the plan with its settings file and its pictures.
+
+    Args:
+        started: `time.monotonic()` when the command began.
+    """
+    at, outlook = findings.at, findings.outlook
+    chosen = outlook.effort(wanted)
+    path = plan.run_dir / SETTINGS_FILE
+    made = Calibration(
+        model=plan.source.id,
+        revision=plan.source.revision,
+        sha=plan.source.sha,
+        step=plan.source.step,
+        dataset=dataset_of(plan),
+        dimension=at.dimension,
+        curvature=at.curvature,
+        trace_hessian=at.trace_hessian,
+        sweep=tuple(findings.points),
+        plateau=findings.answer.finding,
+        plateau_reason=findings.answer.reason,
+        flat=findings.answer.flat,
+        steps=tuple(findings.steps),
+        steps_reason=findings.steps_reason,
+        pilot=outlook.pilot,
+        target_stderr=wanted.target_stderr,
+        expected_stderr=chosen.stderr / abs(outlook.pilot.llc) if outlook.pilot.llc else None,
+        met=chosen.met,
+        precision=reasons.precision(chosen, outlook, wanted),
+        budget=wanted.budget,
+        gradients=chosen.gradients,
+        pilot_gradients=findings.gradients,
+        settings=reasons.settings_of(plan, data, chosen.settings),
+        reasons=reasons.reasons(plan, at, findings.answer, chosen, outlook),
+        settings_file=str(path),
+        run_dir=str(plan.run_dir),
+        versions=machine.versions(),
+        seconds=time.monotonic() - started,
+    )
+    write_settings(path, made.settings, reasons.header(made), made.reasons)
+    RunStore(plan.run_dir, observer.tell).write(RESULT, made.to_dict())
+    for name in PICTURES:
+        plots_sweep.sweep(plan.run_dir / name, made)
+    return made
+
+
+def calibrate(
+    model: str | ModelSettings,
+    data: DataSettings | None = None,
+    sampler: SamplerSettings | None = None,
+    wanted: CalibrationSettings | None = None,
+    *,
+    output_dir: Path | None = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+) -> Calibration:
+    """The settings for a standard error of λ̂, found in this process; see `plan`, `run` and `collect`."""
+    started = time.monotonic()
+    observer, data, wanted = observer or Observer(), data or DataSettings(), wanted or CalibrationSettings()
+    asked = ModelSettings(model=model) if isinstance(model, str) else model
+    made = plan(
+        asked, data, sampler or SamplerSettings(), wanted, output_dir=output_dir, device=device, observer=observer
+    )
+    findings = run(made, fleets.alone(made.device), observer)
+    return collect(made, findings, data, wanted, observer, started)

@@ -1,0 +1,80 @@
+"""What a choice of dynamics starts from and ends in: what was asked for, what was measured, what was chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from hf_llc.core.samplers import AUTO
+
+
+class Asked(NamedTuple):
+    """What a user left open, `auto` or None, or gave: names in SAMPLERS, GRADIENTS and BATCHES, c and ε."""
+
+    sampler: str = AUTO
+    momentum: float | None = None
+    lr: float | None = None
+    gradient: str = AUTO
+    batches: str = AUTO
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a choice is made from.
+
+    Attributes:
+        curvature: largest |h| at w* and where chains start, nats per weight².
+        trace, squares: tr H and tr H² at w*.
+        noise: tr Cov of a minibatch's gradient, (nats per weight)². controlled: the same with a control variate at w*,
+            None if it was not measured.
+        rise: mean loss of draws from the localiser alone above that at w*, nats per token.
+        epoch: minibatches that all items make.
+        typical: the curvature that gradient noise mostly acts along, tr H² / tr H where chains live, nats per weight².
+    """
+
+    curvature: float
+    trace: float
+    squares: float
+    noise: float
+    rise: float
+    controlled: float | None = None
+    epoch: int = 1
+    typical: float = 0.0
+
+    def least_llc(self, n_beta: float, gamma: float) -> float:
+        """A lower bound of ½ Σ nβh/(nβh+γ) from tr H and tr H² (Jensen: the summand over h is convex in h)."""
+        if self.trace <= 0:
+            return 0.0
+        return n_beta * self.trace / (n_beta * self.squares / self.trace + gamma) / 2
+
+
+def worst(found: Sequence[Measured]) -> Measured:
+    """The sharpest and the noisiest of several checkpoints in one."""
+    measured = any(each.controlled is not None for each in found)
+    return replace(
+        found[0],
+        curvature=max(each.curvature for each in found),
+        noise=max(each.noise for each in found),
+        rise=max(each.rise for each in found),
+        # Where plain noise did not matter it stands for the other, which would be no larger.
+        controlled=max(each.noise if each.controlled is None else each.controlled for each in found)
+        if measured
+        else None,
+        epoch=max(each.epoch for each in found),
+        typical=max(each.typical for each in found),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dynamics:
+    """The choice; `why` has one sentence for each part that was left open, by name of the setting.
+
+    `burn_in_lr` is the step that the burn-in may begin with, None for `lr` itself.
+    """
+
+    sampler: str
+    momentum: float
+    lr: float
+    gradient: str
+    batches: str
+    why: dict[str, str]
+    burn_in_lr: float | None = None

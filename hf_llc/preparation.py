@@ -1,0 +1,216 @@
+"""A scan up to its first chain: checkpoints and text found, and what is shared over the curve fixed."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hf_llc import estimation
+from hf_llc.adapters.checkpoint import load_tokenizer
+from hf_llc.adapters.hub_errors import endpoint
+from hf_llc.adapters.store import RunStore
+from hf_llc.arrivals import Arrivals
+from hf_llc.checkpoints import Checkpoint
+from hf_llc.errors import HfLlcError, SourceError, UnusableError
+from hf_llc.fetching import Supply, cached, default_branch, lists_tokenizer, size_of, source_of, without_weights
+from hf_llc.inputs import ModelSource
+from hf_llc.observer import Observer
+from hf_llc.plan import Plan
+from hf_llc.recall import forget
+from hf_llc.references import parse_model
+from hf_llc.request import Request
+from hf_llc.series import Here, shared_settings
+from hf_llc.settings import SamplerSettings
+from hf_llc.shelf import MODELS, Shelf, session
+from hf_llc.sources import find_corpus, find_model
+from hf_llc.working import forget_failure, reason
+
+MEASURED = 12
+"""Checkpoints, spread over the series, at which curvature is measured before γ and ε are fixed for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """What a scan is about: checkpoints, the sources of those that can be had, and why the others cannot."""
+
+    model: str
+    checkpoints: Sequence[Checkpoint]
+    sources: dict[str, ModelSource] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A scan of which only the sampling is left to do.
+
+    Attributes:
+        plans: by the checkpoint's name, of those that can be used; `arrivals` tells when their checkpoints are here.
+    """
+
+    series: Series
+    folder: Path
+    plans: dict[str, Plan]
+    arrivals: Arrivals
+    shelf: Shelf | None
+
+
+@contextmanager
+def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready]:
+    """The scan while the block runs, and with it what it has on disk for the time being.
+
+    Args:
+        kind: `cpu`, `cuda` or `mps`.
+
+    Raises:
+        HfLlcError: no checkpoint can be used, or see `estimation.plan`.
+    """
+    series = _found(request, observer)
+    sources = list(series.sources.values())
+    tokenizer = _with_tokenizer(series.model, sources, observer)
+    last = sources[-1] if sources[-1].path else without_weights(sources[-1], observer.tell)
+    corpus = find_corpus(request.data, last, tokenizer=tokenizer, tell=observer.tell)
+
+    def plan_of(name: str, sampler: SamplerSettings) -> Plan:
+        return estimation.plan_for(series.sources[name], corpus, sampler, kind)
+
+    names = list(series.sources)
+    shared = _shared_inputs(plan_of(names[-1], request.sampler), series.model)
+    folder = (request.output_dir or _default_folder(series.model, last, shared)).resolve()
+    store = RunStore(folder, observer.tell)
+    store.open(shared)
+    forget(folder, observer.tell)
+    folders = {name: _point_folder(folder, name, series.sources[name]) for name in names}
+
+    def plans_at(sampler: SamplerSettings) -> dict[str, Plan]:
+        usable = [name for name in names if name not in series.errors]
+        return {name: replace(plan_of(name, sampler), run_dir=folders[name]) for name in usable}
+
+    with session(folder, observer.tell) as own:
+        plans, arrivals = plans_at(request.sampler), Arrivals(own)
+        shelf = _shelf(own / MODELS, request.max_disk, list(plans.values()), observer)
+
+        @contextmanager
+        def bring(wanted: Sequence[Plan]) -> Iterator[Here]:
+            with Supply(wanted, arrivals, shelf, observer.tell, once=True) as supply:
+                yield supply.using
+
+        def note(plan: Plan, error: HfLlcError) -> None:
+            series.errors[next(name for name in names if folders[name] == plan.run_dir)] = reason(plan, error)
+
+        spread = _spread(list(plans.values()))
+        resolved = shared_settings(spread, store, request.sampler, observer, note, bring=bring)
+        yield Ready(series=series, folder=folder, plans=plans_at(resolved), arrivals=arrivals, shelf=shelf)
+
+
+def _found(request: Request, observer: Observer) -> Series:
+    checkpoints = request.checkpoints(observer.tell)
+    series = Series(model=parse_model(request.model, None, endpoint()).id, checkpoints=checkpoints)
+    _find_sources(series, request.max_disk, observer)
+    return series
+
+
+def _shelf(folder: Path, limit: int | None, plans: Sequence[Plan], observer: Observer) -> Shelf | None:
+    """Room for downloads, with what an earlier scan left of them; failures of that scan are forgotten."""
+    unfinished = [plan for plan in plans if not estimation.is_finished(plan)]
+    for plan in unfinished:
+        forget_failure(plan)
+    if limit is None:
+        return None
+    shelf = Shelf(folder, limit)
+    remote = [plan for plan in unfinished if plan.source.path is None]
+    shelf.adopt({plan.run_dir.name: size_of(plan.source, observer.tell) for plan in remote})
+    return shelf
+
+
+def _find_sources(series: Series, max_disk: int | None, observer: Observer) -> None:
+    """Notes where each checkpoint is to be had, or why it is not; copies of another one are left to that one.
+
+    Raises:
+        HfLlcError: none of the checkpoints can be had.
+    """
+    failed: HfLlcError = UnusableError(f"None of the chosen checkpoints of {series.model} has weights.")
+    observer.begin("looking at checkpoints", len(series.checkpoints))
+    for index, each in enumerate(series.checkpoints):
+        if each.problem is not None:
+            series.errors[each.name] = each.problem
+        elif each.duplicate_of is None:
+            try:
+                source = _source(each, max_disk, observer)
+            except (SourceError, UnusableError) as error:
+                series.errors[each.name], failed = str(error), error
+            else:
+                series.sources[each.name] = source
+        observer.advance(index + 1)
+    observer.end()
+    if not series.sources:
+        raise failed
+
+
+def _source(checkpoint: Checkpoint, max_disk: int | None, observer: Observer) -> ModelSource:
+    if checkpoint.sha is None:
+        return replace(find_model(checkpoint.model, tell=observer.tell), step=checkpoint.step)
+    source = source_of(checkpoint)
+    if max_disk is not None and cached(source, observer.tell) is None:
+        size = size_of(source, observer.tell)
+        if size > max_disk:
+            raise UnusableError(
+                f"{checkpoint.name} takes {size / 1e9:.3g} GB, more than --max-disk {max_disk / 1e9:.3g} GB; raise it."
+            )
+    return source
+
+
+def _with_tokenizer(model: str, sources: Sequence[ModelSource], observer: Observer) -> ModelSource:
+    """The last checkpoint that has a tokenizer, else the default branch: some series leave it out of the others.
+
+    Raises:
+        UnusableError: none has.
+    """
+    failed = UnusableError(f"None of the chosen checkpoints of {model} has a tokenizer.")
+    for source in reversed(sources):
+        if source.path is None and not lists_tokenizer(source, observer.tell):
+            continue
+        found = source if source.path else without_weights(source, observer.tell)
+        try:
+            load_tokenizer(found)
+        except UnusableError as error:
+            failed = error
+        else:
+            return found
+    if sources[-1].is_local:
+        raise failed
+    try:
+        found = default_branch(model, observer.tell)
+        load_tokenizer(found)
+    except (UnusableError, SourceError) as error:
+        raise failed from error
+    observer.tell(f"The tokenizer is that of {model} at {found.revision}; the chosen checkpoints have none.")
+    return found
+
+
+def _spread(plans: Sequence[Plan]) -> list[Plan]:
+    """At most MEASURED of the plans, the first and the last among them."""
+    if len(plans) <= MEASURED:
+        return list(plans)
+    return [plans[round(i * (len(plans) - 1) / (MEASURED - 1))] for i in range(MEASURED)]
+
+
+def _shared_inputs(plan: Plan, model: str) -> dict[str, Any]:
+    """Every input that can change a number of the curve, but for the checkpoints themselves."""
+    inputs = {name: value for name, value in plan.inputs().items() if name not in {"sha", "subfolder", "gguf_file"}}
+    return {"model": model, **inputs}
+
+
+def _default_folder(model: str, last: ModelSource, shared: dict[str, Any]) -> Path:
+    key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
+    return Path("hf-llc-runs") / replace(last, id=model).label / f"scan-{key}"
+
+
+def _point_folder(folder: Path, name: str, source: ModelSource) -> Path:
+    label = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80]
+    if label != name:
+        label += f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return folder / "points" / f"{label}-{source.short_sha}"

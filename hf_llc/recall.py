@@ -1,0 +1,96 @@
+"""A finished scan known again by what was asked for, before anything heavy is loaded."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from hf_llc.adapters import machine
+from hf_llc.adapters.hub_errors import endpoint
+from hf_llc.adapters.model_files import choose
+from hf_llc.adapters.store import RunStore
+from hf_llc.checkpoints import Checkpoint
+from hf_llc.curve import Curve
+from hf_llc.errors import SourceError
+from hf_llc.inputs import label_of
+from hf_llc.pinning import checkpoint_identity, dataset_revision
+from hf_llc.references import parse_dataset, parse_model
+from hf_llc.request import Request
+from hf_llc.results import SCHEMA
+from hf_llc.runs import load_run
+
+Tell = Callable[[str], None]
+ASKED, RUNS = "asked", "hf-llc-runs"
+
+
+def recall(request: Request, tell: Tell) -> Curve | None:
+    """The curve of an earlier call that asked for the same and of which nothing failed; None if there is none.
+
+    Costs the requests that list the checkpoints and pin the text, and only if a folder looks promising.
+
+    Raises:
+        HfLlcError: the checkpoints or the text cannot be found.
+    """
+    label = label_of(parse_model(request.model, None, endpoint()).id)
+    folders = [request.output_dir] if request.output_dir else sorted((Path(RUNS) / label).glob("scan-*"))
+    promising = [folder for folder in folders if RunStore(folder, tell).read(ASKED) == _asked(request)]
+    if not promising:
+        return None
+    checkpoints = request.checkpoints(tell)
+    revision = dataset_revision(parse_dataset(request.data.dataset, request.data.revision, endpoint()), tell)
+    for folder in promising:
+        try:
+            curve = load_run(folder)
+        except SourceError:
+            continue  # the scan itself makes a new one
+        if curve.dataset["revision"] == revision and _is_whole(curve, checkpoints):
+            return replace(curve, run_dir=str(folder.resolve()))
+    return None
+
+
+def remember(curve: Curve, request: Request, tell: Tell) -> None:
+    """Notes with the curve what was asked for, unless a point of it is to be tried again."""
+    if all(point.error is None for point in curve.points):
+        RunStore(Path(curve.run_dir), tell).write(ASKED, _asked(request))
+
+
+def forget(folder: Path, tell: Tell) -> None:
+    """The curve in the folder is about to change."""
+    RunStore(folder, tell).path(ASKED).unlink(missing_ok=True)
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    """What decides the numbers beside checkpoints and text, JSON-ready."""
+    asked = {
+        "schema": SCHEMA,
+        "model": request.model,
+        "data": asdict(request.data),
+        "sampler": asdict(request.sampler),
+        "trust_remote_code": request.trust_remote_code,
+        "device": request.device,
+        "cores": machine.cores(),
+    }
+    return dict(json.loads(json.dumps(asked)))
+
+
+def _is_whole(curve: Curve, checkpoints: Sequence[Checkpoint]) -> bool:
+    """True if the points are those of these checkpoints, each with its number."""
+    there = [(p.revision, p.stage, p.step, p.tokens, p.duplicate_of) for p in curve.points]
+    wanted = [(c.name, c.stage, c.step, c.tokens, c.duplicate_of) for c in checkpoints]
+    if there != wanted or any(point.error is not None for point in curve.points):
+        return False
+    by_name = {checkpoint.name: checkpoint for checkpoint in checkpoints}
+    return all(
+        # A copy on this disk is known by the one it is a copy of.
+        point.sha == (checkpoint.sha or _identity(by_name[checkpoint.duplicate_of or checkpoint.name]))
+        for checkpoint, point in zip(checkpoints, curve.points, strict=True)
+    )
+
+
+def _identity(checkpoint: Checkpoint) -> str:
+    """What `sources.find_model` calls the weights of a local checkpoint."""
+    asked = checkpoint.model
+    folder = Path(asked.model).expanduser() / (asked.subfolder or "")
+    names = [entry.relative_to(folder).as_posix() for glob in ("*", "*/*") for entry in folder.glob(glob)]
+    return checkpoint_identity(folder, choose(names, trust_remote_code=asked.trust_remote_code))

@@ -1,0 +1,136 @@
+"""Chains as parts of a run: named by everything that they depend on, made once, shared by any number of processes."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+
+from hf_llc import queue
+from hf_llc.adapters.fleet import Fleet
+from hf_llc.adapters.store import RunStore
+from hf_llc.core.chain import run_chain
+from hf_llc.core.estimator import llc as llc_of
+from hf_llc.core.stepsize import choose_burn_in, relaxation_rate
+from hf_llc.core.variations import Variation
+from hf_llc.observer import Observer
+from hf_llc.plan import Plan
+from hf_llc.resolution import Resolution
+from hf_llc.results import ChainTrace
+from hf_llc.settings import ResolvedSettings
+from hf_llc.workbench import Workbench
+
+SWEPT_CHAINS = 2
+LONGEST_BURN_IN = 4
+"""Of a pilot chain, in its draws; a point that needs more is not equilibrated, and says so."""
+SHARED_BURN_IN = 1
+"""In draws: chains that need no more than this wait for one another, so that they draw at the same steps."""
+
+
+class Task(NamedTuple):
+    """One chain: its settings, its number, and what it varies."""
+
+    settings: ResolvedSettings
+    chain: int
+    variation: Variation | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its part: different whenever anything that the trace depends on is."""
+        text = json.dumps(self.settings.to_dict(), sort_keys=True)
+        varied = f"{self.variation.name}-" if self.variation else ""
+        return f"chains/{hashlib.sha256(text.encode()).hexdigest()[:12]}-{varied}{self.chain:03d}"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where pilot chains run: the plan, whose `sampler.draws` are a pilot chain's, and everything of this process."""
+
+    plan: Plan
+    store: RunStore
+    bench: Workbench
+    fleet: Fleet
+    observer: Observer
+    anchors: Sequence[float]
+
+    def chains(self, phase: str, tasks: Sequence[Task]) -> list[ChainTrace]:
+        """The trace of every task, in order."""
+        by_name = {task.name: task for task in tasks}
+        self.observer.begin(phase, sum(task.settings.steps for task in by_name.values()))
+        parts = queue.complete(
+            self.store,
+            list(by_name),
+            lambda name: self._trace(by_name[name]),
+            first=self.fleet.rank,
+            found=lambda done: self.observer.advance(sum(by_name[name].settings.steps for name in done)),
+        )
+        self.observer.end()
+        traces = {name: ChainTrace.from_dict(part) for name, part in zip(by_name, parts, strict=True)}
+        return [traces[task.name] for task in tasks]
+
+    def _trace(self, task: Task) -> dict[str, Any]:
+        objective, settings = self.bench.objective, task.settings
+        started = time.monotonic()
+        trace = run_chain(
+            objective,
+            torch.tensor(self.anchors, device=objective.parameters[0].device),
+            settings,
+            task.chain,
+            anchor_gradient=self.bench.anchor_gradient() if settings.gradient != "minibatch" else None,
+            variation=task.variation,
+            progress=lambda step, loss, delta: self.observer.chain(
+                str(task.chain), step, loss, llc_of(settings.n_beta, delta)
+            ),
+        )
+        return replace(trace, seconds=time.monotonic() - started).to_dict()
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Chains at one γ or one ε; `needed` is the burn-in that its own relaxation time asks for."""
+
+    resolution: Resolution
+    needed: int
+    traces: Sequence[ChainTrace]
+
+    @property
+    def settings(self) -> ResolvedSettings:
+        return self.resolution.settings
+
+
+def swept_chains(
+    site: Site, phase: str, found: Sequence[Resolution], settings: Sequence[ResolvedSettings]
+) -> list[Swept]:
+    """The chains with each of the settings, beside what was measured there."""
+    traces = iter(site.chains(phase, [Task(each, chain) for each in settings for chain in range(each.chains)]))
+    return [
+        Swept(
+            resolution=replace(resolution, settings=each),
+            needed=own_burn_in(each).burn_in,
+            traces=[next(traces) for _ in range(each.chains)],
+        )
+        for resolution, each in zip(found, settings, strict=True)
+    ]
+
+
+def aligned(site: Site, settings: Sequence[ResolvedSettings], least: int = 0) -> list[ResolvedSettings]:
+    """The settings of pilot chains that draw at the same steps, but for those that need a much longer burn-in.
+
+    Args:
+        least: burn-in of chains that these are to draw with.
+    """
+    draws = site.plan.sampler.draws
+    shared = max([each.burn_in for each in settings if each.burn_in <= SHARED_BURN_IN * draws] + [least])
+    longest, chains = LONGEST_BURN_IN * draws, min(SWEPT_CHAINS, site.plan.sampler.chains)
+    return [
+        replace(each, chains=chains, draws=draws, burn_in=min(max(each.burn_in, shared), longest)) for each in settings
+    ]
+
+
+def own_burn_in(settings: ResolvedSettings) -> ResolvedSettings:
+    """The settings with the burn-in that their own relaxation time asks for."""
+    rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
+    return replace(settings, burn_in=choose_burn_in(rate, settings.draws, settings.thin, settings.start))

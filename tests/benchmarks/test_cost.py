@@ -1,0 +1,159 @@
+"""Gradients until λ̂ is within 5 % of the exact coefficient: `auto`, plain unpaired SGLD at its best step, devinterp.
+
+Plain SGLD is the Euler step from w* with independent minibatches, its loss at w* the mean over all samples. Its running
+estimate is the mean over the second half of what it has done so far, at each of several steps and localisers; the best
+of all of them counts. It is given LIMIT times what `auto` took, and has lost if that is not enough.
+"""
+
+import math
+import statistics
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from datasets.arrow_dataset import Dataset
+from torch import Tensor
+
+from hf_llc.cases import Case
+from hf_llc.core.chain import run_chain
+from hf_llc.core.curvature import spectrum
+from hf_llc.core.problems import chain_product, sampled_data
+from hf_llc.settings import ResolvedSettings
+from hf_llc.validation import Effort, validate
+from hf_llc.workbench import cpu_threads
+from tests.benchmarks.panel import Net, nets
+
+CLOSE = 0.05
+SIZES = range(11)
+"""Nets of the panel that are small enough for so many runs of plain SGLD: up to 21,000 weights."""
+EFFORTS = (10, 20, 50, 100, 200)
+FRACTIONS = (0.3, 0.1, 0.03, 0.01)
+CUSTOMARY_GAMMA = 1.0
+LIMIT, CHAINS = 12, 4
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Gradients until the error stays below CLOSE, None if it never does; and the last estimate."""
+
+    gradients: int | None
+    llc: float
+
+
+def with_auto(net: Net) -> Reached:
+    """The smallest effort from which on every larger one is close too."""
+    tried = [validate(net.case(), Effort(draws=draws, burn_in=2 * draws)) for draws in EFFORTS]
+    close = [found.llc is not None and abs(found.llc - found.truth) <= CLOSE * found.truth for found in tried]
+    from_on = next((i for i in range(len(tried)) if all(close[i:])), None)
+    return Reached(None if from_on is None else tried[from_on].gradient_evaluations, tried[-1].llc or math.nan)
+
+
+def plain(case: Case, gamma: float, lr: float, steps: int) -> Reached:
+    """One sweep point of plain SGLD."""
+    objective = case.objective
+    anchors = objective.losses(torch.arange(objective.n))
+    settings = ResolvedSettings(
+        n_beta=case.n_beta, gamma=gamma, lr=lr, momentum=0.0, gradient="minibatch", sampler="sgld", chains=CHAINS,
+        draws=steps, burn_in=0, thin=1, batch_size=case.batch_size, micro_batch_size=case.batch_size, context_length=1,
+        n=objective.n, seed=0, threads=1, device="cpu", dtype="float32",
+    )  # fmt: skip
+    losses = [run_chain(objective, anchors, settings, chain).losses for chain in range(CHAINS)]
+    shortest = min(map(len, losses))
+    trace = torch.tensor([list(chain[:shortest]) for chain in losses], dtype=torch.float64).mean(0) - anchors.mean()
+    return reached(case.n_beta * trace, case.truth)
+
+
+def reached(trace: Tensor, truth: float) -> Reached:
+    """When the mean over the second half of the trace so far comes close for good; CHAINS gradients an entry."""
+    sums = torch.cat([torch.zeros(1, dtype=torch.float64), trace.cumsum(0)])
+    ends = torch.unique(torch.logspace(1, math.log10(len(trace)), 100).long())
+    means = (sums[ends] - sums[ends // 2]) / (ends - ends // 2)
+    close = ((means - truth).abs() <= CLOSE * truth).tolist()
+    first = next((i for i in range(len(close)) if all(close[i:])), None)
+    return Reached(None if first is None else CHAINS * int(ends[first]), float(means[-1]))
+
+
+def best_plain(net: Net, budget: int) -> tuple[Reached, float, float]:
+    """The sweep point that comes close first, else the one that ends nearest; its γ and ε."""
+    found = []
+    for gamma in (net.case().gamma, CUSTOMARY_GAMMA):
+        case = net.case()
+        sharpest = spectrum(case.objective, torch.arange(case.objective.n), 0).largest
+        for fraction in FRACTIONS:
+            lr = fraction / (case.n_beta * sharpest + gamma)
+            found.append((plain(case, gamma, lr, budget // CHAINS), gamma, lr))
+    truth = net.case().truth
+    return min(found, key=lambda each: (each[0].gradients or math.inf, abs(each[0].llc - truth)))
+
+
+def test_auto_takes_at_most_a_tenth_of_what_plain_sgld_takes() -> None:
+    ratios = []
+    print()
+    with cpu_threads(1):
+        for net in [nets()[i] for i in SIZES]:
+            ours = with_auto(net)
+            assert ours.gradients is not None
+            theirs, gamma, lr = best_plain(net, LIMIT * ours.gradients)
+            ratio = math.inf if theirs.gradients is None else theirs.gradients / ours.gradients
+            ratios.append(ratio)
+            never = f"never ({theirs.llc:.0f} after {LIMIT} times as many)"
+            won = never if theirs.gradients is None else f"{theirs.gradients:,}"
+            print(
+                f"{net.name}, λ = {net.case().truth:.1f}: auto {ours.gradients:,} gradients, plain SGLD {won}, "
+                f"its best γ {gamma:g}, ε {lr:.1e}",
+                flush=True,
+            )
+    median, lost = statistics.median(ratios), ratios.count(math.inf)
+    print(f"plain SGLD over auto, median: {median:.1f}; never: {lost} of {len(ratios)}")
+    assert median >= 10
+
+
+class LinearNet(torch.nn.Module):
+    """The factors of a case as a module, for a library that wants one."""
+
+    def __init__(self, factors: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.factors = torch.nn.ParameterList([torch.nn.Parameter(factor.detach().clone()) for factor in factors])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """W x for inputs (m, width)."""
+        return inputs @ chain_product(list(self.factors)).T
+
+
+@pytest.mark.parametrize("index", [0, 1, 5])
+def test_beside_devinterp_at_the_same_budget(index: int, tmp_path: Path) -> None:
+    from devinterp.slt.llc import llc
+
+    net = nets()[index]
+    case = net.case()
+    inputs, labels = sampled_data(net.widths, net.rank, net.samples)
+
+    def loss(model: torch.nn.Module, ids: Tensor) -> Tensor:
+        index = ids[:, 0]
+        errors: Tensor = labels[index] - model(inputs[index])
+        return errors.square().sum(dim=1, keepdim=True).div(2)
+
+    with cpu_threads(1):
+        ours = validate(case, Effort(draws=EFFORTS[-1], burn_in=2 * EFFORTS[-1]))
+        _, gamma, lr = best_plain(net, ours.gradient_evaluations)
+        steps = ours.gradient_evaluations // CHAINS
+        rows = Dataset.from_dict({"input_ids": [[i, 0] for i in range(net.samples)]}).with_format("torch")
+        with warnings.catch_warnings(), torch.random.fork_rng():
+            # Their own and zarr's deprecations; nothing of ours.
+            warnings.simplefilter("ignore")
+            theirs = llc(
+                LinearNet(case.objective.parameters), rows, {}, lr=lr, n_beta=case.n_beta, localization=gamma,
+                num_chains=CHAINS, num_draws=steps // 2, num_burnin_steps=steps // 2, batch_size=case.batch_size,
+                device="cpu", output_path=tmp_path / "samples.zarr", loss_fn=loss,
+            )  # fmt: skip
+    value, spread = float(theirs.llc_mean), float(theirs.llc_std)
+    assert ours.llc is not None
+    print(
+        f"\n{net.name}, λ = {case.truth:.1f}, {ours.gradient_evaluations:,} gradients: hf-llc"
+        f" {ours.llc:.1f} ± {ours.stderr:.1f} ({ours.llc / case.truth - 1:+.1%}, {ours.verdict}), "
+        f"devinterp 2.0.1 {value:.1f} ± {spread:.1f} ({value / case.truth - 1:+.1%})"
+    )
+    assert abs(ours.llc - case.truth) < abs(value - case.truth)

@@ -1,0 +1,124 @@
+"""How gradient noise is kept within its budget: the prediction holds, and the choice is the cheapest that fits."""
+
+import math
+
+import pytest
+import torch
+
+from hf_llc.core.circumstances import Asked, Measured, worst
+from hf_llc.core.dynamics import choose_dynamics, noise_matters, settled_start
+from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
+from hf_llc.core.measurement import measure
+from hf_llc.core.noise_budget import QUIETENED, Way, choose_quieter
+from hf_llc.core.objective import Objective, copy_of
+from hf_llc.core.pilot import measure_settled
+from hf_llc.core.problems import linear_regression, sampled_deep_linear
+
+N_BETA, GAMMA = 400.0, 10.0
+QUIET = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1, epoch=8, typical=1.5)
+NOISY = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1.0, rise=0.1, controlled=0.9, epoch=8, typical=1.5)
+
+
+def estimators(objective: Objective) -> "dict[str, Gradient]":
+    """Both, around the weights as they are."""
+    slope = full_gradient(objective, objective.n)
+    return {
+        name: gradient_of(name, objective, copy_of(objective.parameters), slope)
+        for name in ("minibatch", "control-variate")
+    }
+
+
+def test_quiet_gradients_are_left_as_they_are() -> None:
+    assert not noise_matters(Asked(), N_BETA, GAMMA, QUIET)
+    found = choose_dynamics(Asked(), N_BETA, GAMMA, QUIET)
+    assert (found.gradient, found.batches, found.burn_in_lr) == ("minibatch", "independent", None)
+
+
+def test_noise_that_matters_is_kept_within_its_share_of_the_coefficient() -> None:
+    assert noise_matters(Asked(), N_BETA, GAMMA, NOISY)
+    found = choose_dynamics(Asked(), N_BETA, GAMMA, NOISY)
+    way = Way(found.sampler, found.momentum, found.gradient, found.batches)
+    heating = way.heating(found.lr, N_BETA, GAMMA, NOISY)
+    assert heating <= QUIETENED * NOISY.least_llc(N_BETA, GAMMA)
+    assert found.burn_in_lr is not None
+    assert found.burn_in_lr > found.lr
+    assert "gradient noise" in found.why["gradient"]
+
+
+def test_no_other_way_that_fits_forgets_faster_for_its_cost() -> None:
+    best = choose_quieter(Asked(), N_BETA, GAMMA, NOISY)
+    for gradient in ("minibatch", "control-variate"):
+        for batches in ("independent", "reshuffled"):
+            other = choose_quieter(Asked(gradient=gradient, batches=batches), N_BETA, GAMMA, NOISY)
+            assert other.way.gradient == gradient
+            assert other.way.batches == batches
+            assert best.lr * best.way.gathered / best.way.cost >= 0.9 * other.lr * other.way.gathered / other.way.cost
+
+
+def test_what_is_asked_for_is_kept() -> None:
+    asked = Asked(sampler="sgld-lm", lr=1e-5, gradient="minibatch")
+    found = choose_dynamics(asked, N_BETA, GAMMA, NOISY)
+    assert (found.sampler, found.lr, found.gradient, found.burn_in_lr) == ("sgld-lm", 1e-5, "minibatch", None)
+    assert not noise_matters(Asked(gradient="minibatch", batches="independent"), N_BETA, GAMMA, NOISY)
+
+
+def test_one_batch_an_epoch_cannot_be_reshuffled() -> None:
+    single = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1.0, rise=0.1, typical=1.5)
+    assert choose_quieter(Asked(), N_BETA, GAMMA, single).way.batches == "independent"
+
+
+def test_a_series_takes_the_noisiest_and_where_control_variates_were_not_measured_the_plain_noise() -> None:
+    found = worst([QUIET, NOISY])
+    assert (found.noise, found.controlled, found.epoch) == (1.0, 0.9, 8)
+    assert worst([QUIET, QUIET]).controlled is None
+
+
+def test_a_linear_models_gradients_have_no_noise_with_control_variates() -> None:
+    objective, _ = linear_regression(400, 20, seed=0)
+    found, _, _ = measure(
+        objective,
+        lambda name: estimators(objective)[name],
+        torch.arange(400),
+        Asked(),
+        n_beta=N_BETA,
+        gamma=GAMMA,
+        start="localiser",
+        batch_size=50,
+        seed=0,
+    )
+    assert found.controlled is not None
+    assert found.controlled < 0.3 * found.noise
+    assert found.epoch == 8
+    # tr Cov of a batch of 50 at the minimum is about tr H / 50, the label noise being 1.
+    assert found.noise == pytest.approx(20 / 50, rel=0.5)
+
+
+def test_the_pilot_finds_less_noise_where_chains_live_than_where_they_begin_and_puts_the_weights_back() -> None:
+    objective = sampled_deep_linear((8, 8, 8), 6, 400)
+    before = copy_of(objective.parameters)
+    known = estimators(objective)
+    start = Measured(curvature=8.0, trace=100.0, squares=200.0, noise=100.0, rise=5.0)
+    found = measure_settled(
+        objective,
+        known.__getitem__,
+        torch.arange(400),
+        Asked(),
+        start,
+        n_beta=800.0,
+        gamma=16.0,
+        start="localiser",
+        batch_size=50,
+        seed=0,
+    )
+    assert all(torch.equal(now, then) for now, then in zip(objective.parameters, before, strict=True))
+    assert found.noise < 0.1 * start.noise
+    assert found.curvature >= start.curvature
+    assert found.controlled is not None
+    assert math.isfinite(found.controlled)
+
+
+def test_chains_that_cannot_forget_their_start_begin_at_both_ends() -> None:
+    assert settled_start("auto", "localiser", rate=1e-4, burn_in=1000)[0] == "both"
+    assert settled_start("auto", "localiser", rate=1e-2, burn_in=1000) == ("localiser", None)
+    assert settled_start("localiser", "localiser", rate=1e-4, burn_in=1000)[0] == "localiser"
+    assert settled_start("auto", "anchor", rate=1e-4, burn_in=1000)[0] == "anchor"

@@ -1,0 +1,69 @@
+"""Calibrations of losses in closed form, by the code that calibrates a checkpoint."""
+
+from pathlib import Path
+
+from hf_llc import calibration
+from hf_llc.adapters import fleet as fleets
+from hf_llc.calibration import Findings
+from hf_llc.core.objective import Objective
+from hf_llc.inputs import Corpus, ModelSource
+from hf_llc.observer import Observer
+from hf_llc.plan import Plan
+from hf_llc.settings import CalibrationSettings, DataSettings, SamplerSettings
+from hf_llc.sweep import Calibration
+from hf_llc.workbench import Workbench
+
+HASH = "sha256:" + "0" * 64
+
+
+class ProblemBench(Workbench):
+    """A bench whose objective is given, not loaded; None stands for one that must not be needed."""
+
+    def __init__(self, plan: Plan, objective: Objective | None) -> None:
+        super().__init__(plan, "cpu")
+        self._given = objective
+
+    @property
+    def objective(self) -> Objective:  # type: ignore[override]
+        assert self._given is not None, "something is computed again"
+        return self._given
+
+    @property
+    def micro_batch(self) -> int:
+        return 1
+
+
+def plan_of(n: int, folder: Path, **sampler: object) -> Plan:
+    """The plan of a calibration of a loss over n items; `sampler` are its settings, draws those of a pilot chain."""
+    settings = SamplerSettings(**{"batch_size": 1, "draws": 50, "threads": 1, **sampler})  # type: ignore[arg-type]
+    return Plan(
+        source=ModelSource(id="problem", revision=None, sha=HASH, step=None, path=None),
+        corpus=Corpus(
+            id="items",
+            revision=HASH,
+            config=None,
+            split="train",
+            text_column="text",
+            fingerprint=HASH,
+            n=n,
+            context_length=1,
+            path=Path(),
+        ),
+        sampler=settings,
+        device="cpu",
+        dtype="float32",
+        threads=1,
+        run_dir=folder,
+    )
+
+
+def findings_of(plan: Plan, objective: Objective | None) -> Findings:
+    """What the pilot chains show."""
+    return calibration.run(plan, fleets.alone("cpu"), Observer(), ProblemBench(plan, objective))
+
+
+def calibrated(plan: Plan, objective: Objective | None, target: float = 0.02, budget: int = 20_000) -> Calibration:
+    """The calibration of that loss."""
+    found = findings_of(plan, objective)
+    wanted = CalibrationSettings(target_stderr=target, budget=budget)
+    return calibration.collect(plan, found, DataSettings(dataset="items"), wanted, Observer(), 0.0)
