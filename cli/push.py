@@ -1,5 +1,6 @@
 """`--push-to-hub`: what `estimate` and `scan` do at their end, asked about before they begin."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ def require_permission(model: str, push: "PublishSettings | None", observer: "Ob
     Raises:
         HfLlcError: it may not; see `destination.require_writable`.
     """
-    if push is not None:
+    # Of a user's own launch, one process asks for all.
+    if push is not None and os.environ.get("RANK", "0") == "0":
         from hf_llc.destination import model_place, require_writable
 
         require_writable(*model_place(model), push, observer)

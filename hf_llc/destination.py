@@ -47,7 +47,7 @@ def _target(model: str, local: bool, settings: PublishSettings, owner: Account) 
             f"{model} is on this disk only; say where its results belong with --repo (the model's repository) or "
             "--dataset-repo."
         )
-    if settings.dataset_repo is None and (settings.create_pr or owner.owns(model)):
+    if settings.dataset_repo is None and "/" in model and (settings.create_pr or owner.owns(model)):
         return Target(repo_id=model, kind="model", create_pr=settings.create_pr)
     default = f"llc-{model.replace('/', '__')}"[:LONGEST_NAME].rstrip("-.")
     repo_id = _repo_id(settings.dataset_repo or default, "dataset", owner)

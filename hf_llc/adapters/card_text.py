@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def command(model: str, points: Sequence[Point]) -> str:
     last = last_estimate(points)
     d = last.dataset
     if len(points) > 1:
-        words = ["hf-llc", "scan", model, "--revisions", ",".join(point.revision for point in points)]
+        words = ["hf-llc", "scan", model, "--revisions", _chosen(points)]
     else:
         words = ["hf-llc", "estimate", model, *([] if is_local(last) else ["--revision", last.sha])]
     words += ["--dataset", dataset_name(last)]
@@ -132,6 +133,28 @@ def command(model: str, points: Sequence[Point]) -> str:
     words += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
     return shlex.join(one_line(word) for word in words).replace("<!--", "<!-''-")
+
+
+def _chosen(points: Sequence[Point]) -> str:
+    """The `--revisions` that choose these points: by name, and where they are no revisions by where they live."""
+    names = [point.revision for point in points]
+    listed = ",".join(names)
+    own = [(point, point.estimate) for point in points if point.estimate is not None and point.duplicate_of is None]
+    if any(found.model == point.revision for point, found in own):
+        return f"repos:{listed}"
+    local = is_local(last_estimate(points))
+    one_commit = len(own) > 1 and len({point.sha for point, _ in own}) == 1
+    if any("/" in name for name in names) if local else one_commit:
+        parts = zip(*(name.split("/") for name in names), strict=False)
+        glob = "/".join(part[0] if len(set(part)) == 1 else f"{_beginning(part)}*" for part in parts)
+        return f"subfolder:{glob},{listed}"
+    return listed
+
+
+def _beginning(words: Sequence[str]) -> str:
+    """What all of them begin with."""
+    pairs = zip(min(words), max(words), strict=False)
+    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def last_estimate(points: Sequence[Point]) -> Estimate:

@@ -28,8 +28,13 @@ HOSTILE = "x|y\n---\n<script>alert(1)</script> <!-- hf-llc:end --> ![a](http://e
 def content(*found: Estimate, name: str = "model", **named: Any) -> Content:
     """What is published of these estimates, the last of them in the headline."""
     points = [
-        Point(revision=each.revision or Path(each.model).name, sha=each.sha, step=each.step, estimate=each)
-        for each in found
+        Point(
+            revision=each.revision or Path(each.model).name,
+            sha=each.sha if each is found[-1] else f"{i:040x}",
+            step=each.step,
+            estimate=each,
+        )
+        for i, each in enumerate(found)
     ]
     curve = Curve.of_points(found[-1].model, points, run_dir=".", versions={})
     return Content(curve=curve, name=name, headline=[point for point in points[-1:] if point.llc is not None], **named)
@@ -166,6 +171,25 @@ def test_the_command_of_a_curve_is_a_scan_of_its_revisions() -> None:
     options = options_of(command_of(render(*series())), "scan")
     assert options["--revisions"] == "step0,step8,step512"
     assert (options["--seed"], options["--sampler"], options["--chains"]) == ("0", "sgld-lm", "2")
+
+
+def place_of(found: Content) -> str:
+    """The --revisions of the command that a card shows."""
+    return options_of(command_of(card.render_section(found)), "scan")["--revisions"]
+
+
+def test_checkpoints_that_are_no_revisions_are_named_by_where_they_live() -> None:
+    found = content(*series())
+    curve = found.curve
+    folders = [replace(point, revision=f"run-1/ckpt-{i}", sha="a" * 40) for i, point in enumerate(curve.points)]
+    assert place_of(replace(found, curve=replace(curve, points=tuple(folders)))) == (
+        "subfolder:run-1/ckpt-*,run-1/ckpt-0,run-1/ckpt-1,run-1/ckpt-2"
+    )
+    repositories = [
+        replace(point, revision=name, estimate=replace(each, model=name))
+        for name, point, each in zip(("o/a", "o/b", "p/c"), curve.points, series(), strict=True)
+    ]
+    assert place_of(replace(found, curve=replace(curve, points=tuple(repositories)))) == "repos:o/a,o/b,p/c"
 
 
 def test_the_command_names_part_of_a_model_and_a_cross_check() -> None:
