@@ -15,7 +15,7 @@ def write_run(folder: Path, curve: Curve) -> Path:
     return folder
 
 
-def quick_picture(path: Path, points: object, *, name: str) -> None:
+def quick_picture(path: Path, points: object, *, name: str, view: object = None) -> None:
     """A stand-in for `plots.series`: its content differs where the points do."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes({".png": b"\x89PNG", ".svg": b"<?xml"}[path.suffix] + f"{name}{points}".encode())

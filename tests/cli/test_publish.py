@@ -241,6 +241,9 @@ def test_what_was_published_is_shown_as_it_was_computed(run: Run, scanned: Path)
     assert Path("hf-llc-runs/models--alice__tiny/llc.png").read_bytes() == (scanned / "llc.png").read_bytes()
     assert run("show", "hf://alice/tiny", "--json").json["points"][1]["llc"] == run(
         "show", scanned, "--json").json["points"][1]["llc"]  # fmt: skip
+    beside = run("compare", scanned, "hf://alice/tiny", "--json").json
+    assert beside["comparable"] is True
+    assert beside["runs"][0]["points"] == beside["runs"][1]["points"]
 
 
 def test_the_command_on_the_card_makes_the_same_numbers(run: Run, model: Repository, scanned: Path) -> None:

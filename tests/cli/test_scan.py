@@ -163,10 +163,11 @@ def test_a_folder_of_other_settings_is_not_mixed_with(run: Run) -> None:
     assert files_of(Path("out")) == before
 
 
-def test_a_scan_below_a_launcher_is_refused(run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_below_a_launcher_that_accelerate_does_not_see_is_refused(
+    run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
-    refused(run("scan", tiny.parent), 1, "starts its own processes")
+    refused(run("scan", tiny.parent), 1, "WORLD_SIZE is 2 but accelerate sees 1 process")
 
 
 @pytest.mark.usefixtures("series")
