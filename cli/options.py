@@ -282,7 +282,7 @@ Trackio = Annotated[
     typer.Option(
         "--trackio",
         metavar="PROJECT",
-        help="Report to this Trackio project: pip install 'hf-llc[trackio]'.",
+        help=r"Report to this Trackio project: pip install 'hf-llc\[trackio]'.",
         rich_help_panel=_OUT,
     ),
 ]
