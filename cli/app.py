@@ -15,6 +15,7 @@ from .compare import compare
 from .demo import demo
 from .estimate import estimate
 from .merge import merge
+from .publish import publish
 from .report import reported, say
 from .revisions import revisions
 from .scan import scan
@@ -58,6 +59,7 @@ app.command()(reported(revisions))
 app.command()(reported(show))
 app.command()(reported(merge))
 app.command()(reported(compare))
+app.command()(reported(publish))
 app.command()(reported(validate))
 app.command()(reported(demo))
 app.command(hidden=True)(worker)

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from hf_llc.comparing import Comparison
     from hf_llc.curve import Point
 
-Runs = Annotated[list[str], typer.Argument(help="Folders that scan, merge, estimate or demo printed as run_dir.")]
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Folders that scan, merge, estimate or demo printed as run_dir, or what was published: hf://org/name, "
+        "hf://datasets/org/name."
+    ),
+]
 PictureDir = Annotated[
     Path, typer.Option("--output-dir", help="Folder of compare.png and compare.svg.", rich_help_panel="Output")
 ]
@@ -41,6 +47,7 @@ def compare(
 
     \b
     hf-llc compare hf-llc-runs/EleutherAI__pythia-70m/scan-* hf-llc-runs/EleutherAI__pythia-160m/scan-*
+    hf-llc compare hf-llc-demo hf://datasets/me/llc-EleutherAI__pythia-70m
     hf-llc compare one two --x linear --output-dir pictures
     """
     from hf_llc.comparing import compare as beside
@@ -48,7 +55,7 @@ def compare(
 
     form, view = chosen(format, as_json, quiet), View(scale=x, tokens=x_tokens)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
-        found = beside(runs, output_dir, view)
+        found = beside(runs, output_dir, view, observer)
         _write(found, form)
         if form is not Form.HUMAN:
             for sentence in found.differences:

@@ -10,6 +10,7 @@ from . import options as o
 from .asked import settings_of
 from .output import Form, chosen, write_agent, write_json, write_pairs
 from .progress import ProgressBar
+from .push import asked_push, push_run, require_permission
 from .wording import forecast_rows, rows, title
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ def estimate(
     output_dir: o.OutputDir = None,
     trackio: o.Trackio = None,
     report_to: o.ReportTo = None,
+    push_to_hub: o.PushToHub = False,
+    repo: o.Repo = None,
+    dataset_repo: o.DatasetRepo = None,
+    create_pr: o.CreatePr = False,
+    private: o.Private = False,
     dry_run: o.DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -80,6 +86,7 @@ def estimate(
     hf-llc estimate EleutherAI/pythia-70m --params '*.layers.0.attention.*'
     hf-llc estimate EleutherAI/pythia-70m --settings settings.yaml --draws 400
     hf-llc estimate hf://HuggingFaceTB/SmolLM2-135M --num-processes 8 --json
+    hf-llc estimate me/my-model --push-to-hub
     """
     from hf_llc.settings import ModelSettings
 
@@ -88,6 +95,7 @@ def estimate(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )
     asked_data, asked_sampler = settings_of(context, settings)
+    push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
     if dry_run:
         from hf_llc.forecasting import forecast
 
@@ -105,6 +113,7 @@ def estimate(
     ):
 
         def make_plan(sampler: "SamplerSettings", folder: Path | None) -> "Plan":
+            require_permission(model, push, observer)
             return plan(asked_model, asked_data, sampler, output_dir=folder, device=device, observer=observer)
 
         if target_stderr is None:
@@ -130,8 +139,8 @@ def estimate(
         if found is not None:
             tracking.begin(Path(found.run_dir), {"model": found.model, **found.settings.to_dict()})
             tracking.log(Curve.of_estimate(found).points[0])
-    if found is not None:
-        _write(found, form)
+            _write(found, form)
+            push_run(found.run_dir, push, observer)
 
 
 def _write_forecast(expected: "Forecast", form: Form) -> None:

@@ -27,7 +27,7 @@ def bytes_of(text: str) -> int:
 DATA = DataSettings()
 SAMPLER = SamplerSettings()
 
-_MODEL, _TEXT, _CHAINS, _WHERE, _OUT = "Model", "Text", "Sampling", "Machine", "Output"
+_MODEL, _TEXT, _CHAINS, _WHERE, _OUT, _HUB = "Model", "Text", "Sampling", "Machine", "Output", "Publishing"
 
 Model = Annotated[
     str,
@@ -277,21 +277,12 @@ DryRun = Annotated[
         "--dry-run", help="Print size, memory, tokens and time, and stop before any download.", rich_help_panel=_OUT
     ),
 ]
-Shard = Annotated[
-    str | None,
-    typer.Option(
-        "--shard",
-        metavar="I/N",
-        help="Estimate part I of N (from 1/N to N/N), one job of an array each; hf-llc merge joins their folders.",
-        rich_help_panel=_WHERE,
-    ),
-]
 Trackio = Annotated[
     str | None,
     typer.Option(
         "--trackio",
         metavar="PROJECT",
-        help="Report to this Trackio project: pip install 'hf-llc[trackio]'.",
+        help=r"Report to this Trackio project: pip install 'hf-llc\[trackio]'.",
         rich_help_panel=_OUT,
     ),
 ]
@@ -311,6 +302,24 @@ X = Annotated[
 XTokens = Annotated[
     bool,
     typer.Option("--x-tokens", help="Training tokens along x, where all checkpoints say them.", rich_help_panel=_OUT),
+]
+Repo = Annotated[str | None, typer.Option("--repo", help="The model's repository on the Hub.", rich_help_panel=_HUB)]
+DatasetRepo = Annotated[
+    str | None,
+    typer.Option("--dataset-repo", help="A dataset repository; made if it is not there.", rich_help_panel=_HUB),
+]
+CreatePr = Annotated[
+    bool,
+    typer.Option(
+        "--create-pr", help="Propose it in a pull request; one of yours that is open is updated.", rich_help_panel=_HUB
+    ),
+]
+Private = Annotated[
+    bool, typer.Option("--private", help="Make a new dataset repository private.", rich_help_panel=_HUB)
+]
+PushToHub = Annotated[
+    bool,
+    typer.Option("--push-to-hub", help="Publish at the end, as hf-llc publish --yes does.", rich_help_panel=_HUB),
 ]
 Format = Annotated[str, typer.Option("--format", help="human, agent (key=value), json or quiet.", rich_help_panel=_OUT)]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=_OUT)]

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_llc.errors import SettingsError
+
 from . import options as o
 from .asked import settings_of
 from .output import Form, chosen
 from .progress import ProgressBar
+from .push import asked_push, push_run, require_permission
 
 if TYPE_CHECKING:
     from hf_llc.curve import Point
@@ -19,6 +22,15 @@ ScanDir = Annotated[
         "--output-dir",
         help="Folder of the scan; one that is there is resumed. (default: hf-llc-runs/<model>/scan-<key>)",
         rich_help_panel="Output",
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Estimate part I of N (from 1/N to N/N), one job of an array each; hf-llc merge joins their folders.",
+        rich_help_panel="Machine",
     ),
 ]
 DryRun = Annotated[
@@ -69,12 +81,17 @@ def scan(
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     max_disk: o.MaxDisk = None,
-    shard: o.Shard = None,
+    shard: Shard = None,
     output_dir: ScanDir = None,
     trackio: o.Trackio = None,
     report_to: o.ReportTo = None,
     x: o.X = "auto",
     x_tokens: o.XTokens = False,
+    push_to_hub: o.PushToHub = False,
+    repo: o.Repo = None,
+    dataset_repo: o.DatasetRepo = None,
+    create_pr: o.CreatePr = False,
+    private: o.Private = False,
     dry_run: DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -97,12 +114,15 @@ def scan(
     """
     from hf_llc.naming import read_steps
     from hf_llc.selector import Selection
-    from hf_llc.sharding import Shard
+    from hf_llc.sharding import Shard as Part
     from hf_llc.view import View
 
     form = chosen(format, as_json, quiet)
-    selection, part, view = Selection.parse(revisions or [], every), Shard.parse(shard), View(scale=x, tokens=x_tokens)
+    selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
+    push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
+    if push is not None and not part.is_whole:
+        raise SettingsError("--push-to-hub is for a whole scan; join the parts with hf-llc merge, then hf-llc publish.")
     if dry_run:
         from .revisions import write_listing
 
@@ -132,6 +152,7 @@ def scan(
         ProgressBar(quiet=form is Form.QUIET) as observer,
         Tracking(report_to or [], trackio, observer.tell) as tracking,
     ):
+        require_permission(model, push, observer)
 
         def tell(point: "Point") -> None:
             observer.tell("   ".join(filter(None, row(point, 1000))))
@@ -149,5 +170,7 @@ def scan(
         if curve is None:
             return  # a rank of a launch that is not the one to print
         write_curve(curve, form)
-        observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
+        if curve.points:
+            observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
+        push_run(curve.run_dir, push, observer)
     end_with_failures(curve)

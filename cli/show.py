@@ -1,6 +1,5 @@
 """`hf-llc show`: a finished run again, as a table and a picture."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +8,13 @@ from . import options as o
 from .output import Form, chosen
 from .progress import ProgressBar
 
-Run = Annotated[Path, typer.Argument(help="Folder that scan, estimate, merge or demo printed as run_dir.")]
+Run = Annotated[
+    str,
+    typer.Argument(
+        help="Folder that scan, estimate, merge or demo printed as run_dir, or what was published: hf://org/name, "
+        "hf://datasets/org/name."
+    ),
+]
 
 
 def show(
@@ -27,6 +32,7 @@ def show(
     \b
     hf-llc show hf-llc-demo
     hf-llc show hf-llc-runs/EleutherAI__pythia-70m/scan-0123456789ab --json
+    hf-llc show hf://datasets/me/llc-EleutherAI__pythia-70m
     """
     from hf_llc.showing import show as redraw
     from hf_llc.view import View

@@ -10,8 +10,9 @@ from hf_llc.comparability import differences
 from hf_llc.curve import Curve, Point
 from hf_llc.errors import SettingsError
 from hf_llc.naming import order
+from hf_llc.observer import Observer
 from hf_llc.results import SCHEMA
-from hf_llc.runs import load_run
+from hf_llc.runs import load
 from hf_llc.view import View
 
 PICTURES = ("compare.png", "compare.svg")
@@ -66,18 +67,21 @@ class Comparison:
         }
 
 
-def compare(runs: Sequence[str], folder: Path, view: View | None = None) -> Comparison:
+def compare(
+    runs: Sequence[str], folder: Path, view: View | None = None, observer: Observer | None = None
+) -> Comparison:
     """The curves of these runs, drawn into `folder` as `compare.png` and `compare.svg`.
 
     Args:
-        runs: folders that scan, merge, estimate or demo left.
+        runs: folders that scan, merge, estimate or demo left, or `hf://…` of published ones.
 
     Raises:
-        SettingsError: there are fewer than two. NotFoundError, SourceError: see `runs.load_run`.
+        SettingsError: there are fewer than two. HfLlcError: see `runs.load`.
     """
     if len(runs) < 2:
         raise SettingsError("Give two runs or more to compare; hf-llc show prints one.")
-    curves = [load_run(Path(run)) for run in runs]
+    tell = (observer or Observer()).tell
+    curves = [load(run, tell) for run in runs]
     names = _told_apart(curves, runs)
     named = list(zip(names, curves, strict=True))
     first = named[0]

@@ -3,7 +3,7 @@
 The JSON of `hf-llc scan` is `Curve.to_dict()`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -131,6 +131,25 @@ class Curve:
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """The curve that `to_dict` wrote."""
         return cls(**{**stored, "points": tuple(Point.from_dict(point) for point in stored["points"])})
+
+    @classmethod
+    def of_points(cls, model: str, points: Sequence[Point], *, run_dir: str, versions: Mapping[str, str]) -> Self:
+        """The curve of these points, with the settings and the text that all of them share."""
+        records = [point.estimate.to_dict() for point in points if point.estimate is not None]
+        first: dict[str, Any] = records[0] if records else {"settings": {}, "dataset": {}}
+        settings = {
+            name: value
+            for name, value in first["settings"].items()
+            if all(record["settings"][name] == value for record in records)
+        }
+        return cls(
+            model=model,
+            settings=settings,
+            dataset=first["dataset"],
+            points=tuple(points),
+            run_dir=run_dir,
+            versions=versions,
+        )
 
     @classmethod
     def of_estimate(cls, found: Estimate) -> Self:

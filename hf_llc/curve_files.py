@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hf_llc.adapters import machine, plots
 from hf_llc.adapters.store import write_atomically
@@ -18,21 +17,7 @@ ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg
 
 def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
     """The curve of these points, with the settings and the text that all of them share."""
-    records = [point.estimate.to_dict() for point in points if point.estimate is not None]
-    first: dict[str, Any] = records[0] if records else {"settings": {}, "dataset": {}}
-    settings = {
-        name: value
-        for name, value in first["settings"].items()
-        if all(record["settings"][name] == value for record in records)
-    }
-    return Curve(
-        model=model,
-        settings=settings,
-        dataset=first["dataset"],
-        points=tuple(points),
-        run_dir=str(folder),
-        versions=machine.versions(),
-    )
+    return Curve.of_points(model, points, run_dir=str(folder), versions=machine.versions())
 
 
 def keep(curve: Curve, folder: Path) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters import machine, plots
-from hf_llc.adapters.card import RESULTS, render_new_card, without_paths
+from hf_llc.adapters import machine
+from hf_llc.adapters.card import Content, render_model_card
+from hf_llc.adapters.card_metadata import PICTURE, RESULTS
 from hf_llc.adapters.small_model import Shape, build_model, save_checkpoint
 from hf_llc.adapters.small_tokenizer import train_tokenizer
 from hf_llc.adapters.store import write_atomically
@@ -24,6 +25,7 @@ from hf_llc.curve import Point
 from hf_llc.curve_files import curve_of
 from hf_llc.errors import LaunchError, ResourceError
 from hf_llc.observer import Observer
+from hf_llc.rendering import CARD, headline_of, portable, write_files
 from hf_llc.results import Estimate
 from hf_llc.runs import SCAN
 from hf_llc.series import estimate_series
@@ -32,7 +34,7 @@ from hf_llc.sources import find_corpus, find_model, load_tokens
 from hf_llc.workbench import cpu_threads
 
 NAME = "pydoc-gpt-neox"
-PICTURE, CARD, TEXT, CHECKPOINTS, RUNS = "llc.png", "README.md", "text.jsonl", "checkpoints", "runs"
+TEXT, PUBLISHED, CHECKPOINTS, RUNS = "text.jsonl", "llc", "checkpoints", "runs"
 MARKER = f"{CHECKPOINTS}/complete.json"
 """Empty while training; then what the checkpoints were made from."""
 ABOUT = (
@@ -152,7 +154,7 @@ def _claim(folder: Path) -> None:
     """Marks the folder as the demonstration's, or refuses one where something else would be written over."""
     if (folder / MARKER).exists():
         return
-    if foreign := [name for name in (CARD, TEXT, PICTURE, CHECKPOINTS) if (folder / name).exists()]:
+    if foreign := [name for name in (CARD, TEXT, PUBLISHED, CHECKPOINTS) if (folder / name).exists()]:
         raise ResourceError(f"{folder} holds another {' and '.join(foreign)}; give a new folder with --output-dir.")
     write_atomically(folder / MARKER, b"")
 
@@ -232,21 +234,13 @@ def _training_inputs(documents: Sequence[str], size: DemoSize) -> str:
 
 def _publish(made: Demonstration) -> None:
     """Writes results, picture and card, none of which names a path of this machine."""
-    portable = [without_paths(found, made.folder) for found in made.estimates]
-    lines = [json.dumps(found.to_dict(), allow_nan=False) + "\n" for found in portable]
-    write_atomically(made.results, "".join(lines).encode())
     points = [
-        Point(revision=Path(found.model).name, sha=found.sha, step=found.step, estimate=found) for found in portable
+        Point(revision=Path(found.model).name, sha=found.sha, step=found.step, estimate=found)
+        for found in made.estimates
     ]
-    curve = replace(curve_of(NAME, points, made.folder), run_dir=".")
+    curve = portable(curve_of(NAME, points, made.folder), made.folder)
+    content = Content(curve=curve, name=NAME, headline=headline_of(curve, ()), command="hf-llc demo")
     write_atomically(made.folder / SCAN, json.dumps(curve.to_dict(), allow_nan=False).encode())
-    plots.curve(made.picture, portable, name=NAME)
-    card = render_new_card(
-        portable,
-        name=NAME,
-        picture=PICTURE,
-        results=RESULTS,
-        command="hf-llc demo",
-        about=ABOUT.format(parameters=portable[0].diagnostics.dimension),
-    )
-    write_atomically(made.card, card.encode())
+    write_files(made.folder, content)
+    dimension = made.estimates[0].diagnostics.dimension
+    write_atomically(made.card, render_model_card(content, about=ABOUT.format(parameters=dimension)).encode())

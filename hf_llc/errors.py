@@ -8,6 +8,7 @@ HfLlcError
 │   └── OfflineError   not on this machine, and no network to fetch it
 ├── UnusableError      it was read, but an LLC cannot be estimated with it
 ├── ResourceError      memory, disk, permissions
+├── PublishError       the Hub did not take what was to be published; it is kept on this disk
 ├── LaunchError        the processes could not be started or do not know each other
 ├── RankError          a process that this one started failed; in its own words
 └── DivergedError      fewer than two chains stayed finite, so there is no number
@@ -48,6 +49,10 @@ class UnusableError(HfLlcError):
 
 class ResourceError(HfLlcError):
     """Memory, disk space or a permission is missing."""
+
+
+class PublishError(HfLlcError):
+    """The Hub did not take what was to be published."""
 
 
 class LaunchError(HfLlcError):

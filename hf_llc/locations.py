@@ -11,7 +11,7 @@ from hf_llc.adapters import hub
 from hf_llc.adapters.digests import sha256_of
 from hf_llc.adapters.listings import commits, files_of_commit, repositories
 from hf_llc.adapters.model_files import choose, inside, raw_format, refuse_unusable
-from hf_llc.errors import NotFoundError, SettingsError, UnusableError
+from hf_llc.errors import AccessError, NotFoundError, SettingsError, UnusableError
 from hf_llc.naming import Place, place_of
 from hf_llc.references import Reference, nearest
 from hf_llc.selector import Selection
@@ -147,13 +147,14 @@ def _repositories(reference: Reference, globs: Sequence[str], place: PlaceOf, tr
     places = {name: place(name.partition("/")[2]) for name in shas}
 
     def look(name: str) -> Found:
-        sha = shas.get(name) or hub.resolve(name, None, "model", tell)
-        return Found(
-            model=ModelSettings(model=name, revision=sha, trust_remote_code=trust),
-            sha=sha,
-            place=places[name],
-            files=_remote_files(name, sha, None, tell),
-        )
+        sha = shas.get(name)
+        try:
+            sha = sha or hub.resolve(name, None, "model", tell)
+            files = _remote_files(name, sha, None, tell)
+        except AccessError as error:
+            files = Files(problem=str(error))  # it need not keep anybody from the others
+        asked = ModelSettings(model=name, revision=sha, trust_remote_code=trust)
+        return Found(model=asked, sha=sha, place=places[name], files=files)
 
     return Site(what=", ".join(asked), places=places, look=look)
 

@@ -84,7 +84,7 @@ def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready 
     _find_sources(series, request.max_disk, observer)
     sources = list(series.sources.values())
     tokenizer = _with_tokenizer(series.model, sources, observer)
-    last = sources[-1] if sources[-1].path else without_weights(sources[-1], observer.tell)
+    last = _with_config(sources, observer)
     corpus = find_corpus(request.data, last, tokenizer=tokenizer, tell=observer.tell)
 
     def plan_of(name: str, sampler: SamplerSettings) -> Plan:
@@ -182,20 +182,34 @@ def _source(checkpoint: Checkpoint, max_disk: int | None, observer: Observer) ->
     return source
 
 
+def _with_config(sources: Sequence[ModelSource], observer: Observer) -> ModelSource:
+    """The last checkpoint of which all but the weights can be had, here.
+
+    Raises:
+        SourceError: none can.
+    """
+    for source in reversed(sources):
+        try:
+            return source if source.path else without_weights(source, observer.tell)
+        except SourceError as error:
+            failed = error
+    raise failed
+
+
 def _with_tokenizer(model: str, sources: Sequence[ModelSource], observer: Observer) -> ModelSource:
     """The last checkpoint that has a tokenizer, else the default branch: some series leave it out of the others.
 
     Raises:
-        UnusableError: none has.
+        UnusableError, SourceError: none has one that can be had and read.
     """
-    failed = UnusableError(f"None of the chosen checkpoints of {model} has a tokenizer.")
+    failed: HfLlcError = UnusableError(f"None of the chosen checkpoints of {model} has a tokenizer.")
     for source in reversed(sources):
-        if source.path is None and not lists_tokenizer(source, observer.tell):
-            continue
-        found = source if source.path else without_weights(source, observer.tell)
         try:
+            if source.path is None and not lists_tokenizer(source, observer.tell):
+                continue
+            found = source if source.path else without_weights(source, observer.tell)
             load_tokenizer(found)
-        except UnusableError as error:
+        except (UnusableError, SourceError) as error:
             failed = error
         else:
             return found

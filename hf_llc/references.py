@@ -45,6 +45,11 @@ def is_commit(revision: str | None) -> bool:
     return revision is not None and _SHA.fullmatch(revision) is not None
 
 
+def is_remote(text: str) -> bool:
+    """True for a URI or a web address, which no path on this disk looks like."""
+    return "://" in text
+
+
 def nearest(name: str, known: list[str], count: int = 3) -> str:
     """`; did you mean a, b?` for the names closest to `name`, the first few names if none is close, or nothing."""
     if close := get_close_matches(name, known, n=count, cutoff=0.5):

@@ -1,13 +1,101 @@
-"""Finished runs on this disk: what `estimate`, `scan` and `demo` left, read back as a curve."""
+"""Finished runs read back as curves: what is left on this disk, and what was published on the Hub."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from hf_llc.adapters import downloads, hub
+from hf_llc.adapters.card_merge import results_path
+from hf_llc.adapters.card_metadata import RESULTS, SETTINGS
+from hf_llc.adapters.hub import RemoteFile
+from hf_llc.adapters.hub_errors import Kind, Tell, endpoint
+from hf_llc.adapters.yaml_file import read_mapping
+from hf_llc.adapters.yaml_tree import CardError
 from hf_llc.curve import Curve
 from hf_llc.errors import NotFoundError, SourceError
+from hf_llc.published import curve_from
+from hf_llc.references import Reference, is_remote, parse_dataset, parse_model
 from hf_llc.results import SCHEMA, Estimate
 
-SCAN, ESTIMATE = "scan.json", "estimate.json"
+SCAN, ESTIMATE, CARD = "scan.json", "estimate.json", "README.md"
+
+
+def load(run: str | Path, tell: Tell = lambda _: None) -> Curve:
+    """The curve of a run: of a folder on this disk, or published at `hf://org/name` or `hf://datasets/org/name`.
+
+    Raises:
+        NotFoundError, AccessError, OfflineError: there is none, or it cannot be had. SourceError: it is damaged.
+    """
+    if not is_remote(str(run)):
+        return load_run(Path(run))
+    place = _Published.find(str(run), tell)
+    path = RESULTS
+    if place.has(CARD):
+        path = _path_in(place.path(CARD).read_bytes()) or RESULTS
+    if not place.has(path):
+        raise NotFoundError(f"{run} has no published results ({path}); make them with hf-llc publish.")
+    return curve_from(place.path(path).read_bytes().decode(errors="replace"), str(run))
+
+
+def own_command(run: str | Path, tell: Tell = lambda _: None) -> str | None:
+    """The command that a run or what was published of it says it was made with; None if it says none.
+
+    Raises:
+        HfLlcError: see `load`.
+    """
+    if not is_remote(str(run)):
+        path = Path(run) / SETTINGS
+    else:
+        place = _Published.find(str(run), tell)
+        path = place.path(SETTINGS) if place.has(SETTINGS) else Path()
+    command = read_mapping(path).get("command") if path.is_file() else None
+    return command if isinstance(command, str) else None
+
+
+@dataclass(frozen=True)
+class _Published:
+    """A commit of a repository on the Hub."""
+
+    repo_id: str
+    kind: Kind
+    sha: str
+    files: Mapping[str, RemoteFile]
+    tell: Tell
+
+    @classmethod
+    def find(cls, run: str, tell: Tell) -> Self:
+        reference, kind = published_at(run)
+        sha = hub.resolve(reference.id, reference.revision, kind, tell)
+        listed = {file.path: file for file in hub.files(reference.id, sha, tell, kind).files}
+        return cls(reference.id, kind, sha, listed, tell)
+
+    def has(self, path: str) -> bool:
+        return path in self.files
+
+    def path(self, path: str) -> Path:
+        """The file, downloaded."""
+        return downloads.download(self.repo_id, self.sha, [self.files[path]], self.tell, self.kind) / path
+
+
+def published_at(run: str) -> tuple[Reference, Kind]:
+    """The repository that a URI or web address names, and its kind.
+
+    Raises:
+        SettingsError: it is none of the Hub.
+    """
+    if "datasets" in run.partition("://")[2].split("/")[:-2]:
+        return parse_dataset(run, None, endpoint()), "dataset"
+    return parse_model(run, None, endpoint()), "model"
+
+
+def folder_of(run: str | Path) -> Path:
+    """The folder of a run; for a published one, that in which its pictures are drawn."""
+    if not is_remote(str(run)):
+        return Path(run)
+    reference, kind = published_at(str(run))
+    return Path("hf-llc-runs") / f"{kind}s--{reference.id.replace('/', '__')}"
 
 
 def load_run(folder: Path) -> Curve:
@@ -22,8 +110,15 @@ def load_run(folder: Path) -> Curve:
             return _read(path)
     raise NotFoundError(
         f"{folder} holds no finished run (no {SCAN} or {ESTIMATE}). Name the folder that `hf-llc scan` or "
-        "`hf-llc estimate` printed as run_dir."
+        "`hf-llc estimate` printed as run_dir, or hf://org/name for what was published."
     )
+
+
+def _path_in(card: bytes) -> str | None:
+    try:
+        return results_path(card)
+    except CardError:
+        return None  # somebody else's card need not be in order for the results to be read
 
 
 def _read(path: Path) -> Curve:

@@ -60,7 +60,14 @@ class Shard:
 
     def to_dict(self, checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
         """What a merge needs to know to find out whether anything is missing."""
-        return {"index": self.index, "count": self.count, "selection": [each.name for each in checkpoints]}
+        # Parts beyond the number of checkpoints have nothing to do and leave no folder.
+        busy = min(self.count, max(1, len(estimated(checkpoints))))
+        return {
+            "index": self.index,
+            "count": self.count,
+            "busy": busy,
+            "selection": [each.name for each in checkpoints],
+        }
 
 
 def estimated(checkpoints: Sequence[Checkpoint]) -> list[str]:
@@ -75,7 +82,8 @@ def missing(shards: Sequence[Mapping[str, Any]], there: Sequence[str]) -> list[s
         found.append("The parts were not given the same checkpoints, so some may be missing or estimated twice.")
     for count in sorted({int(each["count"]) for each in shards}):
         known = {int(each["index"]) for each in shards if each["count"] == count}
-        if absent := [f"{index}/{count}" for index in range(1, count + 1) if index not in known]:
+        busy = max(int(each["busy"]) for each in shards if each["count"] == count)
+        if absent := [f"{index}/{count}" for index in range(1, busy + 1) if index not in known]:
             found.append(f"Missing parts: {', '.join(absent)}.")
     wanted = dict.fromkeys(name for each in shards for name in each["selection"])
     if absent := [name for name in wanted if name not in set(there)]:

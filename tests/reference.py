@@ -13,7 +13,9 @@ from hf_llc.columns import table
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"
 COLUMNS_BEGIN, COLUMNS_END = "<!-- columns: begin -->", "<!-- columns: end -->"
-COMMANDS = ("", "estimate", "scan", "calibrate", "revisions", "show", "merge", "compare", "validate", "demo")
+COMMANDS = (
+    "", "estimate", "scan", "calibrate", "revisions", "show", "merge", "compare", "publish", "validate", "demo",
+)  # fmt: skip
 
 
 def help_of(command: str) -> str:

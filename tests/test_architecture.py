@@ -20,12 +20,16 @@ NOUNS = {
     "naming",
     "references",
     "selector",
+    "sharding",
     "model_files",
     "view",
+    "publication",
+    "published",
 }
 OUTSIDE = {
-    "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "matplotlib", "numpy", "psutil",
-    "pyarrow", "rich", "ruamel", "safetensors", "tensorboard", "tokenizers", "trackio", "transformers", "typer", "yaml",
+    "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "markdown_it", "matplotlib", "numpy",
+    "psutil", "pyarrow", "rich", "ruamel", "safetensors", "tensorboard", "tokenizers", "trackio", "transformers",
+    "typer", "yaml",
 }  # fmt: skip
 SIDE_EFFECTS = {"os", "pathlib", "subprocess", "socket", "time", "datetime", "random", "tempfile", "io", "logging"}
 

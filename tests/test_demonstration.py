@@ -1,6 +1,5 @@
 """The demonstration, much smaller but by the same code: what it leaves on disk, and that it says what was computed."""
 
-import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +16,9 @@ from hf_llc.core.training import TrainingSettings
 from hf_llc.demonstration import MARKER, Demonstration, DemoSize, demonstrate, prose
 from hf_llc.errors import LaunchError, ResourceError
 from hf_llc.observer import Observer
+from hf_llc.published import curve_from
 from hf_llc.results import Estimate
+from hf_llc.runs import load_run
 from hf_llc.settings import SamplerSettings
 from tests.hub.environment import use_hub
 
@@ -68,10 +69,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, points: list[Estimate]) -> De
     return demonstrate(tmp_path_factory.mktemp("someone") / "demo", processes=1, on_point=points.append, size=SIZE)
 
 
-def lines(made: Demonstration) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in made.results.read_text(encoding="utf-8").splitlines()]
-
-
 def test_the_prose_is_that_of_the_standard_library() -> None:
     documents = prose()
     assert len(documents) == len(set(documents)) > 50
@@ -110,7 +107,9 @@ def test_each_checkpoint_loads_with_its_tokenizer(made: Demonstration) -> None:
 
 
 def test_the_results_file_holds_the_estimates_without_paths(made: Demonstration) -> None:
-    stored = [Estimate.from_dict(line) for line in lines(made)]
+    curve = curve_from(made.results.read_text(encoding="utf-8"), ".")
+    stored = [point.estimate for point in curve.points if point.estimate is not None]
+    assert curve == load_run(made.folder)
     assert [found.llc for found in stored] == [found.llc for found in made.estimates]
     assert [found.diagnostics for found in stored] == [found.diagnostics for found in made.estimates]
     assert [found.model for found in stored] == [f"checkpoints/step{step}" for step in SIZE.checkpoints]
@@ -150,7 +149,7 @@ def test_the_card_has_a_row_per_checkpoint_and_shows_the_picture(made: Demonstra
     for row, found in zip(rows, made.estimates, strict=True):
         value, _, error = row[3].partition(" ± ")
         assert found.llc == pytest.approx(float(value), abs=float(error) / 2)
-    assert f"]({made.picture.name})" in text
+    assert f"]({made.picture.relative_to(made.folder)})" in text
 
 
 def test_the_same_command_again_trains_and_samples_nothing(made: Demonstration) -> None:
@@ -180,7 +179,7 @@ def test_a_training_that_was_cut_short_is_made_again_to_the_same_weights(made: D
     assert [found.llc for found in again.estimates] == [found.llc for found in copy.estimates]
 
 
-@pytest.mark.parametrize("name", ["README.md", "text.jsonl", "llc.png"])
+@pytest.mark.parametrize("name", ["README.md", "text.jsonl", "llc"])
 def test_files_of_somebody_else_are_not_written_over(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(ResourceError, match=f"holds another {name}; give a new folder with --output-dir"):

@@ -46,6 +46,12 @@ def test_parts_are_as_even_as_can_be_and_copies_stay_with_the_first(checkpoints:
     assert all(({each.name, each.duplicate_of} <= part) for each in copies for part in parts if each.name in part)
 
 
+@given(series(), st.integers(1, 12))
+def test_nothing_is_missing_once_every_part_that_has_work_is_there(checkpoints: list[Checkpoint], count: int) -> None:
+    parts = [part for index in range(1, count + 1) if (part := Shard(index, count)).own(checkpoints)]
+    assert missing([part.to_dict(checkpoints) for part in parts], [each.name for each in checkpoints]) == []
+
+
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1/0", "1", "a/b", "-1/2", "1/2/3", "", "1.0/2", "²/3"])
 def test_what_is_no_part_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="from 1/8 to 8/8"):
@@ -63,6 +69,10 @@ def test_what_is_missing_is_named() -> None:
     assert missing([parts[0], parts[2]], ["step0", "step3", "step2"]) == [
         "Missing parts: 2/3.",
         "Missing checkpoints: step1.",
+    ]
+    assert missing([Shard(index, 9).to_dict(checkpoints) for index in (1, 2, 3)], ["step0", "step1", "step2"]) == [
+        "Missing parts: 4/9.",
+        "Missing checkpoints: step3.",
     ]
     other = Shard(2, 3).to_dict(checkpoints[:2])
     assert "not given the same checkpoints" in missing([parts[0], other, parts[2]], ["step0", "step1", "step2"])[0]

@@ -1,4 +1,4 @@
-"""The x axis of a picture over training, and what all pictures have in common (matplotlib)."""
+"""The x axis of a picture over training, and what stands above it (matplotlib)."""
 
 import math
 import textwrap

@@ -1,7 +1,7 @@
-"""Model cards that hold LLC results: metadata that the Hub reads, and a section that people read (jinja2)."""
+"""Cards that hold LLC results: metadata that the Hub reads, and a section that people read (jinja2)."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,35 @@ from urllib.parse import quote
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from hf_llc.adapters import card_text as text
+from hf_llc.adapters.card_body import BEGIN, END
+from hf_llc.adapters.card_metadata import PICTURE, RESULTS, SETTINGS, dataset_entries, model_entries
+from hf_llc.curve import Curve, Point
 from hf_llc.results import SCHEMA, Estimate
 
-BEGIN, END = "<!-- hf-llc:begin -->", "<!-- hf-llc:end -->"
-SOURCE = {"name": "hf-llc", "url": "https://arxiv.org/abs/2308.12108"}
-RESULTS = "llc/results.jsonl"
-NOT_PUBLISHED = {"micro_batch_size", "threads"}
-"""Settings that say how a machine was used and change no more than the rounding."""
+MOST_ROWS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a card is made from.
+
+    Attributes:
+        curve: without paths of this machine; it has an estimate at least.
+        name: of the model, as it stands in titles. headline: the points whose numbers become metadata.
+        command: what makes these numbers again; None writes it out with every setting.
+        home: where the results can be read back from, as `hf-llc show` takes it; "" leaves that out.
+    """
+
+    curve: Curve
+    name: str
+    headline: Sequence[Point]
+    command: str | None = None
+    home: str = ""
+
+    @property
+    def reproduced_by(self) -> str:
+        """The command that makes these numbers again."""
+        return self.command or text.command(self.curve.model, self.curve.points)
 
 
 def without_paths(found: Estimate, root: Path) -> Estimate:
@@ -32,126 +54,125 @@ def without_paths(found: Estimate, root: Path) -> Estimate:
     )
 
 
-def model_index(name: str, headline: Sequence[Estimate]) -> list[dict[str, Any]]:
-    """The `model-index` of a card: one result per headline estimate that has a number."""
-    results = [_result(found) for found in headline if found.llc is not None]
-    return [{"name": name, "results": results}] if results else []
+def render_section(content: Content) -> str:
+    """Our section of a card as Markdown, markers included."""
+    return _render("section.md.jinja", _words(content))
 
 
-def render_section(
-    estimates: Sequence[Estimate], *, picture: str, results: str = RESULTS, command: str | None = None
-) -> str:
-    """Our section of a card as Markdown, markers included.
+def render_model_card(content: Content, *, about: str = "") -> str:
+    """A whole card for a model's repository that has none.
 
     Args:
-        picture, results: paths inside the repository.
-        command: what makes these numbers again; None writes out `hf-llc estimate` for the last of them.
+        about: one paragraph on what the model is.
     """
-    return _render("section.md.jinja", _words(estimates, picture, results, command))
+    front = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        **model_entries(content.name, content.headline).whole(),
+    }
+    return _render("new_card.md.jinja", {**_whole(content, front), "about": about})
 
 
-def render_new_card(
-    estimates: Sequence[Estimate],
-    *,
-    name: str,
-    picture: str,
-    about: str = "",
-    results: str = RESULTS,
-    command: str | None = None,
-) -> str:
-    """A whole card for a repository that has none, its headline the last estimate.
+def render_trainer_card(content: Content, training: Mapping[str, str]) -> str:
+    """A whole card for a model that a transformers Trainer has left in a folder.
 
     Args:
-        name: of the model. about: one paragraph on what the model is.
-        picture, results, command: see `render_section`.
+        training: names and values of what is known of the training.
     """
-    metadata: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["llc"]}
-    if index := model_index(name, estimates[-1:]):
-        metadata["model-index"] = index
-    metadata["hf-llc"] = {"schema": SCHEMA, "results": results}
-    words = {
-        **_words(estimates, picture, results, command),
-        "front_matter": text.front_matter(metadata),
-        "name": name,
-        "about": about,
+    front = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        **model_entries(content.name, content.headline).whole(),
     }
-    return _render("new_card.md.jinja", words)
+    front["tags"] = ["trainer", *front["tags"]]
+    return _render("trainer_card.md.jinja", {**_whole(content, front), "training": training})
 
 
-def _result(found: Estimate) -> dict[str, Any]:
-    """One entry of `model-index`, results: what was measured on which text, and everything the number depends on."""
-    dataset = {
-        "type": text.dataset_name(found),
-        "name": text.dataset_name(found),
-        "config": found.dataset.config,
-        "split": found.dataset.split,
-        "revision": found.dataset.revision,
-    }
-    settings = {name: value for name, value in found.settings.to_dict().items() if name not in NOT_PUBLISHED}
-    arguments = {
-        "model_revision": text.revision_name(found),
-        "model_sha": found.sha,
-        "step": found.step,
-        "stderr": found.stderr,
-        "verdict": str(found.verdict),
-        **settings,
-        "token_fingerprint": found.dataset.fingerprint,
-        "hf_llc_version": found.versions.get("hf-llc"),
-    }
-    metric = {
-        "type": "llc",
-        "name": f"Local learning coefficient ({text.revision_name(found)})",
-        "value": found.llc,
-        "args": _known(arguments),
-    }
-    return {
-        "task": {"type": "text-generation", "name": "Text Generation"},
-        "dataset": _known(dataset),
-        "metrics": [metric],
-        "source": SOURCE,
-    }
+def render_dataset_card(content: Content) -> str:
+    """A whole card for a new repository of results."""
+    front = {"pretty_name": f"LLC over the training of {content.name}", **dataset_entries(content.name).whole()}
+    on_hub = not text.is_local(text.last_estimate(content.curve.points))
+    words = {"model": content.curve.model, "link": text.Verbatim(quote(content.curve.model)) if on_hub else ""}
+    return _render("dataset_card.md.jinja", {**_whole(content, front), **words})
 
 
-def _words(estimates: Sequence[Estimate], picture: str, results: str, command: str | None) -> dict[str, Any]:
+def settings_file(content: Content) -> str:
+    """`llc/settings.yaml`: what all points share, and the command. `hf-llc estimate --settings` takes it."""
+    curve = content.curve
+    return text.yaml_text(
+        {
+            "schema": SCHEMA,
+            "model": curve.model,
+            "command": content.reproduced_by,
+            "settings": dict(curve.settings),
+            "dataset": dict(curve.dataset),
+            "versions": dict(curve.versions),
+        }
+    )
+
+
+def _whole(content: Content, front: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_words(content), "front_matter": text.front_matter(front), "name": content.name}
+
+
+def _words(content: Content) -> dict[str, Any]:
     """Everything that the section's template names."""
-    last = estimates[-1]
+    points = content.curve.points
+    last = text.last_estimate(points)
     settings = last.settings
     resolution, slope = last.diagnostics.resolution, last.diagnostics.gamma_slope
-    shared = len({tuple(_comparable(found).items()) for found in estimates}) == 1
+    shown = _shown(points, content.headline)
+    shared = len({tuple(_comparable(point.estimate).items()) for point in points if point.estimate is not None}) == 1
     return {
         "begin": text.Verbatim(BEGIN),
         "end": text.Verbatim(END),
-        "picture": text.Verbatim(quote(picture)),
-        "results": text.Verbatim(quote(results)),
-        "rows": [_row(found) for found in estimates],
+        "picture": text.Verbatim(PICTURE),
+        "results": text.Verbatim(RESULTS),
+        "settings_file": text.Verbatim(SETTINGS),
+        "rows": [_row(point) for point in shown],
+        "left_out": len(points) - len(shown),
         "settings": settings,
         "shared": shared,
-        "several": len(estimates) > 1,
+        "several": len(points) > 1,
         "n_beta": f"{settings.n_beta:.4g}",
         "gamma": f"{settings.gamma:.4g}",
         "lr": f"{settings.lr:.3g}",
         "resolution": "∞" if resolution is None else f"{resolution:.3g}",
         "step_checked": last.diagnostics.step_size_stderr is not None,
         "slope": "" if slope is None else f"{slope:+.2f} ± {last.diagnostics.gamma_slope_stderr or 0.0:.2f}",
-        "last": text.revision_name(last),
+        "last": [point.revision for point in points if point.estimate is not None][-1],
         "dataset": text.dataset_name(last),
         "dataset_revision": last.dataset.revision.removeprefix("sha256:")[:12],
         "fingerprint": last.dataset.fingerprint.removeprefix("sha256:")[:12],
         "split": last.dataset.split,
         "version": last.versions.get("hf-llc", ""),
-        "command": text.code_block(command or text.command(last), "bash"),
+        "command": text.code_block(content.reproduced_by, "bash"),
+        "show": text.code_block(f"hf-llc show {content.home}", "bash") if content.home else "",
     }
 
 
-def _row(found: Estimate) -> dict[str, str]:
-    r_hat = found.diagnostics.r_hat
+def _shown(points: Sequence[Point], headline: Sequence[Point]) -> list[Point]:
+    """The points of the table: all, or the headline and others spread evenly over the rest."""
+    if len(points) <= MOST_ROWS:
+        return list(points)
+    places = {round(i * (len(points) - 1) / (MOST_ROWS - 1)) for i in range(MOST_ROWS)}
+    names = {point.revision for point in headline}
+    return [point for i, point in enumerate(points) if i in places or point.revision in names]
+
+
+def _row(point: Point) -> dict[str, str]:
+    found = point.estimate
+    r_hat = None if found is None else found.diagnostics.r_hat
+    verdict = "" if point.verdict is None else str(point.verdict)
+    if point.duplicate_of is not None:
+        verdict = f"{verdict} (weights of {point.duplicate_of})".strip()
     return {
-        "revision": text.revision_name(found),
-        "step": "" if found.step is None else str(found.step),
-        "loss": f"{found.init_loss:.4f}",
-        "llc": text.with_error(found),
+        "revision": point.revision,
+        "step": "" if point.step is None else str(point.step),
+        "loss": "" if point.loss is None else f"{point.loss:.4f}",
+        "llc": text.with_error(point.llc, point.stderr),
         "r_hat": "" if r_hat is None else f"{r_hat:.3f}",
-        "verdict": str(found.verdict),
+        "verdict": verdict if found is not None else f"could not be used: {point.error}",
     }
 
 
@@ -161,16 +182,14 @@ def _comparable(found: Estimate) -> dict[str, Any]:
     return {"n_beta": s.n_beta, "gamma": s.gamma, "text": found.dataset.fingerprint}
 
 
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
 def _relative(path: str, root: Path) -> str:
     full, base = Path(path).expanduser().resolve(), root.resolve()
+    if (inside := (base / path).resolve()).is_relative_to(base) and inside.exists():
+        full = inside
     return full.relative_to(base).as_posix() if full.is_relative_to(base) else full.name
 
 
-def _render(template: str, words: dict[str, Any]) -> str:
+def _render(template: str, words: Mapping[str, Any]) -> str:
     folder = files("hf_llc.model_cards")
     environment = Environment(
         loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),

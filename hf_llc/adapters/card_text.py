@@ -4,7 +4,9 @@ import html
 import io
 import re
 import shlex
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
+from hf_llc.curve import Point
 from hf_llc.results import Estimate
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
@@ -45,19 +48,28 @@ def code_block(text: str, language: str) -> Verbatim:
 
 def front_matter(values: Mapping[str, Any]) -> Verbatim:
     """The values as a YAML document between `---` lines, the same for readers of YAML 1.1 and 1.2."""
+    return Verbatim(f"---\n{yaml_text(values)}---")
+
+
+def yaml_text(values: Any, *, flow: bool = False) -> str:
+    """The values as YAML, the same for readers of YAML 1.1 and 1.2: in lines, or in `flow` style on one."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _CardRepresenter
-    yaml.default_flow_style = False
+    yaml.default_flow_style = flow
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.allow_unicode = True
-    yaml.width = 4096
+    yaml.width = sys.maxsize
     stream = io.StringIO()
-    yaml.dump(dict(values), stream)
-    return Verbatim(f"---\n{stream.getvalue()}---")
+    yaml.dump(values, stream)
+    return stream.getvalue()
 
 
 class _CardRepresenter(SafeRepresenter):
     """Quotes every string that is not a plain word, and writes exponents as YAML 1.1 needs them (1.0e-05)."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """What stands in two places is written in both."""
+        return True
 
 
 def _represent_text(representer: SafeRepresenter, value: str) -> ScalarNode:
@@ -82,44 +94,69 @@ def is_local(found: Estimate) -> bool:
     return found.sha.startswith("sha256:")
 
 
-def model_name(found: Estimate) -> str:
-    """`org/name` on the Hub, the last part of a local path."""
-    return Path(found.model).name if is_local(found) else found.model
-
-
-def revision_name(found: Estimate) -> str:
-    """What tells this checkpoint from others of the model: its revision, or its folder's name."""
-    return Path(found.model).name if is_local(found) else found.revision or "main"
-
-
 def dataset_name(found: Estimate) -> str:
     """The Hub id of the text, or its file name."""
     local = found.dataset.revision.startswith("sha256:")
     return Path(found.dataset.id).name if local else found.dataset.id
 
 
-def with_error(found: Estimate) -> str:
+def with_error(value: float | None, error: float | None) -> str:
     """`value ± error`, the error to two digits; `no number` if there is none."""
-    if found.llc is None or found.stderr is None:
+    if value is None or error is None:
         return "no number"
-    if found.stderr <= 0:
-        return f"{found.llc:.6g} ± {found.stderr:g}"
-    places = max(0, 1 - int(f"{found.stderr:e}".partition("e")[2]))
-    return f"{found.llc:.{places}f} ± {found.stderr:.{places}f}"
+    if error <= 0:
+        return f"{value:.6g} ± {error:g}"
+    places = max(0, 1 - int(f"{error:e}".partition("e")[2]))
+    return f"{value:.{places}f} ± {error:.{places}f}"
 
 
-def command(found: Estimate) -> str:
-    """The shell command that estimates this checkpoint again with the very settings."""
-    d = found.dataset
-    words = ["hf-llc", "estimate", model_name(found)]
-    words += [] if is_local(found) else ["--revision", found.sha]
-    words += ["--dataset", dataset_name(found)]
+def command(model: str, points: Sequence[Point]) -> str:
+    """The shell command that makes these numbers again with the very settings."""
+    last = last_estimate(points)
+    d = last.dataset
+    if len(points) > 1:
+        words = ["hf-llc", "scan", model, "--revisions", _chosen(points)]
+    else:
+        words = ["hf-llc", "estimate", model, *([] if is_local(last) else ["--revision", last.sha])]
+    words += ["--dataset", dataset_name(last)]
     words += ["--dataset-config", d.config] if d.config is not None else []
     words += [] if d.revision.startswith("sha256:") else ["--dataset-revision", d.revision]
-    words += ["--split", d.split, "--text-column", d.text_column, "--max-sequences", str(found.settings.n)]
-    for name, value in found.settings.to_dict().items():
-        if value is not None and name not in _NO_OPTION and not (name == "threads" and found.settings.device != "cpu"):
+    words += ["--split", d.split, "--text-column", d.text_column, "--max-sequences", str(last.settings.n)]
+    for name, value in last.settings.to_dict().items():
+        if value is None or name in _NO_OPTION or (name == "threads" and last.settings.device != "cpu"):
+            continue
+        if name == "params":
+            words += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]
+        else:
             words += ["--" + name.replace("_", "-"), value if isinstance(value, str) else repr(value)]
-    words += ["--no-checks"] if found.diagnostics.step_size_stderr is None else []
+    words += ["--no-checks"] if last.diagnostics.step_size_stderr is None else []
+    words += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
     return shlex.join(one_line(word) for word in words).replace("<!--", "<!-''-")
+
+
+def _chosen(points: Sequence[Point]) -> str:
+    """The `--revisions` that choose these points: by name, and where they are no revisions by where they live."""
+    names = [point.revision for point in points]
+    listed = ",".join(names)
+    own = [(point, point.estimate) for point in points if point.estimate is not None and point.duplicate_of is None]
+    if any(found.model == point.revision for point, found in own):
+        return f"repos:{listed}"
+    local = is_local(last_estimate(points))
+    one_commit = len(own) > 1 and len({point.sha for point, _ in own}) == 1
+    if any("/" in name for name in names) if local else one_commit:
+        parts = zip(*(name.split("/") for name in names), strict=False)
+        glob = "/".join(part[0] if len(set(part)) == 1 else f"{_beginning(part)}*" for part in parts)
+        return f"subfolder:{glob},{listed}"
+    return listed
+
+
+def _beginning(words: Sequence[str]) -> str:
+    """What all of them begin with."""
+    pairs = zip(min(words), max(words), strict=False)
+    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def last_estimate(points: Sequence[Point]) -> Estimate:
+    """The last record of a curve, which has one at least."""
+    return [point.estimate for point in points if point.estimate is not None][-1]

@@ -74,11 +74,11 @@ def patiently(
         try:
             return call()
         except FAILURES as error:
-            tries = MAX_TRIES if _status(_root(error)) is not None else connections
-            wait = _wait_before_retry(error, attempt)
+            tries = MAX_TRIES if status_of(error) is not None else connections
+            wait = wait_before_retry(error, attempt)
             if wait is None or attempt >= tries or waited + wait > MAX_TOTAL_WAIT:
                 raise
-            tell(f"{_what_happened(error)}; trying again in {math.ceil(wait)} s ({attempt + 1} of {tries}).")
+            tell(f"{what_happened(error)}; trying again in {math.ceil(wait)} s ({attempt + 1} of {tries}).")
             (sleep or time.sleep)(wait)
             waited += wait
     raise AssertionError("unreachable: the last try returns or raises")
@@ -87,7 +87,7 @@ def patiently(
 def unreachable(error: BaseException) -> bool:
     """True if the Hub gave no answer, or only that it cannot answer now."""
     error = _root(error)
-    status = _status(error)
+    status = status_of(error)
     if status is not None:
         return status in {408, 429} or status >= 500
     return isinstance(error, (ConnectionError, TimeoutError, json.JSONDecodeError, _HTTP_ERROR))
@@ -121,7 +121,7 @@ def page(repo_id: str, kind: Kind) -> str:
 def translate(error: BaseException, repo_id: str, kind: Kind) -> HfLlcError:
     """Our error for one of huggingface_hub's."""
     error = _root(error)
-    status = _status(error)
+    status = status_of(error)
     what = f"{kind} {repo_id}"
     if isinstance(error, HFValidationError):
         return SettingsError(f"{repo_id!r} is not a Hub id; it should look like org/name.")
@@ -142,10 +142,10 @@ def translate(error: BaseException, repo_id: str, kind: Kind) -> HfLlcError:
             f"You may not read the {what}; ask for access at {page(repo_id, kind)}, then log in with `hf auth login`."
         )
     if status is not None:
-        return SourceError(f"{_what_happened(error)} when asked for the {what}; try again later.")
+        return SourceError(f"{what_happened(error)} when asked for the {what}; try again later.")
     if unreachable(error):
         return OfflineError(
-            f"{_what_happened(error)}, and what is asked of the {what} is not here yet; try again with a network."
+            f"{what_happened(error)}, and what is asked of the {what} is not here yet; try again with a network."
         )
     if isinstance(error, LocalEntryNotFoundError):
         return OfflineError(f"The {what} is not wholly on this machine; try again with a network.")
@@ -171,7 +171,9 @@ def _root(error: BaseException) -> BaseException:
     return _root(cause) if isinstance(cause, FAILURES) else error
 
 
-def _status(error: BaseException) -> int | None:
+def status_of(error: BaseException) -> int | None:
+    """The status that the Hub answered with, None if it did not answer."""
+    error = _root(error)
     return int(error.response.status_code) if isinstance(error, HfHubHTTPError) else None
 
 
@@ -179,17 +181,20 @@ def _is_short_download(error: BaseException) -> bool:
     return type(error) is OSError and "Consistency check failed" in str(error)
 
 
-def _wait_before_retry(error: BaseException, attempt: int) -> float | None:
+def wait_before_retry(error: BaseException, attempt: int) -> float | None:
     """Seconds to wait, as the server asks or doubling from half a second; None if trying again is no use."""
     error = _root(error)
     if isinstance(error, OfflineModeIsEnabled) or not (unreachable(error) or _is_short_download(error)):
         return None
-    asked = _asked_wait(error) if isinstance(error, HfHubHTTPError) else None
+    asked = asked_wait(error)
     return min(0.5 * 2 ** (attempt - 1) if asked is None else asked, MAX_WAIT)
 
 
-def _asked_wait(error: HfHubHTTPError) -> float | None:
-    """Seconds from `Retry-After: 3` or `RateLimit: "api";r=0;t=3`."""
+def asked_wait(error: BaseException) -> float | None:
+    """Seconds from `Retry-After: 3` or `RateLimit: "api";r=0;t=3`; None if the Hub names none."""
+    error = _root(error)
+    if not isinstance(error, HfHubHTTPError):
+        return None
     headers = error.response.headers
     after = headers.get("retry-after", "").strip()
     if after.isdigit():
@@ -198,9 +203,10 @@ def _asked_wait(error: HfHubHTTPError) -> float | None:
     return float(limit[1]) if limit else None
 
 
-def _what_happened(error: BaseException) -> str:
+def what_happened(error: BaseException) -> str:
+    """The failure as the beginning of a sentence."""
     error = _root(error)
-    status = _status(error)
+    status = status_of(error)
     if status == 429:
         return f"{endpoint()} limits requests (429)"
     if status is not None:

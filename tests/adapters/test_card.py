@@ -14,15 +14,35 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from hf_llc.adapters import card, card_text
-from hf_llc.results import Estimate, Verdict
+from hf_llc.adapters.card import Content
+from hf_llc.adapters.card_body import BEGIN, END
+from hf_llc.curve import Curve, Point
+from hf_llc.results import Estimate
+from hf_llc.settings_file import read_settings
 from tests.adapters.estimates import DIAGNOSTICS, SETTINGS, estimate
 
 STEPS = (0, 8, 512)
 HOSTILE = "x|y\n---\n<script>alert(1)</script> <!-- hf-llc:end --> ![a](http://evil) `$(rm -rf ~)` 'q' \"d\" # no: yes"
 
 
-def render(*found: Estimate, **named: Any) -> str:
-    return card.render_new_card(found, name="model", picture="llc.png", **named)
+def content(*found: Estimate, name: str = "model", **named: Any) -> Content:
+    """What is published of these estimates, the last of them in the headline."""
+    points = [
+        Point(
+            revision=each.revision or Path(each.model).name,
+            sha=each.sha if each is found[-1] else f"{i:040x}",
+            step=each.step,
+            estimate=each,
+        )
+        for i, each in enumerate(found)
+    ]
+    curve = Curve.of_points(found[-1].model, points, run_dir=".", versions={})
+    return Content(curve=curve, name=name, headline=[point for point in points[-1:] if point.llc is not None], **named)
+
+
+def render(*found: Estimate, name: str = "model", about: str = "", **named: Any) -> str:
+    """A whole card."""
+    return card.render_model_card(content(*found, name=name, **named), about=about)
 
 
 def series() -> list[Estimate]:
@@ -78,7 +98,12 @@ def test_the_metadata_says_what_the_model_is_and_where_the_results_are() -> None
     found = metadata(render(*series()))
     assert found["library_name"] == "transformers"
     assert found["tags"] == ["llc"]
-    assert found["hf-llc"] == {"schema": 1, "results": "llc/results.jsonl"}
+    assert found["hf-llc"] == {
+        "schema": 1,
+        "results": "llc/results.jsonl",
+        "settings": "llc/settings.yaml",
+        "picture": "llc/curve.png",
+    }
 
 
 def test_an_estimate_without_number_is_in_the_table_and_not_in_the_metadata() -> None:
@@ -98,7 +123,7 @@ def test_the_table_has_a_row_per_estimate_in_order() -> None:
 
 def test_the_body_shows_the_picture_the_paper_and_the_limits() -> None:
     text = render(*series())
-    assert "](llc.png)" in text
+    assert "](llc/curve.png)" in text
     assert "2308.12108" in text
     assert "γ/nβ = 29" in text
     assert "share nβ, γ and text" in text
@@ -113,28 +138,118 @@ def test_numbers_at_different_settings_are_not_called_comparable() -> None:
 
 def test_the_section_is_between_its_markers_once() -> None:
     text = render(*series())
-    section = card.render_section(series(), picture="llc.png")
-    assert section.startswith(card.BEGIN)
-    assert section.rstrip().endswith(card.END)
+    section = card.render_section(content(*series()))
+    assert section.startswith(BEGIN)
+    assert section.rstrip().endswith(END)
     assert text.endswith(section)
-    assert text.count(card.BEGIN) == text.count(card.END) == 1
+    assert text.count(BEGIN) == text.count(END) == 1
 
 
 def command_of(text: str) -> list[str]:
-    found = re.search(r"```bash\n(.*)\n```", text)
-    assert found is not None
-    return shlex.split(found[1])
+    found = re.findall(r"```bash\n(.*)\n```", text)
+    return shlex.split(found[-1])
+
+
+def options_of(words: list[str], command: str) -> dict[str, str]:
+    """The options of a command by name, each of which the command has to know."""
+    assert words[:2] == ["hf-llc", command]
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    program: Any = get_command(import_module("hf_llc.cli.app").app)
+    assert set(options) <= {name for each in program.commands[command].params for name in each.opts}
+    return options
 
 
 def test_the_command_has_every_setting_as_an_option_of_hf_llc_estimate() -> None:
-    words = command_of(render(*series()))
-    assert words[:3] == ["hf-llc", "estimate", "org/model"]
-    options = dict(zip(words[3::2], words[4::2], strict=True))
-    program: Any = get_command(import_module("hf_llc.cli.app").app)
-    known = {name for each in program.commands["estimate"].params for name in each.opts}
-    assert set(options) <= known
+    words = command_of(render(estimate()))
+    options = options_of(words, "estimate")
+    assert words[2] == "org/model"
     assert (options["--revision"], options["--dataset-revision"]) == ("a" * 40, "b" * 40)
     assert (options["--gamma"], options["--lr"], options["--max-sequences"]) == ("7800.0", "8.3e-05", "2048")
+
+
+def test_the_command_of_a_curve_is_a_scan_of_its_revisions() -> None:
+    options = options_of(command_of(render(*series())), "scan")
+    assert options["--revisions"] == "step0,step8,step512"
+    assert (options["--seed"], options["--sampler"], options["--chains"]) == ("0", "sgld-lm", "2")
+
+
+def place_of(found: Content) -> str:
+    """The --revisions of the command that a card shows."""
+    return options_of(command_of(card.render_section(found)), "scan")["--revisions"]
+
+
+def test_checkpoints_that_are_no_revisions_are_named_by_where_they_live() -> None:
+    found = content(*series())
+    curve = found.curve
+    folders = [replace(point, revision=f"run-1/ckpt-{i}", sha="a" * 40) for i, point in enumerate(curve.points)]
+    assert place_of(replace(found, curve=replace(curve, points=tuple(folders)))) == (
+        "subfolder:run-1/ckpt-*,run-1/ckpt-0,run-1/ckpt-1,run-1/ckpt-2"
+    )
+    repositories = [
+        replace(point, revision=name, estimate=replace(each, model=name))
+        for name, point, each in zip(("o/a", "o/b", "p/c"), curve.points, series(), strict=True)
+    ]
+    assert place_of(replace(found, curve=replace(curve, points=tuple(repositories)))) == "repos:o/a,o/b,p/c"
+
+
+def test_the_command_names_part_of_a_model_and_a_cross_check() -> None:
+    found = estimate(settings=replace(SETTINGS, params="*.0.*,*.1.*"), cross_check={"method": "lanczos", "llc": 1.0})
+    words = command_of(render(found))
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--params"] == ["*.0.*", "*.1.*"]
+    assert words[-2:] == ["--cross-check", "lanczos"]
+
+
+def test_where_to_read_it_back_is_said() -> None:
+    assert "```bash\nhf-llc show hf://org/model\n```" in render(estimate(), home="hf://org/model")
+    assert "hf-llc show" not in render(estimate())
+
+
+def test_a_long_curve_has_a_short_table_with_its_headline_and_says_what_is_left_out() -> None:
+    found = content(*(estimate(step) for step in range(100)))
+    named = found.curve.points[41]
+    text = card.render_section(replace(found, headline=[named, found.curve.points[-1]]))
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| step")]
+    assert len(rows) == 17
+    assert rows[0] == "step0"
+    assert {"step41", "step99"} <= set(rows)
+    assert "83 more checkpoints are in the results file." in text
+    assert options_of(command_of(text), "scan")["--revisions"].count(",") == 99
+
+
+def test_copies_and_failures_are_rows_that_say_so() -> None:
+    found = content(estimate(0), estimate(8))
+    points = (
+        replace(found.curve.points[0], duplicate_of="step8"),
+        found.curve.points[1],
+        Point(revision="step9", step=9, error="no weights | at all"),
+    )
+    text = card.render_section(replace(found, curve=replace(found.curve, points=points)))
+    assert "| step0 | 0 | 2.8594 | 13.93 ± 0.42 | 1.012 | converged (weights of step8) |" in text
+    assert "| step9 | 9 |  | no number |  | could not be used: no weights \\| at all |" in text
+
+
+def test_the_card_of_results_opens_in_the_viewer_and_links_to_the_model() -> None:
+    text = card.render_dataset_card(content(estimate()))
+    found = metadata(text)
+    assert found["configs"] == [{"config_name": "llc", "data_files": "llc/results.jsonl"}]
+    assert found["tags"] == ["llc"]
+    assert "model-index" not in found
+    assert "[org/model](/org/model)" in text
+    assert text.count(BEGIN) == text.count(END) == 1
+
+
+def test_the_card_of_a_trainers_model_says_how_it_was_trained() -> None:
+    text = card.render_trainer_card(content(estimate()), {"steps": "500", "training loss at the end": "2.5|1"})
+    assert "trainer" in metadata(text)["tags"]
+    assert "| steps | 500 |" in text
+    assert "| training loss at the end | 2.5\\|1 |" in text
+    assert text.count(BEGIN) == 1
+
+
+def test_the_settings_file_reads_as_settings(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(card.settings_file(content(estimate())))
+    found = read_settings(tmp_path / "settings.yaml")
+    assert (found["gamma"], found["lr"], found["batch_size"], found["sampler"]) == (7800.0, 8.3e-5, 8, "sgld-lm")
 
 
 def test_the_command_leaves_out_checks_that_were_not_made() -> None:
@@ -145,7 +260,7 @@ def test_the_command_leaves_out_checks_that_were_not_made() -> None:
 
 def test_hostile_names_stay_words_in_the_metadata() -> None:
     dataset = replace(estimate().dataset, id=HOSTILE, config="no", split="12:30", revision="1e5")
-    text = card.render_new_card([estimate(revision=HOSTILE, dataset=dataset)], name=HOSTILE, picture="llc.png")
+    text = render(estimate(revision=HOSTILE, dataset=dataset), name=HOSTILE)
     flat = " ".join(HOSTILE.split())
     for read in (yaml.safe_load, YAML(typ="safe").load):
         found = read(text[4 : text.index("\n---\n", 4)])
@@ -160,9 +275,9 @@ def test_hostile_names_stay_words_in_the_metadata() -> None:
 def test_hostile_names_stay_words_in_the_body() -> None:
     dataset = replace(estimate().dataset, id=HOSTILE, config=HOSTILE)
     found = estimate(model=HOSTILE, revision=HOSTILE, dataset=dataset)
-    text = card.render_new_card([found], name=HOSTILE, about=HOSTILE, picture="llc.png")
+    text = render(found, name=HOSTILE, about=HOSTILE)
     body = text[text.index("\n---\n", 4) + 5 :]
-    assert (body.count(card.BEGIN), body.count(card.END), body.count("```bash")) == (1, 1, 1)
+    assert (body.count(BEGIN), body.count(END), body.count("```bash")) == (1, 1, 1)
     outside_code = re.sub(r"```bash\n.*\n```", "", body)
     assert "<script" not in outside_code
     assert "](http://evil)" not in outside_code
@@ -189,7 +304,8 @@ def local() -> Estimate:
 
 
 def test_a_card_of_local_files_names_no_folder_of_this_machine() -> None:
-    text = render(local())
+    made = card.without_paths(local(), Path("/srv"))
+    text = render(made)
     assert "someone" not in text
     (found,) = results(text)
     assert found.dataset_type == "text.jsonl"
@@ -223,4 +339,4 @@ def test_without_paths_leaves_hub_names_alone() -> None:
     ],
 )
 def test_numbers_have_the_digits_that_their_error_leaves(value: float, error: float, shown: str) -> None:
-    assert card_text.with_error(estimate(llc=value, stderr=error, verdict=Verdict.CONVERGED)) == shown
+    assert card_text.with_error(value, error) == shown

@@ -22,10 +22,10 @@ from tests.hub.server import HubServer
 from tests.started import Started, Starter
 from tests.tiny import read_files, save_tiny_model, sentences
 
-REVISIONS, HIDDEN, LAYERS = 12, 128, 4
+REVISIONS, HIDDEN, LAYERS = 12, 128, 2
 BANDWIDTH, LATENCY = 20e6, 0.2
 """Bytes per second and seconds before each answer of the server."""
-SAMPLING = "--chains 4 --draws 80 --batch-size 8 --no-checks --threads 1 --num-processes 1"
+SAMPLING = "--chains 4 --draws 200 --batch-size 8 --no-checks --threads 1 --num-processes 1"
 LONGEST = 3600.0
 PYTHIA = [0, *(2**k for k in range(10)), *range(1000, 144000, 1000)]
 QUICK = "--chains 2 --draws 4 --burn-in 0 --batch-size 4 --no-checks --threads 1 --num-processes 1"
@@ -34,7 +34,7 @@ CHAINS = 16
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
-    """`org/twelve` of about 0.8 million weights, `org/pythia` of 45 thousand with Pythia's 154 branches, `org/text`."""
+    """`org/twelve` of half a million weights, `org/pythia` of 45 thousand with Pythia's 154 branches, `org/text`."""
     folder = tmp_path_factory.mktemp("series")
     with HubServer() as running:
         running.add_dataset("org/text", {"t.jsonl": "".join(json.dumps({"text": s}) + "\n" for s in sentences(200))})
@@ -97,13 +97,16 @@ def test_a_scan_over_a_slow_line(server: HubServer, starter: Starter) -> None:
         wall = time.monotonic() - started
     assert ran.code == 0, ran.err
     seconds = [point["estimate"]["seconds"] for point in ran.json["points"]]
-    sampling = sum(each["sampling"] for each in seconds)
+    sampling, anchor = (sum(each[name] for each in seconds) for name in ("sampling", "anchor"))
+    idle = sum(each["total"] - each["sampling"] - each["anchor"] for each in seconds)
     asked, started = len(server.log), time.monotonic()
     assert starter(*command).finish().json["points"] == ran.json["points"]
     again, requests = time.monotonic() - started, [entry.path for entry in server.log[asked:]]
     server.bandwidth, server.latency = None, 0.0
     print(f"\n{REVISIONS} revisions of {one / 1e6:.1f} MB at {BANDWIDTH / 1e6:g} MB/s, {LATENCY * 1000:g} ms:")
-    print(f"  busy with sampling     {sampling / wall:7.1%}   of {wall:.0f} s, start and curvature included")
+    print(f"  busy with chains       {sampling / wall:7.1%}   of {wall:.0f} s, from the command to its end")
+    print(f"  losses at w*, curvature{anchor / wall:7.1%}")
+    print(f"  between checkpoints    {idle / wall:7.1%}   waiting, loading, drawing")
     print(f"  disk, most             {disk.most / one:7.2f}   checkpoints, where --max-disk allows {limit / one:g}")
     print(f"  the same again         {again:7.1f} s {len(requests)} requests: {', '.join(requests)}")
     assert sampling / wall > 0.9

@@ -89,7 +89,7 @@ def test_a_point_without_number_is_shown_and_ends_with_1(demo: Run) -> None:
     assert table(ran)[1][3:5] == ["no", "number"]
     assert table(ran)[1][-1] == "diverged"
     assert demo("--output-dir", "elsewhere", "-q").out.split("\n")[1] == ""
-    assert (Path("elsewhere") / "llc.png").is_file()
+    assert (Path("elsewhere") / "llc" / "curve.png").is_file()
 
 
 def test_a_folder_with_another_readme_is_refused_in_one_line(demo: Run) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -163,10 +164,13 @@ def test_a_folder_of_other_settings_is_not_mixed_with(run: Run) -> None:
     assert files_of(Path("out")) == before
 
 
-def test_a_scan_below_a_launcher_is_refused(run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_below_a_launcher_that_accelerate_does_not_see_is_refused(
+    run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = SimpleNamespace(num_processes=1, process_index=0, local_process_index=0)
+    monkeypatch.setattr("accelerate.state.PartialState", lambda **_: state)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
-    refused(run("scan", tiny.parent), 1, "starts its own processes")
+    refused(run("scan", tiny.parent), 1, "WORLD_SIZE is 2 but accelerate sees 1 process")
 
 
 @pytest.mark.usefixtures("series")

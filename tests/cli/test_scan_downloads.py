@@ -191,6 +191,25 @@ def test_a_finished_local_scan_is_known_by_content_and_found_by_default(
     assert run(*command).json == first
 
 
+def test_a_finished_part_is_known_redrawn_as_asked_and_not_reported_again(
+    scan: Run, finished: Callable[[], None]
+) -> None:
+    options = ("--revisions", "..2", "--shard", "1/2", "--report-to", "tensorboard", "--json")
+    first = scan(*options)
+    assert [point["revision"] for point in first.json["points"]] == ["step0", "step2"]
+    finished()
+    reports = sorted(Path("out/tensorboard").rglob("*"))
+    drawn = Path("out/llc.svg").read_bytes()
+    assert scan(*options).json == first.json
+    assert Path("out/llc.svg").read_bytes() == drawn
+    assert scan(*options, "--x", "linear").json == first.json
+    assert Path("out/llc.svg").read_bytes() != drawn
+    assert sorted(Path("out/tensorboard").rglob("*")) == reports
+    for other in (("--shard", "2/2"), ("--shard", "1/1")):
+        with pytest.raises(LoadedError):
+            scan(*options, *other)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on a disk of 1.2 MB; where none can be mounted, downloads are told that theirs is full."""

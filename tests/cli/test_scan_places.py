@@ -173,6 +173,15 @@ def test_raw_shards_are_a_row_with_their_kind(run: Run, hub: HubServer, weights:
         "model.safetensors beside a config.json.\n"  # fmt: skip
 
 
+def test_a_repository_that_may_not_be_read_is_a_row(run: Run, hub: HubServer, weights: list[Files], text: Path) -> None:
+    hub.add_model("bob/m-step1", weights[0])
+    hub.add_model("bob/m-step2", weights[1]).gated = "manual"
+    ran = run("scan", "bob", "--revisions", "repos:m-*", "--dataset", text, *SMALL, *FIXED, "--json")
+    assert ran.code == 1
+    assert [point["llc"] is None for point in ran.json["points"]] == [False, True]
+    assert "bob/m-step2 is gated: ask for access at" in ran.json["points"][1]["error"]
+
+
 def test_terms_choose_among_folders_and_repositories(run: Run, hub: HubServer, weights: list[Files]) -> None:
     hub.add_model(
         "org/folders", {f"step-{k}/config.json": b"{}" for k in (1, 2, 4, 8, 16)} | {"other/config.json": b""}

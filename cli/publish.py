@@ -1,0 +1,154 @@
+"""`hf-llc publish`: a finished run to the Hub."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hf_llc.errors import SettingsError
+
+from . import options as o
+from .output import Form, chosen, write_agent, write_json, write_pairs
+from .progress import ProgressBar
+from .report import INTERRUPTED
+from .wording import size
+
+if TYPE_CHECKING:
+    from hf_llc.observer import Observer
+    from hf_llc.publication import Change, Publication
+    from hf_llc.publishing import Draft
+
+Run = Annotated[
+    str,
+    typer.Argument(help="Folder that scan, merge, estimate or demo printed as run_dir, or hf://… of a published run."),
+]
+Headline = Annotated[
+    list[str] | None,
+    typer.Option("--headline", help="Revision whose number becomes metadata too (repeatable). (default: the last one)"),
+]
+Message = Annotated[str | None, typer.Option("--message", "-m", help="Title of the commit or pull request.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full diff, and write nothing to the Hub.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the address alone.")]
+
+
+def publish(
+    run: Run,
+    repo: o.Repo = None,
+    dataset_repo: o.DatasetRepo = None,
+    create_pr: o.CreatePr = False,
+    headline: Headline = None,
+    private: o.Private = False,
+    message: Message = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    format: o.Format = "auto",
+    as_json: o.Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish a finished run: metadata and a section of the model's card, every number, settings, picture.
+
+    Says where it would go, shows what would change, and asks. One commit; of a card that is there, only what belongs
+    to hf-llc is added or replaced. Without --repo or --dataset-repo it goes to the model's repository if you may write
+    to it, else to a dataset repository of yours. The same command again replaces, and never adds twice.
+
+    Examples:
+
+    \b
+    hf-llc publish hf-llc-runs/me__my-model/scan-0123456789ab
+    hf-llc publish RUN --repo me/my-model --headline step512 --dry-run
+    hf-llc publish RUN --repo EleutherAI/pythia-70m --create-pr
+    hf-llc publish RUN --dataset-repo me/llc-EleutherAI__pythia-70m --private --yes
+    """
+    form = chosen(format, as_json, quiet)
+    if not (yes or dry_run) and not (form is Form.HUMAN and sys.stdin.isatty()):
+        raise SettingsError("There is nobody to ask; see what would change with --dry-run, then publish with --yes.")
+    from hf_llc.publication import PublishSettings
+    from hf_llc.publishing import prepare, push
+
+    settings = PublishSettings(
+        repo=repo,
+        dataset_repo=dataset_repo,
+        create_pr=create_pr,
+        headline=tuple(headline or ()),
+        private=private,
+        message=message,
+    )
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        draft = prepare(run, settings, observer=observer)
+        if dry_run:
+            _write_plan(draft, form, observer)
+            return
+        if not yes:
+            for line in where(draft):
+                observer.tell(line)
+            if any(change.state != "same" for change in draft.changes) and (code := _refused(draft)):
+                observer.tell(f"Nothing was written to the Hub. All of it is in {draft.folder}.")
+                raise typer.Exit(code)
+        _write(push(draft, observer=observer), form)
+        observer.tell(f"A copy of the files is in {draft.folder}.")
+
+
+def where(draft: "Draft") -> list[str]:
+    """Where a draft goes and what becomes of each file, in lines for people."""
+    target = draft.target
+    new = "" if target.exists else f", a {'private' if target.private else 'public'} repository that is made for it"
+    open_one = draft.base.pull_request if draft.base is not None else None
+    how = "as one commit"
+    if target.create_pr:
+        how = (
+            "in a pull request" if open_one is None else f"as one more commit of pull request {open_one}, which is open"
+        )
+    lines = [f"To {draft.url}{new}, {how}:"]
+    return lines + [f"  {change.path}: {_state(change)}" for change in draft.changes]
+
+
+def _state(change: "Change") -> str:
+    if change.state == "same" or not change.diff:
+        return f"{change.state}, {size(change.size)}"
+    body = change.diff.splitlines()[2:]
+    added, removed = (sum(line.startswith(sign) for line in body) for sign in "+-")
+    return f"{change.state}, {added} lines added, {removed} removed"
+
+
+def _refused(draft: "Draft") -> int:
+    """Shows what becomes of the card, and asks: 0 for a yes, else the exit code. No answer is a no."""
+    card = draft.changes[0]
+    typer.echo(f"\n{card.diff}", err=True, nl=False)
+    typer.echo("\nPublish this? [y/N] ", err=True, nl=False)
+    try:
+        return 0 if sys.stdin.readline().strip().lower() in {"y", "yes"} else 1
+    except KeyboardInterrupt:
+        typer.echo(err=True)
+        return INTERRUPTED
+
+
+def _write_plan(draft: "Draft", form: Form, observer: "Observer") -> None:
+    pull_request = draft.base.pull_request if draft.base is not None else None
+    changed = tuple(change.path for change in draft.changes if change.state != "same")
+    plan = draft.to_publication(None, pull_request, changed).to_dict()
+    diff = "".join(change.diff for change in draft.changes)
+    if form is Form.JSON:
+        write_json({**plan, "diff": diff})
+        return
+    for line in where(draft):
+        observer.tell(line)
+    typer.echo(diff, nl=False)
+
+
+def _write(made: "Publication", form: Form) -> None:
+    if form is Form.JSON:
+        write_json(made.to_dict())
+    elif form is Form.AGENT:
+        write_agent(made.to_dict())
+    elif form is Form.QUIET:
+        typer.echo(made.url)
+    else:
+        write_pairs("Published" if made.changed else "All of it was there already", rows(made))
+
+
+def rows(made: "Publication") -> list[tuple[str, str]]:
+    """Names and values of the human table."""
+    listed = [("page", made.url), ("repository", f"{made.repo} ({made.repo_type})"), ("commit", made.commit or "")]
+    listed += [("pull request", str(made.pull_request))] if made.pull_request is not None else []
+    return [*listed, ("changed", ", ".join(made.changed) or "nothing")]

@@ -1,0 +1,54 @@
+"""`--push-to-hub`: what `estimate` and `scan` do at their end, asked about before they begin."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_llc.errors import SettingsError
+
+if TYPE_CHECKING:
+    from hf_llc.observer import Observer
+    from hf_llc.publication import PublishSettings
+
+
+def asked_push(
+    push_to_hub: bool, repo: str | None, dataset_repo: str | None, create_pr: bool, private: bool
+) -> "PublishSettings | None":
+    """Where to publish at the end; None if that was not asked for.
+
+    Raises:
+        SettingsError: options that say where, without the one that says so; or see `PublishSettings`.
+    """
+    from hf_llc.publication import PublishSettings
+
+    if not push_to_hub:
+        if repo is not None or dataset_repo is not None or create_pr or private:
+            raise SettingsError("--repo, --dataset-repo, --create-pr and --private belong to --push-to-hub; add it.")
+        return None
+    return PublishSettings(repo=repo, dataset_repo=dataset_repo, create_pr=create_pr, private=private)
+
+
+def require_permission(model: str, push: "PublishSettings | None", observer: "Observer") -> None:
+    """Asks the Hub before hours are spent whether the result may be published.
+
+    Raises:
+        HfLlcError: it may not; see `destination.require_writable`.
+    """
+    # Of a user's own launch, one process asks for all.
+    if push is not None and os.environ.get("RANK", "0") == "0":
+        from hf_llc.destination import model_place, require_writable
+
+        require_writable(*model_place(model), push, observer)
+
+
+def push_run(run_dir: str, push: "PublishSettings | None", observer: "Observer") -> None:
+    """Publishes a run that is finished and kept.
+
+    Raises:
+        PublishError: it was not published; the message has the command to try again.
+    """
+    if push is not None:
+        from hf_llc.publishing import publish_finished
+
+        made = publish_finished(Path(run_dir), push, observer=observer)
+        observer.tell(f"Published at {made.url}." if made.changed else f"{made.url} had it already.")

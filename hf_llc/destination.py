@@ -1,0 +1,69 @@
+"""Where results belong on the Hub: the model's own repository, or a dataset repository of the user's."""
+
+from dataclasses import replace
+
+from hf_llc.adapters.hub_account import Account, account, require_permission
+from hf_llc.adapters.hub_errors import endpoint
+from hf_llc.errors import SettingsError
+from hf_llc.observer import Observer
+from hf_llc.publication import Kind, PublishSettings, Target
+from hf_llc.references import is_remote, parse_dataset, parse_model
+
+LONGEST_NAME = 96
+
+
+def require_writable(model: str, local: bool, settings: PublishSettings, observer: Observer) -> tuple[Account, Target]:
+    """Whose token it is, and the repository that results of this model go to; asked before anything else is done.
+
+    Args:
+        local: the model is a folder or file on this disk.
+
+    Raises:
+        SettingsError: nobody said where a local model belongs. AccessError, NotFoundError: see `require_permission`.
+    """
+    owner = account(observer.tell)
+    target = _target(model, local, settings, owner)
+    target = replace(target, exists=require_permission(target, owner, observer.tell))
+    if settings.private and (target.exists or target.kind == "model"):
+        raise SettingsError(f"{target.repo_id} is there already; --private is for a dataset repository that is made.")
+    return owner, target
+
+
+def model_place(model: str) -> tuple[str, bool]:
+    """The Hub id or path that the user's spelling of a model means, and whether it is on this disk.
+
+    Raises:
+        NotFoundError, SettingsError: see `references.parse_model`.
+    """
+    found = parse_model(model, None, endpoint())
+    return found.id, found.kind == "local"
+
+
+def _target(model: str, local: bool, settings: PublishSettings, owner: Account) -> Target:
+    if settings.repo is not None:
+        return Target(repo_id=_repo_id(settings.repo, "model", owner), kind="model", create_pr=settings.create_pr)
+    if settings.dataset_repo is None and local:
+        raise SettingsError(
+            f"{model} is on this disk only; say where its results belong with --repo (the model's repository) or "
+            "--dataset-repo."
+        )
+    if settings.dataset_repo is None and "/" in model and (settings.create_pr or owner.owns(model)):
+        return Target(repo_id=model, kind="model", create_pr=settings.create_pr)
+    default = f"llc-{model.replace('/', '__')}"[:LONGEST_NAME].rstrip("-.")
+    repo_id = _repo_id(settings.dataset_repo or default, "dataset", owner)
+    return Target(repo_id=repo_id, kind="dataset", create_pr=settings.create_pr, private=settings.private)
+
+
+def _repo_id(text: str, kind: Kind, owner: Account) -> str:
+    """`org/name`, in the user's own namespace if none is given.
+
+    Raises:
+        SettingsError: it names no repository, or something in one.
+    """
+    if not is_remote(text) and text.count("/") > 1:
+        raise SettingsError(f"{text} is no repository; give it as org/name.")
+    parse, prefix = (parse_model, "hf://") if kind == "model" else (parse_dataset, "hf://datasets/")
+    found = parse(text if is_remote(text) else prefix + text, None, endpoint())
+    if found.revision is not None or found.file is not None:
+        raise SettingsError(f"{text} names a part of {found.id}; results are published on its main branch.")
+    return found.id if "/" in found.id else f"{owner.name}/{found.id}"

@@ -1,0 +1,40 @@
+"""`hf-llc show`: the x axis that was asked for."""
+
+from pathlib import Path
+
+import pytest
+
+from hf_llc.curve import Point
+from hf_llc.curve_files import curve_of, keep
+from tests.adapters.estimates import estimate
+from tests.adapters.test_plots import words
+from tests.cli.ran import Run, refused
+
+
+@pytest.fixture
+def saved() -> Path:
+    """The folder of a scan at doublings of the step; the checkpoints do not say how many tokens were seen."""
+    points = [Point(revision=f"step{step}", step=step, estimate=estimate(step)) for step in (1, 2, 4, 8, 16)]
+    keep(curve_of("org/model", points, Path("saved")), Path("saved"))
+    return Path("saved")
+
+
+@pytest.mark.parametrize(("options", "name"), [([], "training step (log scale)"), (["--x", "linear"], "training step")])
+def test_the_picture_has_the_scale_that_was_asked_for(run: Run, saved: Path, options: list[str], name: str) -> None:
+    ran = run("show", saved, *options)
+    assert (ran.code, ran.err) == (0, "Drawn: saved/llc.png, saved/llc.svg.\n")
+    text = words(saved / "llc.svg")
+    assert name in text
+    assert ("log scale" in text) == ("log scale" in name)
+
+
+def test_tokens_that_nobody_knows_are_said_to_be_missing(run: Run, saved: Path) -> None:
+    ran = run("show", saved, "--x-tokens")
+    assert ran.code == 0
+    assert "over steps: not every checkpoint says its tokens. Give --tokens-per-step" in ran.err
+    assert "training step" in words(saved / "llc.svg")
+
+
+def test_there_are_three_scales(run: Run, saved: Path) -> None:
+    refused(run("show", saved, "--x", "cubic"), 2, "choose auto, log or linear")
+    assert not (saved / "llc.svg").exists()
