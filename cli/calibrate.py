@@ -98,11 +98,11 @@ def calibrate(
 ) -> None:
     """Find settings for a wanted standard error, and whether the LLC has a plateau.
 
-    Runs short pilot chains over four decades of the resolution γ/nβ and over the step size,
-    looks for a plateau in both, and writes a settings file for estimate and scan, each number
-    with where it came from, and a picture. That there is no plateau is an answer too: the file
-    then fixes one resolution at which checkpoints can be compared. For a series, calibrate one
-    of its checkpoints, the last one say.
+    Runs short pilot chains over up to four decades of the resolution γ/nβ, as far as they stay
+    local, and over the step size, looks for a plateau in both, and writes a settings file for
+    estimate and scan, each number with where it came from, and a picture. That there is no
+    plateau is an answer too: the file then fixes one resolution at which checkpoints can be
+    compared. For a series, calibrate one of its checkpoints, the last one say.
 
     Examples:
 

@@ -106,11 +106,10 @@ def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = 
         middle = len(swept) - len(first) + 1
         answer = flatness.plateau_in_gamma(points, middle, free=plan.sampler.gamma is None)
         at = swept[answer.chosen].resolution
-        suggested = plan.sampler.lr or at.settings.lr
-        check_lr(suggested, at.settings.n_beta, at.curvature, at.settings.gamma)
+        check_lr(plan.sampler.lr or at.settings.lr, at.settings.n_beta, at.curvature, at.settings.gamma)
         stepped = pilots.steps(site, at, at.settings.burn_in)
         tried = steps.steps_of(stepped)
-        lr, steps_reason = steps.plateau_in_step(tried, suggested)
+        lr, steps_reason = steps.plateau_in_step(tried, at.settings.lr)
         at, outlook, last = _last_pilots(site, at, plan.sampler.lr or lr)
         queue.complete(store, [COMPLETE], lambda name: {"gradients": last})
     return Findings(
@@ -133,7 +132,7 @@ def _last_pilots(site: Site, at: Resolution, lr: float) -> tuple[Resolution, Out
         taken += _last_taken(settings)
         if outlook.is_settled:
             break
-        settings = replace(settings, burn_in=2 * settings.burn_in, draws=2 * settings.draws)
+        settings = outlook.longer(settings)
         if site.fleet.is_main and attempt + 1 < ATTEMPTS:
             site.observer.tell(
                 f"The pilot chains have not settled ({outlook.pilot.verdict_reason}): once more at twice the length, "
@@ -144,13 +143,14 @@ def _last_pilots(site: Site, at: Resolution, lr: float) -> tuple[Resolution, Out
 
 def _last_taken(settings: ResolvedSettings) -> int:
     """Gradients of the last pilot chains."""
-    tasks = [task for part in pilots.pilot_tasks(settings) for task in part]
-    return _taken([replace(task.settings, chains=1) for task in tasks])
+    _, varied = pilots.pilot_tasks(settings)
+    return _taken([settings]) + sum(_taken([replace(task.settings, chains=1)]) for task in varied)
 
 
 def _taken(settings: Sequence[ResolvedSettings]) -> int:
-    """Gradients of chains with these settings."""
-    return sum(each.chains * each.steps * (1 if each.gradient == "minibatch" else 2) for each in settings)
+    """Gradients of chains with these settings; equal ones are made once."""
+    different = dict.fromkeys(settings)
+    return sum(each.chains * each.steps * (1 if each.gradient == "minibatch" else 2) for each in different)
 
 
 def forecast(site: Site, first: Sequence[Resolution], seconds: float) -> str:
@@ -161,9 +161,9 @@ def forecast(site: Site, first: Sequence[Resolution], seconds: float) -> str:
     """
     at, batch, draws = first[1], site.plan.sampler.batch_size, site.plan.sampler.draws
     swept = pilots.first_settings(site, first)
-    known = dict.fromkeys([*swept, *pilots.step_settings(site, at, swept[1].burn_in)])
-    count = _taken(list(known)) + _last_taken(pilots.pilot_settings(site, at, at.settings.lr))
-    more = _taken([replace(swept[0], burn_in=LONGEST_BURN_IN * draws)] * pilots.FIRST)
+    around = pilots.step_settings(site, at, swept[1].burn_in)
+    count = _taken([*swept, *around]) + _last_taken(pilots.pilot_settings(site, at, at.settings.lr))
+    more = pilots.FIRST * _taken([replace(swept[0], burn_in=LONGEST_BURN_IN * draws)])
     return (
         f"Pilot chains: about {count:,} gradients of {batch} sequences of {site.plan.corpus.context_length} tokens, "
         f"{duration(count * batch * seconds)} in one process at the speed of the curvatures at w*, and up to "

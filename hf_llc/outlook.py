@@ -31,8 +31,16 @@ class Outlook:
     @property
     def is_settled(self) -> bool:
         """True if the pilot's chains agree with one another and their first draws with the later ones."""
-        early = abs(self.pilot.burn_in_error) > effort.SETTLING_ERRORS
-        return self.pilot.verdict != Verdict.NOT_EQUILIBRATED and not early
+        return self.pilot.verdict != Verdict.NOT_EQUILIBRATED and not self._drew_too_early
+
+    @property
+    def _drew_too_early(self) -> bool:
+        return abs(self.pilot.burn_in_error) > effort.SETTLING_ERRORS
+
+    def longer(self, settings: ResolvedSettings) -> ResolvedSettings:
+        """The pilot's settings with twice the draws, and where its first draws differ from later ones, burn-in."""
+        burn_in = settings.burn_in * (2 if self._drew_too_early else 1)
+        return replace(settings, burn_in=burn_in, draws=2 * settings.draws)
 
     def effort(self, wanted: CalibrationSettings) -> Effort:
         """The draws for the wanted standard error, within the budget."""

@@ -70,7 +70,8 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
         gamma = base["gamma"] if factors[name] == 1 else float(f"{base['gamma'] * factors[name]:.3g}")
         sampler = replace(asked, n_beta=n_beta, gamma=gamma, lr=None, burn_in=None)
         made = resolve(replace(site.plan, sampler=sampler), site.bench)
-        return replace(made, choices={**made.choices, "gamma": base["why"]}).to_dict()
+        why = {"gamma": base["why"]} if factors[name] == 1 else {}
+        return replace(made, choices={**made.choices, **why}).to_dict()
 
     parts = queue.complete(
         site.store,

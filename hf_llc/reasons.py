@@ -12,14 +12,14 @@ from hf_llc.settings import CalibrationSettings, DataSettings, ResolvedSettings
 from hf_llc.sweep import Calibration, Finding, Pilot
 from hf_llc.verdicts import SIGNIFICANT
 
-AS_ASKED = "as asked"
+AS_ASKED, AS_GIVEN = "as asked", "as asked, or the default"
 
 
 def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dict[str, Any]:
     """The settings file's content: the text, pinned, and everything that `estimate` and `scan` would else choose."""
     corpus, local = plan.corpus, plan.corpus.revision.startswith("sha256:")
     text = {
-        "dataset": data.dataset,
+        "dataset": corpus.id,
         "dataset_config": corpus.config,
         "split": corpus.split,
         "dataset_revision": None if local else corpus.revision,
@@ -58,10 +58,10 @@ def reasons(plan: Plan, at: Resolution, answer: Answer, chosen: Effort, outlook:
         "gamma": _gamma(at, answer, asked.gamma is not None),
         "lr": AS_ASKED if asked.lr is not None else _lr(at),
         "burn_in": f"{burn_in_sentence(settings.burn_in, rate, settings.start)} {_burn_in(pilot)}",
-        "chains": AS_ASKED,
+        "chains": AS_GIVEN,
         "draws": _draws(chosen, pilot),
         "thin": _thin(settings.thin, pilot.autocorrelation),
-        "batch_size": AS_ASKED,
+        "batch_size": AS_GIVEN,
     }
     for name in ("sampler", "start"):
         found[name] = at.choices.get(name, AS_ASKED)
@@ -78,8 +78,9 @@ def _gamma(at: Resolution, answer: Answer, asked: bool) -> str:
         return AS_ASKED
     if answer.finding is Finding.FOUND:
         return "the largest value on the plateau around which λ̂ is flat."
-    words = "There is no plateau" if answer.finding is Finding.NONE else "A plateau is not shown"
-    return f"{_bare('gamma', at.choices.get('gamma', 'the nearest value at which λ̂ counts.'))} {words}, see above."
+    plateau = "There is no plateau" if answer.finding is Finding.NONE else "A plateau is not shown"
+    why = at.choices.get("gamma", "the nearest value above the usual choice at which λ̂ counts.")
+    return f"{_bare('gamma', why)} {plateau}, see above."
 
 
 def _lr(at: Resolution) -> str:

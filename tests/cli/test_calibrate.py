@@ -13,7 +13,9 @@ from hf_llc.observer import Observer
 from hf_llc.settings_file import read_settings
 from tests.cli.ran import Ran, Run, files_of, refused
 from tests.hub.environment import use_hub
+from tests.hub.server import HubServer
 from tests.test_demonstration import SIZE
+from tests.tiny import sentences
 
 KEYS = {
     "schema", "model", "revision", "sha", "step", "dataset", "dimension", "curvature", "trace_hessian", "sweep",
@@ -23,7 +25,7 @@ KEYS = {
 }  # fmt: skip
 
 TARGET = 0.05
-SHORT = ["--pilot-draws", 16, "--chains", 2]
+SHORT = ["--pilot-draws", 8, "--chains", 2]
 """Options of a calibration whose numbers nobody looks at."""
 
 
@@ -178,10 +180,25 @@ def test_a_launch_of_the_users_own_is_refused(calibrate: Run, monkeypatch: pytes
     refused(calibrate(), 1, "starts its own processes; run it by itself")
 
 
+def test_text_of_the_hub_is_pinned_however_it_was_spelled(run: Run, place: Path, hub: HubServer) -> None:
+    text = hub.add_dataset("org/text", {"train.jsonl": "".join(f'{{"text": "{s}"}}\n' for s in sentences(200))})
+    text.tag("v1", "main")
+    small = ["--max-sequences", 32, "--context-length", 16, "--batch-size", 8, "--gamma", 1e4, "--num-processes", 1]
+    model = place / CHECKPOINTS / "step60"
+    ran = run("calibrate", model, "--dataset", "org/text@v1", *small, *SHORT, "--json")
+    assert ran.code == 0, ran.err
+    settings = ran.json["settings"]
+    assert (settings["dataset"], settings["dataset_revision"]) == ("org/text", text.at().sha)
+    fewer = ["--draws", 8, "--burn-in", 2, "--no-checks", "--num-processes", 1]
+    again = run("estimate", model, "--settings", ran.json["settings_file"], *fewer, "--json")
+    assert again.code == 0, again.err
+    assert again.json["dataset"] == ran.json["dataset"]
+
+
 def test_settings_from_a_file_are_kept(calibrate: Run, tmp_path: Path) -> None:
     file = tmp_path / "base.yaml"
     file.write_text("gamma: 500\nchains: 2\ndraws: 999\nburn_in: 77\nseed: 4\n")
-    ran: Ran = calibrate("--settings", file, "--json", "--output-dir", tmp_path / "out", "--pilot-draws", 16)
+    ran: Ran = calibrate("--settings", file, "--json", "--output-dir", tmp_path / "out", "--pilot-draws", 8)
     assert ran.code == 0, ran.err
     settings = ran.json["settings"]
     assert (settings["gamma"], settings["chains"], settings["seed"]) == (500.0, 2, 4)
