@@ -1,5 +1,6 @@
 """A whole series: checkpoints chosen by name, one point each, written down as they come."""
 
+import gc
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,8 @@ from hf_llc.selector import Selection
 from hf_llc.settings import DataSettings, SamplerSettings
 from hf_llc.working import failure, work_through
 
+COLLECTED = 5
+"""Points after which garbage is collected: a picture leaves megabytes in circles that Python is slow to find."""
 ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg")
 
 
@@ -187,6 +190,8 @@ class _Report:
             self._series.errors[name] = failure(plan) or "its run was interrupted"
         self._started = time.monotonic()
         self._write()
+        if len(self._told) % COLLECTED == 0:
+            gc.collect()
 
     def finish(self) -> Curve:
         """The whole curve, with its pictures."""
