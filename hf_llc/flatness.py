@@ -104,7 +104,8 @@ def unsettled(swept: Swept, diagnostics: Diagnostics) -> str | None:
     """Why the draws are not those of the posterior, as far as short chains show it."""
     settings = swept.settings
     # Chains that begin at draws of the localiser are as wide as they will be, and have other things to forget.
-    still = settings.start == "anchor" and abs(diagnostics.distance_drift or math.inf) <= STILL
+    spreading = math.inf if diagnostics.distance_drift is None else abs(diagnostics.distance_drift)
+    still = settings.start == "anchor" and spreading <= STILL
     enough = swept.needed * (HALF_RELAXED if settings.start == "anchor" else 1.0)
     if settings.burn_in < enough and not still:
         return f"not equilibrated: a burn-in of {swept.needed} steps would be needed"

@@ -23,6 +23,8 @@ from hf_llc.summary import Judged, judged
 from hf_llc.sweep import Calibration, Finding, SweepPoint
 from tests.pilot_problems import calibrated, findings_of, plan_of
 
+NAMED = {"n_beta", "gamma", "sampler", "momentum", "lr", "start", "gradient", "burn_in", "chains", "draws", "thin",
+         "batch_size", "seed", "dataset", "split", "text_column", "max_sequences", "context_length"}  # fmt: skip
 HALF = [1.0] * 100 + [0.0] * 100
 """λ = 50: a hundred directions of curvature 1, and a hundred that the loss does not see."""
 
@@ -197,6 +199,7 @@ def test_the_settings_file_is_read_as_what_was_found(flat: Calibration, flat_pla
     assert read_settings(path) == flat.settings
     text = path.read_text(encoding="utf-8")
     assert flat.plateau_reason.split(":")[0] in " ".join(text.replace("#", " ").split())
+    assert flat.settings.keys() >= NAMED
     lines = text.splitlines()
     for name in ("n_beta", "gamma", "lr", "burn_in", "draws", "thin", "sampler", "start"):
         at = next(index for index, line in enumerate(lines) if line.startswith(f"{name}:"))
