@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from hf_llc.adapters import hub
+from hf_llc.adapters import downloads, hub
 from hf_llc.adapters.card_merge import results_path
 from hf_llc.adapters.card_metadata import RESULTS, SETTINGS
 from hf_llc.adapters.hub import RemoteFile
@@ -76,7 +76,7 @@ class _Published:
 
     def path(self, path: str) -> Path:
         """The file, downloaded."""
-        return hub.download(self.repo_id, self.sha, [self.files[path]], self.tell, self.kind) / path
+        return downloads.download(self.repo_id, self.sha, [self.files[path]], self.tell, self.kind) / path
 
 
 def published_at(run: str) -> tuple[Reference, Kind]:
