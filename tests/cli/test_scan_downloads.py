@@ -18,7 +18,8 @@ from tests.hub.repository import Repository
 from tests.hub.server import HubServer
 from tests.tiny import read_files, save_tiny_model
 
-FIXED = ["--gamma", 1000, "--lr", 1e-4, "--sampler", "sgld-lm", "--start", "anchor", "--num-processes", 1]
+FIXED = ["--gamma", 1000, "--lr", 1e-4, "--sampler", "sgld-lm", "--start", "anchor", "--gradient", "minibatch",
+         "--batches", "independent", "--num-processes", 1]  # fmt: skip
 """Nothing is left to measure."""
 FAULTS: tuple[Kind, ...] = ("retry-after", "rate-limit", "reset", "reset-body", "truncate", "error")
 ONE = 250_000
@@ -212,10 +213,10 @@ def test_a_finished_part_is_known_redrawn_as_asked_and_not_reported_again(
 
 @pytest.fixture
 def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on a disk of 1.6 MB; where none can be mounted, downloads are told that theirs is full."""
+    """A folder on a disk of 1.2 MB; where none can be mounted, downloads are told that theirs is full."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1600k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     if not mounted:
         real: Callable[..., str] = huggingface_hub.snapshot_download
@@ -234,7 +235,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 def test_a_full_disk_is_one_line_and_what_is_finished_stays(scan: Run, small_disk: Path) -> None:
     """Two checkpoints fit beside the results, and --max-disk promises more than there is."""
-    (small_disk / "filler").write_bytes(b"x" * 900_000)
+    (small_disk / "filler").write_bytes(b"x" * 500_000)
     options = ("--output-dir", small_disk / "out", "--max-disk", "1GB", "--revisions", "..3", "--json")
     ran = scan(*options)
     (line,) = [line for line in ran.err.splitlines() if line.startswith("Error: ")]

@@ -12,7 +12,8 @@ from tests.hub.repository import Content
 from tests.hub.server import HubServer
 from tests.tiny import make_model, read_files, save_tiny_model, sentences
 
-FIXED = ["--gamma", 1000, "--lr", 1e-4, "--sampler", "sgld-lm", "--start", "anchor", "--num-processes", 1]
+FIXED = ["--gamma", 1000, "--lr", 1e-4, "--sampler", "sgld-lm", "--start", "anchor", "--gradient", "minibatch",
+         "--batches", "independent", "--num-processes", 1]  # fmt: skip
 """Nothing is left to measure."""
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 MEGATRON = {"mp_rank_00/model_optim_rng.pt": b"raw", "latest_checkpointed_iteration.txt": b"2000"}
