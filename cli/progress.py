@@ -24,6 +24,8 @@ class ProgressBar(Observer):
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
+            # What is written to stdout meanwhile is data, and stays there.
+            redirect_stdout=False,
             disable=quiet or not self._console.is_terminal,
         )
         self._told: set[str] = set()

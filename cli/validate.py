@@ -26,7 +26,7 @@ def validate(
     rank: Annotated[int | None, typer.Option("--rank", help="Rank of the true product.", rich_help_panel=_NET)] = None,
     n_beta: Annotated[
         float | None,
-        typer.Option("--n-beta", help="nβ. (default: 1e5, or 250 × width with --samples)", rich_help_panel=_NET),
+        typer.Option("--n-beta", help="nβ. (default: 1e5, or 100 × width with --samples)", rich_help_panel=_NET),
     ] = None,
     samples: Annotated[
         int,

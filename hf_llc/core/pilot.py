@@ -1,5 +1,6 @@
 """A short walk before the chains: curvature and gradient noise where chains live, not where they begin."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -38,7 +39,8 @@ def measure_settled(
 ) -> Measured:
     """The measurements again after ROUNDS × STEPS steps from where chains start; the weights are w* again afterwards.
 
-    Each round walks as the measurements so far advise. The largest curvature met stays: chains must be stable there.
+    Each round walks as the measurements so far advise. The largest curvature met stays: chains must be stable there. If
+    a walk blows up, what was measured before it stays.
 
     Args:
         gradient: the estimator of ∇L_n by its name. batch: items that curvature is measured on.
@@ -49,8 +51,8 @@ def measure_settled(
     names = ("minibatch", "control-variate") if asked.gradient == AUTO else (asked.gradient,)
     estimators = {name: gradient(name) for name in {"minibatch", *names}}
 
-    def noise(name: str) -> float:
-        return gradient_noise(objective, estimators[name], batch_size, seed)
+    def noise(name: str) -> float | None:
+        return gradient_noise(objective, estimators[name], batch_size, seed) if name in estimators else None
 
     found = replace(measured, epoch=max(1, objective.n // batch_size), typical=measured.curvature)
     try:
@@ -65,20 +67,33 @@ def measure_settled(
             law = Law(n_beta, gamma, way.lr, way.way.momentum, STEPS)
             walk = Walk(parameters, anchors, law, randomness, estimators[way.way.gradient])
             _walk(walk, SAMPLERS[way.way.sampler])
-            here = spectrum(objective, batch, seed)
-            trace = trace_of_hessian(objective, batch, objective.losses(batch), seed)
-            found = replace(
-                found,
-                noise=noise("minibatch"),
-                controlled=noise("control-variate") if "control-variate" in estimators else None,
-                curvature=max(found.curvature, here.largest),
-                typical=min(here.squares / trace, here.largest) if trace > 0 else here.largest,
-            )
+            seen = _look(objective, batch, noise, found, seed)
+            if seen is None:
+                break
+            found = seen
     finally:
         restore(parameters, anchors)
         for parameter in parameters:
             parameter.grad = None
     return found
+
+
+def _look(
+    objective: Objective, batch: Tensor, noise: Callable[[str], float | None], before: Measured, seed: int
+) -> Measured | None:
+    """The measurements at the weights as they are; None if any is not finite, as where the walk blew up."""
+    here = spectrum(objective, batch, seed)
+    trace = trace_of_hessian(objective, batch, objective.losses(batch), seed)
+    plain, controlled = noise("minibatch"), noise("control-variate")
+    if not all(map(math.isfinite, (here.largest, here.squares, trace, plain or 0.0, controlled or 0.0))):
+        return None
+    return replace(
+        before,
+        noise=plain or 0.0,
+        controlled=controlled,
+        curvature=max(before.curvature, here.largest),
+        typical=min(here.squares / trace, here.largest) if trace > 0 else here.largest,
+    )
 
 
 def _walk(walk: Walk, sampler: Sampler) -> None:

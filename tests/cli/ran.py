@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SMALL = ["--batch-size", "4", "--chains", "2", "--draws", "8", "--burn-in", "2", "--no-checks"]
+SMALL = [
+    "--batch-size", "4", "--chains", "2", "--draws", "8", "--burn-in", "2", "--no-checks",
+    "--gradient", "minibatch", "--batches", "independent",
+]  # fmt: skip
 """Sampling that takes a tenth of a second."""
 
-TALK = ("start = ", "n_beta = ", "gamma = ", "lr = ", "burn_in = ", "sampler = ")
+TALK = ("start = ", "n_beta = ", "gamma = ", "lr = ", "burn_in = ", "sampler = ", "gradient = ")
 """How the lines begin that say what was chosen."""
 
 

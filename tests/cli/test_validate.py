@@ -42,7 +42,7 @@ def test_people_get_a_table(run: Run) -> None:
         (("--widths", "a,b"), 2, "give whole numbers"),
         (("--widths", "4,4", "--rank", 5), 2, "does not fit"),
         (("--widths", "4,4", "--rank", 2, "--samples", 3), 2, "must exceed the 4 inputs"),
-        (("--widths", "4,4", "--rank", 2, "--samples", 50), 2, "hold a --batch-size"),
+        (("--widths", "4,4", "--rank", 2, "--samples", 50, "--batch-size", 64), 2, "hold a --batch-size"),
         (("--sampler", "nuts"), 2, "choose one of"),
         (("--momentum", 1.0), 2, "--momentum is 1.0"),
     ],
