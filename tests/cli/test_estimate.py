@@ -74,7 +74,8 @@ def test_json_agrees_with_the_files_of_the_run(small: Run) -> None:
 
 
 def test_json_agrees_with_the_python_api(small: Run, tiny: Path, text: Path, tmp_path: Path) -> None:
-    sampler = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, checks=False)
+    plain = {"gradient": "minibatch", "batches": "independent"}
+    sampler = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, checks=False, **plain)  # type: ignore[arg-type]
     found = estimate(str(tiny), DataSettings(dataset=str(text)), sampler, output_dir=tmp_path / "api").to_dict()
     printed = small("--json").json
     for name in ("seconds", "run_dir"):

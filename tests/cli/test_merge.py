@@ -19,7 +19,8 @@ from tests.hub.server import HubServer
 from tests.tiny import read_files, save_tiny_model, sentences
 
 CLOCK = {"seconds", "run_dir", "versions"}
-SAMPLER = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, checks=False, threads=1)
+PLAIN = {"gradient": "minibatch", "batches": "independent"}
+SAMPLER = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, checks=False, threads=1, **PLAIN)  # type: ignore[arg-type]
 OPTIONS = [*SMALL, "--threads", "1", "--num-processes", "1"]
 
 
