@@ -81,15 +81,15 @@ def regression(batches: str, lr: float) -> tuple[float, float, float]:
 
 
 def test_the_noise_of_an_epoch_cancels_in_directions_that_are_slower_than_it() -> None:
-    """A step forgets a share εnβh/2 = 0.02, an epoch of 8 steps 0.16, of which (0.16)²/12 = 0.2 % of the heat is left.
+    """A step forgets a share εnβh/2 = 0.04, an epoch of 8 steps 0.32, of which (0.32)²/12 = 0.9 % of the heat is left.
 
-    Independent batches heat by ε(nβ)²h/4m = 2·0.02·400/(4·50) = 8 % in each direction.
+    Independent batches heat by ε(nβ)²h/4m = 2·0.04·400/(4·50) = 16 % in each direction.
     """
-    plain, plain_error, truth = regression("independent", 1e-4)
-    quiet, quiet_error, _ = regression("reshuffled", 1e-4)
-    assert max(plain_error, quiet_error) < 0.02 * truth
-    assert plain - truth > 0.05 * truth
-    assert abs(quiet - truth) < 4 * quiet_error
+    plain, plain_error, truth = regression("independent", 2e-4)
+    quiet, quiet_error, _ = regression("reshuffled", 2e-4)
+    assert max(plain_error, quiet_error) < 0.035 * truth
+    assert plain - truth > 0.1 * truth
+    assert abs(quiet - truth) < 3 * quiet_error
 
 
 def test_a_chain_with_reshuffled_batches_is_made_again_bit_for_bit() -> None:
