@@ -83,6 +83,7 @@ def calibrate(
     momentum: o.Momentum = None,
     start: o.Start = o.SAMPLER.start,
     gradient: o.Gradient = o.SAMPLER.gradient,
+    batches: o.Batches = o.SAMPLER.batches,
     chains: o.Chains = o.SAMPLER.chains,
     batch_size: o.BatchSize = o.SAMPLER.batch_size,
     seed: o.Seed = o.SAMPLER.seed,

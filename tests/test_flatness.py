@@ -207,7 +207,7 @@ def test_nothing_that_counts_is_no_plateau_with_the_reason() -> None:
 
 def test_chains_that_differ_in_anything_are_different_parts() -> None:
     plain = settings()
-    others = [replace(plain, **{name: value}) for name, value in {"lr": 2e-3, "burn_in": 101, "gamma": 11.0}.items()]
+    others = [replace(plain, lr=2e-3), replace(plain, burn_in=101), replace(plain, gamma=11.0)]
     names = [Task(each, 0).name for each in [plain, *others]] + [Task(plain, 1).name]
     assert len(set(names)) == len(names)
     assert Task(replace(plain), 0).name == names[0]
