@@ -94,7 +94,8 @@ def _doubt(swept: Swept, found: Judged) -> str | None:
     chains that gradient noise drives."""
     settings = swept.settings
     # Where nβh is small against γ the localiser damps the heating too.
-    heating = swept.resolution.heating / (1 + settings.gamma / (settings.n_beta * swept.resolution.curvature))
+    stiffness = settings.n_beta * swept.resolution.curvature
+    heating = swept.resolution.heating * stiffness / (stiffness + settings.gamma)
     if heating > HEATED * (found.llc or 0.0):
         return f"gradient noise is predicted to make {heating / (found.llc or 1.0):.0%} of λ̂"
     return unsettled(swept, found.diagnostics)
