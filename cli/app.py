@@ -14,6 +14,7 @@ from .calibrate import calibrate
 from .compare import compare
 from .demo import demo
 from .estimate import estimate
+from .interrupts import insisting
 from .merge import merge
 from .publish import publish
 from .report import reported, say
@@ -71,7 +72,8 @@ def main() -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        code = app(standalone_mode=False)
+        with insisting():
+            code = app(standalone_mode=False)
     except USAGE_ERROR as error:
         say(usage(error))
         code = 2

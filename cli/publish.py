@@ -8,9 +8,9 @@ import typer
 from hf_llc.errors import SettingsError
 
 from . import options as o
+from .interrupts import INTERRUPTED
 from .output import Form, chosen, write_agent, write_json, write_pairs
 from .progress import ProgressBar
-from .report import INTERRUPTED
 from .wording import size
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ import typer
 
 from hf_llc.errors import HfLlcError
 
+from .interrupts import INTERRUPTED
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Say = Callable[[str], None]
 
 EXPECTED = (HfLlcError, OSError, MemoryError, RuntimeError)
-INTERRUPTED = 130
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)

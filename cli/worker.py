@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from .interrupts import INTERRUPTED
 from .progress import ProgressBar
-from .report import EXPECTED, INTERRUPTED, debugging, exit_code, message
+from .report import EXPECTED, debugging, exit_code, message
 
 
 def worker(plan: Annotated[Path, typer.Argument(help="The plan file that the launching process wrote.")]) -> None:

@@ -1,0 +1,35 @@
+"""Ctrl-C ends a command, even if Python loses the first one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SWALLOWED = """
+import time
+from hf_llc.cli import interrupts
+interrupts.AGAIN = 0.3
+with interrupts.insisting():
+    print("ready", flush=True)
+    for _ in range({lost}):
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            print("lost", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("lost", "code"), [(0, -signal.SIGINT), (1, -signal.SIGINT), (9, 130)])
+def test_an_interrupt_is_repeated_until_it_is_heard_and_at_last_ends_the_process(lost: int, code: int) -> None:
+    command = [sys.executable, "-c", SWALLOWED.format(lost=lost)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        started = time.monotonic()
+        os.kill(running.pid, signal.SIGINT)
+        assert running.wait(20) == code
+    assert time.monotonic() - started < 10
