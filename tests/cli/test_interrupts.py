@@ -12,14 +12,18 @@ SWALLOWED = """
 import time
 from hf_llc.cli import interrupts
 interrupts.AGAIN = 0.3
+lost, ready = 0, False
 with interrupts.insisting():
-    print("ready", flush=True)
-    for _ in range({lost}):
+    while True:
         try:
+            if not ready:
+                ready = True
+                print("ready", flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
-            print("lost", flush=True)
-    time.sleep(60)
+            lost += 1
+            if lost > {lost}:
+                raise
 """
 
 
