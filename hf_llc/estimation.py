@@ -300,6 +300,7 @@ def _chains(
             chain,
             anchor_gradient=bench.anchor_gradient() if chosen.gradient != "minibatch" else None,
             variation=variation,
+            keep_noise=bench.can_keep_noise(),
             progress=lambda step, loss, delta: observer.chain(
                 name.partition("/")[2], step, loss, llc_of(chosen.n_beta, delta)
             ),

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from hf_llc.adapters import machine
 from hf_llc.adapters.checkpoint import load_model
+from hf_llc.adapters.last_layer import LastLayer, last_layer
 from hf_llc.adapters.tensors import read_tensors, write_tensors
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
+from hf_llc.core.head import Head
 from hf_llc.core.language import LanguageObjective, default_micro_batch
 from hf_llc.core.objective import copy_of
 from hf_llc.core.selection import select
@@ -19,6 +22,8 @@ from hf_llc.plan import Plan
 from hf_llc.sources import load_tokens
 
 GRADIENT_FILE = "anchor-gradient.safetensors"
+SPARE = 6
+"""Copies of the weights for which there must be room where a chain keeps noise: it makes four, and others live too."""
 
 
 class Room:
@@ -65,13 +70,16 @@ class Workbench:
 
     def _load(self) -> LanguageObjective:
         started = time.monotonic()
-        tokens = load_tokens(self._plan.corpus)
+        # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
+        tokens = load_tokens(self._plan.corpus).to(self._device)
         model = load_model(self._plan.source, self._device, getattr(torch, self._plan.dtype))
+        moving, cut = self._moving(model), last_layer(model)
         made = LanguageObjective(
             lambda ids: model(input_ids=ids, use_cache=False).logits,
-            self._moving(model),
+            moving,
             tokens,
-            self._micro_batch(model),
+            self._micro_batch(model, cut),
+            Head(cut.hidden, cut.weight, cut.bias) if cut else None,
         )
         self.load_seconds = time.monotonic() - started
         return made
@@ -93,6 +101,11 @@ class Workbench:
             self._anchor_gradient = [tensor.to(device) for tensor in stored]
         return self._anchor_gradient
 
+    def can_keep_noise(self) -> bool:
+        """True if memory has ample room for the noise of two addresses beside what a chain needs anyway."""
+        weights = sum(parameter.nbytes for parameter in self.objective.parameters)
+        return machine.free_memory() > SPARE * weights
+
     @property
     def micro_batch(self) -> int:
         """Sequences per forward pass."""
@@ -110,14 +123,19 @@ class Workbench:
             parameter.requires_grad_(name in chosen)
         return [named[name] for name in chosen]
 
-    def _micro_batch(self, model: torch.nn.Module) -> int:
+    def _micro_batch(self, model: torch.nn.Module, cut: LastLayer | None) -> int:
         wanted = self._plan.sampler.micro_batch_size
         size = self._plan.sampler.batch_size
         if wanted is not None:
             return min(wanted, size)
         head = model.get_output_embeddings()  # type: ignore[operator]
         vocabulary = model.config.vocab_size if head is None else head.weight.shape[0]  # type: ignore[union-attr]
-        return default_micro_batch(size, self._plan.corpus.context_length, int(vocabulary))  # type: ignore[arg-type]
+        return default_micro_batch(
+            size,
+            self._plan.corpus.context_length,
+            int(vocabulary),  # type: ignore[arg-type]
+            cut.activations if cut else None,
+        )
 
 
 @contextmanager

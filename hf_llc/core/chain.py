@@ -39,14 +39,15 @@ class _Recorder:
         self._pending_distances.append(squared)
 
     def flush(self) -> int | None:
-        """The index of the first step whose loss or distance is not finite, if there is one."""
+        """The index of the first step since the last flush whose loss or distance is not finite, if there is one."""
+        first = len(self.losses)
         for loss, delta in torch.stack(self._pending).tolist() if self._pending else []:
             self.losses.append(loss)
             self.deltas.append(delta)
         distances = torch.stack(self._pending_distances).tolist() if self._pending_distances else []
         self.squared_distances.extend(distances)
         self._pending, self._pending_distances = [], []
-        bad = next((i for i, loss in enumerate(self.losses) if not math.isfinite(loss)), None)
+        bad = next((i for i, loss in enumerate(self.losses[first:], first) if not math.isfinite(loss)), None)
         if bad is None and not all(map(math.isfinite, distances)):
             bad = len(self.losses) - 1
         return bad
@@ -60,6 +61,7 @@ def run_chain(
     *,
     anchor_gradient: Sequence[Tensor] | None = None,
     variation: Variation | None = None,
+    keep_noise: bool = True,
     progress: Progress | None = None,
 ) -> ChainTrace:
     """The trace of one chain around w*, the weights the objective holds now and, bit for bit, holds again afterwards.
@@ -72,11 +74,13 @@ def run_chain(
         settings: of this chain; a varied one's are `variation.settings(main)`.
         variation: what differs from the main chain of that number, whose random numbers it shares; None is the main
             chain itself.
+        keep_noise: a sampler that takes a step's noise twice has it kept on a CPU, where drawing takes longer than
+            reading, at the price of a copy of the weights (two for a refined chain). The numbers are the same.
     """
     parameters = objective.parameters
-    anchors = copy_of(parameters)
-    device = parameters[0].device
-    whole = ChainRandomness(settings.seed, chain, objective.n, settings.batch_size, device, settings.batches)
+    anchors, device = copy_of(parameters), parameters[0].device
+    kept = parameters if keep_noise and device.type == "cpu" and SAMPLERS[settings.sampler].neighbours else ()
+    whole = ChainRandomness(settings.seed, chain, objective.n, settings.batch_size, device, settings.batches, keep=kept)
     randomness = variation.randomness(whole, settings) if variation else whole
     gradient = gradient_of(settings.gradient, objective, anchors, anchor_gradient)
     try:
@@ -132,7 +136,9 @@ def _walk(
             recorder.add_distance(squared_distance(parameters, anchors))
             if (apart := randomness.measured(index)) is not None:
                 seen, there = objective.losses(apart), apart
-        recorder.add(losses.mean(), (seen - anchor_losses[there.to(anchor_losses.device)]).mean())
+        # Not waiting for the copy: on a GPU that would be waiting for all that was asked of it before.
+        there = there.to(anchor_losses.device, non_blocking=True)
+        recorder.add(losses.mean(), (seen - anchor_losses[there]).mean())
         if last or (index + 1) % BLOCK == 0:
             failed_at = recorder.flush()
             if failed_at is not None:

@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hf_llc.core.pieces import pieces
+
 
 class Objective(Protocol):
     """An empirical loss L_n(w) = (1/n) Σ ℓ_i(w) over `n` items, at parameters that are changed in place."""
@@ -55,8 +57,10 @@ def restore(parameters: Sequence[Tensor], anchors: Sequence[Tensor]) -> None:
 @torch.no_grad()
 def squared_distance(parameters: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:
     """‖w − w*‖², a scalar tensor on the parameters' device."""
-    parts = [torch.sum((p - a).square()) for p, a in zip(parameters, anchors, strict=True)]
-    return torch.stack(parts).sum()
+    lengths: list[Tensor] = []
+    for here, there in pieces(parameters, anchors):
+        lengths += torch._foreach_norm(torch._foreach_sub(here, there))
+    return torch.stack(lengths).square().sum()
 
 
 def dimension(parameters: Sequence[Tensor]) -> int:

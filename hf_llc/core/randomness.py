@@ -6,27 +6,102 @@ correspond, the same noise. A chain at half the step size refines the noise of t
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
+from hf_llc.core.pieces import blocks, groups
 from hf_llc.errors import SettingsError
 
 
-class Noise:
-    """A stream of standard normal tensors, taken in parameter order: a weighted sum of generators' own streams."""
+class Stream(Protocol):
+    """Standard normal tensors of one address, in parameter order."""
 
-    def __init__(self, generators: Sequence[torch.Generator], weights: Sequence[float]) -> None:
-        self._parts = list(zip(generators, weights, strict=True))
-
-    @torch.no_grad()
     def add_to(self, target: Tensor, scale: float) -> None:
-        """target ← target + scale · ξ for the next tensor of the stream, in place, with one temporary."""
-        xi = torch.empty_like(target)
-        for generator, weight in self._parts:
-            target.add_(xi.normal_(generator=generator), alpha=scale * weight)
+        """target ← target + scale · ξ for the next tensor of the stream, in place."""
+        ...
+
+    def like(self, target: Tensor) -> Tensor:
+        """ξ, the next tensor of the stream."""
+        ...
+
+
+class Noise:
+    """A weighted sum of streams."""
+
+    def __init__(self, streams: Sequence[Stream], weights: Sequence[float]) -> None:
+        self._parts = list(zip(streams, weights, strict=True))
+
+    def add_to(self, target: Tensor, scale: float) -> None:
+        """target ← target + scale · ξ for the next tensor of every stream, in place."""
+        for stream, weight in self._parts:
+            stream.add_to(target, scale * weight)
+
+    def add_to_all(self, targets: list[Tensor], scale: float) -> None:
+        """As `add_to` for each target in turn."""
+        if len(targets) == 1:
+            return self.add_to(targets[0], scale)
+        for stream, weight in self._parts:
+            torch._foreach_add_(targets, [stream.like(target) for target in targets], alpha=scale * weight)
+
+
+@torch.no_grad()
+def add_noise(targets: Sequence[Tensor], noises: Sequence[Noise], scale: float) -> None:
+    """targets ← targets + scale · Σξ, in place, the noises in their order for each target."""
+    for (group,) in groups(targets):
+        for noise in noises:
+            noise.add_to_all(group, scale)
+
+
+class Drawn:
+    """A stream that is drawn as it is asked for, with a block as temporary, or a whole tensor off the CPU."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def add_to(self, target: Tensor, scale: float) -> None:
+        for (block,) in blocks(target):
+            block.add_(self.like(block), alpha=scale)
+
+    def like(self, target: Tensor) -> Tensor:
+        return torch.empty_like(target).normal_(generator=self._generator)
+
+
+@dataclass
+class Slot:
+    """A tensor of the noise of a step."""
+
+    normal: Tensor
+    step: int = -1
+
+
+class Kept:
+    """A stream as large as the weights that stays in memory until the same purpose's next step is drawn over it.
+
+    Each tensor of an earlier step has to be taken before that of the next one, as samplers do that go through the
+    weights once.
+    """
+
+    def __init__(self, generator: torch.Generator, slots: Sequence[Slot], step: int) -> None:
+        self._generator, self._slots, self._step = generator, slots, step
+        self._known = all(slot.step == step for slot in slots)
+        self._next = 0
+
+    def add_to(self, target: Tensor, scale: float) -> None:
+        target.add_(self.like(target), alpha=scale)
+
+    def like(self, target: Tensor) -> Tensor:
+        slot = self._slots[self._next]
+        self._next += 1
+        if not self._known:
+            slot.normal.normal_(generator=self._generator)
+            slot.step = self._step
+        elif slot.step != self._step:
+            raise RuntimeError(f"the noise of step {self._step} was drawn over by that of step {slot.step}")
+        return slot.normal
 
 
 BATCHES = ("independent", "reshuffled")
@@ -72,16 +147,28 @@ class ChainRandomness:
     Args:
         batches: a name in BATCHES. Over an epoch reshuffled minibatches see every item once, so that what the noise of
             their gradients does to directions slower than an epoch cancels.
+        keep: the tensors that noise is added to, if a step's is kept for the next step (one copy of them a purpose)
+            instead of being drawn again; the numbers are the same.
     """
 
     def __init__(
-        self, seed: int, chain: int, n: int, batch_size: int, device: torch.device, batches: str = "independent"
+        self,
+        seed: int,
+        chain: int,
+        n: int,
+        batch_size: int,
+        device: torch.device,
+        batches: str = "independent",
+        *,
+        keep: Sequence[Tensor] = (),
     ) -> None:
         self.seed, self.chain = seed, chain
         self._n, self._batch_size = n, batch_size
         self._device = device
         self._reshuffled = batches == "reshuffled"
         self._orders: dict[str, tuple[int, Tensor]] = {}
+        self._keep = keep
+        self._kept: dict[str, list[Slot]] = {}
 
     def batch(self, step: int, purpose: str = "batch") -> Tensor:
         """Uniformly drawn without replacement; independent between chains, and between steps unless reshuffled."""
@@ -100,13 +187,22 @@ class ChainRandomness:
         return torch.randperm(self._n, generator=seeds.generator(self.seed, purpose, self.chain, index))
 
     def noise(self, step: int) -> Noise:
-        return Noise([self.generator("noise", step)], [1.0])
+        return Noise([self.stream("noise", step)], [1.0])
 
     def start(self, purpose: str) -> Noise:
-        return Noise([self.generator(f"start of {purpose}", 0)], [1.0])
+        return Noise([Drawn(self._generator(f"start of {purpose}", 0))], [1.0])
 
-    def generator(self, purpose: str, step: int) -> torch.Generator:
-        """A generator for this chain and step."""
+    def stream(self, purpose: str, step: int) -> Stream:
+        """The standard normal tensors of this purpose and step, from the first one."""
+        generator = self._generator(purpose, step)
+        if not self._keep:
+            return Drawn(generator)
+        slots = self._kept.setdefault(purpose, [])
+        if not slots:
+            slots += [Slot(torch.empty_like(tensor)) for tensor in self._keep]
+        return Kept(generator, slots, step)
+
+    def _generator(self, purpose: str, step: int) -> torch.Generator:
         return seeds.generator(self.seed, purpose, self.chain, step, device=self._device)
 
 
@@ -129,7 +225,7 @@ class Refined:
         return self._whole.measured(step // 2)
 
     def noise(self, step: int) -> Noise:
-        whole, between = (self._whole.generator(purpose, step // 2) for purpose in ("noise", "noise between"))
+        whole, between = (self._whole.stream(purpose, step // 2) for purpose in ("noise", "noise between"))
         weights = [self._second, -self._first] if step % 2 else [self._first, self._second]
         return Noise([whole, between], weights)
 

@@ -21,6 +21,7 @@ class Sampler(NamedTuple):
         momentum: True if the state has momenta, so that time goes as √ε and not as ε.
         coupled: True if a chain of finer steps with refined noise retraces the coarse one.
         whole: True if it needs the loss of all items at each step.
+        neighbours: True if a step takes its own noise and that of the next one, tensor by tensor.
     """
 
     init: Callable[[Walk], Any]
@@ -30,17 +31,19 @@ class Sampler(NamedTuple):
     momentum: bool = False
     coupled: bool = True
     whole: bool = False
+    neighbours: bool = False
 
 
 EXACT = "this sampler is exact on a quadratic at any stable step"
 SAMPLERS: dict[str, Sampler] = {
     "sgld": Sampler(sgld.init, sgld.step, 0.1, "the Euler step widens a direction's variance by εA/4: at most 2.6 %"),
-    "sgld-lm": Sampler(sgld_lm.init, sgld_lm.step, 1.0, EXACT),
+    "sgld-lm": Sampler(sgld_lm.init, sgld_lm.step, 1.0, EXACT, neighbours=True),
     "rmsprop-sgld": Sampler(
         rmsprop_sgld.init,
         rmsprop_sgld.step,
         1.0 / rmsprop_sgld.LARGEST,
         f"{EXACT}, and the preconditioner enlarges a weight's step at most {rmsprop_sgld.LARGEST:g} times",
+        neighbours=True,
     ),
     "baoab": Sampler(baoab.init, baoab.step, 0.25, f"{EXACT}; momentum makes up for the smaller one", momentum=True),
     "badodab": Sampler(badodab.init, badodab.step, 0.25, EXACT, momentum=True, coupled=False),

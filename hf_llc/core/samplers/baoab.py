@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hf_llc.core.pieces import pieces
 from hf_llc.core.samplers.law import Look, Walk
 
 
@@ -31,9 +32,10 @@ def init(walk: Walk) -> list[Tensor]:
 def kick(walk: Walk, gradients: Sequence[Tensor], momenta: Sequence[Tensor]) -> None:
     """p ← p − h ∇U(w), in place."""
     law, h = walk.law, math.sqrt(walk.law.lr)
-    for parameter, anchor, gradient, momentum in zip(walk.parameters, walk.anchors, gradients, momenta, strict=True):
-        momentum.add_(gradient, alpha=-h * law.n_beta)
-        momentum.add_(parameter, alpha=-h * law.gamma).add_(anchor, alpha=h * law.gamma)
+    for parameters, anchors, slopes, moved in pieces(walk.parameters, walk.anchors, gradients, momenta):
+        torch._foreach_add_(moved, slopes, alpha=-h * law.n_beta)
+        torch._foreach_add_(moved, parameters, alpha=-h * law.gamma)
+        torch._foreach_add_(moved, anchors, alpha=h * law.gamma)
 
 
 @torch.no_grad()
@@ -42,8 +44,8 @@ def step(walk: Walk, look: Look, state: list[Tensor], index: int) -> None:
     h, c = math.sqrt(walk.law.lr), walk.law.momentum
     kick(walk, look.gradients, state)
     noise = walk.randomness.noise(index)
-    for parameter, momentum in zip(walk.parameters, state, strict=True):
-        parameter.add_(momentum, alpha=h / 2)
-        momentum.mul_(c)
-        noise.add_to(momentum, math.sqrt(1 - c * c))
-        parameter.add_(momentum, alpha=h / 2)
+    for parameters, momenta in pieces(walk.parameters, state):
+        torch._foreach_add_(parameters, momenta, alpha=h / 2)
+        torch._foreach_mul_(momenta, c)
+        noise.add_to_all(momenta, math.sqrt(1 - c * c))
+        torch._foreach_add_(parameters, momenta, alpha=h / 2)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hf_llc.core.pieces import pieces
+from hf_llc.core.randomness import add_noise
 from hf_llc.core.samplers.law import Look, Walk
 
 
@@ -22,14 +24,12 @@ def init(walk: Walk) -> None:
 def drift(walk: Walk, gradients: Sequence[Tensor]) -> None:
     """w ← w − ε/2 ( nβ g + γ (w − w*) ), in place and without a temporary."""
     law = walk.law
-    for parameter, anchor, gradient in zip(walk.parameters, walk.anchors, gradients, strict=True):
-        parameter.lerp_(anchor, law.lr * law.gamma / 2)
-        parameter.add_(gradient, alpha=-law.lr * law.n_beta / 2)
+    for parameters, anchors, slopes in pieces(walk.parameters, walk.anchors, gradients):
+        torch._foreach_lerp_(parameters, anchors, law.lr * law.gamma / 2)
+        torch._foreach_add_(parameters, slopes, alpha=-law.lr * law.n_beta / 2)
 
 
 def step(walk: Walk, look: Look, state: None, index: int) -> None:
     """One step; the noise is that of step `index`."""
     drift(walk, look.gradients)
-    noise = walk.randomness.noise(index)
-    for parameter in walk.parameters:
-        noise.add_to(parameter, math.sqrt(walk.law.lr))
+    add_noise(walk.parameters, [walk.randomness.noise(index)], math.sqrt(walk.law.lr))

@@ -8,18 +8,17 @@ every stable ε; on other losses the error is of second order in ε where Euler'
 
 import math
 
+from hf_llc.core.randomness import add_noise
 from hf_llc.core.samplers.law import Look, Walk
 from hf_llc.core.samplers.sgld import drift
 
 
 def init(walk: Walk) -> None:
-    """Nothing: the noise of the step before is made again from its address, which costs time but no memory."""
+    """Nothing: the noise of the step before comes again from its address, or from where the chain keeps it."""
 
 
 def step(walk: Walk, look: Look, state: None, index: int) -> None:
     """One step; its noise is the mean of those addressed `index` and `index + 1`."""
     drift(walk, look.gradients)
     now, following = walk.randomness.noise(index), walk.randomness.noise(index + 1)
-    for parameter in walk.parameters:
-        now.add_to(parameter, math.sqrt(walk.law.lr) / 2)
-        following.add_to(parameter, math.sqrt(walk.law.lr) / 2)
+    add_noise(walk.parameters, [now, following], math.sqrt(walk.law.lr) / 2)
