@@ -43,7 +43,7 @@ class Validation:
     Attributes:
         llc: λ̂ at the case's γ and nβ; where the truth is that of γ/nβ → 0, carried on to there.
         error_in_stderr: (llc − truth) / stderr. verdict: as of an estimate, or TOO_FAR.
-        gradient_evaluations: of all chains, checks included.
+        gradient_evaluations: of all chains, checks included. settings: of the chains, what was chosen among them.
     """
 
     case: str
@@ -57,6 +57,7 @@ class Validation:
     sampler: str
     gradient_evaluations: int
     seconds: float
+    settings: ResolvedSettings
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; non-finite numbers become None."""
@@ -111,6 +112,7 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
         sampler=resolution.settings.sampler,
         gradient_evaluations=steps * (2 if twice else 1),
         seconds=time.monotonic() - started,
+        settings=resolution.settings,
     )
 
 
