@@ -132,7 +132,7 @@ class _Merge:
         """What stands below the key and is to be added to; None where there was nothing and now are the `values`."""
         pair = next((pair for pair in parent.pairs if pair[0].value == key), None)
         if pair is None:
-            if parent.get("<<") is not None:
+            if parent.merges:
                 raise CardError(f"{key} may come from elsewhere (<<); write it out", parent.line)
             self._new_keys[key] = list(values)
             return None

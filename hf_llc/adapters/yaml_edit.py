@@ -1,6 +1,7 @@
 """Changes of a YAML text that leave every character outside of them as it was (ruamel.yaml)."""
 
 import io
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from ruamel.yaml import YAML
 from hf_llc.adapters.card_text import yaml_text
 from hf_llc.adapters.yaml_tree import NEWLINE, CardError, Document, Node
 
-_FLOW_INDICATORS = set(",[]{}")
+_PLAIN_IN_BRACKETS = re.compile(
+    r"[^\W_][^,\[\]{}]*(?<!:)|[-+.]?\.?\d[^,\[\]{}]*(?<!:)|~|[-+]?\.(inf|Inf|INF|nan|NaN|NAN)"
+)
+"""What can stand in brackets without quotes for every reader of YAML: PyYAML minds an indicator where a word begins."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,10 @@ class Editor:
         """A scalar as it can stand in brackets, of the same type and content as before."""
         if scalar.style in {"'", '"'}:
             return self._document.text[scalar.start : scalar.end]
-        if scalar.style is None and not _FLOW_INDICATORS & set(scalar.value):
+        if scalar.style is None and _PLAIN_IN_BRACKETS.fullmatch(scalar.value):
             return scalar.value
         yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
-        yaml.default_flow_style, yaml.width, yaml.allow_unicode = True, sys.maxsize, True
+        yaml.default_flow_style, yaml.width, yaml.allow_unicode, yaml.default_style = True, sys.maxsize, True, '"'
         yaml.dump([scalar.value], stream)
         return stream.getvalue().strip()[1:-1]
 

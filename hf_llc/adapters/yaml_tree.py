@@ -59,6 +59,11 @@ class Node:
         plain = self.style is None and self.tag is None and self.value in {"", "~", "null", "Null", "NULL"}
         return self.kind == "scalar" and (plain or self.tag == "tag:yaml.org,2002:null")
 
+    @property
+    def merges(self) -> bool:
+        """True for a mapping that takes keys from elsewhere (`<<`, which in quotes is a key like any other)."""
+        return any(name.value == "<<" and name.style is None for name, _ in self.pairs)
+
     def get(self, key: str) -> "Node | None":
         """The value below a key of a mapping, None if there is none or this is no mapping."""
         return next((value for name, value in self.pairs if name.kind == "scalar" and name.value == key), None)

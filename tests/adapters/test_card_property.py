@@ -114,3 +114,10 @@ def test_any_body_survives_unless_something_in_it_never_ends(body: str) -> None:
     made = merge(card, few, SECTION)
     assert made.partition(b"\n---\n")[2].startswith(body.encode())
     assert merge(made, few, SECTION) == made
+
+
+@pytest.mark.parametrize("tag", [":0", "?a", "-a", "a:", "=", "@"])
+def test_a_single_tag_that_is_odd_in_brackets_stays_what_it_was(tag: str) -> None:
+    written = yaml.safe_dump({"tags": tag})
+    made = merge(f"---\n{written}---\n".encode(), OURS, SECTION)
+    assert yaml.safe_load(made.decode().split("---\n")[1])["tags"] == [tag, "llc"]
