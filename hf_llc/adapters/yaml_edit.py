@@ -106,7 +106,8 @@ class Editor:
         if scalar.style is None and _PLAIN_IN_BRACKETS.fullmatch(scalar.value):
             return scalar.value
         yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
-        yaml.default_flow_style, yaml.width, yaml.allow_unicode, yaml.default_style = True, sys.maxsize, True, '"'
+        yaml.default_flow_style, yaml.width, yaml.allow_unicode = True, sys.maxsize, True
+        yaml.default_style = '"'  # type: ignore[assignment]
         yaml.dump([scalar.value], stream)
         return stream.getvalue().strip()[1:-1]
 
