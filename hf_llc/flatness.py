@@ -14,7 +14,7 @@ from hf_llc.results import Diagnostics
 from hf_llc.summary import Judged, judged
 from hf_llc.sweep import Finding, Flat, SweepPoint
 from hf_llc.tasks import Swept
-from hf_llc.verdicts import DRIFT_MAX, PLATEAU, SIGNIFICANT, STILL
+from hf_llc.verdicts import DRIFT_MAX, PLATEAU, SIGNIFICANT, still
 
 SPAN = 4.0
 """A plateau reaches over at least this factor of γ."""
@@ -105,10 +105,9 @@ def unsettled(swept: Swept, diagnostics: Diagnostics) -> str | None:
     """Why the draws are not those of the posterior, as far as short chains show it."""
     settings = swept.settings
     # Chains that begin at draws of the localiser are as wide as they will be, and have other things to forget.
-    spreading = math.inf if diagnostics.distance_drift is None else abs(diagnostics.distance_drift)
-    still = settings.start == "anchor" and spreading <= STILL
+    resting = settings.start == "anchor" and still(diagnostics)
     enough = swept.needed * (HALF_RELAXED if settings.start == "anchor" else 1.0)
-    if settings.burn_in < enough and not still:
+    if settings.burn_in < enough and not resting:
         return f"not equilibrated: a burn-in of {swept.needed} steps would be needed"
     if diagnostics.drift is not None and abs(diagnostics.drift) > DRIFT_MAX:
         return f"not equilibrated: the draws drift by {diagnostics.drift:+.1f} errors"

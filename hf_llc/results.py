@@ -119,7 +119,8 @@ class Diagnostics:
         curvature: largest curvature h met on a probe batch, nats per weight²; stability: ε(nβh+γ), unstable from 4.
         resolution: γ/nβ: curvatures below it are not seen.
         equilibration: the share of a flat direction's variance reached when draws began; 1 for chains that start there.
-        distance_drift: relative growth of the mean ‖w−w*‖² from the first half of the draws to the second.
+        distance_drift: relative growth of the mean ‖w−w*‖² from the first half of the draws to the second, with its
+            error; distance_drift_free: the same of a walk from w* that nothing bounds.
         drift: (mean of the second half − mean of the first) in units of its Monte Carlo error.
         monte_carlo_stderr, step_size_stderr: the two parts of `stderr`; the second is None if it was not measured.
         step_bias: λ̂ at the step size used minus λ̂ extrapolated to ε → 0; `llc` is the extrapolated one.
@@ -153,6 +154,8 @@ class Diagnostics:
     n_beta_slope_stderr: float | None
     trace_hessian: float
     distance_drift: float | None = None
+    distance_drift_stderr: float | None = None
+    distance_drift_free: float | None = None
     gamma_slope_covariance: float | None = None
     gamma_slope_covariance_stderr: float | None = None
     start_gap: float | None = None

@@ -226,6 +226,11 @@ class ResolvedSettings:
         return float(self.burn_in_lr * (self.lr / self.burn_in_lr) ** (step / cooling))
 
     @property
+    def burn_in_time(self) -> float:
+        """How far the burn-in carries a chain, in steps of `lr`: steps that are larger count for more."""
+        return sum(self.lr_at(step) for step in range(self.burn_in)) / self.lr
+
+    @property
     def steps(self) -> int:
         """Updates per chain: draw k is the state after burn_in + k·thin of them, k = 1 … draws."""
         return self.burn_in + self.draws * self.thin

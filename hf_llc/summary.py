@@ -135,7 +135,7 @@ def _diagnostics(
 ) -> Diagnostics:
     settings = resolution.settings
     squared = [value for trace in healthy for value in trace.squared_distances]
-    steps = settings.burn_in + (settings.draws + 1) * settings.thin // 2
+    steps = settings.burn_in_time + (settings.draws + 1) * settings.thin / 2
     covariance = gamma_slope(
         settings.gamma, [trace.draws(settings) for trace in healthy], [trace.squared_distances for trace in healthy]
     )
@@ -145,6 +145,7 @@ def _diagnostics(
         for displaced in map(settings.starts_displaced, range(2))
     ]
     gap, gap_stderr = _start_gap(settings, healthy)
+    growth, growth_stderr = _distance_drift(healthy)
     return Diagnostics(
         r_hat=finite_or_none(statistics.r_hat) if statistics else None,
         ess=finite_or_none(statistics.ess) if statistics else None,
@@ -155,7 +156,7 @@ def _diagnostics(
         curvature=resolution.curvature,
         stability=stability(settings.lr, settings.n_beta, resolution.curvature, settings.gamma),
         resolution=settings.gamma / settings.n_beta if settings.n_beta > 0 else None,
-        equilibration=1.0 if settings.start == "localiser" else -math.expm1(-rate * settings.burn_in),
+        equilibration=1.0 if settings.start == "localiser" else -math.expm1(-rate * settings.burn_in_time),
         drift=finite_or_none(statistics.drift) if statistics else None,
         monte_carlo_stderr=llc(settings.n_beta, statistics.mcse) if statistics else None,
         step_size_stderr=_step_size_stderr(checks),
@@ -166,7 +167,9 @@ def _diagnostics(
         n_beta_slope=checks.n_beta_slope,
         n_beta_slope_stderr=checks.n_beta_slope_stderr,
         trace_hessian=resolution.trace_hessian,
-        distance_drift=_distance_drift(healthy),
+        distance_drift=growth,
+        distance_drift_stderr=growth_stderr,
+        distance_drift_free=_free_growth(settings),
         gamma_slope_covariance=covariance[0] if covariance else None,
         gamma_slope_covariance_stderr=covariance[1] if covariance else None,
         start_gap=gap,
@@ -189,11 +192,24 @@ def _start_gap(settings: ResolvedSettings, healthy: Sequence[ChainTrace]) -> tup
     return llc(settings.n_beta, far.mean - near.mean), llc(settings.n_beta, math.hypot(far.mcse, near.mcse))
 
 
-def _distance_drift(healthy: Sequence[ChainTrace]) -> float | None:
-    """Relative growth of the mean squared distance from one half of the draws to the other, over all chains."""
-    halves = [
-        (trace.squared_distances[: len(trace.squared_distances) // 2], trace.squared_distances) for trace in healthy
-    ]
-    first = sum(sum(early) for early, _ in halves)
-    second = sum(sum(every[-len(early) :]) for early, every in halves if early)
-    return finite_or_none(second / first - 1) if first > 0 else None
+def _distance_drift(healthy: Sequence[ChainTrace]) -> tuple[float | None, float | None]:
+    """Relative growth of the mean squared distance from one half of the draws to the other over all chains, and its
+    error from how the chains differ."""
+    halves = []
+    for trace in healthy:
+        middle = len(trace.squared_distances) // 2
+        halves.append((sum(trace.squared_distances[:middle]), sum(trace.squared_distances[-middle:])))
+    first = sum(early for early, _ in halves)
+    if len(halves) < 2 or not first > 0:
+        return None, None
+    growth = sum(late for _, late in halves) / first - 1
+    apart = [late - (1 + growth) * early for early, late in halves]
+    count = len(apart)
+    stderr = math.sqrt(sum(each**2 for each in apart) * count / (count - 1)) / first
+    return finite_or_none(growth), finite_or_none(stderr)
+
+
+def _free_growth(settings: ResolvedSettings) -> float:
+    """What `distance_drift` would be of a walk whose variance is proportional to the time since it left w*."""
+    window = settings.draws * settings.thin
+    return (window / 2) / (settings.burn_in_time + window / 4)

@@ -12,8 +12,9 @@ DRIFT_MAX = 4.0
 """Monte Carlo errors between the two halves of the draws."""
 EQUILIBRATION_MIN = 0.9
 """Share of a flat direction's variance that must be there when the draws begin."""
-STILL = 0.05
-"""Growth of ‖w−w*‖² over the draws up to which no direction counts as still spreading."""
+STILL, STILL_SHARE = 0.05, 0.25
+"""Growth of ‖w−w*‖² over the draws up to which no direction counts as still spreading, and its share of the growth that
+a walk without bounds would show: draws too short for that show nothing."""
 STEP_BIAS_MAX = 0.1
 """Share of λ̂ that may be due to the step size, and is then extrapolated away and part of the error."""
 COLD_MAX = 0.1
@@ -77,7 +78,6 @@ def _unsettled(llc: float, diagnostics: Diagnostics) -> list[str]:
     # Where λ̂ hardly depends on the localiser and the walk has stopped spreading, no direction is bounded by it alone. A
     # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading.
     bounded = _on_plateau(diagnostics) and diagnostics.distance_drift is not None
-    still = bounded and abs(diagnostics.distance_drift or 0.0) <= STILL
     gap, error = diagnostics.start_gap, diagnostics.start_gap_stderr
     met = gap is not None and error is not None and abs(gap) <= SIGNIFICANT * error
     if gap is not None and error is not None and not met:
@@ -90,13 +90,31 @@ def _unsettled(llc: float, diagnostics: Diagnostics) -> list[str]:
             f"whether chains from w* and from draws of the localiser agree is known to ± {error:.2g} only: raise "
             "--draws or --chains"
         )
-    elif gap is None and not diagnostics.equilibration >= EQUILIBRATION_MIN and not still:
-        spreading = f", and ‖w−w*‖² still grows by {diagnostics.distance_drift:+.0%}" if bounded else ""
+    elif gap is None and not diagnostics.equilibration >= EQUILIBRATION_MIN and not (bounded and still(diagnostics)):
+        spreading = f", and {_spreading(diagnostics)}" if bounded else ""
         reasons.append(
             f"draws began when a flat direction had {diagnostics.equilibration:.0%} of its variance "
             f"({EQUILIBRATION_MIN:.0%} is asked for){spreading}: raise --burn-in or --lr"
         )
     return reasons
+
+
+def still(diagnostics: Diagnostics) -> bool:
+    """True if the walk from w* is known to have stopped spreading, at two standard errors."""
+    growth, error, free = (
+        diagnostics.distance_drift,
+        diagnostics.distance_drift_stderr,
+        diagnostics.distance_drift_free,
+    )
+    if growth is None or error is None or free is None:
+        return False
+    return abs(growth) + 2 * error <= min(STILL, STILL_SHARE * free)
+
+
+def _spreading(diagnostics: Diagnostics) -> str:
+    growth, error = diagnostics.distance_drift or 0.0, diagnostics.distance_drift_stderr or 0.0
+    free = diagnostics.distance_drift_free or 0.0
+    return f"‖w−w*‖² grows by {growth:+.1%} ± {error:.1%} while they last, a walk without bounds by {free:.1%}"
 
 
 def _settled(diagnostics: Diagnostics) -> str:

@@ -80,7 +80,15 @@ def test_chains_that_have_not_spread_along_flat_directions_are_not_called_conver
     net = replace(deep_linear_case((12, 14, 12, 13, 12), 6, n_beta=1e6), start="anchor")
     found = validate(net, Effort(draws=400, chains=2))
     assert found.verdict == "not-equilibrated"
-    assert "still grows" in found.verdict_reason
+    assert "a walk without bounds" in found.verdict_reason
+
+
+def test_draws_too_short_to_show_spreading_are_not_called_converged() -> None:
+    """Small steps after a burn-in of large ones: the walk hardly moves while the draws last."""
+    net = replace(deep_linear_case((22, 24, 20), 13, n_beta=8686.0, samples=20_000, batch_size=64), start="anchor")
+    found = validate(net, Effort(draws=50, burn_in=100))
+    assert found.settings.burn_in_lr is not None
+    assert found.verdict == "not-equilibrated"
 
 
 def test_a_net_with_label_noise_and_minibatches_has_its_exact_coefficient() -> None:

@@ -21,6 +21,11 @@ NUMBERS: dict[str, Any] = {
 UNCHECKED: dict[str, Any] = {field.name: None for field in fields(Diagnostics) if field.name not in NUMBERS}
 CHECKED = UNCHECKED | {"step_size_stderr": 0.1, "step_bias": 0.0, "cold_llc": 0.0}
 GOOD = Diagnostics(**NUMBERS, **CHECKED)
+SPREAD: dict[str, Any] = {
+    "equilibration": 0.1, "gamma_slope": 0.0, "gamma_slope_stderr": 0.01, "distance_drift": 0.02,
+    "distance_drift_stderr": 0.01, "distance_drift_free": 0.2,
+}  # fmt: skip
+"""On a plateau, from w*, and spreading no more."""
 
 
 CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
@@ -33,6 +38,11 @@ CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
     ({"drift": -5.0}, 10.0, Verdict.NOT_EQUILIBRATED, "second half lies -5.0 Monte Carlo errors"),
     ({"drift": -3.9}, 10.0, Verdict.CONVERGED, "R-hat"),
     ({"equilibration": 0.5}, 10.0, Verdict.NOT_EQUILIBRATED, "50% of its variance"),
+    (SPREAD, 10.0, Verdict.CONVERGED, "R-hat"),
+    (SPREAD | {"distance_drift": 0.04}, 10.0, Verdict.NOT_EQUILIBRATED, "grows by +4.0% ± 1.0% while they last"),
+    (SPREAD | {"distance_drift_stderr": 0.02}, 10.0, Verdict.NOT_EQUILIBRATED, "a walk without bounds by 20.0%"),
+    (SPREAD | {"distance_drift_free": 0.1}, 10.0, Verdict.NOT_EQUILIBRATED, "10% of its variance"),
+    (SPREAD | {"gamma_slope": 0.3}, 10.0, Verdict.NOT_EQUILIBRATED, "10% of its variance"),
     ({"equilibration": 0.1, "start_gap": 0.5, "start_gap_stderr": 0.2}, 10.0, Verdict.CONVERGED, "R-hat"),
     ({"start_gap": 2.0, "start_gap_stderr": 0.2}, 10.0, Verdict.NOT_EQUILIBRATED, "+2 ± 0.2 apart in λ̂"),
     ({"start_gap": 0.0, "start_gap_stderr": 1.1}, 10.0, Verdict.NOT_EQUILIBRATED, "is known to ± 1.1 only"),
