@@ -34,19 +34,19 @@ from hf_llc.workbench import cpu_threads
 from tests.benchmarks.trained import demo_model
 
 BATCH, CONTEXT, SEQUENCES = 8, 128, 64
-ROUNDS = 7
 PYTHIA_VOCABULARY = 50304
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A GPT-NeoX of Pythia's proportions, the goal of its step over a bare one, and steps of one round."""
+    """A GPT-NeoX of Pythia's proportions, the goal of its step over a bare one, steps of one turn, and turns."""
 
     name: str
     hidden: int
     vocabulary: int
     goal: float
     steps: int
+    turns: int
 
     def model(self) -> GPTNeoXForCausalLM:
         """Random weights from a fixed seed, ready for gradients."""
@@ -66,9 +66,9 @@ class Shape:
 
 
 SHAPES = (
-    Shape("1.3M", 128, 512, 1.08, 20),
-    Shape("14M", 128, PYTHIA_VOCABULARY, 1.08, 4),
-    Shape("70M", 512, PYTHIA_VOCABULARY, 1.15, 2),
+    Shape("1.3M", 128, 512, 1.08, 20, 7),
+    Shape("14M", 128, PYTHIA_VOCABULARY, 1.08, 4, 7),
+    Shape("70M", 512, PYTHIA_VOCABULARY, 1.15, 2, 3),
 )
 
 
@@ -136,7 +136,7 @@ def test_a_step_beside_a_bare_forward_and_backward(shape: Shape) -> None:
     bare(model, tokens, 2)
     chain("sgld-lm", 2)
     ratios: dict[str, list[float]] = {"sgld": [], "sgld-lm": [], "baoab": []}
-    for _ in range(ROUNDS):
+    for _ in range(shape.turns):
         for sampler, found in ratios.items():
             alone = seconds(lambda: bare(model, tokens, shape.steps)) / shape.steps
             found.append(per_step(sampler) / alone)
@@ -144,7 +144,7 @@ def test_a_step_beside_a_bare_forward_and_backward(shape: Shape) -> None:
         low, *_, high = sorted(found)
         print(
             f"\n{shape.name}, {sampler}: step / bare forward + backward {statistics.median(found):.2f} "
-            f"({low:.2f} to {high:.2f} in {ROUNDS} turns; goal {shape.goal})",
+            f"({low:.2f} to {high:.2f} in {shape.turns} turns; goal {shape.goal})",
             end="",
         )
     assert statistics.median(ratios["sgld-lm"]) <= shape.goal
@@ -180,7 +180,7 @@ def test_steps_per_second_beside_devinterp(shape: Shape, goal: float, tmp_path: 
     theirs(2, "warm")
     ours(2)
     whole, marginal = [], []
-    for turn in range(ROUNDS):
+    for turn in range(shape.turns):
         short, long = theirs(few, f"{turn}-few"), theirs(many, f"{turn}-many")
         ours_short, ours_long = ours(few), ours(many)
         marginal.append((long - short) / (ours_long - ours_short))
