@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_llc.adapters import machine, plots
+from hf_llc.adapters import machine
 from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.tables import parquet
 from hf_llc.curve import Curve, Point
@@ -35,6 +35,8 @@ def draw(curve: Curve, folder: Path, view: View | None = None, observer: Observe
         (observer or Observer()).tell(
             "The pictures are over steps: not every checkpoint says its tokens. Give --tokens-per-step to hf-llc scan."
         )
+    from hf_llc.adapters import plots
+
     pictures = [folder / name for name in PICTURES]
     for path in pictures:
         plots.series(path, curve.points, name=Path(curve.model).name, view=view)

@@ -16,7 +16,7 @@ import torch
 
 from hf_llc import queue
 from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters import machine, plots
+from hf_llc.adapters import machine
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
 from hf_llc.checks import checked_chains
@@ -199,6 +199,9 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     if plan.sampler.cross_check is not None:
         found = replace(found, cross_check=_finished(store, CROSS_CHECK))
     store.write("estimate", found.to_dict())
+    # Not before there is something to draw: chains need not wait for what draws it.
+    from hf_llc.adapters import plots
+
     plots.traces(plan.run_dir / "traces.png", traces, found)
     return found
 

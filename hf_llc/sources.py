@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from hf_llc.adapters import corpus as corpora
 from hf_llc.adapters import downloads, hub, token_cache
 from hf_llc.adapters.checkpoint import facts, load_tokenizer, token_ids, tokenizer_identity
 from hf_llc.adapters.hub_errors import endpoint
@@ -16,6 +16,9 @@ from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.pinning import checkpoint_identity, dataset_revision, readable
 from hf_llc.references import Reference, parse_dataset, parse_model, training_step
 from hf_llc.settings import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from hf_llc.adapters import corpus as corpora
 
 Tell = Callable[[str], None]
 MIN_SEQUENCES = 2
@@ -208,7 +211,10 @@ def _context_length(asked: int | None, limit: int | None, name: str) -> int:
     return asked
 
 
-def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> corpora.Documents:
+def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> "corpora.Documents":
+    # Only now: what reads text takes a second to import, and tokens that are kept need none of it.
+    from hf_llc.adapters import corpus as corpora
+
     if reference.path is not None:
         return corpora.open_local(data, reference.path)
     return corpora.open_hub(data, reference.id, revision, tell)

@@ -4,14 +4,11 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy
 from numpy.typing import NDArray
-
-with warnings.catch_warnings():
-    # ArviZ announces its own next major version at import; nothing of ours follows from it.
-    warnings.simplefilter("ignore")
-    import arviz
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +46,8 @@ def summarise(draws: Sequence[Sequence[float]]) -> DrawStatistics:
     return DrawStatistics(
         mean=float(array.mean()),
         mcse=_mcse(array),
-        ess=float(arviz.ess(array, method="mean")),
-        r_hat=float(arviz.rhat(array, method="rank")),
+        ess=float(_arviz().ess(array, method="mean")),
+        r_hat=float(_arviz().rhat(array, method="rank")),
         drift=(float(second.mean() - first.mean()) / error) if error > 0 else None,
     )
 
@@ -75,5 +72,15 @@ def _mcse(array: NDArray[numpy.float64]) -> float:
     """
     means = array.mean(axis=1)
     between = float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-    within = float(arviz.mcse(array, method="mean")) if array.shape[1] >= 4 else math.nan
+    within = float(_arviz().mcse(array, method="mean")) if array.shape[1] >= 4 else math.nan
     return max(between, within) if math.isfinite(within) else between
+
+
+@cache
+def _arviz() -> Any:
+    """Imported with the first statistics: it takes a second, and chains can run meanwhile."""
+    with warnings.catch_warnings():
+        # ArviZ announces its own next major version at import; nothing of ours follows from it.
+        warnings.simplefilter("ignore")
+        import arviz
+    return arviz
