@@ -2,19 +2,18 @@
 
 import os
 import sys
-import threading
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
-from hf_llc.arrivals import DOWNLOADS
+from hf_llc.adapters.threads import left_behind
 
 from .calibrate import calibrate
 from .compare import compare
 from .demo import demo
 from .estimate import estimate
-from .interrupts import insisting
+from .interrupts import INTERRUPTED, insisting
 from .merge import merge
 from .publish import publish
 from .report import reported, say
@@ -77,8 +76,8 @@ def main() -> None:
     except USAGE_ERROR as error:
         say(usage(error))
         code = 2
-    if any(thread.name.startswith(DOWNLOADS) for thread in threading.enumerate()):
-        # A piece of a file that is on its way cannot be called off, and could take minutes to arrive.
+    if left_behind(interrupted=code == INTERRUPTED):
+        # A piece of a file that is on its way could take minutes to arrive.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code or 0)

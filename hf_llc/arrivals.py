@@ -6,9 +6,6 @@ from pathlib import Path
 
 from hf_llc.adapters.store import write_atomically
 
-DOWNLOADS = "downloads"
-"""How the names of threads begin that fetch checkpoints."""
-
 
 class Arrivals:
     """Small files in one folder, for any number of processes. Checkpoints go by a key."""

@@ -27,7 +27,7 @@ from hf_llc.settings_file import write_settings
 from hf_llc.summary import dataset_of
 from hf_llc.sweep import Calibration, StepPoint, SweepPoint
 from hf_llc.tasks import LONGEST_BURN_IN, Site
-from hf_llc.workbench import Workbench, cpu_threads
+from hf_llc.workbench import Workbench, cpu_threads, drop_gradient
 
 SETTINGS_FILE, RESULT, COMPLETE, PICTURES = "settings.yaml", "calibration", "complete", ("sweep.png", "sweep.svg")
 ATTEMPTS = 3
@@ -218,6 +218,7 @@ def collect(
         seconds=time.monotonic() - started,
     )
     write_settings(path, made.settings, reasons.header(made), made.reasons)
+    drop_gradient(plan.run_dir)
     RunStore(plan.run_dir, observer.tell).write(RESULT, made.to_dict())
     for name in PICTURES:
         plots_sweep.sweep(plan.run_dir / name, made)

@@ -16,7 +16,7 @@ ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg
 
 
 def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
-    """The curve of these points, with the settings and the text that all of them share."""
+    """`Curve.of_points` of a scan in this folder, made by what runs here now."""
     return Curve.of_points(model, points, run_dir=str(folder), versions=machine.versions())
 
 

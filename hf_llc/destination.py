@@ -1,15 +1,22 @@
 """Where results belong on the Hub: the model's own repository, or a dataset repository of the user's."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from hf_llc.adapters.hub_account import Account, account, require_permission
+from hf_llc.adapters.card_merge import has_configs
+from hf_llc.adapters.card_metadata import RESULTS
+from hf_llc.adapters.hub_account import Account, account, is_private, require_permission
 from hf_llc.adapters.hub_errors import endpoint
-from hf_llc.errors import SettingsError
+from hf_llc.adapters.hub_writing import Base
+from hf_llc.adapters.listings import listing
+from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.observer import Observer
 from hf_llc.publication import Kind, PublishSettings, Target
 from hf_llc.references import is_remote, parse_dataset, parse_model
 
 LONGEST_NAME = 96
+DATA = (".parquet", ".arrow", ".csv", ".tsv", ".json", ".jsonl", ".txt", ".gz", ".zst", ".xz", ".bz2", ".zip", ".tar")
+"""How files are called that `datasets` finds without being told of them."""
 
 
 def require_writable(model: str, local: bool, settings: PublishSettings, observer: Observer) -> tuple[Account, Target]:
@@ -24,9 +31,26 @@ def require_writable(model: str, local: bool, settings: PublishSettings, observe
     owner = account(observer.tell)
     target = _target(model, local, settings, owner)
     target = replace(target, exists=require_permission(target, owner, observer.tell))
-    if settings.private and (target.exists or target.kind == "model"):
-        raise SettingsError(f"{target.repo_id} is there already; --private is for a dataset repository that is made.")
+    # One that a call before this one has made, and could not fill, is what was asked for.
+    if settings.private and target.exists and not is_private(target, observer.tell):
+        raise SettingsError(f"{target.repo_id} is public already; --private is for a dataset repository that is made.")
     return owner, target
+
+
+def refuse_to_hide(target: Target, base: Base, tell: Callable[[str], None]) -> None:
+    """Nothing, unless a dataset has files that are found by their names alone: beside our configuration they are not.
+
+    Raises:
+        UnusableError: it has; nothing must be written there.
+    """
+    if target.kind != "dataset" or RESULTS in base.entries or (base.card is not None and has_configs(base.card)):
+        return
+    found = listing(target.repo_id, base.head, tell, "dataset").files
+    if data := sorted(file.path for file in found if file.path.endswith(DATA)):
+        raise UnusableError(
+            f"{target.repo_id} has data of its own ({data[0]}), which load_dataset would no longer find beside the "
+            "results. Name its files under configs: in its README.md, or give another --dataset-repo."
+        )
 
 
 def model_place(model: str) -> tuple[str, bool]:

@@ -38,7 +38,7 @@ from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_corpus, find_model
 from hf_llc.summary import estimate_of
 from hf_llc.verdicts import require_number
-from hf_llc.workbench import Workbench, cpu_threads
+from hf_llc.workbench import Workbench, cpu_threads, drop_gradient
 
 ANCHOR_PARTS = 16
 """The losses at w* are computed in at most this many parts, so that every process takes a share."""
@@ -198,6 +198,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     found = estimate_of(plan, resolution, traces, varied, sum(losses) / len(losses), seconds)
     if plan.sampler.cross_check is not None:
         found = replace(found, cross_check=_finished(store, CROSS_CHECK))
+    drop_gradient(plan.run_dir)
     store.write("estimate", found.to_dict())
     # Not before there is something to draw: chains need not wait for what draws it.
     from hf_llc.adapters import plots

@@ -13,7 +13,8 @@ from typing import Self
 from hf_llc.adapters import downloads, hub
 from hf_llc.adapters.listings import files_of_commit
 from hf_llc.adapters.model_files import choose, has_tokenizer, inside
-from hf_llc.arrivals import DOWNLOADS, Arrivals
+from hf_llc.adapters.threads import ENDING, LEFT
+from hf_llc.arrivals import Arrivals
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.errors import LaunchError, OfflineError, ResourceError, SourceError
 from hf_llc.inputs import ModelSource
@@ -21,6 +22,7 @@ from hf_llc.plan import Plan
 from hf_llc.queue import PATIENCE
 from hf_llc.shelf import Shelf
 from hf_llc.sources import files_of
+from hf_llc.workbench import drop_gradient
 from hf_llc.working import CHECKPOINT_FAILURES, failure, is_over, note_failure
 
 Tell = Callable[[str], None]
@@ -32,8 +34,6 @@ OUTAGES = (10.0, 30.0, 60.0, 120.0)
 """Seconds to wait before each further try when the Hub stops answering in the middle of a scan."""
 WORTH_TELLING = 50_000_000
 """Bytes from which it is said that a checkpoint has to be waited for."""
-ENDING = 3.0
-"""Seconds that a download which is not wanted any more is given to end."""
 
 
 def source_of(checkpoint: Checkpoint) -> ModelSource:
@@ -116,7 +116,7 @@ class Supply:
         self._used: set[str] = set()
         self._brought: list[str] = []
         self._given_up = threading.Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=DOWNLOADS)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=LEFT)
         self._work: Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -159,6 +159,9 @@ class Supply:
             yield plan
         finally:
             self._used.add(key)
+            if self._once and self._shelf is not None:
+                # Where disk is short, the gradients of a dozen checkpoints are not kept for later.
+                drop_gradient(plan.run_dir)
 
     def _run(self) -> None:
         try:

@@ -180,9 +180,15 @@ def _undecided(readings: Sequence[Reading], slopes: Sequence[Slope], doubtful: S
             "would count as flat"
         )
     if doubtful:
-        last = doubtful[-1]
-        words += f"; {len(doubtful)} other points are in doubt (γ/nβ = {last.resolution:.3g}: {last.excluded})"
+        words += f"; {_in_doubt(doubtful)}"
     return f"{words}. Raise --pilot-draws, or --batch-size against gradient noise."
+
+
+def _in_doubt(doubtful: Sequence[SweepPoint]) -> str:
+    *others, last = [f"{point.resolution:.3g}" for point in doubtful]
+    if not others:
+        return f"γ/nβ = {last} is in doubt ({doubtful[-1].excluded})"
+    return f"γ/nβ = {', '.join(others)} and {last} are in doubt (at {last}: {doubtful[-1].excluded})"
 
 
 def _where(readings: Sequence[Reading]) -> str:

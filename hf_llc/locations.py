@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from hf_llc.adapters import hub
 from hf_llc.adapters.digests import sha256_of
 from hf_llc.adapters.listings import commits, files_of_commit, repositories
 from hf_llc.adapters.model_files import choose, inside, raw_format, refuse_unusable
+from hf_llc.adapters.threads import at_once
 from hf_llc.errors import AccessError, NotFoundError, SettingsError, UnusableError
 from hf_llc.naming import Place, place_of
 from hf_llc.references import Reference, nearest
@@ -186,8 +186,7 @@ def _folders(reference: Reference, top: Path, glob: str | None, place: PlaceOf, 
 
 def look_at(site: Site, names: Sequence[str]) -> list[Found]:
     """The named checkpoints, several at once."""
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        return list(pool.map(site.look, names))
+    return at_once(site.look, names, REQUESTS_AT_ONCE)
 
 
 def _matches(folder: str, glob: str) -> bool:

@@ -19,7 +19,7 @@ from hf_llc.adapters.hub_writing import CARD, Base, content_of
 from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.yaml_tree import CardError
 from hf_llc.curve import Curve
-from hf_llc.destination import require_writable
+from hf_llc.destination import refuse_to_hide, require_writable
 from hf_llc.errors import HfLlcError, PublishError, UnusableError
 from hf_llc.observer import Observer
 from hf_llc.publication import Change, Publication, PublishSettings, State, Target
@@ -130,11 +130,14 @@ def prepare(run: Run, settings: PublishSettings | None = None, *, observer: Obse
     maker = card_maker(content, target.kind, folder, Path(curve.model) if local else None)
     base = hub_writing.read(target, owner.name, FILES, observer.tell) if target.exists else None
     make_card = _Card(maker, target, rendered)
+    made = {CARD: make_card(base.card if base else None), **files}
+    if base is not None:
+        refuse_to_hide(target, base, observer.tell)
     return Draft(
         target=target,
         owner=owner,
         title=settings.message or _title(public),
-        changes=tuple(_changes(target, base, {CARD: make_card(base.card if base else None), **files}, observer)),
+        changes=tuple(_changes(target, base, made, observer)),
         folder=rendered,
         files=files,
         make_card=make_card,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hf_llc.adapters.model_files import choose
 from hf_llc.adapters.store import RunStore
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
-from hf_llc.curve_files import curve_of, draw
+from hf_llc.curve_files import draw
 from hf_llc.errors import SourceError
 from hf_llc.inputs import label_of
 from hf_llc.observer import Observer
@@ -55,7 +55,7 @@ def recall(request: Request, observer: Observer, view: View | None = None) -> Cu
         points = [point for point in curve.points if shard.is_whole or point.revision in own]
         if curve.dataset.get("revision") == revision and _are_all(points, checkpoints, own):
             draw(curve, folder, view, observer)
-            return replace(curve_of(curve.model, points, folder.resolve()), versions=curve.versions)
+            return Curve.of_points(curve.model, points, run_dir=str(folder.resolve()), versions=curve.versions)
     return None
 
 

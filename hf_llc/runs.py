@@ -11,6 +11,7 @@ from hf_llc.adapters.card_merge import results_path
 from hf_llc.adapters.card_metadata import RESULTS, SETTINGS
 from hf_llc.adapters.hub import RemoteFile
 from hf_llc.adapters.hub_errors import Kind, Tell, endpoint
+from hf_llc.adapters.listings import listing
 from hf_llc.adapters.yaml_file import read_mapping
 from hf_llc.adapters.yaml_tree import CardError
 from hf_llc.curve import Curve
@@ -68,7 +69,7 @@ class _Published:
     def find(cls, run: str, tell: Tell) -> Self:
         reference, kind = published_at(run)
         sha = hub.resolve(reference.id, reference.revision, kind, tell)
-        listed = {file.path: file for file in hub.files(reference.id, sha, tell, kind).files}
+        listed = {file.path: file for file in listing(reference.id, sha, tell, kind).files}
         return cls(reference.id, kind, sha, listed, tell)
 
     def has(self, path: str) -> bool:

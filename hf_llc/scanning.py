@@ -28,6 +28,7 @@ from hf_llc.settings import DataSettings, SamplerSettings
 from hf_llc.sharding import Shard
 from hf_llc.tracking import Tracking
 from hf_llc.view import View
+from hf_llc.workbench import drop_gradient
 from hf_llc.working import failure, work_through
 
 COLLECTED = 5
@@ -215,6 +216,7 @@ class _Report:
             self.estimates[name] = estimation.collect(plan, self._observer, self._started)
         else:
             self._series.errors[name] = failure(plan) or "its run was interrupted"
+            drop_gradient(plan.run_dir)
         self._started = time.monotonic()
         self._write()
         if len(self._told) % COLLECTED == 0:

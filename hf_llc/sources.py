@@ -9,6 +9,7 @@ from torch import Tensor
 from hf_llc.adapters import downloads, hub, token_cache
 from hf_llc.adapters.checkpoint import facts, load_tokenizer, token_ids, tokenizer_identity
 from hf_llc.adapters.hub_errors import endpoint
+from hf_llc.adapters.listings import listing
 from hf_llc.adapters.model_files import ModelFiles, choose, has_tokenizer, inside, refuse_unusable
 from hf_llc.core.packing import PACKING, fingerprint, pack
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
@@ -134,13 +135,13 @@ def _hub_model(
 ) -> ModelSource:
     revision = reference.revision or "main"
     sha = hub.resolve(reference.id, reference.revision, "model", tell)
-    listing = hub.files(reference.id, sha, tell)
-    known = {file.path: file for file in listing.files}
+    found = listing(reference.id, sha, tell)
+    known = {file.path: file for file in found.files}
     names = inside(known, settings.subfolder)
-    if not listing.whole and gguf_file is not None and gguf_file not in names:
+    if not found.whole and gguf_file is not None and gguf_file not in names:
         raise OfflineError(f"{gguf_file} of {reference.id} is not on this machine; try again with a network.")
     chosen = choose(names, gguf_file=gguf_file, trust_remote_code=settings.trust_remote_code)
-    if not chosen.weights and not listing.whole:
+    if not chosen.weights and not found.whole:
         raise OfflineError(f"The weights of {reference.id} are not on this machine; try again with a network.")
     others = [] if chosen.weights else [name for name in hub.revisions(reference.id, "model", tell) if name != revision]
     what = f"{settings.subfolder} of {reference.id}" if settings.subfolder else reference.id

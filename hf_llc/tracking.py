@@ -20,16 +20,17 @@ PROJECT = "hf-llc"
 class _Tracker(Protocol):
     told: str
 
-    def log(self, values: Mapping[str, float | str], step: int) -> None: ...
+    def log(self, values: Mapping[str, float | str], step: int) -> None:
+        """Returns once the values are on disk, or wherever the tracker keeps them."""
+
     def close(self) -> None: ...
 
 
 class Tracking:
     """Where points are reported to; nowhere if nothing is named. To be used as a context, which closes what it opened.
 
-    Each point is reported once: which ones were is kept in the run's folder, so that a run that goes on, or is only
-    looked at again, does not report twice. It is written when the context ends; a run that is killed reports its
-    points of before again, at the same step with the same values.
+    Each point is reported once: which ones were is kept in the run's folder and written when the tracker has a point on
+    disk, so that a run that goes on, even after a `kill -9`, or is only looked at again, does not report twice.
 
     Args:
         names: `trackio`, `tensorboard` or both. project: on the Trackio board.
@@ -44,7 +45,6 @@ class Tracking:
         self._names = list(dict.fromkeys([*names, *[TRACKIO] * (project is not None)]))
         self._project, self._tell = project or PROJECT, tell
         self._open: dict[str, _Tracker] = {}
-        self._reported: dict[str, dict[str, Any]] = {}
         self._store: RunStore | None = None
         self._part = ""
         for name in self._names:
@@ -58,10 +58,8 @@ class Tracking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name, tracker in self._open.items():
+        for tracker in self._open.values():
             tracker.close()
-            assert self._store is not None
-            self._store.write(self._ledger(name), {"reported": self._reported[name]})
         self._open = {}
 
     def begin(self, folder: Path, config: Mapping[str, Any], part: str = "") -> None:
@@ -73,7 +71,6 @@ class Tracking:
         """
         self._store, self._part = RunStore(folder, self._tell), part
         for name in self._names:
-            self._reported[name] = (self._store.read(self._ledger(name)) or {"reported": {}})["reported"]
             if name == TRACKIO:
                 self._open[name] = tracking_trackio.TrackioTracker(
                     self._project, _run_name(folder, str(config["model"]), part), config
@@ -85,7 +82,7 @@ class Tracking:
     def has_all(self, folder: Path, points: Sequence[Point], part: str = "") -> bool:
         """True if every tracker was told of these points before, by an earlier run in this folder."""
         store, self._part = RunStore(folder, self._tell), part
-        ledgers = [(store.read(self._ledger(name)) or {"reported": {}})["reported"] for name in self._names]
+        ledgers = [self._reported(store, name) for name in self._names]
         return all(ledger.get(point.revision) == _outcome(point) for ledger in ledgers for point in points)
 
     def log(self, point: Point) -> None:
@@ -96,10 +93,16 @@ class Tracking:
         """
         values, fresh = values_of(point), _outcome(point)
         for name, tracker in self._open.items():
-            reported = self._reported[name]
-            if reported.get(point.revision) != fresh:
-                tracker.log(values, len(reported) if point.step is None else point.step)
-                reported[point.revision] = fresh
+            assert self._store is not None
+            # Another scan may be at work on the same folder.
+            with self._store.turn(self._ledger(name).replace("/", "-")):
+                reported = self._reported(self._store, name)
+                if reported.get(point.revision) != fresh:
+                    tracker.log(values, len(reported) if point.step is None else point.step)
+                    self._store.write(self._ledger(name), {"reported": {**reported, point.revision: fresh}})
+
+    def _reported(self, store: RunStore, name: str) -> dict[str, Any]:
+        return dict((store.read(self._ledger(name)) or {"reported": {}})["reported"])
 
     def _ledger(self, name: str) -> str:
         return "-".join(filter(None, (f"reported/{name}", self._part)))

@@ -5,6 +5,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,6 +25,11 @@ from hf_llc.sources import load_tokens
 GRADIENT_FILE = "anchor-gradient.safetensors"
 SPARE = 6
 """Copies of the weights for which there must be room where a chain keeps noise: it makes four, and others live too."""
+
+
+def drop_gradient(run_dir: Path) -> None:
+    """Removes the file that `Workbench.anchor_gradient` left in a run's folder; it is made again where it is needed."""
+    (run_dir / GRADIENT_FILE).unlink(missing_ok=True)
 
 
 class Room:

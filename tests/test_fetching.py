@@ -1,5 +1,7 @@
 """Downloads ahead of their use, within a limit, over real HTTP: what is here when, and what is taken away."""
 
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -128,6 +130,18 @@ def test_the_shelf_is_never_overfull_and_what_is_over_is_removed(
     assert all(cached(plan.source, pytest.fail) is None for plan in plans)
 
 
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_checkpoint_costs_one_listing(
+    plans: list[Plan], arrivals: Arrivals, shelf: Shelf, hub: HubServer, limited: bool
+) -> None:
+    with Supply(plans[:2], arrivals, shelf if limited else None, pytest.fail) as supply:
+        for plan in plans[:2]:
+            with supply.using(plan) as ready:
+                assert weights(ready)[0] == ready.source.step
+            over(plan)
+    assert len(hub.requests("/api/")) == len(hub.requests("/tree/")) == 2
+
+
 def test_what_was_looked_at_once_stays_while_there_is_room(
     plans: list[Plan], arrivals: Arrivals, shelf: Shelf, hub: HubServer
 ) -> None:
@@ -190,12 +204,12 @@ def test_an_outage_is_waited_out(
 def test_a_full_disk_ends_the_downloads_and_is_raised_once(
     plans: list[Plan], arrivals: Arrivals, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., str] = huggingface_hub.snapshot_download
+    real: Callable[..., str] = huggingface_hub.hf_hub_download
 
-    def full(repo_id: str, *, revision: str, **options: object) -> str:
+    def full(repo_id: str, name: str, *, revision: str, **options: object) -> str:
         if revision == plans[2].source.sha:
             raise OSError(28, "No space left on device")
-        return real(repo_id, revision=revision, **options)
+        return real(repo_id, name, revision=revision, **options)
 
     def use_all() -> None:
         with Supply(plans, arrivals, shelf, pytest.fail) as supply:
@@ -205,7 +219,7 @@ def test_a_full_disk_ends_the_downloads_and_is_raised_once(
                 over(plan)
             until(lambda: arrivals.closed)
 
-    monkeypatch.setattr(downloads, "snapshot_download", full)
+    monkeypatch.setattr(downloads, "hf_hub_download", full)
     with pytest.raises(ResourceError, match=f"disk of {shelf.folder / 'step2'} is full"):
         use_all()
     assert "step2" not in shelf.held
@@ -231,6 +245,26 @@ def test_a_slow_download_is_given_up_with_the_block(
         until(lambda: downloaded(hub) == 1)
         started = time.monotonic()
     assert time.monotonic() - started < 5
+
+
+def test_an_interrupt_ends_a_download_that_this_thread_waits_for(
+    plans: list[Plan], hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
+    hub.faults.add("model.safetensors", "slow", rate=5000, times=None)
+    source, interrupted = plans[0].source, 0.0
+    files = fetching.files_needed(source, pytest.fail)
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        until(lambda: downloaded(hub) == 1)
+        interrupted = time.monotonic()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        downloads.download("org/m", source.sha, files, pytest.fail)
+    assert time.monotonic() - interrupted < 10
 
 
 def test_a_session_takes_over_what_a_killed_one_left_and_shares_with_nobody(tmp_path: Path) -> None:

@@ -187,7 +187,9 @@ def test_steep_beside_a_point_in_doubt_is_undecided() -> None:
     made[0] = replace(made[0], excluded="not equilibrated: a burn-in of 999 steps would be needed", open=True)
     answer = plateau_in_gamma(made, 1, free=True)
     assert answer.finding is Finding.UNDECIDED
-    assert "1 other points are in doubt (γ/nβ = 1: not equilibrated: a burn-in of 999" in answer.reason
+    assert "; γ/nβ = 1 is in doubt (not equilibrated: a burn-in of 999 steps would be needed). Raise" in answer.reason
+    two = plateau_in_gamma([made[0], replace(made[1], excluded="noise", open=True), *made[2:]], 1, free=True)
+    assert "; γ/nβ = 1 and 3.16 are in doubt (at 3.16: noise). Raise" in two.reason
     closed = [replace(made[0], open=False), *made[1:]]
     assert plateau_in_gamma(closed, 1, free=True).finding is Finding.NONE
 

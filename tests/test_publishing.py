@@ -176,7 +176,9 @@ def test_a_model_of_somebody_else_goes_to_a_dataset_repository_of_ones_own(hub: 
     assert repo.private
     assert theirs.at().sha == head
     assert "[bob/big-model](/bob/big-model)" in repo.at().files["README.md"].read().decode()
-    with pytest.raises(SettingsError, match="is there already; --private"):
+    assert hf_llc.publish(kept(curve("bob/big-model")), PublishSettings(private=True)).changed == ()
+    repo.private = False
+    with pytest.raises(SettingsError, match="is public already; --private"):
         hf_llc.publish(kept(curve("bob/big-model")), PublishSettings(private=True))
 
 
@@ -269,6 +271,35 @@ def test_a_failed_push_keeps_the_files_and_says_how_to_try_again(hub: HubServer,
     hf_llc.publish(folder, PublishSettings(repo="alice/m", headline=("step8",)))
     for path in FILES:
         assert (folder / "publish" / "alice__m" / path).read_bytes() == repo.at().files[path].read()
+
+
+def test_the_command_to_try_again_fills_the_private_repository_that_was_made(
+    hub: HubServer, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PublishSettings(dataset_repo="alice/new", private=True)
+    hub.faults.add("/commit/", "error", times=None, status=401)
+    with pytest.raises(PublishError, match="--dataset-repo alice/new --private --yes"):
+        hf_llc.publish(kept(), settings)
+    hub.faults.clear()
+    assert hf_llc.publish(kept(), settings).changed == FILES
+    repo = hub.find("dataset", "alice/new")
+    assert repo is not None
+    assert repo.private
+
+
+@pytest.mark.parametrize("card", [None, "---\nlicense: mit\n---\n# Data\n", "# Data\n"])
+def test_data_that_would_no_longer_be_found_beside_our_configuration_is_left_alone(
+    card: str | None, hub: HubServer, kept: Kept
+) -> None:
+    repo = hub.add_dataset("alice/data", {"train.jsonl": "{}\n", **({"README.md": card} if card else {})})
+    before = repo.at().sha
+    with pytest.raises(UnusableError, match=r"has data of its own \(train.jsonl\).* configs: in its README.md"):
+        hf_llc.publish(kept(), PublishSettings(dataset_repo="alice/data"))
+    assert repo.at().sha == before
+    repo.commit({"README.md": "---\nconfigs:\n- config_name: default\n  data_files: train.jsonl\n---\n"})
+    assert hf_llc.publish(kept(), PublishSettings(dataset_repo="alice/data")).changed == FILES
+    own = hub.add_dataset("alice/empty", {"README.md": "---\nlicense: mit\n---\n"})
+    assert hf_llc.publish(kept(), PublishSettings(dataset_repo="alice/empty")).commit == own.at().sha
 
 
 def test_a_draft_says_what_would_change_and_writes_nothing(hub: HubServer, kept: Kept) -> None:

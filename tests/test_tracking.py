@@ -1,6 +1,8 @@
 """Points reported to TensorBoard and Trackio: what is reported, once, and what is said where the package is missing."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -64,6 +66,54 @@ def test_a_point_is_reported_once_unless_it_changes(tmp_path: Path) -> None:
                 tracking.log(each)
     assert scalars(tmp_path / "tensorboard", "llc") == [(4, 10.0), (8, 2.5)]
     assert texts(tmp_path / "tensorboard", "error") == [(8, "no weights")]
+
+
+def test_a_run_that_is_killed_reports_none_of_its_points_again(tmp_path: Path) -> None:
+    for points in ([point(4)], [point(4), point(8, 2.5)]):
+        killed = Tracking(["tensorboard"])
+        killed.begin(tmp_path, CONFIG)
+        for each in points:
+            killed.log(each)
+        assert scalars(tmp_path / "tensorboard", "llc")[-1][0] == points[-1].step
+    assert scalars(tmp_path / "tensorboard", "llc") == [(4, 10.0), (8, 2.5)]
+
+
+def test_two_scans_of_one_folder_report_a_point_once(tmp_path: Path) -> None:
+    with Tracking(["tensorboard"]) as one, Tracking(["tensorboard"]) as other:
+        for tracking in (one, other):
+            tracking.begin(tmp_path, CONFIG)
+        for tracking in (one, other):
+            tracking.log(point(4))
+    assert scalars(tmp_path / "tensorboard", "llc") == [(4, 10.0)]
+
+
+BOARD = """
+import os, signal, threading
+from pathlib import Path
+from hf_llc.tracking import Tracking
+from tests.test_tracking import CONFIG, point
+for step in (4, 8):
+    tracking = Tracking(["trackio"])
+    tracking.begin(Path("run"), CONFIG)
+    for each in (4, step):
+        reporting = threading.Thread(target=tracking.log, args=(point(each),))
+        reporting.start()
+        reporting.join()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.processes
+def test_a_board_has_what_a_killed_run_reported_and_has_it_once(tmp_path: Path) -> None:
+    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "board"), "PYTHONPATH": str(Path.cwd())}
+    ran = subprocess.run([sys.executable, "-c", BOARD], cwd=tmp_path, env=environment, check=False)
+    assert ran.returncode == -signal.SIGKILL
+    command = [str(Path(sys.executable).parent / "trackio"), "list", "runs", "--project", "hf-llc", "--json"]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    (name,) = json.loads(shown.stdout)["runs"]
+    command = [command[0], "get", "metric", *command[3:], "--run", name, "--metric", "llc"]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert [value["step"] for value in json.loads(shown.stdout)["values"]] == [4, 8]
 
 
 def test_parts_of_one_scan_have_folders_of_their_own(tmp_path: Path) -> None:

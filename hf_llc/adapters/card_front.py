@@ -119,13 +119,23 @@ class _Merge:
             if old is None:
                 self._editor.append(node, config)
             elif not same(old, config):
+                if self._root.get(KEY) is None:
+                    raise CardError(f"hf-llc did not write the configuration {config['config_name']}", old.line)
                 self._editor.write_over(old, config)
 
     def _key(self) -> None:
         old = self._root.get(KEY)
         if old is None:
             self._new_keys[KEY] = dict(self._entries.key)
-        elif not same(old, self._entries.key):
+            return
+        schema = self._document.at(old, "schema")
+        if schema is not None and schema.value.isdecimal() and int(schema.value) > self._entries.key["schema"]:
+            raise CardError(
+                f"{KEY} was written by a newer version (schema {schema.value}); update this one", schema.line
+            )
+        if old.kind == "sequence" and not old.flow:
+            raise CardError(f"{KEY} is a list, which hf-llc did not write", old.line)
+        if not same(old, self._entries.key):
             self._editor.write_over(old, self._entries.key)
 
     def _list_below(self, parent: Node, key: str, values: Sequence[Any]) -> Node | None:

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from hf_llc.adapters.card_body import section_lines
-from hf_llc.adapters.card_entries import KEY, Entries
+from hf_llc.adapters.card_entries import CONFIGS, KEY, Entries
 from hf_llc.adapters.card_front import merged
 from hf_llc.adapters.card_text import front_matter
 from hf_llc.adapters.yaml_tree import NEWLINE, CardError, parse
@@ -63,6 +63,17 @@ def results_path(card: bytes) -> str | None:
     document = parse(yaml) if yaml is not None else None
     node = document.at(document.root, KEY, "results") if document is not None else None
     return None if node is None else node.value
+
+
+def has_configs(card: bytes) -> bool:
+    """True if a card says itself which files are data.
+
+    Raises:
+        CardError: its front matter cannot be read.
+    """
+    yaml = _pieces(card).yaml
+    document = parse(yaml) if yaml is not None else None
+    return document is not None and document.at(document.root, CONFIGS) is not None
 
 
 def _pieces(card: bytes) -> _Card:

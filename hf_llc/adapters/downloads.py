@@ -1,6 +1,5 @@
 """Files of a commit brought here whole, to the Hub's cache or to a folder of our own (huggingface_hub)."""
 
-import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -8,15 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import hf_hub_download
 from huggingface_hub.utils.tqdm import tqdm
 
 from hf_llc.adapters import hub
 from hf_llc.adapters.hub import RemoteFile
 from hf_llc.adapters.hub_errors import Kind, Tell, explained, is_disk_full, patiently
+from hf_llc.adapters.threads import at_once
 from hf_llc.errors import ResourceError, SourceError
 
-GLOB_CHARACTERS = re.compile(r"([*?\[])")
+FILES_AT_ONCE = 8
 
 
 class GivenUpError(Exception):
@@ -50,19 +50,23 @@ def download(
     Raises:
         NotFoundError, AccessError, OfflineError, SourceError, ResourceError: see `hub_errors.explained`.
     """
+    stop = given_up or threading.Event()
+    bar = _bar(stop, silent=given_up is not None)
 
     def fetch(names: Sequence[str], force: bool) -> Path:
-        patterns = [GLOB_CHARACTERS.sub(r"[\1]", name) for name in names]
-        folder = snapshot_download(
-            repo_id,
-            repo_type=kind,
-            revision=sha,
-            allow_patterns=patterns,
-            force_download=force,
-            local_dir=into,
-            tqdm_class=None if given_up is None else _silent_bar(given_up),
-        )
-        return Path(folder)
+        def bring(name: str) -> str:
+            return hf_hub_download(
+                repo_id,
+                name,
+                repo_type=kind,
+                revision=sha,
+                local_dir=into,
+                force_download=force,
+                tqdm_class=bar,
+            )
+
+        brought = at_once(bring, names, FILES_AT_ONCE, stop)
+        return Path(brought[0]).parents[names[0].count("/")]
 
     def sleep(seconds: float) -> None:
         if given_up is None:
@@ -101,17 +105,17 @@ def _own_disk(into: Path | None) -> Iterator[None]:
         raise
 
 
-def _silent_bar(given_up: threading.Event) -> type[Any]:
-    """A progress bar that draws nothing and, being told of every piece that arrives, can end the download."""
+def _bar(stop: threading.Event, *, silent: bool) -> type[Any]:
+    """A progress bar that, being told of every piece that arrives, can end the download."""
 
     plain: Any = tqdm
 
     class Bar(plain):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **{**options, "disable": True})
+            super().__init__(*args, **{**options, **({"disable": True} if silent else {})})
 
         def update(self, n: float | None = 1) -> None:
-            if given_up.is_set():
+            if stop.is_set():
                 raise GivenUpError
             super().update(n)
 

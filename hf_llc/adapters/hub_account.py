@@ -97,6 +97,16 @@ def require_permission(target: Target, owner: Account, tell: Tell) -> bool:
     return True
 
 
+def is_private(target: Target, tell: Tell) -> bool:
+    """True if the repository, which is there, is private.
+
+    Raises:
+        HfLlcError: see `written`.
+    """
+    with written(target):
+        return bool(patiently(lambda: HfApi().repo_info(target.repo_id, repo_type=target.kind), tell).private)
+
+
 def create(target: Target, tell: Tell) -> None:
     """Makes the repository; one that is there already stays as it is.
 

@@ -9,25 +9,31 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RevisionNotFoundError
 
 from hf_llc.adapters import hub
-from hf_llc.adapters.hub_errors import Tell, explained, patiently
+from hf_llc.adapters.hub_errors import Kind, Tell, explained, patiently
 from hf_llc.adapters.store import write_atomically
 from hf_llc.errors import NotFoundError
 from hf_llc.references import nearest
 
 
-def files_of_commit(repo_id: str, sha: str, tell: Tell) -> list[hub.RemoteFile]:
-    """The files of a model's commit, by a request or from when it was last seen.
+def listing(repo_id: str, sha: str, tell: Tell, kind: Kind = "model") -> hub.Listing:
+    """The files of a commit, by one request or from when it was last seen.
 
     Raises:
         NotFoundError, AccessError, OfflineError, SourceError: see `hub_errors.explained`.
     """
-    path = hub.home() / "listings" / repo_id.replace("/", "--") / f"{sha}.json"
+    name = f"{'' if kind == 'model' else f'{kind}s--'}{repo_id.replace('/', '--')}"
+    path = hub.home() / "listings" / name / f"{sha}.json"
     if (known := _read(path)) is not None:
-        return known
-    listing = hub.files(repo_id, sha, tell)
-    if listing.whole:
-        _keep(path, [asdict(file) for file in listing.files], tell)
-    return listing.files
+        return hub.Listing(files=known, whole=True)
+    found = hub.files(repo_id, sha, tell, kind)
+    if found.whole:
+        _keep(path, [asdict(file) for file in found.files], tell)
+    return found
+
+
+def files_of_commit(repo_id: str, sha: str, tell: Tell) -> list[hub.RemoteFile]:
+    """The files of a model's commit, as `listing` has them."""
+    return listing(repo_id, sha, tell).files
 
 
 def repositories(owner: str, tell: Tell) -> dict[str, str | None]:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from types import ModuleType
 from typing import Any
 
@@ -16,30 +16,38 @@ class TrackioTracker:
 
     def __init__(self, project: str, run: str, config: Mapping[str, Any]) -> None:
         self._trackio: Any = load()
-        # It talks on stdout, which is for data.
-        with redirect_stdout(io.StringIO()):
-            try:
-                self._run = self._trackio.init(
-                    project,
-                    name=run,
-                    config=dict(config),
-                    resume="allow",
-                    embed=False,
-                    auto_log_gpu=False,
-                    auto_log_cpu=False,
-                )
-            except ValueError as error:
-                raise SettingsError(f"--trackio {project} is no name for a project ({error}).") from error
+        self._project, self._name, self._config = project, run, dict(config)
+        try:
+            self._run: Any = self._begun()
+        except ValueError as error:
+            raise SettingsError(f"--trackio {project} is no name for a project ({error}).") from error
         self.told = f'trackio show --project "{project}"'
 
     def log(self, values: Values, step: int) -> None:
-        """Hands the values over; a thread of the library writes them down."""
-        self._run.log(dict(values), step=step)
+        """Returns once the values are written, which the library promises only of a run that is finished."""
+        run, self._run = self._run or self._begun(), None
+        with redirect_stdout(io.StringIO()):
+            run.log(dict(values), step=step)
+            run.finish()
 
     def close(self) -> None:
-        """Returns once everything is written."""
-        with redirect_stdout(io.StringIO()):
+        """Ends what is open; to be called by the thread that made the tracker."""
+        # The library would end it at exit, and say so on stdout. It knows nothing of runs that other threads began.
+        with redirect_stdout(io.StringIO()), suppress(RuntimeError):
             self._trackio.finish()
+
+    def _begun(self) -> Any:
+        # It talks on stdout, which is for data.
+        with redirect_stdout(io.StringIO()):
+            return self._trackio.init(
+                self._project,
+                name=self._name,
+                config=self._config,
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
 
 
 def load() -> ModuleType:

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
+    DocumentEndEvent,
     DocumentStartEvent,
     Event,
     MappingEndEvent,
@@ -113,6 +114,9 @@ def _document(text: str, events: list[Event]) -> Document:
     documents = [event for event in events if isinstance(event, DocumentStartEvent)]
     if len(documents) > 1:
         raise CardError("a second document begins", _line(documents[1]))
+    dots = next((event for event in events if isinstance(event, DocumentEndEvent) and event.explicit), None)
+    if dots is not None:
+        raise CardError("the document ends here, and nothing can be added below", _line(dots))
     builder = _Builder(text)
     stream = (event for event in events if isinstance(event, _CONTENT))
     first = next(stream, None)

@@ -1,5 +1,6 @@
 """Pure numerics on torch tensors: no file, network, clock, environment, printing or global randomness.
 
 Reading order: temperature, seeds, objective, language (its language-model form), samplers/, chain, estimator;
-then what chooses settings: curvature, localisation, stepsize; then exact, the closed forms that all of it is held to.
+then what chooses settings: curvature, localisation, stepsize, plateau, effort; then exact, the closed forms that all of
+it is held to.
 """

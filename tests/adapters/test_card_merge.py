@@ -244,6 +244,13 @@ def test_the_results_of_a_card_are_found() -> None:
     assert results_path(b"---\nhf-llc: 3\n---\n") is None
 
 
+def test_a_configuration_of_our_name_that_is_not_ours_is_left_alone() -> None:
+    card = b"---\nlicense: mit\nconfigs:\n- config_name: llc\n  data_files: llc.csv\n---\n"
+    with pytest.raises(CardError, match="did not write the configuration llc") as caught:
+        merge(card, dataset_entries("m"), SECTION)
+    assert caught.value.line == 4
+
+
 def test_a_dataset_card_of_ours_has_a_configuration_that_is_kept_current() -> None:
     card = HOSTILE["dataset card"].card
     made = merge(card, dataset_entries("m"), SECTION)

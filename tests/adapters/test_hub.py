@@ -11,6 +11,7 @@ import pytest
 from hf_llc.adapters import downloads, hub_errors
 from hf_llc.adapters import hub as repositories
 from hf_llc.adapters.hub import RemoteFile
+from hf_llc.adapters.listings import files_of_commit
 from hf_llc.errors import AccessError, NotFoundError, OfflineError, SourceError
 from tests.hub import fixtures
 from tests.hub.environment import use_hub
@@ -49,7 +50,7 @@ def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fetch(repo_id: str, sha: str, tell: Callable[[str], None] = pytest.fail) -> Path:
     """The folder with all files of the commit."""
-    return downloads.download(repo_id, sha, repositories.files(repo_id, sha, tell).files, tell)
+    return downloads.download(repo_id, sha, files_of_commit(repo_id, sha, tell), tell)
 
 
 def test_a_revision_is_resolved_by_one_request(hub: HubServer, told: list[str]) -> None:

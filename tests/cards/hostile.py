@@ -152,6 +152,31 @@ HOSTILE: dict[str, Hostile] = {
         "<div align='center'>\n\n<!-- a remark\nover lines -->\n\n<img src=x>\n\n* a\n  * b\n\n| a |\n|---|\n",
     ),
     "remark that never closes": Hostile(b"# A\n\n<!-- todo\n"),
+    "texts that remarks and rules follow": _card(
+        "summary: >2\n    text\n  more\n\n# the end of it\nother: |\n  a\n  ---\n  b\n\n# the end\n\n   \n"
+    ),
+    "tags in a text block": _card("tags: |\n  one, two\nlicense: mit\n", changes=("tags: |", "  one, two")),
+    "one tag over lines": _card("tags:\n  one\n  two\nlicense: mit\n", changes=("  one", "  two")),
+    "tags that end with nothing": _card("tags:\n- a\n-\n"),
+    "tags that are typed": _card("tags: !!seq\n- !!str 1.10\nlicense: mit\n"),
+    "tags with an alias last": _card("x: &x a\ntags:\n- b\n- *x\n"),
+    "keys that are named and explicit": _card(
+        "&k tags: [a]\nb: *k\n? model-index\n: []\n", changes=("&k tags: [a]", ": []")
+    ),
+    "keys that are numbers and truths": _card("1: a\n1.0: b\nyes: 1\nno: 2\nnull: c\n~: d\n"),
+    "widget and emissions": _card(
+        'widget:\n- text: "Hello, I\'m: {a}"\n- messages:\n  - role: user\n    content: |\n      many\n\n      lines\n'
+        "co2_eq_emissions:\n  emissions: 1.2e-3\n  geographical_location: Z\u00fcrich\nbase_model:\n- a/b\n"
+    ),
+    "odd dates and numbers": _card("released: 2024-01-01\nmode: 0755\nx: 0x1F\no: 0o17\nv: 1_000\ns: 1:20:30\n"),
+    "our key with a name": _card("hf-llc: &o {schema: 0}\nlicense: mit\n", changes=("hf-llc: &o {schema: 0}",)),
+    "our key for another": _card("x: &o {schema: 0}\nhf-llc: *o\n", changes=("hf-llc: *o",)),
+    "our key as a text": _card("hf-llc: |\n  a\n  b\n\nlicense: mit\n", changes=("hf-llc: |", "  a", "  b")),
+    "markers that are shown": _card(
+        "license: mit\n", "para\n\n    <!-- hf-llc:begin -->\n    <!-- hf-llc:end -->\n\n> `<!-- hf-llc:begin -->`\n"
+    ),
+    "fence in a list that the list ends": _card("license: mit\n", "- ```\n  code\n"),
+    "a rule first": Hostile(b"---\n\n# Title\n\n---\n\nWords.\n"),
     "dataset card": _card(
         "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/*.parquet\ndataset_info:\n"
         "  features:\n  - name: text\n    dtype: string\n"
@@ -181,6 +206,16 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "end before begin": (b"---\na: 1\n---\n<!-- hf-llc:end -->\n<!-- hf-llc:begin -->\n", 5, "not one"),
     "code that never closes": (b"---\na: 1\n---\n# A\n```python\nx\n", 5, "begins with ```python never ends"),
     "html that never closes": (b"# A\n\n<pre>\nx\n", 3, "begins with <pre> never ends"),
+    "dots at the end": (b"---\nlicense: mit\n...\n---\n", 3, "document ends here"),
+    "key of a newer version": (b"---\nhf-llc:\n  schema: 99\n  new: [1]\n---\n", 3, r"newer version \(schema 99\)"),
+    "key of ours that is a list": (b"---\na: 1\nhf-llc:\n- a\n- b\n---\n", 4, "is a list"),
+    "next line inside a word": ("---\na: b\u2028c: d\n---\n".encode(), 2, "mapping values"),
+    "control character": (b"---\nlicense: mit\nname: a\x1bb\n---\n", 3, "not allow"),
+    "no-break spaces": (
+        "---\nlicense: mit\ntags:\n-\u00a0a\n-\u00a0b\nz: 1\n---\n".encode(),
+        5,
+        "expected",
+    ),
     "brackets without end": (b"---\na: " + b"[" * 600 + b"]" * 600 + b"\n---\n", 2, "too deeply"),
 }
 """Cards that are left alone: the bytes, the line that is named, and the reason."""

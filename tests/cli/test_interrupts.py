@@ -26,6 +26,24 @@ with interrupts.insisting():
                 raise
 """
 
+FINALIZED = """
+import time
+from hf_llc.cli import interrupts
+interrupts.AGAIN = 60
+
+class Slow:
+    def __del__(self):
+        if first:
+            first.clear()
+            print("ready", flush=True)
+            time.sleep(60)
+
+first = [1]
+with interrupts.insisting():
+    while True:
+        Slow()
+"""
+
 
 @pytest.mark.parametrize(("lost", "code"), [(0, -signal.SIGINT), (1, -signal.SIGINT), (9, 130)])
 def test_an_interrupt_is_repeated_until_it_is_heard_and_at_last_ends_the_process(lost: int, code: int) -> None:
@@ -37,3 +55,17 @@ def test_an_interrupt_is_repeated_until_it_is_heard_and_at_last_ends_the_process
         os.kill(running.pid, signal.SIGINT)
         assert running.wait(20) == code
     assert time.monotonic() - started < 10
+
+
+def test_an_interrupt_that_python_forgets_in_a_finalizer_is_sent_again_at_once() -> None:
+    command = [sys.executable, "-c", FINALIZED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        os.kill(running.pid, signal.SIGINT)
+        try:
+            assert running.wait(20) == -signal.SIGINT
+        finally:
+            running.kill()
+        assert running.stderr is not None
+        assert "ignored" not in running.stderr.read()

@@ -4,14 +4,17 @@ import errno
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
+from torch import Tensor
 
+from hf_llc import workbench
 from hf_llc.adapters import downloads, hub_errors
+from hf_llc.adapters.tensors import write_tensors
 from tests.cli.ran import SMALL, Ran, Run, files_of, refused
 from tests.hub.faults import Kind
 from tests.hub.repository import Repository
@@ -109,6 +112,24 @@ def test_a_limit_of_disk_changes_no_number_and_leaves_nothing(
     assert len(hub.requests("model.safetensors", "GET")) == 3  # one of them the user's own, before
     plain = scan("--revisions", "..2", "--json", "--output-dir", "plain")
     assert numbers(plain) == {name: llc for name, llc in numbers(ran).items() if name != "step9"}
+
+
+def test_gradients_at_the_anchors_never_pile_up_where_disk_is_short(
+    run: Run, repo: Repository, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are as large as the models: one at a time while curvature is measured and while chains run, none after."""
+    there: list[int] = []
+
+    def counted(path: Path, tensors: Sequence[Tensor]) -> None:
+        write_tensors(path, tensors)
+        there.append(len(list(Path("out").rglob("anchor-gradient*"))))
+
+    monkeypatch.setattr(workbench, "write_tensors", counted)
+    asked = ["--gamma", 1000, "--num-processes", 1, "--gradient", "control-variate", "--output-dir", "out"]
+    ran = run("scan", "org/m", "--dataset", text, *SMALL, *asked, "--revisions", "..1", "--max-disk", "10MB", "--json")
+    assert ran.code == 0, ran.err
+    assert there == [1] * 4
+    assert not list(Path("out").rglob("anchor-gradient*"))
 
 
 def test_no_size_is_refused(scan: Run) -> None:
@@ -219,14 +240,14 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     if not mounted:
-        real: Callable[..., str] = huggingface_hub.snapshot_download
+        real: Callable[..., str] = huggingface_hub.hf_hub_download
 
-        def limited(repo_id: str, *, local_dir: Path, **options: Any) -> str:
+        def limited(repo_id: str, name: str, *, local_dir: Path, **options: Any) -> str:
             if (folder / "filler").exists() and len(list(local_dir.parent.iterdir())) >= 2:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return real(repo_id, local_dir=local_dir, **options)
+            return real(repo_id, name, local_dir=local_dir, **options)
 
-        monkeypatch.setattr(downloads, "snapshot_download", limited)
+        monkeypatch.setattr(downloads, "hf_hub_download", limited)
     yield folder
     if mounted:
         # Lazily: a file of it may still be mapped into this process.
