@@ -54,6 +54,7 @@ def estimate(
     params: o.Params = None,
     checks: o.Checks = o.SAMPLER.checks,
     cross_check: o.CrossCheck = None,
+    dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
     device: o.Device = None,

@@ -75,12 +75,15 @@ def checked_device(sampler: SamplerSettings, device: str | None) -> str:
     """The kind of device to use.
 
     Raises:
-        SettingsError: there is no such sampler, gradient or device.
+        SettingsError: there is no such sampler, gradient or device, or the device has no such dtype.
     """
     check_sampler(sampler.sampler)
     check_gradient(sampler.gradient)
     check_batches(sampler.batches)
-    return fleets.device_kind(device)
+    kind = fleets.device_kind(device)
+    if sampler.dtype == "bfloat16" and not fleets.computes_bfloat16(kind):
+        raise SettingsError("--dtype is bfloat16, which this GPU does not compute (Ampere and later do); leave it out.")
+    return kind
 
 
 def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind: str) -> Plan:
@@ -99,7 +102,7 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
         corpus=corpus,
         sampler=sampler,
         device=kind,
-        dtype="float32",
+        dtype=sampler.dtype,
         threads=sampler.threads or default_threads(sampler.chains),
         run_dir=Path(),
     )

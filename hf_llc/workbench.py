@@ -58,6 +58,11 @@ class Workbench:
             self._objective = self._load()
         return self._objective
 
+    @property
+    def in_full(self) -> LanguageObjective:
+        """The same in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone."""
+        return self.objective.in_full()
+
     def clear(self) -> None:
         """Lets go of the model; it is loaded anew when it is needed again."""
         if self._objective is None:
@@ -72,7 +77,8 @@ class Workbench:
         started = time.monotonic()
         # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
         tokens = load_tokens(self._plan.corpus).to(self._device)
-        model = load_model(self._plan.source, self._device, getattr(torch, self._plan.dtype))
+        # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
+        model = load_model(self._plan.source, self._device)
         moving, cut = self._moving(model), last_layer(model)
         made = LanguageObjective(
             lambda ids: model(input_ids=ids, use_cache=False).logits,
@@ -80,6 +86,7 @@ class Workbench:
             tokens,
             self._micro_batch(model, cut),
             Head(cut.hidden, cut.weight, cut.bias) if cut else None,
+            torch.bfloat16 if self._plan.dtype == "bfloat16" else None,
         )
         self.load_seconds = time.monotonic() - started
         return made
@@ -87,7 +94,7 @@ class Workbench:
     def gradient(self, name: str) -> Gradient:
         """The estimator of ∇L_n of that name, around the weights as they are now: w*."""
         slope = self.anchor_gradient() if name != "minibatch" else None
-        return gradient_of(name, self.objective, copy_of(self.objective.parameters) if slope else [], slope)
+        return gradient_of(name, self.in_full, copy_of(self.objective.parameters) if slope else [], slope)
 
     def anchor_gradient(self) -> list[Tensor]:
         """∇L_n(w*) in nats per weight, from the run's folder if a process has left it there, else put there."""
