@@ -53,6 +53,10 @@ class Workbench:
     @property
     def objective(self) -> LanguageObjective:
         """L_n of the plan's checkpoint over its tokens, at w*."""
+        return self.load()
+
+    def load(self) -> LanguageObjective:
+        """The same; loads the checkpoint unless it is there."""
         if self._objective is None:
             self._room.take(self)
             self._objective = self._load()
