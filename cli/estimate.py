@@ -11,6 +11,7 @@ from hf_llc.profile import Profile
 
 from . import options as o
 from .asked import settings_of
+from .job import HfJob, HfJobBucket, HfJobPackage, HfJobTimeout, submitted
 from .output import Form, chosen, write_agent, write_json, write_pairs
 from .profiling import Profiled, with_profile, write_profile
 from .progress import ProgressBar
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from hf_llc.forecasting import Forecast
     from hf_llc.plan import Plan
     from hf_llc.results import Estimate
-    from hf_llc.settings import SamplerSettings
+    from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 
 
 def estimate(
@@ -71,6 +72,10 @@ def estimate(
     dataset_repo: o.DatasetRepo = None,
     create_pr: o.CreatePr = False,
     private: o.Private = False,
+    hf_job: HfJob = None,
+    hf_job_timeout: HfJobTimeout = None,
+    hf_job_bucket: HfJobBucket = None,
+    hf_job_package: HfJobPackage = None,
     profile: Profiled = False,
     dry_run: o.DryRun = False,
     format: o.Format = "auto",
@@ -102,6 +107,8 @@ def estimate(
     )
     asked_data, asked_sampler = settings_of(context, settings)
     push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
+    if submitted(context, push, form, lambda: operations_of(asked_model, asked_data, asked_sampler)):
+        return
     if dry_run:
         from hf_llc.forecasting import forecast
 
@@ -149,6 +156,13 @@ def estimate(
             _write(found, form, times)
             push_run(found.run_dir, push, observer)
             write_profile(times)
+
+
+def operations_of(model: "ModelSettings", data: "DataSettings", sampler: "SamplerSettings") -> float:
+    """Floating-point operations of an estimate."""
+    from hf_llc.forecasting import forecast
+
+    return forecast(model, data, sampler).operations
 
 
 def _write_forecast(expected: "Forecast", form: Form) -> None:

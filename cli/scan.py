@@ -10,6 +10,7 @@ from hf_llc.profile import Profile
 
 from . import options as o
 from .asked import settings_of
+from .job import HfJob, HfJobBucket, HfJobPackage, HfJobTimeout, submitted
 from .output import Form, chosen
 from .profiling import Profiled, write_profile
 from .progress import ProgressBar
@@ -95,6 +96,10 @@ def scan(
     dataset_repo: o.DatasetRepo = None,
     create_pr: o.CreatePr = False,
     private: o.Private = False,
+    hf_job: HfJob = None,
+    hf_job_timeout: HfJobTimeout = None,
+    hf_job_bucket: HfJobBucket = None,
+    hf_job_package: HfJobPackage = None,
     profile: Profiled = False,
     dry_run: DryRun = False,
     format: o.Format = "auto",
@@ -127,6 +132,8 @@ def scan(
     push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
     if push is not None and not part.is_whole:
         raise SettingsError("--push-to-hub is for a whole scan; join the parts with hf-llc merge, then hf-llc publish.")
+    if submitted(context, push, form):
+        return
     if dry_run:
         from .revisions import write_listing
 

@@ -41,6 +41,11 @@ class Forecast:
     rate: float
     seconds: float
 
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of all gradients."""
+        return float(BACKWARD_AND_FORWARD * self.parameters * self.tokens)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
         return asdict(self)
