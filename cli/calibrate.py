@@ -88,6 +88,7 @@ def calibrate(
     batch_size: o.BatchSize = o.SAMPLER.batch_size,
     seed: o.Seed = o.SAMPLER.seed,
     params: o.Params = None,
+    dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
     device: o.Device = None,

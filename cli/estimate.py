@@ -1,14 +1,19 @@
 """`hf-llc estimate`: the local learning coefficient of one checkpoint."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from hf_llc.profile import Profile
+
 from . import options as o
 from .asked import settings_of
+from .job import HfJob, HfJobBucket, HfJobPackage, HfJobTimeout, submitted
 from .output import Form, chosen, write_agent, write_json, write_pairs
+from .profiling import Profiled, with_profile, write_profile
 from .progress import ProgressBar
 from .push import asked_push, push_run, require_permission
 from .wording import forecast_rows, rows, title
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
     from hf_llc.forecasting import Forecast
     from hf_llc.plan import Plan
     from hf_llc.results import Estimate
-    from hf_llc.settings import SamplerSettings
+    from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 
 
 def estimate(
@@ -54,6 +59,7 @@ def estimate(
     params: o.Params = None,
     checks: o.Checks = o.SAMPLER.checks,
     cross_check: o.CrossCheck = None,
+    dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
     device: o.Device = None,
@@ -66,6 +72,11 @@ def estimate(
     dataset_repo: o.DatasetRepo = None,
     create_pr: o.CreatePr = False,
     private: o.Private = False,
+    hf_job: HfJob = None,
+    hf_job_timeout: HfJobTimeout = None,
+    hf_job_bucket: HfJobBucket = None,
+    hf_job_package: HfJobPackage = None,
+    profile: Profiled = False,
     dry_run: o.DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -90,25 +101,28 @@ def estimate(
     """
     from hf_llc.settings import ModelSettings
 
-    form = chosen(format, as_json, quiet)
+    form, times = chosen(format, as_json, quiet), Profile() if profile else None
     asked_model = ModelSettings(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )
     asked_data, asked_sampler = settings_of(context, settings)
     push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
+    if submitted(context, push, form, lambda: operations_of(asked_model, asked_data, asked_sampler)):
+        return
     if dry_run:
         from hf_llc.forecasting import forecast
 
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
         return
-    from hf_llc.curve import Curve
-    from hf_llc.estimation import default_threads, plan
-    from hf_llc.launching import execute
-    from hf_llc.tracking import Tracking
+    with times.part("loading") if times else nullcontext():
+        from hf_llc.curve import Curve
+        from hf_llc.estimation import default_threads, plan
+        from hf_llc.launching import execute
+        from hf_llc.tracking import Tracking
 
     with (
-        ProgressBar(quiet=form is Form.QUIET) as observer,
+        ProgressBar(quiet=form is Form.QUIET, profile=times) as observer,
         Tracking(report_to or [], trackio, observer.tell) as tracking,
     ):
 
@@ -139,8 +153,16 @@ def estimate(
         if found is not None:
             tracking.begin(Path(found.run_dir), {"model": found.model, **found.settings.to_dict()})
             tracking.log(Curve.of_estimate(found).points[0])
-            _write(found, form)
+            _write(found, form, times)
             push_run(found.run_dir, push, observer)
+            write_profile(times)
+
+
+def operations_of(model: "ModelSettings", data: "DataSettings", sampler: "SamplerSettings") -> float:
+    """Floating-point operations of an estimate."""
+    from hf_llc.forecasting import forecast
+
+    return forecast(model, data, sampler).operations
 
 
 def _write_forecast(expected: "Forecast", form: Form) -> None:
@@ -156,13 +178,13 @@ def _write_forecast(expected: "Forecast", form: Form) -> None:
         )
 
 
-def _write(found: "Estimate", form: Form) -> None:
+def _write(found: "Estimate", form: Form, profile: Profile | None) -> None:
     from hf_llc.verdicts import require_number
 
     if form is Form.JSON:
-        write_json(found.to_dict())
+        write_json(with_profile(found.to_dict(), profile))
     elif form is Form.AGENT:
-        write_agent(found.to_dict())
+        write_agent(with_profile(found.to_dict(), profile))
     elif form is Form.QUIET and found.llc is not None:
         typer.echo(f"{found.llc:.6g}")
     elif form is Form.HUMAN:

@@ -228,6 +228,14 @@ Checks = Annotated[
         rich_help_panel=_CHAINS,
     ),
 ]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="float32, or bfloat16: matrix products in 16 bits, for GPUs; weights, noise and updates stay float32.",
+        rich_help_panel=_WHERE,
+    ),
+]
 MicroBatchSize = Annotated[
     int | None,
     typer.Option(

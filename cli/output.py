@@ -56,7 +56,7 @@ def write_pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, value)
-    _console().print(table)
+    wide_console().print(table)
 
 
 def write_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -66,12 +66,12 @@ def write_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(header, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    _console().print(table)
+    wide_console().print(table)
 
 
-def _console() -> Console:
-    """stdout; as wide as it needs to be where it is no terminal, so that nothing is cut off in a file or a pipe."""
-    console = Console(highlight=False, markup=False)
+def wide_console(stderr: bool = False) -> Console:
+    """stdout or stderr; as wide as it needs to be where it is no terminal, so that nothing is cut off in a file."""
+    console = Console(stderr=stderr, highlight=False, markup=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160
     return console

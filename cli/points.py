@@ -7,20 +7,22 @@ from typing import Any
 import typer
 
 from hf_llc.curve import Curve, Point
+from hf_llc.profile import Profile
 
 from .output import Form, write_agent, write_json, write_table
+from .profiling import with_profile
 from .wording import number
 
 HEADERS = ("revision", "step", "loss at w*", "LLC ± standard error", "R-hat", "verdict")
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def write_curve(curve: Curve, form: Form) -> None:
-    """The curve on stdout."""
+def write_curve(curve: Curve, form: Form, profile: Profile | None = None) -> None:
+    """The curve on stdout, with the profile if there is one and the form has a place for it."""
     if form is Form.JSON:
-        write_json(curve.to_dict())
+        write_json(with_profile(curve.to_dict(), profile))
     elif form is Form.AGENT:
-        about = {key: value for key, value in curve.to_dict().items() if key != "points"}
+        about = {key: value for key, value in with_profile(curve.to_dict(), profile).items() if key != "points"}
         write_agent({**about, **{point.revision: _short(point) for point in curve.points}})
     elif form is Form.QUIET:
         for point in curve.points:

@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from hf_llc.observer import Observer
+from hf_llc.profile import Profile
 
 
 class ProgressBar(Observer):
     """An Observer for people. Quiet ones tell nothing and draw nothing."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+    def __init__(self, *, quiet: bool = False, profile: Profile | None = None) -> None:
+        self._quiet, self.profile = quiet, profile
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),

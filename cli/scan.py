@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.errors import SettingsError
+from hf_llc.profile import Profile
 
 from . import options as o
 from .asked import settings_of
+from .job import HfJob, HfJobBucket, HfJobPackage, HfJobTimeout, submitted
 from .output import Form, chosen
+from .profiling import Profiled, write_profile
 from .progress import ProgressBar
 from .push import asked_push, push_run, require_permission
 
@@ -76,6 +79,7 @@ def scan(
     params: o.Params = None,
     checks: o.Checks = o.SAMPLER.checks,
     cross_check: o.CrossCheck = None,
+    dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
     device: o.Device = None,
@@ -92,6 +96,11 @@ def scan(
     dataset_repo: o.DatasetRepo = None,
     create_pr: o.CreatePr = False,
     private: o.Private = False,
+    hf_job: HfJob = None,
+    hf_job_timeout: HfJobTimeout = None,
+    hf_job_bucket: HfJobBucket = None,
+    hf_job_package: HfJobPackage = None,
+    profile: Profiled = False,
     dry_run: DryRun = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
@@ -117,12 +126,14 @@ def scan(
     from hf_llc.sharding import Shard as Part
     from hf_llc.view import View
 
-    form = chosen(format, as_json, quiet)
+    form, times = chosen(format, as_json, quiet), Profile() if profile else None
     selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
     push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
     if push is not None and not part.is_whole:
         raise SettingsError("--push-to-hub is for a whole scan; join the parts with hf-llc merge, then hf-llc publish.")
+    if submitted(context, push, form):
+        return
     if dry_run:
         from .revisions import write_listing
 
@@ -149,7 +160,7 @@ def scan(
         shard=part,
     )
     with (
-        ProgressBar(quiet=form is Form.QUIET) as observer,
+        ProgressBar(quiet=form is Form.QUIET, profile=times) as observer,
         Tracking(report_to or [], trackio, observer.tell) as tracking,
     ):
         require_permission(model, push, observer)
@@ -162,15 +173,17 @@ def scan(
             for point in curve.points:
                 tell(point)
         else:
-            from hf_llc.scanning import run_scan
+            with observer.part("loading"):
+                from hf_llc.scanning import run_scan
 
             curve = run_scan(
                 request, processes=num_processes, view=view, tracking=tracking, observer=observer, on_point=tell
             )
         if curve is None:
             return  # a rank of a launch that is not the one to print
-        write_curve(curve, form)
+        write_curve(curve, form, times)
         if curve.points:
             observer.tell(f"Numbers and pictures are in {curve.run_dir}; see them again with hf-llc show.")
         push_run(curve.run_dir, push, observer)
+        write_profile(times)
     end_with_failures(curve)

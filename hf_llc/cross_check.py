@@ -28,6 +28,6 @@ def cross_check(bench: Workbench, settings: ResolvedSettings, observer: Observer
     started = time.monotonic()
     observer.begin("cross-check without sampling", PROBES * ITERATIONS)
     used = min(bench.objective.n, max(SEQUENCES, settings.batch_size))
-    found = quadratic_llc_of(bench.objective, torch.arange(used), settings.n_beta, settings.gamma, settings.seed)
+    found = quadratic_llc_of(bench.in_full, torch.arange(used), settings.n_beta, settings.gamma, settings.seed)
     observer.end()
     return {"method": "lanczos", **asdict(found), "sequences": used, "seconds": time.monotonic() - started}

@@ -23,6 +23,7 @@ from hf_llc.checks import checked_chains
 from hf_llc.core.chain import run_chain
 from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.gradients import check_gradient
+from hf_llc.core.language import LanguageObjective
 from hf_llc.core.randomness import check_batches
 from hf_llc.core.samplers import check_sampler
 from hf_llc.core.variations import Variation
@@ -64,8 +65,10 @@ def plan(
     """
     observer = observer or Observer()
     kind = checked_device(sampler, device)
-    source = find_model(model, tell=observer.tell)
-    corpus = find_corpus(data, source, tell=observer.tell)
+    with observer.part("loading"):
+        source = find_model(model, tell=observer.tell)
+    with observer.part("data"):
+        corpus = find_corpus(data, source, tell=observer.tell)
     made = plan_for(source, corpus, sampler, kind)
     folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / made.key
     return replace(made, run_dir=folder.resolve())
@@ -75,12 +78,15 @@ def checked_device(sampler: SamplerSettings, device: str | None) -> str:
     """The kind of device to use.
 
     Raises:
-        SettingsError: there is no such sampler, gradient or device.
+        SettingsError: there is no such sampler, gradient or device, or the device has no such dtype.
     """
     check_sampler(sampler.sampler)
     check_gradient(sampler.gradient)
     check_batches(sampler.batches)
-    return fleets.device_kind(device)
+    kind = fleets.device_kind(device)
+    if sampler.dtype == "bfloat16" and not fleets.computes_bfloat16(kind):
+        raise SettingsError("--dtype is bfloat16, which this GPU does not compute (Ampere and later do); leave it out.")
+    return kind
 
 
 def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind: str) -> Plan:
@@ -99,7 +105,7 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
         corpus=corpus,
         sampler=sampler,
         device=kind,
-        dtype="float32",
+        dtype=sampler.dtype,
         threads=sampler.threads or default_threads(sampler.chains),
         run_dir=Path(),
     )
@@ -138,20 +144,26 @@ def estimate(
         observer=observer,
     )
     run(made, fleets.alone(made.device), observer)
-    found = collect(made, observer, started)
+    with observer.part("results"):
+        found = collect(made, observer, started)
     require_number(found)
     return found
 
 
 def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
     """Makes every part of the run that is not on disk yet, together with whoever else works on the same folder."""
+
+    def wait(seconds: float) -> None:
+        with observer.part("waiting"):
+            time.sleep(seconds)
+
     with cpu_threads(plan.threads):
-        queue.finished(steps(plan, Workbench(plan, fleet.device), fleet, observer))
+        queue.finished(steps(plan, Workbench(plan, fleet.device), fleet, observer), wait)
 
 
 def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
     """The same one part at a time."""
-    store = RunStore(plan.run_dir, observer.tell)
+    store = RunStore(plan.run_dir, observer.tell, observer.part)
     store.open(plan.inputs())
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
     resolution = yield from _resolution(plan, store, bench, fleet, observer)
@@ -180,7 +192,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     Args:
         started: `time.monotonic()` when the command began, for `seconds["total"]`.
     """
-    store = RunStore(plan.run_dir, observer.tell)
+    store = RunStore(plan.run_dir, observer.tell, observer.part)
     anchors = [_finished(store, name) for name in _anchor_names(plan)]
     resolution = Resolution.from_dict(_finished(store, "resolved"))
     traces = [ChainTrace.from_dict(_finished(store, name)) for name in _chain_names(plan)]
@@ -205,6 +217,11 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
 
     plots.traces(plan.run_dir / "traces.png", traces, found)
     return found
+
+
+def _loaded(bench: Workbench, observer: Observer) -> LanguageObjective:
+    with observer.part("loading"):
+        return bench.load()
 
 
 def _finished(store: RunStore, name: str) -> dict[str, Any]:
@@ -245,11 +262,12 @@ def anchor_losses(
     observer.begin("losses at w*", len(names))
 
     def make(name: str) -> dict[str, Any]:
-        objective = bench.objective
+        objective = _loaded(bench, observer)
         started = time.monotonic()
         index = names.index(name)
         indices = torch.arange(index * size, min((index + 1) * size, objective.n))
-        losses = objective.losses(indices).tolist()
+        with observer.part("forward_backward"):
+            losses = objective.losses(indices).tolist()
         if not all(map(math.isfinite, losses)):
             raise UnusableError(f"The loss of {plan.source.id} is inf or NaN on this text: its weights are broken.")
         return {"losses": losses, "seconds": time.monotonic() - started}
@@ -262,7 +280,9 @@ def anchor_losses(
 def _resolution(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Resolution]:
     def make(name: str) -> dict[str, Any]:
         observer.begin("curvature", 1)
-        made = resolve(plan, bench)
+        _loaded(bench, observer)
+        with observer.part("measuring"):
+            made = resolve(plan, bench)
         observer.end()
         return made.to_dict()
 
@@ -293,9 +313,10 @@ def _chains(
 
     def make(name: str) -> dict[str, Any]:
         if name == CROSS_CHECK:
-            return cross_check(bench, main, observer)
+            with observer.part("measuring"):
+                return cross_check(bench, main, observer)
         (variation, chain), chosen = work[name], settings[name]
-        objective = bench.objective
+        objective = _loaded(bench, observer)
         started = time.monotonic()
         trace = run_chain(
             objective,
@@ -308,6 +329,7 @@ def _chains(
             progress=lambda step, loss, delta: observer.chain(
                 name.partition("/")[2], step, loss, llc_of(chosen.n_beta, delta)
             ),
+            part=observer.part if observer.profile else None,
         )
         return replace(trace, seconds=time.monotonic() - started).to_dict()
 

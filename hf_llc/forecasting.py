@@ -41,6 +41,11 @@ class Forecast:
     rate: float
     seconds: float
 
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of all gradients."""
+        return float(BACKWARD_AND_FORWARD * self.parameters * self.tokens)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
         return asdict(self)
@@ -68,7 +73,7 @@ def forecast(
     steps = burn_in + sampler.draws * sampler.thin
     tokens = sampler.chains * (steps + 1) * sampler.batch_size * context
     kind = fleets.device_kind(device)
-    rate = _matrix_rate(fleets.alone(kind).device)
+    rate = _matrix_rate(fleets.alone(kind).device, getattr(torch, sampler.dtype))
     return Forecast(
         model=source.id,
         sha=source.sha,
@@ -86,10 +91,10 @@ def forecast(
     )
 
 
-def _matrix_rate(device: str) -> float:
-    """Floating-point operations per second of a float32 matrix product on this device, from a tenth of a second."""
+def _matrix_rate(device: str, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of a matrix product on this device, from a tenth of a second."""
     size = 1024
-    left = torch.ones(size, size, device=device)
+    left = torch.ones(size, size, device=device, dtype=dtype)
     done, started = 0, time.monotonic()
     while time.monotonic() - started < 0.1:
         (left @ left).sum().item()

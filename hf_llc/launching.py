@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from hf_llc import calibration, estimation
@@ -19,10 +19,12 @@ from hf_llc.calibration import Findings
 from hf_llc.errors import LaunchError
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
+from hf_llc.profile import Profile
 from hf_llc.results import Estimate
 from hf_llc.working import is_over, work_through
 
 WORKER = ("hf_llc.cli", "worker")
+PROFILE = "profile-{}.json"
 LOOK = 0.5
 """Seconds between looks at what other processes have settled."""
 CALIBRATION = 20
@@ -50,7 +52,8 @@ def execute(
         return _as_rank(make_plan, device, observer, started)
     plan = make_plan()
     run_all([plan], processes=processes, observer=observer)
-    return estimation.collect(plan, observer, started)
+    with observer.part("results"):
+        return estimation.collect(plan, observer, started)
 
 
 def run_all(
@@ -71,7 +74,7 @@ def run_all(
     count = processes if processes is not None else default_processes(plans)
     if count > 1 and not all(estimation.is_finished(plan) for plan in plans):
         with _watched(plans, on_settled):
-            _start_workers(plans, count, keep_going=keep_going, arrivals=arrivals)
+            _start_workers(plans, count, observer, keep_going=keep_going, arrivals=arrivals)
         return
     work_through(
         plans,
@@ -94,7 +97,7 @@ def run_pilots(plan: Plan, *, processes: int | None, observer: Observer) -> Find
     count = processes if processes is not None else default_processes([plan] * CALIBRATION)
     if count == 1 or calibration.is_finished(plan):
         return calibration.run(plan, fleets.alone(plan.device), observer)
-    _start_workers([plan], count, calibrate=True)
+    _start_workers([plan], count, observer, calibrate=True)
     # The workers have told already what there is to tell.
     return calibration.run(plan, fleets.alone(plan.device), Observer())
 
@@ -102,6 +105,7 @@ def run_pilots(plan: Plan, *, processes: int | None, observer: Observer) -> Find
 def _start_workers(
     plans: Sequence[Plan],
     count: int,
+    observer: Observer,
     *,
     keep_going: bool = False,
     arrivals: Arrivals | None = None,
@@ -113,18 +117,29 @@ def _start_workers(
         "keep_going": keep_going,
         "arrivals": str(arrivals.folder) if arrivals else None,
         "calibrate": calibrate,
+        "profile": observer.profile is not None,
     }
     write_atomically(path, json.dumps(listed).encode())
     module, command = WORKER
-    launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
+    profiles = [path.with_name(PROFILE.format(rank)) for rank in range(count)]
+    for each in profiles:
+        each.unlink(missing_ok=True)
+
+    def told() -> list[dict[str, float]]:
+        return [json.loads(each.read_bytes()) for each in profiles if each.is_file()]
+
+    with observer.profile.handed_over(count, told) if observer.profile else nullcontext():
+        launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
 
 
 def work(path: Path, observer: Observer) -> None:
     """One rank's share of the plans listed at `path`; ends early if the process that started it has gone."""
     listed = json.loads(path.read_bytes())
+    profile = Profile() if listed["profile"] else None
     plans = [Plan.from_dict(stored) for stored in listed["plans"]]
     fleet = fleets.join(plans[0].device)
     tethered = Tethered(observer if fleet.is_main else Observer())
+    tethered.profile = profile
     if listed["calibrate"]:
         calibration.run(plans[0], fleet, tethered)
         fleet.leave()
@@ -137,6 +152,8 @@ def work(path: Path, observer: Observer) -> None:
         arrivals=Arrivals(Path(listed["arrivals"])) if listed["arrivals"] else None,
         check=tethered.check,
     )
+    if profile is not None:
+        write_atomically(path.with_name(PROFILE.format(fleet.rank)), json.dumps(profile.to_dict()).encode())
     fleet.leave()
 
 
@@ -169,7 +186,7 @@ class Tethered(Observer):
     """Passes events on, and stops this process when its parent was killed: nobody would wait for its work."""
 
     def __init__(self, observer: Observer) -> None:
-        self._observer = observer
+        self._observer, self.profile = observer, observer.profile
         self._parent = os.getppid()
 
     def tell(self, message: str) -> None:
@@ -214,6 +231,7 @@ def _as_rank(make_plan: Callable[[], Plan], device: str | None, observer: Observ
     plan = fleet.on_main(make_plan)
     estimation.run(plan, fleet, observer if fleet.is_main else Observer())
     fleet.wait()
-    found = estimation.collect(plan, observer, started) if fleet.is_main else None
+    with observer.part("results"):
+        found = estimation.collect(plan, observer, started) if fleet.is_main else None
     fleet.leave()
     return found

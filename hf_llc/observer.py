@@ -1,8 +1,17 @@
 """How the library talks while it works: an Observer gets the events and decides what a person sees."""
 
+from contextlib import AbstractContextManager, nullcontext
+
+from hf_llc.profile import Profile
+
 
 class Observer:
-    """Silent by default; the command line shows a progress bar instead."""
+    """Silent by default; the command line shows a progress bar instead.
+
+    `profile` counts where the time goes, None nothing.
+    """
+
+    profile: Profile | None = None
 
     def tell(self, message: str) -> None:
         """One line worth reading: what was chosen and why, what was found broken and is made again."""
@@ -18,6 +27,10 @@ class Observer:
 
     def end(self) -> None:
         """The phase is over."""
+
+    def part(self, name: str) -> AbstractContextManager[object]:
+        """A block whose time belongs to that part of the profile."""
+        return self.profile.part(name) if self.profile else nullcontext()
 
 
 def duration(seconds: float) -> str:

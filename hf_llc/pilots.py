@@ -158,7 +158,7 @@ def quadratic_part(site: Site) -> tuple[Nodes, float]:
 
     def make(name: str) -> dict[str, Any]:
         site.observer.begin("curvatures at w*", 1)
-        objective = site.bench.objective
+        objective = site.bench.in_full
         started = time.monotonic()
         nodes = nodes_of(objective, torch.arange(used), site.plan.sampler.seed)
         seconds = time.monotonic() - started

@@ -11,8 +11,8 @@ from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.results import SCHEMA
 from hf_llc.settings import SamplerSettings
 
-NOT_INPUTS = {"threads", "cross_check"}
-"""Settings that the chains' numbers do not depend on, threads but for the entry of their own."""
+NOT_INPUTS = {"threads", "dtype", "cross_check"}
+"""Settings that the chains' numbers do not depend on, threads and dtype but for the entries of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Plan:
 
     Attributes:
         device: `cpu`, `cuda` or `mps`, without an index: which one is each process's own business.
-        dtype: of the weights that move. threads: CPU threads per process.
+        dtype: in which losses and gradients are computed. threads: CPU threads per process.
         run_dir: where its parts are kept.
     """
 

@@ -81,11 +81,13 @@ def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready 
         yield None
         return
     series = Series(model=parse_model(request.model, None, endpoint()).id, checkpoints=checkpoints)
-    _find_sources(series, request.max_disk, observer)
-    sources = list(series.sources.values())
-    tokenizer = _with_tokenizer(series.model, sources, observer)
-    last = _with_config(sources, observer)
-    corpus = find_corpus(request.data, last, tokenizer=tokenizer, tell=observer.tell)
+    with observer.part("loading"):
+        _find_sources(series, request.max_disk, observer)
+        sources = list(series.sources.values())
+        tokenizer = _with_tokenizer(series.model, sources, observer)
+        last = _with_config(sources, observer)
+    with observer.part("data"):
+        corpus = find_corpus(request.data, last, tokenizer=tokenizer, tell=observer.tell)
 
     def plan_of(name: str, sampler: SamplerSettings) -> Plan:
         return estimation.plan_for(series.sources[name], corpus, sampler, kind)

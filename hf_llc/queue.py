@@ -75,7 +75,7 @@ def complete(
     return finished(parts(store, names, make, first=first, found=found))
 
 
-def finished(steps: Steps[T]) -> T:
+def finished(steps: Steps[T], wait: Callable[[float], None] = time.sleep) -> T:
     """The result of work, done to its end here; waits where others make what is left."""
     while True:
         try:
@@ -84,7 +84,7 @@ def finished(steps: Steps[T]) -> T:
             result: T = end.value
             return result
         if outcome is not Outcome.MADE:
-            time.sleep(PATIENCE)
+            wait(PATIENCE)
 
 
 def _one(store: RunStore, name: str, make: Callable[[str], Mapping[str, Any]]) -> tuple[dict[str, Any] | None, bool]:

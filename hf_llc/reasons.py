@@ -8,7 +8,7 @@ from hf_llc.flatness import Answer
 from hf_llc.outlook import Outlook
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution, burn_in_sentence, temperature
-from hf_llc.settings import CalibrationSettings, DataSettings, ResolvedSettings
+from hf_llc.settings import CalibrationSettings, DataSettings, ResolvedSettings, SamplerSettings
 from hf_llc.sweep import Calibration, Finding, Pilot
 from hf_llc.verdicts import SIGNIFICANT
 
@@ -31,6 +31,7 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
              "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
     everything = text | {name: getattr(chosen, name) for name in names}
     found = {name: value for name, value in everything.items() if value is not None}
+    found |= {"dtype": plan.dtype} if plan.dtype != SamplerSettings().dtype else {}
     return found | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
 
 

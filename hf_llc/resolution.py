@@ -1,5 +1,6 @@
 """From what a user left open to numbers, each measured at w* and each with its reason."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,7 +8,7 @@ from typing import Any, Self
 
 from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.dynamics import choose_dynamics, settled_start
-from hf_llc.core.localisation import TARGET_RISE, choose_gamma
+from hf_llc.core.localisation import TARGET_RISE, choose_gamma, rise
 from hf_llc.core.measurement import measure
 from hf_llc.core.noise import predicted_heating
 from hf_llc.core.objective import dimension
@@ -18,6 +19,9 @@ from hf_llc.errors import SettingsError
 from hf_llc.plan import Plan
 from hf_llc.settings import ResolvedSettings, SamplerSettings
 from hf_llc.workbench import Workbench
+
+ROUNDING_MAX = 0.05
+"""Error of differences of the loss, as a share of them, above which 16 bits are advised against."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,8 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     start, other = settled_start(asked.start, start, rate, burn_in)
     if other is not None:
         choices["start"] = other
+    if plan.dtype == "bfloat16" and gamma > 0:
+        choices["dtype"] = rounding_sentence(_rise_as_sampled(bench, asked.seed, gamma), measured.rise)
     settings = ResolvedSettings(
         n_beta=n_beta,
         gamma=gamma,
@@ -114,7 +120,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
 
 def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
     """γ at which the localiser alone raises the loss by TARGET_RISE, and the sentence that says so."""
-    objective, batch = bench.objective, bench.probe_batch()
+    objective, batch = bench.in_full, bench.probe_batch()
     gamma, rise, share = choose_gamma(objective, batch, objective.losses(batch), seed)
     return gamma, (
         f"gamma = {gamma:.2g}: weights drawn from the localiser alone (1/√γ is {share:.1%} of their root mean square) "
@@ -126,7 +132,7 @@ def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
 def measure_around(bench: Workbench, asked: SamplerSettings, n_beta: float, gamma: float) -> tuple[Measured, str, str]:
     """Curvature, gradient noise and more around w*, where chains start, and one sentence why."""
     return measure(
-        bench.objective,
+        bench.in_full,
         bench.gradient,
         bench.probe_batch(),
         asked_of(asked),
@@ -141,6 +147,24 @@ def measure_around(bench: Workbench, asked: SamplerSettings, n_beta: float, gamm
 def asked_of(sampler: SamplerSettings) -> Asked:
     """The part of the settings that decides how chains move."""
     return Asked(sampler.sampler, sampler.momentum, sampler.lr, sampler.gradient, sampler.batches)
+
+
+def _rise_as_sampled(bench: Workbench, seed: int, gamma: float) -> float:
+    """How far the localiser alone raises the loss, in the precision of the chains; nats per token."""
+    objective, batch = bench.objective, bench.probe_batch()
+    return rise(objective, batch, objective.losses(batch), seed, gamma**-0.5)
+
+
+def rounding_sentence(rounded: float, exact: float) -> str:
+    """What 16 bits do to differences of the loss, by the rise at the same draws of the localiser in both precisions."""
+    share = abs(rounded / exact - 1) if exact else math.inf
+    words = (
+        f"dtype = bfloat16: a draw w* + ξ/√γ changes the loss by {rounded:+.4g} nats per token, in float32 by "
+        f"{exact:+.4g}"
+    )
+    if share > ROUNDING_MAX:
+        return f"{words}: λ̂ may be off by as much; use float32, or lower --gamma."
+    return f"{words}: they agree to {share:.1%}."
 
 
 def temperature(asked: float | None, n: int) -> tuple[float, dict[str, str]]:

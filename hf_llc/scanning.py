@@ -213,7 +213,8 @@ class _Report:
         """Takes up a plan that is finished or has failed."""
         name = self._names[plan.run_dir]
         if estimation.is_finished(plan):
-            self.estimates[name] = estimation.collect(plan, self._observer, self._started)
+            with self._observer.part("results"):
+                self.estimates[name] = estimation.collect(plan, self._observer, self._started)
         else:
             self._series.errors[name] = failure(plan) or "its run was interrupted"
             drop_gradient(plan.run_dir)
@@ -225,7 +226,8 @@ class _Report:
     def finish(self, view: View | None) -> Curve:
         """The curve of its own points, with pictures of all that are there."""
         everything = self._write()
-        draw(everything, self._store.folder, view, self._observer)
+        with self._observer.part("results"):
+            draw(everything, self._store.folder, view, self._observer)
         own = [point for point in everything.points if point.revision in self._own]
         return curve_of(self._series.model, own, self._store.folder)
 

@@ -131,10 +131,13 @@ def _measure(
         try:
             with here(plan) as ready:
                 bench = Workbench(ready, device, room)
-                if gamma is None:
-                    gamma, sentence = measure_gamma(bench, sampler.seed)
-                    sentences.append(f"At the last checkpoint: {sentence}")
-                around.append(measure_around(bench, sampler, n_beta, gamma)[0])
+                with observer.part("loading"):
+                    bench.load()
+                with observer.part("measuring"):
+                    if gamma is None:
+                        gamma, sentence = measure_gamma(bench, sampler.seed)
+                        sentences.append(f"At the last checkpoint: {sentence}")
+                    around.append(measure_around(bench, sampler, n_beta, gamma)[0])
                 # A file that is mapped into memory takes its room on disk even when it has been removed.
                 bench.clear()
         except CHECKPOINT_FAILURES as error:

@@ -89,6 +89,7 @@ class SamplerSettings:
         chains, draws, thin: chains of `draws` draws, `thin` steps apart.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
         batch_size: sequences per minibatch; micro_batch_size: sequences per forward pass (memory only).
+        dtype: one of DTYPES, in which losses and their gradients are computed; weights and updates are float32 always.
         params: only parameters that match a pattern move (`hf_llc.core.selection`); none means all do.
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at half and twice γ and nβ (see core.variations).
@@ -111,6 +112,7 @@ class SamplerSettings:
     thin: int = 1
     batch_size: int = 32
     micro_batch_size: int | None = None
+    dtype: str = "float32"
     params: tuple[str, ...] = ()
     seed: int = 0
     checks: bool = True
@@ -121,6 +123,10 @@ class SamplerSettings:
         # JSON knows lists only; a plan read back equals the one that was written.
         object.__setattr__(self, "params", tuple(self.params))
         _require(self.start in STARTS, f"--start is {self.start!r}; choose one of {', '.join(STARTS)}.")
+        _require(
+            self.dtype in DTYPES,
+            f"--dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}. With either the weights are float32.",
+        )
         _require(
             self.cross_check in {None, "lanczos"}, f"--cross-check is {self.cross_check!r}; there is only lanczos."
         )
@@ -174,6 +180,7 @@ class CalibrationSettings:
 
 COOLING = 2 / 3
 """Share of the burn-in in which its step size falls to the chains' own."""
+DTYPES = ("float32", "bfloat16")
 STARTS = ("auto", "anchor", "localiser", "both")
 
 STABILITY_LIMIT = 4.0

@@ -13,8 +13,8 @@ from hf_llc.settings import DataSettings, SamplerSettings
 
 DATA = {"config": "dataset_config", "revision": "dataset_revision"}
 """Names on the command line of those fields of DataSettings that are called something else there."""
-RECORDED = ("n", "device", "dtype")
-"""Part of a result's settings, but not for a user to set: they follow from text, machine and model."""
+RECORDED = ("n", "device")
+"""Part of a result's settings, but not for a user to set: they follow from text and machine."""
 
 
 def known_settings() -> dict[str, Any]:

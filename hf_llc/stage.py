@@ -15,7 +15,7 @@ class PlanEvents(Observer):
     """Passes on the events of one plan; the plan whose event came last is the one that is seen."""
 
     def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+        self._stage, self.profile = stage, stage.observer.profile
         self._phase: tuple[str, int] | None = None
         self._done = 0
 

@@ -59,10 +59,19 @@ class Workbench:
     @property
     def objective(self) -> LanguageObjective:
         """L_n of the plan's checkpoint over its tokens, at w*."""
+        return self.load()
+
+    def load(self) -> LanguageObjective:
+        """The same; loads the checkpoint unless it is there."""
         if self._objective is None:
             self._room.take(self)
             self._objective = self._load()
         return self._objective
+
+    @property
+    def in_full(self) -> LanguageObjective:
+        """The same in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone."""
+        return self.objective.in_full()
 
     def clear(self) -> None:
         """Lets go of the model; it is loaded anew when it is needed again."""
@@ -78,7 +87,8 @@ class Workbench:
         started = time.monotonic()
         # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
         tokens = load_tokens(self._plan.corpus).to(self._device)
-        model = load_model(self._plan.source, self._device, getattr(torch, self._plan.dtype))
+        # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
+        model = load_model(self._plan.source, self._device)
         moving, cut = self._moving(model), last_layer(model)
         made = LanguageObjective(
             lambda ids: model(input_ids=ids, use_cache=False).logits,
@@ -86,6 +96,7 @@ class Workbench:
             tokens,
             self._micro_batch(model, cut),
             Head(cut.hidden, cut.weight, cut.bias) if cut else None,
+            torch.bfloat16 if self._plan.dtype == "bfloat16" else None,
         )
         self.load_seconds = time.monotonic() - started
         return made
@@ -93,7 +104,7 @@ class Workbench:
     def gradient(self, name: str) -> Gradient:
         """The estimator of ∇L_n of that name, around the weights as they are now: w*."""
         slope = self.anchor_gradient() if name != "minibatch" else None
-        return gradient_of(name, self.objective, copy_of(self.objective.parameters) if slope else [], slope)
+        return gradient_of(name, self.in_full, copy_of(self.objective.parameters) if slope else [], slope)
 
     def anchor_gradient(self) -> list[Tensor]:
         """∇L_n(w*) in nats per weight, from the run's folder if a process has left it there, else put there."""

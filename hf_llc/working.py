@@ -97,7 +97,8 @@ def work_through(
                 left = [job for job in left if job.is_here or job.begin(ask=False) or job.is_over]
         check()
         if left:
-            time.sleep(PATIENCE)
+            with observer.part("waiting"):
+                time.sleep(PATIENCE)
 
 
 class _Job:

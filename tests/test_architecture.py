@@ -15,6 +15,7 @@ NOUNS = {
     "inputs",
     "results",
     "plan",
+    "profile",
     "observer",
     "sweep",
     "naming",

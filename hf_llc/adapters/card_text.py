@@ -16,11 +16,12 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from hf_llc.curve import Point
 from hf_llc.results import Estimate
+from hf_llc.settings import SamplerSettings
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
 # Readers of YAML 1.1 and 1.2 agree on these words without quotes, and on nothing else that is let through here.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z_/.-]*[A-Za-z][A-Za-z0-9_/.-]*")
-_NO_OPTION = {"n", "dtype", "micro_batch_size"}
+_NO_OPTION = {"n", "micro_batch_size"}
 _NOT_WORDS = {"yes", "no", "on", "off", "true", "false", "null"}
 
 
@@ -124,6 +125,8 @@ def command(model: str, points: Sequence[Point]) -> str:
     words += ["--split", d.split, "--text-column", d.text_column, "--max-sequences", str(last.settings.n)]
     for name, value in last.settings.to_dict().items():
         if value is None or name in _NO_OPTION or (name == "threads" and last.settings.device != "cpu"):
+            continue
+        if name == "dtype" and value == SamplerSettings().dtype:
             continue
         if name == "params":
             words += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]

@@ -36,6 +36,11 @@ def device_kind(asked: str | None) -> str:
     return asked or there[0]
 
 
+def computes_bfloat16(kind: str) -> bool:
+    """True unless this kind of device is a GPU that would have to imitate bfloat16."""
+    return kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def device_count(kind: str) -> int:
     """Devices of this kind that processes can have to themselves; 1 for mps and cpu."""
     return torch.cuda.device_count() if kind == "cuda" else 1

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,14 @@ class RunStore:
     """The parts of one run in one folder; any number of processes may use it at once.
 
     A part is a JSON file of a payload and its checksum. It is written once, whole; a part that does not match its
-    checksum counts as missing and is told of by name.
+    checksum counts as missing and is told of by name. What it reads and writes is the part `io` of a profile.
     """
 
-    def __init__(self, folder: Path, tell: Tell) -> None:
+    def __init__(
+        self, folder: Path, tell: Tell, part: Callable[[str], AbstractContextManager[object]] = nullcontext
+    ) -> None:
         self.folder = folder
-        self._tell = tell
+        self._tell, self._part = tell, part
 
     def open(self, inputs: Mapping[str, Any]) -> None:
         """Makes the folder, or checks that what is in it was made from the same inputs.
@@ -81,7 +83,8 @@ class RunStore:
         path = self.path(name)
         if not path.exists():
             return None
-        found = whole_payload(path)
+        with self._part("io"):
+            found = whole_payload(path)
         if found is None:
             self._tell(f"{path} is damaged (half-written or changed); it is computed again.")
             path.unlink(missing_ok=True)
@@ -93,8 +96,9 @@ class RunStore:
         Raises:
             ValueError: the payload holds inf or NaN.
         """
-        content = json.dumps({"checksum": _checksum(payload), "payload": payload}, allow_nan=False)
-        write_atomically(self.path(name), content.encode())
+        with self._part("io"):
+            content = json.dumps({"checksum": _checksum(payload), "payload": payload}, allow_nan=False)
+            write_atomically(self.path(name), content.encode())
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:

@@ -11,6 +11,7 @@ from hf_llc.core.objective import Objective, all_finite, copy_of, restore, squar
 from hf_llc.core.randomness import ChainRandomness, Randomness
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.samplers.law import Law, Look, Walk
+from hf_llc.core.timing import Part, TimedObjective, TimedRandomness, timed
 from hf_llc.core.variations import Variation
 from hf_llc.results import ChainTrace, Status
 from hf_llc.settings import ResolvedSettings
@@ -63,6 +64,7 @@ def run_chain(
     variation: Variation | None = None,
     keep_noise: bool = True,
     progress: Progress | None = None,
+    part: Part | None = None,
 ) -> ChainTrace:
     """The trace of one chain around w*, the weights the objective holds now and, bit for bit, holds again afterwards.
 
@@ -76,17 +78,20 @@ def run_chain(
             chain itself.
         keep_noise: a sampler that takes a step's noise twice has it kept on a CPU, where drawing takes longer than
             reading, at the price of a copy of the weights (two for a refined chain). The numbers are the same.
+        part: told of what each part of a step takes; None costs nothing.
     """
     parameters = objective.parameters
     anchors, device = copy_of(parameters), parameters[0].device
     kept = parameters if keep_noise and device.type == "cpu" and SAMPLERS[settings.sampler].neighbours else ()
     whole = ChainRandomness(settings.seed, chain, objective.n, settings.batch_size, device, settings.batches, keep=kept)
-    randomness = variation.randomness(whole, settings) if variation else whole
+    randomness: Randomness = variation.randomness(whole, settings) if variation else whole
+    if part is not None:
+        objective, randomness = TimedObjective(objective, part), TimedRandomness(randomness, part)
     gradient = gradient_of(settings.gradient, objective, anchors, anchor_gradient)
     try:
         if settings.starts_displaced(chain):
             _displace(parameters, randomness, settings.gamma)
-        recorder, failed_at = _walk(objective, gradient, anchors, anchor_losses, settings, randomness, progress)
+        recorder, failed_at = _walk(objective, gradient, anchors, anchor_losses, settings, randomness, progress, part)
         if failed_at is None and not all_finite(parameters):
             failed_at = settings.steps
     finally:
@@ -120,12 +125,14 @@ def _walk(
     settings: ResolvedSettings,
     randomness: Randomness,
     progress: Progress | None,
+    part: Part | None,
 ) -> tuple[_Recorder, int | None]:
     parameters = objective.parameters
     sampler = SAMPLERS[settings.sampler]
     law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
     walk = Walk(parameters, anchors, law, randomness, gradient)
     state = sampler.init(walk)
+    step = sampler.step if part is None else timed(sampler.step, part)
     recorder = _Recorder()
     for index in range(settings.steps + 1):
         last = index == settings.steps
@@ -147,7 +154,7 @@ def _walk(
                 _report(progress, recorder, settings)
         if not last:
             at = walk._replace(law=law._replace(lr=settings.lr_at(index)))
-            sampler.step(at, Look(batch, losses, slope), state, index)
+            step(at, Look(batch, losses, slope), state, index)
     return recorder, None
 
 

@@ -1,6 +1,9 @@
 """The next-token loss of a causal language model as an Objective."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -58,6 +61,8 @@ class LanguageObjective:
         tokens: packed ids, shape (n, context), any integer type; kept where they are, moved batch by batch.
         micro_batch: sequences per forward pass.
         head: the same model before its last layer; used where a forward pass has more logits than a chunk.
+        dtype: in which torch may multiply matrices (autocast); the parameters, their gradients and the losses keep the
+            type of the parameters. None is that of the parameters for all.
     """
 
     def __init__(
@@ -67,12 +72,14 @@ class LanguageObjective:
         tokens: Tensor,
         micro_batch: int,
         head: Head | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self._logits = logits
         self._parameters = list(parameters)
         self._tokens = tokens
         self.micro_batch = micro_batch
         self._head = head
+        self._dtype = dtype
         self._device = self._parameters[0].device
 
     @property
@@ -82,6 +89,12 @@ class LanguageObjective:
     @property
     def parameters(self) -> Sequence[Tensor]:
         return self._parameters
+
+    def in_full(self) -> Self:
+        """The same objective at the same tensors, in their own precision: differences of gradients need it."""
+        made = copy(self)
+        made._dtype = None
+        return made
 
     def losses(self, indices: Tensor) -> Tensor:
         with torch.no_grad():
@@ -103,23 +116,35 @@ class LanguageObjective:
         head = self._head
         return head if head is not None and ids.numel() > chunk_of(head) else None
 
+    def _precision(self) -> AbstractContextManager[object]:
+        """Around each forward pass by itself: copies of the weights that autocast keeps end with it, as they must."""
+        return torch.autocast(self._device.type, self._dtype) if self._dtype is not None else nullcontext()
+
+    def _whole(self, ids: Tensor) -> Tensor:
+        with self._precision():
+            logits = self._logits(ids)
+        return sequence_losses(logits, ids)
+
     def _losses(self, ids: Tensor) -> Tensor:
         head = self._cut(ids)
         if head is None:
-            return sequence_losses(self._logits(ids), ids)
-        return _per_sequence(token_losses(head, head.hidden(ids).flatten(0, 1), _targets(ids).flatten()), ids)
+            return self._whole(ids)
+        with self._precision():
+            hidden = head.hidden(ids)
+        return _per_sequence(token_losses(head, hidden.flatten(0, 1), _targets(ids).flatten(), self._dtype), ids)
 
     def _backward(self, ids: Tensor, batch_size: int) -> Tensor:
         """ℓ_i of these sequences; adds the gradient of their sum over the batch size to every parameter's."""
         head = self._cut(ids)
         if head is None:
-            losses = sequence_losses(self._logits(ids), ids)
+            losses = self._whole(ids)
             (losses.sum() / batch_size).backward()
             return losses.detach()
-        hidden = head.hidden(ids)
+        with self._precision():
+            hidden = head.hidden(ids)
         scale = 1 / (batch_size * (ids.shape[1] - 1))
         flat, targets = hidden.detach().flatten(0, 1), _targets(ids).flatten()
-        found, slope = token_losses_and_gradient(head, flat, targets, scale)
+        found, slope = token_losses_and_gradient(head, flat, targets, scale, self._dtype)
         if hidden.requires_grad:
             hidden.backward(slope.view_as(hidden))
         return _per_sequence(found, ids)

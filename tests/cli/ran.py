@@ -12,7 +12,7 @@ SMALL = [
 ]  # fmt: skip
 """Sampling that takes a tenth of a second."""
 
-TALK = ("start = ", "n_beta = ", "gamma = ", "lr = ", "burn_in = ", "sampler = ", "gradient = ")
+TALK = ("start = ", "n_beta = ", "gamma = ", "lr = ", "burn_in = ", "sampler = ", "gradient = ", "dtype = ")
 """How the lines begin that say what was chosen."""
 
 

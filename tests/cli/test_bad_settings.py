@@ -28,6 +28,10 @@ SETTINGS = [
     (["--lr", "1", "--gamma", "1"], "past the stability limit: .*measured curvature.* Use --lr below"),
     (["--lr", "1"], "past the stability limit: .* or leave it out"),
     (["--sampler", "sgdl"], "sgdl.*sgld"),
+    (
+        ["--dtype", "float16"],
+        "--dtype is 'float16'; choose one of float32, bfloat16. With either the weights are float32",
+    ),
     (["--json", "-q"], "only one of --format, --json and --quiet"),
     (["--format", "agent", "--json"], "only one of --format, --json and --quiet"),
     (["--format", "yaml"], "no --format yaml; choose one of human, agent, json, quiet"),

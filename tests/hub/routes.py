@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from urllib.parse import quote
 
-from tests.hub import discussions, lifecycle, listing, reading, writing
+from tests.hub import discussions, jobs, lifecycle, listing, reading, writing
 from tests.hub.call import Call, page_of
 from tests.hub.repository import Kind, Repository
 from tests.hub.state import Hub, User, missing, require_read
@@ -55,6 +55,7 @@ def dispatch(hub: Hub, request: Request) -> Response:
     """The answer to a request, or a `HubError`."""
     segments = request.segments
     route = HUB_ROUTES.get((request.method, "/".join(segments)))
+    route = route or jobs.route(request)
     if route is not None:
         return route(hub, request)
     if segments == ("api", "agent-harnesses"):

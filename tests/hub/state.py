@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tests.hub.blob import Blob
 from tests.hub.repository import Content, Kind, Repository
@@ -26,8 +26,9 @@ class Hub:
     """Users, repositories and large files.
 
     `lfs_uploads` makes preupload ask for LFS where the suffix calls for it, `page_size` is the length of a page of a
-    listing. Three tokens are known at first: `hf_test` may write to `alice/…` and `org/…`, `hf_read` belongs to alice
-    as well but is read-only, `hf_other` belongs to bob, who owns only `bob/…`.
+    listing. `jobs` holds what was asked of every job that was started, which takes
+    `jobs_credit`. Three tokens are known at first: `hf_test` may write to `alice/…` and `org/…`, `hf_read` belongs to
+    alice as well but is read-only, `hf_other` belongs to bob, who owns only `bob/…`.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,8 @@ class Hub:
         self.storage: dict[str, Blob] = {}
         self.lfs_uploads = False
         self.page_size = 1000
+        self.jobs: list[dict[str, Any]] = []
+        self.jobs_credit = True
 
     def add_model(self, repo_id: str, files: Mapping[str, Content] | None = None) -> Repository:
         """A new model repository; `files` make its second commit on main."""

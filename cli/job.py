@@ -1,0 +1,182 @@
+"""`--hf-job`: the command is sent to Hugging Face Jobs in place of being run here."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hf_llc.errors import LaunchError, SettingsError
+
+from .output import Form, write_agent, write_json, write_pairs
+from .progress import ProgressBar
+from .push import require_permission
+
+if TYPE_CHECKING:
+    from hf_llc.publication import PublishSettings
+    from hf_llc.remote import JobSettings, SentJob
+
+PANEL, OPTION = "Hugging Face Jobs", "--hf-job"
+
+HfJob = Annotated[
+    str | None,
+    typer.Option(
+        OPTION,
+        metavar="FLAVOR",
+        help="Run this very command as a job on rented hardware of that name, such as a10g-small; needs --push-to-hub.",
+        rich_help_panel=PANEL,
+    ),
+]
+HfJobTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--hf-job-timeout",
+        metavar="TIME",
+        help="Stop the job after this, such as 90m, 6h or 2d. (default: hours, from the expected length of an "
+        "estimate; 12h for a scan)",
+        rich_help_panel=PANEL,
+    ),
+]
+HfJobBucket = Annotated[
+    str | None,
+    typer.Option(
+        "--hf-job-bucket",
+        metavar="ORG/NAME",
+        help="Bucket for the run, in place of --push-to-hub: it is /results there; give --output-dir /results/NAME.",
+        rich_help_panel=PANEL,
+    ),
+]
+HfJobPackage = Annotated[
+    str | None,
+    typer.Option(
+        "--hf-job-package",
+        metavar="SPEC",
+        help="How the job installs hf-llc. (default: from where this one came, or this version)",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+def submitted(
+    context: typer.Context,
+    push: "PublishSettings | None",
+    form: Form,
+    operations: Callable[[], float] | None = None,
+) -> bool:
+    """False without `--hf-job`; else sends the command of this process as a job, says where it runs, and is True.
+
+    Args:
+        operations: floating-point operations of the run; None if they are not known beforehand.
+
+    Raises:
+        SettingsError: the job could not do what is asked, or its results would be lost. HfLlcError: see `remote.send`.
+    """
+    from hf_llc.adapters.machine import launched
+    from hf_llc.remote import require_visible, send
+
+    if context.params["hf_job"] is None:
+        if orphans := [
+            name for name in ("timeout", "bucket", "package") if context.params[f"hf_job_{name}"] is not None
+        ]:
+            raise SettingsError(f"--hf-job-{orphans[0]} belongs to --hf-job FLAVOR; add it.")
+        return False
+    settings = _settings(context)
+    if launched():
+        raise LaunchError("--hf-job sends the command once; run it by itself, not below a launcher.")
+    _refuse_files(context)
+    require_visible(context.params["model"], context.params["dataset"])
+    _require_place(context, settings, push)
+    words = own_words(sys.argv[1:])
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        require_permission(context.params["model"], push, observer)
+        _write(send(words, settings, observer, operations), form)
+    return True
+
+
+def own_words(words: Sequence[str]) -> list[str]:
+    """The words of a command without the options that send it."""
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return [*kept, word, *rest]
+        name, joined, _ = word.partition("=")
+        if name == OPTION or name.startswith(f"{OPTION}-"):
+            if not joined:
+                next(rest)
+            continue
+        kept.append(word)
+    return kept
+
+
+def _settings(context: typer.Context) -> "JobSettings":
+    from hf_llc.remote import JobSettings, seconds_of
+
+    given = context.params
+    timeout = given["hf_job_timeout"]
+    return JobSettings(
+        flavor=given["hf_job"],
+        seconds=None if timeout is None else seconds_of(timeout),
+        bucket=given["hf_job_bucket"],
+        requirement=given["hf_job_package"],
+    )
+
+
+def _refuse_files(context: typer.Context) -> None:
+    """Nothing, if no option names a file of this disk."""
+    given = context.params
+    if given["dry_run"]:
+        raise SettingsError("--dry-run shows what would be done here; leave out --hf-job, or --dry-run.")
+    for option, advice in (
+        ("settings", "give its options on the command line"),
+        ("step_map", "name checkpoints whose names say their step"),
+    ):
+        if given.get(option) is not None:
+            name = option.replace("_", "-")
+            raise SettingsError(f"--{name} {given[option]} is on this disk, which a job cannot see; {advice}.")
+    for text in given.get("revisions") or []:
+        for term in text.split(","):
+            if term.removeprefix("repos:").startswith("@"):
+                raise SettingsError(
+                    f"--revisions {term} is a file of this disk, which a job cannot see; list the names."
+                )
+
+
+def _require_place(context: typer.Context, settings: "JobSettings", push: "PublishSettings | None") -> None:
+    from hf_llc.remote import MOUNTED
+
+    folder = context.params["output_dir"]
+    mounted = folder is not None and PurePosixPath(MOUNTED) in PurePosixPath(folder).parents
+    if settings.bucket is not None and not mounted:
+        raise SettingsError(
+            f"--hf-job-bucket is {MOUNTED} in the job; give --output-dir {MOUNTED}/NAME to write there."
+        )
+    if settings.bucket is None and mounted:
+        raise SettingsError(f"--output-dir {folder} needs --hf-job-bucket ORG/NAME, which is {MOUNTED} in the job.")
+    if settings.bucket is None and push is None:
+        raise SettingsError(
+            "A job's disk is gone when it ends; give --push-to-hub (with --repo or --dataset-repo) for the results, or "
+            "--hf-job-bucket for the whole run."
+        )
+
+
+def _write(sent: "SentJob", form: Form) -> None:
+    if form is Form.JSON:
+        write_json(sent.to_dict())
+    elif form is Form.AGENT:
+        write_agent(sent.to_dict())
+    elif form is Form.QUIET:
+        typer.echo(sent.job)
+    else:
+        import shlex
+
+        from hf_llc.observer import duration
+
+        rows = [
+            ("job", sent.job),
+            ("page", sent.url),
+            ("flavor", sent.flavor),
+            ("stopped after", duration(sent.timeout)),
+        ]
+        write_pairs("Sent", [*rows, ("command", shlex.join(sent.command))])

@@ -1,0 +1,43 @@
+"""`--profile`: where the time of a command went, told at its end."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from hf_llc.profile import PARTS, Profile
+
+from .output import wide_console
+
+Profiled = Annotated[
+    bool,
+    typer.Option(
+        "--profile",
+        help="Say at the end where the time went (on stderr, and as profile with --json); the number stays the same.",
+        rich_help_panel="Output",
+    ),
+]
+
+LABELS = {"forward_backward": "forward, backward", "io": "I/O"}
+
+
+def with_profile(values: Mapping[str, Any], profile: Profile | None) -> dict[str, Any]:
+    """The values, with `profile` among them if there is one."""
+    return dict(values) if profile is None else {**values, "profile": profile.to_dict()}
+
+
+def write_profile(profile: Profile | None) -> None:
+    """A table of the parts that took any time on stderr; nothing if there is no profile."""
+    if profile is None:
+        return
+    found = profile.to_dict()
+    total, processes = found["total"], found["processes"]
+    several = f", of {processes:.0f} processes together" if processes > 1 else ""
+    table = Table(title=f"Where {total:.1f} seconds went{several}", title_justify="left", box=None, pad_edge=False)
+    for name, justify in (("part", "left"), ("seconds", "right"), ("share", "right"), ("what it is", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name, words in PARTS.items():
+        if found[name] > 0:
+            table.add_row(LABELS.get(name, name), f"{found[name]:.2f}", f"{found[name] / total:.1%}", words)
+    wide_console(stderr=True).print(table)
