@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hf_llc.errors import SettingsError
+
 from . import options as o
+from . import several
 from .asked import settings_of
 from .output import Form, chosen, write_agent, write_json, write_pairs
 from .progress import ProgressBar
@@ -56,6 +59,10 @@ def estimate(
     cross_check: o.CrossCheck = None,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
+    num_machines: several.NumMachines = 1,
+    machine_rank: several.MachineRank = None,
+    main_process_ip: several.MainProcessIp = None,
+    main_process_port: several.MainProcessPort = several.FIRST_PORT,
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     output_dir: o.OutputDir = None,
@@ -91,6 +98,7 @@ def estimate(
     from hf_llc.settings import ModelSettings
 
     form = chosen(format, as_json, quiet)
+    machines = several.machines_of(context)
     asked_model = ModelSettings(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )
@@ -101,6 +109,10 @@ def estimate(
 
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
+        return
+    if target_stderr is not None and machines.count > 1:
+        raise SettingsError("--target-stderr works on one machine; leave out --num-machines, or give more --chains.")
+    if several.started(machines, asked_sampler, device):
         return
     from hf_llc.curve import Curve
     from hf_llc.estimation import default_threads, plan

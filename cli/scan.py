@@ -8,6 +8,7 @@ import typer
 from hf_llc.errors import SettingsError
 
 from . import options as o
+from . import several
 from .asked import settings_of
 from .output import Form, chosen
 from .progress import ProgressBar
@@ -78,6 +79,10 @@ def scan(
     cross_check: o.CrossCheck = None,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
+    num_machines: several.NumMachines = 1,
+    machine_rank: several.MachineRank = None,
+    main_process_ip: several.MainProcessIp = None,
+    main_process_port: several.MainProcessPort = several.FIRST_PORT,
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     max_disk: o.MaxDisk = None,
@@ -118,6 +123,7 @@ def scan(
     from hf_llc.view import View
 
     form = chosen(format, as_json, quiet)
+    machines = several.machines_of(context)
     selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
     push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
@@ -127,6 +133,8 @@ def scan(
         from .revisions import write_listing
 
         return write_listing(model, selection, tokens_per_step, step_map, form, part)
+    if several.started(machines, asked_sampler, device):
+        return
     from hf_llc.adapters.machine import launched
     from hf_llc.recall import recall
     from hf_llc.request import Request

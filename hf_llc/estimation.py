@@ -151,7 +151,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
 
 def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
     """The same one part at a time."""
-    store = RunStore(plan.run_dir, observer.tell)
+    store = RunStore(plan.run_dir, observer.tell, fleet.link)
     store.open(plan.inputs())
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
     resolution = yield from _resolution(plan, store, bench, fleet, observer)

@@ -17,9 +17,11 @@ from hf_llc.adapters.store import write_atomically
 from hf_llc.arrivals import Arrivals
 from hf_llc.calibration import Findings
 from hf_llc.errors import LaunchError
+from hf_llc.machines import Machines
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.results import Estimate
+from hf_llc.settings import SamplerSettings
 from hf_llc.working import is_over, work_through
 
 WORKER = ("hf_llc.cli", "worker")
@@ -83,20 +85,42 @@ def run_all(
     )
 
 
-def run_pilots(plan: Plan, *, processes: int | None, observer: Observer) -> Findings:
-    """What the pilot chains of a calibration showed, made in this process or in as many as `processes` says.
+def run_here(arguments: Sequence[str], machines: Machines, sampler: SamplerSettings, device: str | None) -> None:
+    """Runs `hf-llc` with these arguments as this machine's processes of a launch over several.
 
     Raises:
-        LaunchError: under `accelerate launch` or `torchrun`. HfLlcError: see `calibration.run`.
+        HfLlcError: see `launcher.launch`.
+    """
+    threads = sampler.threads or estimation.default_threads(sampler.chains)
+    kind, processes = fleets.device_kind(device), machines.processes or machines.count
+    launch(WORKER[0], arguments, processes=processes, device=kind, threads=threads, machines=machines)
+
+
+def run_pilots(
+    make_plan: Callable[[], Plan], *, processes: int | None, device: str | None, observer: Observer
+) -> tuple[Plan, Findings] | None:
+    """The plan of a calibration and what its pilot chains showed, on the process that prints; None on other ranks.
+
+    Args:
+        processes: as in `execute`.
+
+    Raises:
+        HfLlcError: see `calibration.run`, `launcher.launch` and `fleet.join`.
     """
     if fleets.launched():
-        raise LaunchError("hf-llc calibrate starts its own processes; run it by itself, with --num-processes.")
+        fleet = fleets.join(fleets.device_kind(device))
+        with fleet.together():
+            plan = fleet.on_each_machine(make_plan, Plan.inputs)
+            found = calibration.run(plan, fleet, observer if fleet.is_main else Observer())
+            fleet.wait()
+        return (plan, found) if fleet.is_main else None
+    plan = make_plan()
     count = processes if processes is not None else default_processes([plan] * CALIBRATION)
     if count == 1 or calibration.is_finished(plan):
-        return calibration.run(plan, fleets.alone(plan.device), observer)
+        return plan, calibration.run(plan, fleets.alone(plan.device), observer)
     _start_workers([plan], count, calibrate=True)
     # The workers have told already what there is to tell.
-    return calibration.run(plan, fleets.alone(plan.device), Observer())
+    return plan, calibration.run(plan, fleets.alone(plan.device), Observer())
 
 
 def _start_workers(
@@ -211,9 +235,8 @@ def default_processes(plans: Sequence[Plan]) -> int:
 
 def _as_rank(make_plan: Callable[[], Plan], device: str | None, observer: Observer, started: float) -> Estimate | None:
     fleet = fleets.join(fleets.device_kind(device))
-    plan = fleet.on_main(make_plan)
-    estimation.run(plan, fleet, observer if fleet.is_main else Observer())
-    fleet.wait()
-    found = estimation.collect(plan, observer, started) if fleet.is_main else None
-    fleet.leave()
-    return found
+    with fleet.together():
+        plan = fleet.on_each_machine(make_plan, Plan.inputs)
+        estimation.run(plan, fleet, observer if fleet.is_main else Observer())
+        fleet.wait()
+        return estimation.collect(plan, observer, started) if fleet.is_main else None
