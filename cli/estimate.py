@@ -59,7 +59,7 @@ def estimate(
     cross_check: o.CrossCheck = None,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
-    num_machines: several.NumMachines = 1,
+    num_machines: several.NumMachines = None,
     machine_rank: several.MachineRank = None,
     main_process_ip: several.MainProcessIp = None,
     main_process_port: several.MainProcessPort = several.FIRST_PORT,
@@ -114,8 +114,9 @@ def estimate(
         raise SettingsError("--target-stderr works on one machine; leave out --num-machines, or give more --chains.")
     if several.started(machines, asked_sampler, device):
         return
+    from hf_llc.adapters.machine import default_threads
     from hf_llc.curve import Curve
-    from hf_llc.estimation import default_threads, plan
+    from hf_llc.estimation import plan
     from hf_llc.launching import execute
     from hf_llc.tracking import Tracking
 

@@ -79,7 +79,7 @@ def scan(
     cross_check: o.CrossCheck = None,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
-    num_machines: several.NumMachines = 1,
+    num_machines: several.NumMachines = None,
     machine_rank: several.MachineRank = None,
     main_process_ip: several.MainProcessIp = None,
     main_process_port: several.MainProcessPort = several.FIRST_PORT,

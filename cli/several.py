@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_llc.errors import SettingsError
 from hf_llc.machines import PORT, Machines
 
 if TYPE_CHECKING:
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
 _WHERE = "Machine"
 
 NumMachines = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--num-machines",
-        help="Start this command on so many machines, once on each; they need no shared disk. --num-processes then "
-        "counts all of theirs.",
+        help="Machines that share the work, each by this command; they need no shared disk, and --num-processes counts "
+        "the processes of all. (default: 1)",
         rich_help_panel=_WHERE,
     ),
 ]
@@ -47,8 +48,12 @@ def machines_of(context: typer.Context) -> Machines:
         SettingsError: they contradict each other.
     """
     given = context.params
+    for name in ("machine_rank", "main_process_ip"):
+        if given["num_machines"] is None and given[name] is not None:
+            option = "--" + name.replace("_", "-")
+            raise SettingsError(f"{option} is given without --num-machines; say both, or neither.")
     return Machines(
-        count=given["num_machines"],
+        count=1 if given["num_machines"] is None else given["num_machines"],
         rank=given["machine_rank"],
         ip=given["main_process_ip"],
         port=given["main_process_port"],
@@ -67,7 +72,7 @@ def started(machines: Machines, sampler: "SamplerSettings", device: str | None) 
 
     if launched():
         return False
-    from hf_llc.launching import run_here
+    from hf_llc.joint import run_here
 
     run_here(sys.argv[1:], machines, sampler, device)
     return True

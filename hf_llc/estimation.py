@@ -100,15 +100,9 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
         sampler=sampler,
         device=kind,
         dtype="float32",
-        threads=sampler.threads or default_threads(sampler.chains),
+        threads=sampler.threads or machine.default_threads(sampler.chains),
         run_dir=Path(),
     )
-
-
-def default_threads(chains: int) -> int:
-    """CPU threads for one chain when all of them run side by side; the same however many processes there are."""
-    cores = machine.cores()
-    return max(1, cores // min(chains, cores))
 
 
 def estimate(

@@ -17,11 +17,9 @@ from hf_llc.adapters.store import write_atomically
 from hf_llc.arrivals import Arrivals
 from hf_llc.calibration import Findings
 from hf_llc.errors import LaunchError
-from hf_llc.machines import Machines
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.results import Estimate
-from hf_llc.settings import SamplerSettings
 from hf_llc.working import is_over, work_through
 
 WORKER = ("hf_llc.cli", "worker")
@@ -83,17 +81,6 @@ def run_all(
         arrivals=arrivals,
         on_settled=on_settled,
     )
-
-
-def run_here(arguments: Sequence[str], machines: Machines, sampler: SamplerSettings, device: str | None) -> None:
-    """Runs `hf-llc` with these arguments as this machine's processes of a launch over several.
-
-    Raises:
-        HfLlcError: see `launcher.launch`.
-    """
-    threads = sampler.threads or estimation.default_threads(sampler.chains)
-    kind, processes = fleets.device_kind(device), machines.processes or machines.count
-    launch(WORKER[0], arguments, processes=processes, device=kind, threads=threads, machines=machines)
 
 
 def run_pilots(

@@ -32,8 +32,8 @@ class Machines:
         if self.rank is not None and not 0 <= self.rank < self.count:
             raise SettingsError(
                 f"--machine-rank is {self.rank}, but with --num-machines {self.count} "
-                f"{'it can only be 0' if self.count == 1 else f'ranks are 0 to {self.count - 1}'}; "
-                "say --num-machines how many there are, and --machine-rank which of them this is."
+                f"{'it can only be 0' if self.count == 1 else f'ranks are 0 to {self.count - 1}'}: "
+                "--num-machines says how many there are, --machine-rank which of them this is."
             )
         if not 1 <= self.port <= 65535:
             raise SettingsError(f"--main-process-port is {self.port}; it must be 1 to 65535, the same on all.")

@@ -19,6 +19,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def default_threads(chains: int) -> int:
+    """CPU threads for one chain when all of them run side by side; the same however many processes there are."""
+    there = cores()
+    return max(1, there // min(chains, there))
+
+
 def free_memory() -> int:
     """Bytes of main memory that can be had without swapping."""
     return int(psutil.virtual_memory().available)
