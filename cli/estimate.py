@@ -93,6 +93,7 @@ def estimate(
     hf-llc estimate EleutherAI/pythia-70m --params '*.layers.0.attention.*'
     hf-llc estimate EleutherAI/pythia-70m --settings settings.yaml --draws 400
     hf-llc estimate hf://HuggingFaceTB/SmolLM2-135M --num-processes 8 --json
+    hf-llc estimate ORG/NAME --num-machines 2 --num-processes 16 --machine-rank 0 --main-process-ip A
     hf-llc estimate me/my-model --push-to-hub
     """
     from hf_llc.settings import ModelSettings

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from hf_llc.adapters import machine
 from hf_llc.adapters.fleet import device_kind
-from hf_llc.adapters.launcher import launch
+from hf_llc.adapters.launcher import INTERRUPTED, launch
+from hf_llc.errors import RankError
 from hf_llc.machines import Machines
 from hf_llc.settings import SamplerSettings
 
@@ -17,11 +18,14 @@ def run_here(arguments: Sequence[str], machines: Machines, sampler: SamplerSetti
     Raises:
         HfLlcError: there is no such device, or see `launcher.launch`.
     """
-    launch(
-        COMMAND,
-        arguments,
-        processes=machines.processes or machines.count,
-        device=device_kind(device),
-        threads=sampler.threads or machine.default_threads(sampler.chains),
-        machines=machines,
-    )
+    try:
+        launch(
+            COMMAND,
+            arguments,
+            processes=machines.processes or machines.count,
+            device=device_kind(device),
+            threads=sampler.threads or machine.default_threads(sampler.chains),
+            machines=machines,
+        )
+    except KeyboardInterrupt as error:
+        raise RankError("", INTERRUPTED) from error  # the first process here has said so
