@@ -12,6 +12,7 @@ from pathlib import Path
 from hf_llc import calibration, estimation
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
+from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.launcher import launch
 from hf_llc.adapters.store import write_atomically
 from hf_llc.arrivals import Arrivals
@@ -98,7 +99,7 @@ def run_pilots(
         fleet = fleets.join(fleets.device_kind(device))
         with fleet.together():
             plan = fleet.on_each_machine(make_plan, Plan.inputs)
-            found = calibration.run(plan, fleet, observer if fleet.is_main else Observer())
+            found = calibration.run(plan, fleet, tethered(fleet, observer))
             fleet.wait()
         return (plan, found) if fleet.is_main else None
     plan = make_plan()
@@ -135,18 +136,19 @@ def work(path: Path, observer: Observer) -> None:
     listed = json.loads(path.read_bytes())
     plans = [Plan.from_dict(stored) for stored in listed["plans"]]
     fleet = fleets.join(plans[0].device)
-    tethered = Tethered(observer if fleet.is_main else Observer())
+    check = _parent_check()
+    own = Tethered(observer if fleet.is_main else Observer(), check)
     if listed["calibrate"]:
-        calibration.run(plans[0], fleet, tethered)
+        calibration.run(plans[0], fleet, own)
         fleet.leave()
         return
     work_through(
         plans,
         fleet,
-        tethered,
+        own,
         keep_going=listed["keep_going"],
         arrivals=Arrivals(Path(listed["arrivals"])) if listed["arrivals"] else None,
-        check=tethered.check,
+        check=check,
     )
     fleet.leave()
 
@@ -177,11 +179,14 @@ def _watched(plans: Sequence[Plan], on_settled: Callable[[Plan], None]) -> Itera
 
 
 class Tethered(Observer):
-    """Passes events on, and stops this process when its parent was killed: nobody would wait for its work."""
+    """Passes events on, and looks now and then whether this process's work is still wanted.
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._parent = os.getppid()
+    Args:
+        check: raises if it is not.
+    """
+
+    def __init__(self, observer: Observer, check: Callable[[], None]) -> None:
+        self._observer, self._check = observer, check
 
     def tell(self, message: str) -> None:
         self._observer.tell(message)
@@ -193,16 +198,27 @@ class Tethered(Observer):
         self._observer.advance(done)
 
     def chain(self, name: str, step: int, loss: float, llc: float) -> None:
-        self.check()
+        self._check()
         self._observer.chain(name, step, loss, llc)
 
     def end(self) -> None:
         self._observer.end()
 
-    def check(self) -> None:
-        """Nothing, while the parent is there."""
-        if not machine.parent_is_alive(self._parent):
+
+def tethered(fleet: Fleet, observer: Observer) -> Observer:
+    """The observer on the process that prints, another one on the others; both end a chain that has become useless."""
+    return Tethered(observer if fleet.is_main else Observer(), fleet.check)
+
+
+def _parent_check() -> Callable[[], None]:
+    """Raises LaunchError once the process that started this one was killed: nobody would wait for its work."""
+    parent = os.getppid()
+
+    def check() -> None:
+        if not machine.parent_is_alive(parent):
             raise LaunchError("The process that started this one has gone.")
+
+    return check
 
 
 def default_processes(plans: Sequence[Plan]) -> int:
@@ -224,6 +240,6 @@ def _as_rank(make_plan: Callable[[], Plan], device: str | None, observer: Observ
     fleet = fleets.join(fleets.device_kind(device))
     with fleet.together():
         plan = fleet.on_each_machine(make_plan, Plan.inputs)
-        estimation.run(plan, fleet, observer if fleet.is_main else Observer())
+        estimation.run(plan, fleet, tethered(fleet, observer))
         fleet.wait()
         return estimation.collect(plan, observer, started) if fleet.is_main else None

@@ -16,7 +16,7 @@ from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
 from hf_llc.curve_files import curve_of, draw, keep
 from hf_llc.fetching import Supply
-from hf_llc.launching import run_all
+from hf_llc.launching import run_all, tethered
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.preparation import Ready, prepared
@@ -164,10 +164,11 @@ def _as_rank(
         work_through(
             missing,
             fleet,
-            observer if fleet.is_main else Observer(),
+            tethered(fleet, observer),
             keep_going=True,
             arrivals=Arrivals(folder),
             on_settled=report.settle if report else lambda plan: None,
+            check=fleet.check,
         )
         fleet.wait()
     if report is None:

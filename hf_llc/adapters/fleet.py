@@ -148,6 +148,15 @@ class Fleet:
             raise
         self.leave()
 
+    def check(self) -> None:
+        """Nothing, unless the work of all machines has ended because of an error on one of them.
+
+        Raises:
+            RankError: it has.
+        """
+        if self.link is not None:
+            self.link.check()
+
     def wait(self) -> None:
         """Returns once every process has come here."""
         if self.link is not None:

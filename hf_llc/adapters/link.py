@@ -101,16 +101,24 @@ class Link:
         with _answered():
             self._store.delete_key(f"claim/{key}")
 
-    def require(self, rank: int) -> None:
-        """Nothing, while that process is alive and none has failed.
+    def check(self) -> None:
+        """Nothing, while no process has failed.
 
         Raises:
-            LaunchError: it is not. RankError: one has; it tells by itself on its own machine.
+            RankError: one has; it tells by itself on its own machine.
         """
         if (content := self.get("failed")) is not None:
             failure = json.loads(content)
             told = "" if failure["machine"] == self._machine or not self._speaks else failure["why"]
             raise RankError(told and f"Machine {failure['machine']}: {told}", failure["code"])
+
+    def require(self, rank: int) -> None:
+        """Nothing, while that process is alive and none has failed.
+
+        Raises:
+            LaunchError: it is not. RankError: see `check`.
+        """
+        self.check()
         beat, now = self.get(f"beat/{rank}"), time.monotonic()
         known, since = self._seen.get(rank, (None, now))
         if beat != known:

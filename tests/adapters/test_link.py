@@ -2,13 +2,13 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -18,6 +18,8 @@ from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.link import Link
 from hf_llc.adapters.store import RunStore
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
+from hf_llc.launching import tethered
+from hf_llc.observer import Observer
 
 T = TypeVar("T")
 
@@ -34,9 +36,24 @@ def client(server: TCPStore) -> Store:
 
 
 @pytest.fixture
-def links(server: TCPStore) -> list[Link]:
+def linked() -> Iterator[Callable[..., Link]]:
+    """`Link` with quick signs of life, which end with the test: their store does, and torch would tell of it."""
+    made: list[Link] = []
+
+    def link(*arguments: Any, **options: Any) -> Link:
+        made.append(Link(*arguments, beat=0.02, lease=0.3, **options))
+        return made[-1]
+
+    yield link
+    for each in made:
+        each._over.set()
+    time.sleep(0.05)
+
+
+@pytest.fixture
+def links(server: TCPStore, linked: Callable[..., Link]) -> list[Link]:
     """Of one process on each of two machines."""
-    return [Link(client(server), rank, 2, machine=rank, beat=0.02, lease=0.3) for rank in range(2)]
+    return [linked(client(server), rank, 2, machine=rank) for rank in range(2)]
 
 
 @pytest.fixture
@@ -111,9 +128,9 @@ def test_a_claim_of_a_process_that_is_lost_is_not_waited_for(links: list[Link]) 
     assert 0.25 < time.monotonic() - began < 5
 
 
-def test_a_store_that_is_gone_is_told_of_in_one_sentence() -> None:
+def test_a_store_that_is_gone_is_told_of_in_one_sentence(linked: Callable[..., Link]) -> None:
     server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    link = Link(client(server), 1, 2, machine=1)
+    link = linked(client(server), 1, 2, machine=1)
     del server
     with pytest.raises(LaunchError, match=r"machine of the first process no longer answers\. Finished chains are kept"):
         link.claim("part")
@@ -131,8 +148,8 @@ def test_each_machine_acts_for_itself_and_all_meet(fleets: list[Fleet]) -> None:
     assert found == [("plan of 0", "names of 0"), ("plan of 1", "names of 0")]
 
 
-def test_processes_of_one_machine_have_what_its_first_one_has(server: TCPStore) -> None:
-    both = [Link(client(server), rank, 2, machine=0) for rank in range(2)]
+def test_processes_of_one_machine_have_what_its_first_one_has(server: TCPStore, linked: Callable[..., Link]) -> None:
+    both = [linked(client(server), rank, 2, machine=0) for rank in range(2)]
     fleets = [Fleet(rank, 2, "cpu", link=link) for rank, link in enumerate(both)]
     acts = [partial(fleet.on_each_machine, partial(int, fleet.rank)) for fleet in fleets]
     assert at_once(acts) == [0, 0]
@@ -167,11 +184,19 @@ def test_what_fails_on_one_machine_ends_the_others_with_its_words_and_code(fleet
     assert (str(here), here.exit_code) == ("Machine 1: what is wrong; what to do.", 2)
 
 
-def test_it_is_told_once_on_a_machine(server: TCPStore) -> None:
-    first = Link(client(server), 0, 3, machine=0)
-    silent = [Link(client(server), 1, 3, machine=0, speaks=False), Link(client(server), 2, 3, machine=1)]
+def test_it_is_told_once_on_a_machine(server: TCPStore, linked: Callable[..., Link]) -> None:
+    first = linked(client(server), 0, 3, machine=0)
+    silent = [linked(client(server), 1, 3, machine=0, speaks=False), linked(client(server), 2, 3, machine=1)]
     silent[1].fail("what is wrong", 1)
     for link, words in ((first, "Machine 1: what is wrong"), (silent[0], ""), (silent[1], "")):
         with pytest.raises(RankError) as failure:
             link.require(2)
         assert str(failure.value) == words
+
+
+def test_a_chain_ends_when_another_machine_has_failed(fleets: list[Fleet]) -> None:
+    watched = tethered(fleets[0], Observer())
+    watched.chain("000", 16, 2.5, 10.0)
+    fleets[1].link.fail("what is wrong", 2)  # type: ignore[union-attr]
+    with pytest.raises(RankError, match=r"^Machine 1: what is wrong$"):
+        watched.chain("000", 32, 2.5, 10.0)
