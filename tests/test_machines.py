@@ -3,13 +3,13 @@
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from hf_llc import DataSettings, SamplerSettings, estimate
@@ -95,8 +95,9 @@ def run(command: list[str], place: Path) -> None:
     try:
         code = running.wait(LONGEST)
     finally:
-        if running.poll() is None:
-            os.killpg(running.pid, signal.SIGKILL)
+        for process in psutil.process_iter(["cwd"]):
+            if (process.info["cwd"] or "").startswith(str(place)):
+                process.kill()
     assert code == 0, [(place / f"host{host}/err").read_text() for host in range(2)]
 
 

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(hours=24)
 """How long ranks wait for the main one, which may be downloading; the usual ten minutes are too short for that."""
+CONNECTING = timedelta(minutes=5)
+"""How long machines that have met wait for connections; what they wait for later goes through their link."""
 INTERRUPTED = "interrupted. Finished chains are kept: run the same command on every machine to go on."
 
 
@@ -198,10 +200,11 @@ def join(kind: str) -> Fleet:
     if link is not None and (interface := machine.interface_to(os.environ["MASTER_ADDR"])):
         # By itself gloo takes that of the host's name, which on many machines is one that no other can reach.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _connecting(link):
         # It advises a number of threads; ours is part of the plan.
         warnings.simplefilter("ignore")
-        state: Any = PartialState(cpu=kind != "cuda", timeout=PATIENCE, store=store, rank=rank, world_size=world)
+        patience = PATIENCE if link is None else CONNECTING
+        state: Any = PartialState(cpu=kind != "cuda", timeout=patience, store=store, rank=rank, world_size=world)
     if state.num_processes != world:
         raise LaunchError(
             f"WORLD_SIZE is {world} but accelerate sees {state.num_processes} process(es), so every one would do all "
@@ -215,6 +218,21 @@ def join(kind: str) -> Fleet:
         )
     device = f"cuda:{local}" if kind == "cuda" else kind
     return Fleet(state.process_index, world, device, number, first, link)
+
+
+@contextmanager
+def _connecting(link: Link | None) -> Iterator[None]:
+    """While the block runs, that machines which have met cannot connect is a LaunchError in one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        if link is None:
+            raise
+        raise LaunchError(
+            f"The machines have met, but process {link.rank} cannot reach the others "
+            f"({' '.join(str(error).split())[:150]}). Open the ports between them, or name the network interface that "
+            "they share in GLOO_SOCKET_IFNAME, on GPUs in NCCL_SOCKET_IFNAME."
+        ) from error
 
 
 def _machines(store: Store, rank: int, world: int) -> tuple[int, int, int]:
