@@ -70,6 +70,9 @@ def main() -> None:
     # The Hub client's bars redraw themselves, which makes a mess of a log; it reads this when it is imported.
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Below it torch tells of every try to reach another process, at great length; what comes of it is told in one line.
+    if "HF_DEBUG" not in os.environ:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     try:
         with insisting():
             code = app(standalone_mode=False)

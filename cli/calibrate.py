@@ -11,6 +11,7 @@ from hf_llc.observer import duration
 from hf_llc.settings import CalibrationSettings, ModelSettings
 
 from . import options as o
+from . import several
 from .asked import settings_of
 from .output import Form, chosen, write_agent, write_json, write_pairs, write_table
 from .progress import ProgressBar
@@ -91,6 +92,10 @@ def calibrate(
     dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
+    num_machines: several.NumMachines = None,
+    machine_rank: several.MachineRank = None,
+    main_process_ip: several.MainProcessIp = None,
+    main_process_port: several.MainProcessPort = several.FIRST_PORT,
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     output_dir: CalibrationDir = None,
@@ -116,26 +121,35 @@ def calibrate(
     """
     started = time.monotonic()
     form = chosen(format, as_json, quiet)
+    machines = several.machines_of(context)
     wanted = CalibrationSettings(target_stderr=target_stderr, budget=budget, pilot_draws=pilot_draws)
     asked_model = ModelSettings(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )
     asked_data, asked_sampler = settings_of(context, settings)
+    if several.started(machines, asked_sampler, device):
+        return
     from hf_llc.calibration import collect, plan
     from hf_llc.launching import run_pilots
 
     with ProgressBar(quiet=form is Form.QUIET) as observer:
-        made = plan(
-            asked_model,
-            asked_data,
-            asked_sampler,
-            wanted,
-            output_dir=output_dir,
+        ended = run_pilots(
+            lambda: plan(
+                asked_model,
+                asked_data,
+                asked_sampler,
+                wanted,
+                output_dir=output_dir,
+                device=device,
+                observer=observer,
+            ),
+            processes=num_processes,
             device=device,
             observer=observer,
         )
-        findings = run_pilots(made, processes=num_processes, observer=observer)
-        found = collect(made, findings, asked_data, wanted, observer, started)
+        if ended is None:
+            return  # a rank of a launch that is not the one to print
+        found = collect(*ended, asked_data, wanted, observer, started)
         _write(found, form)
         observer.tell(f"Settings are in {found.settings_file}: use them with hf-llc estimate or scan --settings.")
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hf_llc.errors import SettingsError
 from hf_llc.profile import Profile
 
 from . import options as o
+from . import several
 from .asked import settings_of
 from .job import HfJob, HfJobBucket, HfJobPackage, HfJobTimeout, submitted
 from .output import Form, chosen, write_agent, write_json, write_pairs
@@ -62,6 +64,10 @@ def estimate(
     dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
+    num_machines: several.NumMachines = None,
+    machine_rank: several.MachineRank = None,
+    main_process_ip: several.MainProcessIp = None,
+    main_process_port: several.MainProcessPort = several.FIRST_PORT,
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     output_dir: o.OutputDir = None,
@@ -97,11 +103,13 @@ def estimate(
     hf-llc estimate EleutherAI/pythia-70m --params '*.layers.0.attention.*'
     hf-llc estimate EleutherAI/pythia-70m --settings settings.yaml --draws 400
     hf-llc estimate hf://HuggingFaceTB/SmolLM2-135M --num-processes 8 --json
+    hf-llc estimate ORG/NAME --num-machines 2 --num-processes 16 --machine-rank 0 --main-process-ip A
     hf-llc estimate me/my-model --push-to-hub
     """
     from hf_llc.settings import ModelSettings
 
     form, times = chosen(format, as_json, quiet), Profile() if profile else None
+    machines = several.machines_of(context)
     asked_model = ModelSettings(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )
@@ -115,9 +123,14 @@ def estimate(
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
         return
+    if target_stderr is not None and machines.count > 1:
+        raise SettingsError("--target-stderr works on one machine; leave out --num-machines, or give more --chains.")
+    if several.started(machines, asked_sampler, device):
+        return
     with times.part("loading") if times else nullcontext():
+        from hf_llc.adapters.machine import default_threads
         from hf_llc.curve import Curve
-        from hf_llc.estimation import default_threads, plan
+        from hf_llc.estimation import plan
         from hf_llc.launching import execute
         from hf_llc.tracking import Tracking
 

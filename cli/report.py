@@ -38,7 +38,9 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except KeyboardInterrupt:
-            typer.echo("Interrupted. Finished chains are kept: run the same command to go on.", err=True)
+            # Ctrl-C reaches every process of a launch; one of a machine speaks for all.
+            if os.environ.get("LOCAL_RANK", "0") == "0":
+                typer.echo("Interrupted. Finished chains are kept: run the same command to go on.", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except EXPECTED as error:
             line = message(error)

@@ -9,6 +9,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.profile import Profile
 
 from . import options as o
+from . import several
 from .asked import settings_of
 from .job import HfJob, HfJobBucket, HfJobPackage, HfJobTimeout, submitted
 from .output import Form, chosen
@@ -82,6 +83,10 @@ def scan(
     dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
+    num_machines: several.NumMachines = None,
+    machine_rank: several.MachineRank = None,
+    main_process_ip: several.MainProcessIp = None,
+    main_process_port: several.MainProcessPort = several.FIRST_PORT,
     device: o.Device = None,
     threads: o.Threads = o.SAMPLER.threads,
     max_disk: o.MaxDisk = None,
@@ -127,6 +132,7 @@ def scan(
     from hf_llc.view import View
 
     form, times = chosen(format, as_json, quiet), Profile() if profile else None
+    machines = several.machines_of(context)
     selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings)
     push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
@@ -138,6 +144,8 @@ def scan(
         from .revisions import write_listing
 
         return write_listing(model, selection, tokens_per_step, step_map, form, part)
+    if several.started(machines, asked_sampler, device):
+        return
     from hf_llc.adapters.machine import launched
     from hf_llc.recall import recall
     from hf_llc.request import Request

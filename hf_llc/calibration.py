@@ -91,7 +91,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = 
         SettingsError: the step size given is unstable at the chosen γ, or see `resolution.resolve`.
         DivergedError: the chains at the chosen settings left no number.
     """
-    store = RunStore(plan.run_dir, observer.tell)
+    store = RunStore(plan.run_dir, observer.tell, fleet.link)
     store.open({**plan.inputs(), "pilots": [list(pilots.RESOLUTIONS), list(pilots.STEPS)]})
     bench = bench or Workbench(plan, fleet.device)
     with cpu_threads(plan.threads):

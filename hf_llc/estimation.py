@@ -106,15 +106,9 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
         sampler=sampler,
         device=kind,
         dtype=sampler.dtype,
-        threads=sampler.threads or default_threads(sampler.chains),
+        threads=sampler.threads or machine.default_threads(sampler.chains),
         run_dir=Path(),
     )
-
-
-def default_threads(chains: int) -> int:
-    """CPU threads for one chain when all of them run side by side; the same however many processes there are."""
-    cores = machine.cores()
-    return max(1, cores // min(chains, cores))
 
 
 def estimate(
@@ -163,7 +157,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
 
 def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
     """The same one part at a time."""
-    store = RunStore(plan.run_dir, observer.tell, observer.part)
+    store = RunStore(plan.run_dir, observer.tell, fleet.link, observer.part)
     store.open(plan.inputs())
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
     resolution = yield from _resolution(plan, store, bench, fleet, observer)
@@ -192,7 +186,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     Args:
         started: `time.monotonic()` when the command began, for `seconds["total"]`.
     """
-    store = RunStore(plan.run_dir, observer.tell, observer.part)
+    store = RunStore(plan.run_dir, observer.tell, part=observer.part)
     anchors = [_finished(store, name) for name in _anchor_names(plan)]
     resolution = Resolution.from_dict(_finished(store, "resolved"))
     traces = [ChainTrace.from_dict(_finished(store, name)) for name in _chain_names(plan)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from hf_llc import calibration, estimation
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
+from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.launcher import launch
 from hf_llc.adapters.store import write_atomically
 from hf_llc.arrivals import Arrivals
@@ -86,20 +87,31 @@ def run_all(
     )
 
 
-def run_pilots(plan: Plan, *, processes: int | None, observer: Observer) -> Findings:
-    """What the pilot chains of a calibration showed, made in this process or in as many as `processes` says.
+def run_pilots(
+    make_plan: Callable[[], Plan], *, processes: int | None, device: str | None, observer: Observer
+) -> tuple[Plan, Findings] | None:
+    """The plan of a calibration and what its pilot chains showed, on the process that prints; None on other ranks.
+
+    Args:
+        processes: as in `execute`.
 
     Raises:
-        LaunchError: under `accelerate launch` or `torchrun`. HfLlcError: see `calibration.run`.
+        HfLlcError: see `calibration.run`, `launcher.launch` and `fleet.join`.
     """
     if fleets.launched():
-        raise LaunchError("hf-llc calibrate starts its own processes; run it by itself, with --num-processes.")
+        fleet = fleets.join(fleets.device_kind(device))
+        with fleet.together():
+            plan = fleet.on_each_machine(make_plan, Plan.inputs)
+            found = calibration.run(plan, fleet, tethered(fleet, observer))
+            fleet.wait()
+        return (plan, found) if fleet.is_main else None
+    plan = make_plan()
     count = processes if processes is not None else default_processes([plan] * CALIBRATION)
     if count == 1 or calibration.is_finished(plan):
-        return calibration.run(plan, fleets.alone(plan.device), observer)
+        return plan, calibration.run(plan, fleets.alone(plan.device), observer)
     _start_workers([plan], count, observer, calibrate=True)
     # The workers have told already what there is to tell.
-    return calibration.run(plan, fleets.alone(plan.device), Observer())
+    return plan, calibration.run(plan, fleets.alone(plan.device), Observer())
 
 
 def _start_workers(
@@ -138,19 +150,20 @@ def work(path: Path, observer: Observer) -> None:
     profile = Profile() if listed["profile"] else None
     plans = [Plan.from_dict(stored) for stored in listed["plans"]]
     fleet = fleets.join(plans[0].device)
-    tethered = Tethered(observer if fleet.is_main else Observer())
-    tethered.profile = profile
+    check = _parent_check()
+    own = Tethered(observer if fleet.is_main else Observer(), check)
+    own.profile = profile
     if listed["calibrate"]:
-        calibration.run(plans[0], fleet, tethered)
+        calibration.run(plans[0], fleet, own)
         fleet.leave()
         return
     work_through(
         plans,
         fleet,
-        tethered,
+        own,
         keep_going=listed["keep_going"],
         arrivals=Arrivals(Path(listed["arrivals"])) if listed["arrivals"] else None,
-        check=tethered.check,
+        check=check,
     )
     if profile is not None:
         write_atomically(path.with_name(PROFILE.format(fleet.rank)), json.dumps(profile.to_dict()).encode())
@@ -183,11 +196,14 @@ def _watched(plans: Sequence[Plan], on_settled: Callable[[Plan], None]) -> Itera
 
 
 class Tethered(Observer):
-    """Passes events on, and stops this process when its parent was killed: nobody would wait for its work."""
+    """Passes events on, and looks now and then whether this process's work is still wanted.
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer, self.profile = observer, observer.profile
-        self._parent = os.getppid()
+    Args:
+        check: raises if it is not.
+    """
+
+    def __init__(self, observer: Observer, check: Callable[[], None]) -> None:
+        self._observer, self._check, self.profile = observer, check, observer.profile
 
     def tell(self, message: str) -> None:
         self._observer.tell(message)
@@ -199,16 +215,27 @@ class Tethered(Observer):
         self._observer.advance(done)
 
     def chain(self, name: str, step: int, loss: float, llc: float) -> None:
-        self.check()
+        self._check()
         self._observer.chain(name, step, loss, llc)
 
     def end(self) -> None:
         self._observer.end()
 
-    def check(self) -> None:
-        """Nothing, while the parent is there."""
-        if not machine.parent_is_alive(self._parent):
+
+def tethered(fleet: Fleet, observer: Observer) -> Observer:
+    """The observer on the process that prints, another one on the others; both end a chain that has become useless."""
+    return Tethered(observer if fleet.is_main else Observer(), fleet.check)
+
+
+def _parent_check() -> Callable[[], None]:
+    """Raises LaunchError once the process that started this one was killed: nobody would wait for its work."""
+    parent = os.getppid()
+
+    def check() -> None:
+        if not machine.parent_is_alive(parent):
             raise LaunchError("The process that started this one has gone.")
+
+    return check
 
 
 def default_processes(plans: Sequence[Plan]) -> int:
@@ -228,10 +255,9 @@ def default_processes(plans: Sequence[Plan]) -> int:
 
 def _as_rank(make_plan: Callable[[], Plan], device: str | None, observer: Observer, started: float) -> Estimate | None:
     fleet = fleets.join(fleets.device_kind(device))
-    plan = fleet.on_main(make_plan)
-    estimation.run(plan, fleet, observer if fleet.is_main else Observer())
-    fleet.wait()
-    with observer.part("results"):
-        found = estimation.collect(plan, observer, started) if fleet.is_main else None
-    fleet.leave()
-    return found
+    with fleet.together():
+        plan = fleet.on_each_machine(make_plan, Plan.inputs)
+        estimation.run(plan, fleet, tethered(fleet, observer))
+        fleet.wait()
+        with observer.part("results"):
+            return estimation.collect(plan, observer, started) if fleet.is_main else None

@@ -12,6 +12,7 @@ from typing import Any
 from hf_llc import estimation
 from hf_llc.adapters.checkpoint import load_tokenizer
 from hf_llc.adapters.hub_errors import endpoint
+from hf_llc.adapters.link import Link
 from hf_llc.adapters.store import RunStore
 from hf_llc.arrivals import Arrivals
 from hf_llc.checkpoints import Checkpoint
@@ -63,13 +64,13 @@ class Ready:
 
 
 @contextmanager
-def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready | None]:
+def prepared(request: Request, kind: str, observer: Observer, link: Link | None = None) -> Iterator[Ready | None]:
     """The scan while the block runs, and with it what it has on disk for the time being; None if its part is empty.
 
     What is shared over the curve is measured at checkpoints of the whole selection, whichever part this is.
 
     Args:
-        kind: `cpu`, `cuda` or `mps`.
+        kind: `cpu`, `cuda` or `mps`. link: to other machines that prepare the same scan; one of them measures.
 
     Raises:
         HfLlcError: no checkpoint can be used, or see `estimation.plan`.
@@ -95,7 +96,7 @@ def prepared(request: Request, kind: str, observer: Observer) -> Iterator[Ready 
     names = list(series.sources)
     shared = _shared_inputs(plan_of(names[-1], request.sampler), series.model)
     folder = (request.output_dir or _default_folder(series.model, last, shared)).resolve()
-    store = RunStore(folder, observer.tell)
+    store = RunStore(folder, observer.tell, link)
     store.open(shared)
     if not shard.is_whole:
         store.write(f"shards/{shard.name}", shard.to_dict(checkpoints))

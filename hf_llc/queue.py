@@ -45,6 +45,7 @@ def parts(
         found: told the names of the parts that are there, whoever made them, whenever there is one more.
         last: nothing of this run comes after these parts.
     """
+    store.offer(names)
     order = [*names[first % len(names) :], *names[: first % len(names)]]
     there: dict[str, dict[str, Any]] = {}
     while len(there) < len(order):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hf_llc import estimation
 from hf_llc.adapters import fleet as fleets
@@ -15,7 +16,7 @@ from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
 from hf_llc.curve_files import curve_of, draw, keep
 from hf_llc.fetching import Supply
-from hf_llc.launching import run_all
+from hf_llc.launching import run_all, tethered
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.preparation import Ready, prepared
@@ -139,34 +140,48 @@ def _as_rank(
 ) -> Curve | None:
     """One rank's share of a scan below a user's own launcher; the curve on the main one."""
     fleet = fleets.join(kind)
+    ready: Ready | None = None
     report: _Report | None = None
-    with ExitStack() as stack:
+    with fleet.together(), ExitStack() as stack:
 
         def prepare() -> tuple[list[Plan], Path]:
-            nonlocal report
-            ready = stack.enter_context(prepared(request, kind, observer))
-            if ready is None:
-                return [], Path()
-            report = report_on(ready)
-            stack.enter_context(Supply(report.missing, ready.arrivals, ready.shelf, observer.tell))
-            return report.missing, ready.arrivals.folder
+            nonlocal ready
+            ready = stack.enter_context(prepared(request, kind, observer, fleet.link))
+            return (list(ready.plans.values()), ready.arrivals.folder) if ready else ([], Path())
 
-        missing, folder = fleet.on_main(prepare)
+        def begin() -> list[str]:
+            nonlocal report
+            report = report_on(ready) if ready else None
+            return [plan.run_dir.name for plan in report.missing] if report else []
+
+        def supply() -> None:
+            if ready is not None:
+                stack.enter_context(Supply(missing, ready.arrivals, ready.shelf, observer.tell))
+
+        plans, folder = fleet.on_each_machine(prepare, _inputs)
+        names = fleet.on_main(begin)
+        missing = [plan for plan in plans if plan.run_dir.name in names]
+        fleet.on_each_machine(supply)
         work_through(
             missing,
             fleet,
-            observer if fleet.is_main else Observer(),
+            tethered(fleet, observer),
             keep_going=True,
             arrivals=Arrivals(folder),
             on_settled=report.settle if report else lambda plan: None,
+            check=fleet.check,
         )
         fleet.wait()
-    fleet.leave()
     if report is None:
         return _nothing(request) if fleet.is_main else None
     curve = report.finish(view)
     remember(curve, request, observer.tell)
     return curve
+
+
+def _inputs(prepared_here: tuple[list[Plan], Path]) -> dict[str, Any]:
+    """What has to be the same on every machine."""
+    return {plan.run_dir.name: plan.inputs() for plan in prepared_here[0]}
 
 
 def _nothing(request: Request) -> Curve:

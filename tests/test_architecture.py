@@ -13,6 +13,7 @@ NOUNS = {
     "errors",
     "settings",
     "inputs",
+    "machines",
     "results",
     "plan",
     "profile",

@@ -11,7 +11,7 @@ import pytest
 
 from hf_llc import SamplerSettings
 from hf_llc.adapters import machine
-from hf_llc.estimation import default_threads
+from hf_llc.adapters.machine import default_threads
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.launching import default_processes
 from hf_llc.plan import NOT_INPUTS, Plan

@@ -4,22 +4,33 @@ The number of processes is what the launcher put into WORLD_SIZE. Accelerate can
 (a CPU machine under torchrun), and then everything would be done twice: that is an error here, not a warning.
 """
 
+import json
 import os
+import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
+from torch.distributed.distributed_c10d import Store
 
+from hf_llc.adapters import machine
+from hf_llc.adapters.link import Link
 from hf_llc.adapters.machine import launched as launched
+from hf_llc.adapters.rendezvous import gather, place
+from hf_llc.adapters.store import differences
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=24)
 """How long ranks wait for the main one, which may be downloading; the usual ten minutes are too short for that."""
+CONNECTING = timedelta(minutes=5)
+"""How long machines that have met wait for connections; what they wait for later goes through their link."""
+INTERRUPTED = "interrupted. Finished chains are kept: run the same command on every machine to go on."
 
 
 def device_kind(asked: str | None) -> str:
@@ -48,11 +59,19 @@ def device_count(kind: str) -> int:
 
 @dataclass(frozen=True)
 class Fleet:
-    """This process among `world`; `device` is its own, with an index where there are several."""
+    """This process among `world`; `device` is its own, with an index where there are several.
+
+    Attributes:
+        machine, first: number of this machine, and the rank of its first process.
+        link: how processes on several machines tell each other what they have made; None on one machine.
+    """
 
     rank: int
     world: int
     device: str
+    machine: int = 0
+    first: int = 0
+    link: Link | None = None
 
     @property
     def is_main(self) -> bool:
@@ -68,6 +87,8 @@ class Fleet:
         """
         if self.world == 1:
             return act()
+        if self.link is not None:
+            return self._on("main", 0, self.link, act)
         from accelerate.utils.operations import broadcast_object_list
 
         outcome: list[Any] = [None, None]
@@ -82,15 +103,80 @@ class Fleet:
             raise failure or RankError("", outcome[1])
         return cast(T, outcome[0])
 
+    def on_each_machine(self, act: Callable[[], T], inputs: Callable[[T], Mapping[str, Any]] | None = None) -> T:
+        """What `act` returns on the first process of this machine, on every process of it.
+
+        Args:
+            inputs: of what `act` returned; they must be the same on every machine.
+
+        Raises:
+            HfLlcError, RankError: as in `on_main`. LaunchError: the inputs differ; the message names those that do.
+        """
+        if self.link is None:
+            return self.on_main(act)
+        link = self.link
+
+        def checked() -> T:
+            made = act()
+            if inputs is not None:
+                self._require_equal(link, json.loads(json.dumps(inputs(made))))
+            return made
+
+        return self._on(f"machine-{self.machine}", self.first, link, checked)
+
+    def _on(self, name: str, owner: int, link: Link, act: Callable[[], T]) -> T:
+        key = link.turn(name)
+        if self.rank != owner:
+            return cast(T, pickle.loads(link.wait_for(key, owner)))
+        made = act()
+        link.put(key, pickle.dumps(made))
+        return made
+
+    def _require_equal(self, link: Link, here: Mapping[str, Any]) -> None:
+        key = link.turn("inputs")
+        if self.is_main:
+            return link.put(key, json.dumps(here).encode())
+        if found := differences(json.loads(link.wait_for(key, 0)), here):
+            listed = "; ".join(f"{name}: there {there}, here {own}" for name, there, own in found)
+            raise LaunchError(
+                f"This is another run than that of machine 0 ({listed}). Give the same options on every machine, and "
+                "--threads where their numbers of cores differ."
+            )
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """While the block runs, an error here ends the work on all machines; at its end this process leaves."""
+        try:
+            yield
+        except BaseException as error:
+            if self.link is not None:
+                code = error.exit_code if isinstance(error, HfLlcError) else 1
+                self.link.fail(str(error) or INTERRUPTED, code)
+            raise
+        self.leave()
+
+    def check(self) -> None:
+        """Nothing, unless the work of all machines has ended because of an error on one of them.
+
+        Raises:
+            RankError: it has.
+        """
+        if self.link is not None:
+            self.link.check()
+
     def wait(self) -> None:
         """Returns once every process has come here."""
-        if self.world > 1:
+        if self.link is not None:
+            self.link.meet()
+        elif self.world > 1:
             from accelerate.state import PartialState
 
             PartialState().wait_for_everyone()
 
     def leave(self) -> None:
         """Closes the process group, if there is one."""
+        if self.link is not None:
+            self.link.close()
         if self.world > 1:
             from accelerate.state import PartialState
 
@@ -110,21 +196,53 @@ def join(kind: str) -> Fleet:
     """
     if not launched():
         return alone(kind)
+    rank, world = place()
     from accelerate.state import PartialState
 
-    with warnings.catch_warnings():
+    store = gather(rank, world)
+    number, first, machines = _machines(store, rank, world)
+    link = Link(store, rank, world, machine=number, speaks=rank == first) if machines > 1 else None
+    if link is not None and (interface := machine.interface_to(os.environ["MASTER_ADDR"])):
+        # By itself gloo takes that of the host's name, which on many machines is one that no other can reach.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    with warnings.catch_warnings(), _connecting(link):
         # It advises a number of threads; ours is part of the plan.
         warnings.simplefilter("ignore")
-        state: Any = PartialState(cpu=kind != "cuda", timeout=PATIENCE)
-    world = int(os.environ["WORLD_SIZE"])
+        patience = PATIENCE if link is None else CONNECTING
+        state: Any = PartialState(cpu=kind != "cuda", timeout=patience, store=store, rank=rank, world_size=world)
     if state.num_processes != world:
         raise LaunchError(
             f"WORLD_SIZE is {world} but accelerate sees {state.num_processes} process(es), so every one would do all "
             "the work. Start with --num-processes, or with `accelerate launch --multi_gpu`."
         )
-    if kind == "cuda" and state.local_process_index >= torch.cuda.device_count():
+    local = state.local_process_index
+    if kind == "cuda" and local >= torch.cuda.device_count():
         raise LaunchError(
-            f"Process {state.local_process_index} of this machine has no GPU of its own; there are "
-            f"{torch.cuda.device_count()}. Start at most that many processes."
+            f"Process {local} of this machine has no GPU of its own; there are {torch.cuda.device_count()}. Start at "
+            "most that many processes."
         )
-    return Fleet(state.process_index, world, f"cuda:{state.local_process_index}" if kind == "cuda" else kind)
+    device = f"cuda:{local}" if kind == "cuda" else kind
+    return Fleet(state.process_index, world, device, number, first, link)
+
+
+@contextmanager
+def _connecting(link: Link | None) -> Iterator[None]:
+    """While the block runs, that machines which have met cannot connect is a LaunchError in one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        if link is None:
+            raise
+        raise LaunchError(
+            f"The machines have met, but process {link.rank} cannot reach the others "
+            f"({' '.join(str(error).split())[:150]}). Open the ports between them, or name the network interface that "
+            "they share in GLOO_SOCKET_IFNAME, on GPUs in NCCL_SOCKET_IFNAME."
+        ) from error
+
+
+def _machines(store: Store, rank: int, world: int) -> tuple[int, int, int]:
+    """The number of this machine, the rank of its first process, and how many machines there are."""
+    store.set(f"machine/{rank}", machine.identity())
+    names = [bytes(store.get(f"machine/{other}")) for other in range(world)]
+    different = list(dict.fromkeys(names))
+    return different.index(names[rank]), names.index(names[rank]), len(different)

@@ -1,26 +1,40 @@
-"""Starting several processes on this machine (accelerate)."""
+"""Starting several processes on this machine, alone or as its part of a launch over several (accelerate)."""
 
 import json
 import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from hf_llc.adapters.rendezvous import GATHERING, absent
 from hf_llc.errors import LaunchError, RankError
+from hf_llc.machines import Machines
 
 INTERRUPTED = 130
 FAILURE_FILE = "TORCHELASTIC_ERROR_FILE"
 """Where the launcher looks for a failed rank's message; it names the file in this variable of the rank."""
 
 
-def launch(module: str, arguments: Sequence[str], *, processes: int, device: str, threads: int) -> None:
+def launch(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    processes: int,
+    device: str,
+    threads: int,
+    machines: Machines | None = None,
+) -> None:
     """Runs `python -m module arguments` as that many ranks and returns when all have ended well.
+
+    Args:
+        processes: on all machines together. machines: None starts all of them here.
 
     Raises:
         RankError: a rank ended with an error of its own.
-        LaunchError: a rank was killed from outside.
+        LaunchError: a rank was killed from outside, or the machines have not met.
         KeyboardInterrupt: the user stopped it.
     """
     from accelerate.commands import launch as accelerate_launch
@@ -29,7 +43,7 @@ def launch(module: str, arguments: Sequence[str], *, processes: int, device: str
 
     # Without it the launcher picks a number and says so on stderr.
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    options = ["--num_processes", str(processes), "--num_machines", "1", "--main_process_port", "0"]
+    options = ["--num_processes", str(processes), *_machine_options(machines or Machines())]
     options += ["--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu"]
     if device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "true"
@@ -37,7 +51,8 @@ def launch(module: str, arguments: Sequence[str], *, processes: int, device: str
     logging.disable(logging.CRITICAL)
     try:
         command: Any = accelerate_launch
-        command.launch_command(command.launch_command_parser().parse_args([*options, "-m", module, *arguments]))
+        with absent(_address(machines), processes, GATHERING) if machines else nullcontext():
+            command.launch_command(command.launch_command_parser().parse_args([*options, "-m", module, *arguments]))
     except SignalException as error:
         raise KeyboardInterrupt from error
     except ChildFailedError as error:
@@ -53,6 +68,18 @@ def launch(module: str, arguments: Sequence[str], *, processes: int, device: str
         ) from error
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _machine_options(machines: Machines) -> list[str]:
+    if machines.count == 1:
+        return ["--num_machines", "1", "--main_process_port", "0"]
+    options = ["--num_machines", str(machines.count), "--machine_rank", str(machines.rank), "--same_network"]
+    options += ["--main_process_ip", str(machines.ip), "--main_process_port", str(machines.port)]
+    return [*options, "--rdzv_conf", f"timeout={GATHERING.total_seconds():.0f}"]
+
+
+def _address(machines: Machines) -> str:
+    return f"{machines.ip}:{machines.port}"
 
 
 def hand_over(line: str) -> None:

@@ -1,10 +1,13 @@
-"""The machine underneath: cores, free memory, library versions (psutil, importlib)."""
+"""The machine underneath: cores, free memory, network, library versions (psutil, importlib)."""
 
 import os
 import platform
+import socket
 from importlib.metadata import PackageNotFoundError, version
 
 import psutil
+
+from hf_llc.errors import LaunchError
 
 REPORTED = ("hf-llc", "torch", "transformers", "datasets", "accelerate", "huggingface_hub", "arviz", "numpy")
 
@@ -14,6 +17,12 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def default_threads(chains: int) -> int:
+    """CPU threads for one chain when all of them run side by side; the same however many processes there are."""
+    there = cores()
+    return max(1, there // min(chains, there))
 
 
 def free_memory() -> int:
@@ -27,8 +36,36 @@ def parent_is_alive(parent: int) -> bool:
 
 
 def launched() -> bool:
-    """True if a launcher (accelerate, torchrun) started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """True if a launcher (accelerate, torchrun) started this process as one of several.
+
+    Raises:
+        LaunchError: it said how many in no number.
+    """
+    world = os.environ.get("WORLD_SIZE") or "1"
+    if not world.isdecimal():
+        raise LaunchError(f"WORLD_SIZE is {world!r}, which is no number of processes; unset it to work with one.")
+    return int(world) > 1
+
+
+def identity() -> str:
+    """What tells this machine from others of a launch.
+
+    A launcher may start two groups of processes on one machine; they then count as two, which does no harm.
+    """
+    return "/".join([*(os.environ.get(name, "") for name in ("GROUP_RANK", "SLURM_NODEID")), socket.gethostname()])
+
+
+def interface_to(host: str) -> str | None:
+    """The network interface from which that host is reached; None if that cannot be told."""
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)  # a datagram socket sends nothing by that
+            own = probe.getsockname()[0]
+    except OSError:
+        return None
+    found = (name for name, all_of_it in psutil.net_if_addrs().items() if own in {each.address for each in all_of_it})
+    return next(found, None)
 
 
 def versions() -> dict[str, str]:

@@ -4,14 +4,17 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from hf_llc.errors import ResourceError
+
+if TYPE_CHECKING:
+    from hf_llc.adapters.link import Link
 
 Tell = Callable[[str], None]
 
@@ -47,14 +50,25 @@ class RunStore:
     """The parts of one run in one folder; any number of processes may use it at once.
 
     A part is a JSON file of a payload and its checksum. It is written once, whole; a part that does not match its
-    checksum counts as missing and is told of by name. What it reads and writes is the part `io` of a profile.
+    checksum counts as missing and is told of by name.
+
+    Args:
+        link: to other machines with a run from the same inputs. Each has all parts in a folder of its own in the end,
+            and a claim holds on all of them.
+        part: makes a block whose time belongs to that part of a profile: reading and writing are `io`.
     """
 
     def __init__(
-        self, folder: Path, tell: Tell, part: Callable[[str], AbstractContextManager[object]] = nullcontext
+        self,
+        folder: Path,
+        tell: Tell,
+        link: "Link | None" = None,
+        part: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.folder = folder
         self._tell, self._part = tell, part
+        self._link = link
+        self._room: str | None = None
 
     def open(self, inputs: Mapping[str, Any]) -> None:
         """Makes the folder, or checks that what is in it was made from the same inputs.
@@ -66,13 +80,13 @@ class RunStore:
         known = self.read("inputs")
         if known is None:
             self.write("inputs", inputs)
-            return
-        if found := differences(known, inputs):
+        elif found := differences(known, inputs):
             listed = "; ".join(f"{name}: there {there}, here {here}" for name, there, here in found)
             raise ResourceError(
                 f"{self.folder} holds a run with other inputs ({listed}). Give another --output-dir, or remove that "
                 "folder."
             )
+        self._room = _checksum(inputs)
 
     def path(self, name: str) -> Path:
         """The file of a part."""
@@ -82,7 +96,7 @@ class RunStore:
         """The part's payload, or None if it is not there or not whole."""
         path = self.path(name)
         if not path.exists():
-            return None
+            return self._fetch(name)
         with self._part("io"):
             found = whole_payload(path)
         if found is None:
@@ -99,6 +113,22 @@ class RunStore:
         with self._part("io"):
             content = json.dumps({"checksum": _checksum(payload), "payload": payload}, allow_nan=False)
             write_atomically(self.path(name), content.encode())
+            self.offer([name])
+
+    def offer(self, names: Iterable[str]) -> None:
+        """Lets other machines have those of these parts that are here."""
+        if self._link is not None and self._room is not None:
+            for name in names:
+                if whole_payload(self.path(name)) is not None:
+                    self._link.put(f"{self._room}/{name}", self.path(name).read_bytes())
+
+    def _fetch(self, name: str) -> dict[str, Any] | None:
+        """The payload of a part that another machine has made, kept here from now on."""
+        content = self._link.get(f"{self._room}/{name}") if self._link is not None and self._room is not None else None
+        if content is None:
+            return None
+        write_atomically(self.path(name), content)
+        return whole_payload(self.path(name))
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
@@ -115,9 +145,23 @@ class RunStore:
             yield False
             return
         try:
-            yield True
+            with self._claimed_on_all_machines(name) as mine:
+                yield mine
         finally:
             lock.release()
+
+    @contextmanager
+    def _claimed_on_all_machines(self, name: str) -> Iterator[bool]:
+        if self._link is None or self._room is None:
+            yield True
+            return
+        key = f"{self._room}/{name}"
+        mine = self._link.claim(key)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._link.release(key)
 
     @contextmanager
     def turn(self, name: str) -> Iterator[None]:

@@ -1,14 +1,19 @@
 """One process among several: who acts, and who tells what went wrong."""
 
+import socket
+from datetime import timedelta
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
-from hf_llc.adapters import fleet
+from hf_llc.adapters import fleet, machine, rendezvous
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
 
+LAUNCHED = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 Wire = list[list[object]]
 
 
@@ -54,24 +59,100 @@ def test_a_process_alone_needs_no_broadcast() -> None:
         fleet.alone("cpu").on_main(refuse)
 
 
-def test_a_launch_that_accelerate_does_not_see_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in which a launcher has said where both processes meet, and both have."""
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(fleet, "gather", lambda rank, world: HashStore())
+    monkeypatch.setattr(fleet, "_machines", lambda store, rank, world: (0, 0, 1))
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"MASTER_ADDR": None},
+            r"WORLD_SIZE is 2, but MASTER_ADDR is not set, so .* find each other\. Start with",
+        ),
+        ({"RANK": None, "LOCAL_RANK": "", "MASTER_PORT": None}, r"but RANK, LOCAL_RANK and MASTER_PORT are not set"),
+        ({"RANK": "first"}, r"RANK is 'first', which is no number"),
+        ({"RANK": "2"}, r"RANK is 2, but with WORLD_SIZE 2 ranks are 0 to 1"),
+        ({"WORLD_SIZE": "two"}, r"WORLD_SIZE is 'two', which is no number of processes; unset it"),
+    ],
+)
+def test_a_launch_that_does_not_say_where_the_others_are_is_refused(
+    told: pytest.MonkeyPatch, changed: dict[str, str | None], words: str
+) -> None:
+    for name, value in changed.items():
+        told.delenv(name) if value is None else told.setenv(name, value)
+    with pytest.raises(LaunchError, match=words):
+        fleet.join("cpu")
+
+
+def test_machines_that_meet_but_cannot_connect_are_told_of(told: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError("timed out connecting:\nSO_ERROR: Connection refused")
+
+    told.setattr("accelerate.state.PartialState", refuse)
+    with pytest.raises(RuntimeError, match="timed out connecting"):
+        fleet.join("cpu")
+    told.setattr(fleet, "_machines", lambda store, rank, world: (1, 1, 2))
+    told.setenv("GLOO_SOCKET_IFNAME", "some0")
+    with pytest.raises(LaunchError, match=r"have met, but process 1 .* refused\)\. Open .*GLOO_SOCKET_IFNAME"):
+        fleet.join("cpu")
+
+
+def test_processes_that_never_meet_are_told_of_with_where_they_should_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with pytest.raises(LaunchError, match=r"Not all of the 2 processes have met at 127\.0\.0\.1:\d+ .*every machine"):
+        rendezvous.gather(0, 2, timedelta(seconds=1))
+
+
+def free_port() -> int:
+    """Nobody else's for the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_machines_are_told_apart_by_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HashStore()
+    places = iter(["0", "1", "0", "1"])
+    monkeypatch.setattr(machine, "identity", lambda: next(places))
+    for rank in (3, 2, 1):
+        store.set(f"machine/{rank}", machine.identity())
+    assert fleet._machines(store, 0, 4) == (0, 0, 2)
+    monkeypatch.undo()
+    monkeypatch.setenv("GROUP_RANK", "0")
+    first = machine.identity()
+    monkeypatch.setenv("GROUP_RANK", "1")
+    assert machine.identity() != first
+
+
+def test_the_interface_is_that_from_which_the_first_machine_is_reached() -> None:
+    assert machine.interface_to("127.0.0.1") in psutil.net_if_addrs()
+    assert machine.interface_to("no such host") is None
+
+
+def test_a_launch_that_accelerate_does_not_see_is_refused(told: pytest.MonkeyPatch) -> None:
     state = SimpleNamespace(num_processes=1, process_index=0, local_process_index=0)
-    monkeypatch.setattr("accelerate.state.PartialState", lambda **_: state)
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    told.setattr("accelerate.state.PartialState", lambda **_: state)
     with pytest.raises(LaunchError, match=r"WORLD_SIZE is 2 but accelerate sees 1 process.*--num-processes"):
         fleet.join("cpu")
-    monkeypatch.setenv("WORLD_SIZE", "1")
+    told.setenv("WORLD_SIZE", "1")
     assert fleet.join("cpu") == Fleet(0, 1, "cpu")
 
 
-def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_a_gpu_of_its_own_is_refused(told: pytest.MonkeyPatch) -> None:
     state = SimpleNamespace(num_processes=2, process_index=1, local_process_index=1)
-    monkeypatch.setattr("accelerate.state.PartialState", lambda **_: state)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    told.setattr("accelerate.state.PartialState", lambda **_: state)
+    told.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(LaunchError, match=r"Process 1 of this machine has no GPU of its own; there are 1\."):
         fleet.join("cuda")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    told.setattr(torch.cuda, "device_count", lambda: 2)
     assert fleet.join("cuda") == Fleet(1, 2, "cuda:1")
 
 

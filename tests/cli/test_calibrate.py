@@ -175,11 +175,6 @@ def test_what_cannot_be_done_is_refused_in_words(calibrate: Run, option: list[st
     refused(calibrate(*option), code, words)
 
 
-def test_a_launch_of_the_users_own_is_refused(calibrate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    refused(calibrate(), 1, "starts its own processes; run it by itself")
-
-
 def test_text_of_the_hub_is_pinned_however_it_was_spelled(run: Run, place: Path, hub: HubServer) -> None:
     text = hub.add_dataset("org/text", {"train.jsonl": "".join(f'{{"text": "{s}"}}\n' for s in sentences(200))})
     text.tag("v1", "main")

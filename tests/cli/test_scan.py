@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -164,13 +163,14 @@ def test_a_folder_of_other_settings_is_not_mixed_with(run: Run) -> None:
     assert files_of(Path("out")) == before
 
 
-def test_a_scan_below_a_launcher_that_accelerate_does_not_see_is_refused(
-    run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", ["scan", "estimate", "calibrate"])
+def test_a_launch_that_does_not_say_where_the_others_are_is_refused(
+    run: Run, tiny: Path, text: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    state = SimpleNamespace(num_processes=1, process_index=0, local_process_index=0)
-    monkeypatch.setattr("accelerate.state.PartialState", lambda **_: state)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    refused(run("scan", tiny.parent), 1, "WORLD_SIZE is 2 but accelerate sees 1 process")
+    monkeypatch.setenv("RANK", "0")
+    words = r"WORLD_SIZE is 2, but LOCAL_RANK, MASTER_ADDR and MASTER_PORT are not set.*Start with --num-processes"
+    refused(run(command, tiny, "--dataset", text), 1, words)
 
 
 @pytest.mark.usefixtures("series")
