@@ -278,8 +278,8 @@ def test_peak_memory() -> None:
     share = (chain - alone - weights) / (3 * weights)
     print(
         f"\n70M, {BATCH} × {CONTEXT} tokens: beyond the weights ({weights:.0f} MiB) a bare step needs {alone:.0f} MiB "
-        f"for gradients and activations, a chain {chain:.0f} MiB with its w*: {share:+.0%} of 3 times the weights beyond "
-        f"both and w* (goal 5 %); with noise kept {kept:.0f} MiB"
+        f"for gradients and activations, a chain {chain:.0f} MiB with its w*: {share:+.0%} of 3 times the weights "
+        f"beyond both and w* (goal 5 %); with noise kept {kept:.0f} MiB"
     )
     assert share <= 0.05
 
