@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -153,7 +154,7 @@ def test_a_step_beside_a_bare_forward_and_backward(shape: Shape) -> None:
 def devinterp_sample(model: torch.nn.Module, tokens: torch.Tensor, output: Path, **changes: object) -> object:
     from devinterp.slt.sampling import sample
 
-    asked: dict[str, object] = {
+    asked: dict[str, Any] = {
         "lr": 1e-6, "n_beta": 10.0, "localization": 1000.0, "num_chains": 1, "batch_size": BATCH, "device": "cpu",
         "num_init_loss_batches": 1, "output_path": output, "match_sampling_input_ids_across_chains": False,
     }  # fmt: skip
@@ -161,7 +162,7 @@ def devinterp_sample(model: torch.nn.Module, tokens: torch.Tensor, output: Path,
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         # Their own and zarr's deprecations; nothing of ours.
         warnings.simplefilter("ignore")
-        return sample(model, rows, {}, **(asked | changes))  # type: ignore[arg-type]
+        return sample(model, rows, {}, **(asked | changes))
 
 
 @pytest.mark.parametrize(("shape", "goal"), [(SHAPES[0], 1.5), (SHAPES[1], 1.3)], ids=["1.3M", "14M"])
