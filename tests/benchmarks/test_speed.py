@@ -68,7 +68,7 @@ class Shape:
 
 SHAPES = (
     Shape("1.3M", 128, 512, 1.08, 20, 7),
-    Shape("14M", 128, PYTHIA_VOCABULARY, 1.08, 4, 7),
+    Shape("14M", 128, PYTHIA_VOCABULARY, 1.08, 3, 5),
     Shape("70M", 512, PYTHIA_VOCABULARY, 1.15, 2, 3),
 )
 
@@ -170,7 +170,7 @@ def test_steps_per_second_beside_devinterp(shape: Shape, goal: float, tmp_path: 
     model, tokens = shape.model(), tokens_of(shape)
     objective = objective_of(model, tokens)
     anchors = objective.losses(torch.arange(objective.n))
-    few, many = 2 * shape.steps, 6 * shape.steps
+    few, many = shape.steps, 4 * shape.steps
 
     def ours(steps: int) -> float:
         return seconds(lambda: run_chain(objective, anchors, settings("sgld", steps, tokens), 0))
@@ -181,7 +181,7 @@ def test_steps_per_second_beside_devinterp(shape: Shape, goal: float, tmp_path: 
     theirs(2, "warm")
     ours(2)
     whole, marginal = [], []
-    for turn in range(shape.turns):
+    for turn in range(3):
         short, long = theirs(few, f"{turn}-few"), theirs(many, f"{turn}-many")
         ours_short, ours_long = ours(few), ours(many)
         marginal.append((long - short) / (ours_long - ours_short))
