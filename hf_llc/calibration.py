@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hf_llc import estimation, flatness, pilots, queue, reasons, steps
 from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters import machine, plots_sweep
+from hf_llc.adapters import machine
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
 from hf_llc.core.stepsize import check_lr
@@ -220,6 +220,8 @@ def collect(
     write_settings(path, made.settings, reasons.header(made), made.reasons)
     drop_gradient(plan.run_dir)
     RunStore(plan.run_dir, observer.tell).write(RESULT, made.to_dict())
+    from hf_llc.adapters import plots_sweep
+
     for name in PICTURES:
         plots_sweep.sweep(plan.run_dir / name, made)
     return made
