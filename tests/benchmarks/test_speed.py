@@ -311,11 +311,11 @@ def test_two_processes_beside_one(tmp_path: Path) -> None:
     demo_model(made, steps=64)
     spent: dict[int, list[float]] = {1: [], 2: []}
     sampled: dict[int, list[float]] = {1: [], 2: []}
-    for turn in range(3):
+    for turn in range(2):
         for processes in (1, 2):
             command = hf_llc(
                 "estimate", str(made / "checkpoints" / "step64"), "--dataset", str(made / "text.jsonl"),
-                "--num-processes", str(processes), "--threads", "1", "--chains", "8", "--draws", "300",
+                "--num-processes", str(processes), "--threads", "1", "--chains", "8", "--draws", "120",
                 "--burn-in", "40", "--no-checks", "--json", "--output-dir", str(tmp_path / f"{turn}-{processes}"),
             )  # fmt: skip
             started = time.perf_counter()
