@@ -84,7 +84,7 @@ def submitted(
     settings = _settings(context)
     if launched():
         raise LaunchError("--hf-job sends the command once; run it by itself, not below a launcher.")
-    _refuse_files(context)
+    _refuse_what_stays_here(context)
     require_visible(context.params["model"], context.params["dataset"])
     _require_place(context, settings, push)
     words = own_words(sys.argv[1:])
@@ -123,11 +123,13 @@ def _settings(context: typer.Context) -> "JobSettings":
     )
 
 
-def _refuse_files(context: typer.Context) -> None:
-    """Nothing, if no option names a file of this disk."""
+def _refuse_what_stays_here(context: typer.Context) -> None:
+    """Nothing, if no option names a file of this disk or asks for what a job cannot do."""
     given = context.params
     if given["dry_run"]:
         raise SettingsError("--dry-run shows what would be done here; leave out --hf-job, or --dry-run.")
+    if (given["num_machines"] or 1) > 1:
+        raise SettingsError("--hf-job starts one machine; leave out --num-machines, or send a scan as --shard I/N jobs.")
     for option, advice in (
         ("settings", "give its options on the command line"),
         ("step_map", "name checkpoints whose names say their step"),

@@ -113,6 +113,8 @@ REFUSED = [
     ([*ESTIMATE, "--settings", "here.json"], "--settings here.json is on this disk.*give its options"),
     (["estimate", "./model", *ESTIMATE[2:]], r"\./model is on this disk.*hf upload"),
     ([*ESTIMATE, "--dataset", "./text.jsonl"], r"--dataset \./text.jsonl is on this disk.*hf upload"),
+    ([*ESTIMATE, "--num-machines", "2", "--num-processes", "2", "--machine-rank", "0", "--main-process-ip", "10.0.0.1"],
+     "--hf-job starts one machine; leave out --num-machines"),
     ([*ESTIMATE, "--dry-run"], "leave out --hf-job, or --dry-run"),
     ([*ESTIMATE, "--hf-job-timeout", "soon"], "--hf-job-timeout is 'soon'; write it like 90m"),
     ([*ESTIMATE, "--text-column", "body.yaml"], "body.yaml would be taken for a file on this disk"),
