@@ -130,8 +130,8 @@ def estimate(
     with times.part("loading") if times else nullcontext():
         from hf_llc.adapters.machine import default_threads
         from hf_llc.curve import Curve
-        from hf_llc.estimation import plan
         from hf_llc.launching import execute
+        from hf_llc.planning import plan
         from hf_llc.tracking import Tracking
 
     with (

@@ -129,7 +129,9 @@ def _refuse_what_stays_here(context: typer.Context) -> None:
     if given["dry_run"]:
         raise SettingsError("--dry-run shows what would be done here; leave out --hf-job, or --dry-run.")
     if (given["num_machines"] or 1) > 1:
-        raise SettingsError("--hf-job starts one machine; leave out --num-machines, or send a scan as --shard I/N jobs.")
+        raise SettingsError(
+            "--hf-job starts one machine; leave out --num-machines, or send a scan as --shard I/N jobs."
+        )
     for option, advice in (
         ("settings", "give its options on the command line"),
         ("step_map", "name checkpoints whose names say their step"),

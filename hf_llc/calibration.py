@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hf_llc import estimation, flatness, pilots, queue, reasons, steps
+from hf_llc import estimation, flatness, pilots, planning, queue, reasons, steps
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
 from hf_llc.adapters.fleet import Fleet
@@ -61,18 +61,18 @@ def plan(
     device: str | None = None,
     observer: Observer | None = None,
 ) -> Plan:
-    """As `estimation.plan`; draws, burn-in and thinning of the sampler settings are what is to be found.
+    """As `planning.plan`; draws, burn-in and thinning of the sampler settings are what is to be found.
 
     Args:
         output_dir: None means `hf-llc-runs/<model>/<sha>/calibration-<key>` under the working directory.
 
     Raises:
-        SettingsError: γ or nβ is 0, so that there is no resolution γ/nβ. HfLlcError: see `estimation.plan`.
+        SettingsError: γ or nβ is 0, so that there is no resolution γ/nβ. HfLlcError: see `planning.plan`.
     """
     if sampler.gamma == 0 or sampler.n_beta == 0:
         raise SettingsError("hf-llc calibrate needs --gamma and --n-beta above 0; leave them out to have them chosen.")
     asked = replace(sampler, draws=wanted.pilot_draws, burn_in=None, thin=1, checks=True, cross_check=None)
-    made = estimation.plan(model, data, asked, output_dir=output_dir, device=device, observer=observer)
+    made = planning.plan(model, data, asked, output_dir=output_dir, device=device, observer=observer)
     return made if output_dir else replace(made, run_dir=made.run_dir.with_name(f"calibration-{made.key}"))
 
 

@@ -13,7 +13,7 @@ class Checkpoint:
 
     Attributes:
         name: what tells it from the others, as a user would type it: `step512`, `checkpoint-500`, a commit.
-        model: what `estimation.plan` needs to find it.
+        model: what `planning.plan` needs to find it.
         sha: the commit, or None for a local folder.
         stage: a label that sorts before the step (`stage1`); step, tokens: how far training was; None if not known.
         weights: `safetensors`, `bin`, `gguf`, or None where there are none.

@@ -46,7 +46,7 @@ def execute(
             allow where that is worth their start. Ignored under a launcher, whose number counts.
 
     Raises:
-        HfLlcError: see `estimation.plan`, `launcher.launch` and `fleet.join`.
+        HfLlcError: see `planning.plan`, `launcher.launch` and `fleet.join`.
     """
     started = time.monotonic()
     if fleets.launched():

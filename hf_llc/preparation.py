@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hf_llc import estimation
+from hf_llc import estimation, planning
 from hf_llc.adapters.checkpoint import load_tokenizer
 from hf_llc.adapters.hub_errors import endpoint
 from hf_llc.adapters.link import Link
@@ -73,7 +73,7 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
         kind: `cpu`, `cuda` or `mps`. link: to other machines that prepare the same scan; one of them measures.
 
     Raises:
-        HfLlcError: no checkpoint can be used, or see `estimation.plan`.
+        HfLlcError: no checkpoint can be used, or see `planning.plan`.
     """
     checkpoints, shard = request.checkpoints(observer.tell), request.shard
     own = shard.own(checkpoints)
@@ -91,7 +91,7 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
         corpus = find_corpus(request.data, last, tokenizer=tokenizer, tell=observer.tell)
 
     def plan_of(name: str, sampler: SamplerSettings) -> Plan:
-        return estimation.plan_for(series.sources[name], corpus, sampler, kind)
+        return planning.plan_for(series.sources[name], corpus, sampler, kind)
 
     names = list(series.sources)
     shared = _shared_inputs(plan_of(names[-1], request.sampler), series.model)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hf_llc import estimation
+from hf_llc import estimation, planning
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
 from hf_llc.arrivals import Arrivals
@@ -78,7 +78,7 @@ def scan(
         on_point: called with each point when it is there.
 
     Raises:
-        HfLlcError: no checkpoint can be used, or see `estimation.plan`.
+        HfLlcError: no checkpoint can be used, or see `planning.plan`.
     """
     request = Request(
         model=model,
@@ -108,7 +108,7 @@ def run_scan(
 ) -> Curve | None:
     """What `scan` returns for these arguments."""
     observer = observer or Observer()
-    kind = estimation.checked_device(request.sampler, request.device)
+    kind = planning.checked_device(request.sampler, request.device)
     report_on = partial(_report, request, observer, tracking or Tracking([]), on_point)
     if fleets.launched():
         return _as_rank(request, kind, observer, view, report_on)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_llc import estimation, queue
+from hf_llc import estimation, planning, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
 from hf_llc.core.circumstances import Measured, worst
@@ -60,13 +60,13 @@ def estimate_series(
         output_dir: holds a folder per checkpoint. on_point: called with each Estimate when it is there.
 
     Raises:
-        HfLlcError: see `estimation.plan`.
+        HfLlcError: see `planning.plan`.
     """
     observer = observer or Observer()
 
     def plan_at(index: int, settings: SamplerSettings) -> Plan:
         folder = output_dir / Path(checkpoints[index].revision or checkpoints[index].model).name
-        return estimation.plan(checkpoints[index], data, settings, output_dir=folder, device=device, observer=observer)
+        return planning.plan(checkpoints[index], data, settings, output_dir=folder, device=device, observer=observer)
 
     started = time.monotonic()
     open_plans = [plan_at(index, sampler) for index in range(len(checkpoints))]

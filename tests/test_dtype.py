@@ -13,7 +13,7 @@ from hf_llc import DataSettings, Estimate, ModelSettings, SamplerSettings, estim
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
 from hf_llc.errors import SettingsError
-from hf_llc.estimation import checked_device, plan
+from hf_llc.planning import checked_device, plan
 from hf_llc.reasons import settings_of
 from hf_llc.resolution import rounding_sentence
 from hf_llc.workbench import Workbench

@@ -10,8 +10,9 @@ import torch
 from hf_llc import DataSettings, Estimate, ModelSettings, Observer, SamplerSettings, estimate
 from hf_llc.adapters.store import RunStore
 from hf_llc.errors import DivergedError, NotFoundError, ResourceError, SettingsError, UnusableError
-from hf_llc.estimation import collect, is_finished, plan
+from hf_llc.estimation import collect, is_finished
 from hf_llc.launching import run_all
+from hf_llc.planning import plan
 from hf_llc.results import ChainTrace, Status
 from hf_llc.workbench import Workbench, cpu_threads
 from tests.cli.ran import files_of

@@ -13,6 +13,7 @@ from hf_llc.results import ChainTrace, Status
 from hf_llc.sweep import Finding, SweepPoint
 from hf_llc.tasks import Swept, Task
 from tests.core.chains import settings
+from tests.swept import point
 
 NODES = Nodes(values=[[1.0]] * 4, weights=[[1.0]] * 4, dimension=20)
 BURN_IN, DRAWS = 20, 100
@@ -140,22 +141,8 @@ def points(slopes: list[float], error: float = 0.01) -> list[SweepPoint]:
     llc, made = 100.0, []
     for index in range(len(slopes) + 1):
         resolution = 10 ** (index / 2)
-        made.append(
-            SweepPoint(
-                resolution=resolution,
-                gamma=100 * resolution,
-                lr=1e-3,
-                sampler="sgld-lm",
-                momentum=0.0,
-                start="localiser",
-                burn_in=10,
-                llc=llc,
-                stderr=0.1,
-                delta_loss=0.1,
-                slope=slopes[index] if index < len(slopes) else None,
-                slope_stderr=error if index < len(slopes) else None,
-            )
-        )
+        slope, unknown = (slopes[index], error) if index < len(slopes) else (None, None)
+        made.append(point(resolution, llc, stderr=0.1, slope=slope, slope_stderr=unknown))
         llc *= 10 ** (slopes[index] / 2) if index < len(slopes) else 1.0
     return made
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from hf_llc import DataSettings, ModelSettings, SamplerSettings, launching
-from hf_llc.estimation import collect, is_finished, plan
+from hf_llc.estimation import collect, is_finished
 from hf_llc.launching import run_all
 from hf_llc.observer import Observer
+from hf_llc.planning import plan
 from hf_llc.profile import PARTS, Profile, settle_devices
 from hf_llc.stage import PlanEvents, Stage
 from tests.tiny import save_tiny_model, sentences

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hf_llc import DataSettings, ModelSettings, SamplerSettings, estimation
+from hf_llc import DataSettings, ModelSettings, SamplerSettings, estimation, planning
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.arrivals import Arrivals
 from hf_llc.core.chain import run_chain
@@ -33,7 +33,7 @@ def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(60)))
     data = DataSettings(dataset=str(tmp_path / "text.jsonl"))
     return [
-        estimation.plan(
+        planning.plan(
             ModelSettings(model=str(save_tiny_model(tmp_path / f"step{step}", step))),
             data,
             SMALL,

@@ -10,27 +10,11 @@ from matplotlib.figure import Figure
 
 from hf_llc.adapters import plots_sweep
 from hf_llc.results import DatasetRecord
-from hf_llc.sweep import Calibration, Finding, Flat, Pilot, StepPoint, SweepPoint
+from hf_llc.sweep import Calibration, Finding, Flat, Pilot, StepPoint
 from tests.adapters.test_plots import data, drawn, words
+from tests.swept import point
 
 __all__ = ["drawn"]
-
-
-def point(resolution: float, llc: float | None, **changes: Any) -> SweepPoint:
-    """A point at nβ = 100."""
-    made = SweepPoint(
-        resolution=resolution,
-        gamma=100 * resolution,
-        lr=1e-3,
-        sampler="sgld-lm",
-        momentum=0.0,
-        start="localiser",
-        burn_in=10,
-        llc=llc,
-        stderr=None if llc is None else 0.5,
-        delta_loss=0.1,
-    )
-    return replace(made, **changes)
 
 
 def step(lr: float, llc: float | None, *, agrees: bool = True) -> StepPoint:

@@ -1,0 +1,82 @@
+"""From what a user asks for to a plan: checkpoint and text found, downloaded and pinned, and the folder fixed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hf_llc.adapters import fleet as fleets
+from hf_llc.adapters import machine
+from hf_llc.core.gradients import check_gradient
+from hf_llc.core.randomness import check_batches
+from hf_llc.core.samplers import check_sampler
+from hf_llc.errors import SettingsError
+from hf_llc.inputs import Corpus, ModelSource
+from hf_llc.observer import Observer
+from hf_llc.plan import Plan
+from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.sources import find_corpus, find_model
+
+
+def plan(
+    model: ModelSettings,
+    data: DataSettings,
+    sampler: SamplerSettings,
+    *,
+    output_dir: Path | None = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+) -> Plan:
+    """The checkpoint and text found, downloaded and pinned; nothing is sampled yet.
+
+    Args:
+        output_dir: where the run is kept; None means `hf-llc-runs/<model>/<sha>/<key>` under the working directory.
+        device: `cpu`, `cuda` or `mps`; None takes the best there is.
+
+    Raises:
+        HfLlcError: the model or text cannot be had or used, or the settings do not fit them.
+    """
+    observer = observer or Observer()
+    kind = checked_device(sampler, device)
+    with observer.part("loading"):
+        source = find_model(model, tell=observer.tell)
+    with observer.part("data"):
+        corpus = find_corpus(data, source, tell=observer.tell)
+    made = plan_for(source, corpus, sampler, kind)
+    folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / made.key
+    return replace(made, run_dir=folder.resolve())
+
+
+def checked_device(sampler: SamplerSettings, device: str | None) -> str:
+    """The kind of device to use.
+
+    Raises:
+        SettingsError: there is no such sampler, gradient or device, or the device has no such dtype.
+    """
+    check_sampler(sampler.sampler)
+    check_gradient(sampler.gradient)
+    check_batches(sampler.batches)
+    kind = fleets.device_kind(device)
+    if sampler.dtype == "bfloat16" and not fleets.computes_bfloat16(kind):
+        raise SettingsError("--dtype is bfloat16, which this GPU does not compute (Ampere and later do); leave it out.")
+    return kind
+
+
+def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind: str) -> Plan:
+    """The plan for a checkpoint and a text that are on this disk; it has no folder yet.
+
+    Raises:
+        SettingsError: the batches are larger than the text.
+    """
+    if sampler.batch_size > corpus.n:
+        raise SettingsError(
+            f"--batch-size is {sampler.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
+            f"{corpus.context_length} tokens. Lower --batch-size or --context-length, or give more text."
+        )
+    return Plan(
+        source=source,
+        corpus=corpus,
+        sampler=sampler,
+        device=kind,
+        dtype=sampler.dtype,
+        threads=sampler.threads or machine.default_threads(sampler.chains),
+        run_dir=Path(),
+    )
