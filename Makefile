@@ -11,13 +11,13 @@ demo: $(READY)
 	$(BIN)/hf-llc demo
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
 
 bench: $(READY)
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[bench]'

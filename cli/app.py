@@ -66,7 +66,18 @@ app.command(hidden=True)(worker)
 
 
 def main() -> None:
-    """The console script `hf-llc`; ends with the exit code."""
+    """The console script `hf-llc`; ends the process with the exit code."""
+    code = run()
+    if left_behind(interrupted=code == INTERRUPTED):
+        # A piece of a file that is on its way could take minutes to arrive.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def run() -> int:
+    """Does what the command line asks for; the exit code."""
     # The Hub client's bars redraw themselves, which makes a mess of a log; it reads this when it is imported.
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -75,16 +86,10 @@ def main() -> None:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     try:
         with insisting():
-            code = app(standalone_mode=False)
+            return app(standalone_mode=False) or 0
     except USAGE_ERROR as error:
         say(usage(error))
-        code = 2
-    if left_behind(interrupted=code == INTERRUPTED):
-        # A piece of a file that is on its way could take minutes to arrive.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code or 0)
-    sys.exit(code)
+        return 2
 
 
 def usage(error: Any) -> str:
