@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.dynamics import choose_dynamics, settled_start
 from hf_llc.core.localisation import TARGET_RISE, choose_gamma, rise
-from hf_llc.core.measurement import measure
+from hf_llc.core.measurement import Around, measure
 from hf_llc.core.noise import predicted_heating
 from hf_llc.core.objective import dimension
 from hf_llc.core.samplers import SAMPLERS
@@ -66,7 +66,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     gamma = asked.gamma
     if gamma is None:
         gamma, choices["gamma"] = measure_gamma(bench, asked.seed)
-    measured, start, why = measure_around(bench, asked, n_beta, gamma)
+    measured, start, why, *_ = measure_around(bench, asked, n_beta, gamma)
     if asked.start != start:
         choices["start"] = why
     found = choose_dynamics(asked_of(asked), n_beta, gamma, measured)
@@ -129,8 +129,10 @@ def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
     )
 
 
-def measure_around(bench: Workbench, asked: SamplerSettings, n_beta: float, gamma: float) -> tuple[Measured, str, str]:
-    """Curvature, gradient noise and more around w*, where chains start, and one sentence why."""
+def measure_around(
+    bench: Workbench, asked: SamplerSettings, n_beta: float, gamma: float, others: Sequence[Measured] = ()
+) -> Around:
+    """Curvature, gradient noise and more around w*, and where chains start; see `measure`."""
     return measure(
         bench.in_full,
         bench.gradient,
@@ -141,6 +143,7 @@ def measure_around(bench: Workbench, asked: SamplerSettings, n_beta: float, gamm
         start=asked.start,
         batch_size=asked.batch_size,
         seed=asked.seed,
+        others=others,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from hf_llc import estimation, planning, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
-from hf_llc.core.circumstances import Measured, worst
+from hf_llc.core.circumstances import Measured, beside, worst
 from hf_llc.core.dynamics import choose_dynamics, choose_start, settled_start
 from hf_llc.core.samplers import AUTO
 from hf_llc.core.stepsize import choose_burn_in, relaxation_rate
@@ -126,6 +126,7 @@ def _measure(
     gamma, sentences = sampler.gamma, []
     n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
     around: list[Measured] = []
+    firsts: list[Measured] = []
     for index, plan in enumerate(reversed(plans)):
         ready = plan
         try:
@@ -137,7 +138,9 @@ def _measure(
                     if gamma is None:
                         gamma, sentence = measure_gamma(bench, sampler.seed)
                         sentences.append(f"At the last checkpoint: {sentence}")
-                    around.append(measure_around(bench, sampler, n_beta, gamma)[0])
+                    found = measure_around(bench, sampler, n_beta, gamma, firsts)
+                    firsts.append(found.first)
+                    around.append(beside(found.measured, worst(around)) if found.spared else found.measured)
                 # A file that is mapped into memory takes its room on disk even when it has been removed.
                 bench.clear()
         except CHECKPOINT_FAILURES as error:

@@ -28,7 +28,7 @@ from hf_llc.settings import ResolvedSettings
 from hf_llc.summary import Judged, judged
 from hf_llc.workbench import cpu_threads
 
-PROBE = 512
+PROBE = 256
 """Items that curvature is measured on, at least."""
 LIMIT_MAX = 0.05
 """Share of λ̂ that half the way to γ/nβ → 0 and twice that way's error may make."""
@@ -186,7 +186,7 @@ class _Bench:
 def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
     objective, n = case.objective, case.objective.n
     asked = Asked(effort.sampler, effort.momentum, effort.lr, effort.gradient, effort.batches)
-    measured, start, _ = measure(
+    measured, start, *_ = measure(
         objective,
         bench.gradient,
         torch.arange(min(n, max(case.batch_size, PROBE))),

@@ -64,6 +64,11 @@ def worst(found: Sequence[Measured]) -> Measured:
     )
 
 
+def beside(spared: Measured, others: Measured) -> Measured:
+    """What stands for a checkpoint at which noise was not measured where chains live, since others exceed it."""
+    return replace(others, curvature=max(spared.curvature, others.curvature), rise=max(spared.rise, others.rise))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dynamics:
     """The choice; `why` has one sentence for each part that was left open, by name of the setting.

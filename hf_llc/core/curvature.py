@@ -23,11 +23,17 @@ def root_mean_square(parameters: Sequence[Tensor]) -> float:
     return math.sqrt(total / sum(p.numel() for p in parameters)) or 1.0
 
 
+MIXED = 0.5
+"""Length of the random part mixed into a known direction, so that a sharper one that it has no share of is found."""
+
+
 class Spectrum(NamedTuple):
-    """Largest |h| in nats per weight², and tr H² (Hutchinson 1990, from one direction: a rough figure)."""
+    """Largest |h| in nats per weight², tr H² (Hutchinson 1990, from one direction: a rough figure), and the direction
+    of the largest |h|, of length 1."""
 
     largest: float
     squares: float
+    direction: list[Tensor]
 
 
 def spectrum(objective: Objective, batch: Tensor, seed: int) -> Spectrum:
@@ -38,24 +44,51 @@ def spectrum(objective: Objective, batch: Tensor, seed: int) -> Spectrum:
     The value approaches |h| from below; it is returned after ITERATIONS, or once it moves by less than TOLERANCE.
     With v of length 1 the first product gives tr H² ≈ d ‖Hv‖².
     """
+    lengths, direction = _power(objective, batch, _normalise(_random(objective.parameters, seed)), ITERATIONS)
+    return Spectrum(lengths[-1], lengths[0] ** 2 * dimension(objective.parameters), direction)
+
+
+def sharpest(objective: Objective, batch: Tensor, near: Sequence[Tensor], seed: int) -> tuple[float, list[Tensor]]:
+    """The largest absolute eigenvalue and its direction, as `spectrum` finds them, begun from a direction that was the
+    sharpest close by: half as many products do."""
+    start = list(near)
+    for part, noise in zip(start, _normalise(_random(objective.parameters, seed)), strict=True):
+        part.add_(noise, alpha=MIXED)
+    lengths, direction = _power(objective, batch, _normalise(start), ITERATIONS)
+    return lengths[-1], direction
+
+
+def squares(objective: Objective, batch: Tensor, seed: int) -> float:
+    """tr H² of the batch's mean loss where the weights are, from one direction; see `spectrum`."""
+    lengths, _ = _power(objective, batch, _normalise(_random(objective.parameters, seed)), 1)
+    return lengths[0] ** 2 * dimension(objective.parameters)
+
+
+def _random(parameters: Sequence[Tensor], seed: int) -> list[Tensor]:
+    stream = seeds.generator(seed, "curvature", device=parameters[0].device)
+    return [torch.empty_like(p).normal_(generator=stream) for p in parameters]
+
+
+def _power(
+    objective: Objective, batch: Tensor, vector: list[Tensor], iterations: int
+) -> tuple[list[float], list[Tensor]]:
+    """‖Hv‖ of each iterate v, and the last of them; the weights are as before afterwards."""
     parameters = objective.parameters
     anchors = copy_of(parameters)
-    stream = seeds.generator(seed, "curvature", device=parameters[0].device)
-    vector = _normalise([torch.empty_like(p).normal_(generator=stream) for p in parameters])
     probe = RELATIVE_PROBE * root_mean_square(parameters)
-    value, first = 0.0, 0.0
+    lengths: list[float] = []
     try:
-        for _ in range(ITERATIONS):
+        for _ in range(iterations):
             product = hessian_vector(objective, anchors, batch, vector, probe)
-            previous, value = value, _norm(product)
-            first = first or value
+            lengths.append(_norm(product))
+            value, previous = lengths[-1], lengths[-2] if len(lengths) > 1 else 0.0
             if value == 0 or not math.isfinite(value) or abs(value - previous) <= TOLERANCE * value:
                 break
             vector = _normalise(product)
     finally:
         restore(parameters, anchors)
         clear_gradients(parameters)
-    return Spectrum(value, first**2 * dimension(parameters))
+    return lengths, vector
 
 
 def hessian_vector(

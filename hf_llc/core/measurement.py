@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
 from hf_llc.core.circumstances import Asked, Measured
-from hf_llc.core.curvature import root_mean_square, spectrum
+from hf_llc.core.curvature import root_mean_square, sharpest, spectrum
 from hf_llc.core.dynamics import choose_start, noise_matters
 from hf_llc.core.gradients import Gradient
 from hf_llc.core.localisation import rise, trace_of_hessian
@@ -24,6 +25,22 @@ DRAWS = 4
 HALVINGS = 16
 
 
+class Around(NamedTuple):
+    """What was measured around a w*.
+
+    Attributes:
+        measured: it. start: where chains start. why: one sentence on that.
+        first: what was measured before a walk to where chains live, if there was one. spared: whether there would have
+            been one, but for sharper and noisier checkpoints of the same curve.
+    """
+
+    measured: Measured
+    start: str
+    why: str
+    first: Measured
+    spared: bool = False
+
+
 def measure(
     objective: Objective,
     gradient: Callable[[str], Gradient],
@@ -35,8 +52,9 @@ def measure(
     start: str,
     batch_size: int,
     seed: int,
-) -> tuple[Measured, str, str]:
-    """What was measured on the batch, where chains start, and one sentence why; the weights are w* again afterwards.
+    others: Sequence[Measured] = (),
+) -> Around:
+    """What is found on the batch, and where chains start; the weights are w* again afterwards.
 
     The step must be stable wherever chains go: curvature and gradient noise are taken at draws of the localiser too,
     narrowed to where nβΔL is at most d/2, what a chain has there if every direction is bound by the loss, unless chains
@@ -44,6 +62,8 @@ def measure(
 
     Args:
         gradient: the estimator of ∇L_n by its name, around the weights as they are.
+        others: the `first` of other checkpoints of a curve that has one step size. Where one of them was as sharp and
+            one as noisy, the step is theirs, and noise is not measured again here.
     """
     plain = gradient("minibatch" if asked.gradient == AUTO else asked.gradient)
     anchor_losses = objective.losses(batch)
@@ -58,27 +78,37 @@ def measure(
     size = dimension(objective.parameters)
     widest = gamma**-0.5 if gamma > 0 else root_mean_square(objective.parameters)
     sigma = widest if chosen != "anchor" else _narrowed(raised, widest, size / 2 / n_beta if n_beta > 0 else math.inf)
-    curvature, noise = at_anchor.largest, 0.0
+    curvature, noise, direction = at_anchor.largest, 0.0, at_anchor.direction
     for draw in range(DRAWS if size < SMALL else 1):
         with _displaced(objective.parameters, sigma, seed, draw):
-            curvature = max(curvature, spectrum(objective, batch, seed).largest)
+            here, direction = sharpest(objective, batch, direction, seed)
+            curvature = max(curvature, here)
             if draw == 0:
                 noise = gradient_noise(objective, plain, batch_size, seed)
     found = Measured(curvature=curvature, trace=trace, squares=at_anchor.squares, noise=noise, rise=higher)
-    if noise_matters(asked, n_beta, gamma, found):
-        found = measure_settled(
-            objective,
-            gradient,
-            batch,
-            asked,
-            found,
-            n_beta=n_beta,
-            gamma=gamma,
-            start=chosen,
-            batch_size=batch_size,
-            seed=seed,
-        )
-    return found, chosen, why
+    if not noise_matters(asked, n_beta, gamma, found):
+        return Around(found, chosen, why, found)
+    if _exceeds(others, found):
+        return Around(found, chosen, why, found, spared=True)
+    settled = measure_settled(
+        objective,
+        gradient,
+        batch,
+        asked,
+        found,
+        n_beta=n_beta,
+        gamma=gamma,
+        start=chosen,
+        batch_size=batch_size,
+        seed=seed,
+        direction=direction,
+    )
+    return Around(settled, chosen, why, found)
+
+
+def _exceeds(others: Sequence[Measured], found: Measured) -> bool:
+    sharper = any(other.curvature >= found.curvature for other in others)
+    return sharper and any(other.noise >= found.noise for other in others)
 
 
 def _narrowed(raised: Callable[[float], float], widest: float, allowed: float) -> float:

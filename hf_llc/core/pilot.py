@@ -1,7 +1,7 @@
 """A short walk before the chains: curvature and gradient noise where chains live, not where they begin."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_llc.core import seeds
 from hf_llc.core.circumstances import Asked, Measured
-from hf_llc.core.curvature import spectrum
+from hf_llc.core.curvature import sharpest, squares
 from hf_llc.core.gradients import Gradient
 from hf_llc.core.localisation import trace_of_hessian
 from hf_llc.core.noise import gradient_noise
@@ -19,7 +19,10 @@ from hf_llc.core.randomness import ChainRandomness
 from hf_llc.core.samplers import AUTO, SAMPLERS, Sampler
 from hf_llc.core.samplers.law import Law, Look, Walk
 
-ROUNDS, STEPS = 4, 100
+ROUNDS = (20, 40, 80, 160)
+"""Steps of each round; from one to the next the walk has time to go as far again as it has come."""
+ALIKE = 0.2
+"""Share by which gradient noise and curvature may differ after two rounds for the second to be the last."""
 WARMTH = 1.0
 """Heating that the walk may have, as a share of the least λ̂: it only has to come near where chains will be."""
 
@@ -36,14 +39,16 @@ def measure_settled(
     start: str,
     batch_size: int,
     seed: int,
+    direction: Sequence[Tensor],
 ) -> Measured:
-    """The measurements again after ROUNDS × STEPS steps from where chains start; the weights are w* again afterwards.
+    """The measurements again after a walk from where chains start; the weights are w* again afterwards.
 
-    Each round walks as the measurements so far advise. The largest curvature met stays: chains must be stable there. If
-    a walk blows up, what was measured before it stays.
+    Each of ROUNDS walks as the measurements so far advise, and the last is one that finds them as they were before. The
+    largest curvature met stays: chains must be stable there. If a walk blows up, what was measured before it stays.
 
     Args:
-        gradient: the estimator of ∇L_n by its name. batch: items that curvature is measured on.
+        gradient: the estimator of ∇L_n by its name. batch: items that curvature is measured on. direction: the sharpest
+            one so far.
     """
     parameters = objective.parameters
     anchors = copy_of(parameters)
@@ -61,16 +66,19 @@ def measure_settled(
             with torch.no_grad():
                 for parameter in parameters:
                     parameter.add_(torch.empty_like(parameter).normal_(generator=stream), alpha=gamma**-0.5)
-        for number in range(ROUNDS):
+        for number, steps in enumerate(ROUNDS):
             way = choose_quieter(asked, n_beta, gamma, found, WARMTH)
             randomness = ChainRandomness(seed, -1 - number, objective.n, batch_size, device, way.way.batches)
-            law = Law(n_beta, gamma, way.lr, way.way.momentum, STEPS)
+            law = Law(n_beta, gamma, way.lr, way.way.momentum, steps)
             walk = Walk(parameters, anchors, law, randomness, estimators[way.way.gradient])
-            _walk(walk, SAMPLERS[way.way.sampler])
-            seen = _look(objective, batch, noise, found, seed)
+            _walk(walk, SAMPLERS[way.way.sampler], steps)
+            largest, direction = sharpest(objective, batch, direction, seed)
+            seen = _look(objective, batch, noise, found, largest, seed)
             if seen is None:
                 break
-            found = seen
+            found, before = seen, found
+            if number > 0 and _alike(before, found):
+                break
     finally:
         restore(parameters, anchors)
         for parameter in parameters:
@@ -78,27 +86,43 @@ def measure_settled(
     return found
 
 
+def _alike(before: Measured, after: Measured) -> bool:
+    pairs = [(before.noise, after.noise), (before.typical, after.typical)]
+    if before.controlled is not None and after.controlled is not None:
+        pairs.append((before.controlled, after.controlled))
+    return all(abs(one - other) <= ALIKE * max(one, other) for one, other in pairs)
+
+
 def _look(
-    objective: Objective, batch: Tensor, noise: Callable[[str], float | None], before: Measured, seed: int
+    objective: Objective,
+    batch: Tensor,
+    noise: Callable[[str], float | None],
+    before: Measured,
+    largest: float,
+    seed: int,
 ) -> Measured | None:
-    """The measurements at the weights as they are; None if any is not finite, as where the walk blew up."""
-    here = spectrum(objective, batch, seed)
+    """The measurements at the weights as they are; None if any is not finite, as where the walk blew up.
+
+    Args:
+        largest: |h| there.
+    """
+    squared = squares(objective, batch, seed)
     trace = trace_of_hessian(objective, batch, objective.losses(batch), seed)
     plain, controlled = noise("minibatch"), noise("control-variate")
-    if not all(map(math.isfinite, (here.largest, here.squares, trace, plain or 0.0, controlled or 0.0))):
+    if not all(map(math.isfinite, (largest, squared, trace, plain or 0.0, controlled or 0.0))):
         return None
     return replace(
         before,
         noise=plain or 0.0,
         controlled=controlled,
-        curvature=max(before.curvature, here.largest),
-        typical=min(here.squares / trace, here.largest) if trace > 0 else here.largest,
+        curvature=max(before.curvature, largest),
+        typical=min(squared / trace, largest) if trace > 0 else largest,
     )
 
 
-def _walk(walk: Walk, sampler: Sampler) -> None:
+def _walk(walk: Walk, sampler: Sampler, steps: int) -> None:
     state = sampler.init(walk)
-    for index in range(STEPS):
+    for index in range(steps):
         batch = walk.randomness.batch(index)
         losses, slope = walk.evaluate(batch)
         sampler.step(walk, Look(batch, losses, slope), state, index)

@@ -85,10 +85,10 @@ def chosen_lr(model: Trained) -> float:
     """The step that is chosen where sampler and gradient are given."""
     objective = model.objective(BATCH)
     asked = Asked(sampler="sgld-lm", gradient="minibatch", batches="independent")
-    measured, _, _ = measure(
+    measured = measure(
         objective, lambda name: gradient_of(name, objective, [], None), torch.arange(BATCH), asked,
         n_beta=N_BETA, gamma=GAMMA, start="localiser", batch_size=BATCH, seed=0,
-    )  # fmt: skip
+    ).measured  # fmt: skip
     return choose_dynamics(asked, N_BETA, GAMMA, measured).lr
 
 

@@ -20,13 +20,13 @@ from torch import Tensor
 from hf_llc.cases import Case
 from hf_llc.core.chain import run_chain
 from hf_llc.core.curvature import spectrum
-from hf_llc.core.objective import Objective
 from hf_llc.core.problems import chain_product, sampled_data
 from hf_llc.core.variations import CHECKED_CHAINS
 from hf_llc.settings import ResolvedSettings
 from hf_llc.validation import Effort, validate
 from hf_llc.workbench import cpu_threads
 from tests.benchmarks.panel import Net, nets
+from tests.counted import Counted
 
 CLOSE = 0.05
 SIZES = range(11)
@@ -35,29 +35,6 @@ EFFORTS = (10, 20, 50, 100, 200)
 FRACTIONS = (0.3, 0.1, 0.03, 0.01)
 CUSTOMARY_GAMMA = 1.0
 LIMIT, CHAINS = 12, 4
-
-
-class Counted:
-    """An objective that counts the gradients taken of it, in minibatches."""
-
-    def __init__(self, inner: Objective, batch_size: int) -> None:
-        self._inner, self._batch_size = inner, batch_size
-        self.gradients = 0.0
-
-    @property
-    def n(self) -> int:
-        return self._inner.n
-
-    @property
-    def parameters(self) -> Sequence[Tensor]:
-        return self._inner.parameters
-
-    def losses(self, indices: Tensor) -> Tensor:
-        return self._inner.losses(indices)
-
-    def losses_and_gradient(self, indices: Tensor) -> Tensor:
-        self.gradients += len(indices) / self._batch_size
-        return self._inner.losses_and_gradient(indices)
 
 
 @dataclass(frozen=True)

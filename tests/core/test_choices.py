@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hf_llc.core.curvature import spectrum
+from hf_llc.core.curvature import sharpest, spectrum
 from hf_llc.core.estimator import free_distance
 from hf_llc.core.exact import quadratic_llc
 from hf_llc.core.localisation import TARGET_RISE, WIDEST, choose_gamma
@@ -28,6 +28,15 @@ def test_default_temperature_is_n_over_log_n() -> None:
 @pytest.mark.parametrize("curvatures", [[5.0, 1.0, 0.1], [3.0, -7.0, 0.5]])
 def test_curvature_of_a_quadratic_is_the_largest_absolute_one(curvatures: list[float]) -> None:
     assert spectrum(quadratic(curvatures), ONE, seed=0).largest == pytest.approx(max(map(abs, curvatures)), rel=0.02)
+
+
+def test_the_sharpest_direction_is_found_from_one_that_was_the_sharpest_elsewhere() -> None:
+    """Begun at the second axis, of curvature 2, where the first has 5."""
+    here = quadratic([5.0, 2.0, 0.1])
+    near = spectrum(quadratic([1.0, 2.0, 0.1]), ONE, seed=0).direction
+    largest, direction = sharpest(here, ONE, near, seed=1)
+    assert largest == pytest.approx(5.0, rel=0.03)
+    assert abs(float(torch.cat([part.flatten() for part in direction])[0])) > 0.9
 
 
 def test_the_sum_of_squared_curvatures_is_right_on_average_over_directions() -> None:

@@ -1,18 +1,22 @@
 """How gradient noise is kept within its budget: the prediction holds, and the choice is the cheapest that fits."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 
-from hf_llc.core.circumstances import Asked, Measured, worst
+from hf_llc.core.circumstances import Asked, Measured, beside, worst
+from hf_llc.core.curvature import spectrum
 from hf_llc.core.dynamics import choose_dynamics, noise_matters, settled_start
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
-from hf_llc.core.measurement import measure
+from hf_llc.core.measurement import Around, measure
 from hf_llc.core.noise_budget import QUIETENED, Way, choose_quieter
 from hf_llc.core.objective import Objective, copy_of
 from hf_llc.core.pilot import measure_settled
 from hf_llc.core.problems import linear_regression, sampled_deep_linear
+from tests.counted import Counted
 
 N_BETA, GAMMA = 400.0, 10.0
 QUIET = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1, epoch=8, typical=1.5)
@@ -73,9 +77,54 @@ def test_a_series_takes_the_noisiest_and_where_control_variates_were_not_measure
     assert worst([QUIET, QUIET]).controlled is None
 
 
+def test_what_stands_for_a_spared_checkpoint_is_the_noise_of_the_others_and_its_own_curvature_and_rise() -> None:
+    spared = Measured(curvature=3.0, trace=1.0, squares=1.0, noise=50.0, rise=0.05)
+    assert beside(spared, NOISY) == replace(NOISY, curvature=3.0)
+
+
+def counted_measure(batch_size: int, others: Sequence[Measured] = ()) -> tuple[Around, int]:
+    """What is found around a deep linear net's minimum, and the gradients that it took."""
+    inner = sampled_deep_linear((12, 12, 12), 9, 480)
+    objective = Counted(inner, batch_size)
+    found = measure(
+        objective,
+        lambda name: estimators(objective)[name],
+        torch.arange(120),
+        Asked(),
+        n_beta=1200.0,
+        gamma=16.0,
+        start="localiser",
+        batch_size=batch_size,
+        seed=0,
+        others=others,
+    )
+    return found, round(objective.gradients)
+
+
+def test_the_walk_is_spared_where_other_checkpoints_were_as_sharp_and_as_noisy() -> None:
+    found, gradients = counted_measure(60)
+    assert not found.spared
+    assert found.measured.controlled is not None
+    sharp, noisy = replace(found.first, noise=0.0), replace(found.first, curvature=0.0)
+    again, fewer = counted_measure(60, [sharp, noisy])
+    assert again.spared
+    assert again.measured == again.first == found.first
+    assert fewer < gradients / 2
+    for others in ([sharp], [noisy]):
+        assert counted_measure(60, others) == (found, gradients)
+
+
+def test_the_walk_ends_once_two_rounds_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, gradients = counted_measure(60)
+    monkeypatch.setattr("hf_llc.core.pilot.ALIKE", 0.0)
+    longer, more = counted_measure(60)
+    assert more > gradients + 150
+    assert found.measured.noise == pytest.approx(longer.measured.noise, rel=0.3)
+
+
 def test_a_linear_models_gradients_have_no_noise_with_control_variates() -> None:
     objective, _ = linear_regression(400, 20, seed=0)
-    found, _, _ = measure(
+    found = measure(
         objective,
         lambda name: estimators(objective)[name],
         torch.arange(400),
@@ -85,7 +134,7 @@ def test_a_linear_models_gradients_have_no_noise_with_control_variates() -> None
         start="localiser",
         batch_size=50,
         seed=0,
-    )
+    ).measured
     assert found.controlled is not None
     assert found.controlled < 0.3 * found.noise
     assert found.epoch == 8
@@ -109,6 +158,7 @@ def test_the_pilot_finds_less_noise_where_chains_live_than_where_they_begin_and_
         start="localiser",
         batch_size=50,
         seed=0,
+        direction=spectrum(objective, torch.arange(400), 0).direction,
     )
     assert all(torch.equal(now, then) for now, then in zip(objective.parameters, before, strict=True))
     assert found.noise < 0.1 * start.noise

@@ -1,0 +1,30 @@
+"""An objective that counts."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from hf_llc.core.objective import Objective
+
+
+class Counted:
+    """An objective that counts the gradients taken of it, in minibatches."""
+
+    def __init__(self, inner: Objective, batch_size: int) -> None:
+        self._inner, self._batch_size = inner, batch_size
+        self.gradients = 0.0
+
+    @property
+    def n(self) -> int:
+        return self._inner.n
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        return self._inner.parameters
+
+    def losses(self, indices: Tensor) -> Tensor:
+        return self._inner.losses(indices)
+
+    def losses_and_gradient(self, indices: Tensor) -> Tensor:
+        self.gradients += len(indices) / self._batch_size
+        return self._inner.losses_and_gradient(indices)
