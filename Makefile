@@ -3,6 +3,7 @@ export GOMP_SPINCOUNT = 0
 
 PYTHON ?= python3
 BIN := .venv/bin
+TESTS := $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
 READY := .venv/ready
 
 .PHONY: demo test check bench style clean
@@ -11,13 +12,13 @@ demo: $(READY)
 	$(BIN)/hf-llc demo
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
+	$(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
+	$(TESTS)
 
 bench: $(READY)
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[bench]'

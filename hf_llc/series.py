@@ -126,7 +126,7 @@ def _measure(
     gamma, sentences = sampler.gamma, []
     n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
     around: list[Measured] = []
-    firsts: list[Measured] = []
+    walked: list[Measured] = []
     for index, plan in enumerate(reversed(plans)):
         ready = plan
         try:
@@ -138,8 +138,8 @@ def _measure(
                     if gamma is None:
                         gamma, sentence = measure_gamma(bench, sampler.seed)
                         sentences.append(f"At the last checkpoint: {sentence}")
-                    found = measure_around(bench, sampler, n_beta, gamma, firsts)
-                    firsts.append(found.first)
+                    found = measure_around(bench, sampler, n_beta, gamma, walked)
+                    walked += [found.first] if found.walked else []
                     around.append(beside(found.measured, worst(around)) if found.spared else found.measured)
                 # A file that is mapped into memory takes its room on disk even when it has been removed.
                 bench.clear()

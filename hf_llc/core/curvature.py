@@ -49,8 +49,11 @@ def spectrum(objective: Objective, batch: Tensor, seed: int) -> Spectrum:
 
 
 def sharpest(objective: Objective, batch: Tensor, near: Sequence[Tensor], seed: int) -> tuple[float, list[Tensor]]:
-    """The largest absolute eigenvalue and its direction, as `spectrum` finds them, begun from a direction that was the
-    sharpest close by: half as many products do."""
+    """The largest absolute eigenvalue and its direction, as `spectrum` finds them, with fewer products.
+
+    Args:
+        near: a direction of length 1 that was the sharpest close by; its tensors are written over.
+    """
     start = list(near)
     for part, noise in zip(start, _normalise(_random(objective.parameters, seed)), strict=True):
         part.add_(noise, alpha=MIXED)

@@ -31,7 +31,7 @@ class Around(NamedTuple):
     Attributes:
         measured: it. start: where chains start. why: one sentence on that.
         first: what was measured before a walk to where chains live, if there was one. spared: whether there would have
-            been one, but for sharper and noisier checkpoints of the same curve.
+            been one, but for sharper and noisier checkpoints of the same curve. walked: whether there was one.
     """
 
     measured: Measured
@@ -39,6 +39,7 @@ class Around(NamedTuple):
     why: str
     first: Measured
     spared: bool = False
+    walked: bool = False
 
 
 def measure(
@@ -62,8 +63,8 @@ def measure(
 
     Args:
         gradient: the estimator of ∇L_n by its name, around the weights as they are.
-        others: the `first` of other checkpoints of a curve that has one step size. Where one of them was as sharp and
-            one as noisy, the step is theirs, and noise is not measured again here.
+        others: the `first` of checkpoints that were walked at, of a curve that has one step size. Where one of them was
+            as sharp and one as noisy, the step is theirs, and noise is not measured again here.
     """
     plain = gradient("minibatch" if asked.gradient == AUTO else asked.gradient)
     anchor_losses = objective.losses(batch)
@@ -103,7 +104,7 @@ def measure(
         seed=seed,
         direction=direction,
     )
-    return Around(settled, chosen, why, found)
+    return Around(settled, chosen, why, found, walked=True)
 
 
 def _exceeds(others: Sequence[Measured], found: Measured) -> bool:

@@ -48,7 +48,7 @@ def measure_settled(
 
     Args:
         gradient: the estimator of ∇L_n by its name. batch: items that curvature is measured on. direction: the sharpest
-            one so far.
+            one so far; its tensors are written over.
     """
     parameters = objective.parameters
     anchors = copy_of(parameters)

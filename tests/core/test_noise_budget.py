@@ -103,11 +103,11 @@ def counted_measure(batch_size: int, others: Sequence[Measured] = ()) -> tuple[A
 
 def test_the_walk_is_spared_where_other_checkpoints_were_as_sharp_and_as_noisy() -> None:
     found, gradients = counted_measure(60)
-    assert not found.spared
+    assert (found.walked, found.spared) == (True, False)
     assert found.measured.controlled is not None
     sharp, noisy = replace(found.first, noise=0.0), replace(found.first, curvature=0.0)
     again, fewer = counted_measure(60, [sharp, noisy])
-    assert again.spared
+    assert (again.walked, again.spared) == (False, True)
     assert again.measured == again.first == found.first
     assert fewer < gradients / 2
     for others in ([sharp], [noisy]):
