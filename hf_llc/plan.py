@@ -22,7 +22,7 @@ class Plan:
     Attributes:
         device: `cpu`, `cuda` or `mps`, without an index: which one is each process's own business.
         dtype: in which losses and gradients are computed. threads: CPU threads per process.
-        run_dir: where its parts are kept.
+        run_dir: where its parts are kept. known: of a series: what `known.Known` wrote.
     """
 
     source: ModelSource
@@ -32,6 +32,7 @@ class Plan:
     dtype: str
     threads: int
     run_dir: Path
+    known: Mapping[str, Any] | None = None
 
     def inputs(self) -> dict[str, Any]:
         """Every input that can change the number: all that the key is a hash of.
@@ -76,6 +77,7 @@ class Plan:
             dtype=stored["dtype"],
             threads=stored["threads"],
             run_dir=Path(stored["run_dir"]),
+            known=stored["known"],
         )
 
 

@@ -94,10 +94,10 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
         return planning.plan_for(series.sources[name], corpus, sampler, kind)
 
     names = list(series.sources)
-    shared = _shared_inputs(plan_of(names[-1], request.sampler), series.model)
-    folder = (request.output_dir or _default_folder(series.model, last, shared)).resolve()
+    inputs = _shared_inputs(plan_of(names[-1], request.sampler), series.model)
+    folder = (request.output_dir or _default_folder(series.model, last, inputs)).resolve()
     store = RunStore(folder, observer.tell, link)
-    store.open(shared)
+    store.open(inputs)
     if not shard.is_whole:
         store.write(f"shards/{shard.name}", shard.to_dict(checkpoints))
     forget(folder, shard, observer.tell)
@@ -123,13 +123,13 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
         def note(plan: Plan, error: HfLlcError) -> None:
             series.errors[next(name for name in names if folders[name] == plan.run_dir)] = reason(plan, error)
 
-        resolved = shared_settings(spread, store, request.sampler, observer, note, bring=bring)
+        shared = shared_settings(spread, store, request.sampler, observer, note, bring=bring)
         yield Ready(
             series=series,
             folder=folder,
             own=own,
-            plans={name: plan for name, plan in plans_at(resolved).items() if name in own},
-            inputs=_shared_inputs(plan_of(names[-1], resolved), series.model),
+            plans={name: shared.knowing(plan) for name, plan in plans_at(shared.sampler).items() if name in own},
+            inputs=_shared_inputs(plan_of(names[-1], shared.sampler), series.model),
             arrivals=arrivals,
             shelf=shelf,
         )
@@ -240,8 +240,8 @@ def _shared_inputs(plan: Plan, model: str) -> dict[str, Any]:
     return {"model": model, **inputs}
 
 
-def _default_folder(model: str, last: ModelSource, shared: dict[str, Any]) -> Path:
-    key = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
+def _default_folder(model: str, last: ModelSource, inputs: dict[str, Any]) -> Path:
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
     return Path("hf-llc-runs") / replace(last, id=model).label / f"scan-{key}"
 
 

@@ -3,19 +3,20 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.dynamics import choose_dynamics, settled_start
 from hf_llc.core.localisation import TARGET_RISE, choose_gamma, rise
-from hf_llc.core.measurement import Around, measure
+from hf_llc.core.measurement import Around, measure, noise_around
 from hf_llc.core.noise import predicted_heating
 from hf_llc.core.objective import dimension
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.stepsize import RELAXED, check_lr, choose_burn_in, relaxation_rate
 from hf_llc.core.temperature import default_n_beta
 from hf_llc.errors import SettingsError
+from hf_llc.known import Known
 from hf_llc.plan import Plan
 from hf_llc.settings import ResolvedSettings, SamplerSettings
 from hf_llc.workbench import Workbench
@@ -56,6 +57,8 @@ class Resolution:
 def resolve(plan: Plan, bench: Workbench) -> Resolution:
     """Every setting as a number: those the user gave, and for the others what was measured on a probe batch.
 
+    What the plan knows from the choice of settings for a series is not measured again.
+
     Raises:
         SettingsError: the step size given is past the stability limit at the measured curvature, or the sampler needs
             whole batches.
@@ -66,9 +69,13 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     gamma = asked.gamma
     if gamma is None:
         gamma, choices["gamma"] = measure_gamma(bench, asked.seed)
-    measured, start, why, *_ = measure_around(bench, asked, n_beta, gamma)
-    if asked.start != start:
-        choices["start"] = why
+    known = Known.from_dict(plan.known) if plan.known is not None else None
+    if known is not None and known.serves(asked.start):
+        measured, start = _completed(known, bench, asked), asked.start
+    else:
+        measured, start, why, *_ = measure_around(bench, asked, n_beta, gamma)
+        if asked.start != start:
+            choices["start"] = why
     found = choose_dynamics(asked_of(asked), n_beta, gamma, measured)
     choices |= found.why
     check_lr(found.lr, n_beta, measured.curvature, gamma)
@@ -118,6 +125,15 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     )
 
 
+def _completed(known: Known, bench: Workbench, asked: SamplerSettings) -> Measured:
+    """What would be measured around w*, of which all is known but the noise of a gradient that was chosen since."""
+    if known.gradient == asked.gradient:
+        return known.measured
+    gradient = bench.gradient(asked.gradient)
+    noise = noise_around(bench.in_full, gradient, sigma=known.sigma, batch_size=asked.batch_size, seed=asked.seed)
+    return replace(known.measured, noise=noise)
+
+
 def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
     """γ at which the localiser alone raises the loss by TARGET_RISE, and the sentence that says so."""
     objective, batch = bench.in_full, bench.probe_batch()
@@ -130,7 +146,7 @@ def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
 
 
 def measure_around(
-    bench: Workbench, asked: SamplerSettings, n_beta: float, gamma: float, others: Sequence[Measured] = ()
+    bench: Workbench, asked: SamplerSettings, n_beta: float, gamma: float, others: Sequence[Around] = ()
 ) -> Around:
     """Curvature, gradient noise and more around w*, and where chains start; see `measure`."""
     return measure(

@@ -2,20 +2,22 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hf_llc import estimation, planning, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
-from hf_llc.core.circumstances import Measured, beside, worst
+from hf_llc.core.circumstances import Measured, worst
 from hf_llc.core.dynamics import choose_dynamics, choose_start, settled_start
+from hf_llc.core.measurement import Around
 from hf_llc.core.samplers import AUTO
 from hf_llc.core.stepsize import choose_burn_in, relaxation_rate
 from hf_llc.errors import HfLlcError
+from hf_llc.known import Known
 from hf_llc.launching import run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
@@ -34,6 +36,17 @@ SHARED = "shared"
 
 UNMEASURED = Measured(curvature=math.nan, trace=math.nan, squares=math.nan, noise=math.nan, rise=math.nan)
 """In place of measurements where nothing is left to choose."""
+
+
+class Shared(NamedTuple):
+    """The settings of a whole curve, and what is known around its checkpoints, by name of the run's folder."""
+
+    sampler: SamplerSettings
+    known: Mapping[str, Mapping[str, Any]]
+
+    def knowing(self, plan: Plan) -> Plan:
+        """The plan with what is known around its checkpoint."""
+        return replace(plan, known=self.known.get(plan.run_dir.name))
 
 
 def _in_place(plans: Sequence[Plan]) -> AbstractContextManager[Here]:
@@ -73,7 +86,7 @@ def estimate_series(
     store = RunStore(output_dir, observer.tell)
     store.open({"checkpoints": [plan.inputs() for plan in open_plans]})
     shared = shared_settings(open_plans, store, sampler, observer)
-    plans = [plan_at(index, shared) for index in range(len(checkpoints))]
+    plans = [shared.knowing(plan_at(index, shared.sampler)) for index in range(len(checkpoints))]
     run_all(plans, processes=processes, observer=observer)
     found = []
     for plan in plans:
@@ -90,7 +103,7 @@ def shared_settings(
     observer: Observer,
     on_failure: Callable[[Plan, HfLlcError], None] | None = None,
     bring: Bring = _in_place,
-) -> SamplerSettings:
+) -> Shared:
     """The settings with γ, ε, sampler and start filled in for the whole curve; once measured, kept in the store.
 
     Args:
@@ -101,17 +114,22 @@ def shared_settings(
     def make(name: str) -> dict[str, Any]:
         choices = {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
         if sampler.gamma is not None and sampler.lr is not None and AUTO not in choices:
-            return _chosen(plans[0], sampler.gamma, UNMEASURED, [])
+            return {**_chosen(plans[0], sampler.gamma, UNMEASURED, []), "known": {}}
         observer.begin("curvature of each checkpoint", len(plans))
         with cpu_threads(plans[0].threads), bring(plans[::-1]) as here:
-            gamma, sharpest, sentences = _measure(plans, sampler, observer, on_failure, here)
+            gamma, around, sentences = _measure(plans, sampler, observer, on_failure, here)
         observer.end()
-        return _chosen(plans[0], gamma, sharpest, sentences)
+        sharpest = worst([each.measured for each in around.values()])
+        gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient
+        known = {name: Known.of(each, gradient) for name, each in around.items()}
+        stored = {name: each.to_dict() for name, each in known.items() if each.is_finite}
+        return {**_chosen(plans[0], gamma, sharpest, sentences), "known": stored}
 
     found = queue.complete(store, [SHARED], make)[0]
     for sentence in found["sentences"]:
         observer.tell(sentence)
-    return replace(sampler, **found["settings"])
+    # Folders of earlier versions have none.
+    return Shared(replace(sampler, **found["settings"]), found.get("known", {}))
 
 
 def _measure(
@@ -120,13 +138,12 @@ def _measure(
     observer: Observer,
     on_failure: Callable[[Plan, HfLlcError], None] | None,
     here: Here,
-) -> tuple[float, Measured, list[str]]:
-    """γ from the last checkpoint, what is largest at any of them, and sentences on both."""
+) -> tuple[float, dict[str, Around], list[str]]:
+    """γ from the last checkpoint, what was measured around each by the name of its folder, and sentences on γ."""
     device, room = fleets.alone(plans[0].device).device, Room()
     gamma, sentences = sampler.gamma, []
     n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
-    around: list[Measured] = []
-    walked: list[Measured] = []
+    around: dict[str, Around] = {}
     for index, plan in enumerate(reversed(plans)):
         ready = plan
         try:
@@ -138,9 +155,8 @@ def _measure(
                     if gamma is None:
                         gamma, sentence = measure_gamma(bench, sampler.seed)
                         sentences.append(f"At the last checkpoint: {sentence}")
-                    found = measure_around(bench, sampler, n_beta, gamma, walked)
-                    walked += [found.first] if found.walked else []
-                    around.append(beside(found.measured, worst(around)) if found.spared else found.measured)
+                    walked = [each for each in around.values() if each.walked]
+                    around[plan.run_dir.name] = measure_around(bench, sampler, n_beta, gamma, walked)
                 # A file that is mapped into memory takes its room on disk even when it has been removed.
                 bench.clear()
         except CHECKPOINT_FAILURES as error:
@@ -149,7 +165,7 @@ def _measure(
             on_failure(ready, error)
         observer.advance(index + 1)
     assert gamma is not None
-    return gamma, worst(around), sentences
+    return gamma, around, sentences
 
 
 def _chosen(plan: Plan, gamma: float, sharpest: Measured, sentences: Sequence[str]) -> dict[str, Any]:

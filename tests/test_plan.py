@@ -16,6 +16,8 @@ from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.launching import default_processes
 from hf_llc.plan import NOT_INPUTS, Plan
 
+KNOWN = {"gradient": "minibatch", "measured": {"curvature": 2.0}}
+
 
 def example() -> Plan:
     """A plan of which nothing exists."""
@@ -45,6 +47,7 @@ NO_CHANGES: dict[str, Callable[[Plan], Plan]] = {
     "where the weights lie": lambda p: replace(p, source=replace(p.source, path=Path("/elsewhere"))),
     "another dataset with the same tokens": lambda p: replace(p, corpus=replace(p.corpus, id="other", split="test")),
     "where the run is kept": lambda p: replace(p, run_dir=Path("/elsewhere")),
+    "what is known around w*": lambda p: replace(p, known=KNOWN),
     "a number beside the chains": lambda p: replace(p, sampler=replace(p.sampler, cross_check="lanczos")),
 }
 
@@ -79,7 +82,8 @@ def test_the_key_does_not_change_with_what_cannot_matter(name: str) -> None:
 
 
 def test_a_plan_survives_its_json_form() -> None:
-    assert Plan.from_dict(json.loads(json.dumps(example().to_dict()))) == example()
+    for plan in (example(), replace(example(), known=KNOWN)):
+        assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 def test_threads_depend_on_cores_and_chains_alone(monkeypatch: pytest.MonkeyPatch) -> None:

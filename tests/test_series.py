@@ -1,18 +1,22 @@
 """What a curve has in common is measured at no more of its checkpoints than it takes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hf_llc import DataSettings, ModelSettings, SamplerSettings
+from hf_llc import DataSettings, ModelSettings, SamplerSettings, resolution
 from hf_llc.adapters.store import RunStore
-from hf_llc.core import measurement, pilot
+from hf_llc.core import circumstances, dynamics, measurement, pilot
 from hf_llc.core.circumstances import Measured
 from hf_llc.observer import Observer
+from hf_llc.plan import Plan
 from hf_llc.planning import plan
+from hf_llc.resolution import resolve
 from hf_llc.series import shared_settings
+from hf_llc.workbench import Workbench, cpu_threads
 from tests.tiny import save_tiny_model, sentences
 
 SAMPLER = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, threads=1, gamma=1000, checks=False)
@@ -26,12 +30,12 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(measurement, "noise_matters", lambda *_: True)
 
 
-def shared(place: Path, seeds: list[int]) -> SamplerSettings:
-    """What a curve over tiny models of these seeds has in common."""
+def plans_of(place: Path, seeds: list[int]) -> list[Plan]:
+    """Plans for tiny models of these seeds."""
     place.mkdir(exist_ok=True)
     text = place / "text.jsonl"
     text.write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(60)))
-    plans = [
+    return [
         plan(
             ModelSettings(model=str(save_tiny_model(place / f"model{seed}", seed))),
             DataSettings(dataset=str(text)),
@@ -40,43 +44,79 @@ def shared(place: Path, seeds: list[int]) -> SamplerSettings:
         )
         for index, seed in enumerate(seeds)
     ]
-    return shared_settings(plans, RunStore(place / "curve", pytest.fail), SAMPLER, Observer())
 
 
-def test_one_walk_stands_for_checkpoints_that_are_no_sharper_and_no_noisier(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    walks: list[Measured] = []
+def shared(place: Path, seeds: list[int]) -> SamplerSettings:
+    """What a curve over tiny models of these seeds has in common."""
+    plans = plans_of(place, seeds)
+    return shared_settings(plans, RunStore(place / "curve", pytest.fail), SAMPLER, Observer()).sampler
+
+
+@pytest.fixture
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
+    """What was measured before each walk."""
+    found: list[Measured] = []
     real = pilot.measure_settled
 
     def counted(*args: Any, **named: Any) -> Measured:
-        walks.append(args[4])
+        found.append(args[4])
         return real(*args, **named)
 
     monkeypatch.setattr(measurement, "measure_settled", counted)
+    return found
+
+
+def test_one_walk_stands_for_checkpoints_that_are_no_sharper_and_no_noisier(
+    tmp_path: Path, walks: list[Measured]
+) -> None:
     alone = shared(tmp_path / "alone", [0])
     assert len(walks) == 1
     assert shared(tmp_path / "alike", [0, 0, 0]) == alone
     assert len(walks) == 2
-    shared(tmp_path / "others", [0, 1, 2, 3])
-    others = walks[2:]
-    assert 1 < len(others) < 4
-    # Each one after the first is sharper or noisier than all before it.
-    for index, walk in enumerate(others[1:], 1):
-        before = others[:index]
-        assert walk.curvature > max(each.curvature for each in before) or walk.noise > max(e.noise for e in before)
 
 
-def test_a_quiet_checkpoint_spares_nobody_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_that_exceed_those_walked_at_by_more_than_a_margin_are_walked_at_too(
+    tmp_path: Path, walks: list[Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(circumstances, "MARGIN", 1.01)
+    shared(tmp_path, [0, 1, 2, 3])
+    assert 1 < len(walks) < 4
+    for index, walk in enumerate(walks[1:], 1):
+        before = walks[:index]
+        sharper = walk.curvature > 1.01 * max(each.curvature for each in before)
+        assert sharper or walk.noise > 1.01 * max(each.noise for each in before)
+
+
+def test_a_quiet_checkpoint_spares_nobody_the_walk(
+    tmp_path: Path, walks: list[Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last one is measured first; its gradient noise, though as large, does not matter to it."""
     answers = iter([False, True])
-    walks: list[Measured] = []
-
-    def counted(*args: Any, **_: Any) -> Measured:
-        walks.append(args[4])
-        return walks[-1]
-
     monkeypatch.setattr(measurement, "noise_matters", lambda *_: next(answers))
-    monkeypatch.setattr(measurement, "measure_settled", counted)
     shared(tmp_path, [0, 0])
     assert len(walks) == 1
+
+
+@pytest.mark.parametrize("gradient", ["minibatch", "control-variate"])
+def test_what_the_curve_has_measured_is_what_a_point_would_measure(
+    tmp_path: Path, gradient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (plain,) = plans_of(tmp_path, [0])
+    common = shared_settings([plain], RunStore(tmp_path / "curve", pytest.fail), SAMPLER, Observer())
+    monkeypatch.setattr(measurement, "noise_matters", dynamics.noise_matters)
+    settled = replace(common.sampler, gradient=gradient)
+    there = replace(plain, sampler=settled)
+    bench = Workbench(there, "cpu")
+    with cpu_threads(1):
+        afresh = resolve(there, bench)
+        monkeypatch.setattr(resolution, "measure", pytest.fail)
+        known = resolve(common.knowing(there), bench)
+    assert replace(known, seconds=0.0) == replace(afresh, seconds=0.0)
+    assert known.heating > 0
+
+
+def test_without_a_localiser_each_point_measures_for_itself(tmp_path: Path) -> None:
+    """The rise of the loss is then infinite, which no file of a run can hold."""
+    (plain,) = plans_of(tmp_path, [0])
+    common = shared_settings([plain], RunStore(tmp_path / "curve", pytest.fail), replace(SAMPLER, gamma=0), Observer())
+    assert common.known == {}

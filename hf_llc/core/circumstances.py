@@ -1,10 +1,14 @@
 """What a choice of dynamics starts from and ends in: what was asked for, what was measured, what was chosen."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from hf_llc.core.samplers import AUTO
+
+MARGIN = 1.5
+"""How many times sharper or noisier than others a checkpoint may be for what a walk found there to be scaled to it."""
 
 
 class Asked(NamedTuple):
@@ -64,9 +68,32 @@ def worst(found: Sequence[Measured]) -> Measured:
     )
 
 
-def beside(spared: Measured, others: Measured) -> Measured:
-    """What stands for a checkpoint at which noise was not measured where chains live, since others exceed it."""
-    return replace(others, curvature=max(spared.curvature, others.curvature), rise=max(spared.rise, others.rise))
+def likened(found: Measured, walked: Sequence[tuple[Measured, Measured]]) -> Measured | None:
+    """What a walk to where chains live would find at a checkpoint, by what it found at others; None if they are less
+    sharp or less noisy by more than MARGIN, or there are none.
+
+    Args:
+        found: what was measured before the walk. walked: at each of the others, the same and what the walk found.
+    """
+    if not walked:
+        return None
+    before, after = worst([first for first, _ in walked]), worst([settled for _, settled in walked])
+    sharper, noisier = _excess(found.curvature, before.curvature), _excess(found.noise, before.noise)
+    if max(sharper, noisier) > MARGIN:
+        return None
+    return replace(
+        after,
+        curvature=max(found.curvature, after.curvature * sharper),
+        typical=after.typical * sharper,
+        noise=after.noise * noisier,
+        controlled=None if after.controlled is None else after.controlled * noisier,
+        rise=max(found.rise, after.rise),
+    )
+
+
+def _excess(value: float, other: float) -> float:
+    """How many times as large it is, at least 1."""
+    return max(1.0, value / other) if other > 0 else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)

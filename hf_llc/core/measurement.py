@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.circumstances import Asked, Measured
+from hf_llc.core.circumstances import Asked, Measured, likened
 from hf_llc.core.curvature import root_mean_square, sharpest, spectrum
 from hf_llc.core.dynamics import choose_start, noise_matters
 from hf_llc.core.gradients import Gradient
@@ -30,15 +30,15 @@ class Around(NamedTuple):
 
     Attributes:
         measured: it. start: where chains start. why: one sentence on that.
-        first: what was measured before a walk to where chains live, if there was one. spared: whether there would have
-            been one, but for sharper and noisier checkpoints of the same curve. walked: whether there was one.
+        first: what was measured before a walk to where chains live, if there was one. walked: whether there was one.
+        sigma: standard deviation of the displacement at which curvature and gradient noise were looked at.
     """
 
     measured: Measured
     start: str
     why: str
     first: Measured
-    spared: bool = False
+    sigma: float
     walked: bool = False
 
 
@@ -53,7 +53,7 @@ def measure(
     start: str,
     batch_size: int,
     seed: int,
-    others: Sequence[Measured] = (),
+    others: Sequence[Around] = (),
 ) -> Around:
     """What is found on the batch, and where chains start; the weights are w* again afterwards.
 
@@ -63,8 +63,8 @@ def measure(
 
     Args:
         gradient: the estimator of ∇L_n by its name, around the weights as they are.
-        others: the `first` of checkpoints that were walked at, of a curve that has one step size. Where one of them was
-            as sharp and one as noisy, the step is theirs, and noise is not measured again here.
+        others: checkpoints that were walked at, of a curve that has one step size. Where they are about as sharp and
+            as noisy as this one, noise is not measured again here: see `circumstances.likened`.
     """
     plain = gradient("minibatch" if asked.gradient == AUTO else asked.gradient)
     anchor_losses = objective.losses(batch)
@@ -88,9 +88,9 @@ def measure(
                 noise = gradient_noise(objective, plain, batch_size, seed)
     found = Measured(curvature=curvature, trace=trace, squares=at_anchor.squares, noise=noise, rise=higher)
     if not noise_matters(asked, n_beta, gamma, found):
-        return Around(found, chosen, why, found)
-    if _exceeds(others, found):
-        return Around(found, chosen, why, found, spared=True)
+        return Around(found, chosen, why, found, sigma)
+    if (alike := likened(found, [(other.first, other.measured) for other in others])) is not None:
+        return Around(alike, chosen, why, found, sigma)
     settled = measure_settled(
         objective,
         gradient,
@@ -104,12 +104,13 @@ def measure(
         seed=seed,
         direction=direction,
     )
-    return Around(settled, chosen, why, found, walked=True)
+    return Around(settled, chosen, why, found, sigma, walked=True)
 
 
-def _exceeds(others: Sequence[Measured], found: Measured) -> bool:
-    sharper = any(other.curvature >= found.curvature for other in others)
-    return sharper and any(other.noise >= found.noise for other in others)
+def noise_around(objective: Objective, gradient: Gradient, *, sigma: float, batch_size: int, seed: int) -> float:
+    """The gradient noise that `measure` finds with that estimator and displacement, before a walk."""
+    with _displaced(objective.parameters, sigma, seed, 0):
+        return gradient_noise(objective, gradient, batch_size, seed)
 
 
 def _narrowed(raised: Callable[[float], float], widest: float, allowed: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hf_llc.core.circumstances import Asked, Measured, beside, worst
+from hf_llc.core.circumstances import MARGIN, Asked, Measured, likened, worst
 from hf_llc.core.curvature import spectrum
 from hf_llc.core.dynamics import choose_dynamics, noise_matters, settled_start
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
@@ -77,12 +77,33 @@ def test_a_series_takes_the_noisiest_and_where_control_variates_were_not_measure
     assert worst([QUIET, QUIET]).controlled is None
 
 
-def test_what_stands_for_a_spared_checkpoint_is_the_noise_of_the_others_and_its_own_curvature_and_rise() -> None:
-    spared = Measured(curvature=3.0, trace=1.0, squares=1.0, noise=50.0, rise=0.05)
-    assert beside(spared, NOISY) == replace(NOISY, curvature=3.0)
+FIRST = replace(NOISY, controlled=None, epoch=1, typical=0.0)
+"""What was measured at NOISY before a walk."""
 
 
-def counted_measure(batch_size: int, others: Sequence[Measured] = ()) -> tuple[Around, int]:
+def test_a_milder_checkpoint_is_likened_to_what_a_walk_found_at_a_sharper_one_and_a_noisier_one() -> None:
+    mild = replace(FIRST, curvature=FIRST.curvature / 2, noise=FIRST.noise / 2, rise=0.07)
+    assert likened(mild, [(FIRST, NOISY)]) == replace(NOISY, rise=max(0.07, NOISY.rise))
+    sharp, noisy = replace(FIRST, noise=FIRST.noise / 9), replace(FIRST, curvature=FIRST.curvature / 9)
+    assert likened(FIRST, [(sharp, NOISY), (noisy, NOISY)]) == NOISY
+    assert likened(FIRST, [(sharp, NOISY)]) is None
+    assert likened(FIRST, [(noisy, NOISY)]) is None
+    assert likened(FIRST, []) is None
+
+
+def test_what_a_walk_found_is_scaled_up_to_a_checkpoint_that_exceeds_it_a_little_and_not_to_one_by_far() -> None:
+    found = likened(replace(FIRST, curvature=1.2 * FIRST.curvature, noise=1.4 * FIRST.noise), [(FIRST, NOISY)])
+    assert found is not None
+    assert NOISY.controlled is not None
+    assert found.curvature == pytest.approx(1.2 * NOISY.curvature)
+    assert found.typical == pytest.approx(1.2 * NOISY.typical)
+    assert (found.noise, found.controlled) == pytest.approx((1.4 * NOISY.noise, 1.4 * NOISY.controlled))
+    for name in ("curvature", "noise"):
+        farther = replace(FIRST, **{name: 1.01 * MARGIN * getattr(FIRST, name)})
+        assert likened(farther, [(FIRST, NOISY)]) is None
+
+
+def counted_measure(batch_size: int, others: Sequence[Around] = ()) -> tuple[Around, int]:
     """What is found around a deep linear net's minimum, and the gradients that it took."""
     inner = sampled_deep_linear((12, 12, 12), 9, 480)
     objective = Counted(inner, batch_size)
@@ -103,15 +124,13 @@ def counted_measure(batch_size: int, others: Sequence[Measured] = ()) -> tuple[A
 
 def test_the_walk_is_spared_where_other_checkpoints_were_as_sharp_and_as_noisy() -> None:
     found, gradients = counted_measure(60)
-    assert (found.walked, found.spared) == (True, False)
+    assert found.walked
     assert found.measured.controlled is not None
-    sharp, noisy = replace(found.first, noise=0.0), replace(found.first, curvature=0.0)
-    again, fewer = counted_measure(60, [sharp, noisy])
-    assert (again.walked, again.spared) == (False, True)
-    assert again.measured == again.first == found.first
+    again, fewer = counted_measure(60, [found])
+    assert again == found._replace(walked=False)
     assert fewer < gradients / 2
-    for others in ([sharp], [noisy]):
-        assert counted_measure(60, others) == (found, gradients)
+    milder = found._replace(first=replace(found.first, noise=found.first.noise / 2))
+    assert counted_measure(60, [milder]) == (found, gradients)
 
 
 def test_the_walk_ends_once_two_rounds_agree(monkeypatch: pytest.MonkeyPatch) -> None:
