@@ -55,8 +55,10 @@ def sharpest(objective: Objective, batch: Tensor, near: Sequence[Tensor], seed: 
         near: a direction of length 1 that was the sharpest close by; its tensors are written over.
     """
     start = list(near)
-    for part, noise in zip(start, _normalise(_random(objective.parameters, seed)), strict=True):
-        part.add_(noise, alpha=MIXED)
+    for part in start:
+        # What was not finite elsewhere is no reason not to look here.
+        part.nan_to_num_(0.0, 0.0, 0.0)
+    torch._foreach_add_(start, _normalise(_random(objective.parameters, seed)), alpha=MIXED)
     lengths, direction = _power(objective, batch, _normalise(start), ITERATIONS)
     return lengths[-1], direction
 
@@ -75,43 +77,45 @@ def _random(parameters: Sequence[Tensor], seed: int) -> list[Tensor]:
 def _power(
     objective: Objective, batch: Tensor, vector: list[Tensor], iterations: int
 ) -> tuple[list[float], list[Tensor]]:
-    """‖Hv‖ of each iterate v, and the last of them; the weights are as before afterwards."""
+    """‖Hv‖ of each iterate v, and the direction of the last product, written over `vector`; the weights are as before
+    afterwards."""
     parameters = objective.parameters
     anchors = copy_of(parameters)
     probe = RELATIVE_PROBE * root_mean_square(parameters)
     lengths: list[float] = []
     try:
         for _ in range(iterations):
-            product = hessian_vector(objective, anchors, batch, vector, probe)
-            lengths.append(_norm(product))
+            hessian_vector_(objective, anchors, batch, vector, probe)
+            lengths.append(_norm(vector))
             value, previous = lengths[-1], lengths[-2] if len(lengths) > 1 else 0.0
+            _normalise(vector)
             if value == 0 or not math.isfinite(value) or abs(value - previous) <= TOLERANCE * value:
                 break
-            vector = _normalise(product)
     finally:
         restore(parameters, anchors)
         clear_gradients(parameters)
     return lengths, vector
 
 
-def hessian_vector(
-    objective: Objective, anchors: Sequence[Tensor], batch: Tensor, vector: Sequence[Tensor], probe: float
-) -> list[Tensor]:
-    """H v of the batch's mean loss at w*, by central differences over ±`probe`·v; leaves the weights displaced."""
-    forward = _gradient_at(objective, anchors, batch, vector, probe)
-    backward = _gradient_at(objective, anchors, batch, vector, -probe)
-    return [f.sub_(b).div_(2 * probe) for f, b in zip(forward, backward, strict=True)]
+def hessian_vector_(
+    objective: Objective, anchors: list[Tensor], batch: Tensor, vector: list[Tensor], probe: float
+) -> None:
+    """v ← H v of the batch's mean loss at w*, by central differences over ±`probe`·v; leaves the weights displaced.
 
-
-def _gradient_at(
-    objective: Objective, anchors: Sequence[Tensor], batch: Tensor, vector: Sequence[Tensor], distance: float
-) -> list[Tensor]:
+    In place, so that beside w*, the weights and v there is one gradient, which counts where a model fills a device.
+    """
+    parameters = list(objective.parameters)
     with torch.no_grad():
-        for parameter, anchor, direction in zip(objective.parameters, anchors, vector, strict=True):
-            parameter.copy_(anchor).add_(direction, alpha=distance)
+        restore(parameters, anchors)
+        torch._foreach_add_(parameters, vector, alpha=probe)
     objective.losses_and_gradient(batch)
-    # Not copied: the next evaluation drops them from the parameters and makes its own.
-    return gradients(objective.parameters)
+    with torch.no_grad():
+        torch._foreach_copy_(vector, gradients(parameters))
+        torch._foreach_neg_(parameters)
+        torch._foreach_add_(parameters, anchors, alpha=2)
+    objective.losses_and_gradient(batch)
+    torch._foreach_sub_(vector, gradients(parameters))
+    torch._foreach_div_(vector, 2 * probe)
 
 
 def _norm(vector: Sequence[Tensor]) -> float:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.curvature import RELATIVE_PROBE, hessian_vector, root_mean_square
+from hf_llc.core.curvature import RELATIVE_PROBE, hessian_vector_, root_mean_square
 from hf_llc.core.objective import Objective, clear_gradients, copy_of, dimension, restore
 
 PROBES = 4
@@ -93,8 +93,9 @@ def nodes_of(objective: Objective, batch: Tensor, seed: int) -> Nodes:
     probe, size = RELATIVE_PROBE * root_mean_square(parameters), dimension(parameters)
 
     def product(vector: Tensor) -> Tensor:
-        parts = _split(vector, parameters)
-        return torch.cat([part.flatten() for part in hessian_vector(objective, anchors, batch, parts, probe)])
+        image = vector.clone()
+        hessian_vector_(objective, anchors, batch, _split(image, parameters), probe)
+        return image
 
     values, weights = [], []
     try:

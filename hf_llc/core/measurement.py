@@ -15,7 +15,7 @@ from hf_llc.core.dynamics import choose_start, noise_matters
 from hf_llc.core.gradients import Gradient
 from hf_llc.core.localisation import rise, trace_of_hessian
 from hf_llc.core.noise import gradient_noise
-from hf_llc.core.objective import Objective, copy_of, dimension, restore
+from hf_llc.core.objective import Objective, dimension, restore
 from hf_llc.core.pilot import measure_settled
 from hf_llc.core.samplers import AUTO
 
@@ -126,8 +126,8 @@ def _narrowed(raised: Callable[[float], float], widest: float, allowed: float) -
 
 @contextmanager
 def _displaced(parameters: Sequence[Tensor], sigma: float, seed: int, draw: int) -> Iterator[None]:
-    """The weights at w* + σξ."""
-    anchors = copy_of(parameters)
+    """The weights at w* + σξ; meanwhile w* is on the host, since what is measured here needs the device's memory."""
+    anchors = [parameter.detach().to("cpu", copy=True) for parameter in parameters]
     stream = seeds.generator(seed, "displacement", draw, device=parameters[0].device)
     try:
         with torch.no_grad():

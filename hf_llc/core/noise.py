@@ -20,13 +20,14 @@ def gradient_noise(objective: Objective, gradient: Gradient, batch_size: int, se
     total = 0.0
     for pair in range(PAIRS):
         order = torch.randperm(objective.n, generator=seeds.generator(seed, "gradient noise", pair))
-        first, second = (_copy(gradient(order[k * batch_size : (k + 1) * batch_size])[1]) for k in (0, 1))
-        total += sum(float((a - b).square().sum()) for a, b in zip(first, second, strict=True)) / 2
+        total += _squared_difference(gradient, order[:batch_size], order[batch_size : 2 * batch_size]) / 2
     return total / PAIRS
 
 
-def _copy(tensors: list[Tensor]) -> list[Tensor]:
-    return [tensor.clone() for tensor in tensors]
+def _squared_difference(gradient: Gradient, one: Tensor, other: Tensor) -> float:
+    """Only the gradient of `one` is copied: the other is looked at before anything takes its place."""
+    first = [slope.clone() for slope in gradient(one)[1]]
+    return sum(float((a - b).square().sum()) for a, b in zip(first, gradient(other)[1], strict=True))
 
 
 def predicted_heating(lr: float, n_beta: float, noise: float, momentum: float) -> float:

@@ -1,22 +1,32 @@
 """What is chosen when a setting is left open: temperature, localisation, step size, burn-in."""
 
+import gc
 import math
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import Parameter
 
-from hf_llc.core.curvature import sharpest, spectrum
+from hf_llc.core.circumstances import Asked
+from hf_llc.core.curvature import hessian_vector_, sharpest, spectrum
 from hf_llc.core.estimator import free_distance
 from hf_llc.core.exact import quadratic_llc
+from hf_llc.core.gradients import gradient_of
 from hf_llc.core.localisation import TARGET_RISE, WIDEST, choose_gamma
-from hf_llc.core.problems import FunctionObjective, quadratic
+from hf_llc.core.measurement import measure
+from hf_llc.core.objective import copy_of
+from hf_llc.core.problems import FunctionObjective, quadratic, sampled_deep_linear
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.stepsize import check_lr, choose_burn_in, choose_lr, stability
 from hf_llc.core.temperature import default_n_beta
 from hf_llc.errors import SettingsError
 from tests.core.chains import llc_statistics, settings, traces
+from tests.counted import Counted
 
 ONE = torch.zeros(1, dtype=torch.int64)
+ON_HOST = 1
+"""Copies of w* that are on the host where weights are on another device."""
 
 
 def test_default_temperature_is_n_over_log_n() -> None:
@@ -38,6 +48,48 @@ def test_the_sharpest_direction_is_found_from_one_that_was_the_sharpest_elsewher
     largest, (direction,) = sharpest(here, ONE, [near], seed=1)
     assert largest == pytest.approx(5.0, rel=0.03)
     assert abs(float(direction.flatten()[0])) > 0.9
+
+
+def test_the_product_with_the_hessian_takes_the_place_of_the_vector() -> None:
+    here = quadratic([5.0, 2.0, 0.1])
+    vector = [torch.ones_like(parameter) for parameter in here.parameters]
+    hessian_vector_(here, copy_of(here.parameters), ONE, vector, probe=0.1)
+    assert torch.cat([part.flatten() for part in vector]).tolist() == pytest.approx([5.0, 2.0, 0.1])
+
+
+def test_a_direction_that_is_not_finite_is_begun_anew() -> None:
+    here = quadratic([5.0, 2.0, 0.1])
+    near = [torch.full_like(parameter, math.nan) for parameter in here.parameters]
+    assert sharpest(here, ONE, near, seed=1)[0] == pytest.approx(5.0, rel=0.03)
+
+
+def test_measuring_takes_four_copies_of_the_weights() -> None:
+    """The weights, w* or where they are, a direction, and a gradient; w* itself may be on the host."""
+    inner = sampled_deep_linear((41, 41, 41, 41, 41), 41, 90)
+    most: list[float] = []
+
+    class Watched(Counted):
+        def losses_and_gradient(self, indices: Tensor) -> Tensor:
+            losses = super().losses_and_gradient(indices)
+            alive = [each for each in gc.get_objects() if type(each) in {Tensor, Parameter} and each.shape == (41, 41)]
+            alive += [each.grad for each in inner.parameters if each.grad is not None]
+            most.append(len({each.data_ptr() for each in alive}) / 4)
+            return losses
+
+    objective = Watched(inner, 30)
+    measure(
+        objective,
+        lambda name: gradient_of(name, objective, [], None),
+        torch.arange(30),
+        Asked(gradient="minibatch", batches="independent"),
+        n_beta=30.0,
+        gamma=100.0,
+        start="localiser",
+        batch_size=30,
+        seed=0,
+    )
+    assert len(most) > 10
+    assert 3.5 < max(most) - ON_HOST < 4.5
 
 
 def test_the_sum_of_squared_curvatures_is_right_on_average_over_directions() -> None:
