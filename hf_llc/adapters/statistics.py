@@ -10,6 +10,9 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+FEWEST = 4
+"""Draws per chain below which there is neither an effective sample size nor an R-hat."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DrawStatistics:
@@ -17,8 +20,8 @@ class DrawStatistics:
 
     Attributes:
         mean, mcse: their mean and its Monte Carlo standard error, in the draws' unit.
-        ess: effective sample size of the mean (Vehtari et al. 2021). r_hat: split rank-normalised R-hat; None where
-            all draws are equal, so that there is no variance to compare.
+        ess: effective sample size of the mean (Vehtari et al. 2021); NaN below FEWEST draws. r_hat: split
+            rank-normalised R-hat; None there and where all draws are equal, so that there is no variance to compare.
         drift: (mean of second halves − mean of first halves) / its Monte Carlo error; None where that is zero.
     """
 
@@ -42,12 +45,12 @@ def summarise(draws: Sequence[Sequence[float]]) -> DrawStatistics:
         return DrawStatistics(mean=float(array[0, 0]), mcse=0.0, ess=float(array.size), r_hat=None, drift=None)
     half = array.shape[1] // 2
     first, second = array[:, :half], array[:, -half:]
-    error = math.hypot(_mcse(first), _mcse(second))
+    error, enough = math.hypot(_mcse(first), _mcse(second)), array.shape[1] >= FEWEST
     return DrawStatistics(
         mean=float(array.mean()),
         mcse=_mcse(array),
-        ess=float(_arviz().ess(array, method="mean")),
-        r_hat=float(_arviz().rhat(array, method="rank")),
+        ess=float(_arviz().ess(array, method="mean")) if enough else math.nan,
+        r_hat=float(_arviz().rhat(array, method="rank")) if enough else None,
         drift=(float(second.mean() - first.mean()) / error) if error > 0 else None,
     )
 
@@ -72,7 +75,7 @@ def _mcse(array: NDArray[numpy.float64]) -> float:
     """
     means = array.mean(axis=1)
     between = float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-    within = float(_arviz().mcse(array, method="mean")) if array.shape[1] >= 4 else math.nan
+    within = float(_arviz().mcse(array, method="mean")) if array.shape[1] >= FEWEST else math.nan
     return max(between, within) if math.isfinite(within) else between
 
 

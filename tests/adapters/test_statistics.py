@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from hf_llc.adapters.statistics import summarise
+from hf_llc.adapters.statistics import FEWEST, summarise
 
 
 def autoregressive(chains: int, draws: int, correlation: float, seed: int) -> numpy.ndarray:
@@ -64,3 +64,11 @@ def test_equal_draws_have_no_error_and_no_r_hat() -> None:
 def test_a_nonfinite_draw_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         summarise([[1.0, 2.0, bad, 4.0], [1.0, 2.0, 3.0, 4.0]])
+
+
+@pytest.mark.parametrize("draws", [2, 3, 4, 5])
+def test_of_few_draws_there_is_no_more_said_than_can_be(draws: int, capfd: pytest.CaptureFixture[str]) -> None:
+    found = summarise(autoregressive(2, draws, 0.0, seed=1).tolist())
+    assert (found.r_hat is None, math.isnan(found.ess)) == (draws < FEWEST, draws < FEWEST)
+    assert math.isfinite(found.mcse)
+    assert capfd.readouterr() == ("", "")
