@@ -134,11 +134,13 @@ def test_the_walk_is_spared_where_other_checkpoints_were_as_sharp_and_as_noisy()
 
 
 def test_the_walk_ends_once_two_rounds_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, gradients = counted_measure(60)
-    monkeypatch.setattr("hf_llc.core.pilot.ALIKE", 0.0)
-    longer, more = counted_measure(60)
-    assert more > gradients + 150
-    assert found.measured.noise == pytest.approx(longer.measured.noise, rel=0.3)
+    found = []
+    for alike in (0.0, 0.3, 1.0):
+        monkeypatch.setattr("hf_llc.core.pilot.ALIKE", alike)
+        found.append(counted_measure(60))
+    (longest, most), (enough, fewer), (_, fewest) = found
+    assert most > fewer + 150 > fewest + 150
+    assert enough.measured.noise == pytest.approx(longest.measured.noise, rel=0.3)
 
 
 def test_a_linear_models_gradients_have_no_noise_with_control_variates() -> None:
