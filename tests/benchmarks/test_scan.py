@@ -26,7 +26,7 @@ from tests.tiny import read_files, save_tiny_model, sentences
 REVISIONS, HIDDEN, LAYERS = 12, 128, 2
 BANDWIDTH, LATENCY = 20e6, 0.2
 """Bytes per second and seconds before each answer of the server."""
-SAMPLING = "--chains 4 --draws 200 --batch-size 8 --no-checks --threads 1 --num-processes 1"
+SAMPLING = "--batch-size 8 --threads 1 --num-processes 1"
 LONGEST = 3600.0
 PYTHIA = [0, *(2**k for k in range(10)), *range(1000, 144000, 1000)]
 QUICK = "--chains 2 --draws 4 --burn-in 0 --batch-size 4 --no-checks --threads 1 --num-processes 1"
