@@ -92,6 +92,7 @@ def calibrate(
     dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
+    devices_per_chain: o.DevicesPerChain = o.SAMPLER.devices_per_chain,
     num_machines: several.NumMachines = None,
     machine_rank: several.MachineRank = None,
     main_process_ip: several.MainProcessIp = None,
@@ -146,6 +147,7 @@ def calibrate(
             processes=num_processes,
             device=device,
             observer=observer,
+            devices_per_chain=asked_sampler.devices_per_chain,
         )
         if ended is None:
             return  # a rank of a launch that is not the one to print

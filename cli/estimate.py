@@ -64,6 +64,7 @@ def estimate(
     dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
+    devices_per_chain: o.DevicesPerChain = o.SAMPLER.devices_per_chain,
     num_machines: several.NumMachines = None,
     machine_rank: several.MachineRank = None,
     main_process_ip: several.MainProcessIp = None,
@@ -145,7 +146,11 @@ def estimate(
 
         if target_stderr is None:
             found = execute(
-                lambda: make_plan(asked_sampler, output_dir), processes=num_processes, device=device, observer=observer
+                lambda: make_plan(asked_sampler, output_dir),
+                processes=num_processes,
+                device=device,
+                observer=observer,
+                devices_per_chain=asked_sampler.devices_per_chain,
             )
         else:
             from hf_llc.precision import estimate_to

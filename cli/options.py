@@ -253,6 +253,15 @@ NumProcesses = Annotated[
         rich_help_panel=_WHERE,
     ),
 ]
+DevicesPerChain = Annotated[
+    int,
+    typer.Option(
+        "--devices-per-chain",
+        help="Devices that hold one model together (FSDP2), for a model too big for one; --num-processes is a multiple "
+        "of it.",
+        rich_help_panel=_WHERE,
+    ),
+]
 Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda or mps. (default: the best there is)", rich_help_panel=_WHERE)
 ]

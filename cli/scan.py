@@ -83,6 +83,7 @@ def scan(
     dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
     num_processes: o.NumProcesses = None,
+    devices_per_chain: o.DevicesPerChain = o.SAMPLER.devices_per_chain,
     num_machines: several.NumMachines = None,
     machine_rank: several.MachineRank = None,
     main_process_ip: several.MainProcessIp = None,

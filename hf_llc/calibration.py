@@ -91,9 +91,9 @@ def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = 
         SettingsError: the step size given is unstable at the chosen γ, or see `resolution.resolve`.
         DivergedError: the chains at the chosen settings left no number.
     """
-    store = RunStore(plan.run_dir, observer.tell, fleet.link)
+    store = fleet.store(plan.run_dir, observer.tell)
     store.open({**plan.inputs(), "pilots": [list(pilots.RESOLUTIONS), list(pilots.STEPS)]})
-    bench = bench or Workbench(plan, fleet.device)
+    bench = bench or Workbench(plan, fleet.device, group=fleet.group)
     with cpu_threads(plan.threads):
         anchors = queue.finished(estimation.anchor_losses(plan, store, bench, fleet, observer))
         site = Site(plan, store, bench, fleet, observer, anchors)

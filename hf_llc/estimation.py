@@ -22,6 +22,7 @@ from hf_llc.checks import checked_chains
 from hf_llc.core.chain import run_chain
 from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.language import LanguageObjective
+from hf_llc.core.shared import SharedObjective
 from hf_llc.core.variations import Variation
 from hf_llc.cross_check import CROSS_CHECK, cross_check
 from hf_llc.errors import ResourceError, UnusableError
@@ -81,12 +82,12 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
             time.sleep(seconds)
 
     with cpu_threads(plan.threads):
-        queue.finished(steps(plan, Workbench(plan, fleet.device), fleet, observer), wait)
+        queue.finished(steps(plan, Workbench(plan, fleet.device, group=fleet.group), fleet, observer), wait)
 
 
 def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
     """The same one part at a time."""
-    store = RunStore(plan.run_dir, observer.tell, fleet.link, observer.part)
+    store = fleet.store(plan.run_dir, observer.tell, observer.part)
     store.open(plan.inputs())
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
     resolution = yield from _resolution(plan, store, bench, fleet, observer)
@@ -142,7 +143,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     return found
 
 
-def _loaded(bench: Workbench, observer: Observer) -> LanguageObjective:
+def _loaded(bench: Workbench, observer: Observer) -> LanguageObjective | SharedObjective:
     with observer.part("loading"):
         return bench.load()
 
@@ -195,7 +196,9 @@ def anchor_losses(
             raise UnusableError(f"The loss of {plan.source.id} is inf or NaN on this text: its weights are broken.")
         return {"losses": losses, "seconds": time.monotonic() - started}
 
-    parts = yield from queue.parts(store, names, make, first=fleet.rank, found=lambda done: observer.advance(len(done)))
+    parts = yield from queue.parts(
+        store, names, make, first=fleet.share, found=lambda done: observer.advance(len(done))
+    )
     observer.end()
     return [loss for part in parts for loss in part["losses"]]
 
@@ -260,7 +263,7 @@ def _chains(
         store,
         [*work, *others],
         make,
-        first=fleet.rank,
+        first=fleet.share,
         found=lambda done: observer.advance(sum(cost.get(name, 0) for name in done)),
         last=True,
     )

@@ -80,7 +80,7 @@ def forecast(
         parameters=parameters,
         weight_bytes=source.weight_bytes,
         download_bytes=source.download_bytes,
-        memory_bytes=4 * (4 * parameters + LIVE_LOGITS * LOGIT_BUDGET),
+        memory_bytes=4 * (4 * parameters // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET),
         chains=sampler.chains,
         steps=steps,
         burn_in=burn_in,

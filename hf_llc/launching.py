@@ -4,10 +4,11 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from hf_llc import calibration, estimation
 from hf_llc.adapters import fleet as fleets
@@ -17,6 +18,7 @@ from hf_llc.adapters.launcher import launch
 from hf_llc.adapters.store import write_atomically
 from hf_llc.arrivals import Arrivals
 from hf_llc.calibration import Findings
+from hf_llc.device_groups import processes_for
 from hf_llc.errors import LaunchError
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
@@ -37,20 +39,26 @@ WORTH_STARTING = 3e11
 
 
 def execute(
-    make_plan: Callable[[], Plan], *, processes: int | None, device: str | None, observer: Observer
+    make_plan: Callable[[], Plan],
+    *,
+    processes: int | None,
+    device: str | None,
+    observer: Observer,
+    devices_per_chain: int = 1,
 ) -> Estimate | None:
     """The Estimate, on the process that prints; None on every other rank of a user's own launch.
 
     Args:
         processes: how many to start; None takes the GPUs there are, or on a CPU as many chains as cores and memory
             allow where that is worth their start. Ignored under a launcher, whose number counts.
+        devices_per_chain: as in the plan's settings; a launcher's process has to know it before there is a plan.
 
     Raises:
         HfLlcError: see `planning.plan`, `launcher.launch` and `fleet.join`.
     """
     started = time.monotonic()
     if fleets.launched():
-        return _as_rank(make_plan, device, observer, started)
+        return _as_rank(make_plan, device, observer, started, devices_per_chain)
     plan = make_plan()
     run_all([plan], processes=processes, observer=observer)
     with observer.part("results"):
@@ -72,7 +80,7 @@ def run_all(
         keep_going, arrivals: as in `working.work_through`.
         on_settled: told of each plan once it is finished or failed, one at a time.
     """
-    count = processes if processes is not None else default_processes(plans)
+    count = _processes(plans, processes)
     if count > 1 and not all(estimation.is_finished(plan) for plan in plans):
         with _watched(plans, on_settled):
             _start_workers(plans, count, observer, keep_going=keep_going, arrivals=arrivals)
@@ -88,25 +96,30 @@ def run_all(
 
 
 def run_pilots(
-    make_plan: Callable[[], Plan], *, processes: int | None, device: str | None, observer: Observer
+    make_plan: Callable[[], Plan],
+    *,
+    processes: int | None,
+    device: str | None,
+    observer: Observer,
+    devices_per_chain: int = 1,
 ) -> tuple[Plan, Findings] | None:
     """The plan of a calibration and what its pilot chains showed, on the process that prints; None on other ranks.
 
     Args:
-        processes: as in `execute`.
+        processes, devices_per_chain: as in `execute`.
 
     Raises:
         HfLlcError: see `calibration.run`, `launcher.launch` and `fleet.join`.
     """
     if fleets.launched():
-        fleet = fleets.join(fleets.device_kind(device))
+        fleet = fleets.join(fleets.device_kind(device), devices_per_chain)
         with fleet.together():
             plan = fleet.on_each_machine(make_plan, Plan.inputs)
             found = calibration.run(plan, fleet, tethered(fleet, observer))
             fleet.wait()
         return (plan, found) if fleet.is_main else None
     plan = make_plan()
-    count = processes if processes is not None else default_processes([plan] * CALIBRATION)
+    count = _processes([plan] * CALIBRATION, processes)
     if count == 1 or calibration.is_finished(plan):
         return plan, calibration.run(plan, fleets.alone(plan.device), observer)
     _start_workers([plan], count, observer, calibrate=True)
@@ -149,13 +162,24 @@ def work(path: Path, observer: Observer) -> None:
     listed = json.loads(path.read_bytes())
     profile = Profile() if listed["profile"] else None
     plans = [Plan.from_dict(stored) for stored in listed["plans"]]
-    fleet = fleets.join(plans[0].device)
+    fleet = fleets.join(plans[0].device, plans[0].sampler.devices_per_chain)
+    with fleet.together():
+        _work(path, listed, plans, fleet, profile, observer)
+
+
+def _work(
+    path: Path,
+    listed: Mapping[str, Any],
+    plans: Sequence[Plan],
+    fleet: Fleet,
+    profile: Profile | None,
+    observer: Observer,
+) -> None:
     check = _parent_check()
     own = Tethered(observer if fleet.is_main else Observer(), check)
     own.profile = profile
     if listed["calibrate"]:
         calibration.run(plans[0], fleet, own)
-        fleet.leave()
         return
     work_through(
         plans,
@@ -167,7 +191,6 @@ def work(path: Path, observer: Observer) -> None:
     )
     if profile is not None:
         write_atomically(path.with_name(PROFILE.format(fleet.rank)), json.dumps(profile.to_dict()).encode())
-    fleet.leave()
 
 
 @contextmanager
@@ -238,6 +261,13 @@ def _parent_check() -> Callable[[], None]:
     return check
 
 
+def _processes(plans: Sequence[Plan], asked: int | None) -> int:
+    """Processes to start."""
+    if plans[0].sampler.devices_per_chain > 1:
+        return processes_for(plans, asked)
+    return asked if asked is not None else default_processes(plans)
+
+
 def default_processes(plans: Sequence[Plan]) -> int:
     """Processes to start when the user left it open; never more than chains of all plans."""
     plan = plans[0]
@@ -253,8 +283,10 @@ def default_processes(plans: Sequence[Plan]) -> int:
     return max(1, min(plan.sampler.chains * len(plans), machine.cores() // plan.threads, fitting))
 
 
-def _as_rank(make_plan: Callable[[], Plan], device: str | None, observer: Observer, started: float) -> Estimate | None:
-    fleet = fleets.join(fleets.device_kind(device))
+def _as_rank(
+    make_plan: Callable[[], Plan], device: str | None, observer: Observer, started: float, devices_per_chain: int
+) -> Estimate | None:
+    fleet = fleets.join(fleets.device_kind(device), devices_per_chain)
     with fleet.together():
         plan = fleet.on_each_machine(make_plan, Plan.inputs)
         estimation.run(plan, fleet, tethered(fleet, observer))

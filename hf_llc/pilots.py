@@ -77,7 +77,7 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
         site.store,
         list(factors),
         measured,
-        first=site.fleet.rank,
+        first=site.fleet.share,
         found=lambda done: site.observer.advance(len(done)),
     )
     return [Resolution.from_dict(part) for part in parts]

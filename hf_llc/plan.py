@@ -37,9 +37,13 @@ class Plan:
     def inputs(self) -> dict[str, Any]:
         """Every input that can change the number: all that the key is a hash of.
 
-        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads.
+        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads; rounding also with
+        the number of devices that hold a model together.
         """
         sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
+        # Runs on one device go on under the key that they had before there was a choice.
+        if sampler["devices_per_chain"] == 1:
+            del sampler["devices_per_chain"]
         return {
             "schema": SCHEMA,
             "sha": self.source.sha,

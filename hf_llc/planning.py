@@ -64,8 +64,13 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
     """The plan for a checkpoint and a text that are on this disk; it has no folder yet.
 
     Raises:
-        SettingsError: the batches are larger than the text.
+        SettingsError: the batches are larger than the text, or the weights cannot be spread over devices.
     """
+    if sampler.devices_per_chain > 1 and source.gguf_file is not None:
+        raise SettingsError(
+            f"{source.id} is a GGUF file, which transformers cannot spread over devices; leave out "
+            "--devices-per-chain, or name the model that it was made from."
+        )
     if sampler.batch_size > corpus.n:
         raise SettingsError(
             f"--batch-size is {sampler.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "

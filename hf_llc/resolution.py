@@ -112,13 +112,14 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
         dtype=plan.dtype,
         params=",".join(asked.params),
         start=start,
+        devices_per_chain=asked.devices_per_chain,
     )
     return Resolution(
         settings=settings,
         choices=choices,
         curvature=measured.curvature,
         trace_hessian=measured.trace,
-        dimension=dimension(objective.parameters),
+        dimension=dimension(objective.parameters, objective.shards),
         load_seconds=bench.load_seconds,
         seconds=time.monotonic() - started,
         heating=predicted_heating(found.lr, n_beta, measured.noise, found.momentum),

@@ -13,8 +13,10 @@ from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
 from hf_llc.arrivals import Arrivals
 from hf_llc.checkpoints import Checkpoint
+from hf_llc.core.samplers import AUTO
 from hf_llc.curve import Curve, Point
 from hf_llc.curve_files import curve_of, draw, keep
+from hf_llc.errors import SettingsError
 from hf_llc.fetching import Supply
 from hf_llc.launching import run_all, tethered
 from hf_llc.observer import Observer
@@ -109,6 +111,7 @@ def run_scan(
     """What `scan` returns for these arguments."""
     observer = observer or Observer()
     kind = planning.checked_device(request.sampler, request.device)
+    _require_closed(request.sampler)
     report_on = partial(_report, request, observer, tracking or Tracking([]), on_point)
     if fleets.launched():
         return _as_rank(request, kind, observer, view, report_on)
@@ -131,6 +134,21 @@ def run_scan(
     return curve
 
 
+def _require_closed(sampler: SamplerSettings) -> None:
+    """Nothing, unless one process would have to measure for the curve at a model that several hold together.
+
+    Raises:
+        SettingsError: it would.
+    """
+    chosen = AUTO not in {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
+    if sampler.devices_per_chain > 1 and not (chosen and sampler.gamma is not None and sampler.lr is not None):
+        raise SettingsError(
+            "hf-llc scan measures what is left open for the whole curve in one process, into which a model for several "
+            "devices need not fit: with --devices-per-chain give --gamma, --lr, --sampler, --start, --gradient and "
+            "--batches, or all of them by --settings with the file that hf-llc calibrate writes."
+        )
+
+
 def _as_rank(
     request: Request,
     kind: str,
@@ -139,7 +157,7 @@ def _as_rank(
     report_on: Callable[[Ready], "_Report"],
 ) -> Curve | None:
     """One rank's share of a scan below a user's own launcher; the curve on the main one."""
-    fleet = fleets.join(kind)
+    fleet = fleets.join(kind, request.sampler.devices_per_chain)
     ready: Ready | None = None
     report: _Report | None = None
     with fleet.together(), ExitStack() as stack:

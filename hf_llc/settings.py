@@ -95,6 +95,7 @@ class SamplerSettings:
         checks: also run short chains at ε/2, without noise, and at half and twice γ and nβ (see core.variations).
         cross_check: `lanczos` also computes the number of the loss's quadratic part without sampling.
         threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
+        devices_per_chain: processes, each with a device of its own, that hold one model together.
     """
 
     sampler: str = "auto"
@@ -118,6 +119,7 @@ class SamplerSettings:
     checks: bool = True
     cross_check: str | None = None
     threads: int | None = None
+    devices_per_chain: int = 1
 
     def __post_init__(self) -> None:
         # JSON knows lists only; a plan read back equals the one that was written.
@@ -144,11 +146,18 @@ class SamplerSettings:
             ("micro_batch_size", _positive, "1 or more"),
             ("seed", _non_negative, "0 or more"),
             ("threads", _positive, "1 or more"),
+            ("devices_per_chain", _positive, "1 or more"),
         ]
         for name, allowed, words in checks:
             value = getattr(self, name)
             option = "--" + name.replace("_", "-")
             _require(value is None or allowed(value), f"{option} is {value}; it must be {words}.")
+        if self.devices_per_chain > 1 and self.dtype != "float32":
+            # Autocast keeps 16-bit copies of all weights until the backward pass is over, in every process.
+            raise SettingsError(
+                f"--devices-per-chain {self.devices_per_chain} takes --dtype float32: in {self.dtype} every device "
+                "would hold a copy of the whole model."
+            )
         if self.lr is not None and self.gamma is not None and self.lr * self.gamma >= STABILITY_LIMIT:
             raise SettingsError(
                 f"--lr {self.lr:g} times --gamma {self.gamma:g} is {self.lr * self.gamma:g}, past the stability limit "
@@ -193,6 +202,7 @@ class ResolvedSettings:
 
     `momentum` is 0 for samplers that have none; `start` is `anchor`, `localiser` or `both`. Nothing is
     `auto`. `burn_in_lr` is the step size that the burn-in begins with, from which it falls to `lr`; None means `lr`.
+    `devices_per_chain` is the number of processes that held one model together.
     """
 
     n_beta: float
@@ -217,6 +227,7 @@ class ResolvedSettings:
     start: str = "anchor"
     batches: str = "independent"
     burn_in_lr: float | None = None
+    devices_per_chain: int = 1
 
     def starts_displaced(self, chain: int) -> bool:
         """True if that chain begins at a draw of the localiser; where both starts are used every other one does."""

@@ -64,7 +64,7 @@ class Site:
             self.store,
             list(by_name),
             lambda name: self._trace(by_name[name]),
-            first=self.fleet.rank,
+            first=self.fleet.share,
             found=lambda done: self.observer.advance(sum(by_name[name].settings.steps for name in done)),
         )
         self.observer.end()

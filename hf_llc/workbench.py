@@ -3,7 +3,7 @@
 import gc
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hf_llc.adapters import machine
 from hf_llc.adapters.checkpoint import load_model
+from hf_llc.adapters.group import Group, local
 from hf_llc.adapters.last_layer import LastLayer, last_layer
 from hf_llc.adapters.tensors import read_tensors, write_tensors
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
@@ -19,6 +20,9 @@ from hf_llc.core.head import Head
 from hf_llc.core.language import LanguageObjective, default_micro_batch
 from hf_llc.core.objective import copy_of
 from hf_llc.core.selection import select
+from hf_llc.core.shards import Shards, Slice
+from hf_llc.core.shared import SharedObjective
+from hf_llc.errors import SettingsError
 from hf_llc.plan import Plan
 from hf_llc.sources import load_tokens
 
@@ -46,22 +50,22 @@ class Room:
 
 
 class Workbench:
-    """The checkpoint of a plan on one device."""
+    """The checkpoint of a plan on one device, or this process's part of it on one of a group's."""
 
-    def __init__(self, plan: Plan, device: str, room: Room | None = None) -> None:
+    def __init__(self, plan: Plan, device: str, room: Room | None = None, group: Group | None = None) -> None:
         self._plan = plan
-        self._device = device
+        self._device, self._group = device, group
         self._room = room or Room()
         self.load_seconds = 0.0
-        self._objective: LanguageObjective | None = None
+        self._objective: LanguageObjective | SharedObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
 
     @property
-    def objective(self) -> LanguageObjective:
+    def objective(self) -> LanguageObjective | SharedObjective:
         """L_n of the plan's checkpoint over its tokens, at w*."""
         return self.load()
 
-    def load(self) -> LanguageObjective:
+    def load(self) -> LanguageObjective | SharedObjective:
         """The same; loads the checkpoint unless it is there."""
         if self._objective is None:
             self._room.take(self)
@@ -69,7 +73,7 @@ class Workbench:
         return self._objective
 
     @property
-    def in_full(self) -> LanguageObjective:
+    def in_full(self) -> LanguageObjective | SharedObjective:
         """The same in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone."""
         return self.objective.in_full()
 
@@ -79,17 +83,24 @@ class Workbench:
             return
         weight = weakref.ref(self._objective.parameters[0])
         self._objective, self._anchor_gradient = None, None
-        if weight() is not None:
-            # Some models refer to themselves in circles, and two of them may not fit.
+        if weight() is not None or self._group is not None:
+            # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
             gc.collect()
 
-    def _load(self) -> LanguageObjective:
+    def _load(self) -> LanguageObjective | SharedObjective:
+        devices = self._plan.sampler.devices_per_chain
+        if devices > 1 and self._group is None:
+            raise SettingsError(
+                f"devices_per_chain is {devices}, but this is one process by itself; use hf-llc estimate, or "
+                "hf_llc.launching.execute, which start as many."
+            )
         started = time.monotonic()
         # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
         tokens = load_tokens(self._plan.corpus).to(self._device)
         # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
-        model = load_model(self._plan.source, self._device)
-        moving, cut = self._moving(model), last_layer(model)
+        model = load_model(self._plan.source, self._device, devices=devices)
+        # FSDP makes a layer whole for its own forward pass only, which a cut model would not go through.
+        moving, cut = self._moving(model), None if self._group else last_layer(model)
         made = LanguageObjective(
             lambda ids: model(input_ids=ids, use_cache=False).logits,
             moving,
@@ -99,7 +110,9 @@ class Workbench:
             torch.bfloat16 if self._plan.dtype == "bfloat16" else None,
         )
         self.load_seconds = time.monotonic() - started
-        return made
+        if self._group is None:
+            return made
+        return SharedObjective(made, [local(tensor) for tensor in moving], _shards(self._group, moving))
 
     def gradient(self, name: str) -> Gradient:
         """The estimator of ∇L_n of that name, around the weights as they are now: w*."""
@@ -107,8 +120,13 @@ class Workbench:
         return gradient_of(name, self.in_full, copy_of(self.objective.parameters) if slope else [], slope)
 
     def anchor_gradient(self) -> list[Tensor]:
-        """∇L_n(w*) in nats per weight, from the run's folder if a process has left it there, else put there."""
+        """∇L_n(w*) in nats per weight, from the run's folder if a process has left it there, else put there.
+
+        Parts of it that a group holds stay where they are.
+        """
         path = self._plan.run_dir / GRADIENT_FILE
+        if self._anchor_gradient is None and self._group is not None:
+            self._anchor_gradient = full_gradient(self.objective, self._plan.sampler.batch_size)
         if self._anchor_gradient is None:
             device = self.objective.parameters[0].device
             stored = read_tensors(path)
@@ -153,6 +171,18 @@ class Workbench:
             int(vocabulary),  # type: ignore[arg-type]
             cut.activations if cut else None,
         )
+
+
+def _shards(group: Group, parameters: Sequence[Tensor]) -> Shards:
+    """How the tensors that a group shares lie over it."""
+    return Shards(
+        slices=[Slice(*group.extent(parameter)) for parameter in parameters],
+        rank=group.rank,
+        count=group.count,
+        total=group.total,
+        joined=group.joined,
+        local=local,
+    )
 
 
 @contextmanager

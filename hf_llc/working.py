@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from hf_llc import estimation
 from hf_llc.adapters.fleet import Fleet
@@ -82,9 +83,10 @@ def work_through(
                 outcome = job.work()
             except CHECKPOINT_FAILURES as error:
                 check()
-                if not keep_going:
+                if not (keep_going and fleet.all_failed()):
                     raise
-                note_failure(job.plan, error)
+                if fleet.writes:
+                    note_failure(job.plan, error)
                 outcome = None
             if outcome is None:
                 job.close()
@@ -93,7 +95,7 @@ def work_through(
             if outcome is Outcome.NEEDED:
                 break
         else:
-            if waiting and arrivals is not None and arrivals.closed:
+            if waiting and arrivals is not None and fleet.lead(lambda: arrivals.closed):
                 left = [job for job in left if job.is_here or job.begin(ask=False) or job.is_over]
         check()
         if left:
@@ -126,27 +128,29 @@ class _Job:
     @property
     def is_over(self) -> bool:
         """True if others have seen to all of it."""
-        return is_over(self.plan)
+        return self._fleet.lead(lambda: is_over(self.plan))
 
     def begin(self, ask: bool) -> bool:
         """Begins, if the checkpoint is on this disk; otherwise it may be asked for."""
         plan, key = self.plan, self.plan.run_dir.name
         if plan.source.path is None:
             assert self._arrivals is not None
-            if not ask and self._arrivals.path_of(key) is None:
-                return False
-            path = self._arrivals.wanted(key)
+            path = self._fleet.lead(lambda: self._path(key, ask))
             if path is None:
                 return False
             plan = replace(plan, source=replace(plan.source, path=path))
         self.plan = plan
-        self._bench = Workbench(plan, self._fleet.device, self._room)
+        self._bench = Workbench(plan, self._fleet.device, self._room, self._fleet.group)
         self._steps = estimation.steps(plan, self._bench, self._fleet, self._events)
         return True
 
+    def _path(self, key: str, ask: bool) -> Path | None:
+        assert self._arrivals is not None
+        return self._arrivals.wanted(key) if ask or self._arrivals.path_of(key) is not None else None
+
     def work(self) -> Outcome | None:
         """Makes parts until others have the rest in hand, and says so; None when there is nothing left to do."""
-        if self._steps is None or failure(self.plan) is not None:
+        if self._steps is None or self._fleet.lead(lambda: failure(self.plan)) is not None:
             return None
         outcome = Outcome.MADE
         try:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from hf_llc.core.objective import Objective
+from hf_llc.core.shards import Shards
 
 
 class Counted:
@@ -21,6 +22,10 @@ class Counted:
     @property
     def parameters(self) -> Sequence[Tensor]:
         return self._inner.parameters
+
+    @property
+    def shards(self) -> Shards:
+        return self._inner.shards
 
     def losses(self, indices: Tensor) -> Tensor:
         return self._inner.losses(indices)

@@ -12,6 +12,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
+from hf_llc.adapters.layers import spread_over
 from hf_llc.adapters.model_files import has_tokenizer, refuse_damaged
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
@@ -27,8 +28,14 @@ BATCH_CHARACTERS = 1_000_000  # bounds the memory of one call of the tokenizer
 CAUSALITY_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the largest logit; coarser types: 0.03
 
 
-def load_model(source: ModelSource, device: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+def load_model(
+    source: ModelSource, device: str, dtype: torch.dtype = torch.float32, devices: int = 1
+) -> torch.nn.Module:
     """The causal language model in eval mode, with every weight read from the checkpoint and no cache of keys.
+
+    Args:
+        devices: processes over which FSDP2 spreads it, all that there are in the process group, each of which calls
+            this and reads its own rows of the weights.
 
     Raises:
         UnusableError: not a causal language model, weights missing or damaged, or code of its own not allowed.
@@ -42,6 +49,8 @@ def load_model(source: ModelSource, device: str, dtype: torch.dtype = torch.floa
     if source.gguf_file is not None:
         # Otherwise the model stays marked as quantised after its weights have been unpacked.
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    if devices > 1:
+        options["distributed_config"] = spread_over(devices, source, config)
     with quiet(), explained(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             _folder(source), config=config, **_common(source), **options, dtype=dtype, output_loading_info=True
@@ -54,7 +63,10 @@ def load_model(source: ModelSource, device: str, dtype: torch.dtype = torch.floa
             "and an LLC of noise says nothing. Name a checkpoint of the whole causal language model."
         )
     with explained(source):
-        model = model.to(device).eval()
+        model = model.eval() if devices > 1 else model.to(device).eval()
+    if devices > 1:
+        # By default the outermost layers stay whole after a forward pass, and would not see the weights move.
+        model.set_reshard_after_forward(True)
     for part in (model.config, model.config.get_text_config()):
         part.use_cache = False
     _refuse_if_not_causal(source, model)

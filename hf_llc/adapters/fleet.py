@@ -9,19 +9,22 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from torch.distributed.distributed_c10d import Store
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from hf_llc.adapters import machine
+from hf_llc.adapters.group import Group, check_devices
+from hf_llc.adapters.group_store import GroupStore
 from hf_llc.adapters.link import Link
 from hf_llc.adapters.machine import launched as launched
 from hf_llc.adapters.rendezvous import gather, place
-from hf_llc.adapters.store import differences
+from hf_llc.adapters.store import RunStore, Tell, differences
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
 
 T = TypeVar("T")
@@ -63,7 +66,9 @@ class Fleet:
 
     Attributes:
         machine, first: number of this machine, and the rank of its first process.
-        link: how processes on several machines tell each other what they have made; None on one machine.
+        link: how processes that have no process group in common tell each other what they have made: those on several
+            machines, and those of several groups of devices.
+        group: the processes that hold one model together with this one; None where each holds its own.
     """
 
     rank: int
@@ -72,6 +77,39 @@ class Fleet:
     machine: int = 0
     first: int = 0
     link: Link | None = None
+    group: Group | None = None
+
+    @property
+    def share(self) -> int:
+        """Which of those this process belongs to that share out the parts of a run, from 0."""
+        return self.rank // self.group.count if self.group else self.rank
+
+    @property
+    def writes(self) -> bool:
+        """True unless another process of its group writes down what both compute."""
+        return self.group is None or self.group.leads
+
+    def lead(self, act: Callable[[], T]) -> T:
+        """What `act` returns on the process that decides for this one's group, if it is in one.
+
+        Raises: what `act` raised; where another process tells of it, without its message.
+        """
+        return self.group.lead(act) if self.group else act()
+
+    def all_failed(self) -> bool:
+        """True once every process of the group has failed with what this one failed with; see `Group.all_failed`."""
+        return self.group is None or self.group.all_failed()
+
+    def store(
+        self,
+        folder: Path,
+        tell: Tell,
+        part: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    ) -> RunStore:
+        """The run in that folder, as this process may use it."""
+        if self.group is not None:
+            return GroupStore(folder, tell, self.group.lead, self.group.leads, part)
+        return RunStore(folder, tell, self.link, part)
 
     @property
     def is_main(self) -> bool:
@@ -147,7 +185,8 @@ class Fleet:
     def together(self) -> Iterator[None]:
         """While the block runs, an error here ends the work on all machines; at its end this process leaves."""
         try:
-            yield
+            with self.group.together() if self.group else nullcontext():
+                yield
         except BaseException as error:
             if self.link is not None:
                 code = error.exit_code if isinstance(error, HfLlcError) else 1
@@ -175,6 +214,8 @@ class Fleet:
 
     def leave(self) -> None:
         """Closes the process group, if there is one."""
+        if self.group is not None:
+            self.group.leave()
         if self.link is not None:
             self.link.close()
         if self.world > 1:
@@ -188,31 +229,48 @@ def alone(kind: str) -> Fleet:
     return Fleet(0, 1, "cuda:0" if kind == "cuda" else kind)
 
 
-def join(kind: str) -> Fleet:
+def join(kind: str, devices: int = 1) -> Fleet:
     """This process's place, on devices of this kind (`cpu`, `cuda`, `mps`).
 
+    Args:
+        devices: processes that hold one model together, each on its device: neighbours in the order of ranks.
+
     Raises:
-        LaunchError: WORLD_SIZE and accelerate disagree on the number of processes, or there are fewer devices.
+        LaunchError: WORLD_SIZE and accelerate disagree on the number of processes, there are fewer devices, or the
+            processes do not make groups of that size.
     """
     if not launched():
         return alone(kind)
     rank, world = place()
+    if world % devices:
+        raise LaunchError(
+            f"{world} processes cannot make groups of {devices}, which --devices-per-chain asks for. Start a multiple "
+            f"of {devices}."
+        )
     from accelerate.state import PartialState
 
     store = gather(rank, world)
     number, first, machines = _machines(store, rank, world)
-    link = Link(store, rank, world, machine=number, speaks=rank == first) if machines > 1 else None
+    if devices > 1:
+        check_devices(kind, machines)
+    apart = machines > 1 or devices > 1
+    link = Link(store, rank, world, machine=number, speaks=rank == first) if apart else None
+    inside, members = (rank % devices, devices) if devices > 1 else (rank, world)
+    group: Group | None = None
     if link is not None and (interface := machine.interface_to(os.environ["MASTER_ADDR"])):
         # By itself gloo takes that of the host's name, which on many machines is one that no other can reach.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     with warnings.catch_warnings(), _connecting(link):
         # It advises a number of threads; ours is part of the plan.
         warnings.simplefilter("ignore")
-        patience = PATIENCE if link is None else CONNECTING
-        state: Any = PartialState(cpu=kind != "cuda", timeout=patience, store=store, rank=rank, world_size=world)
-    if state.num_processes != world:
+        patience = PATIENCE if machines == 1 else CONNECTING
+        if devices > 1:
+            # Before accelerate, which would put all processes into one process group.
+            group = Group(PrefixStore(f"group-{rank // devices}", store), inside, devices, kind, patience)
+        state: Any = PartialState(cpu=kind != "cuda", timeout=patience, store=store, rank=inside, world_size=members)
+    if state.num_processes != members:
         raise LaunchError(
-            f"WORLD_SIZE is {world} but accelerate sees {state.num_processes} process(es), so every one would do all "
+            f"WORLD_SIZE is {members} but accelerate sees {state.num_processes} process(es), so every one would do all "
             "the work. Start with --num-processes, or with `accelerate launch --multi_gpu`."
         )
     local = state.local_process_index
@@ -222,7 +280,9 @@ def join(kind: str) -> Fleet:
             "most that many processes."
         )
     device = f"cuda:{local}" if kind == "cuda" else kind
-    return Fleet(state.process_index, world, device, number, first, link)
+    if group is not None and link is not None:
+        group.watch(link)
+    return Fleet(rank, world, device, number, first, link, group)
 
 
 @contextmanager

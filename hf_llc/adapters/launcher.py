@@ -57,7 +57,9 @@ def launch(
         raise KeyboardInterrupt from error
     except ChildFailedError as error:
         # The agent stops the others once one has failed; what stopped them is not the cause.
-        failure = max(error.failures.values(), key=lambda failure: failure.exitcode)
+        failure = max(
+            error.failures.values(), key=lambda failure: (failure.exitcode, "told" in failure.error_file_data)
+        )
         if failure.exitcode == INTERRUPTED:
             raise KeyboardInterrupt from error
         if failure.exitcode >= 0:

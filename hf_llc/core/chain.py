@@ -83,7 +83,16 @@ def run_chain(
     parameters = objective.parameters
     anchors, device = copy_of(parameters), parameters[0].device
     kept = parameters if keep_noise and device.type == "cpu" and SAMPLERS[settings.sampler].neighbours else ()
-    whole = ChainRandomness(settings.seed, chain, objective.n, settings.batch_size, device, settings.batches, keep=kept)
+    whole = ChainRandomness(
+        settings.seed,
+        chain,
+        objective.n,
+        settings.batch_size,
+        device,
+        settings.batches,
+        keep=kept,
+        shards=objective.shards,
+    )
     randomness: Randomness = variation.randomness(whole, settings) if variation else whole
     if part is not None:
         objective, randomness = TimedObjective(objective, part), TimedRandomness(randomness, part)
@@ -92,7 +101,7 @@ def run_chain(
         if settings.starts_displaced(chain):
             _displace(parameters, randomness, settings.gamma)
         recorder, failed_at = _walk(objective, gradient, anchors, anchor_losses, settings, randomness, progress, part)
-        if failed_at is None and not all_finite(parameters):
+        if failed_at is None and not all_finite(parameters, objective.shards):
             failed_at = settings.steps
     finally:
         restore(parameters, anchors)
@@ -130,7 +139,7 @@ def _walk(
     parameters = objective.parameters
     sampler = SAMPLERS[settings.sampler]
     law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
-    walk = Walk(parameters, anchors, law, randomness, gradient)
+    walk = Walk(parameters, anchors, law, randomness, gradient, objective.shards)
     state = sampler.init(walk)
     step = sampler.step if part is None else timed(sampler.step, part)
     recorder = _Recorder()
@@ -140,7 +149,7 @@ def _walk(
         losses, slope = (objective.losses(batch), []) if last else gradient(batch)
         seen, there = losses, batch
         if index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0:
-            recorder.add_distance(squared_distance(parameters, anchors))
+            recorder.add_distance(squared_distance(parameters, anchors, objective.shards))
             if (apart := randomness.measured(index)) is not None:
                 seen, there = objective.losses(apart), apart
         # Not waiting for the copy: on a GPU that would be waiting for all that was asked of it before.

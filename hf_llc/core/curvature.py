@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hf_llc.core import seeds
 from hf_llc.core.objective import Objective, clear_gradients, copy_of, dimension, gradients, restore
+from hf_llc.core.shards import WHOLE, Shards, sum_of_squares
 
 ITERATIONS = 12
 TOLERANCE = 0.02
@@ -17,10 +18,9 @@ RELATIVE_PROBE = 0.1
 rounding of the gradient, far below the scale on which the curvature itself changes."""
 
 
-def root_mean_square(parameters: Sequence[Tensor]) -> float:
+def root_mean_square(parameters: Sequence[Tensor], shards: Shards = WHOLE) -> float:
     """The root mean square of all weights, in weight units; 1 if they are all zero."""
-    total = sum(float(p.detach().square().sum()) for p in parameters)
-    return math.sqrt(total / sum(p.numel() for p in parameters)) or 1.0
+    return math.sqrt(sum_of_squares(parameters, shards) / dimension(parameters, shards)) or 1.0
 
 
 MIXED = 0.5
@@ -44,8 +44,8 @@ def spectrum(objective: Objective, batch: Tensor, seed: int) -> Spectrum:
     The value approaches |h| from below; it is returned after ITERATIONS, or once it moves by less than TOLERANCE.
     With v of length 1 the first product gives tr H² ≈ d ‖Hv‖².
     """
-    lengths, direction = _power(objective, batch, _normalise(_random(objective.parameters, seed)), ITERATIONS)
-    return Spectrum(lengths[-1], lengths[0] ** 2 * dimension(objective.parameters), direction)
+    lengths, direction = _power(objective, batch, _normalise(_random(objective, seed), objective.shards), ITERATIONS)
+    return Spectrum(lengths[-1], lengths[0] ** 2 * dimension(objective.parameters, objective.shards), direction)
 
 
 def sharpest(objective: Objective, batch: Tensor, near: Sequence[Tensor], seed: int) -> tuple[float, list[Tensor]]:
@@ -58,20 +58,20 @@ def sharpest(objective: Objective, batch: Tensor, near: Sequence[Tensor], seed: 
     for part in start:
         # What was not finite elsewhere is no reason not to look here.
         part.nan_to_num_(0.0, 0.0, 0.0)
-    torch._foreach_add_(start, _normalise(_random(objective.parameters, seed)), alpha=MIXED)
-    lengths, direction = _power(objective, batch, _normalise(start), ITERATIONS)
+    torch._foreach_add_(start, _normalise(_random(objective, seed), objective.shards), alpha=MIXED)
+    lengths, direction = _power(objective, batch, _normalise(start, objective.shards), ITERATIONS)
     return lengths[-1], direction
 
 
 def squares(objective: Objective, batch: Tensor, seed: int) -> float:
     """tr H² of the batch's mean loss where the weights are, from one direction; see `spectrum`."""
-    lengths, _ = _power(objective, batch, _normalise(_random(objective.parameters, seed)), 1)
-    return lengths[0] ** 2 * dimension(objective.parameters)
+    lengths, _ = _power(objective, batch, _normalise(_random(objective, seed), objective.shards), 1)
+    return lengths[0] ** 2 * dimension(objective.parameters, objective.shards)
 
 
-def _random(parameters: Sequence[Tensor], seed: int) -> list[Tensor]:
-    stream = seeds.generator(seed, "curvature", device=parameters[0].device)
-    return [torch.empty_like(p).normal_(generator=stream) for p in parameters]
+def _random(objective: Objective, seed: int) -> list[Tensor]:
+    stream = seeds.generator(seed, "curvature", device=objective.parameters[0].device)
+    return list(objective.shards.normals(objective.parameters, stream))
 
 
 def _power(
@@ -79,16 +79,16 @@ def _power(
 ) -> tuple[list[float], list[Tensor]]:
     """‖Hv‖ of each iterate v, and the direction of the last product, written over `vector`; the weights are as before
     afterwards."""
-    parameters = objective.parameters
+    parameters, shards = objective.parameters, objective.shards
     anchors = copy_of(parameters)
-    probe = RELATIVE_PROBE * root_mean_square(parameters)
+    probe = RELATIVE_PROBE * root_mean_square(parameters, shards)
     lengths: list[float] = []
     try:
         for _ in range(iterations):
             hessian_vector_(objective, anchors, batch, vector, probe)
-            lengths.append(_norm(vector))
+            lengths.append(_norm(vector, shards))
             value, previous = lengths[-1], lengths[-2] if len(lengths) > 1 else 0.0
-            _normalise(vector)
+            _normalise(vector, shards)
             if value == 0 or not math.isfinite(value) or abs(value - previous) <= TOLERANCE * value:
                 break
     finally:
@@ -118,11 +118,11 @@ def hessian_vector_(
     torch._foreach_div_(vector, 2 * probe)
 
 
-def _norm(vector: Sequence[Tensor]) -> float:
-    return math.sqrt(sum(float(part.square().sum()) for part in vector))
+def _norm(vector: Sequence[Tensor], shards: Shards) -> float:
+    return math.sqrt(sum_of_squares(vector, shards))
 
 
-def _normalise(vector: Sequence[Tensor]) -> list[Tensor]:
+def _normalise(vector: Sequence[Tensor], shards: Shards) -> list[Tensor]:
     """The vector itself, scaled to length 1 in place."""
-    length = _norm(vector)
+    length = _norm(vector, shards)
     return [part.div_(length) for part in vector]

@@ -10,6 +10,7 @@ from torch import Tensor
 from hf_llc.core import seeds
 from hf_llc.core.curvature import RELATIVE_PROBE, hessian_vector_, root_mean_square
 from hf_llc.core.objective import Objective, clear_gradients, copy_of, dimension, restore
+from hf_llc.core.shards import WHOLE, Shards
 
 PROBES = 4
 ITERATIONS = 16
@@ -88,9 +89,9 @@ def nodes_of(objective: Objective, batch: Tensor, seed: int) -> Nodes:
     Each is the start of a Lanczos process of ITERATIONS products, central differences of gradients; the basis is kept
     orthogonal in full.
     """
-    parameters = objective.parameters
+    parameters, shards = objective.parameters, objective.shards
     anchors = copy_of(parameters)
-    probe, size = RELATIVE_PROBE * root_mean_square(parameters), dimension(parameters)
+    probe, size = RELATIVE_PROBE * root_mean_square(parameters, shards), dimension(parameters, shards)
 
     def product(vector: Tensor) -> Tensor:
         image = vector.clone()
@@ -101,8 +102,8 @@ def nodes_of(objective: Objective, batch: Tensor, seed: int) -> Nodes:
     try:
         for index in range(PROBES):
             stream = seeds.generator(seed, "lanczos", index, device=parameters[0].device)
-            start = torch.randn(size, generator=stream, device=parameters[0].device, dtype=parameters[0].dtype)
-            at, shares = ritz(product, start, min(ITERATIONS, size))
+            start = torch.cat([xi.flatten() for xi in shards.normals(parameters, stream)])
+            at, shares = ritz(product, start, min(ITERATIONS, size), shards)
             values.append(at.tolist())
             weights.append(shares.tolist())
     finally:
@@ -111,24 +112,30 @@ def nodes_of(objective: Objective, batch: Tensor, seed: int) -> Nodes:
     return Nodes(values=values, weights=weights, dimension=size)
 
 
-def ritz(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+def ritz(
+    product: Callable[[Tensor], Tensor], start: Tensor, iterations: int, shards: Shards = WHOLE
+) -> tuple[Tensor, Tensor]:
     """Ritz values θ_k of the operator, and the squares τ_k² of the first components of their vectors; float64.
 
     Stops early where the directions seen are closed under the operator.
     """
-    vector = start / start.norm()
+
+    def length(of: Tensor) -> float:
+        return math.sqrt(shards.total(of.norm().square()))
+
+    vector = start / length(start)
     basis: list[Tensor] = []
     alphas: list[float] = []
     betas: list[float] = []
     for _ in range(iterations):
         basis.append(vector)
         image = product(vector)
-        alphas.append(float(vector.double() @ image.double()))
+        alphas.append(float(shards.total(vector.double() @ image.double())))
         # Twice is enough (Parlett 1998): rounding would otherwise bring converged directions back.
         for _ in range(2):
             for seen in basis:
-                image = image - seen * (seen @ image)
-        beta = float(image.norm())
+                image = image - seen * shards.total(seen @ image)
+        beta = length(image)
         if beta <= 1e-6 * max(map(abs, alphas)):
             break
         betas.append(beta)

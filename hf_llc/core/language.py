@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from hf_llc.core.head import IGNORED, Head, chunk_of, token_losses, token_losses_and_gradient
 from hf_llc.core.objective import clear_gradients
+from hf_llc.core.shards import WHOLE, Shards
 
 LOGIT_BUDGET = 2**26
 """Logits per forward pass when the micro-batch is left to choose: 256 MiB in float32, and a few such tensors live."""
@@ -89,6 +90,10 @@ class LanguageObjective:
     @property
     def parameters(self) -> Sequence[Tensor]:
         return self._parameters
+
+    @property
+    def shards(self) -> Shards:
+        return WHOLE
 
     def in_full(self) -> Self:
         """The same objective at the same tensors, in their own precision: differences of gradients need it."""

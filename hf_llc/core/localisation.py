@@ -25,7 +25,7 @@ def choose_gamma(objective: Objective, batch: Tensor, anchor_losses: Tensor, see
     minimum. Returns (γ in 1/weight², rounded to two digits; the rise there in nats per token; 1/√γ over the root
     mean square weight). Weights are w* again afterwards.
     """
-    scale = root_mean_square(objective.parameters)
+    scale = root_mean_square(objective.parameters, objective.shards)
     high = WIDEST
     if not rise(objective, batch, anchor_losses, seed, high * scale) <= TARGET_RISE:
         low = high * 1e-4
@@ -47,7 +47,7 @@ def trace_of_hessian(objective: Objective, batch: Tensor, anchor_losses: Tensor,
 
     σ is TRACE_PROBE of the root mean square weight; the estimate's own error is about √(2 tr H² / DIRECTIONS).
     """
-    sigma = TRACE_PROBE * root_mean_square(objective.parameters)
+    sigma = TRACE_PROBE * root_mean_square(objective.parameters, objective.shards)
     return 2 * rise(objective, batch, anchor_losses, seed, sigma) / sigma**2
 
 
@@ -61,8 +61,8 @@ def rise(objective: Objective, batch: Tensor, anchor_losses: Tensor, seed: int, 
             for sign in (1.0, -1.0):
                 stream = seeds.generator(seed, "localisation", direction, device=parameters[0].device)
                 with torch.no_grad():
-                    for parameter, anchor in zip(parameters, anchors, strict=True):
-                        xi = torch.empty_like(parameter).normal_(generator=stream)
+                    noise = objective.shards.normals(parameters, stream)
+                    for parameter, anchor, xi in zip(parameters, anchors, noise, strict=True):
                         parameter.copy_(anchor).add_(xi, alpha=sign * sigma)
                 total += float((objective.losses(batch) - anchor_losses).mean())
     finally:

@@ -76,12 +76,12 @@ def measure(
     chosen, why = choose_start(start, gamma, higher)
     at_anchor = spectrum(objective, batch, seed)
     trace = trace_of_hessian(objective, batch, anchor_losses, seed)
-    size = dimension(objective.parameters)
-    widest = gamma**-0.5 if gamma > 0 else root_mean_square(objective.parameters)
+    size = dimension(objective.parameters, objective.shards)
+    widest = gamma**-0.5 if gamma > 0 else root_mean_square(objective.parameters, objective.shards)
     sigma = widest if chosen != "anchor" else _narrowed(raised, widest, size / 2 / n_beta if n_beta > 0 else math.inf)
     curvature, noise, direction = at_anchor.largest, 0.0, at_anchor.direction
     for draw in range(DRAWS if size < SMALL else 1):
-        with _displaced(objective.parameters, sigma, seed, draw):
+        with _displaced(objective, sigma, seed, draw):
             here, direction = sharpest(objective, batch, direction, seed)
             curvature = max(curvature, here)
             if draw == 0:
@@ -109,7 +109,7 @@ def measure(
 
 def noise_around(objective: Objective, gradient: Gradient, *, sigma: float, batch_size: int, seed: int) -> float:
     """The gradient noise that `measure` finds with that estimator and displacement, before a walk."""
-    with _displaced(objective.parameters, sigma, seed, 0):
+    with _displaced(objective, sigma, seed, 0):
         return gradient_noise(objective, gradient, batch_size, seed)
 
 
@@ -125,14 +125,15 @@ def _narrowed(raised: Callable[[float], float], widest: float, allowed: float) -
 
 
 @contextmanager
-def _displaced(parameters: Sequence[Tensor], sigma: float, seed: int, draw: int) -> Iterator[None]:
+def _displaced(objective: Objective, sigma: float, seed: int, draw: int) -> Iterator[None]:
     """The weights at w* + σξ; meanwhile w* is on the host, since what is measured here needs the device's memory."""
+    parameters = objective.parameters
     anchors = [parameter.detach().to("cpu", copy=True) for parameter in parameters]
     stream = seeds.generator(seed, "displacement", draw, device=parameters[0].device)
     try:
         with torch.no_grad():
-            for parameter in parameters:
-                parameter.add_(torch.empty_like(parameter).normal_(generator=stream), alpha=sigma)
+            for parameter, xi in zip(parameters, objective.shards.normals(parameters, stream), strict=True):
+                parameter.add_(xi, alpha=sigma)
         yield
     finally:
         restore(parameters, anchors)

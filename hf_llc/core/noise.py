@@ -6,6 +6,7 @@ from torch import Tensor
 from hf_llc.core import seeds
 from hf_llc.core.gradients import Gradient
 from hf_llc.core.objective import Objective
+from hf_llc.core.shards import Shards, sum_of_squares
 
 PAIRS = 2
 
@@ -20,14 +21,15 @@ def gradient_noise(objective: Objective, gradient: Gradient, batch_size: int, se
     total = 0.0
     for pair in range(PAIRS):
         order = torch.randperm(objective.n, generator=seeds.generator(seed, "gradient noise", pair))
-        total += _squared_difference(gradient, order[:batch_size], order[batch_size : 2 * batch_size]) / 2
+        first, second = order[:batch_size], order[batch_size : 2 * batch_size]
+        total += _squared_difference(gradient, first, second, objective.shards) / 2
     return total / PAIRS
 
 
-def _squared_difference(gradient: Gradient, one: Tensor, other: Tensor) -> float:
+def _squared_difference(gradient: Gradient, one: Tensor, other: Tensor, shards: Shards) -> float:
     """Only the gradient of `one` is copied: the other is looked at before anything takes its place."""
     first = [slope.clone() for slope in gradient(one)[1]]
-    return sum(float((a - b).square().sum()) for a, b in zip(first, gradient(other)[1], strict=True))
+    return sum_of_squares((a - b for a, b in zip(first, gradient(other)[1], strict=True)), shards)
 
 
 def predicted_heating(lr: float, n_beta: float, noise: float, momentum: float) -> float:

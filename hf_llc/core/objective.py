@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core.pieces import pieces
+from hf_llc.core.shards import WHOLE, Shards
 
 
 class Objective(Protocol):
@@ -19,7 +20,12 @@ class Objective(Protocol):
 
     @property
     def parameters(self) -> Sequence[Tensor]:
-        """The tensors w that move, each once, in a fixed order."""
+        """The tensors w that move, each once, in a fixed order; of each what is here, see `shards`."""
+        ...
+
+    @property
+    def shards(self) -> Shards:
+        """How the parameters lie over processes; WHOLE where this one holds all of them."""
         ...
 
     def losses(self, indices: Tensor) -> Tensor:
@@ -55,20 +61,21 @@ def restore(parameters: Sequence[Tensor], anchors: Sequence[Tensor]) -> None:
 
 
 @torch.no_grad()
-def squared_distance(parameters: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:
+def squared_distance(parameters: Sequence[Tensor], anchors: Sequence[Tensor], shards: Shards = WHOLE) -> Tensor:
     """‖w − w*‖², a scalar tensor on the parameters' device."""
     lengths: list[Tensor] = []
     for here, there in pieces(parameters, anchors):
         lengths += torch._foreach_norm(torch._foreach_sub(here, there))
-    return torch.stack(lengths).square().sum()
+    return shards.total(torch.stack(lengths).square().sum())
 
 
-def dimension(parameters: Sequence[Tensor]) -> int:
+def dimension(parameters: Sequence[Tensor], shards: Shards = WHOLE) -> int:
     """d, the number of scalar parameters that move."""
-    return sum(parameter.numel() for parameter in parameters)
+    return sum(shards.sizes(parameters))
 
 
 @torch.no_grad()
-def all_finite(parameters: Sequence[Tensor]) -> bool:
+def all_finite(parameters: Sequence[Tensor], shards: Shards = WHOLE) -> bool:
     """False if any weight is inf or NaN."""
-    return all(bool(torch.isfinite(parameter).all()) for parameter in parameters)
+    bad = torch.stack([torch.isfinite(parameter).logical_not().any() for parameter in parameters]).any()
+    return not bool(shards.total(bad.to(torch.float32)))

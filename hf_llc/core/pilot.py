@@ -64,13 +64,15 @@ def measure_settled(
         if start != "anchor":
             stream = seeds.generator(seed, "pilot", device=device)
             with torch.no_grad():
-                for parameter in parameters:
-                    parameter.add_(torch.empty_like(parameter).normal_(generator=stream), alpha=gamma**-0.5)
+                for parameter, xi in zip(parameters, objective.shards.normals(parameters, stream), strict=True):
+                    parameter.add_(xi, alpha=gamma**-0.5)
         for number, steps in enumerate(ROUNDS):
             way = choose_quieter(asked, n_beta, gamma, found, WARMTH)
-            randomness = ChainRandomness(seed, -1 - number, objective.n, batch_size, device, way.way.batches)
+            randomness = ChainRandomness(
+                seed, -1 - number, objective.n, batch_size, device, way.way.batches, shards=objective.shards
+            )
             law = Law(n_beta, gamma, way.lr, way.way.momentum, steps)
-            walk = Walk(parameters, anchors, law, randomness, estimators[way.way.gradient])
+            walk = Walk(parameters, anchors, law, randomness, estimators[way.way.gradient], objective.shards)
             _walk(walk, SAMPLERS[way.way.sampler], steps)
             largest, direction = sharpest(objective, batch, direction, seed)
             seen = _look(objective, batch, noise, found, largest, seed)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hf_llc.core import seeds
 from hf_llc.core.objective import clear_gradients
+from hf_llc.core.shards import WHOLE, Shards
 
 
 class FunctionObjective:
@@ -29,6 +30,10 @@ class FunctionObjective:
     @property
     def parameters(self) -> Sequence[Tensor]:
         return self._parameters
+
+    @property
+    def shards(self) -> Shards:
+        return WHOLE
 
     def losses(self, indices: Tensor) -> Tensor:
         with torch.no_grad():

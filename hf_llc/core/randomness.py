@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hf_llc.core import seeds
 from hf_llc.core.pieces import blocks, groups
+from hf_llc.core.shards import WHOLE, DrawnShards, Shards
 from hf_llc.errors import SettingsError
 
 
@@ -69,6 +70,9 @@ class Drawn:
     def like(self, target: Tensor) -> Tensor:
         return torch.empty_like(target).normal_(generator=self._generator)
 
+    def fill(self, target: Tensor) -> None:
+        target.normal_(generator=self._generator)
+
 
 @dataclass
 class Slot:
@@ -85,8 +89,8 @@ class Kept:
     weights once.
     """
 
-    def __init__(self, generator: torch.Generator, slots: Sequence[Slot], step: int) -> None:
-        self._generator, self._slots, self._step = generator, slots, step
+    def __init__(self, drawn: Drawn | DrawnShards, slots: Sequence[Slot], step: int) -> None:
+        self._drawn, self._slots, self._step = drawn, slots, step
         self._known = all(slot.step == step for slot in slots)
         self._next = 0
 
@@ -97,7 +101,7 @@ class Kept:
         slot = self._slots[self._next]
         self._next += 1
         if not self._known:
-            slot.normal.normal_(generator=self._generator)
+            self._drawn.fill(slot.normal)
             slot.step = self._step
         elif slot.step != self._step:
             raise RuntimeError(f"the noise of step {self._step} was drawn over by that of step {slot.step}")
@@ -149,6 +153,7 @@ class ChainRandomness:
             their gradients does to directions slower than an epoch cancels.
         keep: the tensors that noise is added to, if a step's is kept for the next step (one copy of them a purpose)
             instead of being drawn again; the numbers are the same.
+        shards: how the tensors that noise is added to lie over processes; each takes its part of the same noise.
     """
 
     def __init__(
@@ -161,13 +166,14 @@ class ChainRandomness:
         batches: str = "independent",
         *,
         keep: Sequence[Tensor] = (),
+        shards: Shards = WHOLE,
     ) -> None:
         self.seed, self.chain = seed, chain
         self._n, self._batch_size = n, batch_size
         self._device = device
         self._reshuffled = batches == "reshuffled"
         self._orders: dict[str, tuple[int, Tensor]] = {}
-        self._keep = keep
+        self._keep, self._shards = keep, shards
         self._kept: dict[str, list[Slot]] = {}
 
     def batch(self, step: int, purpose: str = "batch") -> Tensor:
@@ -190,20 +196,21 @@ class ChainRandomness:
         return Noise([self.stream("noise", step)], [1.0])
 
     def start(self, purpose: str) -> Noise:
-        return Noise([Drawn(self._generator(f"start of {purpose}", 0))], [1.0])
+        return Noise([self._drawn(f"start of {purpose}", 0)], [1.0])
 
     def stream(self, purpose: str, step: int) -> Stream:
         """The standard normal tensors of this purpose and step, from the first one."""
-        generator = self._generator(purpose, step)
+        drawn = self._drawn(purpose, step)
         if not self._keep:
-            return Drawn(generator)
+            return drawn
         slots = self._kept.setdefault(purpose, [])
         if not slots:
             slots += [Slot(torch.empty_like(tensor)) for tensor in self._keep]
-        return Kept(generator, slots, step)
+        return Kept(drawn, slots, step)
 
-    def _generator(self, purpose: str, step: int) -> torch.Generator:
-        return seeds.generator(self.seed, purpose, self.chain, step, device=self._device)
+    def _drawn(self, purpose: str, step: int) -> Drawn | DrawnShards:
+        generator = seeds.generator(self.seed, purpose, self.chain, step, device=self._device)
+        return self._shards.drawn(generator) or Drawn(generator)
 
 
 class Refined:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hf_llc.core.objective import Objective
 from hf_llc.core.randomness import Noise, Randomness
+from hf_llc.core.shards import Shards
 
 Part = Callable[[str], AbstractContextManager[object]]
 """A block that counts as the part of that name; see `hf_llc.profile.PARTS`."""
@@ -26,6 +27,10 @@ class TimedObjective:
     @property
     def parameters(self) -> Sequence[Tensor]:
         return self._objective.parameters
+
+    @property
+    def shards(self) -> Shards:
+        return self._objective.shards
 
     def losses(self, indices: Tensor) -> Tensor:
         with self._part("forward_backward"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hf_llc.core.shards import WHOLE, Shards
 from hf_llc.core.training import FINAL_SHARE, TrainingSettings, learning_rate, train, training_batch
 
 SETTINGS = TrainingSettings(steps=90, batch_size=8, lr=0.1, warm_up=10, weight_decay=0.0)
@@ -29,6 +30,10 @@ class Regression:
     @property
     def parameters(self) -> Sequence[Tensor]:
         return [self.weights]
+
+    @property
+    def shards(self) -> Shards:
+        return WHOLE
 
     def losses(self, indices: Tensor) -> Tensor:
         rows = self.inputs[indices]

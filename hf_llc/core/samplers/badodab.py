@@ -42,7 +42,7 @@ def step(walk: Walk, look: Look, state: State, index: int) -> None:
     baoab.kick(walk, look.gradients, state.momenta)
     for parameter, momentum in zip(walk.parameters, state.momenta, strict=True):
         parameter.add_(momentum, alpha=h / 2)
-    state.friction += COUPLING / 2 * excess(state.momenta)
+    state.friction += COUPLING / 2 * excess(state.momenta, walk.shards)
     keep = torch.exp(-state.friction)
     # (1 − e^{−2z})/z tends to 2 as z → 0, where the quotient itself cannot be computed.
     safe = torch.where(state.friction.abs() < 1e-8, torch.full_like(state.friction, 1e-8), state.friction)
@@ -51,7 +51,7 @@ def step(walk: Walk, look: Look, state: State, index: int) -> None:
     for momentum in state.momenta:
         momentum.mul_(keep.to(momentum.dtype))
         noise.add_to(momentum, spread)
-    state.friction += COUPLING / 2 * excess(state.momenta)
+    state.friction += COUPLING / 2 * excess(state.momenta, walk.shards)
     for parameter, momentum in zip(walk.parameters, state.momenta, strict=True):
         parameter.add_(momentum, alpha=h / 2)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from hf_llc.core.randomness import Randomness
+from hf_llc.core.shards import WHOLE, Shards
 
 
 class Law(NamedTuple):
@@ -30,6 +31,7 @@ class Walk(NamedTuple):
     Attributes:
         parameters: w, moved in place. anchors: w*.
         evaluate: losses and gradient of a minibatch at the weights as they are, for samplers that need a second look.
+        shards: how the weights lie over processes, for samplers that sum over all of them.
     """
 
     parameters: Sequence[Tensor]
@@ -37,6 +39,7 @@ class Walk(NamedTuple):
     law: Law
     randomness: Randomness
     evaluate: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
+    shards: Shards = WHOLE
 
 
 class Look(NamedTuple):

@@ -32,11 +32,11 @@ def step(walk: Walk, look: Look, state: None, index: int) -> None:
         parameter.add_(slope, alpha=-law.lr / 2)
         noise.add_to(parameter, math.sqrt(law.lr))
     energy = _energy(walk, look.losses, before)
-    forward = _mismatch(walk.parameters, before, slopes, law.lr)
+    forward = _mismatch(walk, walk.parameters, before, slopes)
     with torch.enable_grad():
         losses, gradients = walk.evaluate(look.batch)
     proposed = _energy(walk, losses, walk.parameters)
-    backward = _mismatch(before, walk.parameters, _slopes(walk, gradients), law.lr)
+    backward = _mismatch(walk, before, walk.parameters, _slopes(walk, gradients))
     draw = torch.zeros(1, dtype=torch.float64, device=look.losses.device)
     noise.add_to(draw, 1.0)
     # Written so that a proposal whose loss is NaN is taken back.
@@ -56,11 +56,12 @@ def _slopes(walk: Walk, gradients: Sequence[Tensor]) -> list[Tensor]:
 
 def _energy(walk: Walk, losses: Tensor, at: Sequence[Tensor]) -> Tensor:
     """U at those weights, float64."""
-    squared = sum((w - a).double().square().sum() for w, a in zip(at, walk.anchors, strict=True))
-    return walk.law.n_beta * losses.double().mean() + walk.law.gamma / 2 * squared
+    squared = torch.stack([(w - a).double().square().sum() for w, a in zip(at, walk.anchors, strict=True)]).sum()
+    return walk.law.n_beta * losses.double().mean() + walk.law.gamma / 2 * walk.shards.total(squared)
 
 
-def _mismatch(to: Sequence[Tensor], start: Sequence[Tensor], slopes: Sequence[Tensor], lr: float) -> Tensor:
+def _mismatch(walk: Walk, to: Sequence[Tensor], start: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """‖to − start + ε/2 ∇U(start)‖², float64."""
-    parts = [(t - s + g * (lr / 2)).double().square().sum() for t, s, g in zip(to, start, slopes, strict=True)]
-    return torch.stack(parts).sum()
+    half = walk.law.lr / 2
+    parts = [(t - s + g * half).double().square().sum() for t, s, g in zip(to, start, slopes, strict=True)]
+    return walk.shards.total(torch.stack(parts).sum())

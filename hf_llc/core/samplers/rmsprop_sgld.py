@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core.samplers.law import Look, Walk
+from hf_llc.core.shards import Shards
 
 DECAY = 0.99
 STABILISER = 0.5
@@ -41,7 +42,7 @@ def step(walk: Walk, look: Look, state: State, index: int) -> None:
     """One step; its noise is the mean of those addressed `index` and `index + 1`."""
     law = walk.law
     if index < law.burn_in:
-        _adapt(state, look)
+        _adapt(state, look, walk.shards)
     now, following = walk.randomness.noise(index), walk.randomness.noise(index + 1)
     for position, (parameter, anchor) in enumerate(zip(walk.parameters, walk.anchors, strict=True)):
         force = look.gradients[position].mul(law.n_beta).add_(parameter - anchor, alpha=law.gamma)
@@ -54,14 +55,16 @@ def step(walk: Walk, look: Look, state: State, index: int) -> None:
         parameter.add_(force, alpha=-law.lr / 2).add_(xi, alpha=math.sqrt(law.lr))
 
 
-def _adapt(state: State, look: Look) -> None:
+def _adapt(state: State, look: Look, shards: Shards) -> None:
     state.updates += 1
     correction = 1 - DECAY**state.updates
     state.roots = []
     for moment, gradient in zip(state.moments, look.gradients, strict=True):
         moment.mul_(DECAY).addcmul_(gradient, gradient, value=1 - DECAY)
+    sums = shards.total(torch.stack([moment.sum() for moment in state.moments]))
+    for moment, total, elements in zip(state.moments, sums, shards.sizes(state.moments), strict=True):
         size = (moment / correction).sqrt()
-        scale = size.square().mean().sqrt()
+        scale = (total / (correction * elements)).sqrt()
         # A tensor without any gradient keeps G = 1.
         relative = torch.where(scale > 0, size / scale, torch.ones_like(size))
         state.roots.append(((1 + STABILISER) / (relative + STABILISER)).sqrt())

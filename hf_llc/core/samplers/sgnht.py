@@ -48,4 +48,4 @@ def step(walk: Walk, look: Look, state: State, index: int) -> None:
         momentum.mul_(keep.to(momentum.dtype))
         noise.add_to(momentum, math.sqrt(1 - walk.law.momentum**2))
         parameter.add_(momentum, alpha=h)
-    state.friction += COUPLING * excess(state.momenta)
+    state.friction += COUPLING * excess(state.momenta, walk.shards)
