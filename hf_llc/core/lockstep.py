@@ -18,6 +18,9 @@ from hf_llc.core.variations import Variation
 from hf_llc.results import ChainTrace
 from hf_llc.settings import ResolvedSettings
 
+LIMIT = 16
+"""Chains that go into one call at most."""
+
 
 class Member(NamedTuple):
     """One of the chains: what `core.chain.run_chain` is given of it."""

@@ -12,7 +12,7 @@ from hf_llc.core.objective import gradients
 
 
 class StackedObjective(Protocol):
-    """The loss of `core.objective.Objective` at k sets of weights, (k, *shape) a parameter, each on a batch of its own."""
+    """The loss of an `Objective` at k sets of weights, (k, *shape) a parameter, each on a batch of its own."""
 
     def losses(self, weights: Sequence[Tensor], indices: Tensor) -> Tensor:
         """ℓ_i at each set for its own row of indices (k, m), in nats, shape (k, m)."""
@@ -59,7 +59,8 @@ class StackedLanguageObjective:
         return torch.cat(found, dim=1), gradients(leaves)
 
     def _parts(self, indices: Tensor) -> Sequence[Tensor]:
-        return indices.split(max(1, self._micro_batch // len(indices)), dim=1)
+        found: Sequence[Tensor] = indices.split(max(1, self._micro_batch // len(indices)), dim=1)
+        return found
 
     def _losses(self, weights: Sequence[Tensor], indices: Tensor) -> Tensor:
         device = weights[0].device

@@ -150,7 +150,10 @@ def test_those_that_end_early_are_not_computed_any_more_and_come_first() -> None
     short, long = chosen(draws=4, thin=1), chosen(draws=24, thin=1)
     found = together([Member(short, 0), Member(long, 1), Member(short, 2)], stacked)
     assert list(found) == [0, 2, 1]
-    assert Counter(sets for gradient, sets in stacked.calls if gradient) == {3: short.steps, 1: long.steps - short.steps}
+    assert Counter(sets for gradient, sets in stacked.calls if gradient) == {
+        3: short.steps,
+        1: long.steps - short.steps,
+    }
 
 
 def test_each_chain_tells_of_its_own_progress() -> None:
