@@ -94,8 +94,8 @@ class SamplerSettings:
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at half and twice γ and nβ (see core.variations).
         cross_check: `lanczos` also computes the number of the loss's quadratic part without sampling.
-        batched_chains: one of BATCHED: chains of a process in one call of the model, which may take less time where it is
-            small, and changes no more than rounding; `auto` times both ways (`hf_llc.batching`).
+        batched_chains: one of BATCHED: chains of a process in one call of the model, which may take less time where
+            it is small, and changes no more than rounding; `auto` times both ways (`hf_llc.batching`).
         threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
     """
 

@@ -1,6 +1,7 @@
 """A causal language model as a function of several sets of its weights at once (torch.func, transformers)."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ class Stateless:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         self._model = model
         self._names = [names[id(parameter)] for parameter in parameters]
+        self._padded = [part for part in model.modules() if _is_padded(part)]
         self._all = torch.vmap(self._one)
 
     def __call__(
@@ -34,7 +36,9 @@ class Stateless:
             RuntimeError: the model does what torch cannot do for several sets of weights at once.
         """
         # Of the kinds of attention that torch has, only the plain one is sure to have a form for several sets.
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), ExitStack() as hooks:
+            for part in self._padded:
+                hooks.callback(part.register_forward_hook(_without_padding).remove)
             found: Tensor = self._all(list(weights), ids)
             return found
 
@@ -42,3 +46,12 @@ class Stateless:
         named = dict(zip(self._names, weights, strict=True))
         found: Tensor = functional_call(self._model, named, kwargs={"input_ids": ids, "use_cache": False}).logits
         return found
+
+
+def _is_padded(part: torch.nn.Module) -> bool:
+    return isinstance(part, torch.nn.Embedding) and part.padding_idx is not None
+
+
+def _without_padding(part: torch.nn.Module, given: tuple[Tensor, ...], found: Tensor) -> Tensor:
+    """The embeddings, those of padding without a gradient: torch leaves it out too, but for several sets it forgets."""
+    return torch.where((given[0] == part.padding_idx).unsqueeze(-1), found.detach(), found)

@@ -128,7 +128,7 @@ def test_a_chain_that_diverges_leaves_and_the_others_go_on() -> None:
     good, bad = chosen(sampler="sgld"), chosen(sampler="sgld", lr=1e4)
     members = [Member(good, 0), Member(bad, 1), Member(good, 2)]
     found = dict(together(members))
-    assert list(found)[0] == 1
+    assert next(iter(found)) == 1
     assert found[1].status is Status.NONFINITE
     for place in (0, 2):
         assert found[place].status is Status.HEALTHY
