@@ -1,4 +1,4 @@
-"""Chains in one call of the model: when that is chosen, what is said of it, and that the numbers stay but for rounding."""
+"""Chains in one call of the model: when that is chosen, what is said of it, and that numbers stay but for rounding."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -137,6 +137,7 @@ def test_chains_and_checks_in_one_call_draw_what_they_draw_one_after_another(
 def test_so_do_they_in_16_bits_up_to_the_rounding_of_16_bits(model: str, data: DataSettings) -> None:
     plain = replace(SAMPLER, dtype="bfloat16", checks=False)
     off, on = (estimate(model, data, replace(plain, batched_chains=word)) for word in ("off", "on"))
+    assert on.settings.batched_chains == "on"
     for one, other in zip(traces(on), traces(off), strict=True):
         assert one.losses == pytest.approx(other.losses, rel=5e-3)
 

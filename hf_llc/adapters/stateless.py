@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
 
 class Stateless:
@@ -36,9 +38,11 @@ class Stateless:
             RuntimeError: the model does what torch cannot do for several sets of weights at once.
         """
         # Of the kinds of attention that torch has, only the plain one is sure to have a form for several sets.
-        with sdpa_kernel(SDPBackend.MATH), ExitStack() as hooks:
+        with sdpa_kernel(SDPBackend.MATH), ExitStack() as stack:
             for part in self._padded:
-                hooks.callback(part.register_forward_hook(_without_padding).remove)
+                stack.callback(part.register_forward_hook(_without_padding).remove)
+            if torch.is_autocast_enabled(ids.device.type):
+                stack.enter_context(_AttentionInOnePrecision(torch.get_autocast_dtype(ids.device.type)))
             found: Tensor = self._all(list(weights), ids)
             return found
 
@@ -46,6 +50,24 @@ class Stateless:
         named = dict(zip(self._names, weights, strict=True))
         found: Tensor = functional_call(self._model, named, kwargs={"input_ids": ids, "use_cache": False}).logits
         return found
+
+
+class _AttentionInOnePrecision(TorchFunctionMode):
+    """Autocast for attention, which for several sets torch leaves out."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if func is scaled_dot_product_attention:
+            args = [self._cast(each) for each in args]
+            named = {name: self._cast(each) for name, each in named.items()}
+        return func(*args, **named)
+
+    def _cast(self, given: Any) -> Any:
+        return given.to(self._dtype) if isinstance(given, Tensor) and given.is_floating_point() else given
 
 
 def _is_padded(part: torch.nn.Module) -> bool:
