@@ -44,7 +44,7 @@ def sets_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """The parameters with different noise for each set."""
     stream = torch.Generator().manual_seed(2)
     return [
-        torch.stack([p.detach() + 0.02 * torch.randn(p.shape, generator=stream) for _ in range(SETS)])
+        torch.stack([p.detach() + 0.05 * torch.randn(p.shape, generator=stream) for _ in range(SETS)])
         for p in parameters
     ]
 
@@ -75,7 +75,7 @@ def test_one_call_computes_what_each_set_of_weights_has_by_itself(
     expected, slopes = one_by_one(usual(model, parameters, tokens, dtype), weights, indices)
     stacked = StackedLanguageObjective(Stateless(model, parameters), tokens, 100, dtype)
     losses, found = stacked.losses_and_gradient(weights, indices)
-    torch.testing.assert_close(losses, expected, rtol=tolerance, atol=0)
+    torch.testing.assert_close(losses, expected, rtol=tolerance / 10, atol=0)
     torch.testing.assert_close(stacked.losses(weights, indices), losses, rtol=1e-6, atol=0)
     for k in range(SETS):
         difference = torch.cat([(slope[k] - own).flatten() for slope, own in zip(found, slopes[k], strict=True)])
