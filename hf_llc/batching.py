@@ -145,13 +145,15 @@ def _not_computed(plan: Plan, bench: Workbench) -> str:
             losses, slopes = stacked.losses_and_gradient(_copies(objective.parameters, 2), batches)
     except (RuntimeError, ValueError, TypeError, UserWarning) as error:
         return f"this model cannot be computed at several sets of weights at once ({str(error).partition(chr(10))[0]})."
-    tolerance, apart = AGREE[plan.dtype], 0.0
+    apart = []
     for row, batch in enumerate(batches):
-        apart = max(apart, _apart([losses[row]], [objective.losses_and_gradient(batch)]))
-        apart = max(apart, _apart([slope[row] for slope in slopes], gradients(objective.parameters)))
+        apart.append(_apart([losses[row]], [objective.losses_and_gradient(batch)]))
+        apart.append(_apart([slope[row] for slope in slopes], gradients(objective.parameters)))
     clear_gradients(objective.parameters)
     # Written so that NaN is a problem.
-    return "" if apart <= tolerance else f"one call gives other gradients (they differ by {apart:.1%})."
+    if all(each <= AGREE[plan.dtype] for each in apart):
+        return ""
+    return f"one call gives other losses or gradients (they differ by {max(apart):.1%})."
 
 
 def _copies(parameters: Sequence[Tensor], count: int) -> list[Tensor]:

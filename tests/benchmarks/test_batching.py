@@ -78,7 +78,8 @@ def test_a_step_in_one_call_beside_one_after_another(make: Callable[[], GPTNeoXF
     ratios = sorted(seconds(together) / seconds(alone) for _ in range(TURNS))
     size = sum(parameter.numel() for parameter in objective.parameters)
     print(
-        f"\n{size:,} weights, {chains} chains: time {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f} "
+        f"\n{size:,} weights, {chains} chains: time {statistics.median(ratios):.2f} "
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f} "
         f"in {TURNS} turns), operations of a step of all chains {counts[0] / (STEPS + 1):.0f} in place of "
         f"{counts[1] / (STEPS + 1):.0f} ({counts[0] / counts[1]:.2f})"
     )
