@@ -195,6 +195,8 @@ class Chain:
             if not last:
                 at = walk._replace(law=walk.law._replace(lr=settings.lr_at(index)))
                 step(at, Look(batch, losses, slope), state, index)
+                # Else the gradient would live until there is another one.
+                del slope
         return recorder, None
 
 

@@ -66,10 +66,10 @@ def run_together(
         for row, place in enumerate(order)
     ]
     waiting: dict[int, Ask] = {}
-    told: Mapping[int, Answer | None] = dict.fromkeys(range(len(loops)))
+    told: dict[int, Answer | None] = dict.fromkeys(range(len(loops)))
     while told:
-        for row, words in told.items():
-            found = asked(loops[row], words)
+        for row in list(told):
+            found = asked(loops[row], told.pop(row))
             if isinstance(found, Ask):
                 waiting[row] = found
             else:
