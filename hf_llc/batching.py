@@ -1,8 +1,8 @@
 """Whether the chains of a process are computed in one call of the model, and which of them go together.
 
 On a GPU a small model leaves most of a step to the launches of its kernels, and one call for several chains has as many
-of them as one chain. On a CPU it does not pay: with one thread 4 or 8 chains were measured to take 1.4 times as long as one
-after another at 170 thousand weights, 1.2 times at 1.3 million (`tests/benchmarks/test_batching.py`).
+of them as one chain. On a CPU it does not pay: with one thread 4 or 8 chains were measured to take 1.4 times as long as
+one after another at 170 thousand weights, 1.2 times at 1.3 million (`tests/benchmarks/test_batching.py`).
 """
 
 import math
