@@ -74,6 +74,6 @@ def _is_padded(part: torch.nn.Module) -> bool:
     return isinstance(part, torch.nn.Embedding) and part.padding_idx is not None
 
 
-def _without_padding(part: torch.nn.Module, given: tuple[Tensor, ...], found: Tensor) -> Tensor:
+def _without_padding(part: Any, given: tuple[Tensor, ...], found: Tensor) -> Tensor:
     """The embeddings, those of padding without a gradient: torch leaves it out too, but for several sets it forgets."""
-    return torch.where((given[0] == part.padding_idx).unsqueeze(-1), found.detach(), found)
+    return torch.where(torch.eq(given[0], part.padding_idx).unsqueeze(-1), found.detach(), found)
