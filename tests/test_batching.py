@@ -26,7 +26,7 @@ from hf_llc import (
 from hf_llc.adapters.stateless import Stateless
 from hf_llc.adapters.store import RunStore
 from hf_llc.batching import Choice, choose, groups, limit
-from hf_llc.core.lockstep import LIMIT
+from hf_llc.core.lockstep import LIMIT, run_together
 from hf_llc.core.objective import copy_of
 from hf_llc.plan import Plan
 from hf_llc.planning import plan
@@ -157,11 +157,10 @@ def test_all_chains_of_a_process_are_in_one_call(
     model: str, data: DataSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    real = grouping.run_together
 
     def seen(objective: Any, anchors: Any, losses: Any, members: Sequence[Any], **more: Any) -> Iterable[Any]:
         calls.append(len(members))
-        return real(objective, anchors, losses, members, **more)
+        return run_together(objective, anchors, losses, members, **more)
 
     monkeypatch.setattr(grouping, "run_together", seen)
     estimate(model, data, replace(SAMPLER, batched_chains="on"))

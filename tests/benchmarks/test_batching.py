@@ -33,7 +33,7 @@ class Counted(TorchDispatchMode):
     """Counts the operations that torch is asked for inside the block; views start nothing and are left out."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -43,7 +43,8 @@ class Counted(TorchDispatchMode):
 
 def counted(work: Callable[[int], None], steps: int) -> int:
     """Operations of that many steps."""
-    with Counted() as mode:
+    mode = Counted()
+    with mode:
         work(steps)
     return mode.count
 
