@@ -46,7 +46,7 @@ def run_together(
     Takes the memory of a copy of the weights for each member, and of one more for its gradient. Other arguments as in
     `core.chain.run_chain`; no member's sampler may be one that looks at its weights twice a step.
     """
-    # The longest come first, so that those which go on are neighbours and need no copy.
+    # By length, so that those which go on are neighbours and need no copy.
     order = sorted(range(len(members)), key=lambda place: -members[place].settings.steps)
     fixed = [anchor.detach() for anchor in anchors]
     weights = [torch.stack([anchor] * len(members)) for anchor in fixed]
