@@ -37,9 +37,12 @@ class Plan:
     def inputs(self) -> dict[str, Any]:
         """Every input that can change the number: all that the key is a hash of.
 
-        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads.
+        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads. So does rounding
+        with whether chains are batched: where that is left open the choice is a part of the run, made once.
         """
         sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
+        if self.sampler.batched_chains == "auto":
+            del sampler["batched_chains"]
         return {
             "schema": SCHEMA,
             "sha": self.source.sha,
