@@ -36,7 +36,7 @@ def logistic_losses() -> Callable[[Sequence[Tensor], Tensor], Tensor]:
 
 
 class Stacked:
-    """The same at several sets of weights by `torch.vmap`; remembers of how many sets each call was, and counts copies."""
+    """The same at several sets of weights by `torch.vmap`; remembers the sets of each call, and counts copies."""
 
     def __init__(self, losses_of: Callable[[Sequence[Tensor], Tensor], Tensor]) -> None:
         self._losses_of = losses_of
