@@ -7,7 +7,7 @@ collect  parts to an Estimate                                                  (
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from hf_llc import queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
+from hf_llc.batching import Choice, chosen, groups, part_names
 from hf_llc.checks import checked_chains
-from hf_llc.core.chain import run_chain
-from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.shared import SharedObjective
 from hf_llc.core.variations import Variation
 from hf_llc.cross_check import CROSS_CHECK, cross_check
 from hf_llc.errors import ResourceError, UnusableError
+from hf_llc.grouping import Chains, Job
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.planning import plan
@@ -90,13 +90,14 @@ def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Ste
     store = fleet.store(plan.run_dir, observer.tell, observer.part)
     store.open(plan.inputs())
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
-    resolution = yield from _resolution(plan, store, bench, fleet, observer)
+    choice = yield from chosen(plan, store, bench, observer)
+    resolution = yield from _resolution(plan, store, bench, choice, fleet, observer)
     yield from _chains(plan, store, bench, anchors, resolution, fleet, observer)
 
 
 def _part_names(plan: Plan) -> list[str]:
     cross = [CROSS_CHECK] if plan.sampler.cross_check is not None else []
-    return [*_anchor_names(plan), "resolved", *_chain_names(plan), *_checked(plan), *cross]
+    return [*_anchor_names(plan), *part_names(plan), "resolved", *_chain_names(plan), *_checked(plan), *cross]
 
 
 def shared_part_names(plan: Plan) -> list[str]:
@@ -203,20 +204,22 @@ def anchor_losses(
     return [loss for part in parts for loss in part["losses"]]
 
 
-def _resolution(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Resolution]:
+def _resolution(
+    plan: Plan, store: RunStore, bench: Workbench, choice: Choice, fleet: Fleet, observer: Observer
+) -> Steps[Resolution]:
     def make(name: str) -> dict[str, Any]:
         observer.begin("curvature", 1)
         _loaded(bench, observer)
         with observer.part("measuring"):
-            made = resolve(plan, bench)
+            made = choice.applied(resolve(plan, bench))
         observer.end()
         return made.to_dict()
 
     (payload,) = yield from queue.parts(store, ["resolved"], make)
     found = Resolution.from_dict(payload)
     if fleet.is_main:
-        for choice in found.choices.values():
-            observer.tell(choice)
+        for sentence in found.choices.values():
+            observer.tell(sentence)
     return found
 
 
@@ -229,42 +232,29 @@ def _chains(
     fleet: Fleet,
     observer: Observer,
 ) -> Steps[None]:
-    main = resolution.settings
+    main, batched = resolution.settings, resolution.settings.batched_chains == "on"
     work: dict[str, tuple[Variation | None, int]] = {name: (None, i) for i, name in enumerate(_chain_names(plan))}
     work |= _checked(plan)
-    settings = {name: main if varied is None else varied.settings(main) for name, (varied, _) in work.items()}
-    cost = {name: chosen.steps for name, chosen in settings.items()}
-    others = [CROSS_CHECK] if plan.sampler.cross_check is not None else []
-    observer.begin("sampling", sum(cost.values()))
+    jobs = {
+        name: Job(varied.settings(main) if varied else main, chain, varied, name.partition("/")[2])
+        for name, (varied, chain) in work.items()
+    }
+    others = [[CROSS_CHECK]] if plan.sampler.cross_check is not None else []
+    observer.begin("sampling", sum(job.settings.steps for job in jobs.values()))
+    chains = Chains(jobs, bench, anchors, observer, batched=batched)
 
-    def make(name: str) -> dict[str, Any]:
-        if name == CROSS_CHECK:
-            with observer.part("measuring"):
-                return cross_check(bench, main, observer)
-        (variation, chain), chosen = work[name], settings[name]
-        objective = _loaded(bench, observer)
-        started = time.monotonic()
-        trace = run_chain(
-            objective,
-            torch.tensor(anchors, device=objective.parameters[0].device),
-            chosen,
-            chain,
-            anchor_gradient=bench.anchor_gradient() if chosen.gradient != "minibatch" else None,
-            variation=variation,
-            keep_noise=bench.can_keep_noise(),
-            progress=lambda step, loss, delta: observer.chain(
-                name.partition("/")[2], step, loss, llc_of(chosen.n_beta, delta)
-            ),
-            part=observer.part if observer.profile else None,
-        )
-        return replace(trace, seconds=time.monotonic() - started).to_dict()
+    def make(names: Sequence[str]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        if [*names] not in others:
+            return chains(names)
+        with observer.part("measuring"):
+            return [(CROSS_CHECK, cross_check(bench, main, observer))]
 
-    yield from queue.parts(
+    yield from queue.grouped(
         store,
-        [*work, *others],
+        [*groups(list(jobs), resolution.dimension, fleet.world, batched=batched), *others],
         make,
         first=fleet.share,
-        found=lambda done: observer.advance(sum(cost.get(name, 0) for name in done)),
+        found=lambda done: observer.advance(sum(jobs[name].settings.steps for name in done if name in jobs)),
         last=True,
     )
     observer.end()

@@ -37,12 +37,15 @@ class Plan:
     def inputs(self) -> dict[str, Any]:
         """Every input that can change the number: all that the key is a hash of.
 
-        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads; rounding also with
-        the number of devices that hold a model together.
+        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads. So does rounding
+        with whether chains are batched: where that is left open the choice is a part of the run, made once. So it does
+        with the number of devices that hold a model together.
         """
         sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
-        # Runs on one device go on under the key that they had before there was a choice.
-        if sampler["devices_per_chain"] == 1:
+        # Runs as they were before there was a choice go on under the key that they had.
+        if self.sampler.batched_chains == "auto":
+            del sampler["batched_chains"]
+        if self.sampler.devices_per_chain == 1:
             del sampler["devices_per_chain"]
         return {
             "schema": SCHEMA,

@@ -31,8 +31,10 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
              "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
     everything = text | {name: getattr(chosen, name) for name in names}
     found = {name: value for name, value in everything.items() if value is not None}
-    found |= {"dtype": plan.dtype} if plan.dtype != SamplerSettings().dtype else {}
-    found |= {"devices_per_chain": chosen.devices_per_chain} if chosen.devices_per_chain > 1 else {}
+    plain = SamplerSettings()
+    for name in ("dtype", "batched_chains", "devices_per_chain"):
+        asked = getattr(plan.sampler, name)
+        found |= {name: asked} if asked != getattr(plain, name) else {}
     return found | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
 
 

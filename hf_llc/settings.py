@@ -94,6 +94,8 @@ class SamplerSettings:
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at half and twice γ and nβ (see core.variations).
         cross_check: `lanczos` also computes the number of the loss's quadratic part without sampling.
+        batched_chains: one of BATCHED: chains of a process in one call of the model, which may take less time where
+            it is small, and changes no more than rounding; `auto` times both ways (`hf_llc.batching`).
         threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
         devices_per_chain: processes, each with a device of its own, that hold one model together.
     """
@@ -118,6 +120,7 @@ class SamplerSettings:
     seed: int = 0
     checks: bool = True
     cross_check: str | None = None
+    batched_chains: str = "auto"
     threads: int | None = None
     devices_per_chain: int = 1
 
@@ -128,6 +131,10 @@ class SamplerSettings:
         _require(
             self.dtype in DTYPES,
             f"--dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}. With either the weights are float32.",
+        )
+        _require(
+            self.batched_chains in BATCHED,
+            f"--batched-chains is {self.batched_chains!r}; choose one of {', '.join(BATCHED)}.",
         )
         _require(
             self.cross_check in {None, "lanczos"}, f"--cross-check is {self.cross_check!r}; there is only lanczos."
@@ -190,6 +197,7 @@ class CalibrationSettings:
 COOLING = 2 / 3
 """Share of the burn-in in which its step size falls to the chains' own."""
 DTYPES = ("float32", "bfloat16")
+BATCHED = ("auto", "on", "off")
 STARTS = ("auto", "anchor", "localiser", "both")
 
 STABILITY_LIMIT = 4.0
@@ -202,7 +210,7 @@ class ResolvedSettings:
 
     `momentum` is 0 for samplers that have none; `start` is `anchor`, `localiser` or `both`. Nothing is
     `auto`. `burn_in_lr` is the step size that the burn-in begins with, from which it falls to `lr`; None means `lr`.
-    `devices_per_chain` is the number of processes that held one model together.
+    `batched_chains` is `on` or `off`; `devices_per_chain` is the number of processes that held one model together.
     """
 
     n_beta: float
@@ -227,6 +235,7 @@ class ResolvedSettings:
     start: str = "anchor"
     batches: str = "independent"
     burn_in_lr: float | None = None
+    batched_chains: str = "off"
     devices_per_chain: int = 1
 
     def starts_displaced(self, chain: int) -> bool:

@@ -2,20 +2,17 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
-
-import torch
+from typing import NamedTuple
 
 from hf_llc import queue
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
-from hf_llc.core.chain import run_chain
-from hf_llc.core.estimator import llc as llc_of
+from hf_llc.batching import Choice, groups
 from hf_llc.core.stepsize import choose_burn_in, relaxation_rate
 from hf_llc.core.variations import Variation
+from hf_llc.grouping import Chains, Job
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution
@@ -47,7 +44,10 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Site:
-    """Where pilot chains run: the plan, whose `sampler.draws` are a pilot chain's, and everything of this process."""
+    """Where pilot chains run: the plan, whose `sampler.draws` are a pilot chain's, and everything of this process.
+
+    `choice` says whether they go in one call.
+    """
 
     plan: Plan
     store: RunStore
@@ -55,37 +55,25 @@ class Site:
     fleet: Fleet
     observer: Observer
     anchors: Sequence[float]
+    choice: Choice
 
     def chains(self, phase: str, tasks: Sequence[Task]) -> list[ChainTrace]:
         """The trace of every task, in order."""
         by_name = {task.name: task for task in tasks}
-        self.observer.begin(phase, sum(task.settings.steps for task in by_name.values()))
-        parts = queue.complete(
-            self.store,
-            list(by_name),
-            lambda name: self._trace(by_name[name]),
-            first=self.fleet.share,
-            found=lambda done: self.observer.advance(sum(by_name[name].settings.steps for name in done)),
+        jobs = {name: Job(*task, label=str(task.chain)) for name, task in by_name.items()}
+        batched = self.choice.batched
+        self.observer.begin(phase, sum(job.settings.steps for job in jobs.values()))
+        parts = queue.finished(
+            queue.grouped(
+                self.store,
+                groups(list(jobs), self.choice.size, self.fleet.world, batched=batched),
+                Chains(jobs, self.bench, self.anchors, self.observer, batched=batched),
+                first=self.fleet.share,
+                found=lambda done: self.observer.advance(sum(jobs[name].settings.steps for name in done)),
+            )
         )
         self.observer.end()
-        traces = {name: ChainTrace.from_dict(part) for name, part in zip(by_name, parts, strict=True)}
-        return [traces[task.name] for task in tasks]
-
-    def _trace(self, task: Task) -> dict[str, Any]:
-        objective, settings = self.bench.objective, task.settings
-        started = time.monotonic()
-        trace = run_chain(
-            objective,
-            torch.tensor(self.anchors, device=objective.parameters[0].device),
-            settings,
-            task.chain,
-            anchor_gradient=self.bench.anchor_gradient() if settings.gradient != "minibatch" else None,
-            variation=task.variation,
-            progress=lambda step, loss, delta: self.observer.chain(
-                str(task.chain), step, loss, llc_of(settings.n_beta, delta)
-            ),
-        )
-        return replace(trace, seconds=time.monotonic() - started).to_dict()
+        return [ChainTrace.from_dict(parts[task.name]) for task in tasks]
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,17 @@ from hf_llc.adapters import machine
 from hf_llc.adapters.checkpoint import load_model
 from hf_llc.adapters.group import Group, local
 from hf_llc.adapters.last_layer import LastLayer, last_layer
+from hf_llc.adapters.stateless import Stateless
 from hf_llc.adapters.tensors import read_tensors, write_tensors
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.core.head import Head
 from hf_llc.core.language import LanguageObjective, default_micro_batch
+from hf_llc.core.lockstep import LIMIT
 from hf_llc.core.objective import copy_of
 from hf_llc.core.selection import select
 from hf_llc.core.shards import Shards, Slice
 from hf_llc.core.shared import SharedObjective
+from hf_llc.core.stacked import StackedLanguageObjective
 from hf_llc.errors import SettingsError
 from hf_llc.plan import Plan
 from hf_llc.sources import load_tokens
@@ -58,6 +61,7 @@ class Workbench:
         self._room = room or Room()
         self.load_seconds = 0.0
         self._objective: LanguageObjective | SharedObjective | None = None
+        self._stacked: StackedLanguageObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
 
     @property
@@ -73,6 +77,13 @@ class Workbench:
         return self._objective
 
     @property
+    def stacked(self) -> StackedLanguageObjective:
+        """The same at several sets of weights in one call; not of a model that several devices hold together."""
+        self.load()
+        assert self._stacked is not None
+        return self._stacked
+
+    @property
     def in_full(self) -> LanguageObjective | SharedObjective:
         """The same in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone."""
         return self.objective.in_full()
@@ -82,7 +93,7 @@ class Workbench:
         if self._objective is None:
             return
         weight = weakref.ref(self._objective.parameters[0])
-        self._objective, self._anchor_gradient = None, None
+        self._objective, self._stacked, self._anchor_gradient = None, None, None
         if weight() is not None or self._group is not None:
             # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
             gc.collect()
@@ -101,18 +112,22 @@ class Workbench:
         model = load_model(self._plan.source, self._device, devices=devices)
         # FSDP makes a layer whole for its own forward pass only, which a cut model would not go through.
         moving, cut = self._moving(model), None if self._group else last_layer(model)
+        size, dtype = self._plan.sampler.batch_size, torch.bfloat16 if self._plan.dtype == "bfloat16" else None
         made = LanguageObjective(
             lambda ids: model(input_ids=ids, use_cache=False).logits,
             moving,
             tokens,
-            self._micro_batch(model, cut),
+            self._micro_batch(model, size, cut.activations if cut else None),
             Head(cut.hidden, cut.weight, cut.bias) if cut else None,
-            torch.bfloat16 if self._plan.dtype == "bfloat16" else None,
+            dtype,
         )
         self.load_seconds = time.monotonic() - started
-        if self._group is None:
-            return made
-        return SharedObjective(made, [local(tensor) for tensor in moving], _shards(self._group, moving))
+        if self._group is not None:
+            return SharedObjective(made, [local(tensor) for tensor in moving], _shards(self._group, moving))
+        self._stacked = StackedLanguageObjective(
+            Stateless(model, moving), tokens, self._stacked_micro_batch(model, LIMIT * size, cut), dtype
+        )
+        return made
 
     def gradient(self, name: str) -> Gradient:
         """The estimator of ∇L_n of that name, around the weights as they are now: w*."""
@@ -136,10 +151,11 @@ class Workbench:
             self._anchor_gradient = [tensor.to(device) for tensor in stored]
         return self._anchor_gradient
 
-    def can_keep_noise(self) -> bool:
-        """True if memory has ample room for the noise of two addresses beside what a chain needs anyway."""
+    def can_keep_noise(self, chains: int = 1) -> bool:
+        """True if memory has ample room for the noise of two addresses beside what a chain needs anyway, for each of
+        those that run at once."""
         weights = sum(parameter.nbytes for parameter in self.objective.parameters)
-        return machine.free_memory() > SPARE * weights
+        return machine.free_memory() > SPARE * chains * weights
 
     @property
     def micro_batch(self) -> int:
@@ -158,9 +174,14 @@ class Workbench:
             parameter.requires_grad_(name in chosen)
         return [named[name] for name in chosen]
 
-    def _micro_batch(self, model: torch.nn.Module, cut: LastLayer | None) -> int:
+    def _stacked_micro_batch(self, model: torch.nn.Module, size: int, cut: LastLayer | None) -> int:
+        """Sequences per forward pass of all sets together: both logits and activations are kept."""
+        logits = self._micro_batch(model, size, None)
+        return min(logits, self._micro_batch(model, size, cut.activations)) if cut else logits
+
+    def _micro_batch(self, model: torch.nn.Module, size: int, activations: int | None) -> int:
+        """Sequences per forward pass, at most `size`."""
         wanted = self._plan.sampler.micro_batch_size
-        size = self._plan.sampler.batch_size
         if wanted is not None:
             return min(wanted, size)
         head = model.get_output_embeddings()  # type: ignore[operator]
@@ -169,7 +190,7 @@ class Workbench:
             size,
             self._plan.corpus.context_length,
             int(vocabulary),  # type: ignore[arg-type]
-            cut.activations if cut else None,
+            activations,
         )
 
 

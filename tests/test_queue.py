@@ -1,10 +1,13 @@
 """Parts shared out among workers: each made once, whoever dies."""
 
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 from hf_llc.adapters.store import RunStore
-from hf_llc.queue import complete
+from hf_llc.queue import Outcome, complete, finished, grouped
 
 NAMES = [f"chains/{index:03d}" for index in range(6)]
 
@@ -65,3 +68,50 @@ def test_progress_counts_parts_made_by_others_too(tmp_path: Path) -> None:
     store.write(NAMES[0], {})
     complete(store, NAMES[:3], lambda name: {}, found=lambda names: told.append(sorted(names)))
     assert told == [NAMES[:1], NAMES[:2], NAMES[:3]]
+
+
+GROUPS = [NAMES[:3], NAMES[3:]]
+
+
+def test_a_group_is_made_together_but_for_what_is_there_or_somebody_elses(tmp_path: Path) -> None:
+    store, asked = RunStore(tmp_path, print), []
+    store.write(NAMES[0], {"name": NAMES[0]})
+
+    def make(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+        asked.append(list(names))
+        yield from ((name, {"name": name}) for name in reversed(names))
+
+    with store.claim(NAMES[4]):
+        steps = grouped(RunStore(tmp_path, print), GROUPS, make, first=1)
+        assert [next(steps) for _ in range(3)] == [Outcome.MADE, Outcome.MADE, Outcome.NEEDED]
+    assert asked == [[NAMES[3], NAMES[5]], NAMES[1:3]]
+    assert finished(steps) == {name: {"name": name} for name in NAMES}
+    assert asked[2:] == [[NAMES[4]]]
+
+
+def test_what_was_made_of_a_group_before_an_error_stays_and_its_claims_go(tmp_path: Path) -> None:
+    store = RunStore(tmp_path, print)
+
+    def make(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+        yield names[1], {}
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        finished(grouped(store, GROUPS, make))
+    assert [store.path(name).exists() for name in NAMES[:3]] == [False, True, False]
+    with store.claim(NAMES[0]) as mine:
+        assert mine
+
+
+def test_the_rest_of_a_group_is_claimed_while_its_first_parts_are_already_kept(tmp_path: Path) -> None:
+    store = RunStore(tmp_path, print)
+    seen = []
+
+    def make(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+        for name in names:
+            yield name, {}
+            with RunStore(tmp_path, print).claim(names[-1]) as mine:
+                seen.append((store.path(name).exists(), mine))
+
+    finished(grouped(store, GROUPS, make))
+    assert seen == [(True, False)] * len(NAMES)

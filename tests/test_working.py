@@ -81,7 +81,7 @@ def test_a_rank_goes_on_to_the_next_checkpoint_while_another_is_at_its_last_chai
         loads[threading.current_thread().name, bench._plan.source.id] += 1
         return real_load(bench)
 
-    monkeypatch.setattr(estimation, "run_chain", slow)
+    monkeypatch.setattr("hf_llc.grouping.run_chain", slow)
     monkeypatch.setattr(Workbench, "_load", load)
     in_threads(plans)
     assert reached.is_set()

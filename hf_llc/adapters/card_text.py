@@ -128,6 +128,8 @@ def command(model: str, points: Sequence[Point]) -> str:
             continue
         if name == "dtype" and value == SamplerSettings().dtype:
             continue
+        if name == "batched_chains" and (value, last.settings.device) == ("off", "cpu"):
+            continue  # what is left out there
         if name == "params":
             words += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]
         else:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from hf_llc.core.gradients import Gradient, gradient_of
+from hf_llc.core.asking import Ask, Asks, answered
+from hf_llc.core.gradients import Gradient, estimator_of, gradient_of
 from hf_llc.core.objective import Objective, all_finite, copy_of, restore, squared_distance
 from hf_llc.core.randomness import ChainRandomness, Randomness
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.samplers.law import Law, Look, Walk
+from hf_llc.core.shards import WHOLE, Shards
 from hf_llc.core.timing import Part, TimedObjective, TimedRandomness, timed
 from hf_llc.core.variations import Variation
 from hf_llc.results import ChainTrace, Status
@@ -81,41 +83,127 @@ def run_chain(
         part: told of what each part of a step takes; None costs nothing.
     """
     parameters = objective.parameters
-    anchors, device = copy_of(parameters), parameters[0].device
-    kept = parameters if keep_noise and device.type == "cpu" and SAMPLERS[settings.sampler].neighbours else ()
-    whole = ChainRandomness(
-        settings.seed,
-        chain,
-        objective.n,
-        settings.batch_size,
-        device,
-        settings.batches,
-        keep=kept,
-        shards=objective.shards,
-    )
-    randomness: Randomness = variation.randomness(whole, settings) if variation else whole
+    anchors = copy_of(parameters)
     if part is not None:
-        objective, randomness = TimedObjective(objective, part), TimedRandomness(randomness, part)
-    gradient = gradient_of(settings.gradient, objective, anchors, anchor_gradient)
+        objective = TimedObjective(objective, part)
+    made = Chain(
+        parameters,
+        anchors,
+        anchor_losses,
+        settings,
+        chain,
+        anchor_gradient=anchor_gradient,
+        variation=variation,
+        keep_noise=keep_noise,
+        evaluate=gradient_of(settings.gradient, objective, anchors, anchor_gradient),
+        shards=objective.shards,
+        progress=progress,
+        part=part,
+    )
     try:
-        if settings.starts_displaced(chain):
-            _displace(parameters, randomness, settings.gamma)
-        recorder, failed_at = _walk(objective, gradient, anchors, anchor_losses, settings, randomness, progress, part)
-        if failed_at is None and not all_finite(parameters, objective.shards):
-            failed_at = settings.steps
+        return answered(made.steps(), objective)
     finally:
         restore(parameters, anchors)
         for parameter in parameters:
             parameter.grad = None
-    return ChainTrace(
-        chain=chain,
-        status=Status.HEALTHY if failed_at is None else Status.NONFINITE,
-        failed_at=failed_at,
-        losses=tuple(recorder.losses),
-        deltas=tuple(recorder.deltas),
-        squared_distances=tuple(recorder.squared_distances),
-        seconds=0.0,
-    )
+
+
+def only_asks(batch: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """In place of a gradient for a chain whose asks others answer.
+
+    Raises:
+        RuntimeError: always; samplers marked `whole` need a second look, and so an objective of their own.
+    """
+    raise RuntimeError("this chain has no objective of its own to look at twice")
+
+
+class Chain:
+    """One chain as a loop that asks for losses and gradients at its own weights; arguments as in `run_chain`.
+
+    Args:
+        parameters: w, at w* now and moved in place. anchors: w*.
+        evaluate: losses and gradient at w as it is, for samplers that need a second look.
+        shards: how w lies over a group of processes.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        anchors: Sequence[Tensor],
+        anchor_losses: Tensor,
+        settings: ResolvedSettings,
+        number: int,
+        *,
+        anchor_gradient: Sequence[Tensor] | None = None,
+        variation: Variation | None = None,
+        keep_noise: bool = True,
+        evaluate: Gradient = only_asks,
+        shards: Shards = WHOLE,
+        progress: Progress | None = None,
+        part: Part | None = None,
+    ) -> None:
+        self._anchor_losses, self._settings, self._number = anchor_losses, settings, number
+        self._progress, self._part = progress, part
+        device, n = parameters[0].device, len(anchor_losses)
+        kept = parameters if keep_noise and device.type == "cpu" and SAMPLERS[settings.sampler].neighbours else ()
+        whole = ChainRandomness(
+            settings.seed, number, n, settings.batch_size, device, settings.batches, keep=kept, shards=shards
+        )
+        randomness: Randomness = variation.randomness(whole, settings) if variation else whole
+        if part is not None:
+            randomness = TimedRandomness(randomness, part)
+        self._estimate = estimator_of(settings.gradient, parameters, anchors, anchor_gradient)
+        law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
+        self._walk = Walk(parameters, anchors, law, randomness, evaluate, shards)
+
+    def steps(self) -> Asks[ChainTrace]:
+        """The trace, after an answer to each ask; stops at the first non-finite loss, distance or weight."""
+        settings, parameters = self._settings, self._walk.parameters
+        if settings.starts_displaced(self._number):
+            _displace(parameters, self._walk.randomness, settings.gamma)
+        recorder, failed_at = yield from self._steps()
+        if failed_at is None and not all_finite(parameters, self._walk.shards):
+            failed_at = settings.steps
+        return ChainTrace(
+            chain=self._number,
+            status=Status.HEALTHY if failed_at is None else Status.NONFINITE,
+            failed_at=failed_at,
+            losses=tuple(recorder.losses),
+            deltas=tuple(recorder.deltas),
+            squared_distances=tuple(recorder.squared_distances),
+            seconds=0.0,
+        )
+
+    def _steps(self) -> Asks[tuple[_Recorder, int | None]]:
+        walk, settings, baseline = self._walk, self._settings, self._anchor_losses
+        sampler = SAMPLERS[settings.sampler]
+        state = sampler.init(walk)
+        step = sampler.step if self._part is None else timed(sampler.step, self._part)
+        recorder = _Recorder()
+        for index in range(settings.steps + 1):
+            last = index == settings.steps
+            batch = walk.randomness.batch(index)
+            losses, slope = (yield Ask(batch, gradient=False)) if last else (yield from self._estimate(batch))
+            seen, there = losses, batch
+            if index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0:
+                recorder.add_distance(squared_distance(walk.parameters, walk.anchors, walk.shards))
+                if (apart := walk.randomness.measured(index)) is not None:
+                    (seen, _), there = (yield Ask(apart, gradient=False)), apart
+            # Not waiting for the copy: on a GPU that would be waiting for all that was asked of it before.
+            there = there.to(baseline.device, non_blocking=True)
+            recorder.add(losses.mean(), (seen - baseline[there]).mean())
+            if last or (index + 1) % BLOCK == 0:
+                failed_at = recorder.flush()
+                if failed_at is not None:
+                    return recorder, failed_at
+                if self._progress is not None:
+                    _report(self._progress, recorder, settings)
+            if not last:
+                at = walk._replace(law=walk.law._replace(lr=settings.lr_at(index)))
+                step(at, Look(batch, losses, slope), state, index)
+                # Else the gradient would live until there is another one.
+                del slope
+        return recorder, None
 
 
 @torch.no_grad()
@@ -124,47 +212,6 @@ def _displace(parameters: Sequence[Tensor], randomness: Randomness, gamma: float
     noise = randomness.start("weights")
     for parameter in parameters:
         noise.add_to(parameter, gamma**-0.5)
-
-
-def _walk(
-    objective: Objective,
-    gradient: Gradient,
-    anchors: Sequence[Tensor],
-    anchor_losses: Tensor,
-    settings: ResolvedSettings,
-    randomness: Randomness,
-    progress: Progress | None,
-    part: Part | None,
-) -> tuple[_Recorder, int | None]:
-    parameters = objective.parameters
-    sampler = SAMPLERS[settings.sampler]
-    law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
-    walk = Walk(parameters, anchors, law, randomness, gradient, objective.shards)
-    state = sampler.init(walk)
-    step = sampler.step if part is None else timed(sampler.step, part)
-    recorder = _Recorder()
-    for index in range(settings.steps + 1):
-        last = index == settings.steps
-        batch = randomness.batch(index)
-        losses, slope = (objective.losses(batch), []) if last else gradient(batch)
-        seen, there = losses, batch
-        if index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0:
-            recorder.add_distance(squared_distance(parameters, anchors, objective.shards))
-            if (apart := randomness.measured(index)) is not None:
-                seen, there = objective.losses(apart), apart
-        # Not waiting for the copy: on a GPU that would be waiting for all that was asked of it before.
-        there = there.to(anchor_losses.device, non_blocking=True)
-        recorder.add(losses.mean(), (seen - anchor_losses[there]).mean())
-        if last or (index + 1) % BLOCK == 0:
-            failed_at = recorder.flush()
-            if failed_at is not None:
-                return recorder, failed_at
-            if progress is not None:
-                _report(progress, recorder, settings)
-        if not last:
-            at = walk._replace(law=law._replace(lr=settings.lr_at(index)))
-            step(at, Look(batch, losses, slope), state, index)
-    return recorder, None
 
 
 def _report(progress: Progress, recorder: _Recorder, settings: ResolvedSettings) -> None:

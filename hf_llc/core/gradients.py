@@ -1,10 +1,12 @@
 """How a minibatch estimates the gradient of L_n: the plain mean, or that with a control variate at w*."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from hf_llc.core.asking import Answer, Ask, Asks, answered
 from hf_llc.core.objective import Objective, clear_gradients, copy_of, gradients, restore
 from hf_llc.errors import SettingsError
 
@@ -14,15 +16,13 @@ Gradient = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 """From a batch of indices: its losses at w, shape (m,), and an estimate of ∇L_n(w), a tensor per parameter."""
 
 
-class Minibatch:
+Estimator = Callable[[Tensor], Asks[Answer]]
+"""The same as a loop that asks for what it needs."""
+
+
+def minibatch(batch: Tensor) -> Asks[Answer]:
     """∇L_B(w): unbiased, with the noise of the batch."""
-
-    def __init__(self, objective: Objective) -> None:
-        self._objective = objective
-
-    def __call__(self, batch: Tensor) -> tuple[Tensor, list[Tensor]]:
-        losses = self._objective.losses_and_gradient(batch)
-        return losses, gradients(self._objective.parameters)
+    return (yield Ask(batch, gradient=True))
 
 
 class ControlVariate:
@@ -31,24 +31,25 @@ class ControlVariate:
     Costs a second gradient a step, and the memory of two more copies of the weights beside it.
 
     Args:
-        anchors: w*. anchor_gradient: ∇L_n(w*), nats per weight; see `full_gradient`.
+        parameters: w, at w* while the second gradient is asked for. anchors: w*.
+        anchor_gradient: ∇L_n(w*), nats per weight; see `full_gradient`.
     """
 
-    def __init__(self, objective: Objective, anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor]) -> None:
-        self._objective = objective
-        self._anchors = anchors
+    def __init__(
+        self, parameters: Sequence[Tensor], anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor]
+    ) -> None:
+        self._parameters, self._anchors = parameters, anchors
         self._anchor_gradient = anchor_gradient
 
-    def __call__(self, batch: Tensor) -> tuple[Tensor, list[Tensor]]:
-        parameters = self._objective.parameters
-        losses = self._objective.losses_and_gradient(batch)
-        here, position = gradients(parameters), copy_of(parameters)
-        restore(parameters, self._anchors)
-        self._objective.losses_and_gradient(batch)
-        for estimate, there, whole in zip(here, gradients(parameters), self._anchor_gradient, strict=True):
-            estimate.sub_(there).add_(whole)
-        restore(parameters, position)
-        return losses, here
+    def __call__(self, batch: Tensor) -> Asks[Answer]:
+        here = yield Ask(batch, gradient=True)
+        position = copy_of(self._parameters)
+        restore(self._parameters, self._anchors)
+        there = yield Ask(batch, gradient=True)
+        for estimate, slope, whole in zip(here.gradients, there.gradients, self._anchor_gradient, strict=True):
+            estimate.sub_(slope).add_(whole)
+        restore(self._parameters, position)
+        return here
 
 
 def full_gradient(objective: Objective, batch_size: int) -> list[Tensor]:
@@ -62,19 +63,34 @@ def full_gradient(objective: Objective, batch_size: int) -> list[Tensor]:
     return total or []
 
 
-def gradient_of(
-    name: str, objective: Objective, anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor] | None
-) -> Gradient:
-    """The estimator of that name.
+def estimator_of(
+    name: str, parameters: Sequence[Tensor], anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor] | None
+) -> Estimator:
+    """The estimator of that name at these weights.
 
     Raises:
         ValueError: a control variate without the gradient at w*.
     """
     if name == "minibatch":
-        return Minibatch(objective)
+        return minibatch
     if anchor_gradient is None:
         raise ValueError("a control variate needs the full gradient at w*")
-    return ControlVariate(objective, anchors, anchor_gradient)
+    return ControlVariate(parameters, anchors, anchor_gradient)
+
+
+def gradient_of(
+    name: str, objective: Objective, anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor] | None
+) -> Gradient:
+    """The estimator of that name, answered by the objective.
+
+    Raises:
+        ValueError: a control variate without the gradient at w*.
+    """
+    return partial(_estimated, estimator_of(name, objective.parameters, anchors, anchor_gradient), objective)
+
+
+def _estimated(estimator: Estimator, objective: Objective, batch: Tensor) -> Answer:
+    return answered(estimator(batch), objective)
 
 
 def check_gradient(name: str) -> None:

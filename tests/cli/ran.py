@@ -12,7 +12,10 @@ SMALL = [
 ]  # fmt: skip
 """Sampling that takes a tenth of a second."""
 
-TALK = ("start = ", "n_beta = ", "gamma = ", "lr = ", "burn_in = ", "sampler = ", "gradient = ", "dtype = ")
+TALK = tuple(
+    f"{name} = "
+    for name in ("start", "n_beta", "gamma", "lr", "burn_in", "sampler", "gradient", "dtype", "batched_chains")
+)
 """How the lines begin that say what was chosen."""
 
 

@@ -102,7 +102,7 @@ def test_stopping_keeps_what_is_finished(small: Run, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hf_llc.estimation.run_chain", stop)
+        patch.setattr("hf_llc.grouping.run_chain", stop)
         ran = small("--output-dir", "run")
     assert (ran.code, ran.out) == (130, "")
     assert ran.err.splitlines()[-1] == "Interrupted. Finished chains are kept: run the same command to go on."

@@ -32,6 +32,7 @@ SETTINGS = [
         ["--dtype", "float16"],
         "--dtype is 'float16'; choose one of float32, bfloat16. With either the weights are float32",
     ),
+    (["--batched-chains", "yes"], "--batched-chains is 'yes'; choose one of auto, on, off"),
     (["--json", "-q"], "only one of --format, --json and --quiet"),
     (["--format", "agent", "--json"], "only one of --format, --json and --quiet"),
     (["--format", "yaml"], "no --format yaml; choose one of human, agent, json, quiet"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_llc.core.exact import quadratic_llc
-from hf_llc.core.gradients import ControlVariate, Minibatch, check_gradient, full_gradient, gradient_of
+from hf_llc.core.gradients import GRADIENTS, check_gradient, full_gradient, gradient_of
 from hf_llc.core.objective import copy_of
 from hf_llc.core.problems import FunctionObjective, linear_regression
 from hf_llc.errors import SettingsError
@@ -32,7 +32,7 @@ def test_the_full_gradient_is_that_of_the_mean_loss_however_it_is_split() -> Non
 def test_at_the_anchor_a_control_variate_is_the_full_gradient_for_any_batch() -> None:
     objective = logistic()
     whole = full_gradient(objective, 60)
-    estimate = ControlVariate(objective, copy_of(objective.parameters), whole)
+    estimate = gradient_of("control-variate", objective, copy_of(objective.parameters), whole)
     for batch in torch.randperm(60, generator=torch.Generator().manual_seed(1)).split(5):
         torch.testing.assert_close(estimate(batch)[1], whole)
 
@@ -45,11 +45,12 @@ def test_away_from_the_anchor_both_are_unbiased_and_the_control_variate_is_quiet
     here = full_gradient(objective, 60)[0]
     batches = torch.randperm(60, generator=torch.Generator().manual_seed(2)).split(6)
     spread = {}
-    for name, estimator in (("plain", Minibatch(objective)), ("cv", ControlVariate(objective, anchors, whole))):
+    for name in GRADIENTS:
+        estimator = gradient_of(name, objective, anchors, whole)
         drawn = torch.stack([estimator(batch)[1][0].clone() for batch in batches])
         torch.testing.assert_close(drawn.mean(dim=0), here)
         spread[name] = float(drawn.var(dim=0).sum())
-    assert spread["cv"] < spread["plain"] / 100
+    assert spread["control-variate"] < spread["minibatch"] / 100
 
 
 def test_a_control_variate_reports_the_losses_at_w_and_leaves_w_where_it_was() -> None:
@@ -59,7 +60,7 @@ def test_a_control_variate_reports_the_losses_at_w_and_leaves_w_where_it_was() -
         objective.parameters[0].add_(0.5)
     before = copy_of(objective.parameters)
     batch = torch.tensor([1, 5, 9])
-    losses, _ = ControlVariate(objective, anchors, whole)(batch)
+    losses, _ = gradient_of("control-variate", objective, anchors, whole)(batch)
     torch.testing.assert_close(losses, objective.losses(batch))
     assert torch.equal(objective.parameters[0].detach(), before[0])
 
