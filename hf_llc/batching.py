@@ -62,8 +62,8 @@ class Choice:
 def is_open(plan: Plan) -> bool:
     """True if the model must be looked at: one call was asked for, or may pay."""
     asked = plan.sampler.batched_chains
-    together = plan.sampler.devices_per_chain == 1 and plan.device in TIMED_ON
-    return asked == "on" or (asked == "auto" and together)
+    may_pay = plan.sampler.devices_per_chain == 1 and plan.device in TIMED_ON
+    return asked == "on" or (asked == "auto" and may_pay)
 
 
 def part_names(plan: Plan) -> list[str]:
@@ -88,7 +88,7 @@ def chosen(plan: Plan, store: RunStore, bench: Workbench, observer: Observer) ->
 
 def choose(plan: Plan, bench: Workbench) -> Choice:
     """What is asked for if it can be had; else what takes less time, by a few gradients each way. w* stays as it is."""
-    size = dimension(bench.objective.parameters)
+    size = dimension(bench.objective.parameters, bench.objective.shards)
     problem = _spread(plan) or _too_large(plan, size) or _looks_twice(plan) or _not_computed(plan, bench)
     if problem:
         return Choice(False, problem, size)

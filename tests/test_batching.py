@@ -237,6 +237,18 @@ def test_what_cannot_go_together_goes_one_after_another_and_says_why(
     assert "would take too much memory" in chosen(asked).why
 
 
+def test_chains_of_a_model_on_several_devices_go_one_after_another(
+    model: str, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = made(model, data, batched_chains="on", devices_per_chain=2)
+    assert choose(asked, Workbench(made(model, data), "cpu")).sentences == {
+        "batched_chains": "batched_chains = off: several devices hold the model together, for one chain at a time."
+    }
+    monkeypatch.setattr(batching, "TIMED_ON", {"cpu"})
+    assert batching.is_open(made(model, data))
+    assert not batching.is_open(made(model, data, devices_per_chain=2))
+
+
 def test_a_model_that_torch_cannot_compute_so_goes_one_after_another(
     model: str, data: DataSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
