@@ -32,9 +32,10 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
     everything = text | {name: getattr(chosen, name) for name in names}
     found = {name: value for name, value in everything.items() if value is not None}
     plain = SamplerSettings()
-    for name in ("dtype", "batched_chains", "devices_per_chain"):
-        asked = getattr(plan.sampler, name)
-        found |= {name: asked} if asked != getattr(plain, name) else {}
+    how = {"dtype": plan.dtype} | {
+        name: getattr(plan.sampler, name) for name in ("batched_chains", "devices_per_chain")
+    }
+    found |= {name: asked for name, asked in how.items() if asked != getattr(plain, name)}
     return found | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
 
 
