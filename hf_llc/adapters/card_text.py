@@ -22,6 +22,7 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
 # Readers of YAML 1.1 and 1.2 agree on these words without quotes, and on nothing else that is let through here.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z_/.-]*[A-Za-z][A-Za-z0-9_/.-]*")
 _NO_OPTION = {"n", "micro_batch_size"}
+_LEFT_OUT = {"dtype", "devices_per_chain"}  # where they are what they are by default
 _NOT_WORDS = {"yes", "no", "on", "off", "true", "false", "null"}
 
 
@@ -126,7 +127,7 @@ def command(model: str, points: Sequence[Point]) -> str:
     for name, value in last.settings.to_dict().items():
         if value is None or name in _NO_OPTION or (name == "threads" and last.settings.device != "cpu"):
             continue
-        if name == "dtype" and value == SamplerSettings().dtype:
+        if name in _LEFT_OUT and value == getattr(SamplerSettings(), name):
             continue
         if name == "batched_chains" and (value, last.settings.device) == ("off", "cpu"):
             continue  # what is left out there

@@ -167,10 +167,12 @@ def test_the_command_has_every_setting_as_an_option_of_hf_llc_estimate() -> None
     assert (options["--gamma"], options["--lr"], options["--max-sequences"]) == ("7800.0", "8.3e-05", "2048")
 
 
-def test_the_command_names_the_dtype_where_it_is_not_the_usual_one() -> None:
-    rounded = estimate(settings=replace(SETTINGS, dtype="bfloat16"))
-    assert options_of(command_of(render(rounded)), "estimate")["--dtype"] == "bfloat16"
-    assert "--dtype" not in command_of(render(estimate()))
+@pytest.mark.parametrize(("name", "value"), [("dtype", "bfloat16"), ("devices_per_chain", 2), ("batched_chains", "on")])
+def test_the_command_names_what_is_not_as_usual(name: str, value: Any) -> None:
+    option = "--" + name.replace("_", "-")
+    changed = estimate(settings=replace(SETTINGS, **{name: value}))
+    assert options_of(command_of(render(changed)), "estimate")[option] == str(value)
+    assert option not in command_of(render(estimate()))
 
 
 def test_the_command_of_a_curve_is_a_scan_of_its_revisions() -> None:
