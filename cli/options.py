@@ -162,7 +162,8 @@ Start = Annotated[
     str,
     typer.Option(
         "--start",
-        help="Where chains begin: anchor (the weights themselves), localiser (a draw around them), both or auto.",
+        help="Where chains begin: anchor (the weights themselves), localiser (a draw around them), both, laplace (a "
+        "draw that knows the curvature) or auto.",
         rich_help_panel=_CHAINS,
     ),
 ]

@@ -83,7 +83,8 @@ class SamplerSettings:
         momentum: c in [0, 1), the share of momentum that a step keeps, for samplers that have one; None is chosen from
             the measured curvature and gradient noise.
         start: where chains begin: `anchor` is w* itself, `localiser` a draw w* + ξ/√γ, `both` the one or the other by
-            turns; `auto` is the localiser where that stays local, and both where chains cannot forget their start.
+            turns, `laplace` a draw w* + (γ + nβH)^(−½) ξ (`hf_llc.core.laplace`); `auto` is the localiser where that
+            stays local, both where chains cannot forget their start, and laplace where they cannot even leave it.
         gradient: a name in `hf_llc.core.gradients.GRADIENTS`; batches: one in `hf_llc.core.randomness.BATCHES`; `auto`
             leaves the plain ones where minibatch noise hardly heats.
         chains, draws, thin: chains of `draws` draws, `thin` steps apart.
@@ -129,8 +130,17 @@ class SamplerSettings:
         object.__setattr__(self, "params", tuple(self.params))
         _require(self.start in STARTS, f"--start is {self.start!r}; choose one of {', '.join(STARTS)}.")
         _require(
+            self.gamma != 0 or self.start in {"auto", "anchor"},
+            f"--start {self.start} draws from the localiser, and with --gamma 0 there is none; use --start anchor.",
+        )
+        _require(
             self.dtype in DTYPES,
             f"--dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}. With either the weights are float32.",
+        )
+        _require(
+            self.dtype == "float32" or self.start != "laplace",
+            f"--start laplace takes differences of gradients, of which --dtype {self.dtype} leaves nothing; use "
+            "--dtype float32, or --start both.",
         )
         _require(
             self.batched_chains in BATCHED,
@@ -198,7 +208,7 @@ COOLING = 2 / 3
 """Share of the burn-in in which its step size falls to the chains' own."""
 DTYPES = ("float32", "bfloat16")
 BATCHED = ("auto", "on", "off")
-STARTS = ("auto", "anchor", "localiser", "both")
+STARTS = ("auto", "anchor", "localiser", "both", "laplace")
 
 STABILITY_LIMIT = 4.0
 """ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
@@ -208,8 +218,8 @@ STABILITY_LIMIT = 4.0
 class ResolvedSettings:
     """Every number the chains really used; nothing here is left to choose. `params` joins the patterns by commas.
 
-    `momentum` is 0 for samplers that have none; `start` is `anchor`, `localiser` or `both`. Nothing is
-    `auto`. `burn_in_lr` is the step size that the burn-in begins with, from which it falls to `lr`; None means `lr`.
+    `momentum` is 0 for samplers that have none; `start` is one of STARTS. Nothing is `auto`.
+    `burn_in_lr` is the step size that the burn-in begins with, from which it falls to `lr`; None means `lr`.
     `batched_chains` is `on` or `off`; `devices_per_chain` is the number of processes that held one model together.
     """
 
@@ -239,8 +249,8 @@ class ResolvedSettings:
     devices_per_chain: int = 1
 
     def starts_displaced(self, chain: int) -> bool:
-        """True if that chain begins at a draw of the localiser; where both starts are used every other one does."""
-        return self.start == "localiser" or (self.start == "both" and chain % 2 == 0)
+        """True if that chain does not begin at w* itself; where both starts are used every other one does."""
+        return self.start in {"localiser", "laplace"} or (self.start == "both" and chain % 2 == 0)
 
     def lr_at(self, step: int) -> float:
         """ε of an update: within COOLING of the burn-in it falls geometrically from `burn_in_lr` to `lr`.

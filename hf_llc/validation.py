@@ -16,6 +16,7 @@ from hf_llc.core.chain import run_chain
 from hf_llc.core.circumstances import Asked
 from hf_llc.core.dynamics import choose_dynamics, settled_start
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
+from hf_llc.core.laplace import gradients_of
 from hf_llc.core.measurement import measure
 from hf_llc.core.objective import Objective, copy_of, dimension
 from hf_llc.core.samplers import AUTO
@@ -100,6 +101,7 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
     llc, stderr, verdict, reason = _at_the_limit(found, case.hidden) if case.limit else found[:4]
     steps = sum(len(trace.losses) for trace in [*traces, *varied.values()])
     twice = resolution.settings.gradient == "control-variate"
+    begun = sum(gradients_of(resolution.settings, trace.chain) for trace in [*traces, *varied.values()])
     return Validation(
         case=case.name,
         params=case.params,
@@ -110,7 +112,7 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
         verdict=verdict,
         verdict_reason=reason,
         sampler=resolution.settings.sampler,
-        gradient_evaluations=steps * (2 if twice else 1),
+        gradient_evaluations=steps * (2 if twice else 1) + begun,
         seconds=time.monotonic() - started,
         settings=resolution.settings,
     )

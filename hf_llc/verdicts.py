@@ -38,7 +38,7 @@ def judge(
         words = f"{failed} of {settings.chains} chains became inf or NaN and were left out"
         findings.append((Verdict.STEP_TOO_LARGE, words))
     findings += _step_size(llc, diagnostics) + _drift_alone(llc, stderr, diagnostics)
-    findings += [(Verdict.NOT_EQUILIBRATED, words) for words in _unsettled(llc, diagnostics)]
+    findings += [(Verdict.NOT_EQUILIBRATED, words) for words in _unsettled(llc, settings, diagnostics)]
     if findings:
         return findings[0][0], "; ".join(words for _, words in findings)
     return Verdict.CONVERGED, _settled(diagnostics)
@@ -69,15 +69,16 @@ def _drift_alone(llc: float, stderr: float, diagnostics: Diagnostics) -> list[tu
     return []
 
 
-def _unsettled(llc: float, diagnostics: Diagnostics) -> list[str]:
+def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics) -> list[str]:
     reasons = []
     if diagnostics.r_hat is not None and not diagnostics.r_hat <= R_HAT_MAX:
         reasons.append(f"R-hat is {diagnostics.r_hat:.3f}, above {R_HAT_MAX:g}: raise --draws or --burn-in")
     if diagnostics.drift is not None and not abs(diagnostics.drift) <= DRIFT_MAX:
         reasons.append(f"the draws' second half lies {diagnostics.drift:+.1f} Monte Carlo errors from the first")
     # Where λ̂ hardly depends on the localiser and the walk has stopped spreading, no direction is bounded by it alone. A
-    # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading.
-    bounded = _on_plateau(diagnostics) and diagnostics.distance_drift is not None
+    # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading; one that began as wide
+    # as it will be does not.
+    bounded = settings.start != "laplace" and _on_plateau(diagnostics) and diagnostics.distance_drift is not None
     gap, error = diagnostics.start_gap, diagnostics.start_gap_stderr
     met = gap is not None and error is not None and abs(gap) <= SIGNIFICANT * error
     if gap is not None and error is not None and not met:

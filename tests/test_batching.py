@@ -122,9 +122,10 @@ def assert_same_but_for_rounding(found: Estimate, expected: Estimate) -> None:
         {},
         {"sampler": "baoab", "momentum": 0.8, "gradient": "control-variate"},
         {"sampler": "sgld-lm", "batches": "reshuffled", "thin": 2, "start": "both"},
+        {"sampler": "sgld-lm", "start": "laplace"},
         {"sampler": "rmsprop-sgld", "params": ("*mlp*",), "micro_batch_size": 3},
     ],
-    ids=["measured", "control variate", "reshuffled", "part of the weights"],
+    ids=["measured", "control variate", "reshuffled", "laplace", "part of the weights"],
 )
 def test_chains_and_checks_in_one_call_draw_what_they_draw_one_after_another(
     model: str, data: DataSettings, changes: dict[str, Any]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from hf_llc.core import laplace
 from hf_llc.core.asking import Ask, Asks, answered
 from hf_llc.core.gradients import Gradient, estimator_of, gradient_of
 from hf_llc.core.objective import Objective, all_finite, copy_of, restore, squared_distance
@@ -159,8 +160,7 @@ class Chain:
     def steps(self) -> Asks[ChainTrace]:
         """The trace, after an answer to each ask; stops at the first non-finite loss, distance or weight."""
         settings, parameters = self._settings, self._walk.parameters
-        if settings.starts_displaced(self._number):
-            _displace(parameters, self._walk.randomness, settings.gamma)
+        yield from self._start()
         recorder, failed_at = yield from self._steps()
         if failed_at is None and not all_finite(parameters, self._walk.shards):
             failed_at = settings.steps
@@ -172,6 +172,23 @@ class Chain:
             deltas=tuple(recorder.deltas),
             squared_distances=tuple(recorder.squared_distances),
             seconds=0.0,
+        )
+
+    def _start(self) -> Asks[None]:
+        walk, settings = self._walk, self._settings
+        if not settings.starts_displaced(self._number):
+            return
+        if settings.start != "laplace":
+            _displace(walk.parameters, walk.randomness, settings.gamma)
+            return
+        yield from laplace.displace(
+            walk.parameters,
+            walk.anchors,
+            walk.randomness.first(),
+            walk.randomness.start("weights"),
+            n_beta=settings.n_beta,
+            gamma=settings.gamma,
+            shards=walk.shards,
         )
 
     def _steps(self) -> Asks[tuple[_Recorder, int | None]]:

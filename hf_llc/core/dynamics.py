@@ -6,7 +6,7 @@ from hf_llc.core.circumstances import Asked, Dynamics, Measured
 from hf_llc.core.noise import predicted_heating
 from hf_llc.core.noise_budget import HEATING_MAX, MOMENTA, SLOWEST, choose_quieter
 from hf_llc.core.samplers import AUTO, SAMPLERS
-from hf_llc.core.stepsize import choose_lr, forgets, stability, two_digits
+from hf_llc.core.stepsize import choose_lr, forgets, leaves, stability, two_digits
 
 LOCAL_RISE = 0.5
 """Nats per token that a draw from the localiser alone may raise the loss by for chains to start at such draws."""
@@ -28,13 +28,23 @@ def choose_start(asked: str, gamma: float, rise: float) -> tuple[str, str]:
     return "anchor", f"start = anchor: chains begin at w* itself, since {reason}."
 
 
-def settled_start(asked: str, start: str, rate: float, burn_in: int) -> tuple[str, str | None]:
+def settled_start(
+    asked: str, start: str, rate: float, burn_in: int, dtype: str = "float32"
+) -> tuple[str, str | None]:
     """Where chains start once the burn-in is known, and one sentence if that is a new choice.
 
     Chains that come down from draws of the localiser and chains that rise from w* meet where λ̂ is, or show that they
-    have not.
+    have not. Where the burn-in is too short to come down, draws of the Laplace approximation have less to forget; they
+    take differences of gradients, of which rounding to 16 bits would leave nothing.
     """
-    if asked != AUTO or start != "localiser" or forgets(rate, burn_in):
+    if asked != AUTO or start not in {"localiser", "both"}:
+        return start, None
+    if not leaves(rate, burn_in) and dtype != "bfloat16":
+        return "laplace", (
+            "start = laplace: chains begin at draws w* + (γ + nβH)^(−½) ξ, since the burn-in is too short to come down "
+            "from draws of the localiser."
+        )
+    if start == "both" or forgets(rate, burn_in):
         return start, None
     return "both", (
         "start = both: half of the chains begin at w*, half at draws of the localiser, since the burn-in is too short "

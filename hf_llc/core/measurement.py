@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from hf_llc.core.pilot import measure_settled
 from hf_llc.core.samplers import AUTO
 
 SMALL = 10_000
-"""Weights below which one displaced point is not like another, so that several are looked at."""
+"""Weights below which one displaced point is not like another, so that several are looked at if there is no walk."""
 DRAWS = 4
 HALVINGS = 16
 
@@ -79,15 +80,16 @@ def measure(
     size = dimension(objective.parameters, objective.shards)
     widest = gamma**-0.5 if gamma > 0 else root_mean_square(objective.parameters, objective.shards)
     sigma = widest if chosen != "anchor" else _narrowed(raised, widest, size / 2 / n_beta if n_beta > 0 else math.inf)
-    curvature, noise, direction = at_anchor.largest, 0.0, at_anchor.direction
-    for draw in range(DRAWS if size < SMALL else 1):
-        with _displaced(objective, sigma, seed, draw):
-            here, direction = sharpest(objective, batch, direction, seed)
-            curvature = max(curvature, here)
-            if draw == 0:
-                noise = gradient_noise(objective, plain, batch_size, seed)
+    with _displaced(objective, sigma, seed, 0):
+        here, direction = sharpest(objective, batch, at_anchor.direction, seed)
+        noise = gradient_noise(objective, plain, batch_size, seed)
+    curvature = max(at_anchor.largest, here)
     found = Measured(curvature=curvature, trace=trace, squares=at_anchor.squares, noise=noise, rise=higher)
     if not noise_matters(asked, n_beta, gamma, found):
+        for draw in range(1, DRAWS if size < SMALL else 1):
+            with _displaced(objective, sigma, seed, draw):
+                here, direction = sharpest(objective, batch, direction, seed)
+            found = replace(found, curvature=max(found.curvature, here))
         return Around(found, chosen, why, found, sigma)
     if (alike := likened(found, [(other.first, other.measured) for other in others])) is not None:
         return Around(alike, chosen, why, found, sigma)

@@ -4,6 +4,7 @@ Three ways that combine: control variates at w*, batches in reshuffled order, an
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hf_llc.core.circumstances import Asked, Measured
@@ -21,6 +22,8 @@ SLOWEST = 30.0
 SECOND_GRADIENT, SECOND_LOSS = 1.0, 1 / 3
 """What a control variate and a loss on other items cost, in gradients of a minibatch."""
 HALVINGS = 40
+AS_FAST = 0.98
+"""Share of the fastest way's speed from which on a way counts as equally fast."""
 
 
 class Way(NamedTuple):
@@ -75,21 +78,33 @@ class Quieter(NamedTuple):
 
 def choose_quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured, share: float = QUIETENED) -> Quieter:
     """Of all ways that the request leaves open, the one that forgets fastest for its cost while it heats by at most
-    `share` of the least λ̂; if none can at a step SLOWEST times below the largest, the one that then heats least."""
+    `share` of the least λ̂; if none can at a step SLOWEST times below the largest, the one that then heats least.
+
+    Where noise limits the step, all momenta move flat directions equally fast. Of equals the one with the least
+    momentum is taken: its steps are larger, and stiff directions forget where they were all the sooner.
+    """
     allowed = share * measured.least_llc(n_beta, gamma)
-    found: list[tuple[bool, float, Quieter]] = []
+    fitting: list[tuple[float, Quieter]] = []
+    too_hot: list[Quieter] = []
     plain = Way("sgld-lm", 0.0, "minibatch", "independent")
     untamed = plain.heating(_largest(plain, n_beta, gamma, measured), n_beta, gamma, measured)
     for way in _ways(asked, measured):
         largest = asked.lr if asked.lr is not None else _largest(way, n_beta, gamma, measured)
         lr = largest if asked.lr is not None else _within(way, largest, allowed, n_beta, gamma, measured)
         heating = way.heating(lr, n_beta, gamma, measured)
-        fits = heating <= allowed * (1 + 1e-6)
-        found.append(
-            (fits, lr * way.gathered / way.cost if fits else -heating, Quieter(way, lr, largest, heating, untamed))
-        )
-    best = max(found, key=lambda each: each[:2])[2]
+        found = Quieter(way, lr, largest, heating, untamed)
+        if heating <= allowed * (1 + 1e-6):
+            fitting.append((lr * way.gathered / way.cost, found))
+        else:
+            too_hot.append(found)
+    best = _calmest(fitting) if fitting else min(too_hot, key=lambda each: each.heating)
     return best if asked.lr is not None else best._replace(lr=two_digits(best.lr))
+
+
+def _calmest(fitting: Sequence[tuple[float, Quieter]]) -> Quieter:
+    """Of those that are as good as fastest the one with the least momentum, and of these the fastest."""
+    fast = AS_FAST * max(speed for speed, _ in fitting)
+    return min((each for each in fitting if each[0] >= fast), key=lambda each: (each[1].way.momentum, -each[0]))[1]
 
 
 def _largest(way: Way, n_beta: float, gamma: float, measured: Measured) -> float:

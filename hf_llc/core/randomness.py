@@ -136,6 +136,10 @@ class Randomness(Protocol):
         """
         ...
 
+    def first(self) -> Tensor:
+        """The items that a chain may look at before its first step, as many as a minibatch has."""
+        ...
+
     def noise(self, step: int) -> Noise:
         """The noise ξ of a step, from its beginning each time it is asked for."""
         ...
@@ -189,6 +193,9 @@ class ChainRandomness:
     def measured(self, step: int) -> Tensor | None:
         return self._order("measured", step)[: self._batch_size] if self._reshuffled else None
 
+    def first(self) -> Tensor:
+        return self._order("first", 0)[: self._batch_size]
+
     def _order(self, purpose: str, index: int) -> Tensor:
         return torch.randperm(self._n, generator=seeds.generator(self.seed, purpose, self.chain, index))
 
@@ -231,6 +238,9 @@ class Refined:
     def measured(self, step: int) -> Tensor | None:
         return self._whole.measured(step // 2)
 
+    def first(self) -> Tensor:
+        return self._whole.first()
+
     def noise(self, step: int) -> Noise:
         whole, between = (self._whole.stream(purpose, step // 2) for purpose in ("noise", "noise between"))
         weights = [self._second, -self._first] if step % 2 else [self._first, self._second]
@@ -251,6 +261,9 @@ class Cold:
 
     def measured(self, step: int) -> Tensor | None:
         return self._whole.measured(step)
+
+    def first(self) -> Tensor:
+        return self._whole.first()
 
     def noise(self, step: int) -> Noise:
         return Noise([], [])

@@ -11,6 +11,9 @@ RELAXED = 0.01
 SETTLED = 1.3
 """Relaxation times of a flat direction after which chains that began at draws of the localiser have forgotten the
 excess of any stiffer one: with k = nβh/γ that is k e^(−(1+k)t) of its share, at most 0.1 for t = 1.3."""
+LEFT = 0.28
+"""Relaxation times after which they have at most as much of it left as they shall have: e^(−1−t)/t, which is the most
+over k, is 1 there."""
 LONGEST_BURN_IN = 1000
 
 
@@ -70,6 +73,11 @@ def relaxation_rate(lr: float, gamma: float, sampler: str, momentum: float) -> f
 def forgets(rate: float, burn_in: int) -> bool:
     """True if chains that began at draws of the localiser have SETTLED relaxation times before their draws."""
     return rate * burn_in >= SETTLED
+
+
+def leaves(rate: float, burn_in: int) -> bool:
+    """True if chains that began at draws of the localiser have come near before their draws; see LEFT."""
+    return rate * burn_in >= LEFT
 
 
 def choose_burn_in(rate: float, draws: int, thin: int, start: str) -> int:

@@ -70,6 +70,10 @@ class TimedRandomness:
         with self._part("data"):
             return self._randomness.measured(step)
 
+    def first(self) -> Tensor:
+        with self._part("data"):
+            return self._randomness.first()
+
     def noise(self, step: int) -> Noise:
         return TimedNoise(self._randomness.noise(step), self._part)
 

@@ -108,6 +108,7 @@ def test_every_sampler_draws_together_what_it_draws_alone(sampler: str) -> None:
         {"batches": "reshuffled"},
         {"gradient": "control-variate", "batches": "reshuffled"},
         {"start": "both"},
+        {"start": "laplace"},
         {"burn_in_lr": 5e-2},
     ],
     ids=lambda changes: " ".join(map(str, changes.values())),
