@@ -76,8 +76,8 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
     if diagnostics.drift is not None and not abs(diagnostics.drift) <= DRIFT_MAX:
         reasons.append(f"the draws' second half lies {diagnostics.drift:+.1f} Monte Carlo errors from the first")
     # Where λ̂ hardly depends on the localiser and the walk has stopped spreading, no direction is bounded by it alone. A
-    # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading; one that began as wide
-    # as it will be does not.
+    # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading; one that began at
+    # its full width does not.
     bounded = settings.start != "laplace" and _on_plateau(diagnostics) and diagnostics.distance_drift is not None
     gap, error = diagnostics.start_gap, diagnostics.start_gap_stderr
     met = gap is not None and error is not None and abs(gap) <= SIGNIFICANT * error

@@ -102,6 +102,21 @@ def test_a_net_with_label_noise_and_minibatches_has_its_exact_coefficient() -> N
     assert abs(found.error_in_stderr) < 3
 
 
+def test_a_burn_in_too_short_to_come_down_from_the_localiser_gives_a_number_that_is_near_and_not_called_converged() -> (
+    None
+):
+    net = deep_linear_case((45, 54, 43), 30, samples=2160)
+    short = Effort(draws=25, burn_in=50)
+    found = validate(net, short)
+    assert found.settings.start == "laplace"
+    assert found.verdict == "not-equilibrated"
+    assert found.llc == pytest.approx(found.truth, rel=0.12)
+    assert found.stderr is not None
+    assert found.stderr < 0.1 * found.truth
+    steps = found.settings.steps + 1
+    assert found.gradient_evaluations == (6 * (steps + 8) + 2 * (2 * 50 + 2 * 16 + 1 + 8) + 2 * (50 + 16 + 1 + 8))
+
+
 def test_a_part_that_the_localiser_hides_is_in_the_error_and_in_the_verdict() -> None:
     hidden = deep_linear_case((8,) * 7, 4, samples=320)
     seen = deep_linear_case((8, 8, 8), 6)

@@ -66,6 +66,14 @@ def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict
     assert words in reason
 
 
+def test_chains_that_began_as_wide_as_they_will_be_show_nothing_by_spreading_no_more() -> None:
+    spread = replace(GOOD, **SPREAD)
+    verdict, reason = judge(10.0, 0.1, replace(SETTINGS, start="laplace"), spread, failed=0)
+    assert verdict is Verdict.NOT_EQUILIBRATED
+    assert "10% of its variance" in reason
+    assert judge(10.0, 0.1, replace(SETTINGS, start="laplace"), GOOD, failed=0)[0] is Verdict.CONVERGED
+
+
 def test_every_verdict_is_among_the_cases() -> None:
     assert {verdict for _, _, verdict, _ in CASES} | {Verdict.DIVERGED} == set(Verdict)
 

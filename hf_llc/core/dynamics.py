@@ -28,9 +28,7 @@ def choose_start(asked: str, gamma: float, rise: float) -> tuple[str, str]:
     return "anchor", f"start = anchor: chains begin at w* itself, since {reason}."
 
 
-def settled_start(
-    asked: str, start: str, rate: float, burn_in: int, dtype: str = "float32"
-) -> tuple[str, str | None]:
+def settled_start(asked: str, start: str, rate: float, burn_in: int, dtype: str = "float32") -> tuple[str, str | None]:
     """Where chains start once the burn-in is known, and one sentence if that is a new choice.
 
     Chains that come down from draws of the localiser and chains that rise from w* meet where λ̂ is, or show that they

@@ -1,7 +1,7 @@
 """Draws of the localised posterior as the curvature at w* alone would have it, w* + (γ + nβH)^(−½) ξ (Laplace).
 
-Flat directions have the localiser's law at once, stiff ones about their own. A draw of the localiser alone is far out in
-the stiff ones, and a chain that begins there has first to come down by a factor of nβh/γ.
+Flat directions have the localiser's law at once, stiff ones about their own. A draw of the localiser alone is far out
+in the stiff ones, and a chain that begins there has first to come down by a factor of nβh/γ.
 """
 
 import math

@@ -99,9 +99,7 @@ def test_chains_that_are_compared_begin_at_the_same_draw() -> None:
     objective, at = quadratic([0.1, 1.0, 2.0, 5.0, 9.0, 11.0]), at_start()
     main = run_chain(objective, torch.zeros(1), at, 0)
     firsts = {
-        variation.name: run_chain(
-            objective, torch.zeros(1), variation.settings(at), 0, variation=variation
-        ).losses[0]
+        variation.name: run_chain(objective, torch.zeros(1), variation.settings(at), 0, variation=variation).losses[0]
         for variation in VARIATIONS
     }
     assert firsts["half-step"] == main.losses[0] > 0

@@ -62,6 +62,9 @@ class Later:
     def measured(self, step: int) -> Tensor | None:
         return self._whole.measured(step)
 
+    def first(self) -> Tensor:
+        return self._whole.first()
+
     def noise(self, step: int) -> Noise:
         return self._whole.noise(step + 1)
 
