@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.cli.ran import Ran
 from tests.hub.environment import client_environment
+from tests.tiny import jsonl, save_tiny_model
 
 LONGEST = 120.0
 """Seconds that any of these commands may take; a test that needs more of them hangs."""
@@ -91,3 +94,24 @@ class Starter:
         arguments = [word for module in modules for word in ("-m", *module)] + [*self._command, *map(str, more)]
         self.started.append(Started(arguments, self.place, self.environment, self.place / f"log-{len(self.started)}"))
         return self.started[-1]
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """This process, which has everything imported already, in the folder and with the cache of the commands."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.place)
+            patch.setattr("huggingface_hub.constants.HF_HOME", str(self.place / "home"))
+            yield
+
+
+@contextmanager
+def starting(place: Path, command: Sequence[str]) -> Iterator[Starter]:
+    """A starter in a folder with `model` and `text.jsonl`; what a failed test leaves running is ended."""
+    save_tiny_model(place / "model")
+    (place / "text.jsonl").write_text(jsonl(200))
+    starter = Starter(place, command)
+    try:
+        yield starter
+    finally:
+        for running in starter.started:
+            running.stop()

@@ -33,7 +33,7 @@ from hf_llc.planning import plan
 from hf_llc.results import ChainTrace
 from hf_llc.settings_file import read_settings
 from hf_llc.workbench import Workbench
-from tests.tiny import save_tiny_model, sentences
+from tests.tiny import jsonl, save_tiny_model
 
 SAMPLER = SamplerSettings(batch_size=4, chains=2, draws=16, burn_in=4, threads=1, gamma=100.0, lr=1e-4)
 
@@ -53,7 +53,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DataSettings:
     path = tmp_path_factory.mktemp("batching") / "text.jsonl"
-    path.write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(120)))
+    path.write_text(jsonl(120))
     return DataSettings(dataset=str(path))
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from hf_llc import DataSettings, SamplerSettings, estimate
 from tests.cli.ran import files_of
-from tests.started import Starter
-from tests.tiny import save_tiny_model, sentences
+from tests.started import Starter, starting
 
 pytestmark = pytest.mark.processes
 
@@ -28,21 +27,16 @@ OPTIONS = (
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """Starts a small estimate in which chains go together; what a failed test leaves running is ended."""
-    place = tmp_path_factory.mktemp("batching")
-    save_tiny_model(place / "model")
-    (place / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(200)))
-    starter = Starter(place, ["estimate", "model", "--dataset", "text.jsonl", *OPTIONS.split()])
-    yield starter
-    for running in starter.started:
-        running.stop()
+    with starting(
+        tmp_path_factory.mktemp("batching"), ["estimate", "model", "--dataset", "text.jsonl", *OPTIONS.split()]
+    ) as starter:
+        yield starter
 
 
 @pytest.fixture(scope="module")
 def reference(start: Starter) -> dict[str, Any]:
     """The traces of chains one after another."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(start.place)
-        patch.setattr("huggingface_hub.constants.HF_HOME", str(start.place / "home"))
+    with start.inside():
         estimate("model", DataSettings(dataset="text.jsonl"), SAMPLER, output_dir=Path("reference"))
     return traces(start.place / "reference")
 

@@ -1,6 +1,5 @@
 """A calibration in several processes, and one that is killed: the answer of one that nobody disturbed."""
 
-import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,7 @@ import pytest
 
 from hf_llc import CalibrationSettings, DataSettings, SamplerSettings, calibrate
 from tests.cli.ran import files_of
-from tests.started import Starter
-from tests.tiny import save_tiny_model, sentences
+from tests.started import Starter, starting
 
 pytestmark = pytest.mark.processes
 
@@ -26,20 +24,15 @@ ELSEWHERE = {"seconds", "run_dir", "settings_file"}
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """Starts a small calibration; what a failed test leaves running is ended."""
-    place = tmp_path_factory.mktemp("calibrations")
-    save_tiny_model(place / "model")
-    (place / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(200)))
-    starter = Starter(place, ["calibrate", "model", "--dataset", "text.jsonl", *OPTIONS.split()])
-    yield starter
-    for running in starter.started:
-        running.stop()
+    with starting(
+        tmp_path_factory.mktemp("calibrations"), ["calibrate", "model", "--dataset", "text.jsonl", *OPTIONS.split()]
+    ) as starter:
+        yield starter
 
 
 def finish_here(start: Starter, folder: str) -> dict[str, Any]:
     """The same command in this process, without what is measured by the clock or names the folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(start.place)
-        patch.setattr("huggingface_hub.constants.HF_HOME", str(start.place / "home"))
+    with start.inside():
         data = DataSettings(dataset="text.jsonl", max_sequences=32, context_length=16)
         found = calibrate("model", data, SAMPLER, WANTED, output_dir=Path(folder)).to_dict()
     return {name: value for name, value in found.items() if name not in ELSEWHERE}

@@ -1,6 +1,5 @@
 """A model that two processes hold together: the numbers of one, in one group or two, killed, resumed and refused."""
 
-import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,9 +21,9 @@ from hf_llc.plan import Plan
 from hf_llc.request import Request
 from hf_llc.scanning import run_scan
 from tests.cli.ran import Ran, files_of
-from tests.started import Starter
+from tests.started import Starter, starting
 from tests.test_processes import parts
-from tests.tiny import save_tiny_model, sentences
+from tests.tiny import save_tiny_model
 
 pytestmark = pytest.mark.processes
 
@@ -43,18 +42,14 @@ CLOSED = (
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """Starts commands on tiny models and a text; what a failed test leaves running is ended."""
     place = tmp_path_factory.mktemp("devices")
-    save_tiny_model(place / "model")
     for step in (1, 3):
         save_tiny_model(place / "series" / f"checkpoint-{step}", step)
     damaged = save_tiny_model(place / "series" / "checkpoint-2", 2)
     (damaged / "model.safetensors").write_bytes(b"broken")
-    (place / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(200)))
-    starter = Starter(place, [])
-    # Else transformers would take the GPUs of the machine.
-    starter.environment["CUDA_VISIBLE_DEVICES"] = ""
-    yield starter
-    for running in starter.started:
-        running.stop()
+    with starting(place, []) as starter:
+        # Else transformers would take the GPUs of the machine.
+        starter.environment["CUDA_VISIBLE_DEVICES"] = ""
+        yield starter
 
 
 def arguments(command: str, model: str, *more: object) -> list[object]:
@@ -65,9 +60,7 @@ def arguments(command: str, model: str, *more: object) -> list[object]:
 def alone(start: Starter) -> dict[str, Any]:
     """The estimate of `together` in one process, this one."""
     sampler = replace(SAMPLER, cross_check="lanczos")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(start.place)
-        patch.setattr("huggingface_hub.constants.HF_HOME", str(start.place / "home"))
+    with start.inside():
         found = estimate("model", DataSettings(dataset="text.jsonl"), sampler, output_dir=Path("alone"), device="cpu")
     return dict(found.to_dict())
 

@@ -1,6 +1,5 @@
 """`dtype="bfloat16"`: what it changes of an estimate and what it leaves alone."""
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from hf_llc.resolution import rounding_sentence
 from hf_llc.workbench import Workbench
 from tests.adapters.estimates import estimate as made_up
 from tests.test_plan import example
-from tests.tiny import save_tiny_model, sentences
+from tests.tiny import jsonl, save_tiny_model
 
 SMALL = SamplerSettings(
     batch_size=4, chains=2, draws=8, burn_in=2, threads=1, checks=False, start="anchor", gradient="minibatch",
@@ -32,7 +31,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Estimate]:
     """An estimate of the tiny model by dtype."""
     place = tmp_path_factory.mktemp("dtype")
     model, text = save_tiny_model(place / "model"), place / "text.jsonl"
-    text.write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(120)))
+    text.write_text(jsonl(120))
     data = DataSettings(dataset=str(text), max_sequences=32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("huggingface_hub.constants.HF_HOME", str(place / "home"))

@@ -16,7 +16,7 @@ from hf_llc.planning import plan
 from hf_llc.results import ChainTrace, Status
 from hf_llc.workbench import Workbench, cpu_threads
 from tests.cli.ran import files_of
-from tests.tiny import make_model, make_tokenizer, save_tiny_model, sentences
+from tests.tiny import jsonl, make_model, make_tokenizer, save_tiny_model
 
 SMALL = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, threads=1, checks=False)
 
@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def data(tmp_path_factory: pytest.TempPathFactory) -> DataSettings:
     """A local text."""
     path = tmp_path_factory.mktemp("estimation") / "text.jsonl"
-    path.write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(120)))
+    path.write_text(jsonl(120))
     return DataSettings(dataset=str(path))
 
 

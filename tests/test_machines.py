@@ -16,7 +16,7 @@ from hf_llc import DataSettings, SamplerSettings, estimate
 from tests.hub.environment import client_environment
 from tests.network import Host, NotPermittedError, two_hosts
 from tests.reference import README
-from tests.tiny import save_tiny_model, sentences
+from tests.tiny import jsonl, save_tiny_model
 
 pytestmark = pytest.mark.processes
 
@@ -74,7 +74,7 @@ def job(tmp_path: Path, hosts: tuple[list[Host], str | None]) -> list[str]:
     """The command that runs the job, in a folder with the disks of both hosts and what Slurm has installed."""
     for host in range(2):
         save_tiny_model(tmp_path / f"host{host}" / "model")
-        lines = "".join(json.dumps({"text": line}) + "\n" for line in sentences(200))
+        lines = jsonl(200)
         (tmp_path / f"host{host}" / "text.jsonl").write_text(lines)
     first, second = (shlex.join(host.enter) for host in hosts[0])
     make_executable(tmp_path / "bin/srun", SRUN.format(place=tmp_path, first=first, second=second))

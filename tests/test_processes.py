@@ -14,8 +14,7 @@ import pytest
 
 from hf_llc import DataSettings, SamplerSettings, estimate
 from tests.cli.ran import Ran, files_of
-from tests.started import Starter
-from tests.tiny import save_tiny_model, sentences
+from tests.started import Starter, starting
 
 pytestmark = pytest.mark.processes
 
@@ -31,13 +30,10 @@ ACCELERATE = (
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """Starts a small estimate; what a failed test leaves running is ended."""
-    place = tmp_path_factory.mktemp("processes")
-    save_tiny_model(place / "model")
-    (place / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(200)))
-    starter = Starter(place, ["estimate", "model", "--dataset", "text.jsonl", *OPTIONS.split()])
-    yield starter
-    for running in starter.started:
-        running.stop()
+    with starting(
+        tmp_path_factory.mktemp("processes"), ["estimate", "model", "--dataset", "text.jsonl", *OPTIONS.split()]
+    ) as starter:
+        yield starter
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +45,7 @@ def reference(start: Starter) -> dict[str, Any]:
 
 def finish_here(start: Starter, folder: str) -> None:
     """The same command in this process, which has everything imported already."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(start.place)
-        patch.setattr("huggingface_hub.constants.HF_HOME", str(start.place / "home"))
+    with start.inside():
         estimate("model", DataSettings(dataset="text.jsonl"), SAMPLER, output_dir=Path(folder))
 
 

@@ -1,6 +1,5 @@
 """Every second belongs to one part."""
 
-import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from hf_llc.observer import Observer
 from hf_llc.planning import plan
 from hf_llc.profile import PARTS, Profile, settle_devices
 from hf_llc.stage import PlanEvents, Stage
-from tests.tiny import save_tiny_model, sentences
+from tests.tiny import jsonl, save_tiny_model
 
 
 class Clock:
@@ -108,7 +107,7 @@ def test_ranks_leave_what_they_counted_for_the_process_that_started_them(
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     text = tmp_path / "text.jsonl"
-    text.write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(60)))
+    text.write_text(jsonl(60))
     sampler = SamplerSettings(
         batch_size=4, chains=2, draws=8, burn_in=2, threads=1, checks=False, gradient="minibatch",
         batches="independent",

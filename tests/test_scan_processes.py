@@ -18,7 +18,7 @@ from hf_llc.scanning import run_scan
 from tests.hub.environment import client_environment, use_hub
 from tests.hub.server import HubServer
 from tests.started import Starter
-from tests.tiny import read_files, save_tiny_model, sentences
+from tests.tiny import jsonl, read_files, save_tiny_model
 
 pytestmark = pytest.mark.processes
 
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     folder = tmp_path_factory.mktemp("series")
     files = [dict(read_files(save_tiny_model(folder / str(seed), seed))) for seed in range(3)]
     with HubServer() as running:
-        running.add_dataset("org/text", {"t.jsonl": "".join(json.dumps({"text": s}) + "\n" for s in sentences(200))})
+        running.add_dataset("org/text", {"t.jsonl": jsonl(200)})
         repo = running.add_model("org/series", files[2])
         for step, content in {1: files[0], 4: files[1], 8: files[2], 16: files[1]}.items():
             repo.commit(content, f"step{step}")

@@ -1,6 +1,5 @@
 """What a curve has in common is measured at no more of its checkpoints than it takes."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from hf_llc.planning import plan
 from hf_llc.resolution import resolve
 from hf_llc.series import shared_settings
 from hf_llc.workbench import Workbench, cpu_threads
-from tests.tiny import save_tiny_model, sentences
+from tests.tiny import jsonl, save_tiny_model
 
 SAMPLER = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, threads=1, gamma=1000, checks=False)
 
@@ -34,7 +33,7 @@ def plans_of(place: Path, seeds: list[int]) -> list[Plan]:
     """Plans for tiny models of these seeds."""
     place.mkdir(exist_ok=True)
     text = place / "text.jsonl"
-    text.write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(60)))
+    text.write_text(jsonl(60))
     return [
         plan(
             ModelSettings(model=str(save_tiny_model(place / f"model{seed}", seed))),

@@ -18,7 +18,7 @@ from hf_llc.tracking import Tracking, values_of
 from tests.adapters.estimates import estimate
 from tests.cli.ran import SMALL
 from tests.started import Starter
-from tests.tiny import save_tiny_model, sentences
+from tests.tiny import jsonl, save_tiny_model
 
 CONFIG = {"model": "org/model", "gamma": 7800.0}
 NUMBERS = {"llc", "stderr", "loss", "converged"}
@@ -165,7 +165,7 @@ def test_there_are_two_trackers() -> None:
 def test_a_scan_reports_to_a_real_board_and_keeps_stdout_for_data(tmp_path: Path) -> None:
     for seed, step in ((0, 1), (1, 4)):
         save_tiny_model(tmp_path / f"series/step{step}", seed)
-    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(200)))
+    (tmp_path / "text.jsonl").write_text(jsonl(200))
     options = [*SMALL, "--gamma", "1000", "--num-processes", "1", "--output-dir", "out", "--json"]
     start = Starter(tmp_path, ["scan", "series", "--dataset", "text.jsonl", *options])
     start.environment["TRACKIO_DIR"] = str(tmp_path / "board")

@@ -1,6 +1,5 @@
 """Several plans shared out among ranks: nobody waits at the end of one, and each loads a checkpoint once."""
 
-import json
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -19,7 +18,7 @@ from hf_llc.plan import Plan
 from hf_llc.stage import PlanEvents, Stage
 from hf_llc.workbench import Room, Workbench
 from hf_llc.working import failure, work_through
-from tests.tiny import save_tiny_model, sentences
+from tests.tiny import jsonl, save_tiny_model
 
 SMALL = SamplerSettings(
     batch_size=4, chains=3, draws=8, burn_in=2, threads=1, checks=False, gamma=1000, lr=1e-4, sampler="sgld-lm"
@@ -30,7 +29,7 @@ SMALL = SamplerSettings(
 def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """Three checkpoints, to be estimated."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
-    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(60)))
+    (tmp_path / "text.jsonl").write_text(jsonl(60))
     data = DataSettings(dataset=str(tmp_path / "text.jsonl"))
     return [
         planning.plan(

@@ -1,5 +1,6 @@
 """A tiny GPT-NeoX with its own tokenizer, saved to a folder: the same bytes for the same arguments."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -23,6 +24,11 @@ def sentences(count: int, *, first: int = 0) -> list[str]:
         " ".join(words[(n * k + n + k) % len(words)] for k in range(5 + n % 7)) + f" {n}."
         for n in range(first, first + count)
     ]
+
+
+def jsonl(count: int) -> str:
+    """The content of a JSON Lines file of that many documents, in the column `text`."""
+    return "".join(json.dumps({"text": line}) + "\n" for line in sentences(count))
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

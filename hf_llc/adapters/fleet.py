@@ -24,7 +24,7 @@ from hf_llc.adapters.group_store import GroupStore
 from hf_llc.adapters.link import Link
 from hf_llc.adapters.machine import launched as launched
 from hf_llc.adapters.rendezvous import gather, place
-from hf_llc.adapters.store import RunStore, Tell, differences
+from hf_llc.adapters.store import RunStore, Tell, differences, listed
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
 
 T = TypeVar("T")
@@ -175,9 +175,8 @@ class Fleet:
         if self.is_main:
             return link.put(key, json.dumps(here).encode())
         if found := differences(json.loads(link.wait_for(key, 0)), here):
-            listed = "; ".join(f"{name}: there {there}, here {own}" for name, there, own in found)
             raise LaunchError(
-                f"This is another run than that of machine 0 ({listed}). Give the same options on every machine, and "
+                f"This is another run than that of machine 0 ({listed(found)}). Give the same options on every machine, and "
                 "--threads where their numbers of cores differ."
             )
 

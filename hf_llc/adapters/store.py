@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,9 +81,8 @@ class RunStore:
         if known is None:
             self.write("inputs", inputs)
         elif found := differences(known, inputs):
-            listed = "; ".join(f"{name}: there {there}, here {here}" for name, there, here in found)
             raise ResourceError(
-                f"{self.folder} holds a run with other inputs ({listed}). Give another --output-dir, or remove that "
+                f"{self.folder} holds a run with other inputs ({listed(found)}). Give another --output-dir, or remove that "
                 "folder."
             )
         self._room = _checksum(inputs)
@@ -194,3 +193,9 @@ def differences(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str 
         elif there != here:
             found.append((f"{prefix}{key}", there, here))
     return found
+
+
+def listed(found: Sequence[tuple[str, Any, Any]]) -> str:
+    """What `differences` found, in words; None is a setting that was left open."""
+    told = [(name, *("left open" if value is None else value for value in values)) for name, *values in found]
+    return "; ".join(f"{name}: there {there}, here {here}" for name, there, here in told)

@@ -76,6 +76,8 @@ def test_a_folder_made_from_other_inputs_is_refused_with_what_differs(store: Run
     store.open({"sha": "a", "sampler": {"lr": 1, "seed": 0}})
     with pytest.raises(ResourceError, match=r"sampler\.lr: there 1, here 2; sha: there a, here b.*--output-dir"):
         store.open({"sha": "b", "sampler": {"lr": 2, "seed": 0}})
+    with pytest.raises(ResourceError, match=r"\(sampler\.lr: there 1, here left open\)"):
+        store.open({"sha": "a", "sampler": {"lr": None, "seed": 0}})
 
 
 def test_a_claim_is_exclusive_and_ends_with_its_block(store: RunStore, tmp_path: Path) -> None:

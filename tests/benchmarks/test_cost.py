@@ -32,7 +32,7 @@ CLOSE = 0.05
 SIZES = range(11)
 """Nets of the panel that are small enough for so many runs of plain SGLD: up to 21,000 weights."""
 EFFORTS = (10, 20, 50, 100, 200)
-FRACTIONS = (0.1, 0.03, 0.01, 0.003)
+FRACTIONS = (0.03, 0.01, 0.003)
 CUSTOMARY_GAMMA = 1.0
 LIMIT, CHAINS = 12, 4
 

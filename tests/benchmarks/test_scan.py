@@ -1,7 +1,6 @@
 """What a scan from the Hub costs: the processor's idle time, disk, memory, resuming; and what common noise gains."""
 
 import itertools
-import json
 import os
 import statistics
 import threading
@@ -21,7 +20,7 @@ from tests.benchmarks.trained import demo_model
 from tests.hub.environment import client_environment
 from tests.hub.server import HubServer
 from tests.started import Started, Starter
-from tests.tiny import read_files, save_tiny_model, sentences
+from tests.tiny import jsonl, read_files, save_tiny_model
 
 REVISIONS, HIDDEN, LAYERS = 12, 128, 2
 BANDWIDTH, LATENCY = 20e6, 0.2
@@ -38,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     """`org/twelve` of half a million weights, `org/pythia` of 45 thousand with Pythia's 154 branches, `org/text`."""
     folder = tmp_path_factory.mktemp("series")
     with HubServer() as running:
-        running.add_dataset("org/text", {"t.jsonl": "".join(json.dumps({"text": s}) + "\n" for s in sentences(200))})
+        running.add_dataset("org/text", {"t.jsonl": jsonl(200)})
         repo = running.add_model("org/twelve")
         for k in range(REVISIONS):
             repo.commit(read_files(save_tiny_model(folder / "big", k, hidden=HIDDEN, layers=LAYERS)), f"step{2**k}")

@@ -1,6 +1,5 @@
 """The command line run in this process, with nothing of this machine around it."""
 
-import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from tests.cli.ran import SMALL, Ran, Run
 from tests.hub import fixtures
 from tests.hub.environment import use_hub
-from tests.tiny import save_tiny_model, sentences
+from tests.tiny import jsonl, save_tiny_model
 
 hub_server, hub = fixtures.hub_server, fixtures.hub
 
@@ -55,7 +54,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A .jsonl file that packs into some eighty sequences of 64 tokens."""
     path = tmp_path_factory.mktemp("text") / "text.jsonl"
-    path.write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(200)))
+    path.write_text(jsonl(200))
     return path
 
 

@@ -11,7 +11,7 @@ from typer.main import get_command
 from hf_llc.adapters import hub_jobs
 from tests.cli.ran import SMALL, Run, refused
 from tests.hub.server import HubServer
-from tests.tiny import read_files, sentences
+from tests.tiny import jsonl, read_files
 
 TOKEN = "hf_test"
 
@@ -20,7 +20,7 @@ TOKEN = "hf_test"
 def there(hub: HubServer, tiny: Path) -> HubServer:
     """A Hub with the model `alice/tiny` and the dataset `org/text`."""
     hub.add_model("alice/tiny", read_files(tiny))
-    lines = "".join(json.dumps({"text": line}) + "\n" for line in sentences(120))
+    lines = jsonl(120)
     hub.add_dataset("org/text", {"train.jsonl": lines})
     return hub
 

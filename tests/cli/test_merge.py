@@ -16,7 +16,7 @@ from tests.cli.conftest import NOWHERE
 from tests.cli.ran import SMALL, Ran, Run, files_of, refused
 from tests.hub.environment import use_hub
 from tests.hub.server import HubServer
-from tests.tiny import read_files, save_tiny_model, sentences
+from tests.tiny import jsonl, read_files, save_tiny_model
 
 CLOCK = {"seconds", "run_dir", "versions"}
 PLAIN = {"gradient": "minibatch", "batches": "independent"}
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (place / "series/step2").mkdir()
     shutil.copy(place / "series/step1/config.json", place / "series/step2")
     text = place / "text.jsonl"
-    text.write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(200)))
+    text.write_text(jsonl(200))
     with pytest.MonkeyPatch.context() as patch:
         use_hub(patch, NOWHERE, place / "home")
         for name, shard in [("whole", Shard()), *((f"part-{i}", Shard(i, 3)) for i in (1, 2, 3))]:
@@ -203,7 +203,7 @@ def test_a_dry_run_lists_the_part(run: Run, place: Path) -> None:
 
 
 def test_a_part_downloads_what_is_measured_and_its_own(run: Run, hub: HubServer, tmp_path: Path) -> None:
-    hub.add_dataset("org/text", {"train.jsonl": "".join(json.dumps({"text": line}) + "\n" for line in sentences(200))})
+    hub.add_dataset("org/text", {"train.jsonl": jsonl(200)})
     repo = hub.add_model("org/tiny", read_files(save_tiny_model(tmp_path / "main", 0)))
     weights = [read_files(save_tiny_model(tmp_path / f"{seed}", seed, hidden=8, layers=1)) for seed in range(1, 27)]
     for step, files in enumerate(weights):

@@ -20,9 +20,9 @@ from tests.finished import quick_picture, write_run
 from tests.hub.environment import use_hub
 from tests.hub.repository import Repository
 from tests.hub.server import HubServer
-from tests.tiny import read_files, save_tiny_model, sentences
+from tests.tiny import jsonl, read_files, save_tiny_model
 
-JSONL = "".join(json.dumps({"text": line}) + "\n" for line in sentences(200))
+JSONL = jsonl(200)
 SETTINGS = ["--dataset", "alice/text", *SMALL, "--gamma", "1000", "--num-processes", "1"]
 CARD = HOSTILE["trainer"].card
 PATHS = ["README.md", "llc/results.jsonl", "llc/settings.yaml", "llc/curve.png", "llc/curve.svg"]

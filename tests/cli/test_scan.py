@@ -10,9 +10,9 @@ import pytest
 from tests.cli.ran import SMALL, Ran, Run, files_of, refused
 from tests.hub.repository import Repository
 from tests.hub.server import HubServer
-from tests.tiny import read_files, save_tiny_model, sentences
+from tests.tiny import jsonl, read_files, save_tiny_model
 
-JSONL = "".join(json.dumps({"text": line}) + "\n" for line in sentences(200))
+JSONL = jsonl(200)
 SETTINGS = [*SMALL, "--gamma", "1000", "--num-processes", "1"]
 
 

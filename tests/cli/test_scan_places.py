@@ -10,7 +10,7 @@ import torch
 from tests.cli.ran import SMALL, Run, refused
 from tests.hub.repository import Content
 from tests.hub.server import HubServer
-from tests.tiny import make_model, read_files, save_tiny_model, sentences
+from tests.tiny import jsonl, make_model, read_files, save_tiny_model
 
 FIXED = ["--gamma", 1000, "--lr", 1e-4, "--sampler", "sgld-lm", "--start", "anchor", "--gradient", "minibatch",
          "--batches", "independent", "--num-processes", 1]  # fmt: skip
@@ -144,7 +144,7 @@ def test_the_place_does_not_change_the_numbers(
     expected: dict[str, list[float]],
     layout: Callable[[HubServer, list[Files]], tuple[list[object], list[str]]],
 ) -> None:
-    Path("text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(200)))
+    Path("text.jsonl").write_text(jsonl(200))
     command, names = layout(hub, weights)
     listed = run("revisions", *command, "--json")
     assert [each["name"] for each in json.loads(listed.out)] == names, listed.err
