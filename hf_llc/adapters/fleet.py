@@ -176,8 +176,8 @@ class Fleet:
             return link.put(key, json.dumps(here).encode())
         if found := differences(json.loads(link.wait_for(key, 0)), here):
             raise LaunchError(
-                f"This is another run than that of machine 0 ({listed(found)}). Give the same options on every machine, and "
-                "--threads where their numbers of cores differ."
+                f"This is another run than that of machine 0 ({listed(found)}). Give the same options on every "
+                "machine, and --threads where their numbers of cores differ."
             )
 
     @contextmanager

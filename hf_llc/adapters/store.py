@@ -82,8 +82,8 @@ class RunStore:
             self.write("inputs", inputs)
         elif found := differences(known, inputs):
             raise ResourceError(
-                f"{self.folder} holds a run with other inputs ({listed(found)}). Give another --output-dir, or remove that "
-                "folder."
+                f"{self.folder} holds a run with other inputs ({listed(found)}). Give another --output-dir, or remove "
+                "that folder."
             )
         self._room = _checksum(inputs)
 
