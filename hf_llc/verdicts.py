@@ -2,6 +2,7 @@
 
 import math
 
+from hf_llc.core.stepsize import SETTLED, excess_left, relaxation_rate
 from hf_llc.errors import DivergedError
 from hf_llc.results import Diagnostics, Estimate, Verdict
 from hf_llc.settings import ResolvedSettings
@@ -19,6 +20,8 @@ STEP_BIAS_MAX = 0.1
 """Share of λ̂ that may be due to the step size, and is then extrapolated away and part of the error."""
 COLD_MAX = 0.1
 """Share of λ̂ that the drift alone may explain: a slope at w* if negative, gradient noise if positive."""
+EXCESS_MAX = 0.1
+"""Share that chains from draws of the localiser may have left of the excess that they began with, see `excess_left`."""
 GAP_KNOWN = 0.2
 """Share of λ̂ within which chains from both starts must be known to agree, at two standard errors."""
 SIGNIFICANT = 3.0
@@ -97,7 +100,21 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
             f"draws began when a flat direction had {diagnostics.equilibration:.0%} of its variance "
             f"({EQUILIBRATION_MIN:.0%} is asked for){spreading}: raise --burn-in or --lr"
         )
-    return reasons
+    return reasons + _not_come_down(settings, diagnostics)
+
+
+def _not_come_down(settings: ResolvedSettings, diagnostics: Diagnostics) -> list[str]:
+    """Chains that began at draws of the localiser come down alike, so that they agree long before they are there."""
+    if settings.start != "localiser" or settings.gamma == 0:
+        return []
+    rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
+    times = rate * settings.burn_in_time
+    if excess_left(times, settings.n_beta * diagnostics.curvature / settings.gamma) <= EXCESS_MAX:
+        return []
+    return [
+        f"chains began at draws of the localiser and had {times:.2g} relaxation times to come down from there "
+        f"({SETTLED:g} are asked for): raise --burn-in, or leave out --start"
+    ]
 
 
 def still(diagnostics: Diagnostics) -> bool:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from hf_llc.core.stepsize import LEFT, SETTLED, excess_left
 from hf_llc.errors import DivergedError
 from hf_llc.results import ChainSummary, DatasetRecord, Diagnostics, Estimate, Status, Verdict
-from hf_llc.verdicts import agreement, judge, meaning, require_number
+from hf_llc.verdicts import EXCESS_MAX, agreement, judge, meaning, require_number
 from tests.adapters.estimates import estimate
 from tests.core.chains import settings
 
@@ -72,6 +73,29 @@ def test_chains_that_began_as_wide_as_they_will_be_show_nothing_by_spreading_no_
     assert verdict is Verdict.NOT_EQUILIBRATED
     assert "10% of its variance" in reason
     assert judge(10.0, 0.1, replace(SETTINGS, start="laplace"), GOOD, failed=0)[0] is Verdict.CONVERGED
+
+
+def test_chains_that_came_down_alike_but_not_far_enough_are_not_called_converged() -> None:
+    """A flat direction forgets at 0.01 a step; the stiffest is k = 30 times as stiff as the localiser."""
+    short = replace(SETTINGS, start="localiser", gamma=10.0, lr=1e-3, burn_in=20)
+    verdict, reason = judge(10.0, 0.1, short, GOOD, failed=0)
+    assert verdict is Verdict.NOT_EQUILIBRATED
+    assert "had 0.2 relaxation times to come down from there (1.3 are asked for)" in reason
+    for enough in (replace(short, burn_in=130), replace(short, n_beta=0.3), replace(short, burn_in_lr=5e-2)):
+        assert judge(10.0, 0.1, enough, GOOD, failed=0)[0] is Verdict.CONVERGED
+
+
+@pytest.mark.parametrize("times", [0.05, LEFT, SETTLED, 3.0])
+@pytest.mark.parametrize("stiffest", [0.2, 5.0, 1000.0])
+def test_the_worst_excess_is_that_of_the_worst_direction(times: float, stiffest: float) -> None:
+    grid = [stiffest * 10 ** (-index / 2000) for index in range(10_001)]
+    assert excess_left(times, stiffest) == pytest.approx(max(k * math.exp(-(1 + k) * times) for k in grid), rel=1e-3)
+
+
+def test_the_limits_on_relaxation_times_are_those_of_the_excess() -> None:
+    assert excess_left(LEFT, math.inf) == pytest.approx(1, rel=0.02)
+    assert excess_left(SETTLED, math.inf) < EXCESS_MAX
+    assert excess_left(0.0, 7.0) == 7.0
 
 
 def test_every_verdict_is_among_the_cases() -> None:

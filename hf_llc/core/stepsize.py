@@ -12,8 +12,7 @@ SETTLED = 1.3
 """Relaxation times of a flat direction after which chains that began at draws of the localiser have forgotten the
 excess of any stiffer one: with k = nβh/γ that is k e^(−(1+k)t) of its share, at most 0.1 for t = 1.3."""
 LEFT = 0.28
-"""Relaxation times after which they have at most as much of it left as they shall have: e^(−1−t)/t, which is the most
-over k, is 1 there."""
+"""Relaxation times after which they have at most as much of it left as they shall have: `excess_left` is 1 there."""
 LONGEST_BURN_IN = 1000
 
 
@@ -73,6 +72,13 @@ def relaxation_rate(lr: float, gamma: float, sampler: str, momentum: float) -> f
 def forgets(rate: float, burn_in: int) -> bool:
     """True if chains that began at draws of the localiser have SETTLED relaxation times before their draws."""
     return rate * burn_in >= SETTLED
+
+
+def excess_left(times: float, stiffest: float) -> float:
+    """What chains from draws of the localiser have left of the excess in the worst direction, as a share of what they
+    shall have there: k e^(−(1+k)t), the most over all k = nβh/γ up to `stiffest` after t relaxation times."""
+    worst = min(stiffest, 1 / times) if times > 0 else stiffest
+    return worst * math.exp(-(1 + worst) * times)
 
 
 def leaves(rate: float, burn_in: int) -> bool:
