@@ -84,7 +84,9 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     if burn_in is None:
         burn_in = choose_burn_in(rate, asked.draws, asked.thin, start)
         choices["burn_in"] = burn_in_sentence(burn_in, rate, start)
-    start, other = settled_start(asked.start, start, rate, burn_in, plan.dtype)
+    start, other = settled_start(
+        asked.start, start, rate, burn_in, measured.typical_stiffness(n_beta, gamma), plan.dtype
+    )
     if other is not None:
         choices["start"] = other
     if plan.dtype == "bfloat16" and gamma > 0:

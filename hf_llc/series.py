@@ -178,7 +178,9 @@ def _chosen(plan: Plan, gamma: float, sharpest: Measured, sentences: Sequence[st
     burn_in = sampler.burn_in
     if burn_in is None:
         burn_in = choose_burn_in(rate, sampler.draws, sampler.thin, start)
-    start, other = settled_start(sampler.start, start, rate, burn_in, plan.dtype)
+    start, other = settled_start(
+        sampler.start, start, rate, burn_in, sharpest.typical_stiffness(n_beta, gamma), plan.dtype
+    )
     why = other or why
     said = list(sentences)
     if chosen.why or sampler.start != start:

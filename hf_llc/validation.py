@@ -205,7 +205,7 @@ def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
     burn_in, rate = effort.burn_in, relaxation_rate(found.lr, case.gamma, found.sampler, found.momentum)
     if burn_in is None:
         burn_in = choose_burn_in(rate, effort.draws, 1, start)
-    start, _ = settled_start(AUTO, start, rate, burn_in)
+    start, _ = settled_start(AUTO, start, rate, burn_in, measured.typical_stiffness(case.n_beta, case.gamma))
     settings = ResolvedSettings(
         n_beta=case.n_beta,
         gamma=case.gamma,

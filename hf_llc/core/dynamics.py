@@ -28,16 +28,21 @@ def choose_start(asked: str, gamma: float, rise: float) -> tuple[str, str]:
     return "anchor", f"start = anchor: chains begin at w* itself, since {reason}."
 
 
-def settled_start(asked: str, start: str, rate: float, burn_in: int, dtype: str = "float32") -> tuple[str, str | None]:
+def settled_start(
+    asked: str, start: str, rate: float, burn_in: int, typical: float, dtype: str = "float32"
+) -> tuple[str, str | None]:
     """Where chains start once the burn-in is known, and one sentence if that is a new choice.
 
     Chains that come down from draws of the localiser and chains that rise from w* meet where λ̂ is, or show that they
     have not. Where the burn-in is too short to come down, draws of the Laplace approximation have less to forget; they
     take differences of gradients, of which rounding to 16 bits would leave nothing.
+
+    Args:
+        rate: at which a flat direction forgets, per step. typical: nβh/γ of the typical curvature.
     """
     if asked != AUTO or start not in {"localiser", "both"}:
         return start, None
-    if not leaves(rate, burn_in) and dtype != "bfloat16":
+    if not leaves(rate, burn_in, typical) and dtype != "bfloat16":
         return "laplace", (
             "start = laplace: chains begin at draws w* + (γ + nβH)^(−½) ξ, since the burn-in is too short to come down "
             "from draws of the localiser."

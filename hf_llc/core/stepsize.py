@@ -13,6 +13,9 @@ SETTLED = 1.3
 excess of any stiffer one: with k = nβh/γ that is k e^(−(1+k)t) of its share, at most 0.1 for t = 1.3."""
 LEFT = 0.28
 """Relaxation times after which they have at most as much of it left as they shall have: `excess_left` is 1 there."""
+NEAR, SLOWER = 0.1, 4.0
+"""Share of λ̂ that they may have left of it in a typical direction; on deep linear nets it took four times as long as on
+a quadratic loss, since they begin where the loss is steeper."""
 LONGEST_BURN_IN = 1000
 
 
@@ -81,9 +84,14 @@ def excess_left(times: float, stiffest: float) -> float:
     return worst * math.exp(-(1 + worst) * times)
 
 
-def leaves(rate: float, burn_in: int) -> bool:
-    """True if chains that began at draws of the localiser have come near before their draws; see LEFT."""
-    return rate * burn_in >= LEFT
+def leaves(rate: float, burn_in: int, typical: float) -> bool:
+    """True if chains that began at draws of the localiser have come near before their draws.
+
+    In any direction after LEFT relaxation times, else in one of the typical k = nβh/γ, SLOWER times as slowly as on a
+    quadratic loss.
+    """
+    times = rate * burn_in
+    return times >= LEFT or typical * math.exp(-(1 + typical) * times / SLOWER) <= NEAR
 
 
 def choose_burn_in(rate: float, draws: int, thin: int, start: str) -> int:

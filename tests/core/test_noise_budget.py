@@ -189,18 +189,31 @@ def test_the_pilot_finds_less_noise_where_chains_live_than_where_they_begin_and_
 
 
 def test_chains_that_cannot_forget_their_start_begin_at_both_ends() -> None:
-    assert settled_start("auto", "localiser", rate=1e-3, burn_in=1000)[0] == "both"
-    assert settled_start("auto", "localiser", rate=1e-2, burn_in=1000) == ("localiser", None)
-    assert settled_start("localiser", "localiser", rate=1e-3, burn_in=1000)[0] == "localiser"
-    assert settled_start("auto", "anchor", rate=1e-3, burn_in=1000)[0] == "anchor"
+    assert settled_start("auto", "localiser", 1e-3, 1000, 5.0)[0] == "both"
+    assert settled_start("auto", "localiser", 1e-2, 1000, 5.0) == ("localiser", None)
+    assert settled_start("localiser", "localiser", 1e-3, 1000, 5.0)[0] == "localiser"
+    assert settled_start("auto", "anchor", 1e-3, 1000, 5.0)[0] == "anchor"
 
 
 def test_chains_that_cannot_even_come_down_from_the_localiser_begin_at_draws_of_the_quadratic_law() -> None:
     for start in ("localiser", "both"):
-        assert settled_start("auto", start, rate=1e-4, burn_in=1000)[0] == "laplace"
-        assert settled_start("auto", start, rate=1e-4, burn_in=1000, dtype="bfloat16")[0] == "both"
-    assert settled_start("both", "both", rate=1e-4, burn_in=1000) == ("both", None)
-    assert settled_start("auto", "anchor", rate=1e-4, burn_in=1000)[0] == "anchor"
+        assert settled_start("auto", start, 1e-4, 1000, 150.0)[0] == "laplace"
+        assert settled_start("auto", start, 2.5e-4, 1000, 150.0)[0] == "both"
+        assert settled_start("auto", start, 1e-4, 1000, 150.0, "bfloat16")[0] == "both"
+    assert settled_start("both", "both", 1e-4, 1000, 150.0) == ("both", None)
+    assert settled_start("auto", "anchor", 1e-4, 1000, 150.0)[0] == "anchor"
+
+
+def test_directions_that_are_very_stiff_come_down_soon() -> None:
+    assert settled_start("auto", "both", 1e-4, 1000, 15_000.0)[0] == "both"
+    assert settled_start("auto", "both", 1e-6, 1000, 15_000.0)[0] == "laplace"
+
+
+def test_the_typical_stiffness_is_that_where_chains_live_if_that_was_looked_at() -> None:
+    assert NOISY.typical_stiffness(N_BETA, GAMMA) == N_BETA * 1.5 / GAMMA
+    assert replace(NOISY, typical=0.0).typical_stiffness(N_BETA, GAMMA) == N_BETA * 60 / 40 / GAMMA
+    assert replace(NOISY, typical=0.0, trace=-1.0).typical_stiffness(N_BETA, GAMMA) == 0.0
+    assert NOISY.typical_stiffness(N_BETA, 0.0) == math.inf
 
 
 def test_of_ways_that_are_equally_fast_the_one_with_the_least_momentum_is_taken() -> None:
