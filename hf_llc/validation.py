@@ -101,7 +101,8 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
     llc, stderr, verdict, reason = _at_the_limit(found, case.hidden) if case.limit else found[:4]
     steps = sum(len(trace.losses) for trace in [*traces, *varied.values()])
     twice = resolution.settings.gradient == "control-variate"
-    begun = sum(gradients_of(resolution.settings, trace.chain) for trace in [*traces, *varied.values()])
+    cold = {variation.name for variation in VARIATIONS if variation.cold}
+    begun = gradients_of(resolution.settings) * (len(traces) + sum(name not in cold for name, _ in varied))
     return Validation(
         case=case.name,
         params=case.params,

@@ -114,7 +114,7 @@ def test_a_burn_in_too_short_to_come_down_from_the_localiser_gives_a_number_that
     assert found.stderr is not None
     assert found.stderr < 0.1 * found.truth
     steps = found.settings.steps + 1
-    assert found.gradient_evaluations == (6 * (steps + 8) + 2 * (2 * 50 + 2 * 16 + 1 + 8) + 2 * (50 + 16 + 1 + 8))
+    assert found.gradient_evaluations == (6 * (steps + 8) + 2 * (2 * 50 + 2 * 16 + 1 + 8) + 2 * (50 + 16 + 1))
 
 
 def test_a_part_that_the_localiser_hides_is_in_the_error_and_in_the_verdict() -> None:

@@ -68,9 +68,9 @@ def displace(
                 parameter.add_(part.to(parameter.device), alpha=share * length)
 
 
-def gradients_of(settings: ResolvedSettings, chain: int) -> int:
-    """Gradients of a minibatch that a chain takes before its first step."""
-    return 2 * PRODUCTS if settings.start == "laplace" and settings.starts_displaced(chain) else 0
+def gradients_of(settings: ResolvedSettings) -> int:
+    """Gradients of a minibatch that a chain with noise takes before its first step."""
+    return 2 * PRODUCTS if settings.start == "laplace" else 0
 
 
 def _root_inverse(alphas: Sequence[float], betas: Sequence[float], n_beta: float, gamma: float) -> list[float]:
