@@ -3,9 +3,11 @@
 import json
 import logging
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from hf_llc.errors import LaunchError, RankError
 from hf_llc.machines import Machines
 
 INTERRUPTED = 130
+HANDLED = [number for number in signal.Signals if number.name in {"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"}]
+"""Signals that the launcher gives handlers of its own."""
 FAILURE_FILE = "TORCHELASTIC_ERROR_FILE"
 """Where the launcher looks for a failed rank's message; it names the file in this variable of the rank."""
 
@@ -41,17 +45,16 @@ def launch(
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # Without it the launcher picks a number and says so on stderr.
-    os.environ["OMP_NUM_THREADS"] = str(threads)
     options = ["--num_processes", str(processes), *_machine_options(machines or Machines())]
     options += ["--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu"]
-    if device == "cpu":
-        os.environ["ACCELERATE_USE_CPU"] = "true"
+    # Without it the launcher picks a number and says so on stderr.
+    environment = {"OMP_NUM_THREADS": str(threads)} | ({"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {})
     # The agent logs what ranks hand over, with a traceback of its own, and every signal.
     logging.disable(logging.CRITICAL)
     try:
         command: Any = accelerate_launch
-        with absent(_address(machines), processes, GATHERING) if machines else nullcontext():
+        met = absent(_address(machines), processes, GATHERING) if machines else nullcontext()
+        with _put_back(environment), met:
             command.launch_command(command.launch_command_parser().parse_args([*options, "-m", module, *arguments]))
     except SignalException as error:
         raise KeyboardInterrupt from error
@@ -70,6 +73,25 @@ def launch(
         ) from error
     finally:
         logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def _put_back(environment: Mapping[str, str]) -> Iterator[None]:
+    """With these variables set; afterwards the process hears signals as before, which the launcher does not see to."""
+    handlers = {number: signal.getsignal(number) for number in HANDLED}
+    variables = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in variables.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _machine_options(machines: Machines) -> list[str]:

@@ -1,6 +1,9 @@
 """How a launch of two ranks ends when one of them does not end well."""
 
+import os
+import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,8 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ranks find the tests; what `launch` leaves in the environment goes again."""
+    """The ranks find the tests."""
     monkeypatch.chdir(Path(__file__).parent.parent.parent)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
 
 
 def start(ending: str) -> None:
@@ -30,6 +31,19 @@ def start(ending: str) -> None:
 
 def test_a_launch_returns_when_all_ranks_have_ended_well() -> None:
     start("well")
+
+
+@pytest.mark.parametrize("ending", ["well", "silent"])
+def test_afterwards_signals_and_environment_are_as_before(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    handlers, variables = [signal.getsignal(number) for number in numbers], dict(os.environ)
+    with pytest.raises(RankError) if ending == "silent" else nullcontext():
+        start(ending)
+    assert [signal.getsignal(number) for number in numbers] == handlers
+    # pytest itself keeps the name of the running test there.
+    assert {**os.environ, "PYTEST_CURRENT_TEST": ""} == {**variables, "PYTEST_CURRENT_TEST": ""}
 
 
 def test_a_failed_rank_is_quoted_with_its_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
