@@ -40,12 +40,15 @@ def test_more_chains_until_it_is_precise_are_for_one_machine(run: Run) -> None:
 
 
 @pytest.fixture
-def handed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What Accelerate's launcher is called with, once it is; what a launch leaves in the environment goes again."""
-    given: list[str] = []
-    monkeypatch.setattr("accelerate.commands.launch.launch_command", lambda options: given.append(options))
+def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What Accelerate's launcher is called with, once it is, and how many threads it may give each process."""
+    given: list[tuple[str, str]] = []
+
+    def launched(options: str) -> None:
+        given.append((options, os.environ["OMP_NUM_THREADS"]))
+
+    monkeypatch.setattr("accelerate.commands.launch.launch_command", launched)
     monkeypatch.setattr("accelerate.commands.launch.launch_command_parser", Parser)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
     return given
 
 
@@ -56,21 +59,21 @@ class Parser:
         return " ".join(words)
 
 
-def test_the_options_are_passed_on_with_the_command_that_was_typed(run: Run, handed: list[str]) -> None:
+def test_the_options_are_passed_on_with_the_command_that_was_typed(run: Run, handed: list[tuple[str, str]]) -> None:
     typed = ["scan", "no/model", "--num-machines", "2", "--machine-rank", "1", *WHERE, "--num-processes", "16"]
     ran = run(*typed, "--main-process-port", "29501", "--device", "cpu")
     assert (ran.code, ran.out, ran.complaints) == (0, "", [])
-    (words,) = handed
+    ((words, threads),) = handed
     for each in (
         "--num_processes 16", "--num_machines 2", "--machine_rank 1", "--main_process_ip 10.0.0.1",
         "--main_process_port 29501", "--same_network",
     ):  # fmt: skip
         assert f" {each} " in f" {words} "
     assert words.endswith(f"-m hf_llc.cli {' '.join(sys.argv[1:])}")
-    assert os.environ["OMP_NUM_THREADS"] == str(default_threads(4))
+    assert threads == str(default_threads(4))
 
 
-def test_one_machine_needs_no_launch_over_several(small: Run, handed: list[str]) -> None:
+def test_one_machine_needs_no_launch_over_several(small: Run, handed: list[tuple[str, str]]) -> None:
     alone = small("--num-machines", "1", "--machine-rank", "0", *WHERE, "--quiet")
     assert alone.code == 0
     assert handed == []
