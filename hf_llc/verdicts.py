@@ -21,7 +21,7 @@ STEP_BIAS_MAX = 0.1
 COLD_MAX = 0.1
 """Share of λ̂ that the drift alone may explain: a slope at w* if negative, gradient noise if positive."""
 EXCESS_MAX = 0.1
-"""Share that chains from draws of the localiser may have left of the excess that they began with, see `excess_left`."""
+"""Excess that chains from draws of the localiser may have left, as a share of λ̂; see `excess_left`."""
 GAP_KNOWN = 0.2
 """Share of λ̂ within which chains from both starts must be known to agree, at two standard errors."""
 SIGNIFICANT = 3.0

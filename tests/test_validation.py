@@ -102,9 +102,7 @@ def test_a_net_with_label_noise_and_minibatches_has_its_exact_coefficient() -> N
     assert abs(found.error_in_stderr) < 3
 
 
-def test_a_burn_in_too_short_to_come_down_from_the_localiser_gives_a_number_that_is_near_and_not_called_converged() -> (
-    None
-):
+def test_a_short_burn_in_begins_at_laplace_draws_and_is_near_but_not_called_converged() -> None:
     net = deep_linear_case((45, 54, 43), 30, samples=2160)
     short = Effort(draws=25, burn_in=50)
     found = validate(net, short)

@@ -140,12 +140,20 @@ def ritz(
             break
         betas.append(beta)
         vector = image / beta
-    count = len(alphas)
-    tridiagonal = torch.diag(torch.tensor(alphas, dtype=torch.float64))
-    for index, beta in enumerate(betas[: count - 1]):
-        tridiagonal[index, index + 1] = tridiagonal[index + 1, index] = beta
-    values, vectors = torch.linalg.eigh(tridiagonal)
+    values, vectors = decomposed(alphas, betas)
     return values, vectors[0].square()
+
+
+def decomposed(alphas: Sequence[float], betas: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors (columns) of the tridiagonal matrix of a Lanczos process, float64.
+
+    Args:
+        alphas: its diagonal. betas: what stands beside it; what is left over at the end is not part of it.
+    """
+    beside = torch.tensor(betas[: len(alphas) - 1], dtype=torch.float64)
+    whole = torch.diag(torch.tensor(alphas, dtype=torch.float64)) + torch.diag(beside, 1) + torch.diag(beside, -1)
+    values, vectors = torch.linalg.eigh(whole)
+    return values, vectors
 
 
 def _split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hf_llc.core.asking import Asks
 from hf_llc.core.curvature import RELATIVE_PROBE, hessian_vector_asks, root_mean_square
+from hf_llc.core.lanczos import decomposed
 from hf_llc.core.objective import restore
 from hf_llc.core.randomness import Noise
 from hf_llc.core.shards import Shards, sum_of_squares
@@ -78,10 +79,7 @@ def _root_inverse(alphas: Sequence[float], betas: Sequence[float], n_beta: float
     entries = [*alphas, *betas[: len(alphas) - 1]]
     if not all(map(math.isfinite, entries)):
         return [gamma**-0.5]
-    tridiagonal = torch.diag(torch.tensor(alphas, dtype=torch.float64))
-    for index, beta in enumerate(betas[: len(alphas) - 1]):
-        tridiagonal[index, index + 1] = tridiagonal[index + 1, index] = beta
-    values, vectors = torch.linalg.eigh(tridiagonal)
+    values, vectors = decomposed(alphas, betas)
     shares: list[float] = (vectors @ ((gamma + n_beta * values.abs()).rsqrt() * vectors[0])).tolist()
     return shares
 
