@@ -38,10 +38,15 @@ def test_afterwards_signals_and_environment_are_as_before(ending: str, monkeypat
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-    handlers, variables = [signal.getsignal(number) for number in numbers], dict(os.environ)
-    with pytest.raises(RankError) if ending == "silent" else nullcontext():
-        start(ending)
-    assert [signal.getsignal(number) for number in numbers] == handlers
+    variables = dict(os.environ)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        with pytest.raises(RankError) if ending == "silent" else nullcontext():
+            start(ending)
+        assert {signal.getsignal(number) for number in numbers} == {signal.default_int_handler}
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
     # pytest itself keeps the name of the running test there.
     assert {**os.environ, "PYTEST_CURRENT_TEST": ""} == {**variables, "PYTEST_CURRENT_TEST": ""}
 

@@ -210,7 +210,7 @@ def test_directions_that_are_very_stiff_come_down_soon() -> None:
 
 
 def test_the_typical_stiffness_is_that_where_chains_live_if_that_was_looked_at() -> None:
-    assert NOISY.typical_stiffness(N_BETA, GAMMA) == N_BETA * 1.5 / GAMMA
+    assert replace(NOISY, typical=2.5).typical_stiffness(N_BETA, GAMMA) == N_BETA * 2.5 / GAMMA
     assert replace(NOISY, typical=0.0).typical_stiffness(N_BETA, GAMMA) == N_BETA * 60 / 40 / GAMMA
     assert replace(NOISY, typical=0.0, trace=-1.0).typical_stiffness(N_BETA, GAMMA) == 0.0
     assert NOISY.typical_stiffness(N_BETA, 0.0) == math.inf
