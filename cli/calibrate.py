@@ -85,6 +85,7 @@ def calibrate(
     start: o.Start = o.SAMPLER.start,
     gradient: o.Gradient = o.SAMPLER.gradient,
     batches: o.Batches = o.SAMPLER.batches,
+    baseline: o.Baseline = o.SAMPLER.baseline,
     chains: o.Chains = o.SAMPLER.chains,
     batch_size: o.BatchSize = o.SAMPLER.batch_size,
     seed: o.Seed = o.SAMPLER.seed,

@@ -50,6 +50,7 @@ def estimate(
     start: o.Start = o.SAMPLER.start,
     gradient: o.Gradient = o.SAMPLER.gradient,
     batches: o.Batches = o.SAMPLER.batches,
+    baseline: o.Baseline = o.SAMPLER.baseline,
     chains: o.Chains = o.SAMPLER.chains,
     draws: o.Draws = o.SAMPLER.draws,
     burn_in: o.BurnIn = o.SAMPLER.burn_in,

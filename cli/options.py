@@ -183,6 +183,15 @@ Batches = Annotated[
         rich_help_panel=_CHAINS,
     ),
 ]
+Baseline = Annotated[
+    str,
+    typer.Option(
+        "--baseline",
+        help="What a draw's loss is compared with: paired (the loss of the same sequences at the weights themselves), "
+        "linear (that and its slope: less noise, a third of a step more) or auto.",
+        rich_help_panel=_CHAINS,
+    ),
+]
 Chains = Annotated[int, typer.Option("--chains", help="Independent chains.", rich_help_panel=_CHAINS)]
 Draws = Annotated[int, typer.Option("--draws", help="Draws per chain.", rich_help_panel=_CHAINS)]
 BurnIn = Annotated[

@@ -71,6 +71,7 @@ def scan(
     start: o.Start = o.SAMPLER.start,
     gradient: o.Gradient = o.SAMPLER.gradient,
     batches: o.Batches = o.SAMPLER.batches,
+    baseline: o.Baseline = o.SAMPLER.baseline,
     chains: o.Chains = o.SAMPLER.chains,
     draws: o.Draws = o.SAMPLER.draws,
     burn_in: o.BurnIn = o.SAMPLER.burn_in,

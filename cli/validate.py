@@ -49,6 +49,7 @@ def validate(
     momentum: o.Momentum = None,
     gradient: o.Gradient = o.SAMPLER.gradient,
     batches: o.Batches = o.SAMPLER.batches,
+    baseline: o.Baseline = o.SAMPLER.baseline,
     chains: o.Chains = o.SAMPLER.chains,
     draws: o.Draws = 1500,
     seed: o.Seed = o.SAMPLER.seed,
@@ -84,7 +85,9 @@ def validate(
     check_sampler(sampler)
     check_gradient(gradient)
     check_batches(batches)
-    SamplerSettings(momentum=momentum, chains=chains, draws=draws, seed=seed, batch_size=batch_size or 1)
+    SamplerSettings(
+        momentum=momentum, baseline=baseline, chains=chains, draws=draws, seed=seed, batch_size=batch_size or 1
+    )
     chosen_cases: list[Case]
     if size is not None:
         chosen_cases = [cases.sized(size, device)]
@@ -99,6 +102,7 @@ def validate(
         momentum=momentum,
         gradient=gradient,
         batches=batches,
+        baseline=baseline,
         chains=chains,
         draws=draws,
         seed=seed,

@@ -154,7 +154,7 @@ def _last_taken(settings: ResolvedSettings) -> int:
 def _taken(settings: Sequence[ResolvedSettings]) -> int:
     """Gradients of chains with these settings; equal ones are made once."""
     different = dict.fromkeys(settings)
-    return sum(each.chains * each.steps * (1 if each.gradient == "minibatch" else 2) for each in different)
+    return round(sum(each.chains * each.gradients for each in different))
 
 
 def forecast(site: Site, first: Sequence[Resolution], seconds: float) -> str:

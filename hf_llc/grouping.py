@@ -45,7 +45,7 @@ class Chains:
         with self._observer.part("loading"):
             objective = self._bench.load()
         anchors = torch.tensor(self._anchors, device=objective.parameters[0].device)
-        controlled = any(self._jobs[name].settings.gradient != "minibatch" for name in names)
+        controlled = any(self._jobs[name].settings.uses_anchor_gradient for name in names)
         options: dict[str, Any] = {
             "anchor_gradient": self._bench.anchor_gradient() if controlled else None,
             "keep_noise": self._bench.can_keep_noise(len(names) if self._batched else 1),

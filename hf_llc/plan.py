@@ -38,13 +38,16 @@ class Plan:
         """Every input that can change the number: all that the key is a hash of.
 
         Noise and rounding differ between kinds of device and, on a CPU, with the number of threads. So does rounding
-        with whether chains are batched: where that is left open the choice is a part of the run, made once. So it does
+        with whether chains are batched: where that or the baseline is left open the choice is a part of the run, made
+        once. So it does
         with the number of devices that hold a model together.
         """
         sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
         # Runs as they were before there was a choice go on under the key that they had.
         if self.sampler.batched_chains == "auto":
             del sampler["batched_chains"]
+        if self.sampler.baseline == "auto":
+            del sampler["baseline"]
         if self.sampler.devices_per_chain == 1:
             del sampler["devices_per_chain"]
         return {

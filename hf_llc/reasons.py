@@ -27,8 +27,8 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
         "max_sequences": data.max_sequences,
         "context_length": corpus.context_length,
     }
-    names = ("n_beta", "gamma", "sampler", "momentum", "lr", "burn_in_lr", "start", "gradient", "batches", "burn_in",
-             "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
+    names = ("n_beta", "gamma", "sampler", "momentum", "lr", "burn_in_lr", "start", "gradient", "batches", "baseline",
+             "burn_in", "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
     everything = text | {name: getattr(chosen, name) for name in names}
     found = {name: value for name, value in everything.items() if value is not None}
     plain = SamplerSettings()

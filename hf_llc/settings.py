@@ -87,6 +87,8 @@ class SamplerSettings:
             stays local, both where chains cannot forget their start, and laplace where they cannot even leave it.
         gradient: a name in `hf_llc.core.gradients.GRADIENTS`; batches: one in `hf_llc.core.randomness.BATCHES`; `auto`
             leaves the plain ones where minibatch noise hardly heats.
+        baseline: what a draw's loss is compared with: `paired` is the loss of the same sequences at w*, `linear` that
+            and its slope there (`hf_llc.core.baseline`); `auto` is linear where that pays.
         chains, draws, thin: chains of `draws` draws, `thin` steps apart.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
         batch_size: sequences per minibatch; micro_batch_size: sequences per forward pass (memory only).
@@ -110,6 +112,7 @@ class SamplerSettings:
     start: str = "auto"
     gradient: str = "auto"
     batches: str = "auto"
+    baseline: str = "auto"
     chains: int = 4
     draws: int = 200
     burn_in: int | None = None
@@ -141,6 +144,15 @@ class SamplerSettings:
             self.dtype == "float32" or self.start != "laplace",
             f"--start laplace takes differences of gradients, of which --dtype {self.dtype} leaves nothing; use "
             "--dtype float32, or --start both.",
+        )
+        _require(
+            self.baseline in {"auto", *BASELINES},
+            f"--baseline is {self.baseline!r}; choose one of auto, {', '.join(BASELINES)}.",
+        )
+        _require(
+            self.dtype == "float32" or self.baseline != "linear",
+            f"--baseline linear takes small differences of losses, of which --dtype {self.dtype} leaves nothing; use "
+            "--dtype float32, or --baseline paired.",
         )
         _require(
             self.batched_chains in BATCHED,
@@ -207,6 +219,7 @@ class CalibrationSettings:
 COOLING = 2 / 3
 """Share of the burn-in in which its step size falls to the chains' own."""
 DTYPES = ("float32", "bfloat16")
+BASELINES = ("paired", "linear")
 BATCHED = ("auto", "on", "off")
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")
 
@@ -244,6 +257,7 @@ class ResolvedSettings:
     params: str = ""
     start: str = "anchor"
     batches: str = "independent"
+    baseline: str = "paired"
     burn_in_lr: float | None = None
     batched_chains: str = "off"
     devices_per_chain: int = 1
@@ -266,6 +280,17 @@ class ResolvedSettings:
     def burn_in_time(self) -> float:
         """How far the burn-in carries a chain, in steps of `lr`: steps that are larger count for more."""
         return sum(self.lr_at(step) for step in range(self.burn_in)) / self.lr
+
+    @property
+    def uses_anchor_gradient(self) -> bool:
+        """True if a chain needs ∇L_n(w*)."""
+        return self.gradient == "control-variate" or self.baseline == "linear"
+
+    @property
+    def gradients(self) -> float:
+        """What a chain's steps and draws cost, in gradients of a minibatch; a loss alone is a third of one."""
+        losses = (self.baseline == "linear") + (self.batches == "reshuffled")
+        return self.steps * (2 if self.gradient == "control-variate" else 1) + self.draws * losses / 3
 
     @property
     def steps(self) -> int:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hf_llc.cases import Case
 from hf_llc.checks import checked_chains
+from hf_llc.core.baseline import choose_baseline
 from hf_llc.core.chain import run_chain
 from hf_llc.core.circumstances import Asked
 from hf_llc.core.dynamics import choose_dynamics, settled_start
@@ -44,7 +45,8 @@ class Validation:
     Attributes:
         llc: λ̂ at the case's γ and nβ; where the truth is that of γ/nβ → 0, carried on to there.
         error_in_stderr: (llc − truth) / stderr. verdict: as of an estimate, or TOO_FAR.
-        gradient_evaluations: of all chains, checks included. settings: of the chains, what was chosen among them.
+        gradient_evaluations: of all chains, checks included; a loss alone is a third of one.
+        settings: of the chains, what was chosen among them.
     """
 
     case: str
@@ -75,6 +77,7 @@ class Effort:
     burn_in: int | None = None
     gradient: str = AUTO
     batches: str = AUTO
+    baseline: str = AUTO
     chains: int = 4
     draws: int = 1500
     seed: int = 0
@@ -95,12 +98,11 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
         anchors = objective.losses(torch.arange(objective.n))
         bench = _Bench(objective)
         resolution = _resolution(case, effort, bench)
-        slope = bench.slope if resolution.settings.gradient == "control-variate" else None
+        slope = bench.slope if resolution.settings.uses_anchor_gradient else None
         traces, varied = _chains(case, resolution.settings, anchors, slope, observer)
     found = judged(resolution, traces, varied, _variations(case))
     llc, stderr, verdict, reason = _at_the_limit(found, case.hidden) if case.limit else found[:4]
-    steps = sum(len(trace.losses) for trace in [*traces, *varied.values()])
-    twice = resolution.settings.gradient == "control-variate"
+    taken = sum(_gradients(resolution.settings, trace) for trace in [*traces, *varied.values()])
     cold = {variation.name for variation in VARIATIONS if variation.cold}
     begun = gradients_of(resolution.settings) * (len(traces) + sum(name not in cold for name, _ in varied))
     return Validation(
@@ -113,10 +115,18 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
         verdict=verdict,
         verdict_reason=reason,
         sampler=resolution.settings.sampler,
-        gradient_evaluations=steps * (2 if twice else 1) + begun,
+        gradient_evaluations=round(taken) + begun,
         seconds=time.monotonic() - started,
         settings=resolution.settings,
     )
+
+
+def _gradients(settings: ResolvedSettings, trace: ChainTrace) -> float:
+    """Of a chain, as far as it went; a loss alone is a third of one."""
+    went = replace(
+        settings, burn_in=len(trace.losses) - len(trace.squared_distances), draws=len(trace.squared_distances)
+    )
+    return replace(went, thin=1).gradients
 
 
 def _variations(case: Case) -> Sequence[Variation]:
@@ -230,8 +240,9 @@ def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
         device=str(objective.parameters[0].device),
         dtype=case.dtype,
     )
+    baseline, _ = choose_baseline(effort.baseline, settings, measured)
     return Resolution(
-        settings=settings,
+        settings=replace(settings, baseline=baseline),
         choices={},
         curvature=measured.curvature,
         trace_hessian=measured.trace,

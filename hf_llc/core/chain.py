@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hf_llc.core import laplace
 from hf_llc.core.asking import Ask, Asks, answered
+from hf_llc.core.baseline import Linear, Paired
 from hf_llc.core.gradients import Gradient, estimator_of, gradient_of
 from hf_llc.core.objective import Objective, all_finite, copy_of, restore, squared_distance
 from hf_llc.core.randomness import ChainRandomness, Randomness
@@ -75,7 +76,7 @@ def run_chain(
     difference alone. The chain stops at the first non-finite loss, distance or weight and says so in its status.
 
     Args:
-        anchor_gradient: ∇L_n(w*), for `settings.gradient` control-variate.
+        anchor_gradient: ∇L_n(w*), for `settings.gradient` control-variate and `settings.baseline` linear.
         settings: of this chain; a varied one's are `variation.settings(main)`.
         variation: what differs from the main chain of that number, whose random numbers it shares; None is the main
             chain itself.
@@ -154,6 +155,11 @@ class Chain:
         if part is not None:
             randomness = TimedRandomness(randomness, part)
         self._estimate = estimator_of(settings.gradient, parameters, anchors, anchor_gradient)
+        self._baseline: Paired | Linear = Paired()
+        if settings.baseline == "linear":
+            if anchor_gradient is None:
+                raise ValueError("a linear baseline needs the full gradient at w*")
+            self._baseline = Linear(parameters, anchors, anchor_losses, anchor_gradient, shards)
         law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
         self._walk = Walk(parameters, anchors, law, randomness, evaluate, shards)
 
@@ -200,15 +206,20 @@ class Chain:
         for index in range(settings.steps + 1):
             last = index == settings.steps
             batch = walk.randomness.batch(index)
+            drawn = index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0
+            apart = walk.randomness.measured(index) if drawn else None
+            # Before there is a gradient, in whose place w is kept meanwhile.
+            corrected = (yield from self._baseline(batch if apart is None else apart)) if drawn else None
             losses, slope = (yield Ask(batch, gradient=False)) if last else (yield from self._estimate(batch))
             seen, there = losses, batch
-            if index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0:
+            if drawn:
                 recorder.add_distance(squared_distance(walk.parameters, walk.anchors, walk.shards))
-                if (apart := walk.randomness.measured(index)) is not None:
+                if apart is not None:
                     (seen, _), there = (yield Ask(apart, gradient=False)), apart
             # Not waiting for the copy: on a GPU that would be waiting for all that was asked of it before.
             there = there.to(baseline.device, non_blocking=True)
-            recorder.add(losses.mean(), (seen - baseline[there]).mean())
+            delta = (seen - baseline[there]).mean()
+            recorder.add(losses.mean(), delta if corrected is None else corrected(delta))
             if last or (index + 1) % BLOCK == 0:
                 failed_at = recorder.flush()
                 if failed_at is not None:

@@ -33,6 +33,8 @@ class Measured:
         rise: mean loss of draws from the localiser alone above that at w*, nats per token.
         epoch: minibatches that all items make.
         typical: the curvature that gradient noise mostly acts along, tr H² / tr H where chains live, nats per weight².
+        scatter: variance over items of ℓ_i(w) − ℓ_i(w*) near where chains start, (nats per token)².
+        curved: what is left of it without the part that is linear in w − w*.
     """
 
     curvature: float
@@ -43,6 +45,8 @@ class Measured:
     controlled: float | None = None
     epoch: int = 1
     typical: float = 0.0
+    scatter: float = 0.0
+    curved: float = 0.0
 
     def least_llc(self, n_beta: float, gamma: float) -> float:
         """A lower bound of ½ Σ nβh/(nβh+γ) from tr H and tr H² (Jensen: the summand over h is convex in h)."""
@@ -93,6 +97,8 @@ def likened(found: Measured, walked: Sequence[tuple[Measured, Measured]]) -> Mea
         noise=after.noise * noisier,
         controlled=None if after.controlled is None else after.controlled * noisier,
         rise=max(found.rise, after.rise),
+        scatter=found.scatter,
+        curved=found.curved,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
+from hf_llc.core.baseline import nudge_of, slope
 from hf_llc.core.circumstances import Asked, Measured, likened
 from hf_llc.core.curvature import root_mean_square, sharpest, spectrum
 from hf_llc.core.dynamics import choose_start, noise_matters
@@ -83,8 +84,20 @@ def measure(
     with _displaced(objective, sigma, seed, 0):
         here, direction = sharpest(objective, batch, at_anchor.direction, seed)
         noise = gradient_noise(objective, plain, batch_size, seed)
+        far = objective.losses(batch) - anchor_losses
+    nudge = nudge_of(objective.parameters)
+    with _displaced(objective, sigma * nudge, seed, 0):
+        near = objective.losses(batch) - anchor_losses
     curvature = max(at_anchor.largest, here)
-    found = Measured(curvature=curvature, trace=trace, squares=at_anchor.squares, noise=noise, rise=higher)
+    found = Measured(
+        curvature=curvature,
+        trace=trace,
+        squares=at_anchor.squares,
+        noise=noise,
+        rise=higher,
+        scatter=_variance(far),
+        curved=_variance(far - slope(near, far, nudge)),
+    )
     if not noise_matters(asked, n_beta, gamma, found):
         for draw in range(1, DRAWS if size < SMALL else 1):
             with _displaced(objective, sigma, seed, draw):
@@ -113,6 +126,12 @@ def noise_around(objective: Objective, gradient: Gradient, *, sigma: float, batc
     """The gradient noise that `measure` finds with that estimator and displacement, before a walk."""
     with _displaced(objective, sigma, seed, 0):
         return gradient_noise(objective, gradient, batch_size, seed)
+
+
+def _variance(values: Tensor) -> float:
+    """Over items; 0 where there is one, or a loss is not finite."""
+    found = float(values.cpu().double().var()) if len(values) > 1 else 0.0
+    return found if math.isfinite(found) else 0.0
 
 
 def _narrowed(raised: Callable[[float], float], widest: float, allowed: float) -> float:

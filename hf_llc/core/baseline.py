@@ -1,0 +1,138 @@
+"""What a draw's loss is compared with, beside the loss of the same items at w*: their slope there, along w − w*.
+
+With Δ = w − w*, ℓ_B(w) − ℓ_B(w*) holds the term g_B·Δ, by which minibatches differ most where w is near w*. Its mean
+over minibatches is known, g_n·Δ for the gradient g_n of L_n at w*. So (g_B − g_n)·Δ is a control variate of mean 0,
+whatever law w has (as in Baker et al. 2019, for the loss in place of its gradient).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hf_llc.core.asking import Ask, Asks
+from hf_llc.core.circumstances import Measured
+from hf_llc.core.objective import copy_of, restore
+from hf_llc.core.pieces import pieces
+from hf_llc.core.samplers import AUTO
+from hf_llc.core.shards import WHOLE, Shards
+from hf_llc.settings import ResolvedSettings
+
+PAYS = 1.25
+"""How many times more precise at the same cost draws must become for the slope to be taken."""
+CHAINS = 4
+"""Chains that a gradient of all items is shared by; not those of the run, whose draws are the same for any number."""
+
+Correction = Callable[[Tensor], Tensor]
+"""From ℓ_B(w) − ℓ_B(w*) to that less (g_B − g_n)·Δ; scalar tensors, nats per token."""
+
+
+def _as_it_is(delta: Tensor) -> Tensor:
+    return delta
+
+
+class Paired:
+    """The loss of the same items at w* alone."""
+
+    def __call__(self, batch: Tensor) -> Asks[Correction]:
+        """No correction, without asking for anything."""
+        return _as_it_is
+        yield
+
+
+class Linear:
+    """That, and the slope there.
+
+    Asks for one loss of the batch at w* + ηΔ, with w aside meanwhile: a copy of the weights, where no gradient is.
+
+    Args:
+        parameters: w. anchors: w*. anchor_losses: (n,) ℓ_i(w*). anchor_gradient: ∇L_n(w*).
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        anchors: Sequence[Tensor],
+        anchor_losses: Tensor,
+        anchor_gradient: Sequence[Tensor],
+        shards: Shards = WHOLE,
+    ) -> None:
+        self._parameters, self._anchors = parameters, anchors
+        self._anchor_losses, self._anchor_gradient = anchor_losses, anchor_gradient
+        self._shards, self._nudge = shards, nudge_of(parameters)
+
+    def __call__(self, batch: Tensor) -> Asks[Correction]:
+        """The correction of that batch's difference at the weights as they are, which they are again afterwards."""
+        expected = self._expected()
+        position = copy_of(self._parameters)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self._parameters), list(self._anchors), 1 - self._nudge)
+        losses, _ = yield Ask(batch, gradient=False)
+        restore(self._parameters, position)
+        nudged = (losses - self._anchor_losses[batch.to(losses.device, non_blocking=True)]).mean()
+
+        def corrected(delta: Tensor) -> Tensor:
+            return delta - (slope(nudged, delta, self._nudge) - expected)
+
+        return corrected
+
+    @torch.no_grad()
+    def _expected(self) -> Tensor:
+        """g_n·Δ, nats per token."""
+        products: list[Tensor] = []
+        for here, there, whole in pieces(self._parameters, self._anchors, self._anchor_gradient):
+            apart = torch._foreach_mul(torch._foreach_sub(here, there), whole)
+            products += [part.sum() for part in apart]
+        return self._shards.total(torch.stack(products).sum())
+
+
+def nudge_of(parameters: Sequence[Tensor]) -> float:
+    """η, how far towards w the slope is taken: √(machine precision), where rounding of f(η)/η and what it misses of
+    terms beyond the second order, which is η of them, are about as large (Press et al. 2007, section 5.7)."""
+    return math.sqrt(torch.finfo(parameters[0].dtype).eps)
+
+
+def slope(nudged: Tensor, whole: Tensor, nudge: float) -> Tensor:
+    """g·Δ from f(η) and f(1) for f(t) = ℓ(w* + tΔ) − ℓ(w*): (f(η) − η² f(1)) / (η (1 − η)), exact for a quadratic f."""
+    return (nudged - nudge**2 * whole) / (nudge * (1 - nudge))
+
+
+def choose_baseline(asked: str, settings: ResolvedSettings, measured: Measured) -> tuple[str, str | None]:
+    """`paired` or `linear` for chains with these settings, and one sentence if that is a new choice.
+
+    The variance of a draw of nβΔL is that over the posterior and that over minibatches. What the slope takes away of
+    the second was measured, and what it costs is known. In 16 bits rounding would drown it.
+    """
+    if asked != AUTO:
+        return asked, None
+    cost = _cost(settings)
+    if settings.dtype == "bfloat16" or settings.batch_size >= settings.n or _gain(settings, measured) < PAYS * cost:
+        return "paired", None
+    less = f"{math.sqrt(measured.scatter / measured.curved):.2g} times" if measured.curved > 0 else "ever so much"
+    return "linear", (
+        f"baseline = linear: without the part that is linear in w − w*, whose mean is known, minibatches differ {less} "
+        f"less in how far w raises their loss; the chains take {cost:.2g} times as long."
+    )
+
+
+def _gain(settings: ResolvedSettings, measured: Measured) -> float:
+    """The variance of a draw over that with the slope taken out; 1 where nothing was measured.
+
+    Over the posterior nβΔL has the variance ½ Σ s² where λ̂ is ½ Σ s, s = nβh/(nβh+γ), on a quadratic loss.
+    """
+    n_beta, gamma = settings.n_beta, settings.gamma
+    unit = n_beta**2 / settings.batch_size
+    if not unit * measured.scatter > 0:
+        return 1.0
+    typical = 1 / (1 + 1 / stiffness) if (stiffness := measured.typical_stiffness(n_beta, gamma)) > 0 else 0.0
+    posterior = measured.least_llc(n_beta, gamma) * typical
+    left = posterior + unit * measured.curved
+    return (posterior + unit * measured.scatter) / left if left > 0 else math.inf
+
+
+def _cost(settings: ResolvedSettings) -> float:
+    """Gradients of a chain with the slope and its share of ∇L_n(w*), over those without."""
+    shared = settings.n / settings.batch_size / CHAINS
+    return (replace(settings, baseline="linear").gradients + shared) / settings.gradients
