@@ -29,21 +29,8 @@ Correction = Callable[[Tensor], Tensor]
 """From ℓ_B(w) − ℓ_B(w*) to that less (g_B − g_n)·Δ; scalar tensors, nats per token."""
 
 
-def _as_it_is(delta: Tensor) -> Tensor:
-    return delta
-
-
-class Paired:
-    """The loss of the same items at w* alone."""
-
-    def __call__(self, batch: Tensor) -> Asks[Correction]:
-        """No correction, without asking for anything."""
-        return _as_it_is
-        yield
-
-
 class Linear:
-    """That, and the slope there.
+    """Takes (g_B − g_n)·Δ from a draw's difference of losses.
 
     Asks for one loss of the batch at w* + ηΔ, with w aside meanwhile: a copy of the weights, where no gradient is.
 
@@ -108,16 +95,16 @@ def choose_baseline(asked: str, settings: ResolvedSettings, measured: Measured) 
     if asked != AUTO:
         return asked, None
     cost = _cost(settings)
-    if settings.dtype == "bfloat16" or settings.batch_size >= settings.n or _gain(settings, measured) < PAYS * cost:
+    if settings.dtype == "bfloat16" or settings.batch_size >= settings.n or gain(settings, measured) < PAYS * cost:
         return "paired", None
     less = f"{math.sqrt(measured.scatter / measured.curved):.2g} times" if measured.curved > 0 else "ever so much"
     return "linear", (
         f"baseline = linear: without the part that is linear in w − w*, whose mean is known, minibatches differ {less} "
-        f"less in how far w raises their loss; the chains take {cost:.2g} times as long."
+        f"less in how far w raises their loss; the chains take {cost - 1:.0%} more gradients."
     )
 
 
-def _gain(settings: ResolvedSettings, measured: Measured) -> float:
+def gain(settings: ResolvedSettings, measured: Measured) -> float:
     """The variance of a draw over that with the slope taken out; 1 where nothing was measured.
 
     Over the posterior nβΔL has the variance ½ Σ s² where λ̂ is ½ Σ s, s = nβh/(nβh+γ), on a quadratic loss.

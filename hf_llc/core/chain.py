@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_llc.core import laplace
 from hf_llc.core.asking import Ask, Asks, answered
-from hf_llc.core.baseline import Linear, Paired
+from hf_llc.core.baseline import Correction, Linear
 from hf_llc.core.gradients import Gradient, estimator_of, gradient_of
 from hf_llc.core.objective import Objective, all_finite, copy_of, restore, squared_distance
 from hf_llc.core.randomness import ChainRandomness, Randomness
@@ -155,11 +155,11 @@ class Chain:
         if part is not None:
             randomness = TimedRandomness(randomness, part)
         self._estimate = estimator_of(settings.gradient, parameters, anchors, anchor_gradient)
-        self._baseline: Paired | Linear = Paired()
+        self._linear: Linear | None = None
         if settings.baseline == "linear":
             if anchor_gradient is None:
                 raise ValueError("a linear baseline needs the full gradient at w*")
-            self._baseline = Linear(parameters, anchors, anchor_losses, anchor_gradient, shards)
+            self._linear = Linear(parameters, anchors, anchor_losses, anchor_gradient, shards)
         law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
         self._walk = Walk(parameters, anchors, law, randomness, evaluate, shards)
 
@@ -198,7 +198,7 @@ class Chain:
         )
 
     def _steps(self) -> Asks[tuple[_Recorder, int | None]]:
-        walk, settings, baseline = self._walk, self._settings, self._anchor_losses
+        walk, settings = self._walk, self._settings
         sampler = SAMPLERS[settings.sampler]
         state = sampler.init(walk)
         step = sampler.step if self._part is None else timed(sampler.step, self._part)
@@ -207,18 +207,10 @@ class Chain:
             last = index == settings.steps
             batch = walk.randomness.batch(index)
             drawn = index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0
-            apart = walk.randomness.measured(index) if drawn else None
-            # Before there is a gradient, in whose place w is kept meanwhile.
-            corrected = (yield from self._baseline(batch if apart is None else apart)) if drawn else None
+            delta, corrected = (yield from self._draw(index, batch, recorder)) if drawn else (None, None)
             losses, slope = (yield Ask(batch, gradient=False)) if last else (yield from self._estimate(batch))
-            seen, there = losses, batch
-            if drawn:
-                recorder.add_distance(squared_distance(walk.parameters, walk.anchors, walk.shards))
-                if apart is not None:
-                    (seen, _), there = (yield Ask(apart, gradient=False)), apart
-            # Not waiting for the copy: on a GPU that would be waiting for all that was asked of it before.
-            there = there.to(baseline.device, non_blocking=True)
-            delta = (seen - baseline[there]).mean()
+            if delta is None:
+                delta = self._paired(losses, batch)
             recorder.add(losses.mean(), delta if corrected is None else corrected(delta))
             if last or (index + 1) % BLOCK == 0:
                 failed_at = recorder.flush()
@@ -232,6 +224,26 @@ class Chain:
                 # Else the gradient would live until there is another one.
                 del slope
         return recorder, None
+
+    def _draw(self, index: int, batch: Tensor, recorder: _Recorder) -> Asks[tuple[Tensor | None, Correction | None]]:
+        """What a draw asks for beside the losses that come with its gradient, and before that takes its memory: its
+        paired difference where that is of items of its own, and what corrects it."""
+        walk = self._walk
+        recorder.add_distance(squared_distance(walk.parameters, walk.anchors, walk.shards))
+        apart = walk.randomness.measured(index)
+        corrected = None
+        if self._linear is not None:
+            corrected = yield from self._linear(batch if apart is None else apart)
+        if apart is None:
+            return None, corrected
+        losses, _ = yield Ask(apart, gradient=False)
+        return self._paired(losses, apart), corrected
+
+    def _paired(self, losses: Tensor, batch: Tensor) -> Tensor:
+        """The batch's mean loss minus that at w*."""
+        baseline = self._anchor_losses
+        # Not waiting for the copy: on a GPU that would be waiting for all that was asked of it before.
+        return (losses - baseline[batch.to(baseline.device, non_blocking=True)]).mean()
 
 
 @torch.no_grad()

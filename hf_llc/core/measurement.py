@@ -24,6 +24,8 @@ from hf_llc.core.samplers import AUTO
 SMALL = 10_000
 """Weights below which one displaced point is not like another, so that several are looked at if there is no walk."""
 DRAWS = 4
+SCATTERED = 32
+"""Items whose losses are compared, at least: a variance over fewer is rough."""
 HALVINGS = 16
 
 
@@ -84,19 +86,16 @@ def measure(
     with _displaced(objective, sigma, seed, 0):
         here, direction = sharpest(objective, batch, at_anchor.direction, seed)
         noise = gradient_noise(objective, plain, batch_size, seed)
-        far = objective.losses(batch) - anchor_losses
-    nudge = nudge_of(objective.parameters)
-    with _displaced(objective, sigma * nudge, seed, 0):
-        near = objective.losses(batch) - anchor_losses
     curvature = max(at_anchor.largest, here)
+    scatter, curved = _scatter(objective, max(SCATTERED, len(batch)), sigma, seed)
     found = Measured(
         curvature=curvature,
         trace=trace,
         squares=at_anchor.squares,
         noise=noise,
         rise=higher,
-        scatter=_variance(far),
-        curved=_variance(far - slope(near, far, nudge)),
+        scatter=scatter,
+        curved=curved,
     )
     if not noise_matters(asked, n_beta, gamma, found):
         for draw in range(1, DRAWS if size < SMALL else 1):
@@ -128,10 +127,18 @@ def noise_around(objective: Objective, gradient: Gradient, *, sigma: float, batc
         return gradient_noise(objective, gradient, batch_size, seed)
 
 
-def _variance(values: Tensor) -> float:
-    """Over items; 0 where there is one, or a loss is not finite."""
-    found = float(values.cpu().double().var()) if len(values) > 1 else 0.0
-    return found if math.isfinite(found) else 0.0
+def _scatter(objective: Objective, count: int, sigma: float, seed: int) -> tuple[float, float]:
+    """`Measured.scatter` and `Measured.curved` at w* + σξ over the first items; 0 where a loss is not finite."""
+    items, nudge = torch.arange(min(count, objective.n)), nudge_of(objective.parameters)
+    anchor_losses = objective.losses(items)
+    with _displaced(objective, sigma, seed, 0):
+        far = objective.losses(items) - anchor_losses
+    with _displaced(objective, sigma * nudge, seed, 0):
+        near = objective.losses(items) - anchor_losses
+    if len(items) < 2 or not bool(torch.isfinite(far).all()):
+        return 0.0, 0.0
+    rest = far - slope(near, far, nudge)
+    return float(far.cpu().double().var()), float(rest.cpu().double().var())
 
 
 def _narrowed(raised: Callable[[float], float], widest: float, allowed: float) -> float:

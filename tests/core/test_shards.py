@@ -155,13 +155,14 @@ def test_what_is_measured_is_that_of_the_whole(name: str) -> None:
         assert found == pytest.approx(whole, rel=1e-6)
 
 
-@pytest.mark.parametrize("start", ["both", "laplace"])
+@pytest.mark.parametrize(("start", "baseline"), [("both", "paired"), ("laplace", "linear")])
 @pytest.mark.parametrize("gradient", ["minibatch", "control-variate"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_chain_is_that_of_the_whole(sampler: str, gradient: str, start: str) -> None:
+def test_a_chain_is_that_of_the_whole(sampler: str, gradient: str, start: str, baseline: str) -> None:
     chosen = settings(
         sampler=sampler, gradient=gradient, momentum=0.5 if SAMPLERS[sampler].momentum else 0.0, n_beta=40.0,
         gamma=50.0, lr=1e-3, draws=8, burn_in=4, batch_size=32 if SAMPLERS[sampler].whole else 8, n=32, start=start,
+        baseline=baseline,
     )  # fmt: skip
 
     def traces(objective: Objective) -> list[tuple[float, ...]]:
