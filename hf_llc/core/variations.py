@@ -69,7 +69,8 @@ class Variation:
 
 
 VARIATIONS = (
-    Variation(name="half-step", refinement=2),
+    # Its error is part of the number's, and mostly the larger part: the slopes are only said beside it.
+    Variation(name="half-step", refinement=2, share=4),
     Variation(name="cold", cold=True),
     Variation(name="gamma-half", gamma=0.5, patience=2),
     Variation(name="gamma-double", gamma=2.0, patience=2),
