@@ -14,12 +14,14 @@ from torch import Tensor
 
 from hf_llc.core.asking import Ask, Asks
 from hf_llc.core.circumstances import Measured
-from hf_llc.core.objective import copy_of, restore
+from hf_llc.core.objective import Objective, copy_of, restore
 from hf_llc.core.pieces import pieces
 from hf_llc.core.samplers import AUTO
 from hf_llc.core.shards import WHOLE, Shards
 from hf_llc.settings import ResolvedSettings
 
+ITEMS = 32
+"""Items whose losses are compared, at least: a variance over fewer is rough."""
 PAYS = 1.25
 """How many times more precise at the same cost draws must become for the slope to be taken."""
 CHAINS = 4
@@ -84,6 +86,28 @@ def nudge_of(parameters: Sequence[Tensor]) -> float:
 def slope(nudged: Tensor, whole: Tensor, nudge: float) -> Tensor:
     """g·Δ from f(η) and f(1) for f(t) = ℓ(w* + tΔ) − ℓ(w*): (f(η) − η² f(1)) / (η (1 − η)), exact for a quadratic f."""
     return (nudged - nudge**2 * whole) / (nudge * (1 - nudge))
+
+
+def scattered(far: Tensor, near: Tensor, nudge: float) -> tuple[float, float]:
+    """`Measured.scatter` and `Measured.curved` from ℓ_i(w) − ℓ_i(w*) and ℓ_i(w* + ηΔ) − ℓ_i(w*) of some items; 0 where
+    there is one, or a loss is not finite."""
+    if len(far) < 2 or not bool(torch.isfinite(far).all()):
+        return 0.0, 0.0
+    rest = far - slope(near, far, nudge)
+    return float(far.cpu().double().var()), float(rest.cpu().double().var())
+
+
+def scatter_at(objective: Objective, anchors: Sequence[Tensor], items: Tensor) -> tuple[float, float]:
+    """The same at the weights as they are, which they are again afterwards."""
+    parameters, nudge = objective.parameters, nudge_of(anchors)
+    losses, position = objective.losses(items), copy_of(objective.parameters)
+    with torch.no_grad():
+        torch._foreach_lerp_(list(parameters), list(anchors), 1 - nudge)
+    near = objective.losses(items)
+    restore(parameters, anchors)
+    anchor_losses = objective.losses(items)
+    restore(parameters, position)
+    return scattered(losses - anchor_losses, near - anchor_losses, nudge)
 
 
 def choose_baseline(asked: str, settings: ResolvedSettings, measured: Measured) -> tuple[str, str | None]:

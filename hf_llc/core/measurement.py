@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.baseline import nudge_of, slope
+from hf_llc.core.baseline import ITEMS, nudge_of, scattered
 from hf_llc.core.circumstances import Asked, Measured, likened
 from hf_llc.core.curvature import root_mean_square, sharpest, spectrum
 from hf_llc.core.dynamics import choose_start, noise_matters
@@ -24,8 +24,6 @@ from hf_llc.core.samplers import AUTO
 SMALL = 10_000
 """Weights below which one displaced point is not like another, so that several are looked at if there is no walk."""
 DRAWS = 4
-SCATTERED = 32
-"""Items whose losses are compared, at least: a variance over fewer is rough."""
 HALVINGS = 16
 
 
@@ -87,7 +85,7 @@ def measure(
         here, direction = sharpest(objective, batch, at_anchor.direction, seed)
         noise = gradient_noise(objective, plain, batch_size, seed)
     curvature = max(at_anchor.largest, here)
-    scatter, curved = _scatter(objective, max(SCATTERED, len(batch)), sigma, seed)
+    scatter, curved = _scatter(objective, max(ITEMS, len(batch)), sigma, seed)
     found = Measured(
         curvature=curvature,
         trace=trace,
@@ -128,17 +126,14 @@ def noise_around(objective: Objective, gradient: Gradient, *, sigma: float, batc
 
 
 def _scatter(objective: Objective, count: int, sigma: float, seed: int) -> tuple[float, float]:
-    """`Measured.scatter` and `Measured.curved` at w* + σξ over the first items; 0 where a loss is not finite."""
+    """`Measured.scatter` and `Measured.curved` at w* + σξ, over the first items."""
     items, nudge = torch.arange(min(count, objective.n)), nudge_of(objective.parameters)
     anchor_losses = objective.losses(items)
     with _displaced(objective, sigma, seed, 0):
         far = objective.losses(items) - anchor_losses
     with _displaced(objective, sigma * nudge, seed, 0):
         near = objective.losses(items) - anchor_losses
-    if len(items) < 2 or not bool(torch.isfinite(far).all()):
-        return 0.0, 0.0
-    rest = far - slope(near, far, nudge)
-    return float(far.cpu().double().var()), float(rest.cpu().double().var())
+    return scattered(far, near, nudge)
 
 
 def _narrowed(raised: Callable[[float], float], widest: float, allowed: float) -> float:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
+from hf_llc.core.baseline import ITEMS, scatter_at
 from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.curvature import sharpest, squares
 from hf_llc.core.gradients import Gradient
@@ -52,7 +53,7 @@ def measure_settled(
     """
     parameters = objective.parameters
     anchors = copy_of(parameters)
-    device = parameters[0].device
+    device, items = parameters[0].device, torch.arange(min(objective.n, max(ITEMS, len(batch))))
     names = ("minibatch", "control-variate") if asked.gradient == AUTO else (asked.gradient,)
     estimators = {name: gradient(name) for name in {"minibatch", *names}}
 
@@ -78,7 +79,8 @@ def measure_settled(
             seen = _look(objective, batch, noise, found, largest, seed)
             if seen is None:
                 break
-            found, before = seen, found
+            scatter, curved = scatter_at(objective, anchors, items)
+            found, before = replace(seen, scatter=scatter, curved=curved), found
             if number > 0 and _alike(before, found):
                 break
     finally:

@@ -1,6 +1,7 @@
-"""Three kinds of trained transformer: what pairing gains, and what a step four times larger changes."""
+"""Three kinds of trained transformer: what pairing and the slope gain, and what a step four times larger changes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hf_llc.adapters.statistics import summarise
 from hf_llc.core.chain import run_chain
 from hf_llc.core.circumstances import Asked
 from hf_llc.core.dynamics import choose_dynamics
-from hf_llc.core.gradients import gradient_of
+from hf_llc.core.gradients import full_gradient, gradient_of
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.measurement import measure
 from hf_llc.core.training import TrainingSettings, train
@@ -117,6 +118,15 @@ def test_pairing_and_step_size(make: Callable[[], Any], text: Trained) -> None:
         )
     (small, _), (large, unpaired) = found[lr / 4], found[lr]
     change = large.mean - small.mean
+    chosen = replace(settings(model, lr), baseline="linear")
+    whole = full_gradient(objective, BATCH)
+    traces = [run_chain(objective, anchors, chosen, chain, anchor_gradient=whole) for chain in range(CHAINS)]
+    linear = summarise([[N_BETA * d for d in trace.draws(chosen)] for trace in traces])
+    print(
+        f"; linear {linear.mean:.2f} ± {linear.mcse:.2f}: {large.mcse / linear.mcse:.1f} times less than paired", end=""
+    )
     print(f"; 4ε changes λ̂ by {change:+.2f}, joint standard error {(small.mcse**2 + large.mcse**2) ** 0.5:.2f}")
     assert unpaired.mcse >= 3 * large.mcse
+    assert abs(linear.mean - large.mean) < 2 * large.mcse
+    assert linear.mcse < large.mcse
     assert abs(change) < 2 * (small.mcse**2 + large.mcse**2) ** 0.5
