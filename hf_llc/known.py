@@ -14,7 +14,8 @@ class Known:
     """What was measured before every setting was chosen.
 
     Attributes:
-        measured: before a walk, if there was one, but for the scatter of items. start: where chains were to start. sigma: as in `Around`.
+        measured: before a walk, if there was one, but for the scatter of items. start: where chains were to start.
+        sigma: as in `Around`.
         gradient: whose noise was measured.
     """
 

@@ -74,6 +74,8 @@ def worst(found: Sequence[Measured]) -> Measured:
         else None,
         epoch=max(each.epoch for each in found),
         typical=max(each.typical for each in found),
+        scatter=max(each.scatter for each in found),
+        curved=max(each.curved for each in found),
     )
 
 
@@ -97,9 +99,14 @@ def likened(found: Measured, walked: Sequence[tuple[Measured, Measured]]) -> Mea
         noise=after.noise * noisier,
         controlled=None if after.controlled is None else after.controlled * noisier,
         rise=max(found.rise, after.rise),
-        scatter=found.scatter,
-        curved=found.curved,
+        scatter=after.scatter * _times(found.scatter, before.scatter),
+        curved=after.curved * _times(found.curved, before.curved),
     )
+
+
+def _times(value: float, other: float) -> float:
+    """How many times as large it is; 1 where there is nothing to compare with."""
+    return value / other if other > 0 else 1.0
 
 
 def _excess(value: float, other: float) -> float:

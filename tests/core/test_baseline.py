@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_llc.adapters.statistics import DrawStatistics, summarise
 from hf_llc.core.asking import answered
-from hf_llc.core.baseline import CHAINS, PAYS, Linear, choose_baseline, gain, nudge_of, slope
+from hf_llc.core.baseline import CHAINS, PAYS, Linear, choose_baseline, gain, nudge_of, scatter_at, scattered, slope
 from hf_llc.core.chain import run_chain
 from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.exact import quadratic_llc
@@ -84,6 +84,30 @@ def test_over_all_minibatches_the_difference_is_as_before_and_scatters_less() ->
     assert torch.equal(objective.parameters[0].detach(), here[0])
     torch.testing.assert_close(corrected.mean(), paired.mean(), rtol=1e-6, atol=0.0)
     assert corrected.std() < paired.std() / 20
+
+
+def test_how_items_differ_is_measured_at_the_weights_as_they_are_and_leaves_them() -> None:
+    objective = logistic()
+    anchors, losses, _ = displaced(objective, 0.05)
+    here = copy_of(objective.parameters)
+    scatter, curved = scatter_at(objective, anchors, torch.arange(N))
+    assert torch.equal(objective.parameters[0].detach(), here[0])
+    difference = objective.losses(torch.arange(N)) - losses
+    assert scatter == pytest.approx(float(difference.var()))
+    apart = here[0] - anchors[0]
+    slopes = []
+    with torch.no_grad():
+        objective.parameters[0].copy_(anchors[0])
+    for item in range(N):
+        objective.losses_and_gradient(torch.tensor([item]))
+        assert objective.parameters[0].grad is not None
+        slopes.append((objective.parameters[0].grad * apart).sum())
+    assert curved == pytest.approx(float((difference - torch.stack(slopes)).var()), rel=1e-4)
+
+
+def test_one_item_or_a_loss_that_is_not_finite_says_nothing() -> None:
+    nothing = torch.tensor([math.inf, 1.0])
+    assert scattered(nothing, torch.zeros(2), 1e-3) == scattered(torch.ones(1), torch.ones(1), 1e-3) == (0.0, 0.0)
 
 
 def run(chosen: ResolvedSettings, chain: int = 0) -> ChainTrace:

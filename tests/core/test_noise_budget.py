@@ -16,6 +16,7 @@ from hf_llc.core.noise_budget import MOMENTA, QUIETENED, Way, choose_quieter
 from hf_llc.core.objective import Objective, copy_of
 from hf_llc.core.pilot import measure_settled
 from hf_llc.core.problems import linear_regression, sampled_deep_linear
+from hf_llc.known import Known
 from tests.counted import Counted
 
 N_BETA, GAMMA = 400.0, 10.0
@@ -214,6 +215,23 @@ def test_the_typical_stiffness_is_that_where_chains_live_if_that_was_looked_at()
     assert replace(NOISY, typical=0.0).typical_stiffness(N_BETA, GAMMA) == N_BETA * 60 / 40 / GAMMA
     assert replace(NOISY, typical=0.0, trace=-1.0).typical_stiffness(N_BETA, GAMMA) == 0.0
     assert NOISY.typical_stiffness(N_BETA, 0.0) == math.inf
+
+
+def test_how_items_differ_is_looked_at_again_where_the_walk_ends_and_likened_as_the_rest_is() -> None:
+    found, _ = counted_measure(60)
+    first, settled = found.first, found.measured
+    assert 0 < settled.scatter < 0.5 * first.scatter
+    # Along a straight line across the bent valley in which chains live the loss is no parabola.
+    assert settled.curved > settled.scatter
+    assert first.curved < first.scatter
+    half = replace(first, scatter=first.scatter / 2, curved=first.curved / 4)
+    other = likened(half, [(first, settled)])
+    assert other is not None
+    assert (other.scatter, other.curved) == (settled.scatter / 2, settled.curved / 4)
+    known = Known.of(found, "minibatch")
+    assert known.measured == replace(first, scatter=settled.scatter, curved=settled.curved)
+    both = worst([replace(first, scatter=1.0, curved=4.0), replace(first, scatter=2.0, curved=3.0)])
+    assert (both.scatter, both.curved) == (2.0, 4.0)
 
 
 def test_of_ways_that_are_equally_fast_the_one_with_the_least_momentum_is_taken() -> None:
