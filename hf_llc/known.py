@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from hf_llc.core.circumstances import Measured
@@ -14,8 +14,7 @@ class Known:
     """What was measured before every setting was chosen.
 
     Attributes:
-        measured: before a walk, if there was one, but for the scatter of items. start: where chains were to start.
-        sigma: as in `Around`.
+        measured: before a walk, if there was one. start: where chains were to start. sigma: as in `Around`.
         gradient: whose noise was measured.
     """
 
@@ -26,10 +25,8 @@ class Known:
 
     @classmethod
     def of(cls, around: Around, gradient: str) -> Self:
-        """The part of it that a run at that checkpoint would measure, and how items differ where the walk ended."""
-        found = around.measured
-        first = replace(around.first, scatter=found.scatter, curved=found.curved)
-        return cls(first, around.start, around.sigma, gradient)
+        """The part of it that a run at that checkpoint would measure."""
+        return cls(around.first, around.start, around.sigma, gradient)
 
     @property
     def is_finite(self) -> bool:

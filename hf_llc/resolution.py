@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from hf_llc.core.baseline import choose_baseline
+from hf_llc.core.baseline import Run, choose_baseline
 from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.dynamics import choose_dynamics, settled_start
 from hf_llc.core.localisation import TARGET_RISE, choose_gamma, rise
@@ -117,7 +117,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
         start=start,
         devices_per_chain=asked.devices_per_chain,
     )
-    baseline, other = choose_baseline(asked.baseline, settings, measured)
+    baseline, other = choose_baseline(asked.baseline, Run.of(settings), [measured])
     if other is not None:
         choices["baseline"] = other
     return Resolution(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hf_llc import estimation, planning, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
+from hf_llc.core.baseline import Run, choose_baseline
 from hf_llc.core.circumstances import Measured, worst
 from hf_llc.core.dynamics import choose_dynamics, choose_start, settled_start
 from hf_llc.core.measurement import Around
@@ -23,7 +24,7 @@ from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.resolution import asked_of, measure_around, measure_gamma, temperature
 from hf_llc.results import Estimate
-from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings, chain_gradients
 from hf_llc.workbench import Room, Workbench, cpu_threads
 from hf_llc.working import CHECKPOINT_FAILURES
 
@@ -114,16 +115,16 @@ def shared_settings(
     def make(name: str) -> dict[str, Any]:
         choices = {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
         if sampler.gamma is not None and sampler.lr is not None and AUTO not in choices:
-            return {**_chosen(plans[0], sampler.gamma, UNMEASURED, []), "known": {}}
+            return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], []), "known": {}}
         observer.begin("curvature of each checkpoint", len(plans))
         with cpu_threads(plans[0].threads), bring(plans[::-1]) as here:
             gamma, around, sentences = _measure(plans, sampler, observer, on_failure, here)
         observer.end()
-        sharpest = worst([each.measured for each in around.values()])
         gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient
         known = {name: Known.of(each, gradient) for name, each in around.items()}
         stored = {name: each.to_dict() for name, each in known.items() if each.is_finite}
-        return {**_chosen(plans[0], gamma, sharpest, sentences), "known": stored}
+        measured = [each.measured for each in around.values()]
+        return {**_chosen(plans[0], gamma, measured, sentences), "known": stored}
 
     found = queue.complete(store, [SHARED], make)[0]
     for sentence in found["sentences"]:
@@ -168,9 +169,9 @@ def _measure(
     return gamma, around, sentences
 
 
-def _chosen(plan: Plan, gamma: float, sharpest: Measured, sentences: Sequence[str]) -> dict[str, Any]:
+def _chosen(plan: Plan, gamma: float, measured: Sequence[Measured], sentences: Sequence[str]) -> dict[str, Any]:
     """What is shared, with the sentences behind it."""
-    sampler = plan.sampler
+    sampler, sharpest = plan.sampler, worst(measured)
     n_beta, _ = temperature(sampler.n_beta, plan.corpus.n)
     start, why = choose_start(sampler.start, gamma, sharpest.rise)
     chosen = choose_dynamics(asked_of(sampler), n_beta, gamma, sharpest)
@@ -182,11 +183,15 @@ def _chosen(plan: Plan, gamma: float, sharpest: Measured, sentences: Sequence[st
         sampler.start, start, rate, burn_in, sharpest.typical_stiffness(n_beta, gamma), plan.dtype
     )
     why = other or why
+    steps = burn_in + sampler.draws * sampler.thin
+    taken = chain_gradients(steps, sampler.draws, chosen.gradient, chosen.batches, "paired")
+    run = Run(n_beta, gamma, plan.corpus.n, sampler.batch_size, sampler.draws, taken, plan.dtype)
+    baseline, slope = choose_baseline(sampler.baseline, run, measured)
     said = list(sentences)
-    if chosen.why or sampler.start != start:
+    if chosen.why or slope is not None or sampler.start != start:
         said.append("For every checkpoint, from the sharpest and the noisiest of them:")
     said += [why] if sampler.start != start else []
-    said += chosen.why.values()
+    said += [*chosen.why.values(), slope] if slope is not None else chosen.why.values()
     settings = {
         "gamma": gamma,
         "lr": chosen.lr,
@@ -195,6 +200,7 @@ def _chosen(plan: Plan, gamma: float, sharpest: Measured, sentences: Sequence[st
         "momentum": chosen.momentum,
         "gradient": chosen.gradient,
         "batches": chosen.batches,
+        "baseline": baseline,
         "start": start,
     }
     return {"settings": settings, "sentences": said}

@@ -288,9 +288,8 @@ class ResolvedSettings:
 
     @property
     def gradients(self) -> float:
-        """What a chain's steps and draws cost, in gradients of a minibatch; a loss alone is a third of one."""
-        losses = (self.baseline == "linear") + (self.batches == "reshuffled")
-        return self.steps * (2 if self.gradient == "control-variate" else 1) + self.draws * losses / 3
+        """What a chain's steps and draws cost, in gradients of a minibatch."""
+        return chain_gradients(self.steps, self.draws, self.gradient, self.batches, self.baseline)
 
     @property
     def steps(self) -> int:
@@ -300,3 +299,9 @@ class ResolvedSettings:
     def to_dict(self) -> dict[str, Any]:
         """The settings as a JSON-ready mapping."""
         return asdict(self)
+
+
+def chain_gradients(steps: int, draws: int, gradient: str, batches: str, baseline: str) -> float:
+    """What a chain costs, in gradients of a minibatch; a loss alone, which some draws take, is a third of one."""
+    losses = (baseline == "linear") + (batches == "reshuffled")
+    return steps * (2 if gradient == "control-variate" else 1) + draws * losses / 3

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_llc.cases import Case
 from hf_llc.checks import checked_chains
-from hf_llc.core.baseline import choose_baseline
+from hf_llc.core.baseline import Run, choose_baseline
 from hf_llc.core.chain import run_chain
 from hf_llc.core.circumstances import Asked
 from hf_llc.core.dynamics import choose_dynamics, settled_start
@@ -240,7 +240,7 @@ def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
         device=str(objective.parameters[0].device),
         dtype=case.dtype,
     )
-    baseline, _ = choose_baseline(effort.baseline, settings, measured)
+    baseline, _ = choose_baseline(effort.baseline, Run.of(settings), [measured])
     return Resolution(
         settings=replace(settings, baseline=baseline),
         choices={},

@@ -6,8 +6,10 @@ whatever law w has (as in Baker et al. 2019, for the loss in place of its gradie
 """
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -27,8 +29,39 @@ PAYS = 1.25
 CHAINS = 4
 """Chains that a gradient of all items is shared by; not those of the run, whose draws are the same for any number."""
 
+LOSS = 1 / 3
+"""What a loss alone costs, in gradients."""
+ROUNDED = 0.002
+"""Share of λ̂ that rounding may make: it is the same in all draws, and no error bar would show it."""
+
 Correction = Callable[[Tensor], Tensor]
 """From ℓ_B(w) − ℓ_B(w*) to that less (g_B − g_n)·Δ; scalar tensors, nats per token."""
+
+
+class Run(NamedTuple):
+    """What the slope gains and costs by: nβ, γ, n and minibatches, and of a chain its draws and, without the slope, its
+    gradients."""
+
+    n_beta: float
+    gamma: float
+    n: int
+    batch_size: int
+    draws: int
+    gradients: float
+    dtype: str
+
+    @classmethod
+    def of(cls, settings: ResolvedSettings) -> Self:
+        """Chains with these settings."""
+        return cls(
+            n_beta=settings.n_beta,
+            gamma=settings.gamma,
+            n=settings.n,
+            batch_size=settings.batch_size,
+            draws=settings.draws,
+            gradients=replace(settings, baseline="paired").gradients,
+            dtype=settings.dtype,
+        )
 
 
 class Linear:
@@ -110,40 +143,52 @@ def scatter_at(objective: Objective, anchors: Sequence[Tensor], items: Tensor) -
     return scattered(losses - anchor_losses, near - anchor_losses, nudge)
 
 
-def choose_baseline(asked: str, settings: ResolvedSettings, measured: Measured) -> tuple[str, str | None]:
-    """`paired` or `linear` for chains with these settings, and one sentence if that is a new choice.
+def choose_baseline(asked: str, run: Run, found: Sequence[Measured]) -> tuple[str, str | None]:
+    """`paired` or `linear` for such chains at the checkpoints that were measured, and one sentence if it is linear by
+    choice.
 
     The variance of a draw of nβΔL is that over the posterior and that over minibatches. What the slope takes away of
-    the second was measured, and what it costs is known. In 16 bits rounding would drown it.
+    the second was measured, and what it costs is known. It must pay at half of the checkpoints at least, and rounding
+    must not show at any.
     """
     if asked != AUTO:
         return asked, None
-    cost = _cost(settings)
-    if settings.dtype == "bfloat16" or settings.batch_size >= settings.n or gain(settings, measured) < PAYS * cost:
+    cost = 1 + (run.draws * LOSS + run.n / run.batch_size / CHAINS) / run.gradients
+    gains = [gain(run, each) for each in found if not _rounds(run, each)]
+    if len(gains) < len(found) or run.batch_size >= run.n or statistics.median_high(gains) < PAYS * cost:
         return "paired", None
-    less = f"{math.sqrt(measured.scatter / measured.curved):.2g} times" if measured.curved > 0 else "ever so much"
+    ratios = [each.scatter / each.curved for each in found if each.curved > 0]
+    less = f"{math.sqrt(statistics.median_high(ratios)):.2g} times" if ratios else "ever so much"
     return "linear", (
         f"baseline = linear: without the part that is linear in w − w*, whose mean is known, minibatches differ {less} "
         f"less in how far w raises their loss; the chains take {cost - 1:.0%} more gradients."
     )
 
 
-def gain(settings: ResolvedSettings, measured: Measured) -> float:
+def gain(run: Run, measured: Measured) -> float:
     """The variance of a draw over that with the slope taken out; 1 where nothing was measured.
 
     Over the posterior nβΔL has the variance ½ Σ s² where λ̂ is ½ Σ s, s = nβh/(nβh+γ), on a quadratic loss.
     """
-    n_beta, gamma = settings.n_beta, settings.gamma
-    unit = n_beta**2 / settings.batch_size
+    unit = run.n_beta**2 / run.batch_size
     if not unit * measured.scatter > 0:
         return 1.0
-    typical = 1 / (1 + 1 / stiffness) if (stiffness := measured.typical_stiffness(n_beta, gamma)) > 0 else 0.0
-    posterior = measured.least_llc(n_beta, gamma) * typical
+    stiffness = measured.typical_stiffness(run.n_beta, run.gamma)
+    posterior = measured.least_llc(run.n_beta, run.gamma) / (1 + 1 / stiffness) if stiffness > 0 else 0.0
     left = posterior + unit * measured.curved
     return (posterior + unit * measured.scatter) / left if left > 0 else math.inf
 
 
-def _cost(settings: ResolvedSettings) -> float:
-    """Gradients of a chain with the slope and its share of ∇L_n(w*), over those without."""
-    shared = settings.n / settings.batch_size / CHAINS
-    return (replace(settings, baseline="linear").gradients + shared) / settings.gradients
+def _rounds(run: Run, measured: Measured) -> bool:
+    """True if rounding of the losses at w* may make more than ROUNDED of λ̂.
+
+    One item's error is about machine precision times its loss, the same in every draw, and 1/η times that in its slope;
+    over n items they average out.
+    """
+    if run.dtype == "bfloat16":
+        return True
+    nudge = math.sqrt(torch.finfo(getattr(torch, run.dtype)).eps)
+    error = nudge * measured.level / math.sqrt(run.n)
+    # Early in training tr H may be below 0, and so may λ̂.
+    size = replace(measured, trace=abs(measured.trace)).least_llc(run.n_beta, run.gamma)
+    return run.n_beta * error > ROUNDED * size

@@ -33,6 +33,7 @@ class Measured:
         rise: mean loss of draws from the localiser alone above that at w*, nats per token.
         epoch: minibatches that all items make.
         typical: the curvature that gradient noise mostly acts along, tr H² / tr H where chains live, nats per weight².
+        level: mean loss at w*, nats per token.
         scatter: variance over items of ℓ_i(w) − ℓ_i(w*) near where chains start, (nats per token)².
         curved: what is left of it without the part that is linear in w − w*.
     """
@@ -45,6 +46,7 @@ class Measured:
     controlled: float | None = None
     epoch: int = 1
     typical: float = 0.0
+    level: float = 0.0
     scatter: float = 0.0
     curved: float = 0.0
 

@@ -92,6 +92,7 @@ def measure(
         squares=at_anchor.squares,
         noise=noise,
         rise=higher,
+        level=float(anchor_losses.mean()),
         scatter=scatter,
         curved=curved,
     )

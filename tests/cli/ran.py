@@ -14,7 +14,18 @@ SMALL = [
 
 TALK = tuple(
     f"{name} = "
-    for name in ("start", "n_beta", "gamma", "lr", "burn_in", "sampler", "gradient", "dtype", "batched_chains")
+    for name in (
+        "start",
+        "n_beta",
+        "gamma",
+        "lr",
+        "burn_in",
+        "sampler",
+        "gradient",
+        "baseline",
+        "dtype",
+        "batched_chains",
+    )
 )
 """How the lines begin that say what was chosen."""
 

@@ -9,7 +9,18 @@ from torch import Tensor
 
 from hf_llc.adapters.statistics import DrawStatistics, summarise
 from hf_llc.core.asking import answered
-from hf_llc.core.baseline import CHAINS, PAYS, Linear, choose_baseline, gain, nudge_of, scatter_at, scattered, slope
+from hf_llc.core.baseline import (
+    CHAINS,
+    PAYS,
+    Linear,
+    Run,
+    choose_baseline,
+    gain,
+    nudge_of,
+    scatter_at,
+    scattered,
+    slope,
+)
 from hf_llc.core.chain import run_chain
 from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.exact import quadratic_llc
@@ -194,11 +205,11 @@ def test_what_is_measured_is_how_items_differ_with_and_without_the_slope() -> No
 
 def test_draws_scatter_less_by_as_much_as_was_foreseen_and_that_pays() -> None:
     chosen, found = label_noise(), measured_around()
-    foreseen = gain(chosen, found)
+    foreseen = gain(Run.of(chosen), found)
     paired, linear = (scatter_of_draws(replace(chosen, baseline=each)) for each in ("paired", "linear"))
     assert paired / linear == pytest.approx(foreseen, rel=0.5)
     assert foreseen > 10
-    baseline, why = choose_baseline("auto", chosen, found)
+    baseline, why = choose_baseline("auto", Run.of(chosen), [found])
     assert baseline == "linear"
     assert why is not None
     # A third of a gradient a draw, and a quarter of one over all items, beside 2 · 550.
@@ -218,26 +229,51 @@ QUIET = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1)
         (replace(QUIET, scatter=1.0, curved=0.01), {"batch_size": 500}),
         (replace(QUIET, scatter=1.0, curved=0.05), {"burn_in": 0, "draws": 4, "n": 50_000}),
         (replace(QUIET, scatter=math.nan, curved=math.nan), {}),
+        (replace(QUIET, scatter=1.0, curved=0.01, level=100.0), {"dtype": "float32"}),
     ],
-    ids=["not measured", "no gain", "posterior scatters more", "16 bits", "all items", "few draws", "not finite"],
+    ids=[
+        "not measured",
+        "no gain",
+        "posterior scatters more",
+        "16 bits",
+        "all items",
+        "few draws",
+        "not finite",
+        "rounding",
+    ],
 )
 def test_it_is_left_where_it_does_not_pay(found: Measured, changes: dict[str, object]) -> None:
-    assert choose_baseline("auto", label_noise(**changes), found) == ("paired", None)
+    assert choose_baseline("auto", Run.of(label_noise(**changes)), [found]) == ("paired", None)
 
 
 def test_it_is_taken_at_the_least_gain_that_pays() -> None:
     chosen = label_noise()
     plain = chosen.gradients
     cost = (replace(chosen, baseline="linear").gradients + 500 / 50 / CHAINS) / plain
-    alone = replace(QUIET, trace=0.0, squares=0.0, scatter=1.0)
+    alone = replace(QUIET, scatter=1e6)
     for factor, expected in ((0.99, "paired"), (1.01, "linear")):
-        at = replace(alone, curved=1 / (PAYS * cost * factor))
-        assert choose_baseline("auto", chosen, at)[0] == expected
+        at = replace(alone, curved=1e6 / (PAYS * cost * factor))
+        assert choose_baseline("auto", Run.of(chosen), [at])[0] == expected
+
+
+def test_rounding_is_weighed_against_the_size_of_the_number_whatever_its_sign() -> None:
+    found = replace(QUIET, scatter=1.0, curved=0.01, trace=-QUIET.trace)
+    run = Run.of(label_noise(dtype="float32"))
+    # λ̂ of 3.6 or more, of nβ = 300: a share of 0.002 of ΔL is 2.4e-5, and √eps a root of n is 1.5e-5.
+    assert choose_baseline("auto", run, [replace(found, level=1.5)])[0] == "linear"
+    assert choose_baseline("auto", run, [replace(found, level=1.7)])[0] == "paired"
+    assert choose_baseline("auto", run._replace(dtype="float64"), [replace(found, level=1.7)])[0] == "linear"
+
+
+def test_for_a_curve_it_must_pay_at_half_of_the_checkpoints() -> None:
+    run, pays = Run.of(label_noise()), replace(QUIET, scatter=1.0, curved=0.01)
+    assert choose_baseline("auto", run, [QUIET, pays, pays])[0] == "linear"
+    assert choose_baseline("auto", run, [QUIET, QUIET, pays])[0] == "paired"
 
 
 @pytest.mark.parametrize("asked", ["paired", "linear"])
 def test_what_is_asked_for_is_taken_in_any_case(asked: str) -> None:
-    assert choose_baseline(asked, label_noise(), QUIET) == (asked, None)
+    assert choose_baseline(asked, Run.of(label_noise()), [QUIET]) == (asked, None)
 
 
 def test_a_loss_alone_counts_as_a_third_of_a_gradient() -> None:

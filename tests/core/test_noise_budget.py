@@ -16,7 +16,6 @@ from hf_llc.core.noise_budget import MOMENTA, QUIETENED, Way, choose_quieter
 from hf_llc.core.objective import Objective, copy_of
 from hf_llc.core.pilot import measure_settled
 from hf_llc.core.problems import linear_regression, sampled_deep_linear
-from hf_llc.known import Known
 from tests.counted import Counted
 
 N_BETA, GAMMA = 400.0, 10.0
@@ -228,8 +227,6 @@ def test_how_items_differ_is_looked_at_again_where_the_walk_ends_and_likened_as_
     other = likened(half, [(first, settled)])
     assert other is not None
     assert (other.scatter, other.curved) == (settled.scatter / 2, settled.curved / 4)
-    known = Known.of(found, "minibatch")
-    assert known.measured == replace(first, scatter=settled.scatter, curved=settled.curved)
     both = worst([replace(first, scatter=1.0, curved=4.0), replace(first, scatter=2.0, curved=3.0)])
     assert (both.scatter, both.curved) == (2.0, 4.0)
 
