@@ -185,7 +185,16 @@ def _chosen(plan: Plan, gamma: float, measured: Sequence[Measured], sentences: S
     why = other or why
     steps = burn_in + sampler.draws * sampler.thin
     taken = chain_gradients(steps, sampler.draws, chosen.gradient, chosen.batches, "paired")
-    run = Run(n_beta, gamma, plan.corpus.n, sampler.batch_size, sampler.draws, taken, plan.dtype)
+    run = Run(
+        n_beta=n_beta,
+        gamma=gamma,
+        n=plan.corpus.n,
+        batch_size=sampler.batch_size,
+        draws=sampler.draws,
+        gradients=taken,
+        forgets=rate / gamma * sampler.thin if gamma > 0 else 0.0,
+        dtype=plan.dtype,
+    )
     baseline, slope = choose_baseline(sampler.baseline, run, measured)
     said = list(sentences)
     if chosen.why or slope is not None or sampler.start != start:

@@ -20,12 +20,14 @@ from hf_llc.core.objective import Objective, copy_of, restore
 from hf_llc.core.pieces import pieces
 from hf_llc.core.samplers import AUTO
 from hf_llc.core.shards import WHOLE, Shards
+from hf_llc.core.stepsize import relaxation_rate
 from hf_llc.settings import ResolvedSettings
 
-ITEMS = 32
+ITEMS = 128
 """Items whose losses are compared, at least: a variance over fewer is rough."""
-PAYS = 1.25
-"""How many times more precise at the same cost draws must become for the slope to be taken."""
+STEEPER = 3.0
+"""How many times larger tr H² / tr H of a minibatch is than that of all items, by what draws of a trained transformer
+scatter (batches of 8 sequences)."""
 CHAINS = 4
 """Chains that a gradient of all items is shared by; not those of the run, whose draws are the same for any number."""
 
@@ -39,8 +41,12 @@ Correction = Callable[[Tensor], Tensor]
 
 
 class Run(NamedTuple):
-    """What the slope gains and costs by: nβ, γ, n and minibatches, and of a chain its draws and, without the slope, its
-    gradients."""
+    """What the slope gains and costs by.
+
+    Attributes:
+        n_beta, gamma, n, batch_size, draws, dtype: of chains. gradients: what one takes without the slope.
+        forgets: rate per draw, and stiffness, at which the loss along a direction forgets.
+    """
 
     n_beta: float
     gamma: float
@@ -48,6 +54,7 @@ class Run(NamedTuple):
     batch_size: int
     draws: int
     gradients: float
+    forgets: float
     dtype: str
 
     @classmethod
@@ -60,6 +67,7 @@ class Run(NamedTuple):
             batch_size=settings.batch_size,
             draws=settings.draws,
             gradients=replace(settings, baseline="paired").gradients,
+            forgets=relaxation_rate(settings.lr, 1.0, settings.sampler, settings.momentum) * settings.thin,
             dtype=settings.dtype,
         )
 
@@ -121,16 +129,22 @@ def slope(nudged: Tensor, whole: Tensor, nudge: float) -> Tensor:
     return (nudged - nudge**2 * whole) / (nudge * (1 - nudge))
 
 
-def scattered(far: Tensor, near: Tensor, nudge: float) -> tuple[float, float]:
-    """`Measured.scatter` and `Measured.curved` from ℓ_i(w) − ℓ_i(w*) and ℓ_i(w* + ηΔ) − ℓ_i(w*) of some items; 0 where
-    there is one, or a loss is not finite."""
+class Scatter(NamedTuple):
+    """`Measured.scatter` and `Measured.curved`."""
+
+    scatter: float = 0.0
+    curved: float = 0.0
+
+
+def scattered(far: Tensor, near: Tensor, nudge: float) -> Scatter:
+    """From ℓ_i(w) − ℓ_i(w*) and ℓ_i(w* + ηΔ) − ℓ_i(w*) of some items; 0 where there is one, or a loss is not finite."""
     if len(far) < 2 or not bool(torch.isfinite(far).all()):
-        return 0.0, 0.0
+        return Scatter()
     rest = far - slope(near, far, nudge)
-    return float(far.cpu().double().var()), float(rest.cpu().double().var())
+    return Scatter(float(far.cpu().double().var()), float(rest.cpu().double().var()))
 
 
-def scatter_at(objective: Objective, anchors: Sequence[Tensor], items: Tensor) -> tuple[float, float]:
+def scatter_at(objective: Objective, anchors: Sequence[Tensor], items: Tensor) -> Scatter:
     """The same at the weights as they are, which they are again afterwards."""
     parameters, nudge = objective.parameters, nudge_of(anchors)
     losses, position = objective.losses(items), copy_of(objective.parameters)
@@ -148,14 +162,13 @@ def choose_baseline(asked: str, run: Run, found: Sequence[Measured]) -> tuple[st
     choice.
 
     The variance of a draw of nβΔL is that over the posterior and that over minibatches. What the slope takes away of
-    the second was measured, and what it costs is known. It must pay at half of the checkpoints at least, and rounding
-    must not show at any.
+    the second was measured, and what it costs is known. It must pay, and rounding not show, at half of the checkpoints.
     """
     if asked != AUTO:
         return asked, None
     cost = 1 + (run.draws * LOSS + run.n / run.batch_size / CHAINS) / run.gradients
-    gains = [gain(run, each) for each in found if not _rounds(run, each)]
-    if len(gains) < len(found) or run.batch_size >= run.n or statistics.median_high(gains) < PAYS * cost:
+    gains = [0.0 if _rounds(run, each) else gain(run, each) for each in found]
+    if run.batch_size >= run.n or statistics.median_high(gains) < cost:
         return "paired", None
     ratios = [each.scatter / each.curved for each in found if each.curved > 0]
     less = f"{math.sqrt(statistics.median_high(ratios)):.2g} times" if ratios else "ever so much"
@@ -166,17 +179,21 @@ def choose_baseline(asked: str, run: Run, found: Sequence[Measured]) -> tuple[st
 
 
 def gain(run: Run, measured: Measured) -> float:
-    """The variance of a draw over that with the slope taken out; 1 where nothing was measured.
+    """The variance of the mean of many draws over that with the slope taken out; 1 where nothing was measured.
 
-    Over the posterior nβΔL has the variance ½ Σ s² where λ̂ is ½ Σ s, s = nβh/(nβh+γ), on a quadratic loss.
+    Over the posterior nβΔL has the variance ½ Σ s² where λ̂ is ½ Σ s, s = nβh/(nβh+γ), on a quadratic loss. That is
+    taken to have the autocorrelation of an AR(1) process, τ = (1+ρ)/(1−ρ) = coth(x/2) for ρ = e^(−x).
     """
     unit = run.n_beta**2 / run.batch_size
     if not unit * measured.scatter > 0:
         return 1.0
-    stiffness = measured.typical_stiffness(run.n_beta, run.gamma)
-    posterior = measured.least_llc(run.n_beta, run.gamma) / (1 + 1 / stiffness) if stiffness > 0 else 0.0
-    left = posterior + unit * measured.curved
-    return (posterior + unit * measured.scatter) / left if left > 0 else math.inf
+    stiffness = run.n_beta * measured.typical_curvature / STEEPER
+    share = stiffness / (stiffness + run.gamma) if stiffness > 0 else 0.0
+    forgotten = run.forgets * (stiffness + run.gamma)
+    kept = measured.least_llc(run.n_beta, run.gamma) * share
+    kept *= 1 / math.tanh(forgotten / 2) if forgotten > 0 else 1.0
+    left = kept + unit * measured.curved
+    return (kept + unit * measured.scatter) / left if left > 0 else math.inf
 
 
 def _rounds(run: Run, measured: Measured) -> bool:

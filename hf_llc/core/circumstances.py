@@ -57,9 +57,13 @@ class Measured:
         return n_beta * self.trace / (n_beta * self.squares / self.trace + gamma) / 2
 
     def typical_stiffness(self, n_beta: float, gamma: float) -> float:
-        """nβh/γ at the curvature h that most of tr H comes from, where chains live if that was looked at."""
-        curvature = self.typical or (self.squares / self.trace if self.trace > 0 else 0.0)
-        return n_beta * curvature / gamma if gamma > 0 else math.inf
+        """nβh/γ at `typical_curvature`."""
+        return n_beta * self.typical_curvature / gamma if gamma > 0 else math.inf
+
+    @property
+    def typical_curvature(self) -> float:
+        """The curvature h that most of tr H comes from, where chains live if that was looked at."""
+        return self.typical or (self.squares / self.trace if self.trace > 0 else 0.0)
 
 
 def worst(found: Sequence[Measured]) -> Measured:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.baseline import ITEMS, nudge_of, scattered
+from hf_llc.core.baseline import ITEMS, Scatter, nudge_of, scattered
 from hf_llc.core.circumstances import Asked, Measured, likened
 from hf_llc.core.curvature import root_mean_square, sharpest, spectrum
 from hf_llc.core.dynamics import choose_start, noise_matters
@@ -85,7 +85,6 @@ def measure(
         here, direction = sharpest(objective, batch, at_anchor.direction, seed)
         noise = gradient_noise(objective, plain, batch_size, seed)
     curvature = max(at_anchor.largest, here)
-    scatter, curved = _scatter(objective, max(ITEMS, len(batch)), sigma, seed)
     found = Measured(
         curvature=curvature,
         trace=trace,
@@ -93,8 +92,7 @@ def measure(
         noise=noise,
         rise=higher,
         level=float(anchor_losses.mean()),
-        scatter=scatter,
-        curved=curved,
+        **_scatter(objective, max(ITEMS, len(batch)), sigma, seed)._asdict(),
     )
     if not noise_matters(asked, n_beta, gamma, found):
         for draw in range(1, DRAWS if size < SMALL else 1):
@@ -126,8 +124,8 @@ def noise_around(objective: Objective, gradient: Gradient, *, sigma: float, batc
         return gradient_noise(objective, gradient, batch_size, seed)
 
 
-def _scatter(objective: Objective, count: int, sigma: float, seed: int) -> tuple[float, float]:
-    """`Measured.scatter` and `Measured.curved` at w* + σξ, over the first items."""
+def _scatter(objective: Objective, count: int, sigma: float, seed: int) -> Scatter:
+    """How losses differ at w* + σξ, over the first items."""
     items, nudge = torch.arange(min(count, objective.n)), nudge_of(objective.parameters)
     anchor_losses = objective.losses(items)
     with _displaced(objective, sigma, seed, 0):

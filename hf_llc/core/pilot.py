@@ -79,8 +79,7 @@ def measure_settled(
             seen = _look(objective, batch, noise, found, largest, seed)
             if seen is None:
                 break
-            scatter, curved = scatter_at(objective, anchors, items)
-            found, before = replace(seen, scatter=scatter, curved=curved), found
+            found, before = replace(seen, **scatter_at(objective, anchors, items)._asdict()), found
             if number > 0 and _alike(before, found):
                 break
     finally:

@@ -11,9 +11,9 @@ from hf_llc.adapters.statistics import DrawStatistics, summarise
 from hf_llc.core.asking import answered
 from hf_llc.core.baseline import (
     CHAINS,
-    PAYS,
     Linear,
     Run,
+    Scatter,
     choose_baseline,
     gain,
     nudge_of,
@@ -118,7 +118,7 @@ def test_how_items_differ_is_measured_at_the_weights_as_they_are_and_leaves_them
 
 def test_one_item_or_a_loss_that_is_not_finite_says_nothing() -> None:
     nothing = torch.tensor([math.inf, 1.0])
-    assert scattered(nothing, torch.zeros(2), 1e-3) == scattered(torch.ones(1), torch.ones(1), 1e-3) == (0.0, 0.0)
+    assert scattered(nothing, torch.zeros(2), 1e-3) == scattered(torch.ones(1), torch.ones(1), 1e-3) == Scatter()
 
 
 def run(chosen: ResolvedSettings, chain: int = 0) -> ChainTrace:
@@ -154,11 +154,6 @@ def noisy_traces(chosen: ResolvedSettings) -> list[ChainTrace]:
 def regression(chosen: ResolvedSettings) -> DrawStatistics:
     """Their λ̂."""
     return summarise([[chosen.n_beta * delta for delta in trace.draws(chosen)] for trace in noisy_traces(chosen)])
-
-
-def scatter_of_draws(chosen: ResolvedSettings) -> float:
-    """The variance of their draws."""
-    return float(torch.tensor([trace.draws(chosen) for trace in noisy_traces(chosen)]).var())
 
 
 def label_noise(**changes: object) -> ResolvedSettings:
@@ -203,12 +198,11 @@ def test_what_is_measured_is_how_items_differ_with_and_without_the_slope() -> No
     assert found.curved == pytest.approx(found.scatter**2 / 2, rel=0.5)
 
 
-def test_draws_scatter_less_by_as_much_as_was_foreseen_and_that_pays() -> None:
+def test_the_mean_is_more_precise_by_as_much_as_was_foreseen_and_that_pays() -> None:
     chosen, found = label_noise(), measured_around()
     foreseen = gain(Run.of(chosen), found)
-    paired, linear = (scatter_of_draws(replace(chosen, baseline=each)) for each in ("paired", "linear"))
-    assert paired / linear == pytest.approx(foreseen, rel=0.5)
-    assert foreseen > 10
+    paired, linear = (regression(replace(chosen, baseline=each)) for each in ("paired", "linear"))
+    assert 5 < (paired.mcse / linear.mcse) ** 2 < foreseen < 40
     baseline, why = choose_baseline("auto", Run.of(chosen), [found])
     assert baseline == "linear"
     assert why is not None
@@ -252,7 +246,7 @@ def test_it_is_taken_at_the_least_gain_that_pays() -> None:
     cost = (replace(chosen, baseline="linear").gradients + 500 / 50 / CHAINS) / plain
     alone = replace(QUIET, scatter=1e6)
     for factor, expected in ((0.99, "paired"), (1.01, "linear")):
-        at = replace(alone, curved=1e6 / (PAYS * cost * factor))
+        at = replace(alone, curved=1e6 / (cost * factor))
         assert choose_baseline("auto", Run.of(chosen), [at])[0] == expected
 
 
