@@ -33,8 +33,8 @@ CHAINS = 4
 
 LOSS = 1 / 3
 """What a loss alone costs, in gradients."""
-ROUNDED = 0.002
-"""Share of λ̂ that rounding may make: it is the same in all draws, and no error bar would show it."""
+ROUNDED, HIDDEN = 0.002, 0.25
+"""Shares of λ̂ and of its standard error that rounding may make: it is the same in all draws, and does not show."""
 
 Correction = Callable[[Tensor], Tensor]
 """From ℓ_B(w) − ℓ_B(w*) to that less (g_B − g_n)·Δ; scalar tensors, nats per token."""
@@ -179,25 +179,31 @@ def choose_baseline(asked: str, run: Run, found: Sequence[Measured]) -> tuple[st
 
 
 def gain(run: Run, measured: Measured) -> float:
-    """The variance of the mean of many draws over that with the slope taken out; 1 where nothing was measured.
-
-    Over the posterior nβΔL has the variance ½ Σ s² where λ̂ is ½ Σ s, s = nβh/(nβh+γ), on a quadratic loss. That is
-    taken to have the autocorrelation of an AR(1) process, τ = (1+ρ)/(1−ρ) = coth(x/2) for ρ = e^(−x).
-    """
+    """The variance of the mean of many draws over that with the slope taken out; 1 where nothing was measured."""
     unit = run.n_beta**2 / run.batch_size
     if not unit * measured.scatter > 0:
         return 1.0
-    stiffness = run.n_beta * measured.typical_curvature / STEEPER
-    share = stiffness / (stiffness + run.gamma) if stiffness > 0 else 0.0
-    forgotten = run.forgets * (stiffness + run.gamma)
-    kept = measured.least_llc(run.n_beta, run.gamma) * share
-    kept *= 1 / math.tanh(forgotten / 2) if forgotten > 0 else 1.0
+    kept = _kept(run, measured)
     left = kept + unit * measured.curved
     return (kept + unit * measured.scatter) / left if left > 0 else math.inf
 
 
+def _kept(run: Run, measured: Measured) -> float:
+    """The variance of nβΔL over the posterior, times its autocorrelation: what no baseline takes away.
+
+    On a quadratic loss it is ½ Σ s² where λ̂ is ½ Σ s, s = nβh/(nβh+γ). It is taken to have the autocorrelation of an
+    AR(1) process, τ = (1+ρ)/(1−ρ) = coth(x/2) for ρ = e^(−x).
+    """
+    stiffness = run.n_beta * measured.typical_curvature / STEEPER
+    share = stiffness / (stiffness + run.gamma) if stiffness > 0 else 0.0
+    forgotten = run.forgets * (stiffness + run.gamma)
+    correlation = 1 / math.tanh(forgotten / 2) if forgotten > 0 else 1.0
+    return measured.least_llc(run.n_beta, run.gamma) * share * correlation
+
+
 def _rounds(run: Run, measured: Measured) -> bool:
-    """True if rounding of the losses at w* may make more than ROUNDED of λ̂.
+    """True if rounding of the losses at w* may make a difference: more than ROUNDED of λ̂, and more than HIDDEN of its
+    standard error.
 
     One item's error is about machine precision times its loss, the same in every draw, and 1/η times that in its slope;
     over n items they average out.
@@ -205,7 +211,7 @@ def _rounds(run: Run, measured: Measured) -> bool:
     if run.dtype == "bfloat16":
         return True
     nudge = math.sqrt(torch.finfo(getattr(torch, run.dtype)).eps)
-    error = nudge * measured.level / math.sqrt(run.n)
-    # Early in training tr H may be below 0, and so may λ̂.
-    size = replace(measured, trace=abs(measured.trace)).least_llc(run.n_beta, run.gamma)
-    return run.n_beta * error > ROUNDED * size
+    error = run.n_beta * nudge * measured.level / math.sqrt(run.n)
+    variance = _kept(run, measured) + run.n_beta**2 / run.batch_size * measured.curved
+    stderr = math.sqrt(variance / (CHAINS * run.draws))
+    return error > ROUNDED * measured.least_llc(run.n_beta, run.gamma) and error > HIDDEN * stderr
