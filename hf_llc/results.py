@@ -112,7 +112,8 @@ class Diagnostics:
     """What to look at before believing the number.
 
     Attributes:
-        r_hat: split rank-normalised R-hat of the draws. ess: effective sample size of their mean, all chains.
+        r_hat: split rank-normalised R-hat of the draws; r_hat_chance: what it stays below in 99 of 100 runs with as few
+            effective draws whose chains do not differ. ess: effective sample size of their mean, all chains.
         delta_loss: E[L(w)] − L(w*), nats per token.
         distance: root mean ‖w−w*‖² over draws; free_distance: √(d(1−e^(−εγt))/γ), the localiser alone, same t.
         dimension: d, weights that move.
@@ -160,6 +161,7 @@ class Diagnostics:
     gamma_slope_covariance_stderr: float | None = None
     start_gap: float | None = None
     start_gap_stderr: float | None = None
+    r_hat_chance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 FEWEST = 4
 """Draws per chain below which there is neither an effective sample size nor an R-hat."""
+PERCENTILE = 2.326
+"""Of a normal variable, the 99th."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class DrawStatistics:
         mean, mcse: their mean and its Monte Carlo standard error, in the draws' unit.
         ess: effective sample size of the mean (Vehtari et al. 2021); NaN below FEWEST draws. r_hat: split
             rank-normalised R-hat; None there and where all draws are equal, so that there is no variance to compare.
+        r_hat_chance: what R-hat is below in 99 of 100 runs whose chains do not differ, see `r_hat_by_chance`.
         drift: (mean of second halves − mean of first halves) / its Monte Carlo error; None where that is zero.
     """
 
@@ -30,6 +33,7 @@ class DrawStatistics:
     ess: float
     r_hat: float | None
     drift: float | None
+    r_hat_chance: float | None = None
 
 
 def summarise(draws: Sequence[Sequence[float]]) -> DrawStatistics:
@@ -52,7 +56,23 @@ def summarise(draws: Sequence[Sequence[float]]) -> DrawStatistics:
         ess=float(_arviz().ess(array, method="mean")) if enough else math.nan,
         r_hat=float(_arviz().rhat(array, method="rank")) if enough else None,
         drift=(float(second.mean() - first.mean()) / error) if error > 0 else None,
+        r_hat_chance=r_hat_by_chance([float(_arviz().ess(chain[None], method="mean")) for chain in array])
+        if enough
+        else None,
     )
+
+
+def r_hat_by_chance(effective: Sequence[float]) -> float:
+    """The R-hat of chains that sample the same law, at its 99th percentile, from the effective sample size of each.
+
+    R-hat² − 1 is the variance of the 2m half chains' means over that of draws. For e effective draws in each half that
+    is about χ²_k / (k e), k = 2m − 1; the percentile of χ² is that of Wilson & Hilferty (1931).
+    """
+    halves = 2 * len(effective)
+    freedom = halves - 1
+    ninth = 2 / (9 * freedom)
+    percentile = freedom * (1 - ninth + PERCENTILE * math.sqrt(ninth)) ** 3
+    return math.sqrt(1 + percentile / freedom / (sum(effective) / halves))
 
 
 def log_ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> tuple[float, float] | None:

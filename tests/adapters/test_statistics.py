@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from hf_llc.adapters.statistics import FEWEST, summarise
+from hf_llc.adapters.statistics import FEWEST, r_hat_by_chance, summarise
 
 
 def autoregressive(chains: int, draws: int, correlation: float, seed: int) -> numpy.ndarray:
@@ -44,6 +44,33 @@ def test_chains_around_different_means_have_a_large_r_hat_and_error() -> None:
     assert found.r_hat is not None
     assert found.r_hat > 1.5
     assert found.mcse > 0.9
+
+
+@pytest.mark.parametrize(("draws", "correlation"), [(150, 0.78), (200, 0.6), (400, 0.9)])
+def test_chance_takes_r_hat_past_its_99th_percentile_in_about_one_run_of_a_hundred(
+    draws: int, correlation: float
+) -> None:
+    found = [summarise(autoregressive(4, draws, correlation, seed).tolist()) for seed in range(200)]
+    past = [one for one in found if (one.r_hat or 0.0) > (one.r_hat_chance or math.inf)]
+    # 2 ± 1.4 of 200, and the effective sample size is itself an estimate.
+    assert len(past) <= 10
+    often = [one for one in found if (one.r_hat or 0.0) > 0.85 * ((one.r_hat_chance or 0.0) - 1) + 1]
+    assert len(often) >= 2
+
+
+def test_chains_around_different_means_pass_what_chance_explains() -> None:
+    for seed in range(20):
+        draws = autoregressive(4, 150, 0.78, seed) + numpy.array([[-0.7], [0.7], [-0.7], [0.7]])
+        found = summarise(draws.tolist())
+        assert found.r_hat is not None
+        assert found.r_hat_chance is not None
+        assert found.r_hat > found.r_hat_chance
+
+
+def test_the_percentile_is_that_of_chi_squared() -> None:
+    """χ²₇ is below 18.475 in 99 of 100 cases, χ²₃ below 11.345 (tables)."""
+    assert r_hat_by_chance([20.0] * 4) ** 2 - 1 == pytest.approx(18.475 / 7 / 10, rel=5e-3)
+    assert r_hat_by_chance([50.0, 30.0]) ** 2 - 1 == pytest.approx(11.345 / 3 / 20, rel=5e-3)
 
 
 def test_a_trend_shows_as_drift() -> None:
