@@ -8,9 +8,9 @@ from hf_llc.results import Diagnostics, Estimate, Verdict
 from hf_llc.settings import ResolvedSettings
 
 R_HAT_MAX, R_HAT_LIMIT = 1.05, 1.1
-"""Between the 1.01 that Vehtari et al. (2021) ask of long chains and the 1.1 of Gelman and Rubin (1992); and the latter.
-Up to there R-hat may be where chance alone explains it: of four chains that do not differ, with 75 effective draws in
-all, it passes 1.05 in two runs of five."""
+"""Between the 1.01 that Vehtari et al. (2021) ask of long chains and the 1.1 of Gelman and Rubin (1992); and that one.
+Up to there R-hat may be where chance alone explains it: of four chains that do not differ, with 75 effective draws of
+all together, it passes 1.05 in two runs of five."""
 DRIFT_MAX = 4.0
 """Monte Carlo errors between the two halves of the draws."""
 EQUILIBRATION_MIN = 0.9
