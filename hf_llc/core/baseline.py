@@ -205,13 +205,13 @@ def _rounds(run: Run, measured: Measured) -> bool:
     """True if rounding of the losses at w* may make a difference: more than ROUNDED of λ̂, and more than HIDDEN of its
     standard error.
 
-    One item's error is about machine precision times its loss, the same in every draw, and 1/η times that in its slope;
-    over n items they average out.
+    One item's error is about half of machine precision times its loss (0.4 to 0.7 times on a trained transformer), the
+    same in every draw, and 1/η times that in its slope; over n items they average out.
     """
     if run.dtype == "bfloat16":
         return True
     nudge = math.sqrt(torch.finfo(getattr(torch, run.dtype)).eps)
-    error = run.n_beta * nudge * measured.level / math.sqrt(run.n)
+    error = run.n_beta * nudge / 2 * measured.level / math.sqrt(run.n)
     variance = _kept(run, measured) + run.n_beta**2 / run.batch_size * measured.curved
     stderr = math.sqrt(variance / (CHAINS * run.draws))
     return error > ROUNDED * measured.least_llc(run.n_beta, run.gamma) and error > HIDDEN * stderr
