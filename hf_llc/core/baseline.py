@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hf_llc.core.asking import Ask, Asks
 from hf_llc.core.circumstances import Measured
-from hf_llc.core.objective import Objective, copy_of, restore
+from hf_llc.core.objective import Objective, clear_gradients, copy_of, restore
 from hf_llc.core.pieces import pieces
 from hf_llc.core.samplers import AUTO
 from hf_llc.core.shards import WHOLE, Shards
@@ -75,7 +75,7 @@ class Run(NamedTuple):
 class Linear:
     """Takes (g_B − g_n)·Δ from a draw's difference of losses.
 
-    Asks for one loss of the batch at w* + ηΔ, with w aside meanwhile: a copy of the weights, where no gradient is.
+    Asks for one loss of the batch at w* + ηΔ, with w aside meanwhile, in the memory of the last step's gradient.
 
     Args:
         parameters: w. anchors: w*. anchor_losses: (n,) ℓ_i(w*). anchor_gradient: ∇L_n(w*).
@@ -96,6 +96,7 @@ class Linear:
     def __call__(self, batch: Tensor) -> Asks[Correction]:
         """The correction of that batch's difference at the weights as they are, which they are again afterwards."""
         expected = self._expected()
+        clear_gradients(self._parameters)
         position = copy_of(self._parameters)
         with torch.no_grad():
             torch._foreach_lerp_(list(self._parameters), list(self._anchors), 1 - self._nudge)

@@ -1,6 +1,8 @@
 """The slope at w* as part of the baseline: no other number, less noise, and taken where it pays."""
 
+import gc
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -27,7 +29,7 @@ from hf_llc.core.exact import quadratic_llc
 from hf_llc.core.gradients import full_gradient, gradient_of
 from hf_llc.core.measurement import measure
 from hf_llc.core.objective import copy_of
-from hf_llc.core.problems import FunctionObjective, linear_regression
+from hf_llc.core.problems import FunctionObjective, linear_regression, sampled_deep_linear
 from hf_llc.core.variations import VARIATIONS
 from hf_llc.errors import SettingsError
 from hf_llc.results import ChainTrace
@@ -297,3 +299,33 @@ def test_what_cannot_be_is_refused_in_words(changes: dict[str, str], words: str)
 def test_checks_have_the_baseline_of_the_chains_that_they_vary() -> None:
     chosen = label_noise(baseline="linear")
     assert {variation.settings(chosen).baseline for variation in VARIATIONS} == {"linear"}
+
+
+def test_a_chain_with_it_takes_four_copies_of_the_weights() -> None:
+    """w, w*, ∇L_n(w*), and either a gradient or w itself while the losses are taken elsewhere."""
+    objective = sampled_deep_linear((41, 41, 41, 41, 41), 41, 90)
+    whole = full_gradient(objective, 90)
+    losses, most = objective.losses(torch.arange(90)), {"losses": 0.0, "losses_and_gradient": 0.0}
+
+    def watched(name: str, act: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def look(indices: Tensor) -> Tensor:
+            found = act(indices)
+            alive = [each for each in gc.get_objects() if type(each) is Tensor and each.shape == (41, 41)]
+            alive += [*objective.parameters, *(each.grad for each in objective.parameters if each.grad is not None)]
+            most[name] = max(most[name], len({each.data_ptr() for each in alive}) / 4)
+            return found
+
+        return look
+
+    for name in most:
+        setattr(objective, name, watched(name, getattr(objective, name)))
+    gc.freeze()
+    try:
+        chosen = settings(
+            n=90, batch_size=30, burn_in=2, draws=4, gamma=100.0, lr=1e-4, dtype="float32", baseline="linear"
+        )
+        run_chain(objective, losses, chosen, 0, anchor_gradient=whole, keep_noise=False)
+    finally:
+        gc.unfreeze()
+    # ∇L_n(w*) is there all the while, and unseen since it was there before.
+    assert most == {"losses": 3.0, "losses_and_gradient": 3.0}
