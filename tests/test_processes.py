@@ -18,8 +18,8 @@ from tests.started import Starter, starting
 
 pytestmark = pytest.mark.processes
 
-SAMPLER = SamplerSettings(batch_size=8, chains=6, draws=80, burn_in=20, threads=1, checks=False)
-OPTIONS = "--batch-size 8 --chains 6 --draws 80 --burn-in 20 --threads 1 --no-checks --json"
+SAMPLER = SamplerSettings(batch_size=8, chains=6, draws=80, burn_in=20, threads=1, checks=False, baseline="linear")
+OPTIONS = "--batch-size 8 --chains 6 --draws 80 --burn-in 20 --threads 1 --no-checks --baseline linear --json"
 TORCHRUN = "torch.distributed.run --nproc_per_node 2 --standalone"
 ACCELERATE = (
     "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no "
