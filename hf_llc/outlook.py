@@ -77,7 +77,7 @@ def outlook_of(at: Resolution, main: Sequence[ChainTrace], varied: Mapping[tuple
         autocorrelation=spread.autocorrelation,
         burn_in_error=apart,
     )
-    return Outlook(pilot, spread, replace(settings, burn_in=max(burn_in, own_burn_in(settings).burn_in)))
+    return Outlook(pilot, spread, replace(settings, burn_in=max(burn_in, own_burn_in(settings, at.typical).burn_in)))
 
 
 def _spread(

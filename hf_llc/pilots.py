@@ -113,7 +113,7 @@ def step_settings(site: Site, at: Resolution, burn_in: int) -> list[ResolvedSett
         for each in varied
         if stability(each.lr, each.n_beta, at.curvature, each.gamma) <= STABLE_SHARE * STABILITY_LIMIT
     ]
-    return aligned(site, [own_burn_in(each) for each in stable[-STEPS_TRIED:]], burn_in)
+    return aligned(site, [own_burn_in(each, at.typical) for each in stable[-STEPS_TRIED:]], burn_in)
 
 
 def steps(site: Site, at: Resolution, burn_in: int) -> list[Swept]:
@@ -125,7 +125,8 @@ def steps(site: Site, at: Resolution, burn_in: int) -> list[Swept]:
 def pilot_settings(site: Site, at: Resolution, lr: float) -> ResolvedSettings:
     """The settings of the last pilot chains: those of an estimate, with fewer draws."""
     draws = site.plan.sampler.draws
-    own = own_burn_in(replace(at.settings, lr=lr, draws=FINAL_DRAWS * draws, chains=site.plan.sampler.chains))
+    wanted = replace(at.settings, lr=lr, draws=FINAL_DRAWS * draws, chains=site.plan.sampler.chains)
+    own = own_burn_in(wanted, at.typical)
     return replace(own, burn_in=min(own.burn_in, LONGEST_BURN_IN * draws))
 
 

@@ -14,7 +14,7 @@ from hf_llc.core.measurement import Around, measure, noise_around
 from hf_llc.core.noise import predicted_heating
 from hf_llc.core.objective import dimension
 from hf_llc.core.samplers import SAMPLERS
-from hf_llc.core.stepsize import RELAXED, check_lr, choose_burn_in, relaxation_rate
+from hf_llc.core.stepsize import HOT, RELAXED, check_lr, choose_burn_in, relaxation_rate
 from hf_llc.core.temperature import default_n_beta
 from hf_llc.errors import SettingsError
 from hf_llc.known import Known
@@ -31,7 +31,8 @@ class Resolution:
     """The resolved settings, one sentence per choice, and the measurements behind them.
 
     Attributes:
-        curvature, trace_hessian: largest |h| and tr H on the probe batch, nats per weight².
+        curvature, trace_hessian: largest |h| and tr H on the probe batch, nats per weight². typical: the curvature that
+            most of tr H comes from.
         dimension: d, weights that move. heating: what gradient noise is predicted to add to λ̂, at most.
         load_seconds, seconds: wall time of loading the model and of these measurements.
     """
@@ -44,6 +45,12 @@ class Resolution:
     load_seconds: float
     seconds: float
     heating: float = 0.0
+    typical: float = 0.0
+
+    @property
+    def starts_hot(self) -> bool:
+        """True if draws of the localiser are far above where chains live."""
+        return self.settings.n_beta * self.typical > HOT * self.settings.gamma
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -82,12 +89,11 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     check_lr(found.lr, n_beta, measured.curvature, gamma)
     check_batch(found.sampler, asked.batch_size, plan.corpus.n)
     burn_in, rate = asked.burn_in, relaxation_rate(found.lr, gamma, found.sampler, found.momentum)
+    typical = measured.typical_stiffness(n_beta, gamma)
     if burn_in is None:
-        burn_in = choose_burn_in(rate, asked.draws, asked.thin, start)
+        burn_in = choose_burn_in(rate, asked.draws, asked.thin, start, typical)
         choices["burn_in"] = burn_in_sentence(burn_in, rate, start)
-    start, other = settled_start(
-        asked.start, start, rate, burn_in, measured.typical_stiffness(n_beta, gamma), plan.dtype
-    )
+    start, other = settled_start(asked.start, start, rate, burn_in, typical, plan.dtype)
     if other is not None:
         choices["start"] = other
     if plan.dtype == "bfloat16" and gamma > 0:
@@ -129,6 +135,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
         load_seconds=bench.load_seconds,
         seconds=time.monotonic() - started,
         heating=predicted_heating(found.lr, n_beta, measured.noise, found.momentum),
+        typical=measured.typical_curvature,
     )
 
 

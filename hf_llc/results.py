@@ -119,7 +119,8 @@ class Diagnostics:
         dimension: d, weights that move.
         curvature: largest curvature h met on a probe batch, nats per weight²; stability: ε(nβh+γ), unstable from 4.
         resolution: γ/nβ: curvatures below it are not seen.
-        equilibration: the share of a flat direction's variance reached when draws began; 1 for chains that start there.
+        equilibration: the share of a flat direction's variance reached when draws began; 1 for chains that start there,
+            unless they start so far up that the way down moves it.
         distance_drift: relative growth of the mean ‖w−w*‖² from the first half of the draws to the second, with its
             error; distance_drift_free: the same of a walk from w* that nothing bounds.
         drift: (mean of the second half − mean of the first) in units of its Monte Carlo error.

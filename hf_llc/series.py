@@ -176,12 +176,10 @@ def _chosen(plan: Plan, gamma: float, measured: Sequence[Measured], sentences: S
     start, why = choose_start(sampler.start, gamma, sharpest.rise)
     chosen = choose_dynamics(asked_of(sampler), n_beta, gamma, sharpest)
     rate = relaxation_rate(chosen.lr, gamma, chosen.sampler, chosen.momentum)
-    burn_in = sampler.burn_in
+    burn_in, typical = sampler.burn_in, sharpest.typical_stiffness(n_beta, gamma)
     if burn_in is None:
-        burn_in = choose_burn_in(rate, sampler.draws, sampler.thin, start)
-    start, other = settled_start(
-        sampler.start, start, rate, burn_in, sharpest.typical_stiffness(n_beta, gamma), plan.dtype
-    )
+        burn_in = choose_burn_in(rate, sampler.draws, sampler.thin, start, typical)
+    start, other = settled_start(sampler.start, start, rate, burn_in, typical, plan.dtype)
     why = other or why
     steps = burn_in + sampler.draws * sampler.thin
     taken = chain_gradients(steps, sampler.draws, chosen.gradient, chosen.batches, "paired")

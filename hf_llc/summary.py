@@ -144,6 +144,7 @@ def _diagnostics(
         free_distance(resolution.dimension, settings.gamma, settings.lr, math.inf if displaced else steps)
         for displaced in map(settings.starts_displaced, range(2))
     ]
+    settled = settings.start == "localiser" and not resolution.starts_hot
     gap, gap_stderr = _start_gap(settings, healthy)
     growth, growth_stderr = _distance_drift(healthy)
     return Diagnostics(
@@ -157,7 +158,7 @@ def _diagnostics(
         curvature=resolution.curvature,
         stability=stability(settings.lr, settings.n_beta, resolution.curvature, settings.gamma),
         resolution=settings.gamma / settings.n_beta if settings.n_beta > 0 else None,
-        equilibration=1.0 if settings.start == "localiser" else -math.expm1(-rate * settings.burn_in_time),
+        equilibration=1.0 if settled else -math.expm1(-rate * settings.burn_in_time),
         drift=finite_or_none(statistics.drift) if statistics else None,
         monte_carlo_stderr=llc(settings.n_beta, statistics.mcse) if statistics else None,
         step_size_stderr=_step_size_stderr(checks),

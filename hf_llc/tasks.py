@@ -97,7 +97,7 @@ def swept_chains(
     return [
         Swept(
             resolution=replace(resolution, settings=each),
-            needed=own_burn_in(each).burn_in,
+            needed=own_burn_in(each, resolution.typical).burn_in,
             traces=[next(traces) for _ in range(each.chains)],
         )
         for resolution, each in zip(found, settings, strict=True)
@@ -118,7 +118,13 @@ def aligned(site: Site, settings: Sequence[ResolvedSettings], least: int = 0) ->
     ]
 
 
-def own_burn_in(settings: ResolvedSettings) -> ResolvedSettings:
-    """The settings with the burn-in that their own relaxation time asks for."""
+def own_burn_in(settings: ResolvedSettings, typical: float) -> ResolvedSettings:
+    """The settings with the burn-in that their own relaxation time asks for.
+
+    Args:
+        typical: the curvature that most of tr H comes from.
+    """
     rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
-    return replace(settings, burn_in=choose_burn_in(rate, settings.draws, settings.thin, settings.start))
+    stiffness = settings.n_beta * typical / settings.gamma
+    burn_in = choose_burn_in(rate, settings.draws, settings.thin, settings.start, stiffness)
+    return replace(settings, burn_in=burn_in)

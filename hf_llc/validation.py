@@ -214,9 +214,10 @@ def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
     check_lr(found.lr, case.n_beta, measured.curvature, case.gamma)
     check_batch(found.sampler, case.batch_size, n)
     burn_in, rate = effort.burn_in, relaxation_rate(found.lr, case.gamma, found.sampler, found.momentum)
+    typical = measured.typical_stiffness(case.n_beta, case.gamma)
     if burn_in is None:
-        burn_in = choose_burn_in(rate, effort.draws, 1, start)
-    start, _ = settled_start(AUTO, start, rate, burn_in, measured.typical_stiffness(case.n_beta, case.gamma))
+        burn_in = choose_burn_in(rate, effort.draws, 1, start, typical)
+    start, _ = settled_start(AUTO, start, rate, burn_in, typical)
     settings = ResolvedSettings(
         n_beta=case.n_beta,
         gamma=case.gamma,
@@ -249,4 +250,5 @@ def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
         dimension=dimension(objective.parameters),
         load_seconds=0.0,
         seconds=0.0,
+        typical=measured.typical_curvature,
     )

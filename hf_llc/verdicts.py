@@ -84,7 +84,11 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
     # Where λ̂ hardly depends on the localiser and the walk has stopped spreading, no direction is bounded by it alone. A
     # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading; one that began at
     # its full width does not.
-    bounded = settings.start != "laplace" and _on_plateau(diagnostics) and diagnostics.distance_drift is not None
+    bounded = (
+        settings.start not in {"laplace", "localiser"}
+        and _on_plateau(diagnostics)
+        and diagnostics.distance_drift is not None
+    )
     gap, error = diagnostics.start_gap, diagnostics.start_gap_stderr
     met = gap is not None and error is not None and abs(gap) <= SIGNIFICANT * error
     if gap is not None and error is not None and not met:
@@ -99,9 +103,12 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
         )
     elif gap is None and not diagnostics.equilibration >= EQUILIBRATION_MIN and not (bounded and still(diagnostics)):
         spreading = f", and {_spreading(diagnostics)}" if bounded else ""
+        share = f"{diagnostics.equilibration:.0%} of its variance"
+        if settings.start == "localiser":
+            share = f"forgotten {diagnostics.equilibration:.0%} of the way down from draws of the localiser"
         reasons.append(
-            f"draws began when a flat direction had {diagnostics.equilibration:.0%} of its variance "
-            f"({EQUILIBRATION_MIN:.0%} is asked for){spreading}: raise --burn-in or --lr"
+            f"draws began when a flat direction had {share} ({EQUILIBRATION_MIN:.0%} is asked for){spreading}: raise "
+            "--burn-in or --lr"
         )
     return reasons + _not_come_down(settings, diagnostics)
 

@@ -1,5 +1,6 @@
 """What counts in the search for a plateau, and what is answered where some of it does not: on made-up chains."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy
 import pytest
 
 from hf_llc.core.lanczos import Nodes
+from hf_llc.core.stepsize import relaxation_rate
 from hf_llc.flatness import is_local, plateau_in_gamma, points_of
 from hf_llc.resolution import Resolution
 from hf_llc.results import ChainTrace, Status
+from hf_llc.summary import judged
 from hf_llc.sweep import Finding, SweepPoint
 from hf_llc.tasks import Swept, Task
 from tests.core.chains import settings
@@ -61,6 +64,17 @@ def swept(gamma: float = 10.0, level: float = 0.05, *, needed: int = 0, heating:
 def excluded(**changes: Any) -> tuple[str | None, bool]:
     (point,) = points_of([swept(**changes)], NODES)
     return point.excluded, point.open
+
+
+@pytest.mark.parametrize(
+    ("start", "typical", "forgotten"), [("localiser", 0.25, 1.0), ("localiser", 0.35, None), ("anchor", 0.25, None)]
+)
+def test_chains_start_settled_unless_they_start_far_above(start: str, typical: float, forgotten: float | None) -> None:
+    """γ = 10 at nβ = 100, so that the typical direction is 2.5 or 3.5 times as stiff as the localiser."""
+    at = swept(start=start)
+    rate = relaxation_rate(at.settings.lr, 10.0, at.settings.sampler, at.settings.momentum)
+    found = judged(replace(at.resolution, typical=typical), at.traces, {})
+    assert found.diagnostics.equilibration == pytest.approx(forgotten or 1 - math.exp(-rate * BURN_IN))
 
 
 def test_settled_local_chains_count() -> None:

@@ -1,14 +1,16 @@
 """The exact answers on board, at a small effort: right within their error, and an error that is small."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from hf_llc.cases import CASES, case_of, sized
+from hf_llc.cases import CASES, case_of, reduced_rank, sized
 from hf_llc.cases import deep_linear as deep_linear_case
 from hf_llc.core.objective import dimension
 from hf_llc.core.problems import deep_linear, sampled_deep_linear
+from hf_llc.core.stepsize import RELAXED, relaxation_rate
 from hf_llc.errors import NotFoundError, SettingsError
 from hf_llc.validation import Effort, validate
 
@@ -116,6 +118,19 @@ def test_a_short_burn_in_begins_at_laplace_draws_and_is_near_but_not_called_conv
     # Of draws the loss is that of other items.
     assert found.settings.batches == "reshuffled"
     assert found.gradient_evaluations == round(gradients + (6 * 25 + 4 * 16) / 3)
+
+
+def test_chains_that_come_down_from_far_above_wait_until_flat_directions_have_forgotten_it() -> None:
+    """On ‖BA‖² the stiff A pulls B in while it comes down, and goes on being heated while B widens again."""
+    found = validate(reduced_rank(20, 0), Effort(draws=700))
+    assert found.settings.start == "localiser"
+    rate = relaxation_rate(found.settings.lr, 1000.0, found.settings.sampler, found.settings.momentum)
+    assert found.settings.burn_in * rate >= -math.log(RELAXED)
+    assert found.verdict == "converged"
+    assert found.error_in_stderr is not None
+    assert abs(found.error_in_stderr) < 3
+    assert found.stderr is not None
+    assert found.stderr < 0.015 * found.truth
 
 
 def test_a_part_that_the_localiser_hides_is_in_the_error_and_in_the_verdict() -> None:

@@ -79,6 +79,16 @@ def test_chains_that_began_as_wide_as_they_will_be_show_nothing_by_spreading_no_
     assert judge(10.0, 0.1, replace(SETTINGS, start="laplace"), GOOD, failed=0)[0] is Verdict.CONVERGED
 
 
+def test_chains_from_far_above_are_judged_by_what_they_have_forgotten_of_the_way_down() -> None:
+    local = replace(SETTINGS, start="localiser", gamma=10.0, lr=1e-3, burn_in=200)
+    verdict, reason = judge(10.0, 0.1, local, replace(GOOD, equilibration=0.86), failed=0)
+    assert verdict is Verdict.NOT_EQUILIBRATED
+    assert "had forgotten 86% of the way down from draws of the localiser (90% is asked for)" in reason
+    # That λ̂ is flat and that nothing spreads says no more, since they began at their full width.
+    verdict, _ = judge(10.0, 0.1, local, replace(GOOD, **SPREAD), failed=0)
+    assert verdict is Verdict.NOT_EQUILIBRATED
+
+
 def test_chains_that_came_down_alike_but_not_far_enough_are_not_called_converged() -> None:
     """A flat direction forgets at 0.01 a step; the stiffest is k = 30 times as stiff as the localiser."""
     short = replace(SETTINGS, start="localiser", gamma=10.0, lr=1e-3, burn_in=20)

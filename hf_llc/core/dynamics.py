@@ -47,7 +47,7 @@ def settled_start(
             "start = laplace: chains begin at draws w* + (γ + nβH)^(−½) ξ, since the burn-in is too short to come down "
             "from draws of the localiser."
         )
-    if start == "both" or forgets(rate, burn_in):
+    if start == "both" or forgets(rate, burn_in, typical):
         return start, None
     return "both", (
         "start = both: half of the chains begin at w*, half at draws of the localiser, since the burn-in is too short "

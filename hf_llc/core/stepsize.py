@@ -11,6 +11,9 @@ RELAXED = 0.01
 SETTLED = 1.3
 """Relaxation times of a flat direction after which chains that began at draws of the localiser have forgotten the
 excess of any stiffer one: with k = nβh/γ that is k e^(−(1+k)t) of its share, at most 0.1 for t = 1.3."""
+HOT = 3.0
+"""nβh/γ in a typical direction above which draws of the localiser are so far up that the way down moves flat directions
+too, as it does in a product of factors: those must then relax as from w*."""
 LEFT = 0.28
 """Relaxation times after which they have at most as much of it left as they shall have: `excess_left` is 1 there."""
 NEAR, SLOWER = 0.1, 4.0
@@ -72,9 +75,18 @@ def relaxation_rate(lr: float, gamma: float, sampler: str, momentum: float) -> f
     return min(lr * gamma * (1 + momentum) / (1 - momentum), 1 - momentum)
 
 
-def forgets(rate: float, burn_in: int) -> bool:
-    """True if chains that began at draws of the localiser have SETTLED relaxation times before their draws."""
-    return rate * burn_in >= SETTLED
+def asked_for(start: str, typical: float) -> float:
+    """Relaxation times of a flat direction that chains which start there take before their draws.
+
+    From w* itself: until its variance, 1 − e^(−rate·t) of the final one, misses RELAXED of it. From draws of the
+    localiser: SETTLED, or as many as from w* where the typical nβh/γ is above HOT.
+    """
+    return SETTLED if start == "localiser" and typical <= HOT else -math.log(RELAXED)
+
+
+def forgets(rate: float, burn_in: int, typical: float) -> bool:
+    """True if chains that began at draws of the localiser have what is asked for before their draws."""
+    return rate * burn_in >= asked_for("localiser", typical)
 
 
 def excess_left(times: float, stiffest: float) -> float:
@@ -94,15 +106,13 @@ def leaves(rate: float, burn_in: int, typical: float) -> bool:
     return times >= LEFT or typical * math.exp(-(1 + typical) * times / SLOWER) <= NEAR
 
 
-def choose_burn_in(rate: float, draws: int, thin: int, start: str) -> int:
+def choose_burn_in(rate: float, draws: int, thin: int, start: str, typical: float) -> int:
     """Steps before the first draw, from the relaxation rate of a flat direction per step; at least 10.
 
-    From w* itself: until its variance, 1 − e^(−rate·t) of the final one, misses RELAXED of it. From draws of the
-    localiser: SETTLED relaxation times. At most LONGEST_BURN_IN or twice the draws, whichever is more: what is still
-    missing then is the verdict's business, not a reason to run for ever.
+    As many relaxation times as are `asked_for`. At most LONGEST_BURN_IN steps or twice the draws, whichever is more:
+    what is still missing then is the verdict's business, not a reason to run for ever.
     """
     longest = max(LONGEST_BURN_IN, 2 * draws * thin)
     if rate == 0:
         return min(draws * thin, longest)
-    times = SETTLED if start == "localiser" else -math.log(RELAXED)
-    return min(max(10, math.ceil(times / rate)), longest)
+    return min(max(10, math.ceil(asked_for(start, typical) / rate)), longest)

@@ -159,26 +159,27 @@ def test_a_flat_unlocalised_loss_has_no_default_step() -> None:
 
 
 def test_burn_in_lasts_until_a_flat_direction_has_99_percent_of_its_variance() -> None:
-    steps = choose_burn_in(0.1, draws=200, thin=1, start="anchor")
+    steps = choose_burn_in(0.1, draws=200, thin=1, start="anchor", typical=0.1)
     assert 1 - math.exp(-1e-3 * 100.0 * steps) >= 0.99
     assert 1 - math.exp(-1e-3 * 100.0 * (steps - 1)) < 0.99
 
 
 def test_burn_in_is_bounded_where_relaxation_is_not() -> None:
-    assert choose_burn_in(1e-9, draws=200, thin=1, start="anchor") == 1000
-    assert choose_burn_in(0.0, draws=200, thin=2, start="anchor") == 400
+    assert choose_burn_in(1e-9, draws=200, thin=1, start="anchor", typical=0.1) == 1000
+    assert choose_burn_in(0.0, draws=200, thin=2, start="anchor", typical=0.1) == 400
 
 
 @pytest.mark.parametrize("stiffness", [0.1, 1.0, 3.0, 30.0])
 def test_chains_from_the_localiser_have_forgotten_it_by_the_end_of_the_burn_in(stiffness: float) -> None:
     """Excess of λ̂ of a direction of stiffness k = nβh/γ that began at variance 1/γ, against its share when settled."""
     rate, n_beta, gamma = 1e-2, 100.0, 100.0
-    steps = choose_burn_in(rate, draws=4, thin=1, start="localiser")
+    steps = choose_burn_in(rate, draws=4, thin=1, start="localiser", typical=stiffness)
     chosen = settings(n_beta=n_beta, gamma=gamma, lr=rate / gamma, start="localiser", burn_in=steps, draws=4)
     count = 4000
     found = llc_statistics(quadratic([stiffness] * count), chosen)
     settled = quadratic_llc([stiffness] * count, n_beta, gamma)
-    assert steps == 130
+    # Far above λ̂ they have to relax as chains from w* do.
+    assert steps == (130 if stiffness <= 3 else 461)
     assert found.mean - settled < 0.2 * settled
 
 

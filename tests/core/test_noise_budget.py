@@ -190,9 +190,16 @@ def test_the_pilot_finds_less_noise_where_chains_live_than_where_they_begin_and_
 
 def test_chains_that_cannot_forget_their_start_begin_at_both_ends() -> None:
     assert settled_start("auto", "localiser", 1e-3, 1000, 5.0)[0] == "both"
-    assert settled_start("auto", "localiser", 1e-2, 1000, 5.0) == ("localiser", None)
+    assert settled_start("auto", "localiser", 1e-2, 1000, 2.0) == ("localiser", None)
     assert settled_start("localiser", "localiser", 1e-3, 1000, 5.0)[0] == "localiser"
     assert settled_start("auto", "anchor", 1e-3, 1000, 5.0)[0] == "anchor"
+
+
+def test_chains_from_far_above_have_to_relax_for_as_long_as_chains_from_w() -> None:
+    assert settled_start("auto", "localiser", 1e-2, 200, 2.9) == ("localiser", None)
+    assert settled_start("auto", "localiser", 1e-2, 200, 3.1)[0] == "both"
+    assert settled_start("auto", "localiser", 1e-2, 460, 3.1)[0] == "both"
+    assert settled_start("auto", "localiser", 1e-2, 461, 3.1) == ("localiser", None)
 
 
 def test_chains_that_cannot_even_come_down_from_the_localiser_begin_at_draws_of_the_quadratic_law() -> None:
