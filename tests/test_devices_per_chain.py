@@ -158,7 +158,7 @@ def test_a_scan_goes_on_after_a_checkpoint_that_no_process_of_the_group_can_read
             patch.chdir(start.place)
             sampler = replace(
                 SAMPLER, gamma=1000, lr=1e-5, sampler="sgld-lm", start="anchor", gradient="control-variate",
-                batches="reshuffled", checks=False,
+                batches="reshuffled", baseline="paired", checks=False,
             )  # fmt: skip
             name = f"series/checkpoint-{step}"
             found = estimate(name, DataSettings(dataset="text.jsonl"), sampler, output_dir=Path(f"alone-{step}"))
