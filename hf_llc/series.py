@@ -191,6 +191,7 @@ def _chosen(plan: Plan, gamma: float, measured: Sequence[Measured], sentences: S
         draws=sampler.draws,
         gradients=taken,
         forgets=rate / gamma * sampler.thin if gamma > 0 else 0.0,
+        start=start,
         dtype=plan.dtype,
     )
     baseline, slope = choose_baseline(sampler.baseline, run, measured)

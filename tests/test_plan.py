@@ -63,6 +63,12 @@ def other(value: Any) -> Any:
     return 0.5 if value is None else value + 1
 
 
+def test_runs_from_before_there_was_a_choice_of_baseline_go_on_under_their_key() -> None:
+    assert "baseline" not in example().inputs()["sampler"]
+    asked = replace(example(), sampler=SamplerSettings(baseline="paired"))
+    assert asked.inputs()["sampler"]["baseline"] == "paired"
+
+
 def test_the_key_changes_with_every_input() -> None:
     keys = {"nothing": example().key} | {name: change(example()).key for name, change in CHANGES.items()}
     plain = example().sampler

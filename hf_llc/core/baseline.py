@@ -44,7 +44,7 @@ class Run(NamedTuple):
     """What the slope gains and costs by.
 
     Attributes:
-        n_beta, gamma, n, batch_size, draws, dtype: of chains. gradients: what one takes without the slope.
+        n_beta, gamma, n, batch_size, draws, start, dtype: of chains. gradients: what one takes without the slope.
         forgets: rate per draw, and stiffness, at which the loss along a direction forgets.
     """
 
@@ -55,6 +55,7 @@ class Run(NamedTuple):
     draws: int
     gradients: float
     forgets: float
+    start: str
     dtype: str
 
     @classmethod
@@ -68,6 +69,7 @@ class Run(NamedTuple):
             draws=settings.draws,
             gradients=replace(settings, baseline="paired").gradients,
             forgets=relaxation_rate(settings.lr, 1.0, settings.sampler, settings.momentum) * settings.thin,
+            start=settings.start,
             dtype=settings.dtype,
         )
 
@@ -164,12 +166,13 @@ def choose_baseline(asked: str, run: Run, found: Sequence[Measured]) -> tuple[st
 
     The variance of a draw of nβΔL is that over the posterior and that over minibatches. What the slope takes away of
     the second was measured, and what it costs is known. It must pay, and rounding not show, at half of the checkpoints.
+    Where chains cannot forget which of both ends they began at, what they differ by is the posterior's, and stays.
     """
     if asked != AUTO:
         return asked, None
     cost = 1 + (run.draws * LOSS + run.n / run.batch_size / CHAINS) / run.gradients
     gains = [0.0 if _rounds(run, each) else gain(run, each) for each in found]
-    if run.batch_size >= run.n or statistics.median_high(gains) < cost:
+    if run.batch_size >= run.n or run.start == "both" or statistics.median_high(gains) < cost:
         return "paired", None
     ratios = [each.scatter / each.curved for each in found if each.curved > 0]
     less = f"{math.sqrt(statistics.median_high(ratios)):.2g} times" if ratios else "ever so much"

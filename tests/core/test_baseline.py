@@ -139,6 +139,12 @@ def test_chains_walk_as_they_would_without_it(batches: str) -> None:
     assert [step for step, equal in enumerate(same) if not equal] == sorted(drawn)
 
 
+def test_of_reshuffled_batches_the_slope_is_that_of_the_items_whose_loss_is_taken() -> None:
+    chosen = settings(n=N, batch_size=6, burn_in=5, draws=200, gamma=2000.0, lr=2e-4, batches="reshuffled")
+    paired, linear = (torch.tensor(run(replace(chosen, baseline=each)).draws(chosen)) for each in ("paired", "linear"))
+    assert linear.std() < 0.6 * paired.std()
+
+
 def test_a_linear_baseline_needs_the_gradient_at_the_anchor() -> None:
     objective = logistic()
     chosen = settings(n=N, batch_size=6, baseline="linear")
@@ -223,6 +229,7 @@ QUIET = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1)
         (replace(QUIET, scatter=1e-6, curved=0.0), {}),
         (replace(QUIET, scatter=1.0, curved=0.01), {"dtype": "bfloat16"}),
         (replace(QUIET, scatter=1.0, curved=0.01), {"batch_size": 500}),
+        (replace(QUIET, scatter=1.0, curved=0.01), {"start": "both"}),
         (replace(QUIET, scatter=1.0, curved=0.05), {"burn_in": 0, "draws": 4, "n": 50_000}),
         (replace(QUIET, scatter=math.nan, curved=math.nan), {}),
         (replace(QUIET, scatter=1.0, curved=0.01, level=100.0), {"dtype": "float32"}),
@@ -233,6 +240,7 @@ QUIET = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1)
         "posterior scatters more",
         "16 bits",
         "all items",
+        "both ends",
         "few draws",
         "not finite",
         "rounding",
