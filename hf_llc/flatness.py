@@ -21,7 +21,7 @@ SPAN = 4.0
 CHANGE = 0.25
 """And over all of it log λ̂ changes by no more."""
 HALF_RELAXED = 0.5
-"""Of the burn-in that a chain from w* asks for (99 % of a flat direction's variance): 90 % of it are there by then."""
+"""Of the burn-in of a chain that relaxes as from w* (99 % of a flat direction's variance): 90 % are there by then."""
 HEATED = 0.1
 """Share of λ̂ that gradient noise may be predicted to make at a point that counts."""
 R_HAT_MAX = 1.3
@@ -106,7 +106,8 @@ def unsettled(swept: Swept, diagnostics: Diagnostics) -> str | None:
     settings = swept.settings
     # Chains that begin at draws of the localiser are as wide as they will be, and have other things to forget.
     resting = settings.start == "anchor" and still(diagnostics)
-    enough = swept.needed * (HALF_RELAXED if settings.start == "anchor" else 1.0)
+    relaxing = settings.start == "anchor" or swept.resolution.starts_hot
+    enough = swept.needed * (HALF_RELAXED if relaxing else 1.0)
     if settings.burn_in < enough and not resting:
         return f"not equilibrated: a burn-in of {swept.needed} steps would be needed"
     if diagnostics.drift is not None and abs(diagnostics.drift) > DRIFT_MAX:

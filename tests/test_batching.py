@@ -154,6 +154,7 @@ def test_so_does_a_calibration(model: str, data: DataSettings) -> None:
     assert on.pilot.llc == pytest.approx(off.pilot.llc, rel=1e-3)
     assert [point.llc for point in on.sweep] == pytest.approx([point.llc for point in off.sweep], rel=1e-3)
     assert read_settings(Path(on.settings_file))["batched_chains"] == "on"
+    assert read_settings(Path(on.settings_file))["baseline"] == "paired"
 
 
 def test_all_chains_of_a_process_are_in_one_call(

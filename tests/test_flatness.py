@@ -46,7 +46,7 @@ def chain(number: int, level: float, *, trend: float = 0.0, apart: float = 0.0, 
 
 def swept(gamma: float = 10.0, level: float = 0.05, *, needed: int = 0, heating: float = 0.0, **more: Any) -> Swept:
     """Two chains at nβ = 100 that count, unless something is changed."""
-    start = more.pop("start", "localiser")
+    start, typical = more.pop("start", "localiser"), more.pop("typical", 0.0)
     chosen = settings(gamma=gamma, chains=2, burn_in=BURN_IN, draws=DRAWS, start=start)
     at = Resolution(
         settings=chosen,
@@ -57,6 +57,7 @@ def swept(gamma: float = 10.0, level: float = 0.05, *, needed: int = 0, heating:
         load_seconds=0.0,
         seconds=0.0,
         heating=heating,
+        typical=typical,
     )
     return Swept(at, needed, [chain(number, level, **more) for number in range(2)])
 
@@ -96,6 +97,7 @@ def test_what_is_no_number_of_the_neighbourhood_does_not_count(changes: dict[str
     ("changes", "words"),
     [
         ({"needed": BURN_IN + 1}, "a burn-in of 21 steps would be needed"),
+        ({"needed": 2 * BURN_IN + 1, "typical": 0.35}, "a burn-in of 41 steps would be needed"),
         ({"needed": 2 * BURN_IN + 1, "start": "anchor", "spread": 1.0}, "a burn-in of 41 steps would be needed"),
         ({"trend": 0.25}, "the draws drift by"),
         ({"apart": 1.0}, "the chains disagree (R-hat"),
@@ -113,6 +115,7 @@ def test_what_may_be_wrong_does_not_count_but_leaves_it_open(changes: dict[str, 
     "changes",
     [
         {"needed": 2 * BURN_IN, "start": "anchor", "spread": 1.0},
+        {"needed": 2 * BURN_IN, "typical": 0.35},
         {"needed": 9 * BURN_IN, "start": "anchor", "spread": 0.0},
         {"heating": 0.5},
     ],
