@@ -188,7 +188,7 @@ Baseline = Annotated[
     typer.Option(
         "--baseline",
         help="What a draw's loss is compared with: paired (the loss of the same sequences at the weights themselves), "
-        "linear (that and its slope: less noise, a third of a step more) or auto.",
+        "linear (that and its slope: less noise, a third of a step more a draw) or auto.",
         rich_help_panel=_CHAINS,
     ),
 ]

@@ -190,7 +190,7 @@ def _chosen(plan: Plan, gamma: float, measured: Sequence[Measured], sentences: S
         batch_size=sampler.batch_size,
         draws=sampler.draws,
         gradients=taken,
-        forgets=rate / gamma * sampler.thin if gamma > 0 else 0.0,
+        forgets=relaxation_rate(chosen.lr, 1.0, chosen.sampler, chosen.momentum) * sampler.thin,
         start=start,
         dtype=plan.dtype,
     )

@@ -223,6 +223,8 @@ BASELINES = ("paired", "linear")
 BATCHED = ("auto", "on", "off")
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")
 
+LOSS = 1 / 3
+"""What a loss alone costs, in gradients of the same items."""
 STABILITY_LIMIT = 4.0
 """ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
 
@@ -302,6 +304,6 @@ class ResolvedSettings:
 
 
 def chain_gradients(steps: int, draws: int, gradient: str, batches: str, baseline: str) -> float:
-    """What a chain costs, in gradients of a minibatch; a loss alone, which some draws take, is a third of one."""
+    """What a chain costs, in gradients of a minibatch; LOSS of one for each loss alone, which some draws take."""
     losses = (baseline == "linear") + (batches == "reshuffled")
-    return steps * (2 if gradient == "control-variate" else 1) + draws * losses / 3
+    return steps * (2 if gradient == "control-variate" else 1) + draws * losses * LOSS

@@ -123,10 +123,8 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
 
 def _gradients(settings: ResolvedSettings, trace: ChainTrace) -> float:
     """Of a chain, as far as it went; a loss alone is a third of one."""
-    went = replace(
-        settings, burn_in=len(trace.losses) - len(trace.squared_distances), draws=len(trace.squared_distances)
-    )
-    return replace(went, thin=1).gradients
+    draws = len(trace.squared_distances)
+    return replace(settings, burn_in=len(trace.losses) - draws, draws=draws, thin=1).gradients
 
 
 def _variations(case: Case) -> Sequence[Variation]:

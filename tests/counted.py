@@ -1,5 +1,6 @@
-"""An objective that counts."""
+"""An objective that counts, and a count of what is alive."""
 
+import gc
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -33,3 +34,11 @@ class Counted:
     def losses_and_gradient(self, indices: Tensor) -> Tensor:
         self.gradients += len(indices) / self._batch_size
         return self._inner.losses_and_gradient(indices)
+
+
+def live_copies(parameters: Sequence[Tensor]) -> float:
+    """Tensors of the parameters' one shape that are alive, per parameter; those frozen by `gc` are not seen."""
+    shape = parameters[0].shape
+    alive = [each for each in gc.get_objects() if type(each) is Tensor and each.shape == shape]
+    alive += [*parameters, *(each.grad for each in parameters if each.grad is not None)]
+    return len({each.data_ptr() for each in alive}) / len(parameters)

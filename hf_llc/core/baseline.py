@@ -21,7 +21,7 @@ from hf_llc.core.pieces import pieces
 from hf_llc.core.samplers import AUTO
 from hf_llc.core.shards import WHOLE, Shards
 from hf_llc.core.stepsize import relaxation_rate
-from hf_llc.settings import ResolvedSettings
+from hf_llc.settings import LOSS, ResolvedSettings
 
 ITEMS = 128
 """Items whose losses are compared, at least: a variance over fewer is rough."""
@@ -30,9 +30,6 @@ STEEPER = 3.0
 scatter (batches of 8 sequences)."""
 CHAINS = 4
 """Chains that a gradient of all items is shared by; not those of the run, whose draws are the same for any number."""
-
-LOSS = 1 / 3
-"""What a loss alone costs, in gradients."""
 ROUNDED, HIDDEN = 0.002, 0.25
 """Shares of λ̂ and of its standard error that rounding may make: it is the same in all draws, and does not show."""
 

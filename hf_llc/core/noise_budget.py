@@ -11,6 +11,7 @@ from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.noise import predicted_heating
 from hf_llc.core.samplers import AUTO, SAMPLERS
 from hf_llc.core.stepsize import choose_lr, two_digits
+from hf_llc.settings import LOSS
 
 MOMENTA = (0.95, 0.9, 0.8, 0.5)
 HEATING_MAX = 0.03
@@ -19,8 +20,8 @@ QUIETENED = 0.015
 """Share of λ̂ that it may make once something is done; less, since what is left no longer goes with ε alone."""
 SLOWEST = 30.0
 """How many times smaller than stability allows the step may be made against gradient noise."""
-SECOND_GRADIENT, SECOND_LOSS = 1.0, 1 / 3
-"""What a control variate and a loss on other items cost, in gradients of a minibatch."""
+SECOND_GRADIENT = 1.0
+"""What a control variate costs, in gradients of a minibatch."""
 HALVINGS = 40
 AS_FAST = 0.98
 """Share of the fastest way's speed from which on a way counts as equally fast."""
@@ -46,7 +47,7 @@ class Way(NamedTuple):
     @property
     def cost(self) -> float:
         """Of a step, in gradients of a minibatch."""
-        extra = SECOND_GRADIENT * (self.gradient == "control-variate") + SECOND_LOSS * (self.batches == "reshuffled")
+        extra = SECOND_GRADIENT * (self.gradient == "control-variate") + LOSS * (self.batches == "reshuffled")
         return 1.0 + extra
 
     def heating(self, lr: float, n_beta: float, gamma: float, measured: Measured) -> float:

@@ -35,6 +35,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.results import ChainTrace
 from hf_llc.settings import ResolvedSettings, SamplerSettings
 from tests.core.chains import settings
+from tests.counted import live_copies
 
 N = 60
 
@@ -318,9 +319,7 @@ def test_a_chain_with_it_takes_four_copies_of_the_weights() -> None:
     def watched(name: str, act: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def look(indices: Tensor) -> Tensor:
             found = act(indices)
-            alive = [each for each in gc.get_objects() if type(each) is Tensor and each.shape == (41, 41)]
-            alive += [*objective.parameters, *(each.grad for each in objective.parameters if each.grad is not None)]
-            most[name] = max(most[name], len({each.data_ptr() for each in alive}) / 4)
+            most[name] = max(most[name], live_copies(objective.parameters))
             return found
 
         return look

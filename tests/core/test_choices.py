@@ -21,7 +21,7 @@ from hf_llc.core.stepsize import check_lr, choose_burn_in, choose_lr, stability
 from hf_llc.core.temperature import default_n_beta
 from hf_llc.errors import SettingsError
 from tests.core.chains import llc_statistics, settings, traces
-from tests.counted import Counted
+from tests.counted import Counted, live_copies
 
 ONE = torch.zeros(1, dtype=torch.int64)
 ON_HOST = 1
@@ -70,9 +70,7 @@ def test_measuring_takes_four_copies_of_the_weights() -> None:
     class Watched(Counted):
         def losses_and_gradient(self, indices: Tensor) -> Tensor:
             losses = super().losses_and_gradient(indices)
-            alive = [each for each in gc.get_objects() if type(each) is Tensor and each.shape == (41, 41)]
-            alive += [*inner.parameters, *(each.grad for each in inner.parameters if each.grad is not None)]
-            most.append(len({each.data_ptr() for each in alive}) / 4)
+            most.append(live_copies(inner.parameters))
             return losses
 
     objective = Watched(inner, 30)
