@@ -84,10 +84,16 @@ def stores(links: list[Link], folder: Path, inputs: list[dict[str, int]]) -> lis
     return made
 
 
+def arrived(link: Link) -> None:
+    """What was put over that link is there: a put is not answered, but what is asked after it on the same line is."""
+    assert link.get("nothing") is None
+
+
 def test_a_part_made_on_one_machine_is_kept_on_the_other(links: list[Link], tmp_path: Path) -> None:
     first, second = stores(links, tmp_path, [{"seed": 0}, {"seed": 0}])
     assert second.read("chains/000") is None
     first.write("chains/000", {"llc": 1.5})
+    arrived(links[0])
     assert second.read("chains/000") == {"llc": 1.5}
     assert second.path("chains/000").read_bytes() == first.path("chains/000").read_bytes()
 
@@ -95,6 +101,7 @@ def test_a_part_made_on_one_machine_is_kept_on_the_other(links: list[Link], tmp_
 def test_parts_of_runs_from_other_inputs_do_not_mix(links: list[Link], tmp_path: Path) -> None:
     first, second = stores(links, tmp_path, [{"seed": 0}, {"seed": 1}])
     first.write("chains/000", {"llc": 1.5})
+    arrived(links[0])
     assert second.read("chains/000") is None
 
 
@@ -105,6 +112,7 @@ def test_what_an_earlier_command_left_on_one_machine_is_offered(links: list[Link
     first, second = stores(links, tmp_path, [{"seed": 0}, {"seed": 0}])
     assert first.read("chains/000") is None
     second.offer(["chains/000", "chains/001"])
+    arrived(links[1])
     assert first.read("chains/000") == {"llc": 1.5}
 
 
