@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from hf_llc.meanings import agreement, meaning
 from hf_llc.observer import duration
 from hf_llc.results import Estimate
-from hf_llc.verdicts import agreement, meaning
 
 if TYPE_CHECKING:
     from hf_llc.forecasting import Forecast

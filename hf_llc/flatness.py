@@ -10,11 +10,12 @@ from hf_llc.adapters.statistics import log_ratio
 from hf_llc.core.dynamics import LOCAL_RISE
 from hf_llc.core.lanczos import Nodes
 from hf_llc.core.plateau import Reading, Slope, find_plateau, may_have_plateau
+from hf_llc.meanings import PLATEAU, SIGNIFICANT
 from hf_llc.results import Diagnostics
 from hf_llc.summary import Judged, judged
 from hf_llc.sweep import Finding, Flat, SweepPoint
 from hf_llc.tasks import Swept
-from hf_llc.verdicts import DRIFT_MAX, PLATEAU, SIGNIFICANT, still
+from hf_llc.verdicts import DRIFT_MAX, still
 
 SPAN = 4.0
 """A plateau reaches over at least this factor of γ."""

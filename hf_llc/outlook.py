@@ -11,13 +11,14 @@ from hf_llc.core.effort import Effort, Spread
 from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.variations import VARIATIONS
 from hf_llc.errors import DivergedError
+from hf_llc.meanings import SIGNIFICANT
 from hf_llc.resolution import Resolution
 from hf_llc.results import ChainTrace, Status, Verdict
 from hf_llc.settings import CalibrationSettings, ResolvedSettings, SamplerSettings
 from hf_llc.summary import judged
 from hf_llc.sweep import Pilot
 from hf_llc.tasks import own_burn_in
-from hf_llc.verdicts import R_HAT_MAX, SIGNIFICANT
+from hf_llc.verdicts import R_HAT_MAX
 
 
 @dataclass(frozen=True)

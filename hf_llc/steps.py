@@ -8,11 +8,12 @@ from hf_llc.adapters.statistics import log_ratio
 from hf_llc.core.plateau import Slope, agreeing
 from hf_llc.core.stepsize import stability
 from hf_llc.flatness import draws_of, unsettled
+from hf_llc.meanings import SIGNIFICANT
 from hf_llc.settings import STABILITY_LIMIT
 from hf_llc.summary import judged
 from hf_llc.sweep import StepPoint
 from hf_llc.tasks import Swept
-from hf_llc.verdicts import SIGNIFICANT, STEP_BIAS_MAX
+from hf_llc.verdicts import STEP_BIAS_MAX
 
 NEGLIGIBLE = 0.02
 """Difference of λ̂ between two step sizes that is not looked at further."""

@@ -1,9 +1,8 @@
 """Numbers to words: does the chain sample the stated posterior, and does the number say more than the localiser?"""
 
-import math
-
 from hf_llc.core.stepsize import SETTLED, excess_left, relaxation_rate
 from hf_llc.errors import DivergedError
+from hf_llc.meanings import SIGNIFICANT, on_plateau
 from hf_llc.results import Diagnostics, Estimate, Verdict
 from hf_llc.settings import ResolvedSettings
 
@@ -26,10 +25,6 @@ EXCESS_MAX = 0.1
 """Excess that chains from draws of the localiser may have left, as a share of λ̂; see `excess_left`."""
 GAP_KNOWN = 0.2
 """Share of λ̂ within which chains from both starts must be known to agree, at two standard errors."""
-SIGNIFICANT = 3.0
-"""Standard errors before a difference counts."""
-PLATEAU = 0.2
-"""|d log λ̂ / d log γ| up to which λ̂ hardly depends on the localiser: a tenth of γ changes it by a factor below 1.6."""
 
 
 def judge(
@@ -86,7 +81,7 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
     # its full width does not.
     bounded = (
         settings.start not in {"laplace", "localiser"}
-        and _on_plateau(diagnostics)
+        and on_plateau(diagnostics)
         and diagnostics.distance_drift is not None
     )
     gap, error = diagnostics.start_gap, diagnostics.start_gap_stderr
@@ -152,48 +147,6 @@ def _settled(diagnostics: Diagnostics) -> str:
     if diagnostics.step_bias is not None:
         step = f"the step size makes {diagnostics.step_bias:+.2g} of it"
     return f"R-hat {diagnostics.r_hat:.3f}, effective sample size {diagnostics.ess:.0f}, {step}"
-
-
-def _on_plateau(diagnostics: Diagnostics) -> bool:
-    slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
-    return slope is not None and error is not None and abs(slope) + 2 * error <= PLATEAU
-
-
-def meaning(diagnostics: Diagnostics) -> str:
-    """What the number says beyond the localiser, in one sentence."""
-    slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
-    if slope is None or error is None:
-        return "whether it says more than the localiser was not measured: compare it along one curve only"
-    words = f"d log λ̂ / d log γ = {slope:+.2f} ± {error:.2f}"
-    if _on_plateau(diagnostics):
-        return f"on a plateau ({words}): it hardly depends on the localiser"
-    if slope <= -1 + PLATEAU:
-        return f"comparable along one curve, not a learning coefficient ({words}): the localiser sets its size"
-    return f"comparable along one curve, not a learning coefficient ({words}): it depends on the localiser"
-
-
-def agreement(found: Estimate) -> str:
-    """The cross-check beside λ̂ in one sentence; "" if there is none."""
-    other = found.cross_check
-    if other is None:
-        return ""
-    where = f"on {other['sequences']} of {found.settings.n} sequences"
-    if other["llc"] is None:
-        return (
-            f"no number {where}: a curvature of {other['lowest']:.3g} lies below −γ/nβ, so that the quadratic part of "
-            "the loss alone has no posterior"
-        )
-    words = f"{other['llc']:.4g} ± {other['stderr']:.2g} without sampling, {where}"
-    if found.llc is None or found.stderr is None:
-        return words
-    joint = math.hypot(found.stderr, other["stderr"])
-    apart = (found.llc - other["llc"]) / joint if joint > 0 else 0.0
-    if abs(apart) <= SIGNIFICANT:
-        return f"{words}: they agree ({apart:+.1f} joint standard errors)"
-    return (
-        f"{words}: they disagree ({apart:+.1f} joint standard errors), so the loss is not quadratic at this resolution"
-        ", or other sequences are curved differently"
-    )
 
 
 def require_number(found: Estimate) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from hf_llc.core.stepsize import LEFT, SETTLED, excess_left
 from hf_llc.errors import DivergedError
+from hf_llc.meanings import agreement, meaning
 from hf_llc.results import ChainSummary, DatasetRecord, Diagnostics, Estimate, Status, Verdict
-from hf_llc.verdicts import EXCESS_MAX, agreement, judge, meaning, require_number
+from hf_llc.verdicts import EXCESS_MAX, judge, require_number
 from tests.adapters.estimates import estimate
 from tests.core.chains import settings
 
