@@ -29,9 +29,9 @@ NOUNS = {
     "published",
 }
 OUTSIDE = {
-    "accelerate", "arviz", "datasets", "filelock", "huggingface_hub", "jinja2", "markdown_it", "matplotlib", "numpy",
-    "psutil", "pyarrow", "rich", "ruamel", "safetensors", "tensorboard", "tokenizers", "trackio", "transformers",
-    "typer", "yaml",
+    "accelerate", "arviz_stats", "datasets", "filelock", "huggingface_hub", "jinja2", "markdown_it", "matplotlib",
+    "numpy", "psutil", "pyarrow", "rich", "ruamel", "safetensors", "tensorboard", "tokenizers", "trackio",
+    "transformers", "typer", "yaml",
 }  # fmt: skip
 SIDE_EFFECTS = {"os", "pathlib", "subprocess", "socket", "time", "datetime", "random", "tempfile", "io", "logging"}
 

@@ -9,7 +9,7 @@ import psutil
 
 from hf_llc.errors import LaunchError
 
-REPORTED = ("hf-llc", "torch", "transformers", "datasets", "accelerate", "huggingface_hub", "arviz", "numpy")
+REPORTED = ("hf-llc", "torch", "transformers", "datasets", "accelerate", "huggingface_hub", "arviz-stats", "numpy")
 
 
 def cores() -> int:

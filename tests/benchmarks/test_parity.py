@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import arviz
 import numpy
 import pytest
 import torch
+from arviz_stats.base.array import array_stats
 from datasets.arrow_dataset import Dataset
 from numpy.typing import NDArray
 
@@ -82,7 +82,7 @@ def theirs(trained: Trained, output: Path) -> tuple[float, float]:
             output_path=output,
         )
         losses = per_step_losses(sampled)[:, BURN_IN:]
-        error = float(arviz.mcse(losses, method="mean"))
+        error = float(array_stats.mcse(losses, method="mean"))
     return float(losses.mean() - float(trained.anchor_losses().mean())), error
 
 

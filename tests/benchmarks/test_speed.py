@@ -224,7 +224,7 @@ def larger_case(folder: Path) -> Case:
 
 @pytest.mark.parametrize("make", [demo_case, larger_case], ids=["demo", "14M"])
 def test_seconds_to_a_5_percent_standard_error_beside_devinterp(make: Callable[[Path], Case], tmp_path: Path) -> None:
-    import arviz
+    from arviz_stats.base.array import array_stats
 
     from tests.benchmarks.test_parity import per_step_losses
 
@@ -247,7 +247,7 @@ def test_seconds_to_a_5_percent_standard_error_beside_devinterp(make: Callable[[
     their_seconds = time.perf_counter() - started
     losses = per_step_losses(sampled)[:, case.burn_in :]
     their_mean = float(losses.mean()) - float(anchors.mean())
-    their_error = float(arviz.mcse(losses, method="mean"))
+    their_error = float(array_stats.mcse(losses, method="mean"))
     wanted = 0.05 * found.mean
     # Both spend what they spend in proportion to 1/σ².
     ours, theirs = our_seconds * (found.mcse / wanted) ** 2, their_seconds * (their_error / wanted) ** 2

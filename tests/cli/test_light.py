@@ -13,7 +13,7 @@ from tests.reference import COMMANDS
 
 HEAVY = (
     "accelerate",
-    "arviz",
+    "arviz_stats",
     "datasets",
     "huggingface_hub",
     "matplotlib",
