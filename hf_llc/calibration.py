@@ -22,7 +22,8 @@ from hf_llc.observer import Observer, duration
 from hf_llc.outlook import Outlook, outlook_of
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution
-from hf_llc.settings import CalibrationSettings, DataSettings, ModelSettings, ResolvedSettings, SamplerSettings
+from hf_llc.resolved import ResolvedSettings
+from hf_llc.settings import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.settings_file import write_settings
 from hf_llc.summary import dataset_of
 from hf_llc.sweep import Calibration, StepPoint, SweepPoint

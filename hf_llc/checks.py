@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hf_llc.adapters.statistics import log_ratio, summarise
 from hf_llc.core.estimator import llc
 from hf_llc.core.variations import CHECKED_CHAINS, VARIATIONS, Variation
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Status
-from hf_llc.settings import ResolvedSettings
 
 
 @dataclass(frozen=True, kw_only=True)

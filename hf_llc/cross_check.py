@@ -9,7 +9,7 @@ import torch
 from hf_llc.core.lanczos import ITERATIONS, PROBES, quadratic_llc_of
 from hf_llc.errors import SettingsError
 from hf_llc.observer import Observer
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.workbench import Workbench
 
 CROSS_CHECK = "cross-check/lanczos"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hf_llc.adapters import fleet as fleets
+from hf_llc.adapters import devices
 from hf_llc.errors import LaunchError, SettingsError
 from hf_llc.plan import Plan
 
@@ -36,7 +36,7 @@ def default_groups(plans: Sequence[Plan]) -> int:
     plan, group = plans[0], plans[0].sampler.devices_per_chain
     if plan.device == "cpu":
         return 1
-    there = fleets.device_count(plan.device)
+    there = devices.device_count(plan.device)
     if there < group:
         raise LaunchError(
             f"--devices-per-chain is {group}, but this machine has {there} GPU(s); give at most that many."

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from hf_llc.adapters import devices
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.checkpoint import context_limit, parameter_count
 from hf_llc.core.language import LOGIT_BUDGET
@@ -72,7 +73,7 @@ def forecast(
     burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
     steps = burn_in + sampler.draws * sampler.thin
     tokens = sampler.chains * (steps + 1) * sampler.batch_size * context
-    kind = fleets.device_kind(device)
+    kind = devices.device_kind(device)
     rate = _matrix_rate(fleets.alone(kind).device, getattr(torch, sampler.dtype))
     return Forecast(
         model=source.id,

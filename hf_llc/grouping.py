@@ -13,7 +13,7 @@ from hf_llc.core.estimator import llc as llc_of
 from hf_llc.core.lockstep import Member, run_together
 from hf_llc.core.variations import Variation
 from hf_llc.observer import Observer
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.workbench import Workbench
 
 

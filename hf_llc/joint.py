@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hf_llc.adapters import machine
-from hf_llc.adapters.fleet import device_kind
+from hf_llc.adapters.devices import device_kind
 from hf_llc.adapters.launcher import INTERRUPTED, launch
 from hf_llc.errors import RankError
 from hf_llc.machines import Machines

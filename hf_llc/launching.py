@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_llc import calibration, estimation
+from hf_llc.adapters import devices, machine
 from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters import machine
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.launcher import launch
 from hf_llc.adapters.store import write_atomically
@@ -112,7 +112,7 @@ def run_pilots(
         HfLlcError: see `calibration.run`, `launcher.launch` and `fleet.join`.
     """
     if fleets.launched():
-        fleet = fleets.join(fleets.device_kind(device), devices_per_chain)
+        fleet = fleets.join(devices.device_kind(device), devices_per_chain)
         with fleet.together():
             plan = fleet.on_each_machine(make_plan, Plan.inputs)
             found = calibration.run(plan, fleet, tethered(fleet, observer))
@@ -272,7 +272,7 @@ def default_processes(plans: Sequence[Plan]) -> int:
     """Processes to start when the user left it open; never more than chains of all plans."""
     plan = plans[0]
     if plan.device != "cpu":
-        return min(fleets.device_count(plan.device), plan.sampler.chains * len(plans))
+        return min(devices.device_count(plan.device), plan.sampler.chains * len(plans))
     parameters = plan.source.weight_bytes / 4
     steps = plan.sampler.draws * plan.sampler.thin * plan.sampler.chains * len(plans)
     work_to_do = 3 * parameters * steps * plan.sampler.batch_size * plan.corpus.context_length
@@ -286,7 +286,7 @@ def default_processes(plans: Sequence[Plan]) -> int:
 def _as_rank(
     make_plan: Callable[[], Plan], device: str | None, observer: Observer, started: float, devices_per_chain: int
 ) -> Estimate | None:
-    fleet = fleets.join(fleets.device_kind(device), devices_per_chain)
+    fleet = fleets.join(devices.device_kind(device), devices_per_chain)
     with fleet.together():
         plan = fleet.on_each_machine(make_plan, Plan.inputs)
         estimation.run(plan, fleet, tethered(fleet, observer))

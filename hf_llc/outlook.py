@@ -13,8 +13,9 @@ from hf_llc.core.variations import VARIATIONS
 from hf_llc.errors import DivergedError
 from hf_llc.meanings import SIGNIFICANT
 from hf_llc.resolution import Resolution
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Status, Verdict
-from hf_llc.settings import CalibrationSettings, ResolvedSettings, SamplerSettings
+from hf_llc.settings import CalibrationSettings, SamplerSettings
 from hf_llc.summary import judged
 from hf_llc.sweep import Pilot
 from hf_llc.tasks import own_burn_in

@@ -15,8 +15,9 @@ from hf_llc.checks import checked_chains
 from hf_llc.core.lanczos import Nodes, nodes_of
 from hf_llc.core.stepsize import stability
 from hf_llc.resolution import Resolution, measure_gamma, resolve, temperature
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace
-from hf_llc.settings import STABILITY_LIMIT, ResolvedSettings
+from hf_llc.settings import STABILITY_LIMIT
 from hf_llc.tasks import LONGEST_BURN_IN, Site, Swept, Task, aligned, own_burn_in, swept_chains
 
 RESOLUTIONS = tuple(10 ** (power / 2) for power in range(-5, 4))

@@ -3,8 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters import machine
+from hf_llc.adapters import devices, machine
 from hf_llc.core.gradients import check_gradient
 from hf_llc.core.randomness import check_batches
 from hf_llc.core.samplers import check_sampler
@@ -54,8 +53,8 @@ def checked_device(sampler: SamplerSettings, device: str | None) -> str:
     check_sampler(sampler.sampler)
     check_gradient(sampler.gradient)
     check_batches(sampler.batches)
-    kind = fleets.device_kind(device)
-    if sampler.dtype == "bfloat16" and not fleets.computes_bfloat16(kind):
+    kind = devices.device_kind(device)
+    if sampler.dtype == "bfloat16" and not devices.computes_bfloat16(kind):
         raise SettingsError("--dtype is bfloat16, which this GPU does not compute (Ampere and later do); leave it out.")
     return kind
 

@@ -9,7 +9,8 @@ from hf_llc.meanings import SIGNIFICANT
 from hf_llc.outlook import Outlook
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution, burn_in_sentence, temperature
-from hf_llc.settings import CalibrationSettings, DataSettings, ResolvedSettings, SamplerSettings
+from hf_llc.resolved import ResolvedSettings
+from hf_llc.settings import CalibrationSettings, DataSettings, SamplerSettings
 from hf_llc.sweep import Calibration, Finding, Pilot
 
 AS_ASKED, AS_GIVEN = "as asked", "as asked, or the default"

@@ -19,7 +19,8 @@ from hf_llc.core.temperature import default_n_beta
 from hf_llc.errors import SettingsError
 from hf_llc.known import Known
 from hf_llc.plan import Plan
-from hf_llc.settings import ResolvedSettings, SamplerSettings
+from hf_llc.resolved import ResolvedSettings
+from hf_llc.settings import SamplerSettings
 from hf_llc.workbench import Workbench
 
 ROUNDING_MAX = 0.05

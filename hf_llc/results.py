@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 
 SCHEMA = 1
 

@@ -1,21 +1,17 @@
 """A whole series: checkpoints chosen by name, one point each, written down as they come."""
 
-import gc
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hf_llc import estimation, planning
+from hf_llc import planning
 from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters.store import RunStore
 from hf_llc.arrivals import Arrivals
-from hf_llc.checkpoints import Checkpoint
 from hf_llc.core.samplers import AUTO
 from hf_llc.curve import Curve, Point
-from hf_llc.curve_files import curve_of, draw, keep
+from hf_llc.curve_files import curve_of
 from hf_llc.errors import SettingsError
 from hf_llc.fetching import Supply
 from hf_llc.launching import run_all, tethered
@@ -24,18 +20,13 @@ from hf_llc.plan import Plan
 from hf_llc.preparation import Ready, prepared
 from hf_llc.recall import remember
 from hf_llc.request import Request
-from hf_llc.results import Estimate
-from hf_llc.runs import SCAN, load_run
+from hf_llc.scan_report import Report
 from hf_llc.selector import Selection
 from hf_llc.settings import DataSettings, SamplerSettings
 from hf_llc.sharding import Shard
 from hf_llc.tracking import Tracking
 from hf_llc.view import View
-from hf_llc.workbench import drop_gradient
-from hf_llc.working import failure, work_through
-
-COLLECTED = 5
-"""Points after which garbage is collected: a picture leaves megabytes in circles that Python is slow to find."""
+from hf_llc.working import work_through
 
 
 def scan(
@@ -154,12 +145,12 @@ def _as_rank(
     kind: str,
     observer: Observer,
     view: View | None,
-    report_on: Callable[[Ready], "_Report"],
+    report_on: Callable[[Ready], Report],
 ) -> Curve | None:
     """One rank's share of a scan below a user's own launcher; the curve on the main one."""
     fleet = fleets.join(kind, request.sampler.devices_per_chain)
     ready: Ready | None = None
-    report: _Report | None = None
+    report: Report | None = None
     with fleet.together(), ExitStack() as stack:
 
         def prepare() -> tuple[list[Plan], Path]:
@@ -209,99 +200,9 @@ def _nothing(request: Request) -> Curve:
 
 def _report(
     request: Request, observer: Observer, tracking: Tracking, on_point: Callable[[Point], None], ready: Ready
-) -> "_Report":
+) -> Report:
     """A report that has begun, with the trackers open."""
     tracking.begin(ready.folder, ready.inputs, request.shard.part)
-    report = _Report(ready, observer, [on_point, tracking.log])
+    report = Report(ready, observer, [on_point, tracking.log])
     report.begin()
     return report
-
-
-class _Report:
-    """The points so far, kept on disk."""
-
-    def __init__(self, ready: Ready, observer: Observer, listeners: Sequence[Callable[[Point], None]]) -> None:
-        self._series, self._own, self._plans = ready.series, set(ready.own), ready.plans
-        self._store = RunStore(ready.folder, observer.tell)
-        self._observer, self._listeners = observer, listeners
-        self._names = {plan.run_dir: name for name, plan in ready.plans.items()}
-        self._told: set[str] = set()
-        self._started = time.monotonic()
-        self.estimates: dict[str, Estimate] = {}
-
-    def begin(self) -> None:
-        """Takes over what an earlier call has finished, and tells of what is known without sampling."""
-        for name, plan in self._plans.items():
-            stored = RunStore(plan.run_dir, self._observer.tell).read("estimate")
-            if stored is not None and estimation.is_finished(plan):
-                self.estimates[name] = Estimate.from_dict(stored)
-        self._write()
-
-    @property
-    def missing(self) -> list[Plan]:
-        """What is left to estimate."""
-        return [plan for name, plan in self._plans.items() if name not in self.estimates]
-
-    def settle(self, plan: Plan) -> None:
-        """Takes up a plan that is finished or has failed."""
-        name = self._names[plan.run_dir]
-        if estimation.is_finished(plan):
-            with self._observer.part("results"):
-                self.estimates[name] = estimation.collect(plan, self._observer, self._started)
-        else:
-            self._series.errors[name] = failure(plan) or "its run was interrupted"
-            drop_gradient(plan.run_dir)
-        self._started = time.monotonic()
-        self._write()
-        if len(self._told) % COLLECTED == 0:
-            gc.collect()
-
-    def finish(self, view: View | None) -> Curve:
-        """The curve of its own points, with pictures of all that are there."""
-        everything = self._write()
-        with self._observer.part("results"):
-            draw(everything, self._store.folder, view, self._observer)
-        own = [point for point in everything.points if point.revision in self._own]
-        return curve_of(self._series.model, own, self._store.folder)
-
-    def _write(self) -> Curve:
-        # Parts of one scan that share a folder all write about the whole of it.
-        with self._store.turn(SCAN):
-            others = self._others()
-            found = {each.name: self._point(each) or others.get(each.name) for each in self._series.checkpoints}
-            points = [point for point in found.values() if point is not None]
-            curve = curve_of(self._series.model, points, self._store.folder)
-            keep(curve, self._store.folder)
-        for point in points:
-            if point.revision in self._own - self._told:
-                self._told.add(point.revision)
-                for listener in self._listeners:
-                    listener(point)
-        return curve
-
-    def _others(self) -> dict[str, Point]:
-        """What other parts of the scan have left in the folder about the checkpoints as they are now, by name."""
-        left = {each.name: each.sha for each in self._series.checkpoints if each.name not in self._own}
-        if not left or not (self._store.folder / SCAN).exists():
-            return {}
-        points = load_run(self._store.folder).points
-        return {point.revision: point for point in points if left.get(point.revision, "") in {None, point.sha}}
-
-    def _point(self, checkpoint: Checkpoint) -> Point | None:
-        first = checkpoint.duplicate_of or checkpoint.name
-        if checkpoint.name not in self._own:
-            return None
-        found, error = self.estimates.get(first), self._series.errors.get(first)
-        if found is None and error is None:
-            return None
-        source = self._series.sources.get(first)
-        return Point(
-            revision=checkpoint.name,
-            sha=checkpoint.sha or (source.sha if source else None),
-            stage=checkpoint.stage,
-            step=checkpoint.step,
-            tokens=checkpoint.tokens,
-            duplicate_of=checkpoint.duplicate_of,
-            error=None if found else error,
-            estimate=found,
-        )

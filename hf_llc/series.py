@@ -23,8 +23,9 @@ from hf_llc.launching import run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.resolution import asked_of, measure_around, measure_gamma, temperature
+from hf_llc.resolved import chain_gradients
 from hf_llc.results import Estimate
-from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings, chain_gradients
+from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.workbench import Room, Workbench, cpu_threads
 from hf_llc.working import CHECKPOINT_FAILURES
 

@@ -12,6 +12,7 @@ from hf_llc.core.stepsize import relaxation_rate, stability
 from hf_llc.core.variations import VARIATIONS, Variation
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import (
     ChainSummary,
     ChainTrace,
@@ -22,7 +23,6 @@ from hf_llc.results import (
     Verdict,
     finite_or_none,
 )
-from hf_llc.settings import ResolvedSettings
 from hf_llc.verdicts import judge
 
 

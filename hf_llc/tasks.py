@@ -16,8 +16,8 @@ from hf_llc.grouping import Chains, Job
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace
-from hf_llc.settings import ResolvedSettings
 from hf_llc.workbench import Workbench
 
 SWEPT_CHAINS = 2

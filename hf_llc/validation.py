@@ -25,8 +25,8 @@ from hf_llc.core.stepsize import check_lr, choose_burn_in, relaxation_rate
 from hf_llc.core.variations import LIMIT_VARIATIONS, VARIATIONS, Variation
 from hf_llc.observer import Observer
 from hf_llc.resolution import Resolution, check_batch
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Verdict, finite_or_none
-from hf_llc.settings import ResolvedSettings
 from hf_llc.summary import Judged, judged
 from hf_llc.workbench import cpu_threads
 

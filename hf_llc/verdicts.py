@@ -3,8 +3,8 @@
 from hf_llc.core.stepsize import SETTLED, excess_left, relaxation_rate
 from hf_llc.errors import DivergedError
 from hf_llc.meanings import SIGNIFICANT, on_plateau
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import Diagnostics, Estimate, Verdict
-from hf_llc.settings import ResolvedSettings
 
 R_HAT_MAX, R_HAT_LIMIT = 1.05, 1.1
 """Between the 1.01 that Vehtari et al. (2021) ask of long chains and the 1.1 of Gelman and Rubin (1992); and that one.

@@ -14,6 +14,7 @@ NOUNS = {
     "settings",
     "inputs",
     "machines",
+    "resolved",
     "results",
     "plan",
     "profile",

@@ -13,8 +13,8 @@ from hf_llc.core.chain import run_chain
 from hf_llc.core.objective import Objective
 from hf_llc.core.problems import FunctionObjective, quadratic
 from hf_llc.errors import SettingsError
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Status
-from hf_llc.settings import ResolvedSettings
 from hf_llc.validation import Effort, Validation, validate
 
 

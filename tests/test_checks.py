@@ -10,8 +10,8 @@ from hf_llc.core.chain import run_chain
 from hf_llc.core.exact import euler_quadratic_llc
 from hf_llc.core.objective import Objective
 from hf_llc.core.problems import FunctionObjective, quadratic
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace
-from hf_llc.settings import ResolvedSettings
 from tests.core.chains import settings, traces
 
 

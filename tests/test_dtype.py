@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hf_llc import DataSettings, Estimate, ModelSettings, SamplerSettings, estimate
-from hf_llc.adapters import fleet as fleets
+from hf_llc.adapters import devices
 from hf_llc.adapters.store import RunStore
 from hf_llc.errors import SettingsError
 from hf_llc.planning import checked_device, plan
@@ -106,7 +106,7 @@ def test_a_calibration_keeps_it_in_its_file() -> None:
 
 
 def test_a_gpu_that_would_have_to_imitate_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleets, "device_kind", lambda asked: "cuda")
+    monkeypatch.setattr(devices, "device_kind", lambda asked: "cuda")
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: including_emulation)
     with pytest.raises(SettingsError, match=r"--dtype is bfloat16, which this GPU does not compute .*; leave it out"):
         checked_device(replace(SMALL, dtype="bfloat16"), None)

@@ -25,7 +25,7 @@ from hf_llc.adapters.link import Link
 from hf_llc.adapters.machine import launched as launched
 from hf_llc.adapters.rendezvous import gather, place
 from hf_llc.adapters.store import RunStore, Tell, differences, listed
-from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
+from hf_llc.errors import HfLlcError, LaunchError, RankError
 
 T = TypeVar("T")
 
@@ -34,30 +34,6 @@ PATIENCE = timedelta(hours=24)
 CONNECTING = timedelta(minutes=5)
 """How long machines that have met wait for connections; what they wait for later goes through their link."""
 INTERRUPTED = "interrupted. Finished chains are kept: run the same command on every machine to go on."
-
-
-def device_kind(asked: str | None) -> str:
-    """The kind of device asked for, or the first of `cuda`, `mps` and `cpu` that this machine has.
-
-    Raises:
-        SettingsError: this machine has no such device.
-    """
-    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
-    if asked is not None and asked not in there:
-        raise SettingsError(
-            f"--device is {asked}, but this machine has {' and '.join(there)}; choose one, or leave it."
-        )
-    return asked or there[0]
-
-
-def computes_bfloat16(kind: str) -> bool:
-    """True unless this kind of device is a GPU that would have to imitate bfloat16."""
-    return kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def device_count(kind: str) -> int:
-    """Devices of this kind that processes can have to themselves; 1 for mps and cpu."""
-    return torch.cuda.device_count() if kind == "cuda" else 1
 
 
 @dataclass(frozen=True)

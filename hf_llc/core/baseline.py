@@ -21,7 +21,7 @@ from hf_llc.core.pieces import pieces
 from hf_llc.core.samplers import AUTO
 from hf_llc.core.shards import WHOLE, Shards
 from hf_llc.core.stepsize import relaxation_rate
-from hf_llc.settings import LOSS, ResolvedSettings
+from hf_llc.resolved import LOSS, ResolvedSettings
 
 ITEMS = 128
 """Items whose losses are compared, at least: a variance over fewer is rough."""

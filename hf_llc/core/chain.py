@@ -17,8 +17,8 @@ from hf_llc.core.samplers.law import Law, Look, Walk
 from hf_llc.core.shards import WHOLE, Shards
 from hf_llc.core.timing import Part, TimedObjective, TimedRandomness, timed
 from hf_llc.core.variations import Variation
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Status
-from hf_llc.settings import ResolvedSettings
 
 BLOCK = 16
 """Steps between looks at the device: often enough to stop a dead chain early, seldom enough not to stall it."""

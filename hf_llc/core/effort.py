@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hf_llc.core.variations import CHECKED_CHAINS, VARIATIONS
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 
 FEWEST_EFFECTIVE = 200.0
 """Effective draws of all chains together below which R-hat itself is noise: with four chains in halves of 25 effective

@@ -16,7 +16,7 @@ from hf_llc.core.lanczos import decomposed
 from hf_llc.core.objective import restore
 from hf_llc.core.randomness import Noise
 from hf_llc.core.shards import Shards, sum_of_squares
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 
 PRODUCTS = 4
 """Hessian-vector products of a draw, two gradients each."""

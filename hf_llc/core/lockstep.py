@@ -15,8 +15,8 @@ from hf_llc.core.chain import Chain, Progress
 from hf_llc.core.stacked import StackedObjective
 from hf_llc.core.timing import Part
 from hf_llc.core.variations import Variation
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace
-from hf_llc.settings import ResolvedSettings
 
 LIMIT = 16
 """Chains that go into one call at most."""

@@ -11,7 +11,7 @@ from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.noise import predicted_heating
 from hf_llc.core.samplers import AUTO, SAMPLERS
 from hf_llc.core.stepsize import choose_lr, two_digits
-from hf_llc.settings import LOSS
+from hf_llc.resolved import LOSS
 
 MOMENTA = (0.95, 0.9, 0.8, 0.5)
 HEATING_MAX = 0.03

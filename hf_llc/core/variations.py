@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hf_llc.core.randomness import ChainRandomness, Cold, Randomness, Refined
 from hf_llc.core.samplers import SAMPLERS
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 
 SHARE = 8
 """Draws of a check are an eighth of a chain's, at least FEWEST: they are compared with one another or with the same

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import (
     ChainSummary,
     ChainTrace,
@@ -13,7 +14,6 @@ from hf_llc.results import (
     Status,
     Verdict,
 )
-from hf_llc.settings import ResolvedSettings
 
 SETTINGS = ResolvedSettings(
     n_beta=268.6,

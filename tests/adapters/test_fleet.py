@@ -154,13 +154,3 @@ def test_a_process_without_a_gpu_of_its_own_is_refused(told: pytest.MonkeyPatch)
         fleet.join("cuda")
     told.setattr(torch.cuda, "device_count", lambda: 2)
     assert fleet.join("cuda") == Fleet(1, 2, "cuda:1")
-
-
-def test_the_best_device_is_the_first_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cuda, mps, best in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
-        assert fleet.device_kind(None) == best
-        assert fleet.device_kind("cpu") == "cpu"
-    with pytest.raises(SettingsError, match="--device is cuda, but this machine has cpu"):
-        fleet.device_kind("cuda")

@@ -16,7 +16,7 @@ from hf_llc.core.gradients import full_gradient, gradient_of
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.measurement import measure
 from hf_llc.core.training import TrainingSettings, train
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 from tests.benchmarks.trained import Trained, demo_model
 
 VOCABULARY, WIDTH, LAYERS, HEADS = 512, 64, 2, 4

@@ -22,7 +22,7 @@ from hf_llc.core.chain import run_chain
 from hf_llc.core.curvature import spectrum
 from hf_llc.core.problems import chain_product, sampled_data
 from hf_llc.core.variations import CHECKED_CHAINS
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.validation import Effort, validate
 from hf_llc.workbench import cpu_threads
 from tests.benchmarks.panel import Net, nets

@@ -30,7 +30,7 @@ from hf_llc.core.chain import run_chain
 from hf_llc.core.head import Head
 from hf_llc.core.language import LanguageObjective, default_micro_batch
 from hf_llc.core.training import TrainingSettings, train
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.workbench import cpu_threads
 from tests.benchmarks.trained import demo_model
 

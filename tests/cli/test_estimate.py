@@ -11,8 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hf_llc import DataSettings, Estimate, SamplerSettings, estimate
 from hf_llc.adapters.store import RunStore
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Diagnostics, Status
-from hf_llc.settings import ResolvedSettings
 from tests.cli.ran import Ran, Run, files_of, refused
 
 KEYS = {

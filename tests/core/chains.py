@@ -6,8 +6,8 @@ from hf_llc.adapters.statistics import DrawStatistics, summarise
 from hf_llc.core.chain import run_chain
 from hf_llc.core.gradients import full_gradient
 from hf_llc.core.objective import Objective
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace
-from hf_llc.settings import ResolvedSettings
 
 
 def settings(**changes: object) -> ResolvedSettings:

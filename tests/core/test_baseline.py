@@ -32,8 +32,9 @@ from hf_llc.core.objective import copy_of
 from hf_llc.core.problems import FunctionObjective, linear_regression, sampled_deep_linear
 from hf_llc.core.variations import VARIATIONS
 from hf_llc.errors import SettingsError
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace
-from hf_llc.settings import ResolvedSettings, SamplerSettings
+from hf_llc.settings import SamplerSettings
 from tests.core.chains import settings
 from tests.counted import live_copies
 

@@ -16,7 +16,7 @@ from hf_llc.core.problems import FunctionObjective, quadratic
 from hf_llc.core.randomness import ChainRandomness, Noise
 from hf_llc.core.shards import WHOLE
 from hf_llc.core.variations import VARIATIONS
-from hf_llc.settings import ResolvedSettings
+from hf_llc.resolved import ResolvedSettings
 from tests.core.chains import settings
 from tests.counted import Counted
 

@@ -16,8 +16,8 @@ from hf_llc.core.objective import copy_of, gradients
 from hf_llc.core.problems import FunctionObjective
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.variations import VARIATIONS, Variation
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Status
-from hf_llc.settings import ResolvedSettings
 from tests.core.chains import settings
 
 N, DIMENSION = 60, 4
