@@ -75,6 +75,8 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     asked, objective = plan.sampler, bench.objective
     started = time.monotonic()
     n_beta, choices = temperature(asked.n_beta, plan.corpus.n)
+    if bench.still:
+        choices["params"] = stillness_sentence(bench.still)
     gamma = asked.gamma
     if gamma is None:
         gamma, choices["gamma"] = measure_gamma(bench, asked.seed)
@@ -199,6 +201,15 @@ def rounding_sentence(rounded: float, exact: float) -> str:
     if share > ROUNDING_MAX:
         return f"{words}: λ̂ may be off by as much; use float32, or lower --gamma."
     return f"{words}: they agree to {share:.1%}."
+
+
+def stillness_sentence(names: Sequence[str]) -> str:
+    """Which tensors stay at w* since the loss gives them no gradient."""
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return (
+        f"params = all but {listed}: the loss gives no gradient of those, so they stay at w* and do not count in the "
+        "dimension."
+    )
 
 
 def temperature(asked: float | None, n: int) -> tuple[float, dict[str, str]]:

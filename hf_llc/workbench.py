@@ -3,7 +3,7 @@
 import gc
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hf_llc.adapters import machine
 from hf_llc.adapters.checkpoint import load_model
+from hf_llc.adapters.checkpoint_errors import computed
 from hf_llc.adapters.group import Group, local
 from hf_llc.adapters.last_layer import LastLayer, last_layer
 from hf_llc.adapters.stateless import Stateless
@@ -21,11 +22,12 @@ from hf_llc.core.head import Head
 from hf_llc.core.language import LanguageObjective, default_micro_batch
 from hf_llc.core.lockstep import LIMIT
 from hf_llc.core.objective import copy_of
+from hf_llc.core.reached import out_of_reach
 from hf_llc.core.selection import select
 from hf_llc.core.shards import Shards, Slice
 from hf_llc.core.shared import SharedObjective
 from hf_llc.core.stacked import StackedLanguageObjective
-from hf_llc.errors import SettingsError
+from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.plan import Plan
 from hf_llc.sources import load_tokens
 
@@ -63,6 +65,7 @@ class Workbench:
         self._objective: LanguageObjective | SharedObjective | None = None
         self._stacked: StackedLanguageObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
+        self._still: list[str] = []
 
     @property
     def objective(self) -> LanguageObjective | SharedObjective:
@@ -111,16 +114,18 @@ class Workbench:
         # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
         model = load_model(self._plan.source, self._device, devices=devices)
         # FSDP makes a layer whole for its own forward pass only, which a cut model would not go through.
-        moving, cut = self._moving(model), None if self._group else last_layer(model)
+        named, cut = self._moving(model), None if self._group else last_layer(model)
         size, dtype = self._plan.sampler.batch_size, torch.bfloat16 if self._plan.dtype == "bfloat16" else None
         made = LanguageObjective(
             lambda ids: model(input_ids=ids, use_cache=False).logits,
-            moving,
+            list(named.values()),
             tokens,
             self._micro_batch(model, size, cut.activations if cut else None),
             Head(cut.hidden, cut.weight, cut.bias) if cut else None,
             dtype,
         )
+        moving = self._within_reach(made, named)
+        made = made.moving(moving)
         self.load_seconds = time.monotonic() - started
         if self._group is not None:
             return SharedObjective(made, [local(tensor) for tensor in moving], _shards(self._group, moving))
@@ -158,6 +163,12 @@ class Workbench:
         return machine.free_memory() > SPARE * chains * weights
 
     @property
+    def still(self) -> list[str]:
+        """Names of the parameters that would move, were there a gradient of them."""
+        self.load()
+        return self._still
+
+    @property
     def micro_batch(self) -> int:
         """Sequences per forward pass."""
         return self.objective.micro_batch
@@ -166,13 +177,33 @@ class Workbench:
         """The first minibatch's worth of sequences: what curvature and localisation are measured on."""
         return torch.arange(min(self._plan.sampler.batch_size, self.objective.n))
 
-    def _moving(self, model: torch.nn.Module) -> list[Tensor]:
-        """The parameters that move; the others stay at w* and need no gradient."""
-        named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        chosen = select(list(named), self._plan.sampler.params)
-        for name, parameter in named.items():
-            parameter.requires_grad_(name in chosen)
-        return [named[name] for name in chosen]
+    def _within_reach(self, made: LanguageObjective, named: Mapping[str, Tensor]) -> list[Tensor]:
+        """Those that the loss gives a gradient; the others stay at w*.
+
+        Raises:
+            UnusableError: it cannot be computed, or gives none of them a gradient. ResourceError: not in this memory.
+        """
+        with computed(self._plan.source, self._plan.corpus.context_length, self._plan.dtype):
+            left = out_of_reach(made)
+        names = list(named)
+        self._still = [names[position] for position in left]
+        if len(left) == len(names):
+            asked = f"--params {' '.join(self._plan.sampler.params)} names" if self._plan.sampler.params else "it has"
+            raise UnusableError(
+                f"The loss of {self._plan.source.id} has no gradient: {asked} no weight that it depends on smoothly."
+            )
+        for name in self._still:
+            named[name].requires_grad_(False)
+        return [tensor for name, tensor in named.items() if name not in self._still]
+
+    def _moving(self, model: torch.nn.Module) -> dict[str, Tensor]:
+        """The parameters that may move by name; the others stay at w* and need no gradient."""
+        # A tied weight has several names, and each of them is one to choose it by.
+        every = {name: each for name, each in model.named_parameters(remove_duplicate=False) if each.requires_grad}
+        chosen = {id(every[name]) for name in select(list(every), self._plan.sampler.params)}
+        for parameter in every.values():
+            parameter.requires_grad_(id(parameter) in chosen)
+        return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
 
     def _stacked_micro_batch(self, model: torch.nn.Module, size: int, cut: LastLayer | None) -> int:
         """Sequences per forward pass of all sets together: both logits and activations are kept."""

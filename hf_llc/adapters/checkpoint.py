@@ -22,7 +22,10 @@ _OTHER_HEAD = re.compile(
     r"For(MaskedLM|PreTraining|(Sequence|Token|Image|Audio|Video)\w*Classification|QuestionAnswering"
     r"|MultipleChoice|NextSentencePrediction|RewardModel|Embedding)$"
 )
-_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "max_seq_length", "n_ctx")
+_CONTEXT_NAMES = (
+    "max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "max_seq_length", "n_ctx",
+    "max_target_positions",
+)  # fmt: skip
 _BORDER = re.compile(r"\w(?= \w)")
 BATCH_CHARACTERS = 1_000_000  # bounds the memory of one call of the tokenizer
 CAUSALITY_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the largest logit; coarser types: 0.03
@@ -43,6 +46,9 @@ def load_model(
     """
     config = _config(source)
     _refuse_other_kinds(source, config)
+    if getattr(config, "rescale_every", 0):
+        # RWKV would divide some of its weights, for 16 bits, at the first look at it; w* is what the checkpoint says.
+        config.rescale_every = 0
     if source.gguf_file is None:
         refuse_damaged(_folder(source))
     options: dict[str, Any] = {}
@@ -69,6 +75,8 @@ def load_model(
         model.set_reshard_after_forward(True)
     for part in (model.config, model.config.get_text_config()):
         part.use_cache = False
+    _keep_constants(source, config, model)
+    _give_padding_a_gradient(model)
     _refuse_if_not_causal(source, model)
     assert isinstance(model, torch.nn.Module)
     return model
@@ -139,10 +147,16 @@ def parameter_count(source: ModelSource) -> int:
     """
     config = _config(source)
     _refuse_other_kinds(source, config)
+    return sum(parameter.numel() for parameter in _outline(source, config).parameters())
+
+
+def _outline(source: ModelSource, config: PretrainedConfig) -> torch.nn.Module:
+    """The model without numbers in it."""
     with quiet(), explained(source), torch.device("meta"):
         build: Any = AutoModelForCausalLM.from_config
         model = build(config, trust_remote_code=source.trust_remote_code)
-    return sum(parameter.numel() for parameter in model.parameters())
+    assert isinstance(model, torch.nn.Module)
+    return model
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], enough: int = 0) -> Iterator[list[int]]:
@@ -246,6 +260,23 @@ def _refuse_other_kinds(source: ModelSource, config: PretrainedConfig) -> None:
             f"{source.id} has quantised weights ({method or 'unknown method'}), which cannot be moved in small steps; "
             "name the full-precision model, or a GGUF file with --gguf-file."
         )
+
+
+def _keep_constants(source: ModelSource, config: PretrainedConfig, model: torch.nn.Module) -> None:
+    """What the model's own code declares constant, as fixed positions are, stays so: loading forgets it of some."""
+    declared = {name for name, parameter in _outline(source, config).named_parameters() if not parameter.requires_grad}
+    for name, parameter in model.named_parameters():
+        if name in declared:
+            parameter.requires_grad_(False)
+
+
+def _give_padding_a_gradient(model: torch.nn.Module) -> None:
+    """Nothing here is padding: where that id is the end of a text too, the loss depends on its row like on others."""
+    for part in model.modules():
+        # Embeddings of positions may count from that id on.
+        plain = type(part) is torch.nn.Embedding or "padding_idx" not in type(part).forward.__code__.co_names
+        if isinstance(part, torch.nn.Embedding) and plain:
+            part.padding_idx = None
 
 
 def _refuse_if_not_causal(source: ModelSource, model: Any) -> None:

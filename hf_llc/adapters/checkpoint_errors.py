@@ -22,7 +22,8 @@ _GGUF: Any = modeling_gguf_pytorch_utils
 _LOADING_FAILURES = (
     OSError,
     ValueError,
-    KeyError,
+    LookupError,
+    AssertionError,
     TypeError,
     AttributeError,
     RuntimeError,
@@ -78,6 +79,25 @@ def explained(source: ModelSource, what: str = "") -> Iterator[None]:
         if type(error) is not Exception:  # which is what the tokenizers library raises, and nobody else
             raise
         raise _translate(source, error, what) from error
+
+
+@contextmanager
+def computed(source: ModelSource, context_length: int, dtype: str) -> Iterator[None]:
+    """Turns what a model raises inside, where its loss is computed for the first time, into one of our errors."""
+    try:
+        yield
+    except HfLlcError:
+        raise
+    except Exception as error:
+        # Models are the code of hundreds of authors, and raise whatever they like.
+        failure = _translate(source, error, "")
+        if isinstance(failure, ResourceError):
+            raise failure from error
+        raise UnusableError(
+            f"{source.id} cannot compute the loss of {context_length} tokens and its gradient in {dtype} "
+            f"({type(error).__name__}: {_short(' '.join(str(error).split()))}). Try a smaller --context-length"
+            f"{'' if dtype == 'float32' else ', or --dtype float32'}."
+        ) from error
 
 
 def _translate(source: ModelSource, error: BaseException, what: str) -> HfLlcError:

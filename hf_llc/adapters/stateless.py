@@ -24,7 +24,6 @@ class Stateless:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         self._model = model
         self._names = [names[id(parameter)] for parameter in parameters]
-        self._padded = [part for part in model.modules() if _is_padded(part)]
         self._all = torch.vmap(self._one)
 
     def __call__(
@@ -39,8 +38,6 @@ class Stateless:
         """
         # Of the kinds of attention that torch has, only the plain one is sure to have a form for several sets.
         with sdpa_kernel(SDPBackend.MATH), ExitStack() as stack:
-            for part in self._padded:
-                stack.callback(part.register_forward_hook(_without_padding).remove)
             if torch.is_autocast_enabled(ids.device.type):
                 stack.enter_context(_AttentionInOnePrecision(torch.get_autocast_dtype(ids.device.type)))
             found: Tensor = self._all(list(weights), ids)
@@ -68,12 +65,3 @@ class _AttentionInOnePrecision(TorchFunctionMode):
 
     def _cast(self, given: Any) -> Any:
         return given.to(self._dtype) if isinstance(given, Tensor) and given.is_floating_point() else given
-
-
-def _is_padded(part: torch.nn.Module) -> bool:
-    return isinstance(part, torch.nn.Embedding) and part.padding_idx is not None
-
-
-def _without_padding(part: Any, given: tuple[Tensor, ...], found: Tensor) -> Tensor:
-    """The embeddings, those of padding without a gradient: torch leaves it out too, but for several sets it forgets."""
-    return torch.where(torch.eq(given[0], part.padding_idx).unsqueeze(-1), found.detach(), found)

@@ -101,6 +101,12 @@ class LanguageObjective:
         made._dtype = None
         return made
 
+    def moving(self, parameters: Sequence[Tensor]) -> Self:
+        """The same loss where these of its tensors move."""
+        made = copy(self)
+        made._parameters = list(parameters)
+        return made
+
     def losses(self, indices: Tensor) -> Tensor:
         with torch.no_grad():
             return torch.cat([self._losses(self._ids(part)) for part in indices.split(self.micro_batch)])
@@ -143,7 +149,8 @@ class LanguageObjective:
         head = self._cut(ids)
         if head is None:
             losses = self._whole(ids)
-            (losses.sum() / batch_size).backward()
+            if losses.requires_grad:
+                (losses.sum() / batch_size).backward()
             return losses.detach()
         with self._precision():
             hidden = head.hidden(ids)

@@ -28,7 +28,6 @@ LLAMA_LIKE: dict[str, Any] = {
     **SIZES,
     "num_key_value_heads": 2,
     "intermediate_size": 64,
-    "pad_token_id": 0,
     "eos_token_id": 2,
 }
 GPT_LIKE: dict[str, Any] = {

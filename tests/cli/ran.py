@@ -23,6 +23,7 @@ TALK = tuple(
         "sampler",
         "gradient",
         "baseline",
+        "params",
         "dtype",
         "batched_chains",
     )
