@@ -52,7 +52,7 @@ def save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Save:
     Path("text.jsonl").write_text(jsonl(120))
 
     def make(config: Any) -> Path:
-        folder = tmp_path / config.model_type
+        folder = tmp_path / str(config.model_type)
         with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(0)
             AutoModelForCausalLM.from_config(config).save_pretrained(folder)
