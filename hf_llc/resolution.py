@@ -207,7 +207,7 @@ def stillness_sentence(names: Sequence[str]) -> str:
     """Which tensors stay at w* since the loss gives them no gradient."""
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (
-        f"params = all but {listed}: the loss gives no gradient of those, so they stay at w* and do not count in the "
+        f"params = without {listed}: the loss gives no gradient of those, so they stay at w* and do not count in the "
         "dimension."
     )
 

@@ -36,7 +36,7 @@ from hf_llc.workbench import Workbench
 from tests.tiny import jsonl, save_tiny_model
 
 SAMPLER = SamplerSettings(
-    batch_size=4, chains=2, draws=16, burn_in=4, threads=1, gamma=100.0, lr=1e-4, baseline="paired"
+    batch_size=4, chains=2, draws=8, burn_in=2, threads=1, gamma=100.0, lr=1e-4, baseline="paired"
 )
 
 

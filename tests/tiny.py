@@ -48,8 +48,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return made
 
 
-def make_model(seed: int = 0, *, hidden: int = 32, layers: int = 2, std: float = 0.1) -> GPTNeoXForCausalLM:
-    """About 45 thousand float32 weights in eval mode, drawn from N(0, std²) with a generator of their own."""
+def make_model(seed: int = 0, *, hidden: int = 32, layers: int = 1, std: float = 0.1) -> GPTNeoXForCausalLM:
+    """About 32 thousand float32 weights in eval mode, drawn from N(0, std²) with a generator of their own."""
     config = GPTNeoXConfig(
         vocab_size=VOCABULARY,
         hidden_size=hidden,
@@ -71,7 +71,7 @@ def make_model(seed: int = 0, *, hidden: int = 32, layers: int = 2, std: float =
     return model
 
 
-def save_tiny_model(folder: Path, seed: int = 0, *, hidden: int = 32, layers: int = 2, tokenizer: bool = True) -> Path:
+def save_tiny_model(folder: Path, seed: int = 0, *, hidden: int = 32, layers: int = 1, tokenizer: bool = True) -> Path:
     """`folder`, in which `from_pretrained` now finds the model of that seed and, unless left out, its tokenizer."""
     make_model(seed, hidden=hidden, layers=layers).save_pretrained(folder)
     if tokenizer:
