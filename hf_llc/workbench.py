@@ -181,7 +181,7 @@ class Workbench:
         """Those that the loss gives a gradient; the others stay at w*.
 
         Raises:
-            UnusableError: it cannot be computed, or gives none of them a gradient. ResourceError: not in this memory.
+            UnusableError: it cannot be computed, or gives none of them a gradient.
         """
         with computed(self._plan.source, self._plan.corpus.context_length, self._plan.dtype):
             left = out_of_reach(made)

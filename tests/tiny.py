@@ -10,6 +10,8 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 VOCABULARY = 300
 CONTEXT = 64
 EOS = "<|endoftext|>"
+WEIGHTS = 31_968
+"""Of the tiny model."""
 
 TEXT = (
     "the river runs below the old stone bridge while a grey heron waits in the reeds and nobody on the road above "

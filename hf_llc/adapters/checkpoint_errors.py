@@ -36,6 +36,9 @@ _LOADING_FAILURES = (
 )
 
 
+_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars and no log lines of transformers inside, unless HF_DEBUG is set."""
@@ -86,13 +89,10 @@ def computed(source: ModelSource, context_length: int, dtype: str) -> Iterator[N
     """Turns what a model raises inside, where its loss is computed for the first time, into one of our errors."""
     try:
         yield
-    except HfLlcError:
-        raise
     except Exception as error:
         # Models are the code of hundreds of authors, and raise whatever they like.
-        failure = _translate(source, error, "")
-        if isinstance(failure, ResourceError):
-            raise failure from error
+        if isinstance(error, HfLlcError) or _of_memory(error):
+            raise
         raise UnusableError(
             f"{source.id} cannot compute the loss of {context_length} tokens and its gradient in {dtype} "
             f"({type(error).__name__}: {_short(' '.join(str(error).split()))}). Try a smaller --context-length"
@@ -103,7 +103,7 @@ def computed(source: ModelSource, context_length: int, dtype: str) -> Iterator[N
 def _translate(source: ModelSource, error: BaseException, what: str) -> HfLlcError:
     text = " ".join(str(error).split())
     part, _, advice = what.partition("; ")
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text:
+    if _of_memory(error):
         return ResourceError(f"{source.id} does not fit in memory; take a smaller model or a larger device.")
     if "trust_remote_code" in text and not source.trust_remote_code:
         return UnusableError(
@@ -119,6 +119,10 @@ def _translate(source: ModelSource, error: BaseException, what: str) -> HfLlcErr
         f"transformers {transformers.__version__} cannot read {part or 'the weights'} of {source.id}"
         f"{'; ' + advice if advice else ''} ({type(error).__name__}: {_short(text)})"
     )
+
+
+def _of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in _MEMORY)
 
 
 def _short(text: str) -> str:

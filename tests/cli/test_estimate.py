@@ -14,6 +14,7 @@ from hf_llc.adapters.store import RunStore
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Diagnostics, Status
 from tests.cli.ran import Ran, Run, files_of, refused
+from tests.tiny import WEIGHTS
 
 KEYS = {
     "schema", "model", "revision", "sha", "step", "llc", "stderr", "verdict", "verdict_reason", "settings", "choices",
@@ -222,12 +223,12 @@ def test_a_dry_run_of_a_local_model_samples_nothing(small: Run, tmp_path: Path) 
     ran = small("--dry-run", "--json")
     assert ran.code == 0
     assert ran.json["download_bytes"] == 0
-    assert ran.json["parameters"] == 44672
+    assert ran.json["parameters"] == WEIGHTS
     assert ran.json["steps"] == 10
     assert not (tmp_path / "work" / "hf-llc-runs").exists()
     table = small("--dry-run").out
     assert "nothing was run" in " ".join(table.split())
-    assert "44,672" in table
+    assert f"{WEIGHTS:,}" in table
 
 
 def test_a_terminal_shows_a_bar_with_the_loss_the_number_so_far_and_the_time_left(
