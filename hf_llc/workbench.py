@@ -188,10 +188,13 @@ class Workbench:
         names = list(named)
         self._still = [names[position] for position in left]
         if len(left) == len(names):
-            asked = f"--params {' '.join(self._plan.sampler.params)} names" if self._plan.sampler.params else "it has"
-            raise UnusableError(
-                f"The loss of {self._plan.source.id} has no gradient: {asked} no weight that it depends on smoothly."
+            asked = " ".join(self._plan.sampler.params)
+            which = (
+                f"--params {asked} names no weight that it depends on smoothly; name others"
+                if asked
+                else "it changes by jumps only"
             )
+            raise UnusableError(f"The loss of {self._plan.source.id} has no gradient: {which}.")
         for name in self._still:
             named[name].requires_grad_(False)
         return [tensor for name, tensor in named.items() if name not in self._still]
