@@ -273,10 +273,11 @@ def _keep_constants(source: ModelSource, config: PretrainedConfig, model: torch.
 def _give_padding_a_gradient(model: torch.nn.Module) -> None:
     """Nothing here is padding: where that id is the end of a text too, the loss depends on its row like on others."""
     for part in model.modules():
-        # Embeddings of positions may count from that id on.
-        plain = type(part) is torch.nn.Embedding or "padding_idx" not in type(part).forward.__code__.co_names
-        if isinstance(part, torch.nn.Embedding) and plain:
-            part.padding_idx = None
+        if isinstance(part, torch.nn.Embedding):
+            forward = type(part).forward
+            # Some embeddings of positions count from that id on, in words of their own.
+            if forward is torch.nn.Embedding.forward or "padding_idx" not in forward.__code__.co_names:
+                part.padding_idx = None
 
 
 def _refuse_if_not_causal(source: ModelSource, model: Any) -> None:
