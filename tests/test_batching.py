@@ -267,6 +267,17 @@ def test_a_model_that_torch_cannot_compute_so_goes_one_after_another(
     assert "\n" not in found.why
 
 
+def test_of_what_torch_says_of_it_the_first_sentence_is_told(
+    model: str, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(self: Stateless, weights: Sequence[Tensor], ids: Tensor) -> Tensor:
+        raise RuntimeError("There is a performance drop. Please file an issue (Triggered internally at /some/file.cpp)")
+
+    monkeypatch.setattr(Stateless, "__call__", slow)
+    why = chosen(made(model, data, batched_chains="on")).why
+    assert why == "this model cannot be computed at several sets of weights at once (There is a performance drop)."
+
+
 @pytest.mark.parametrize("factor", [1.01, math.nan])
 def test_a_model_that_gives_other_numbers_so_goes_one_after_another(
     model: str, data: DataSettings, monkeypatch: pytest.MonkeyPatch, factor: float
