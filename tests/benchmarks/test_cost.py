@@ -31,7 +31,9 @@ from tests.counted import Counted
 CLOSE = 0.05
 SIZES = range(11)
 """Nets of the panel that are small enough for so many runs of plain SGLD: up to 21,000 weights."""
-EFFORTS = (10, 20, 50, 100, 200)
+EFFORTS = (10, 20, 50, 100, 200, 400)
+BESIDE = 200
+"""Draws of the runs that are put beside devinterp's."""
 FRACTIONS = (0.3, 0.1, 0.03, 0.01)
 CUSTOMARY_GAMMA = 1.0
 BUDGET, CHAINS = 40_000, 4
@@ -161,7 +163,7 @@ def test_beside_devinterp_at_the_same_budget(index: int, tmp_path: Path) -> None
         return errors.square().sum(dim=1, keepdim=True).div(2)
 
     with cpu_threads(1):
-        ours = validate(case, Effort(draws=EFFORTS[-1], burn_in=2 * EFFORTS[-1]))
+        ours = validate(case, Effort(draws=BESIDE, burn_in=2 * BESIDE))
         _, gamma, lr = best_plain(net, ours.gradient_evaluations)
         steps = ours.gradient_evaluations // CHAINS
         rows = Dataset.from_dict({"input_ids": [[i, 0] for i in range(net.samples)]}).with_format("torch")
