@@ -78,6 +78,7 @@ def main() -> None:
 
 def run() -> int:
     """Does what the command line asks for; the exit code."""
+    sys.stdout, sys.stderr = written_to(sys.stdout), written_to(sys.stderr)
     # The Hub client's bars redraw themselves, which makes a mess of a log; it reads this when it is imported.
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -90,6 +91,15 @@ def run() -> int:
     except USAGE_ERROR as error:
         say(usage(error))
         return 2
+
+
+def written_to(stream: Any) -> Any:
+    """The stream, which now takes any character; somewhere to write to, where the caller has closed it."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if (stream.encoding or "").lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="replace")
+    return stream
 
 
 def usage(error: Any) -> str:

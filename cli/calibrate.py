@@ -46,6 +46,8 @@ CalibrationDir = Annotated[
     Path | None,
     typer.Option(
         "--output-dir",
+        parser=o.path_of,
+        metavar="<path>",
         help="Folder of pilot chains, settings.yaml and sweep.png; one that is there is resumed. (default: "
         "hf-llc-runs/<model>/<sha>/calibration-<key>)",
         rich_help_panel="Output",

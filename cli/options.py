@@ -1,5 +1,6 @@
 """Option types shared by commands. Their defaults are those of hf_llc.settings."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,17 @@ def bytes_of(text: str) -> int:
     if size < 1:
         raise typer.BadParameter(f"{text!r} is no size; write it like 20GB.")
     return size
+
+
+def path_of(text: str) -> Path:
+    """The path, where `~` is the home of a user.
+
+    Raises:
+        BadParameter: it is empty, as a variable is that nobody has set.
+    """
+    if not text.strip():
+        raise typer.BadParameter("it is empty.")
+    return Path(os.path.expanduser(text))
 
 
 DATA = DataSettings()
@@ -68,7 +80,13 @@ TokensPerStep = Annotated[
 ]
 StepMap = Annotated[
     Path | None,
-    typer.Option("--step-map", help="File of lines NAME STEP, for names that do not say it.", rich_help_panel=_MODEL),
+    typer.Option(
+        "--step-map",
+        parser=path_of,
+        metavar="<path>",
+        help="File of lines NAME STEP, for names that do not say it.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 AllowDuplicates = Annotated[
     bool,
@@ -92,6 +110,8 @@ SettingsFile = Annotated[
     Path | None,
     typer.Option(
         "--settings",
+        parser=path_of,
+        metavar="<path>",
         help="YAML or JSON file with options by name (n_beta: 30), or a result; options given here win.",
     ),
 ]
@@ -303,6 +323,8 @@ OutputDir = Annotated[
     Path | None,
     typer.Option(
         "--output-dir",
+        parser=path_of,
+        metavar="<path>",
         help="Folder of the run; one that is there is resumed. (default: hf-llc-runs/<model>/<sha>/<key>)",
         rich_help_panel=_OUT,
     ),

@@ -24,6 +24,8 @@ ScanDir = Annotated[
     Path | None,
     typer.Option(
         "--output-dir",
+        parser=o.path_of,
+        metavar="<path>",
         help="Folder of the scan; one that is there is resumed. (default: hf-llc-runs/<model>/scan-<key>)",
         rich_help_panel="Output",
     ),

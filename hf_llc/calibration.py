@@ -28,7 +28,7 @@ from hf_llc.settings_file import write_settings
 from hf_llc.summary import dataset_of
 from hf_llc.sweep import Calibration, StepPoint, SweepPoint
 from hf_llc.tasks import LONGEST_BURN_IN, Site
-from hf_llc.workbench import Workbench, cpu_threads, drop_gradient
+from hf_llc.workbench import Workbench, computing, drop_gradient
 
 SETTINGS_FILE, RESULT, COMPLETE, PICTURES = "settings.yaml", "calibration", "complete", ("sweep.png", "sweep.svg")
 ATTEMPTS = 3
@@ -95,7 +95,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = 
     store = fleet.store(plan.run_dir, observer.tell)
     store.open({**plan.inputs(), "pilots": [list(pilots.RESOLUTIONS), list(pilots.STEPS)]})
     bench = bench or Workbench(plan, fleet.device, group=fleet.group)
-    with cpu_threads(plan.threads):
+    with computing(plan.threads):
         anchors = queue.finished(estimation.anchor_losses(plan, store, bench, fleet, observer))
         choice = queue.finished(batching.chosen(plan, store, bench, observer))
         if fleet.is_main and not is_finished(plan):
@@ -245,7 +245,7 @@ def calibrate(
     """The settings for a standard error of λ̂, found in this process; see `plan`, `run` and `collect`."""
     started = time.monotonic()
     observer, data, wanted = observer or Observer(), data or DataSettings(), wanted or CalibrationSettings()
-    asked = ModelSettings(model=model) if isinstance(model, str) else model
+    asked = model if isinstance(model, ModelSettings) else ModelSettings(model=model)
     made = plan(
         asked, data, sampler or SamplerSettings(), wanted, output_dir=output_dir, device=device, observer=observer
     )

@@ -31,7 +31,7 @@ from hf_llc.runs import SCAN
 from hf_llc.series import estimate_series
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_corpus, find_model, load_tokens
-from hf_llc.workbench import cpu_threads
+from hf_llc.workbench import computing
 
 NAME = "pydoc-gpt-neox"
 TEXT, PUBLISHED, CHECKPOINTS, RUNS = "text.jsonl", "llc", "checkpoints", "runs"
@@ -174,7 +174,7 @@ def train_once(folder: Path, documents: Sequence[str], size: DemoSize, observer:
         return None
     write_atomically(marker, b"")
     started = time.monotonic()
-    with cpu_threads(size.threads):
+    with computing(size.threads):
         _train(folder, documents, size, observer)
     write_atomically(marker, made_from.encode())
     seconds = time.monotonic() - started

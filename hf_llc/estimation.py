@@ -35,7 +35,7 @@ from hf_llc.results import ChainTrace, Estimate
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.summary import estimate_of
 from hf_llc.verdicts import require_number
-from hf_llc.workbench import Workbench, cpu_threads, drop_gradient
+from hf_llc.workbench import Workbench, computing, drop_gradient
 
 ANCHOR_PARTS = 16
 """The losses at w* are computed in at most this many parts, so that every process takes a share."""
@@ -58,7 +58,7 @@ def estimate(
     """
     started = time.monotonic()
     observer = observer or Observer()
-    asked = ModelSettings(model=model) if isinstance(model, str) else model
+    asked = model if isinstance(model, ModelSettings) else ModelSettings(model=model)
     made = plan(
         asked,
         data or DataSettings(),
@@ -81,7 +81,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
         with observer.part("waiting"):
             time.sleep(seconds)
 
-    with cpu_threads(plan.threads):
+    with computing(plan.threads):
         queue.finished(steps(plan, Workbench(plan, fleet.device, group=fleet.group), fleet, observer), wait)
 
 

@@ -26,7 +26,7 @@ from hf_llc.resolution import asked_of, measure_around, measure_gamma, temperatu
 from hf_llc.resolved import chain_gradients
 from hf_llc.results import Estimate
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
-from hf_llc.workbench import Room, Workbench, cpu_threads
+from hf_llc.workbench import Room, Workbench, computing
 from hf_llc.working import CHECKPOINT_FAILURES
 
 Here = Callable[[Plan], AbstractContextManager[Plan]]
@@ -118,7 +118,7 @@ def shared_settings(
         if sampler.gamma is not None and sampler.lr is not None and AUTO not in choices:
             return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], []), "known": {}}
         observer.begin("curvature of each checkpoint", len(plans))
-        with cpu_threads(plans[0].threads), bring(plans[::-1]) as here:
+        with computing(plans[0].threads), bring(plans[::-1]) as here:
             gamma, around, sentences = _measure(plans, sampler, observer, on_failure, here)
         observer.end()
         gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient

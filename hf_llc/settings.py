@@ -46,6 +46,9 @@ class ModelSettings:
     gguf_file: str | None = None
     trust_remote_code: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", str(self.model))
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
@@ -68,6 +71,7 @@ class DataSettings:
     context_length: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", str(self.dataset))
         _require(self.max_sequences >= 0, f"max_sequences is {self.max_sequences}; it must be 0 (all) or more.")
         _require(
             self.context_length is None or self.context_length >= 2,
@@ -136,7 +140,7 @@ class SamplerSettings:
 
     def __post_init__(self) -> None:
         # JSON knows lists only; a plan read back equals the one that was written.
-        object.__setattr__(self, "params", tuple(self.params))
+        object.__setattr__(self, "params", (self.params,) if isinstance(self.params, str) else tuple(self.params))
         _require(self.start in STARTS, f"--start is {self.start!r}; choose one of {', '.join(STARTS)}.")
         _require(
             self.gamma != 0 or self.start in {"auto", "anchor"},

@@ -88,10 +88,11 @@ def find_corpus(
         documents = _open(reference, data, revision, tell)
         counter = _Counter(token_ids(encoder, documents.texts, enough=data.max_sequences * context_length))
         tokens = pack(counter, eos_id, context_length, data.max_sequences)
-        _refuse_unfit(reference.id, tokens, counter.tokens, context_length, known.vocabulary_size)
+        _refuse_too_few(reference.id, tokens, counter.tokens, context_length)
         notes = {"text_column": documents.text_column}
         stored = token_cache.StoredTokens(tokens=tokens, fingerprint=fingerprint(tokens), notes=notes)
         token_cache.write(path, stored)
+    _refuse_unknown(stored.tokens, known.vocabulary_size)
     return Corpus(
         id=reference.id,
         revision=revision,
@@ -221,13 +222,19 @@ def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -
     return corpora.open_hub(data, reference.id, revision, tell)
 
 
-def _refuse_unfit(name: str, tokens: Tensor, found: int, context_length: int, vocabulary: int | None) -> None:
+def _refuse_too_few(name: str, tokens: Tensor, found: int, context_length: int) -> None:
     if len(tokens) < MIN_SEQUENCES:
         raise UnusableError(
             f"{name} gives {found} tokens, which fill {len(tokens)} sequences of {context_length}, and at least "
             f"{MIN_SEQUENCES} are needed; lower --context-length, raise --max-sequences, or give more text."
         )
-    if vocabulary is not None and (largest := int(tokens.max())) >= vocabulary:
+
+
+def _refuse_unknown(tokens: Tensor, vocabulary: int | None) -> None:
+    """Nothing, if the model knows all of these ids: text that another model has been shown may hold others."""
+    lowest, highest = (int(each) for each in tokens.aminmax())
+    if vocabulary is not None and not 0 <= lowest <= highest < vocabulary:
+        unknown = highest if lowest >= 0 else lowest
         raise UnusableError(
-            f"The tokenizer makes token {largest}, but the model knows {vocabulary}; they do not belong together."
+            f"The tokenizer makes token {unknown}, but the model knows {vocabulary}; they do not belong together."
         )

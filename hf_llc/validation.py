@@ -28,7 +28,7 @@ from hf_llc.resolution import Resolution, check_batch
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Verdict, finite_or_none
 from hf_llc.summary import Judged, judged
-from hf_llc.workbench import cpu_threads
+from hf_llc.workbench import computing
 
 PROBE = 256
 """Items that curvature is measured on, at least."""
@@ -94,7 +94,7 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
     observer = observer or Observer()
     started = time.monotonic()
     objective = case.objective
-    with cpu_threads(1):
+    with computing(1):
         anchors = objective.losses(torch.arange(objective.n))
         bench = _Bench(objective)
         resolution = _resolution(case, effort, bench)

@@ -4,7 +4,7 @@ import gc
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -241,11 +241,19 @@ def _shards(group: Group, parameters: Sequence[Tensor]) -> Shards:
 
 
 @contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """torch computes with this many CPU threads inside the block: sums depend on how many share them."""
-    before = torch.get_num_threads()
+def computing(count: int) -> Iterator[None]:
+    """torch computes with this many CPU threads inside the block: sums depend on how many share them.
+
+    In float32 and without autocast too, whatever the caller has set for work of their own; that is put back.
+    """
+    before, dtype = torch.get_num_threads(), torch.get_default_dtype()
     torch.set_num_threads(count)
+    torch.set_default_dtype(torch.float32)
     try:
-        yield
+        with ExitStack() as stack:
+            for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps")):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            yield
     finally:
         torch.set_num_threads(before)
+        torch.set_default_dtype(dtype)

@@ -14,7 +14,7 @@ from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.queue import PATIENCE, Outcome, Steps
 from hf_llc.stage import PlanEvents, Stage
-from hf_llc.workbench import Room, Workbench, cpu_threads
+from hf_llc.workbench import Room, Workbench, computing
 
 CHECKPOINT_FAILURES = (SourceError, UnusableError, SettingsError)
 """What is wrong with one checkpoint and need not stop the others of a series."""
@@ -154,7 +154,7 @@ class _Job:
             return None
         outcome = Outcome.MADE
         try:
-            with cpu_threads(self.plan.threads):
+            with computing(self.plan.threads):
                 while outcome is Outcome.MADE:
                     outcome = next(self._steps)
         except StopIteration:

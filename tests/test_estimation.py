@@ -14,7 +14,7 @@ from hf_llc.estimation import collect, is_finished
 from hf_llc.launching import run_all
 from hf_llc.planning import plan
 from hf_llc.results import ChainTrace, Status
-from hf_llc.workbench import Workbench, cpu_threads
+from hf_llc.workbench import Workbench, computing
 from tests.cli.ran import files_of
 from tests.tiny import jsonl, make_model, make_tokenizer, save_tiny_model
 
@@ -165,7 +165,7 @@ def test_threads_are_put_back_even_after_a_failure() -> None:
     seen = []
 
     def fail() -> None:
-        with cpu_threads(before + 1):
+        with computing(before + 1):
             seen.append(torch.get_num_threads())
             raise SettingsError
 
@@ -190,3 +190,31 @@ def test_restricted_parameters_move_alone_and_count_alone(model: str, data: Data
 def test_a_pattern_that_fits_no_parameter_is_refused(model: str, data: DataSettings) -> None:
     with pytest.raises(NotFoundError, match="matches no parameter"):
         estimate(model, data, replace(SMALL, params=("attentoin",)))
+
+
+@pytest.mark.parametrize("kind", ["float64", "bfloat16", "autocast"])
+def test_what_the_caller_has_set_for_work_of_their_own_changes_no_number(
+    model: str, data: DataSettings, tmp_path: Path, kind: str
+) -> None:
+    asked = replace(SMALL, gamma=860.0, lr=1e-3, baseline="linear")
+    expected = estimate(model, data, asked, output_dir=tmp_path / "plain")
+    before = torch.get_default_dtype()
+    try:
+        if kind != "autocast":
+            torch.set_default_dtype(getattr(torch, kind))
+        mine = torch.get_default_dtype()
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
+            found = estimate(model, data, asked, output_dir=tmp_path / "other")
+            assert torch.is_autocast_enabled("cpu") == (kind == "autocast")
+        assert torch.get_default_dtype() == mine
+    finally:
+        torch.set_default_dtype(before)
+    assert deltas(found) == deltas(expected)
+    assert found.llc == expected.llc
+    assert found.diagnostics == expected.diagnostics
+
+
+def test_paths_and_a_single_pattern_are_taken_as_they_are_meant(model: str, data: DataSettings, tmp_path: Path) -> None:
+    asked = replace(SMALL, params="*mlp*")  # type: ignore[arg-type]
+    found = estimate(Path(model), DataSettings(dataset=Path(data.dataset)), asked, output_dir=tmp_path)  # type: ignore[arg-type]
+    assert (found.model, found.settings.params) == (model, "*mlp*")

@@ -15,7 +15,7 @@ from hf_llc.plan import Plan
 from hf_llc.planning import plan
 from hf_llc.resolution import resolve
 from hf_llc.series import shared_settings
-from hf_llc.workbench import Workbench, cpu_threads
+from hf_llc.workbench import Workbench, computing
 from tests.tiny import jsonl, save_tiny_model
 
 SAMPLER = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, threads=1, gamma=1000, checks=False)
@@ -106,7 +106,7 @@ def test_what_the_curve_has_measured_is_what_a_point_would_measure(
     settled = replace(common.sampler, gradient=gradient)
     there = replace(plain, sampler=settled)
     bench = Workbench(there, "cpu")
-    with cpu_threads(1):
+    with computing(1):
         afresh = resolve(there, bench)
         monkeypatch.setattr(resolution, "measure", pytest.fail)
         known = resolve(common.knowing(there), bench)

@@ -421,6 +421,17 @@ class TestCorpora:
         with pytest.raises(UnusableError, match="makes token 300, but the model knows 300"):
             corpus(text, local(folder))
 
+    def test_tokens_that_are_kept_are_refused_by_a_model_that_does_not_know_them(
+        self, text: Path, tiny: Path, home: Path
+    ) -> None:
+        corpus(text, local(tiny))
+        path = tiny / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 100}))
+        with pytest.raises(
+            UnusableError, match=r"makes token \d+, but the model knows 100; they do not belong together"
+        ):
+            corpus(text, local(tiny))
+
     def test_a_hub_dataset_is_pinned_and_then_found_without_a_request_but_one(
         self, hub: HubServer, tiny: Path, text: Path
     ) -> None:

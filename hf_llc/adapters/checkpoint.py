@@ -92,6 +92,10 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(source), **_common(source))
     # Without files transformers makes one that knows its special tokens only, and so no text at all.
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    merges = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if getattr(merges, "dropout", None):
+        # It is for training: with it the same text has other tokens each time.
+        merges.dropout = None  # type: ignore[union-attr]
     if not tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys():
         raise UnusableError(f"{source.id} has no tokenizer; copy tokenizer.json of the model that it was made from.")
     return tokenizer
@@ -210,10 +214,17 @@ def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
 def _batch_ids(tokenizer: PreTrainedTokenizerBase, batch: list[str]) -> list[list[int]]:
     if not batch:
         return []
-    with quiet():
-        found = tokenizer(
-            batch, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
-        )
+    try:
+        with quiet():
+            found = tokenizer(
+                batch, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            )
+    except Exception as error:
+        if type(error) is not Exception:  # which is what the tokenizers library raises, and nobody else
+            raise
+        raise UnusableError(
+            f"The tokenizer cannot read the text ({error}); give it a token for what it does not know, or other text."
+        ) from error
     ids: list[list[int]] = found["input_ids"]
     return ids
 

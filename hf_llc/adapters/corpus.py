@@ -221,3 +221,7 @@ def _explained(name: str, *, local: bool = False) -> Iterator[None]:
         if "zstd" in text.lower() or "zstandard" in text.lower():
             raise UnusableError(f"{name} is packed with zstd; install zstandard, or unpack it first.") from error
         raise UnusableError(f"{name} cannot be read as text: {text[:200]} ({type(error).__name__})") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "yaml":  # which `datasets` reads the head of a card with
+            raise
+        raise UnusableError(f"The YAML head of the README.md of {name} cannot be read; mend or remove it.") from error

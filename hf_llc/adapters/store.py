@@ -92,13 +92,19 @@ class RunStore:
         return self.folder / f"{name}.json"
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """The part's payload, or None if it is not there or not whole."""
+        """The part's payload, or None if it is not there or not whole.
+
+        Raises:
+            ResourceError: a file of that name in the folder itself is somebody else's.
+        """
         path = self.path(name)
         if not path.exists():
             return self._fetch(name)
         with self._part("io"):
             found = whole_payload(path)
         if found is None:
+            if path.parent == self.folder:
+                _refuse_others(path)
             self._tell(f"{path} is damaged (half-written or changed); it is computed again.")
             path.unlink(missing_ok=True)
         return found
@@ -181,6 +187,20 @@ def whole_payload(path: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, KeyError, TypeError):
         return None  # no part at all, which is the same as one with a wrong checksum
+
+
+def _refuse_others(path: Path) -> None:
+    """Nothing, if the file may be what is left of one of ours.
+
+    Raises:
+        ResourceError: it is whole and somebody else's.
+    """
+    try:
+        stored = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return
+    if not isinstance(stored, dict) or "checksum" not in stored:
+        raise ResourceError(f"{path} is no file of hf-llc. Give another --output-dir, or move it away.")
 
 
 def differences(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -29,7 +29,10 @@ def gamma_slope(
     """
     if len(deltas) < 2:
         return None
-    pairs = [(torch.tensor(d), torch.tensor(r)) for d, r in zip(deltas, squared_distances, strict=True)]
+    pairs = [
+        (torch.tensor(d, dtype=torch.float32), torch.tensor(r, dtype=torch.float32))
+        for d, r in zip(deltas, squared_distances, strict=True)
+    ]
     mean = float(torch.stack([d.mean() for d, _ in pairs]).mean())
     if not mean > 0:
         return None

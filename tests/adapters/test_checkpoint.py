@@ -7,6 +7,7 @@ from typing import Any
 
 import gguf
 import pytest
+import tokenizers
 import torch
 import transformers
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled
@@ -456,3 +457,19 @@ def test_a_damaged_gguf_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UnusableError, match="cannot read") as caught:
         load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_with_dropout_makes_the_same_tokens_each_time(tiny: Path) -> None:
+    path, texts = tiny / "tokenizer.json", sentences(20)
+    plain = list(token_ids(load_tokenizer(at(tiny)), texts))
+    stored = json.loads(path.read_text())
+    stored["model"]["dropout"] = 0.5
+    path.write_text(json.dumps(stored))
+    assert list(token_ids(load_tokenizer(at(tiny)), texts)) == plain
+
+
+def test_a_tokenizer_that_fails_at_the_text_is_one_line() -> None:
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram([("a", 0.0)], unk_id=None))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend)
+    with pytest.raises(UnusableError, match=r"The tokenizer cannot read the text \(.*unk_id.*\); give it a token for"):
+        list(token_ids(tokenizer, ["b"]))

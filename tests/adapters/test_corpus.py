@@ -293,3 +293,10 @@ def test_a_gated_hub_dataset_names_its_page(hub: HubServer) -> None:
     hub.users["hf_test"] = hub.users["hf_other"]
     with pytest.raises(AccessError, match=r"gated: ask for access at .*/datasets/org/d"):
         remote(hub)
+
+
+def test_a_card_whose_head_is_no_yaml_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\n: : [\n---\n")
+    (tmp_path / "t.jsonl").write_bytes(jsonl(ROWS))
+    with pytest.raises(UnusableError, match=r"The YAML head of the README\.md of .* cannot be read; mend or remove it"):
+        list(open_local(DataSettings(dataset=str(tmp_path)), tmp_path).texts)

@@ -111,3 +111,13 @@ def test_atomic_writes_replace_and_make_folders(tmp_path: Path) -> None:
     write_atomically(path, json.dumps([2]).encode())
     assert path.read_bytes() == b"[2]"
     assert [entry.name for entry in path.parent.iterdir()] == ["b.json"]
+
+
+def test_a_file_of_the_users_own_is_left_alone(store: RunStore, told: list[str]) -> None:
+    own = store.path("inputs")
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text('{"my": 1}')
+    with pytest.raises(ResourceError, match=r"inputs\.json is no file of hf-llc\. Give another --output-dir"):
+        store.open({"seed": 0})
+    assert own.read_text() == '{"my": 1}'
+    assert told == []

@@ -17,7 +17,7 @@ from hf_llc.adapters.stateless import Stateless
 from hf_llc.core.chain import run_chain
 from hf_llc.core.lockstep import Member, run_together
 from hf_llc.core.stacked import StackedLanguageObjective
-from hf_llc.workbench import cpu_threads
+from hf_llc.workbench import computing
 from tests.benchmarks.test_speed import SHAPES, objective_of, seconds, settings, tokens_of
 
 STEPS, TURNS = 3, 3
@@ -25,7 +25,7 @@ STEPS, TURNS = 3, 3
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    with cpu_threads(1):
+    with computing(1):
         yield
 
 

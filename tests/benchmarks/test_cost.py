@@ -24,7 +24,7 @@ from hf_llc.core.problems import chain_product, sampled_data
 from hf_llc.core.variations import CHECKED_CHAINS
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.validation import Effort, validate
-from hf_llc.workbench import cpu_threads
+from hf_llc.workbench import computing
 from tests.benchmarks.panel import Net, nets
 from tests.counted import Counted
 
@@ -114,7 +114,7 @@ def best_plain(net: Net, budget: int) -> tuple[Reached, float, float]:
 def test_auto_takes_at_most_a_tenth_of_what_plain_sgld_takes() -> None:
     ratios, own = [], []
     print()
-    with cpu_threads(1):
+    with computing(1):
         for net in [nets()[i] for i in SIZES]:
             ours = with_auto(net)
             assert ours.gradients is not None
@@ -162,7 +162,7 @@ def test_beside_devinterp_at_the_same_budget(index: int, tmp_path: Path) -> None
         errors: Tensor = labels[index] - model(inputs[index])
         return errors.square().sum(dim=1, keepdim=True).div(2)
 
-    with cpu_threads(1):
+    with computing(1):
         ours = validate(case, Effort(draws=BESIDE, burn_in=2 * BESIDE))
         _, gamma, lr = best_plain(net, ours.gradient_evaluations)
         steps = ours.gradient_evaluations // CHAINS

@@ -31,7 +31,7 @@ from hf_llc.core.head import Head
 from hf_llc.core.language import LanguageObjective, default_micro_batch
 from hf_llc.core.training import TrainingSettings, train
 from hf_llc.resolved import ResolvedSettings
-from hf_llc.workbench import cpu_threads
+from hf_llc.workbench import computing
 from tests.benchmarks.trained import demo_model
 
 BATCH, CONTEXT, SEQUENCES = 8, 128, 64
@@ -75,7 +75,7 @@ SHAPES = (
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    with cpu_threads(1):
+    with computing(1):
         yield
 
 

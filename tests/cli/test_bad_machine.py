@@ -1,6 +1,7 @@
 """Folders, disks, memory and people that get in the way: one line, and nothing that was finished is lost."""
 
 import errno
+import io
 import json
 import os
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hf_llc.cli import app
 from hf_llc.core.language import LanguageObjective
 from hf_llc.errors import SettingsError
 from tests.cli.ran import Ran, Run, files_of, refused
@@ -145,3 +147,27 @@ def test_a_fault_of_the_program_is_not_hidden(small: Run, monkeypatch: pytest.Mo
     monkeypatch.setattr("hf_llc.estimation.resolve", fail)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         small()
+
+
+def test_an_output_folder_without_a_name_is_refused(small: Run) -> None:
+    before = set(Path.cwd().iterdir())
+    refused(small("--output-dir", ""), 2, "--output-dir.*it is empty")
+    assert set(Path.cwd().iterdir()) == before
+
+
+def test_the_home_of_a_user_is_found_in_paths(small: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "at home"))
+    assert small("--output-dir", "~/run").code == 0
+    assert (tmp_path / "at home/run/estimate.json").is_file()
+    assert not Path("~").exists()
+
+
+def test_what_is_written_takes_any_character_or_nothing_at_all() -> None:
+    raw = io.BytesIO()
+    stream = app.written_to(io.TextIOWrapper(raw, "ascii"))
+    stream.write("λ̂ = 1\n")
+    stream.flush()
+    assert raw.getvalue() == b"?? = 1\n"
+    closed = app.written_to(None)
+    assert closed.write("λ̂") == 2
+    closed.close()
