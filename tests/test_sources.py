@@ -427,9 +427,7 @@ class TestCorpora:
         corpus(text, local(tiny))
         path = tiny / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 100}))
-        with pytest.raises(
-            UnusableError, match=r"makes token \d+, but the model knows 100; they do not belong together"
-        ):
+        with pytest.raises(UnusableError, match=r"makes token \d+, but the model knows 100;"):
             corpus(text, local(tiny))
 
     def test_a_hub_dataset_is_pinned_and_then_found_without_a_request_but_one(

@@ -5,12 +5,12 @@ import io
 import json
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
-from hf_llc.cli import app
 from hf_llc.core.language import LanguageObjective
 from hf_llc.errors import SettingsError
 from tests.cli.ran import Ran, Run, files_of, refused
@@ -163,11 +163,11 @@ def test_the_home_of_a_user_is_found_in_paths(small: Run, monkeypatch: pytest.Mo
 
 
 def test_what_is_written_takes_any_character_or_nothing_at_all() -> None:
-    raw = io.BytesIO()
-    stream = app.written_to(io.TextIOWrapper(raw, "ascii"))
+    raw, written_to = io.BytesIO(), import_module("hf_llc.cli.app").written_to
+    stream = written_to(io.TextIOWrapper(raw, "ascii"))
     stream.write("λ̂ = 1\n")
     stream.flush()
     assert raw.getvalue() == b"?? = 1\n"
-    closed = app.written_to(None)
+    closed = written_to(None)
     assert closed.write("λ̂") == 2
     closed.close()
