@@ -51,6 +51,7 @@ def rows(found: Estimate) -> list[tuple[str, str]]:
         listed.append(("slope in nβ", f"d log λ̂ / d log nβ = {d.n_beta_slope:+.2f} ± {d.n_beta_slope_stderr:.2f}"))
     if found.cross_check is not None:
         listed.append(("cross-check", agreement(found)))
+    column = f", column {found.dataset.text_column}" if found.dataset.text_column != "text" else ""
     resolution = "∞" if d.resolution is None else f"{d.resolution:.3g}"
     listed += [
         (
@@ -61,8 +62,8 @@ def rows(found: Estimate) -> list[tuple[str, str]]:
         ("resolution", f"γ/nβ = {resolution}: tr H ≈ {d.trace_hessian:.3g}"),
         (
             "text",
-            f"{found.dataset.id}@{found.dataset.revision.removeprefix('sha256:')[:12]} {found.dataset.split}, "
-            f"tokens {found.dataset.fingerprint.removeprefix('sha256:')[:12]}",
+            f"{found.dataset.id}@{found.dataset.revision.removeprefix('sha256:')[:12]} {found.dataset.split}"
+            f"{column}, tokens {found.dataset.fingerprint.removeprefix('sha256:')[:12]}",
         ),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in found.seconds.items())),
         ("kept in", found.run_dir),

@@ -16,6 +16,8 @@ DTYPES = ("float32", "bfloat16")
 BASELINES = ("paired", "linear")
 BATCHED = ("auto", "on", "off")
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")
+GAMMA_MIN = 1e-12
+"""A localiser that reaches a million from w*: numbers of its draws would be beyond all that weights are made for."""
 STABILITY_LIMIT = 4.0
 """ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
 
@@ -31,6 +33,10 @@ def _positive(value: float) -> bool:
 
 def _non_negative(value: float) -> bool:
     return math.isfinite(value) and value >= 0
+
+
+def _is_localiser(value: float) -> bool:
+    return value == 0 or (math.isfinite(value) and value >= GAMMA_MIN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +179,7 @@ class SamplerSettings:
         )
         checks: list[tuple[str, Callable[[Any], bool], str]] = [
             ("n_beta", _non_negative, "a finite number, 0 or more"),
-            ("gamma", _non_negative, "a finite number, 0 or more"),
+            ("gamma", _is_localiser, f"0, or a finite number from {GAMMA_MIN:g} up"),
             ("lr", _positive, "a finite number above 0"),
             ("burn_in_lr", _positive, "a finite number above 0"),
             ("momentum", lambda v: 0 <= v < 1, "0 or more and below 1"),

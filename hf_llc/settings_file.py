@@ -1,5 +1,7 @@
 """Settings from a file and to one: the options of the command line by their names, with underscores."""
 
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -57,9 +59,10 @@ def _typed(name: str, value: Any, hint: Any, path: Path) -> Any:
         return None
     if name == "params" and isinstance(value, str | list):
         parts = value.split(",") if isinstance(value, str) else value
-        return tuple(part for part in parts if part)
-    if float in allowed and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        if all(isinstance(part, str) for part in parts):
+            return tuple(part for part in parts if part)
+    elif float in allowed and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if abs(value) <= sys.float_info.max else math.inf if value > 0 else -math.inf
     # bool is a kind of int in Python, and neither stands for the other here.
     if any(type(value) is kind for kind in allowed):
         return value

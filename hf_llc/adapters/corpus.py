@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets import config
 from datasets.arrow_dataset import Dataset
 from datasets.exceptions import DatasetsError
 from datasets.inspect import get_dataset_config_names
@@ -16,7 +17,7 @@ from datasets.load import load_dataset, load_from_disk
 
 from hf_llc.adapters.hub import check_access
 from hf_llc.adapters.hub_errors import Tell, explained, patiently
-from hf_llc.errors import NotFoundError, SettingsError, UnusableError
+from hf_llc.errors import NotFoundError, ResourceError, SettingsError, UnusableError
 from hf_llc.references import DATA_SUFFIXES, nearest
 from hf_llc.settings import DataSettings
 
@@ -213,6 +214,11 @@ def _explained(name: str, *, local: bool = False) -> Iterator[None]:
     except _PARSING_FAILURES as error:
         if isinstance(error, OSError) and not local:
             raise
+        cache = str(config.HF_DATASETS_CACHE)
+        if isinstance(error, OSError) and str(error.filename or "").startswith(cache):
+            raise ResourceError(
+                f"The cache at {cache} cannot be used ({error.strerror}); set HF_HOME to a folder of yours."
+            ) from error
         text = " ".join(str(error).split())
         if "Dataset scripts are no longer supported" in text:
             raise UnusableError(

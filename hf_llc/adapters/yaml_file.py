@@ -44,7 +44,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise NotFoundError(f"There is no file {path}.")
     try:
         found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         raise SettingsError(f"{path}{line} is not YAML: {getattr(error, 'problem', None) or error}.") from error

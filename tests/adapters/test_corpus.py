@@ -16,7 +16,15 @@ from datasets.dataset_dict import DatasetDict
 
 from hf_llc.adapters.corpus import open_hub, open_local
 from hf_llc.adapters.digests import local_identity
-from hf_llc.errors import AccessError, HfLlcError, NotFoundError, OfflineError, SettingsError, UnusableError
+from hf_llc.errors import (
+    AccessError,
+    HfLlcError,
+    NotFoundError,
+    OfflineError,
+    ResourceError,
+    SettingsError,
+    UnusableError,
+)
 from hf_llc.settings import DataSettings
 from tests.hub import fixtures
 from tests.hub.server import HubServer
@@ -300,3 +308,16 @@ def test_a_card_whose_head_is_no_yaml_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_bytes(jsonl(ROWS))
     with pytest.raises(UnusableError, match=r"The YAML head of the README\.md of .* cannot be read; mend or remove it"):
         list(open_local(DataSettings(dataset=str(tmp_path)), tmp_path).texts)
+
+
+def test_a_cache_that_cannot_be_written_is_not_blamed_on_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.jsonl").write_bytes(jsonl(ROWS))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", f"{config.HF_DATASETS_CACHE}/some.lock")
+
+    monkeypatch.setattr("hf_llc.adapters.corpus.load_dataset", refuse)
+    with pytest.raises(ResourceError, match=r"The cache at .* cannot be used \(Permission denied\); set HF_HOME"):
+        list(open_local(DataSettings(dataset=str(tmp_path / "t.jsonl")), tmp_path / "t.jsonl").texts)

@@ -7,7 +7,8 @@ import pytest
 from tests.cli.ran import Run, refused
 
 SETTINGS = [
-    (["--gamma", "-1"], "--gamma is -1.*0 or more"),
+    (["--gamma", "-1"], "--gamma is -1.*0, or a finite number from 1e-12 up"),
+    (["--gamma", "1e-30"], "--gamma is 1e-30.*0, or a finite number from 1e-12 up"),
     (["--gamma", "nan"], "--gamma is nan.*finite"),
     (["--n-beta", "-5"], "--n-beta is -5.*0 or more"),
     (["--lr", "0"], "--lr is 0.*above 0"),

@@ -48,6 +48,10 @@ def test_a_result_is_a_settings_file_and_gives_the_same_number(small: Run, whole
     [
         ("gama: 3\n", "sets gama, which there is not; did you mean gamma"),
         ("draws: many\n", "sets draws to 'many'; it must be of type int"),
+        ("params: [1, 2]\n", r"sets params to \[1, 2\]; it must be of type list"),
+        (f"gamma: 1{'0' * 400}\n", "--gamma is inf; it must be 0, or a finite number"),
+        (f"seed: 1{'0' * 5000}\n", "is not YAML"),
+        ("[" * 3000, "is not YAML"),
         ("checks: 1\n", "sets checks to 1; it must be of type bool"),
         ("draws: true\n", "sets draws to True"),
         ("gamma: -1\n", "--gamma is -1"),
