@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from hf_llc.errors import HfLlcError
+from hf_llc.errors import HfLlcError, of_memory
 
 from .interrupts import INTERRUPTED
 
@@ -21,7 +21,6 @@ EXPECTED = (HfLlcError, OSError, MemoryError, RuntimeError)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def say(line: str) -> None:
@@ -67,7 +66,7 @@ def message(error: BaseException) -> str | None:
     """What to tell the user: one line; "" if that was done already; None if this is a fault of the program."""
     if isinstance(error, HfLlcError):
         return " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in MEMORY_WORDS):
+    if of_memory(error):
         return (
             "Out of memory. Lower --micro-batch-size, --context-length or --num-processes; finished chains are kept "
             "and the number stays the same but for --context-length."

@@ -233,7 +233,7 @@ def collect(
 
 
 def calibrate(
-    model: str | ModelSettings,
+    model: str | Path | ModelSettings,
     data: DataSettings | None = None,
     sampler: SamplerSettings | None = None,
     wanted: CalibrationSettings | None = None,
@@ -245,7 +245,7 @@ def calibrate(
     """The settings for a standard error of λ̂, found in this process; see `plan`, `run` and `collect`."""
     started = time.monotonic()
     observer, data, wanted = observer or Observer(), data or DataSettings(), wanted or CalibrationSettings()
-    asked = model if isinstance(model, ModelSettings) else ModelSettings(model=model)
+    asked = model if isinstance(model, ModelSettings) else ModelSettings(model=str(model))
     made = plan(
         asked, data, sampler or SamplerSettings(), wanted, output_dir=output_dir, device=device, observer=observer
     )

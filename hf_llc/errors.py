@@ -69,3 +69,11 @@ class RankError(HfLlcError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def of_memory(error: BaseException) -> bool:
+    """True if memory ran out, of this machine or of a GPU: torch has no type of its own for the first."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _MEMORY)

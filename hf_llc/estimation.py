@@ -42,7 +42,7 @@ ANCHOR_PARTS = 16
 
 
 def estimate(
-    model: str | ModelSettings,
+    model: str | Path | ModelSettings,
     data: DataSettings | None = None,
     sampler: SamplerSettings | None = None,
     *,
@@ -58,7 +58,7 @@ def estimate(
     """
     started = time.monotonic()
     observer = observer or Observer()
-    asked = model if isinstance(model, ModelSettings) else ModelSettings(model=model)
+    asked = model if isinstance(model, ModelSettings) else ModelSettings(model=str(model))
     made = plan(
         asked,
         data or DataSettings(),

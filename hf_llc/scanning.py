@@ -30,7 +30,7 @@ from hf_llc.working import work_through
 
 
 def scan(
-    model: str,
+    model: str | Path,
     data: DataSettings | None = None,
     sampler: SamplerSettings | None = None,
     *,
@@ -74,7 +74,7 @@ def scan(
         HfLlcError: no checkpoint can be used, or see `planning.plan`.
     """
     request = Request(
-        model=model,
+        model=str(model),
         data=data or DataSettings(),
         sampler=sampler or SamplerSettings(),
         selection=selection,

@@ -41,7 +41,7 @@ def _is_localiser(value: float) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads.
+    """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads, or a path.
 
     `subfolder` is a folder inside the repository or the local folder, as in transformers' `from_pretrained`.
     """

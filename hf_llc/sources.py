@@ -92,7 +92,7 @@ def find_corpus(
         notes = {"text_column": documents.text_column}
         stored = token_cache.StoredTokens(tokens=tokens, fingerprint=fingerprint(tokens), notes=notes)
         token_cache.write(path, stored)
-    _refuse_unknown(stored.tokens, known.vocabulary_size)
+    refuse_unknown(stored.tokens, known.vocabulary_size)
     return Corpus(
         id=reference.id,
         revision=revision,
@@ -230,8 +230,12 @@ def _refuse_too_few(name: str, tokens: Tensor, found: int, context_length: int) 
         )
 
 
-def _refuse_unknown(tokens: Tensor, vocabulary: int | None) -> None:
-    """Nothing, if the model knows all of these ids: text that another model has been shown may hold others."""
+def refuse_unknown(tokens: Tensor, vocabulary: int | None) -> None:
+    """Nothing, if the model knows all of these ids: text that another model has been shown may hold others.
+
+    Raises:
+        UnusableError: it does not.
+    """
     lowest, highest = (int(each) for each in tokens.aminmax())
     if vocabulary is not None and not 0 <= lowest <= highest < vocabulary:
         unknown = highest if lowest >= 0 else lowest

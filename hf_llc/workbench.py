@@ -29,7 +29,7 @@ from hf_llc.core.shared import SharedObjective
 from hf_llc.core.stacked import StackedLanguageObjective
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.plan import Plan
-from hf_llc.sources import load_tokens
+from hf_llc.sources import load_tokens, refuse_unknown
 
 GRADIENT_FILE = "anchor-gradient.safetensors"
 SPARE = 6
@@ -109,10 +109,13 @@ class Workbench:
                 "hf_llc.launching.execute, which start as many."
             )
         started = time.monotonic()
-        # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
-        tokens = load_tokens(self._plan.corpus).to(self._device)
+        ids = load_tokens(self._plan.corpus)
         # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
         model = load_model(self._plan.source, self._device, devices=devices)
+        # All checkpoints of a scan share the tokens of one of them.
+        refuse_unknown(ids, model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+        # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
+        tokens = ids.to(self._device)
         # FSDP makes a layer whole for its own forward pass only, which a cut model would not go through.
         named, cut = self._moving(model), None if self._group else last_layer(model)
         size, dtype = self._plan.sampler.batch_size, torch.bfloat16 if self._plan.dtype == "bfloat16" else None

@@ -180,3 +180,12 @@ def test_a_tied_weight_is_chosen_by_any_of_its_names(save: Save) -> None:
     for name in ("lm_head.weight", "transformer.wte.weight", "re:^(lm_head|transformer.wte)"):
         assert [tuple(each.shape) for each in bench_of(folder, name).objective.parameters] == [(VOCABULARY, 16)]
     assert count(bench_of(folder, "*")) == sum(each.numel() for each in load_model(at(folder), "cpu").parameters())
+
+
+def test_tokens_that_a_checkpoint_does_not_know_are_refused_when_it_is_loaded(save: Save) -> None:
+    """In a scan they were made for another checkpoint."""
+    folder = save(LLAMA)
+    shared = plan(ModelSettings(model=str(folder)), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
+    other = save(transformers.MistralConfig(**{**SHAPE, "vocab_size": 100}, num_key_value_heads=2))
+    with pytest.raises(UnusableError, match=r"makes token \d+, but the model knows 100;"):
+        Workbench(replace(shared, source=at(other)), "cpu").load()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import modeling_gguf_pytorch_utils
 from transformers.utils import logging
 
-from hf_llc.errors import HfLlcError, ResourceError, UnusableError
+from hf_llc.errors import HfLlcError, ResourceError, UnusableError, of_memory
 from hf_llc.inputs import ModelSource
 
 _GGUF: Any = modeling_gguf_pytorch_utils
@@ -34,9 +33,6 @@ _LOADING_FAILURES = (
     SafetensorError,
     StrictDataclassError,
 )
-
-
-_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @contextmanager
@@ -91,7 +87,7 @@ def computed(source: ModelSource, context_length: int, dtype: str) -> Iterator[N
         yield
     except Exception as error:
         # Models are the code of hundreds of authors, and raise whatever they like.
-        if isinstance(error, HfLlcError) or _of_memory(error):
+        if isinstance(error, HfLlcError) or of_memory(error):
             raise
         raise UnusableError(
             f"{source.id} cannot compute the loss of {context_length} tokens and its gradient in {dtype} "
@@ -103,7 +99,7 @@ def computed(source: ModelSource, context_length: int, dtype: str) -> Iterator[N
 def _translate(source: ModelSource, error: BaseException, what: str) -> HfLlcError:
     text = " ".join(str(error).split())
     part, _, advice = what.partition("; ")
-    if _of_memory(error):
+    if of_memory(error):
         return ResourceError(f"{source.id} does not fit in memory; take a smaller model or a larger device.")
     if "trust_remote_code" in text and not source.trust_remote_code:
         return UnusableError(
@@ -119,10 +115,6 @@ def _translate(source: ModelSource, error: BaseException, what: str) -> HfLlcErr
         f"transformers {transformers.__version__} cannot read {part or 'the weights'} of {source.id}"
         f"{'; ' + advice if advice else ''} ({type(error).__name__}: {_short(text)})"
     )
-
-
-def _of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in _MEMORY)
 
 
 def _short(text: str) -> str:

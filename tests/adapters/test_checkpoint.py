@@ -292,6 +292,8 @@ def test_the_context_limit_of_a_model_that_calls_it_otherwise(tmp_path: Path) ->
     transformers.BloomConfig(vocab_size=60).save_pretrained(tmp_path)
     edit_config(tmp_path, seq_length=99)
     assert context_limit(at(tmp_path)) == 99
+    transformers.WhisperConfig(max_target_positions=88).save_pretrained(tmp_path)
+    assert context_limit(at(tmp_path)) == 88
 
 
 def test_facts_of_a_model_with_a_text_part(tmp_path: Path) -> None:

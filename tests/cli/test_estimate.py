@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hf_llc import DataSettings, Estimate, SamplerSettings, estimate
 from hf_llc.adapters.store import RunStore
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Diagnostics, Status
+from tests.adapters.estimates import estimate as made_up
 from tests.cli.ran import Ran, Run, files_of, refused
 from tests.tiny import WEIGHTS
 
@@ -284,3 +286,11 @@ def test_a_tracker_that_is_not_installed_is_said_before_anything_is_done(
     monkeypatch.setitem(sys.modules, "trackio", None)
     refused(small("--output-dir", "out", "--trackio", "mine"), 2, r"pip install 'hf-llc\[trackio\]'")
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(("column", "told"), [("text", ""), ("story", ", column story")])
+def test_a_column_that_is_not_called_text_is_named(column: str, told: str) -> None:
+    found = made_up(0)
+    found = replace(found, dataset=replace(found.dataset, text_column=column))
+    row = dict(import_module("hf_llc.cli.wording").rows(found))["text"]
+    assert f" {found.dataset.split}{told}, tokens " in row
