@@ -1,6 +1,7 @@
 """The slope in γ from the draws of one γ, against the exact one."""
 
 import pytest
+import torch
 
 from hf_llc.core.estimator import gamma_slope
 from hf_llc.core.problems import quadratic
@@ -24,3 +25,14 @@ def test_the_covariance_gives_the_slope_of_a_quadratic(gamma: float) -> None:
 def test_a_number_that_is_not_above_zero_has_no_slope() -> None:
     assert gamma_slope(1.0, [[-1.0, 0.5], [-1.0, 0.5]], [[1.0, 2.0], [1.0, 2.0]]) is None
     assert gamma_slope(1.0, [[1.0, 0.5]], [[1.0, 2.0]]) is None
+
+
+def test_the_slope_from_draws_does_not_know_what_type_the_caller_makes_numbers_of() -> None:
+    deltas, distances = [[0.11, 0.13, 0.127], [0.117, 0.121, 0.14]], [[1.01, 1.13, 1.07], [1.2, 1.17, 1.31]]
+    expected = gamma_slope(10.0, deltas, distances)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert gamma_slope(10.0, deltas, distances) == expected
+    finally:
+        torch.set_default_dtype(before)
