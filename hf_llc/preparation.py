@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_llc import estimation, planning
-from hf_llc.adapters.checkpoint import load_tokenizer
 from hf_llc.adapters.hub_errors import endpoint
 from hf_llc.adapters.link import Link
 from hf_llc.adapters.store import RunStore
+from hf_llc.adapters.tokenizer import load_tokenizer
 from hf_llc.arrivals import Arrivals
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.errors import HfLlcError, SourceError, UnusableError

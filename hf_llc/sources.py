@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from hf_llc.adapters import downloads, hub, token_cache
-from hf_llc.adapters.checkpoint import facts, load_tokenizer, token_ids, tokenizer_identity
+from hf_llc.adapters.checkpoint import facts
 from hf_llc.adapters.hub_errors import endpoint
 from hf_llc.adapters.listings import listing
 from hf_llc.adapters.model_files import ModelFiles, choose, has_tokenizer, inside, refuse_unusable
+from hf_llc.adapters.tokenizer import load_tokenizer, token_ids, tokenizer_identity
 from hf_llc.core.packing import PACKING, fingerprint, pack
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
 from hf_llc.inputs import Corpus, ModelSource

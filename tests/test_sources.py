@@ -14,7 +14,8 @@ import torch
 
 from hf_llc import sources
 from hf_llc.adapters import token_cache
-from hf_llc.adapters.checkpoint import load_model, load_tokenizer, parameter_count
+from hf_llc.adapters.checkpoint import load_model, parameter_count
+from hf_llc.adapters.tokenizer import load_tokenizer
 from hf_llc.core.packing import fingerprint
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
 from hf_llc.inputs import Corpus, ModelSource

@@ -1,19 +1,17 @@
-"""Checkpoints as PyTorch modules, their tokenizers and what their configs say (transformers)."""
+"""Checkpoints as PyTorch modules, and what their configs say (transformers)."""
 
-import hashlib
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.adapters.layers import spread_over
-from hf_llc.adapters.model_files import has_tokenizer, refuse_damaged
+from hf_llc.adapters.model_files import refuse_damaged
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 
@@ -26,8 +24,6 @@ _CONTEXT_NAMES = (
     "max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "max_seq_length", "n_ctx",
     "max_target_positions",
 )  # fmt: skip
-_BORDER = re.compile(r"\w(?= \w)")
-BATCH_CHARACTERS = 1_000_000  # bounds the memory of one call of the tokenizer
 CAUSALITY_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the largest logit; coarser types: 0.03
 
 
@@ -50,7 +46,7 @@ def load_model(
         # RWKV would divide some of its weights, for 16 bits, at the first look at it; w* is what the checkpoint says.
         config.rescale_every = 0
     if source.gguf_file is None:
-        refuse_damaged(_folder(source))
+        refuse_damaged(folder_of(source))
     options: dict[str, Any] = {}
     if source.gguf_file is not None:
         # Otherwise the model stays marked as quantised after its weights have been unpacked.
@@ -59,7 +55,12 @@ def load_model(
         options["distributed_config"] = spread_over(devices, source, config)
     with quiet(), explained(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            _folder(source), config=config, **_common(source), **options, dtype=dtype, output_loading_info=True
+            folder_of(source),
+            config=config,
+            **loading_options(source),
+            **options,
+            dtype=dtype,
+            output_loading_info=True,
         )
     model, info = loaded
     if missing := sorted(info["missing_keys"]):
@@ -80,25 +81,6 @@ def load_model(
     _refuse_if_not_causal(source, model)
     assert isinstance(model, torch.nn.Module)
     return model
-
-
-def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer; that of the folder above, if its own folder is a subfolder without one.
-
-    Raises:
-        UnusableError: it has none that transformers can read.
-    """
-    with quiet(), explained(source, "its tokenizer; copy the tokenizer files of the model that it was made from"):
-        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(source), **_common(source))
-    # Without files transformers makes one that knows its special tokens only, and so no text at all.
-    assert isinstance(tokenizer, PreTrainedTokenizerBase)
-    merges = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
-    if getattr(merges, "dropout", None):
-        # It is for training: with it the same text has other tokens each time.
-        merges.dropout = None  # type: ignore[union-attr]
-    if not tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys():
-        raise UnusableError(f"{source.id} has no tokenizer; copy tokenizer.json of the model that it was made from.")
-    return tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,95 +145,28 @@ def _outline(source: ModelSource, config: PretrainedConfig) -> torch.nn.Module:
     return model
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], enough: int = 0) -> Iterator[list[int]]:
-    """The ids of each text, without special tokens and never cut to the model's length; texts are taken in batches.
+def folder_of(source: ModelSource) -> Path:
+    """The folder that transformers loads the checkpoint from.
 
-    Args:
-        enough: of one text no more than this many ids are needed, and the rest need not be looked at; 0 means all.
+    Raises:
+        UnusableError: the checkpoint has not been downloaded.
     """
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        if len(text) > BATCH_CHARACTERS:
-            yield from _batch_ids(tokenizer, batch)
-            yield _long_ids(tokenizer, text, enough)
-            batch, characters = [], 0
-            continue
-        batch.append(text)
-        characters += len(text)
-        if characters >= BATCH_CHARACTERS:
-            yield from _batch_ids(tokenizer, batch)
-            batch, characters = [], 0
-    yield from _batch_ids(tokenizer, batch)
-
-
-def _long_ids(tokenizer: PreTrainedTokenizerBase, text: str, enough: int) -> list[int]:
-    """The ids of a text that is too long for the tokenizer's memory at once (about 130 bytes a character).
-
-    It is cut before a blank between two words, where tokenizers of bytes see a border anyway.
-    """
-    ids: list[int] = []
-    start = 0
-    while start < len(text) and not (enough and len(ids) >= enough):
-        stop = start + BATCH_CHARACTERS
-        borders = [match.end() for match in _BORDER.finditer(text, stop - 1000, stop)] if stop < len(text) else []
-        stop = borders[-1] if borders else stop
-        ids += _batch_ids(tokenizer, [text[start:stop]])[0]
-        start = stop
-    return ids
-
-
-def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
-    """`sha256:<64 hex>` of everything that turns text into ids."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        content = backend.to_str()
-    else:
-        content = f"{type(tokenizer).__name__} {transformers.__version__} {sorted(tokenizer.get_vocab().items())}"
-    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
-
-
-def _batch_ids(tokenizer: PreTrainedTokenizerBase, batch: list[str]) -> list[list[int]]:
-    if not batch:
-        return []
-    try:
-        with quiet():
-            found = tokenizer(
-                batch, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
-            )
-    except Exception as error:
-        if type(error) is not Exception:  # which is what the tokenizers library raises, and nobody else
-            raise
-        raise UnusableError(
-            f"The tokenizer cannot read the text ({error}); give it a token for what it does not know, or other text."
-        ) from error
-    ids: list[list[int]] = found["input_ids"]
-    return ids
-
-
-def _folder(source: ModelSource) -> Path:
     if source.path is None:
         raise UnusableError(f"{source.id} has not been downloaded.")
     return source.path / (source.subfolder or "")
 
 
-def _tokenizer_folder(source: ModelSource) -> Path:
-    own = _folder(source)
-    if source.subfolder is None or has_tokenizer(entry.name for entry in own.iterdir()):
-        return own
-    return own.parents[len(Path(source.subfolder).parts) - 1]
-
-
-def _common(source: ModelSource) -> dict[str, Any]:
+def loading_options(source: ModelSource) -> dict[str, Any]:
+    """Keyword arguments that every `from_pretrained` of transformers gets for this checkpoint."""
     # A GGUF file that is still to be downloaded cannot be asked, but there may be a config.json beside it.
-    here = source.gguf_file is not None and (_folder(source) / source.gguf_file).is_file()
+    here = source.gguf_file is not None and (folder_of(source) / source.gguf_file).is_file()
     gguf = {"gguf_file": source.gguf_file} if here else {}
     return {"local_files_only": True, "trust_remote_code": source.trust_remote_code, **gguf}
 
 
 def _config(source: ModelSource) -> PretrainedConfig:
     with quiet(), explained(source, "its config.json"):
-        config = AutoConfig.from_pretrained(_folder(source), **_common(source))
+        config = AutoConfig.from_pretrained(folder_of(source), **loading_options(source))
         assert isinstance(config, PretrainedConfig)
         return config
 
