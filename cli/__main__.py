@@ -1,4 +1,4 @@
-"""`python -m hf_llc.cli`, the form that `accelerate launch -m` and torchrun start."""
+"""`python -m hf_llc.cli`, where there is no console script; that imports from the working folder, `hf-llc` does not."""
 
 from .app import main
 

@@ -16,6 +16,7 @@ from tests.cli.ran import Ran
 from tests.hub.environment import client_environment
 from tests.tiny import jsonl, save_tiny_model
 
+SCRIPTS = Path(sys.executable).parent
 LONGEST = 120.0
 """Seconds that any of these commands may take; a test that needs more of them hangs."""
 
@@ -78,7 +79,10 @@ class Started:
 
 
 class Starter:
-    """Starts one command again and again, with further options, in one working directory and without a Hub."""
+    """Starts one command again and again, with further options, in one working directory and without a Hub.
+
+    In that directory are files with names of libraries, which must not be imported.
+    """
 
     def __init__(self, place: Path, command: Sequence[str]) -> None:
         self.place = place
@@ -89,9 +93,9 @@ class Starter:
         self.environment |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
 
     def __call__(self, *more: object, launcher: Sequence[str] = ()) -> Started:
-        """The command, started; by `python -m` of that launcher if there is one."""
-        modules = [part for part in (launcher, ["hf_llc.cli"]) if part]
-        arguments = [word for module in modules for word in ("-m", *module)] + [*self._command, *map(str, more)]
+        """The command, started; by that launcher, with its options, if there is one."""
+        launched_by = [str(SCRIPTS / launcher[0]), *launcher[1:]] if launcher else []
+        arguments = [*launched_by, str(SCRIPTS / "hf-llc"), *self._command, *map(str, more)]
         self.started.append(Started(arguments, self.place, self.environment, self.place / f"log-{len(self.started)}"))
         return self.started[-1]
 
@@ -109,6 +113,9 @@ def starting(place: Path, command: Sequence[str]) -> Iterator[Starter]:
     """A starter in a folder with `model` and `text.jsonl`; what a failed test leaves running is ended."""
     save_tiny_model(place / "model")
     (place / "text.jsonl").write_text(jsonl(200))
+    (place / "hf_llc").mkdir()
+    for name in ("hf_llc/__init__", "torch", "datasets"):
+        (place / f"{name}.py").write_text("raise SystemExit('imported from the working folder')\n")
     starter = Starter(place, command)
     try:
         yield starter

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.processes
 
 SAMPLER = SamplerSettings(batch_size=8, chains=2, draws=8, burn_in=6, threads=1)
 OPTIONS = "--batch-size 8 --chains 2 --draws 8 --burn-in 6 --threads 1 --json"
-TORCHRUN = "torch.distributed.run --nproc_per_node 2 --standalone"
+TORCHRUN = "torchrun --nproc-per-node 2 --standalone --no-python"
 CROSS = ("--cross-check", "lanczos")
 SHORT = ("--no-checks", "--chains", 4)
 CLOSED = (

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.processes
 
 SAMPLER = SamplerSettings(batch_size=8, chains=6, draws=80, burn_in=20, threads=1, checks=False, baseline="linear")
 OPTIONS = "--batch-size 8 --chains 6 --draws 80 --burn-in 20 --threads 1 --no-checks --baseline linear --json"
-TORCHRUN = "torch.distributed.run --nproc_per_node 2 --standalone"
+TORCHRUN = "torchrun --nproc-per-node 2 --standalone --no-python"
 ACCELERATE = (
-    "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no "
-    "--dynamo_backend no --main_process_port 0"
+    "accelerate launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no "
+    "--dynamo_backend no --main_process_port 0 --no_python"
 )
 
 

@@ -167,7 +167,7 @@ def test_two_scans_share_one_folder(start: Starter, reference: list[dict[str, An
 def test_ranks_of_the_users_own_launch_share_a_scan_and_print_once(
     start: Starter, reference: list[dict[str, Any]]
 ) -> None:
-    launcher = ["torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    launcher = ["torchrun", "--nproc-per-node", "2", "--standalone", "--no-python"]
     ran = start("--output-dir", "ranks", launcher=launcher).finish()
     assert ran.code == 1, ran.err  # because of the damaged one
     assert [point["llc"] for point in ran.json["points"]] == [point["llc"] for point in reference]

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,9 @@ def launch(
 ) -> None:
     """Runs `python -m module arguments` as that many ranks and returns when all have ended well.
 
+    The ranks do not import from the working folder (`python -P`): a clone of this project, or a file there that is
+    called torch.py, is not taken for the installed library.
+
     Args:
         processes: on all machines together. machines: None starts all of them here.
 
@@ -55,7 +59,7 @@ def launch(
         command: Any = accelerate_launch
         met = absent(_address(machines), processes, GATHERING) if machines else nullcontext()
         with _put_back(environment), met:
-            command.launch_command(command.launch_command_parser().parse_args([*options, "-m", module, *arguments]))
+            command.launch_command(command.launch_command_parser().parse_args([*options, *_python(module, arguments)]))
     except SignalException as error:
         raise KeyboardInterrupt from error
     except ChildFailedError as error:
@@ -92,6 +96,11 @@ def _put_back(environment: Mapping[str, str]) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _python(module: str, arguments: Sequence[str]) -> list[str]:
+    """The command of a rank, as the launcher takes it that otherwise would start Python in its own way."""
+    return ["--no_python", sys.executable, "-u", "-P", "-m", module, *arguments]
 
 
 def _machine_options(machines: Machines) -> list[str]:

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ranks find the tests."""
-    monkeypatch.chdir(Path(__file__).parent.parent.parent)
+    """The ranks find the tests, which are not installed."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))
 
 
 def start(ending: str) -> None:

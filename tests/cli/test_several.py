@@ -69,7 +69,7 @@ def test_the_options_are_passed_on_with_the_command_that_was_typed(run: Run, han
         "--main_process_port 29501", "--same_network",
     ):  # fmt: skip
         assert f" {each} " in f" {words} "
-    assert words.endswith(f"-m hf_llc.cli {' '.join(sys.argv[1:])}")
+    assert words.endswith(f"--no_python {sys.executable} -u -P -m hf_llc.cli {' '.join(sys.argv[1:])}")
     assert threads == str(default_threads(4))
 
 
