@@ -37,7 +37,16 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = place / "venv/bin/python"
     (packages,) = (place / "venv/lib").glob("python*/site-packages")
     (packages / "libraries.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     subprocess.run(
         [*pip, "--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed", place / "clone"], check=True
     )
@@ -68,7 +77,7 @@ def test_two_processes_estimate_in_a_folder_with_files_named_like_libraries(
 ) -> None:
     save_tiny_model(tmp_path / "model")
     (tmp_path / "text.jsonl").write_text(jsonl(60))
-    command = [program, "estimate", tmp_path / "model", "--dataset", tmp_path / "text.jsonl", *SMALL]
+    command: list[str | Path] = [program, "estimate", tmp_path / "model", "--dataset", tmp_path / "text.jsonl", *SMALL]
     command += ["--gamma", "1000", "--lr", "1e-4", "--num-processes", "2", "--output-dir", tmp_path / "run", "--json"]
     ran = subprocess.run(command, cwd=hostile, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
