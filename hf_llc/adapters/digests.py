@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from hf_llc.adapters.store import write_atomically
 
@@ -30,6 +31,17 @@ def sha256_of(path: Path, home: Path) -> str:
         except OSError:
             return digest  # it is only a memory; the next call reads the file again
     return digest
+
+
+def git_hash(content: BinaryIO, size: int) -> str:
+    """The 40 hex digits by which git knows a file of `size` bytes: SHA-1 of `blob`, the size, a zero byte, the content.
+
+    Source: Chacon and Straub, Pro Git (2014), section 10.2.
+    """
+    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    while piece := content.read(2**20):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def local_identity(path: Path) -> str:

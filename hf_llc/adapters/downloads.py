@@ -1,5 +1,7 @@
 """Files of a commit brought here whole, to the Hub's cache or to a folder of our own (huggingface_hub)."""
 
+import hashlib
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,12 +13,15 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.utils.tqdm import tqdm
 
 from hf_llc.adapters import hub
+from hf_llc.adapters.digests import git_hash
 from hf_llc.adapters.hub import RemoteFile
+from hf_llc.adapters.hub_answers import understood
 from hf_llc.adapters.hub_errors import Kind, Tell, explained, is_disk_full, patiently
 from hf_llc.adapters.threads import at_once
 from hf_llc.errors import ResourceError, SourceError
 
 FILES_AT_ONCE = 8
+_GIT_HASH = re.compile("[0-9a-f]{40}")
 
 
 class GivenUpError(Exception):
@@ -39,9 +44,9 @@ def download(
     into: Path | None = None,
     given_up: threading.Event | None = None,
 ) -> Path:
-    """The folder with all `wanted` files, whole: their sizes are compared with the Hub's.
+    """The folder with all `wanted` files, whole: sizes, and hashes of what is brought, are compared with the Hub's.
 
-    Makes no request if they are there already.
+    Makes no request if they are there already, by their sizes.
 
     Args:
         into: a folder of our own to use instead of the Hub's cache.
@@ -55,14 +60,16 @@ def download(
 
     def fetch(names: Sequence[str], force: bool) -> Path:
         def bring(name: str) -> str:
-            return hf_hub_download(
-                repo_id,
-                name,
-                repo_type=kind,
-                revision=sha,
-                local_dir=into,
-                force_download=force,
-                tqdm_class=bar,
+            return understood(
+                lambda: hf_hub_download(
+                    repo_id,
+                    name,
+                    repo_type=kind,
+                    revision=sha,
+                    local_dir=into,
+                    force_download=force,
+                    tqdm_class=bar,
+                )
             )
 
         brought = at_once(bring, names, FILES_AT_ONCE, stop)
@@ -76,15 +83,24 @@ def download(
 
     with explained(repo_id, kind), _own_disk(into):
         there = present(repo_id, sha, wanted, kind) if into is None else into
-        if there is not None and not not_whole(there, wanted):
+        brought = wanted if there is None else [f for f in wanted if f.path in not_whole(there, wanted)]
+        if there is not None and not brought:
             return there
         folder = patiently(lambda: fetch([file.path for file in wanted], False), tell, sleep=sleep)
-        if short := not_whole(folder, wanted):
-            tell(f"{', '.join(short)} of {repo_id} in the cache is not whole; downloading it again.")
-            folder = patiently(lambda: fetch(short, True), tell, sleep=sleep)
+        if wrong := [*not_whole(folder, wanted), *_altered(folder, brought)]:
+            tell(f"{', '.join(wrong)} of {repo_id} in the cache is not whole; downloading it again.")
+            folder = patiently(lambda: fetch(wrong, True), tell, sleep=sleep)
     if short := not_whole(folder, wanted):
         raise SourceError(
             f"{', '.join(short)} of {repo_id} arrived shorter or longer than the Hub says; try again later."
+        )
+    if altered := _altered(folder, [file for file in brought if file.path in wrong]):
+        for path in altered:
+            (folder / path).resolve().unlink(missing_ok=True)
+            (folder / path).unlink(missing_ok=True)
+        raise SourceError(
+            f"{', '.join(altered)} of {repo_id} arrived with another content than the Hub lists, and was removed; try "
+            "again later."
         )
     return folder
 
@@ -92,6 +108,19 @@ def download(
 def not_whole(folder: Path, wanted: Sequence[RemoteFile]) -> list[str]:
     """The files that are not in the folder, or not as long as they should be."""
     return [f.path for f in wanted if not (folder / f.path).is_file() or (folder / f.path).stat().st_size != f.size]
+
+
+def _altered(folder: Path, brought: Sequence[RemoteFile]) -> list[str]:
+    """The files, as long as they should be, whose content has not the hash that the Hub lists."""
+    return [f.path for f in brought if not not_whole(folder, [f]) and not _has_listed_hash(folder / f.path, f)]
+
+
+def _has_listed_hash(path: Path, file: RemoteFile) -> bool:
+    with path.open("rb") as content:
+        if file.sha256 is not None:
+            return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+        # A server that is not built upon git may name contents in a way of its own.
+        return _GIT_HASH.fullmatch(file.oid) is None or git_hash(content, file.size) == file.oid
 
 
 @contextmanager

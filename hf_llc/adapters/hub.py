@@ -10,15 +10,16 @@ from huggingface_hub import HfApi, constants, get_cached_repo_tree, snapshot_dow
 from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from hf_llc.adapters.hub_answers import AnswerError, commit_of, files_of, text_of
 from hf_llc.adapters.hub_errors import (
     FAILURES,
     MAX_CONNECTIONS,
     Kind,
     Tell,
+    ask,
     endpoint,
     explained,
     page,
-    patiently,
     translate,
     unreachable,
 )
@@ -31,11 +32,17 @@ REQUEST_TIMEOUT = 10.0  # seconds; the client itself would wait for ever
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """A file of one commit. `oid` is equal for two files if and only if their contents are; size in bytes."""
+    """A file of one commit; size in bytes.
+
+    Attributes:
+        oid: equal for two files if and only if their contents are: of a regular file, git's hash of its content.
+        sha256: of the content of a file in large storage; None for a regular file, or where it is not known.
+    """
 
     path: str
     size: int
     oid: str
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +77,16 @@ def resolve(repo_id: str, revision: str | None, kind: Kind, tell: Tell) -> str:
     if known is not None and (is_commit(name) or offline()):
         return known
 
-    def ask() -> str:
+    def head() -> str:
         info = HfApi().repo_info(repo_id, revision=revision, repo_type=kind, timeout=REQUEST_TIMEOUT)
         if info.sha is None:
             raise SourceError(f"{page(repo_id, kind)} names no commit for {name}; it may be empty.")
-        return info.sha
+        return commit_of(info.sha)
 
     with explained(repo_id, kind):
         try:
             # With an answer at hand there is no point in keeping the user waiting for a dead network.
-            sha = patiently(ask, tell, connections=1 if known else MAX_CONNECTIONS)
+            sha = ask(head, tell, connections=1 if known else MAX_CONNECTIONS)
         except RevisionNotFoundError as error:
             raise _no_such_revision(repo_id, name, kind, tell) from error
         except FAILURES as error:
@@ -101,11 +108,19 @@ def revisions(repo_id: str, kind: Kind = "model", tell: Tell = lambda _: None) -
     known = {name: sha for name, sha in _read_table(table).items() if not is_commit(name)}
     if offline() and known:
         return known
+
+    def listed() -> tuple[dict[str, str], dict[str, str]]:
+        refs = HfApi().list_repo_refs(repo_id, repo_type=kind)
+        branches, tags = (
+            {text_of(ref.name, "name of a revision"): commit_of(ref.target_commit) for ref in each}
+            for each in (refs.branches, refs.tags)
+        )
+        return branches, tags
+
     with explained(repo_id, kind):
-        refs = patiently(lambda: HfApi().list_repo_refs(repo_id, repo_type=kind), tell)
-    found = {ref.name: ref.target_commit for ref in [*refs.tags, *refs.branches]}
-    _remember(table, found, tell)
-    return {ref.name: found[ref.name] for ref in [*refs.branches, *refs.tags]}
+        branches, tags = ask(listed, tell)
+    _remember(table, tags | branches, tell)
+    return {**branches, **{name: sha for name, sha in tags.items() if name not in branches}}
 
 
 def files(repo_id: str, sha: str, tell: Tell, kind: Kind = "model") -> Listing:
@@ -115,18 +130,22 @@ def files(repo_id: str, sha: str, tell: Tell, kind: Kind = "model") -> Listing:
         NotFoundError, AccessError, OfflineError, SourceError: see `hub_errors.explained`.
     """
     try:
-        entries = get_cached_repo_tree(repo_id, revision=sha, repo_type=kind)
-    except CachedRepoTreeNotFoundError:
+        entries = files_of(get_cached_repo_tree(repo_id, revision=sha, repo_type=kind))
+    except (CachedRepoTreeNotFoundError, AnswerError):
         with explained(repo_id, kind):
             try:
-                entries = _tree(repo_id, sha, kind)  # the client itself tries this call again
+                # The client itself tries a request again, but not one whose answer it does not understand.
+                entries = ask(lambda: _tree(repo_id, sha, kind), tell, connections=2)
             except RevisionNotFoundError as error:
                 raise _no_such_revision(repo_id, sha, kind, tell) from error
             except FAILURES as error:
                 if not unreachable(error) or not (present := _cached_files(repo_id, sha, kind)):
                     raise
                 return Listing(files=present, whole=False)
-    found = [RemoteFile(path=entry.path, size=entry.size, oid=entry.blob_id) for entry in entries]
+    found = [
+        RemoteFile(path=entry.path, size=entry.size, oid=entry.blob_id, sha256=entry.lfs.sha256 if entry.lfs else None)
+        for entry in entries
+    ]
     return Listing(files=found, whole=True)
 
 
@@ -137,7 +156,7 @@ def check_access(repo_id: str, kind: Kind, tell: Tell) -> None:
         NotFoundError, AccessError, OfflineError, SourceError: see `hub_errors.explained`.
     """
     with explained(repo_id, kind):
-        patiently(lambda: HfApi().auth_check(repo_id, repo_type=kind), tell)
+        ask(lambda: HfApi().auth_check(repo_id, repo_type=kind), tell)
 
 
 def bytes_to_download(repo_id: str, sha: str, wanted: list[RemoteFile], kind: Kind = "model") -> int:
@@ -147,8 +166,7 @@ def bytes_to_download(repo_id: str, sha: str, wanted: list[RemoteFile], kind: Ki
 
 
 def _tree(repo_id: str, sha: str, kind: Kind) -> list[RepoFile]:
-    entries = HfApi().list_repo_tree(repo_id, recursive=True, revision=sha, repo_type=kind)
-    return [entry for entry in entries if isinstance(entry, RepoFile)]
+    return files_of(HfApi().list_repo_tree(repo_id, recursive=True, revision=sha, repo_type=kind))
 
 
 def _no_such_revision(repo_id: str, name: str, kind: Kind, tell: Tell) -> NotFoundError:

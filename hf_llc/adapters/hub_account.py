@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    BadRequestError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+)
 
+from hf_llc.adapters.hub_answers import AnswerError, text_of
 from hf_llc.adapters.hub_errors import (
     FAILURES,
     Kind,
     Tell,
+    ask,
     endpoint,
     page,
-    patiently,
     status_of,
     translate,
     unreachable,
@@ -52,17 +59,21 @@ def account(tell: Tell) -> Account:
         AccessError: there is no token, or it is not valid. OfflineError: the Hub does not answer.
     """
     try:
-        found: dict[str, Any] = patiently(lambda: HfApi().whoami(cache=True), tell)
+        return ask(lambda: _account_of(HfApi().whoami(cache=True)), tell)
     except LocalTokenNotFoundError as error:
         raise AccessError("Publishing needs a token: log in with `hf auth login`, or set HF_TOKEN.") from error
     except FAILURES as error:
         if status_of(error) == 401:
             raise AccessError(f"{endpoint()} does not know the token in use; log in with `hf auth login`.") from error
         raise OfflineError(f"{what_happened(error)}, so nothing can be published now.") from error
-    orgs = [org for org in found.get("orgs") or [] if org.get("roleInOrg") != "read"]
-    role = ((found.get("auth") or {}).get("accessToken") or {}).get("role")
-    names = [found["name"], *(org["name"] for org in orgs)]
-    return Account(name=found["name"], namespaces=frozenset(name.lower() for name in names), read_only=role == "read")
+
+
+def _account_of(answer: dict[str, Any]) -> Account:
+    """The account in an answer of `whoami`."""
+    orgs = [org for org in answer.get("orgs") or [] if org.get("roleInOrg") != "read"]
+    role = ((answer.get("auth") or {}).get("accessToken") or {}).get("role")
+    names = [text_of(each["name"], "name of an account") for each in (answer, *orgs)]
+    return Account(name=names[0], namespaces=frozenset(name.lower() for name in names), read_only=role == "read")
 
 
 def require_permission(target: Target, owner: Account, tell: Tell) -> bool:
@@ -80,7 +91,7 @@ def require_permission(target: Target, owner: Account, tell: Tell) -> bool:
     repo_id, kind = target.repo_id, target.kind
     with written(target):
         try:
-            patiently(lambda: HfApi().auth_check(repo_id, repo_type=kind, write=not target.create_pr), tell)
+            ask(lambda: HfApi().auth_check(repo_id, repo_type=kind, write=not target.create_pr), tell)
         except GatedRepoError:
             raise
         except RepositoryNotFoundError as error:
@@ -104,7 +115,7 @@ def is_private(target: Target, tell: Tell) -> bool:
         HfLlcError: see `written`.
     """
     with written(target):
-        return bool(patiently(lambda: HfApi().repo_info(target.repo_id, repo_type=target.kind), tell).private)
+        return bool(ask(lambda: HfApi().repo_info(target.repo_id, repo_type=target.kind), tell).private)
 
 
 def create(target: Target, tell: Tell) -> None:
@@ -114,7 +125,7 @@ def create(target: Target, tell: Tell) -> None:
         HfLlcError: see `written`.
     """
     with written(target):
-        patiently(
+        ask(
             lambda: HfApi().create_repo(
                 target.repo_id, repo_type=target.kind, private=target.private or None, exist_ok=True
             ),
@@ -136,6 +147,8 @@ def written(target: Target) -> Iterator[None]:
         raise _translate(error, target) from error
     except ValueError as error:
         # What huggingface_hub makes of the Hub's opinion of a card.
+        if not isinstance(error.__cause__, BadRequestError):
+            raise
         raise UnusableError(f"{endpoint()} refuses the card of {target.repo_id}: {_line(str(error))}") from error
 
 
@@ -150,6 +163,8 @@ def _translate(error: BaseException, target: Target) -> HfLlcError:
         return UnusableError(f"{endpoint()} refuses what was to be written: {_line(error.server_message or '')}")
     if status == MOVED:
         return SourceError(f"The {what} got a new commit each time that it was read; try again when it is quiet.")
+    if isinstance(error, AnswerError):
+        return translate(error, target.repo_id, target.kind)
     if unreachable(error):
         return OfflineError(f"{what_happened(error)}; the {what} was not written to.")
     return translate(error, target.repo_id, target.kind)
@@ -164,7 +179,7 @@ def _other_kind(repo_id: str, kind: Kind, tell: Tell) -> str | None:
     """The kind of a repository of this name that is none of the `kind`."""
     for other in OTHER_KINDS[kind]:
         try:
-            patiently(lambda other=other: HfApi().repo_info(repo_id, repo_type=cast(Any, other)), tell)  # type: ignore[misc]
+            ask(lambda other=other: HfApi().repo_info(repo_id, repo_type=cast(Any, other)), tell)  # type: ignore[misc]
         except RepositoryNotFoundError:
             continue
         return other

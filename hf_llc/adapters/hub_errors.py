@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hf_llc.adapters.hub_answers import AnswerError, bounded, understood
 from hf_llc.errors import (
     AccessError,
     HfLlcError,
@@ -44,13 +45,24 @@ MAX_TOTAL_WAIT = 180.0  # seconds for one call; the Hub's rate limits are per 5 
 
 # The root of the HTTP library's errors, which huggingface_hub lets out: httpx2 under version 2, httpx under version 1.
 _HTTP_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
-FAILURES = (OSError, HFValidationError, json.JSONDecodeError, CorruptedCacheException, RuntimeError, _HTTP_ERROR)
+FAILURES = (
+    OSError,
+    HFValidationError,
+    json.JSONDecodeError,
+    CorruptedCacheException,
+    RuntimeError,
+    AnswerError,
+    _HTTP_ERROR,
+)
 """What calls of huggingface_hub raise for reasons outside this program; RuntimeError comes from hf_xet's transfers."""
 
 
 def endpoint() -> str:
     """The Hub's address without credentials, for requests' messages and for telling Hub URLs from others."""
-    parts = urlsplit(constants.ENDPOINT)
+    try:
+        parts = urlsplit(constants.ENDPOINT)
+    except ValueError:
+        return "HF_ENDPOINT"  # which is no address; the first request says so
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
@@ -67,12 +79,14 @@ def patiently(
         connections: how many tries without any answer from the Hub are enough.
         sleep: waits so many seconds; None is `time.sleep`.
 
-    Raises: what the last try raised.
+    Raises:
+        SettingsError: HF_ENDPOINT is no web address. What the last try raised.
     """
     waited = 0.0
     for attempt in range(1, MAX_TRIES + 1):
         try:
-            return call()
+            with bounded():
+                return call()
         except FAILURES as error:
             tries = MAX_TRIES if status_of(error) is not None else connections
             wait = wait_before_retry(error, attempt)
@@ -84,13 +98,23 @@ def patiently(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
+def ask(call: Callable[[], T], tell: Tell, *, connections: int = MAX_CONNECTIONS) -> T:
+    """As `patiently`, for one question to the Hub's API: an answer of another shape than documented is a failure.
+
+    Raises:
+        AnswerError: the last try had such an answer. SettingsError: HF_ENDPOINT is no web address.
+        What the last try raised.
+    """
+    return patiently(lambda: understood(call), tell, connections=connections)
+
+
 def unreachable(error: BaseException) -> bool:
     """True if the Hub gave no answer, or only that it cannot answer now."""
     error = _root(error)
     status = status_of(error)
     if status is not None:
         return status in {408, 429} or status >= 500
-    return isinstance(error, (ConnectionError, TimeoutError, json.JSONDecodeError, _HTTP_ERROR))
+    return isinstance(error, (ConnectionError, TimeoutError, json.JSONDecodeError, AnswerError, _HTTP_ERROR))
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -141,6 +165,8 @@ def translate(error: BaseException, repo_id: str, kind: Kind) -> HfLlcError:
         return AccessError(
             f"You may not read the {what}; ask for access at {page(repo_id, kind)}, then log in with `hf auth login`."
         )
+    if isinstance(error, AnswerError | json.JSONDecodeError):
+        return SourceError(f"{what_happened(error)}, when asked for the {what}; check HF_ENDPOINT and the network.")
     if status is not None:
         return SourceError(f"{what_happened(error)} when asked for the {what}; try again later.")
     if unreachable(error):
@@ -215,4 +241,8 @@ def what_happened(error: BaseException) -> str:
         return "HF_HUB_OFFLINE is set"
     if _is_short_download(error):
         return "A download broke off"
+    if isinstance(error, AnswerError):
+        return f"{endpoint()} gave an answer that no Hub gives ({error})"
+    if isinstance(error, json.JSONDecodeError):
+        return f"{endpoint()} gave an answer that no Hub gives (it is not JSON)"
     return f"{endpoint()} cannot be reached ({type(error).__name__})"

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,23 +11,28 @@ from huggingface_hub import (
     CommitInfo,
     CommitOperationAdd,
     HfApi,
+    get_hf_file_metadata,
     get_session,
     hf_hub_url,
     hf_raise_for_status,
 )
+from huggingface_hub.errors import RemoteEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented there, not in __all__
 
+from hf_llc.adapters.card_text import one_line
 from hf_llc.adapters.hub import REQUEST_TIMEOUT
 from hf_llc.adapters.hub_account import MOVED, written
+from hf_llc.adapters.hub_answers import AnswerError, bounded, commit_of, files_of, understood
 from hf_llc.adapters.hub_errors import (
     FAILURES,
     MAX_TOTAL_WAIT,
     MAX_TRIES,
     T,
     Tell,
+    ask,
     asked_wait,
-    patiently,
+    endpoint,
     status_of,
     wait_before_retry,
     what_happened,
@@ -75,32 +81,55 @@ Make = Callable[[bytes | None], Mapping[str, bytes]]
 def read(target: Target, author: str, paths: Sequence[str], tell: Tell) -> Base:
     """The head of the branch, or of an open pull request of ours where one is to be made, with its card.
 
+    That there is no card is believed only if the listing of files and the address of the file both say so: a card that
+    an empty answer hides would be written over.
+
     Raises:
-        HfLlcError: see `hub_account.written`.
+        SourceError: the two disagree. HfLlcError: see `hub_account.written`.
     """
     with written(target):
         number = open_pull_request(target, author, paths, tell) if target.create_pr else None
         revision = None if number is None else f"refs/pr/{number}"
 
-        def ask() -> str:
+        def newest() -> str:
             info = HfApi().repo_info(target.repo_id, repo_type=target.kind, revision=revision, timeout=REQUEST_TIMEOUT)
             if info.sha is None:
                 raise SourceError(f"The {target.kind} {target.repo_id} names no commit; it may be empty.")
-            return info.sha
+            return commit_of(info.sha)
 
-        head = _persistently(ask, tell)
-        found = _persistently(
-            lambda: HfApi().get_paths_info(target.repo_id, [CARD, *paths], revision=head, repo_type=target.kind), tell
-        )
-        entries = {entry.path: entry for entry in found if isinstance(entry, RepoFile)}
-        card = content_of(target, head, entries[CARD], tell) if CARD in entries else None
+        head = _persistently(newest, tell)
+        entries = _persistently(lambda: _entries(target, head, [CARD, *paths]), tell)
+        if CARD in entries:
+            card = content_of(target, head, entries[CARD], tell)
+        else:
+            _persistently(lambda: _require_absent(target, head, CARD), tell)
+            card = None
     return Base(head=head, pull_request=number, entries=entries, card=card)
+
+
+def _entries(target: Target, commit: str, paths: Sequence[str]) -> dict[str, RepoFile]:
+    """Those of the files that a commit has, by path."""
+    found = HfApi().get_paths_info(target.repo_id, list(paths), revision=commit, repo_type=target.kind)
+    return {entry.path: entry for entry in files_of(found)}
+
+
+def _require_absent(target: Target, commit: str, path: str) -> None:
+    """Raise SourceError if a file that no listing of the commit has can be downloaded all the same."""
+    url = hf_hub_url(target.repo_id, path, repo_type=target.kind, revision=commit)
+    try:
+        get_hf_file_metadata(url, timeout=REQUEST_TIMEOUT)
+    except RemoteEntryNotFoundError:
+        return
+    raise SourceError(
+        f"{endpoint()} does not list a {path} in the {target.kind} {target.repo_id}, and yet sends one; nothing was "
+        "written. Try again later."
+    )
 
 
 def content_of(target: Target, commit: str, entry: RepoFile, tell: Tell) -> bytes:
     """The whole content of a file of a commit.
 
-    Raises: what huggingface_hub raises; ConnectionError if what arrives is not what the Hub lists.
+    Raises: what huggingface_hub raises; AnswerError if what arrives is not what the Hub lists.
     """
 
     def fetch() -> bytes:
@@ -109,7 +138,7 @@ def content_of(target: Target, commit: str, entry: RepoFile, tell: Tell) -> byte
         hf_raise_for_status(response)
         content = bytes(response.content)
         if not _is(entry, content):
-            raise ConnectionError(f"{entry.path} did not arrive whole")
+            raise AnswerError(f"what it sends as {entry.path} is not the file that it lists")
         return content
 
     return _persistently(fetch, tell)
@@ -132,12 +161,13 @@ def open_pull_request(target: Target, author: str, paths: Sequence[str], tell: T
     )
     for each in listed:
         number = each.num
-        details = _persistently(
-            lambda number=number: api.get_discussion_details(target.repo_id, number, repo_type=target.kind),  # type: ignore[misc]
-            tell,
-        )
-        said = [getattr(event, "content", "") or "" for event in details.events]
-        if any(OURS in text for text in said) or any(f"b/{path}" in (details.diff or "") for path in paths):
+
+        def is_ours(number: int = number) -> bool:
+            details = api.get_discussion_details(target.repo_id, number, repo_type=target.kind)
+            said = [getattr(event, "content", "") or "" for event in details.events]
+            return any(OURS in text for text in said) or any(f"b/{path}" in (details.diff or "") for path in paths)
+
+        if _persistently(is_ours, tell):
             return number
     return None
 
@@ -148,7 +178,8 @@ def push(
     """One commit with the files that `make` gives for the card that is there at that moment.
 
     A commit of somebody else in between is read, and the files made anew; rate limits and failures of the server are
-    waited out; a commit whose answer was lost is noticed. After MAX_TRIES it gives up.
+    waited out; a commit whose answer was lost is noticed, and one that was confirmed is looked at. After MAX_TRIES it
+    gives up.
 
     Args:
         paths: of the files that `make` gives, without the card.
@@ -169,8 +200,11 @@ def push(
         with written(target):
             if failure is not None and attempt > MAX_TRIES:
                 raise failure
+            wanted = {path: files[path] for path in missing}
             try:
-                done = _commit(target, base, {path: files[path] for path in missing}, title, description)
+                with bounded():
+                    done = understood(lambda: _commit(target, base, wanted, title, description, tell))  # noqa: B023
+                    understood(lambda: _require_landed(target, done.oid, wanted))  # noqa: B023
             except FAILURES as error:
                 failure = error
                 waited += _wait(error, attempt, waited, tell)
@@ -181,21 +215,41 @@ def push(
 
 
 def _persistently(call: Callable[[], T], tell: Tell) -> T:
-    """As `patiently`, without giving up sooner where no answer comes at all: there is something to lose."""
-    return patiently(call, tell, connections=MAX_TRIES)
+    """As `ask`, without giving up sooner where no answer comes at all: there is something to lose."""
+    return ask(call, tell, connections=MAX_TRIES)
 
 
-def _commit(target: Target, base: Base, files: Mapping[str, bytes], title: str, description: str) -> CommitInfo:
-    return HfApi().create_commit(
-        target.repo_id,
-        [CommitOperationAdd(path, content) for path, content in files.items()],
-        commit_message=title,
-        commit_description=f"{description}\n\n{OURS}" if target.create_pr else description,
-        repo_type=target.kind,
-        revision=None if base.pull_request is None else f"refs/pr/{base.pull_request}",
-        create_pr=target.create_pr and base.pull_request is None,
-        parent_commit=base.head,
-    )
+def _require_landed(target: Target, commit: str, files: Mapping[str, bytes]) -> None:
+    """Raise AnswerError if a commit that was confirmed does not hold these files."""
+    try:
+        entries = _entries(target, commit_of(commit), list(files))
+    except RevisionNotFoundError as error:
+        raise AnswerError("the commit that it confirms is not there") from error
+    for path, content in files.items():
+        if path not in entries or not _is(entries[path], content):
+            raise AnswerError(f"the commit that it confirms does not hold {path}")
+
+
+def _commit(
+    target: Target, base: Base, files: Mapping[str, bytes], title: str, description: str, tell: Tell
+) -> CommitInfo:
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        done = HfApi().create_commit(
+            target.repo_id,
+            [CommitOperationAdd(path, content) for path, content in files.items()],
+            commit_message=title,
+            commit_description=f"{description}\n\n{OURS}" if target.create_pr else description,
+            repo_type=target.kind,
+            revision=None if base.pull_request is None else f"refs/pr/{base.pull_request}",
+            create_pr=target.create_pr and base.pull_request is None,
+            parent_commit=base.head,
+        )
+    for remark in remarks:
+        # The first line is huggingface_hub's own, and each of the others begins with a dash.
+        for text in str(remark.message).splitlines()[1:]:
+            tell(f"{endpoint()} on the card: {one_line(text.removeprefix('- '))[:200]}")
+    return done
 
 
 def _wait(error: BaseException, attempt: int, waited: float, tell: Tell) -> float:

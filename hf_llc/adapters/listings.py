@@ -9,7 +9,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RevisionNotFoundError
 
 from hf_llc.adapters import hub
-from hf_llc.adapters.hub_errors import Kind, Tell, explained, patiently
+from hf_llc.adapters.hub_answers import commit_of, text_of
+from hf_llc.adapters.hub_errors import Kind, Tell, ask, explained
 from hf_llc.adapters.store import write_atomically
 from hf_llc.errors import NotFoundError
 from hf_llc.references import nearest
@@ -26,7 +27,7 @@ def listing(repo_id: str, sha: str, tell: Tell, kind: Kind = "model") -> hub.Lis
     if (known := _read(path)) is not None:
         return hub.Listing(files=known, whole=True)
     found = hub.files(repo_id, sha, tell, kind)
-    if found.whole:
+    if found.whole and found.files:  # an empty answer is believed once, and asked for again
         _keep(path, [asdict(file) for file in found.files], tell)
     return found
 
@@ -47,9 +48,13 @@ def repositories(owner: str, tell: Tell) -> dict[str, str | None]:
     path = hub.home() / "listings" / f"{owner}.json"
     if hub.offline() and (known := _read_table(path)) is not None:
         return known
+
+    def listed() -> dict[str, str | None]:
+        models = HfApi().list_models(author=owner, expand=["sha"])
+        return {text_of(model.id, "id of a model"): model.sha and commit_of(model.sha) for model in models}
+
     with explained(owner, "model"):
-        listed = patiently(lambda: list(HfApi().list_models(author=owner, expand=["sha"])), tell)
-    found = {model.id: model.sha for model in listed}
+        found = ask(listed, tell)
     _keep(path, found, tell)
     return found
 
@@ -60,20 +65,25 @@ def commits(repo_id: str, branch: str, tell: Tell) -> dict[str, str]:
     Raises:
         NotFoundError, AccessError, OfflineError, SourceError: see `hub_errors.explained`.
     """
+
+    def listed() -> dict[str, str]:
+        newest_first = HfApi().list_repo_commits(repo_id, revision=branch)
+        return {commit_of(commit.commit_id): str(commit.title) for commit in reversed(newest_first)}
+
     with explained(repo_id, "model"):
         try:
-            found = patiently(lambda: HfApi().list_repo_commits(repo_id, revision=branch), tell)
+            found = ask(listed, tell)
         except RevisionNotFoundError as error:
             near = nearest(branch, list(hub.revisions(repo_id, "model", tell)))
             raise NotFoundError(f"The model {repo_id} has no branch {branch}{near}") from error
-    return {commit.commit_id: commit.title for commit in reversed(found)}
+    return found
 
 
 def _read(path: Path) -> list[hub.RemoteFile] | None:
-    """None if it was never seen or the file is damaged: it is only a memory."""
+    """None if it was never seen, or the file is damaged or of an older version: it is only a memory."""
     try:
-        return [hub.RemoteFile(**file) for file in json.loads(path.read_bytes())]
-    except (OSError, ValueError, TypeError):
+        return [hub.RemoteFile(sha256=file.pop("sha256"), **file) for file in json.loads(path.read_bytes())]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

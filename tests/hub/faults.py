@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
@@ -19,7 +20,9 @@ Kind = Literal[
     "truncate",  # the connection is closed half way through the body
     "slow",  # the body arrives at `rate` bytes per second
     "latency",  # the answer arrives `seconds` late
+    "change",  # the request is carried out, the answer is what `change` makes of the true one
 ]
+Change = Callable[[Response], Response]
 BODY_KINDS = ("reset-body", "truncate", "slow")
 
 
@@ -35,6 +38,7 @@ class Fault:
     status: int
     seconds: float
     rate: float
+    change: Change | None = None
     hits: int = 0
 
     def applies(self, request: Request) -> bool:
@@ -84,13 +88,14 @@ class Faults:
         status: int = 500,
         seconds: float = 0,
         rate: float = 1024,
+        change: Change | None = None,
     ) -> Fault:
         """A fault that meets the next `times` matching requests (all if None) after the first `skip` of them.
 
         `match` is a part of the path with its query, or a compiled pattern to search there. `seconds` is the wait
         announced by a 429 or the delay of `latency`; `rate` is in bytes per second.
         """
-        fault = Fault(match, kind, method, times, skip, status, seconds, rate)
+        fault = Fault(match, kind, method, times, skip, status, seconds, rate, change)
         with self._lock:
             self._faults.append(fault)
         return fault

@@ -103,6 +103,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if fault and fault.kind == "lost-response":
             response = fault.refusal()
+        if fault and fault.change is not None:
+            response = fault.change(response)
         self.record(request, response.status)
         self.send(response, fault)
 
