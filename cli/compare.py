@@ -24,7 +24,14 @@ Runs = Annotated[
     ),
 ]
 PictureDir = Annotated[
-    Path, typer.Option("--output-dir", help="Folder of compare.png and compare.svg.", rich_help_panel="Output")
+    Path,
+    typer.Option(
+        "--output-dir",
+        parser=o.path_of,
+        metavar="<path>",
+        help="Folder of compare.png and compare.svg.",
+        rich_help_panel="Output",
+    ),
 ]
 NOT_CONVERGED, COPY = "*", "="
 

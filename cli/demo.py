@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 DemoDir = Annotated[
     Path,
-    typer.Option("--output-dir", help="Folder of checkpoints, runs, picture and card; one that is there is resumed."),
+    typer.Option(
+        "--output-dir",
+        parser=o.path_of,
+        metavar="<path>",
+        help="Folder of checkpoints, runs, picture and card; one that is there is resumed.",
+    ),
 ]
 HEADERS = ("revision", "step", "loss at w*", "LLC ± standard error", "R-hat", "verdict")
 

@@ -109,7 +109,7 @@ def estimate(
     hf-llc estimate ORG/NAME --num-machines 2 --num-processes 16 --machine-rank 0 --main-process-ip A
     hf-llc estimate me/my-model --push-to-hub
     """
-    from hf_llc.settings import ModelSettings
+    from hf_llc.settings import CalibrationSettings, ModelSettings
 
     form, times = chosen(format, as_json, quiet), Profile() if profile else None
     machines = several.machines_of(context)
@@ -126,6 +126,8 @@ def estimate(
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
         return
+    if target_stderr is not None:
+        CalibrationSettings(target_stderr=target_stderr)
     if target_stderr is not None and machines.count > 1:
         raise SettingsError("--target-stderr works on one machine; leave out --num-machines, or give more --chains.")
     if several.started(machines, asked_sampler, device):

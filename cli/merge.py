@@ -9,10 +9,18 @@ from . import options as o
 from .output import Form, chosen
 from .progress import ProgressBar
 
-Parts = Annotated[list[Path], typer.Argument(help="Folders that hf-llc scan --shard printed as run_dir.")]
+Parts = Annotated[
+    list[Path], typer.Argument(parser=o.path_of, help="Folders that hf-llc scan --shard printed as run_dir.")
+]
 Merged = Annotated[
     Path,
-    typer.Option("--output-dir", help="Folder for the whole; what it holds already is kept.", rich_help_panel="Output"),
+    typer.Option(
+        "--output-dir",
+        parser=o.path_of,
+        metavar="<path>",
+        help="Folder for the whole; what it holds already is kept.",
+        rich_help_panel="Output",
+    ),
 ]
 
 

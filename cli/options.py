@@ -25,13 +25,13 @@ def bytes_of(text: str) -> int:
     return size
 
 
-def path_of(text: str) -> Path:
-    """The path, where `~` is the home of a user.
+def path_of(text: str | Path) -> Path:
+    """The path, where `~` is the home of a user; a default comes as a path.
 
     Raises:
         BadParameter: it is empty, as a variable is that nobody has set.
     """
-    if not text.strip():
+    if not str(text).strip():
         raise typer.BadParameter("it is empty.")
     return Path(os.path.expanduser(text))
 

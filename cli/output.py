@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hf_llc.bounds import shown
 from hf_llc.errors import SettingsError
 
 
@@ -31,7 +32,7 @@ def chosen(format: str, as_json: bool, quiet: bool) -> Form:
     named = [Form.JSON] * as_json + [Form.QUIET] * quiet
     if format != "auto":
         if format not in set(Form):
-            raise SettingsError(f"There is no --format {format}; choose one of {', '.join(Form)}.")
+            raise SettingsError(f"There is no --format {shown(format)}; choose one of {', '.join(Form)}.")
         named.append(Form(format))
     if len(set(named)) > 1:
         raise SettingsError("Give only one of --format, --json and --quiet.")

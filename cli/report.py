@@ -3,13 +3,13 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import typer
 
-from hf_llc.errors import HfLlcError, of_memory
+from hf_llc.errors import HfLlcError, SettingsError, of_memory
 
 from .interrupts import INTERRUPTED
 
@@ -35,6 +35,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            require_words(kwargs)
             return command(*args, **kwargs)
         except KeyboardInterrupt:
             # Ctrl-C reaches every process of a launch; one of a machine speaks for all.
@@ -50,6 +51,18 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(exit_code(error)) from error
 
     return run
+
+
+def require_words(given: Mapping[str, object]) -> None:
+    """Check the words of a command line: an empty one is a variable that nobody has set.
+
+    Raises:
+        SettingsError: one is empty; names its option or argument.
+    """
+    for name, value in given.items():
+        each = value if isinstance(value, list) else [value]
+        if any(isinstance(word, str) and not word.strip() for word in each):
+            raise SettingsError(f"{name} must be a string that is not empty, got ''; leave it out for its default.")
 
 
 def debugging() -> bool:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_llc.errors import SettingsError
+
 from . import options as o
 from .output import Form, chosen, write_agent, write_json, write_table
 from .progress import ProgressBar
@@ -71,12 +73,15 @@ def validate(
     hf-llc validate --case dln --widths 10,10 --rank 3 --samples 20000 --gradient control-variate
     """
     form = chosen(format, as_json, quiet)
-    net = any(value is not None for value in (widths, rank, n_beta)) or samples > 0
+    net = any(value is not None for value in (widths, rank, n_beta, batch_size)) or samples != 0
     if net and (case or ["dln"]) != ["dln"]:
-        raise typer.BadParameter("--widths, --rank, --n-beta and --samples belong to --case dln.")
+        raise typer.BadParameter("--widths, --rank, --n-beta, --samples and --batch-size belong to --case dln.")
     if size is not None and (net or case):
         raise typer.BadParameter("--size is a net of its own; leave out --case, --widths, --rank, --n-beta, --samples.")
+    if batch_size is not None and samples == 0:
+        raise typer.BadParameter("--batch-size is of --samples; without them the loss is exact.")
     from hf_llc import cases, validation
+    from hf_llc.adapters.devices import device_kind
     from hf_llc.core.gradients import check_gradient
     from hf_llc.core.randomness import check_batches
     from hf_llc.core.samplers import check_sampler
@@ -86,8 +91,16 @@ def validate(
     check_gradient(gradient)
     check_batches(batches)
     SamplerSettings(
-        momentum=momentum, baseline=baseline, chains=chains, draws=draws, seed=seed, batch_size=batch_size or 1
+        momentum=momentum,
+        baseline=baseline,
+        chains=chains,
+        draws=draws,
+        seed=seed,
+        batch_size=1 if batch_size is None else batch_size,
+        n_beta=n_beta,
     )
+    if device_kind(device) != "cpu" and (samples or not (net or size)):
+        raise SettingsError(f"--device {device} is for nets without --samples: give --widths or --size, or leave it.")
     chosen_cases: list[Case]
     if size is not None:
         chosen_cases = [cases.sized(size, device)]

@@ -15,6 +15,7 @@ from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
+from hf_llc.bounds import checked_arguments
 from hf_llc.core.stepsize import check_lr
 from hf_llc.errors import SettingsError
 from hf_llc.flatness import Answer
@@ -232,6 +233,7 @@ def collect(
     return made
 
 
+@checked_arguments
 def calibrate(
     model: str | Path | ModelSettings,
     data: DataSettings | None = None,

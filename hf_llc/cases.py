@@ -3,11 +3,15 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any
 
+from hf_llc.adapters.machine import free_memory
+from hf_llc.bounds import Bounds, checked, shown
 from hf_llc.core import exact, problems
 from hf_llc.core.objective import Objective
-from hf_llc.errors import NotFoundError, SettingsError
+from hf_llc.errors import NotFoundError, ResourceError, SettingsError
+from hf_llc.settings import LARGEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +130,11 @@ def deep_linear(
         rescaling: multiplies the first factor and divides the last: the same function, and the same λ.
 
     Raises:
-        SettingsError: fewer than two widths, a rank above the smallest, or too few samples.
+        SettingsError: fewer than two widths, a rank above the smallest, too few samples, or a number out of its range.
+        ResourceError: the net or its samples do not fit into memory.
     """
-    if len(widths) < 2 or not 0 <= rank <= min(widths):
+    _check_net(widths, n_beta, samples)
+    if not 0 <= rank <= min(widths):
         raise SettingsError(f"--rank {rank} does not fit --widths {','.join(map(str, widths))}: 0 to the smallest.")
     batch_size = batch_size if batch_size is not None else max(1, samples // EPOCH)
     if samples and not max(widths[0], batch_size - 1) < samples:
@@ -159,6 +165,21 @@ def deep_linear(
     )
 
 
+def _check_net(widths: Sequence[int], n_beta: float | None, samples: int) -> None:
+    checked("widths", widths, tuple[Annotated[int, Bounds(low=1)], ...])
+    checked("n_beta", n_beta, Annotated[float | None, Bounds(above=0, high=LARGEST)])
+    checked("samples", samples, Annotated[int, Bounds(low=0)])
+    if len(widths) < 2:
+        raise SettingsError(f"widths must be 2 or more, got {len(widths)}: those of the inputs and of the outputs.")
+    weights = sum(before * after for before, after in pairwise(widths))
+    needed = 4 * (COPIES * weights + samples * (widths[0] + widths[-1]))
+    if needed > (free := free_memory()):
+        raise ResourceError(
+            f"A net of widths {','.join(map(str, widths))} with {samples} samples takes {needed / 1e9:.3g} GB, and "
+            f"{free / 1e9:.3g} GB are free; give smaller --widths or fewer --samples."
+        )
+
+
 def _hidden(widths: Sequence[int], rank: int, truth: float, n_beta: float, gamma: float) -> float:
     """What the blocks of rank 0 make of λ, where draws of the localiser alone leave most of it unseen, else 0.
 
@@ -177,7 +198,7 @@ def sized(size: str, device: str = "cpu") -> Case:
         NotFoundError: there is no such size; names those there are.
     """
     if size not in SIZES:
-        raise NotFoundError(f"There is no size {size!r}; choose from {', '.join(SIZES)}.")
+        raise NotFoundError(f"There is no size {shown(size)}; choose from {', '.join(SIZES)}.")
     width = SIZES[size]
     return deep_linear([width] * 4, width // 2, n_beta=SIZED_N_BETA * width, device=device)
 
@@ -191,6 +212,8 @@ NOISY_REACH = {1: 10.0, 2: 1.4, 3: 1.0, 4: 0.85, 5: 0.75, 6: 0.7}
 """The same with label noise, whose gradients grow with the factors they pass through."""
 NOISY_N_BETA = 100.0
 """nβ per unit of width: a compromise between gradient noise, which grows with it, and the way to the limit."""
+COPIES = 5
+"""Of the weights: w*, the chain's, their gradient, its noise, and a momentum."""
 EPOCH = 8
 """Minibatches in an epoch."""
 SEEN = 3.0
@@ -214,5 +237,5 @@ def case_of(name: str) -> Case:
         NotFoundError: there is none; names those there are.
     """
     if name not in CASES:
-        raise NotFoundError(f"There is no case {name!r}; choose from {', '.join(CASES)}.")
+        raise NotFoundError(f"There is no case {shown(name)}; choose from {', '.join(CASES)}.")
     return CASES[name]()

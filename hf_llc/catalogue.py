@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Annotated
 
 from hf_llc.adapters.hub_errors import endpoint
+from hf_llc.bounds import Bounds, checked_arguments
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.errors import SettingsError
 from hf_llc.locations import Found, look_at, site_of
@@ -14,11 +16,12 @@ from hf_llc.selector import Selection
 Tell = Callable[[str], None]
 
 
+@checked_arguments
 def find_checkpoints(
     model: str,
     selection: Selection | None = None,
     *,
-    tokens_per_step: int | None = None,
+    tokens_per_step: Annotated[int | None, Bounds(low=1)] = None,
     steps: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
     tell: Tell = lambda message: None,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_llc.adapters import comparison_plot
+from hf_llc.bounds import checked_arguments
 from hf_llc.comparability import differences
 from hf_llc.curve import Curve, Point
 from hf_llc.errors import SettingsError
@@ -67,6 +68,7 @@ class Comparison:
         }
 
 
+@checked_arguments
 def compare(
     runs: Sequence[str], folder: Path, view: View | None = None, observer: Observer | None = None
 ) -> Comparison:

@@ -19,6 +19,7 @@ from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
 from hf_llc.batching import Choice, chosen, groups, part_names
+from hf_llc.bounds import checked_arguments
 from hf_llc.checks import checked_chains
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.shared import SharedObjective
@@ -41,6 +42,7 @@ ANCHOR_PARTS = 16
 """The losses at w* are computed in at most this many parts, so that every process takes a share."""
 
 
+@checked_arguments
 def estimate(
     model: str | Path | ModelSettings,
     data: DataSettings | None = None,

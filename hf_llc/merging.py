@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_llc.adapters.store import RunStore, differences, whole_payload, write_atomically
+from hf_llc.bounds import checked_arguments
 from hf_llc.curve import Curve, Point
 from hf_llc.curve_files import curve_of, draw, keep
 from hf_llc.errors import NotFoundError, ResourceError
@@ -33,6 +34,7 @@ class _Part:
     curve: Curve
 
 
+@checked_arguments
 def merge(
     folders: Sequence[Path], output: Path, *, view: View | None = None, observer: Observer | None = None
 ) -> tuple[Curve, list[str]]:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from hf_llc import estimation
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
-from hf_llc.errors import LaunchError, SettingsError
+from hf_llc.errors import LaunchError
 from hf_llc.launching import execute
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.results import Estimate
+from hf_llc.settings import CalibrationSettings
 
 MAX_CHAINS = 64
 MARGIN = 1.1
@@ -40,8 +41,7 @@ def estimate_to(
         SettingsError: the target is not above 0. LaunchError: under `accelerate launch` or `torchrun`.
         HfLlcError: see `launching.execute`.
     """
-    if not (math.isfinite(target) and target > 0):
-        raise SettingsError(f"--target-stderr is {target}; it must be above 0: 0.02 asks for 2 % of the LLC.")
+    CalibrationSettings(target_stderr=target)
     if fleets.launched():
         raise LaunchError("--target-stderr starts its own processes; run it by itself, with --num-processes.")
     plan = make_plan(chains)

@@ -4,6 +4,7 @@ import difflib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from hf_llc.bounds import check_fields
 from hf_llc.errors import SettingsError
 from hf_llc.results import SCHEMA
 
@@ -32,13 +33,11 @@ class PublishSettings:
     message: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "headline", tuple(self.headline))
+        check_fields(self)
         if self.repo is not None and self.dataset_repo is not None:
             raise SettingsError("Give --repo or --dataset-repo, not both; publish twice for both.")
         if self.repo is not None and self.private:
             raise SettingsError("--private is for a dataset repository that is made; --repo is there already.")
-        if self.message is not None and not self.message.strip():
-            raise SettingsError("--message is empty; leave it out, or say what the commit holds.")
 
 
 @dataclass(frozen=True, kw_only=True)

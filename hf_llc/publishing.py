@@ -18,6 +18,7 @@ from hf_llc.adapters.hub_errors import page
 from hf_llc.adapters.hub_writing import CARD, Base, content_of
 from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.yaml_tree import CardError
+from hf_llc.bounds import checked_arguments
 from hf_llc.curve import Curve
 from hf_llc.destination import refuse_to_hide, require_writable
 from hf_llc.errors import HfLlcError, PublishError, UnusableError
@@ -78,6 +79,7 @@ class Draft:
         )
 
 
+@checked_arguments
 def publish(run: Run, settings: PublishSettings | None = None, *, observer: Observer | None = None) -> Publication:
     """Publishes a run without asking: one commit, none if everything is there already.
 

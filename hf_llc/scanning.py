@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hf_llc import planning
 from hf_llc.adapters import fleet as fleets
 from hf_llc.arrivals import Arrivals
+from hf_llc.bounds import Bounds, checked_arguments
 from hf_llc.core.samplers import AUTO
 from hf_llc.curve import Curve, Point
 from hf_llc.curve_files import curve_of
@@ -22,25 +23,26 @@ from hf_llc.recall import remember
 from hf_llc.request import Request
 from hf_llc.scan_report import Report
 from hf_llc.selector import Selection
-from hf_llc.settings import DataSettings, SamplerSettings
+from hf_llc.settings import MOST_PROCESSES, DataSettings, SamplerSettings
 from hf_llc.sharding import Shard
 from hf_llc.tracking import Tracking
 from hf_llc.view import View
 from hf_llc.working import work_through
 
 
+@checked_arguments
 def scan(
     model: str | Path,
     data: DataSettings | None = None,
     sampler: SamplerSettings | None = None,
     *,
     selection: Selection | None = None,
-    tokens_per_step: int | None = None,
+    tokens_per_step: Annotated[int | None, Bounds(low=1)] = None,
     steps: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
     allow_duplicates: bool = False,
-    max_disk: int | None = None,
-    processes: int | None = None,
+    max_disk: Annotated[int | None, Bounds(low=1)] = None,
+    processes: Annotated[int | None, Bounds(low=1, high=MOST_PROCESSES)] = None,
     output_dir: Path | None = None,
     device: str | None = None,
     shard: Shard | None = None,

@@ -22,12 +22,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
+from hf_llc.bounds import Bounds, check_fields, checked, shown
 from hf_llc.errors import NotFoundError, SettingsError
 from hf_llc.naming import Place, order
 from hf_llc.references import nearest
 
+DIGITS = 18
+"""Of a step, at most: Python refuses to read numbers of thousands of digits."""
 _RANGE = re.compile(r"(\D*\d+)?\.\.(\D*\d+)?(?::(\d+))?")
 _COUNTED = re.compile(r"(log|linear|every|first|last):(.*)")
 _COMMITS, _SUBFOLDER, _REPOS = _LOCATIONS = ("commits:", "subfolder:", "repos:")
@@ -51,7 +54,16 @@ class Selection:
     commits: str | None = None
     subfolder: str | None = None
     repos: tuple[str, ...] = ()
-    every: int | None = None
+    every: Annotated[int | None, Bounds(low=1, high=10**DIGITS)] = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.terms:
+            raise SettingsError("terms must name something, got (); leave them out for every checkpoint")
+        for term in self.terms:
+            _check(term)
+        if self.subfolder is not None and _leads_out(self.subfolder):
+            raise SettingsError(f"subfolder must be a glob of folders inside, got {shown(self.subfolder)}")
 
     @classmethod
     def parse(cls, texts: Sequence[str], every: int | None = None) -> Self:
@@ -61,14 +73,11 @@ class Selection:
             SettingsError: a number, a range or an expression that makes no sense.
             NotFoundError: there is no such @file.
         """
-        if every is not None and every < 1:
-            raise SettingsError(f"--every is {every}; it must be 1 or more.")
+        texts = checked("revisions", texts, Sequence[str])
         everything = [term for text in texts for term in _terms(text)]
         if texts and not everything:
             raise SettingsError("--revisions names nothing; leave it out for every checkpoint.")
         terms = tuple(term for term in everything if not term.startswith(_LOCATIONS))
-        for term in terms:
-            _check(term)
         located = {
             kind: list(dict.fromkeys(term.removeprefix(kind) for term in everything if term.startswith(kind)))
             for kind in _LOCATIONS
@@ -155,12 +164,14 @@ def _check(term: str) -> None:
     if term.startswith("re:"):
         try:
             re.compile(term[3:])
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise SettingsError(f"--revisions {term} is no regular expression ({error}).") from error
     elif counted := _COUNTED.fullmatch(term):
-        if not counted[2].isdecimal() or int(counted[2]) < 1:
+        if not counted[2].isdecimal() or len(counted[2]) > DIGITS or int(counted[2]) < 1:
             raise SettingsError(f"--revisions {term}: behind {counted[1]}: stands a whole number, 1 or more.")
     elif found := _RANGE.fullmatch(term):
+        if any(sum(map(str.isdecimal, part or "")) > DIGITS for part in found.groups()):
+            raise SettingsError(f"--revisions {shown(term)}: no step has more than {DIGITS} digits.")
         low, high = _bound(found[1], 0), _bound(found[2], math.inf)
         if low > high or found[3] == "0":
             raise SettingsError(f"--revisions {term}: a range goes from a lower to a higher step, like 0..1000:100.")

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from hf_llc import estimation, planning, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
+from hf_llc.bounds import Bounds, checked_arguments
 from hf_llc.core.baseline import Run, choose_baseline
 from hf_llc.core.circumstances import Measured, worst
 from hf_llc.core.dynamics import choose_dynamics, choose_start, settled_start
@@ -25,7 +26,7 @@ from hf_llc.plan import Plan
 from hf_llc.resolution import asked_of, measure_around, measure_gamma, temperature
 from hf_llc.resolved import chain_gradients
 from hf_llc.results import Estimate
-from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings import MOST_PROCESSES, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.workbench import Room, Workbench, computing
 from hf_llc.working import CHECKPOINT_FAILURES
 
@@ -55,13 +56,14 @@ def _in_place(plans: Sequence[Plan]) -> AbstractContextManager[Here]:
     return nullcontext(nullcontext)
 
 
+@checked_arguments
 def estimate_series(
     checkpoints: Sequence[ModelSettings],
     data: DataSettings,
     sampler: SamplerSettings,
     *,
     output_dir: Path,
-    processes: int | None = None,
+    processes: Annotated[int | None, Bounds(low=1, high=MOST_PROCESSES)] = None,
     device: str | None = None,
     observer: Observer | None = None,
     on_point: Callable[[Estimate], None] = lambda found: None,

@@ -3,11 +3,10 @@
 `None` means "choose from measurement"; what was chosen is a `ResolvedSettings`, and that is what results store.
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
+from hf_llc.bounds import Bounds, OneOf, check_fields
 from hf_llc.errors import SettingsError
 
 DEFAULT_DATASET = "NeelNanda/pile-10k"
@@ -18,6 +17,17 @@ BATCHED = ("auto", "on", "off")
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")
 GAMMA_MIN = 1e-12
 """A localiser that reaches a million from w*: numbers of its draws would be beyond all that weights are made for."""
+LARGEST = 1e15
+"""Of γ and nβ: beyond it a draw moves a weight by less than 32-bit floats can tell."""
+LONGEST = 10**9
+"""Steps, draws, sequences: a count above it is a slip of the hand, and lists of that length fill any memory."""
+MOST_CHAINS = 10**5
+MOST_PROCESSES = 10**4
+MOST_THREADS = 4096
+"""More than any machine has cores; asked for a million, the thread library ends the process."""
+LARGEST_INTEGER = 2**63 - 1
+"""Of tables (Arrow's int64), which hold the seed beside the number."""
+
 STABILITY_LIMIT = 4.0
 """ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
 
@@ -25,18 +35,6 @@ STABILITY_LIMIT = 4.0
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise SettingsError(message)
-
-
-def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
-
-
-def _non_negative(value: float) -> bool:
-    return math.isfinite(value) and value >= 0
-
-
-def _is_localiser(value: float) -> bool:
-    return value == 0 or (math.isfinite(value) and value >= GAMMA_MIN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +51,9 @@ class ModelSettings:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "model", str(self.model))
+        if self.subfolder == "":  # the default of transformers' from_pretrained
+            object.__setattr__(self, "subfolder", None)
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +73,13 @@ class DataSettings:
     split: str = "train"
     revision: str | None = None
     text_column: str | None = None
-    max_sequences: int = 2048
-    context_length: int | None = None
+    max_sequences: Annotated[int, Bounds(low=0, high=LARGEST_INTEGER, why="0 takes all there are")] = 2048
+    context_length: Annotated[
+        int | None, Bounds(low=2, high=LONGEST, why="a next-token loss needs at least 2 tokens")
+    ] = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dataset", str(self.dataset))
-        _require(self.max_sequences >= 0, f"max_sequences is {self.max_sequences}; it must be 0 (all) or more.")
-        _require(
-            self.context_length is None or self.context_length >= 2,
-            f"context_length is {self.context_length}; a next-token loss needs at least 2 tokens.",
-        )
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,41 +117,42 @@ class SamplerSettings:
     """
 
     sampler: str = "auto"
-    n_beta: float | None = None
-    gamma: float | None = None
-    lr: float | None = None
-    burn_in_lr: float | None = None
-    momentum: float | None = None
-    start: str = "auto"
+    n_beta: Annotated[float | None, Bounds(low=0, high=LARGEST)] = None
+    gamma: Annotated[float | None, Bounds(low=GAMMA_MIN, high=LARGEST, or_zero=True)] = None
+    lr: Annotated[float | None, Bounds(above=0, high=LARGEST)] = None
+    burn_in_lr: Annotated[float | None, Bounds(above=0, high=LARGEST)] = None
+    momentum: Annotated[float | None, Bounds(low=0, below=1)] = None
+    start: Annotated[str, OneOf(STARTS)] = "auto"
     gradient: str = "auto"
     batches: str = "auto"
-    baseline: str = "auto"
-    chains: int = 4
-    draws: int = 200
-    burn_in: int | None = None
-    thin: int = 1
-    batch_size: int = 32
-    micro_batch_size: int | None = None
-    dtype: str = "float32"
+    baseline: Annotated[str, OneOf(("auto", *BASELINES))] = "auto"
+    chains: Annotated[
+        int, Bounds(low=2, high=MOST_CHAINS, why="one chain cannot show that it disagrees with another")
+    ] = 4
+    draws: Annotated[int, Bounds(low=4, high=LONGEST, why="fewer have no Monte Carlo error")] = 200
+    burn_in: Annotated[int | None, Bounds(low=0, high=LONGEST)] = None
+    thin: Annotated[int, Bounds(low=1, high=LONGEST)] = 1
+    batch_size: Annotated[int, Bounds(low=1, high=LONGEST)] = 32
+    micro_batch_size: Annotated[int | None, Bounds(low=1, high=LONGEST)] = None
+    dtype: Annotated[str, OneOf(DTYPES, "with either the weights are float32")] = "float32"
     params: tuple[str, ...] = ()
-    seed: int = 0
+    seed: Annotated[int, Bounds(low=0, high=LARGEST_INTEGER)] = 0
     checks: bool = True
-    cross_check: str | None = None
-    batched_chains: str = "auto"
-    threads: int | None = None
-    devices_per_chain: int = 1
+    cross_check: Annotated[str | None, OneOf(("lanczos",))] = None
+    batched_chains: Annotated[str, OneOf(BATCHED)] = "auto"
+    threads: Annotated[int | None, Bounds(low=1, high=MOST_THREADS)] = None
+    devices_per_chain: Annotated[int, Bounds(low=1, high=LONGEST)] = 1
 
     def __post_init__(self) -> None:
-        # JSON knows lists only; a plan read back equals the one that was written.
-        object.__setattr__(self, "params", (self.params,) if isinstance(self.params, str) else tuple(self.params))
-        _require(self.start in STARTS, f"--start is {self.start!r}; choose one of {', '.join(STARTS)}.")
+        check_fields(self)
+        steps = (self.burn_in or 0) + self.draws * self.thin
+        _require(
+            steps <= LONGEST,
+            f"draws times thin plus burn_in must be ≤ {LONGEST}, got {steps}: a chain keeps the loss of every step.",
+        )
         _require(
             self.gamma != 0 or self.start in {"auto", "anchor"},
             f"--start {self.start} draws from the localiser, and with --gamma 0 there is none; use --start anchor.",
-        )
-        _require(
-            self.dtype in DTYPES,
-            f"--dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}. With either the weights are float32.",
         )
         _require(
             self.dtype == "float32" or self.start != "laplace",
@@ -162,41 +160,10 @@ class SamplerSettings:
             "--dtype float32, or --start both.",
         )
         _require(
-            self.baseline in {"auto", *BASELINES},
-            f"--baseline is {self.baseline!r}; choose one of auto, {', '.join(BASELINES)}.",
-        )
-        _require(
             self.dtype == "float32" or self.baseline != "linear",
             f"--baseline linear takes small differences of losses, of which --dtype {self.dtype} leaves nothing; use "
             "--dtype float32, or --baseline paired.",
         )
-        _require(
-            self.batched_chains in BATCHED,
-            f"--batched-chains is {self.batched_chains!r}; choose one of {', '.join(BATCHED)}.",
-        )
-        _require(
-            self.cross_check in {None, "lanczos"}, f"--cross-check is {self.cross_check!r}; there is only lanczos."
-        )
-        checks: list[tuple[str, Callable[[Any], bool], str]] = [
-            ("n_beta", _non_negative, "a finite number, 0 or more"),
-            ("gamma", _is_localiser, f"0, or a finite number from {GAMMA_MIN:g} up"),
-            ("lr", _positive, "a finite number above 0"),
-            ("burn_in_lr", _positive, "a finite number above 0"),
-            ("momentum", lambda v: 0 <= v < 1, "0 or more and below 1"),
-            ("chains", lambda v: v >= 2, "at least 2: one chain cannot show that it disagrees with another"),
-            ("draws", lambda v: v >= 4, "at least 4: fewer have no Monte Carlo error"),
-            ("burn_in", _non_negative, "0 or more"),
-            ("thin", _positive, "1 or more"),
-            ("batch_size", _positive, "1 or more"),
-            ("micro_batch_size", _positive, "1 or more"),
-            ("seed", _non_negative, "0 or more"),
-            ("threads", _positive, "1 or more"),
-            ("devices_per_chain", _positive, "1 or more"),
-        ]
-        for name, allowed, words in checks:
-            value = getattr(self, name)
-            option = "--" + name.replace("_", "-")
-            _require(value is None or allowed(value), f"{option} is {value}; it must be {words}.")
         if self.devices_per_chain > 1 and self.dtype != "float32":
             # Autocast keeps 16-bit copies of all weights until the backward pass is over, in every process.
             raise SettingsError(
@@ -219,14 +186,9 @@ class CalibrationSettings:
         pilot_draws: draws of a pilot chain.
     """
 
-    target_stderr: float = 0.02
-    budget: int = 20_000
-    pilot_draws: int = 24
+    target_stderr: Annotated[float, Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC")] = 0.02
+    budget: Annotated[int, Bounds(low=1, high=LARGEST_INTEGER)] = 20_000
+    pilot_draws: Annotated[int, Bounds(low=8, high=LONGEST, why="fewer show nothing")] = 24
 
     def __post_init__(self) -> None:
-        _require(
-            _positive(self.target_stderr),
-            f"--target-stderr is {self.target_stderr}; it must be above 0: 0.02 asks for 2 % of the LLC.",
-        )
-        _require(self.budget >= 1, f"--budget is {self.budget}; it must be 1 or more.")
-        _require(self.pilot_draws >= 8, f"--pilot-draws is {self.pilot_draws}; fewer than 8 show nothing.")
+        check_fields(self)

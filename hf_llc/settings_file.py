@@ -1,7 +1,5 @@
 """Settings from a file and to one: the options of the command line by their names, with underscores."""
 
-import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any, get_type_hints
 
 from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.yaml_file import mapping_text, read_mapping
+from hf_llc.bounds import checked
 from hf_llc.errors import SettingsError
 from hf_llc.references import nearest
 from hf_llc.settings import DataSettings, SamplerSettings
@@ -20,8 +19,8 @@ RECORDED = ("n", "device")
 
 
 def known_settings() -> dict[str, Any]:
-    """Type by name of everything that a settings file may hold."""
-    sampler, data = get_type_hints(SamplerSettings), get_type_hints(DataSettings)
+    """Type and bounds by name of everything that a settings file may hold."""
+    sampler, data = (get_type_hints(kind, include_extras=True) for kind in (SamplerSettings, DataSettings))
     named = {DATA.get(field.name, field.name): data[field.name] for field in fields(DataSettings)}
     return named | {field.name: sampler[field.name] for field in fields(SamplerSettings)}
 
@@ -31,7 +30,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     Raises:
         NotFoundError: there is no such file.
-        SettingsError: it is no mapping, or a name is not known (near ones are named), or a value is of another type.
+        SettingsError: it is no mapping, or a name is not known (near ones are named), or a value is of another type
+            or out of its bounds.
     """
     stored = read_mapping(path)
     if isinstance(stored.get("settings"), dict):
@@ -54,19 +54,10 @@ def write_settings(path: Path, settings: Mapping[str, Any], header: Sequence[str
 
 def _typed(name: str, value: Any, hint: Any, path: Path) -> Any:
     """The value as its setting's type."""
-    allowed = getattr(hint, "__args__", (hint,)) if name != "params" else (tuple,)
-    if value is None and type(None) in allowed:
-        return None
-    if name == "params" and isinstance(value, str | list):
-        parts = value.split(",") if isinstance(value, str) else value
-        if all(isinstance(part, str) for part in parts):
-            return tuple(part for part in parts if part)
-    elif float in allowed and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if abs(value) <= sys.float_info.max else math.inf if value > 0 else -math.inf
-    # bool is a kind of int in Python, and neither stands for the other here.
-    if any(type(value) is kind for kind in allowed):
-        return value
-    words = " or ".join(
-        sorted({"list" if kind is tuple else kind.__name__ for kind in allowed if kind is not type(None)})
-    )
-    raise SettingsError(f"{path} sets {name} to {value!r}; it must be of type {words}.")
+    if name == "params" and isinstance(value, str):
+        # A result joins its patterns by commas.
+        value = [part for part in value.split(",") if part]
+    try:
+        return checked(name, value, hint)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None

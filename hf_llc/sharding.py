@@ -3,10 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
+from hf_llc.bounds import Bounds, check_fields
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.errors import SettingsError
+
+MOST = 10**6
+"""Parts of a scan."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +21,13 @@ class Shard:
     and the checkpoints are dealt out in turn.
     """
 
-    index: int = 1
-    count: int = 1
+    index: Annotated[int, Bounds(low=1, high=MOST)] = 1
+    count: Annotated[int, Bounds(low=1, high=MOST)] = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.index > self.count:
+            raise SettingsError(f"index must be ≤ count, which is {self.count}, got {self.index}")
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
@@ -29,7 +38,7 @@ class Shard:
         """
         if text is None:
             return cls()
-        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(text).strip())
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
             raise SettingsError(f"--shard is {text!r}; write part and number of parts, from 1/8 to 8/8.")
         return cls(int(found[1]), int(found[2]))

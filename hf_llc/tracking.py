@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 from hf_llc.adapters import tracking_tensorboard, tracking_trackio
 from hf_llc.adapters.store import RunStore
+from hf_llc.bounds import checked_arguments, shown
 from hf_llc.curve import Point
 from hf_llc.errors import SettingsError
 from hf_llc.results import Verdict
@@ -39,6 +40,7 @@ class Tracking:
         SettingsError: there is no such tracker, or its package is not installed.
     """
 
+    @checked_arguments
     def __init__(
         self, names: Sequence[str], project: str | None = None, tell: Callable[[str], None] = lambda message: None
     ) -> None:
@@ -49,7 +51,7 @@ class Tracking:
         self._part = ""
         for name in self._names:
             if name not in {TRACKIO, TENSORBOARD}:
-                raise SettingsError(f"There is no --report-to {name}; choose {TRACKIO} or {TENSORBOARD}.")
+                raise SettingsError(f"There is no --report-to {shown(name)}; choose {TRACKIO} or {TENSORBOARD}.")
             (tracking_trackio if name == TRACKIO else tracking_tensorboard).load()
 
     def __enter__(self) -> Self:

@@ -1,8 +1,9 @@
 """How a user wants the pictures of curves."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from hf_llc.errors import SettingsError
+from hf_llc.bounds import OneOf, check_fields
 
 AUTO, LOG, LINEAR = "auto", "log", "linear"
 
@@ -16,9 +17,8 @@ class View:
         tokens: training tokens along x in place of steps, where every checkpoint says them.
     """
 
-    scale: str = AUTO
+    scale: Annotated[str, OneOf((AUTO, LOG, LINEAR))] = AUTO
     tokens: bool = False
 
     def __post_init__(self) -> None:
-        if self.scale not in {AUTO, LOG, LINEAR}:
-            raise SettingsError(f"There is no --x {self.scale}; choose {AUTO}, {LOG} or {LINEAR}.")
+        check_fields(self)

@@ -224,7 +224,7 @@ def test_what_does_not_go_together_is_refused(start: Starter, tmp_path: Path, mo
     plan = a_plan(tmp_path)
     with pytest.raises(SettingsError, match="takes --dtype float32"):
         SamplerSettings(devices_per_chain=2, dtype="bfloat16")
-    with pytest.raises(SettingsError, match="--devices-per-chain is 0"):
+    with pytest.raises(SettingsError, match="devices_per_chain must be ≥ 1, got 0"):
         SamplerSettings(devices_per_chain=0)
     with pytest.raises(SettingsError, match="GGUF file, which transformers cannot spread"):
         planning.plan_for(replace(plan.source, gguf_file="m.gguf"), plan.corpus, plan.sampler, "cpu")

@@ -332,7 +332,7 @@ def test_a_card_that_changes_between_draft_and_push_is_read_again(hub: HubServer
     [
         ({"repo": "a/b", "dataset_repo": "c/d"}, "not both"),
         ({"repo": "a/b", "private": True}, "--private is for"),
-        ({"message": " "}, "--message is empty"),
+        ({"message": " "}, "message must be a string that is not empty"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], words: str) -> None:

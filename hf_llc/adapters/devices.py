@@ -2,6 +2,7 @@
 
 import torch
 
+from hf_llc.bounds import shown
 from hf_llc.errors import SettingsError
 
 
@@ -14,7 +15,7 @@ def device_kind(asked: str | None) -> str:
     there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if asked is not None and asked not in there:
         raise SettingsError(
-            f"--device is {asked}, but this machine has {' and '.join(there)}; choose one, or leave it."
+            f"--device is {shown(asked)}, but this machine has {' and '.join(there)}; choose one, or leave it."
         )
     return asked or there[0]
 

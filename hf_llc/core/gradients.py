@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from hf_llc.bounds import shown
 from hf_llc.core.asking import Answer, Ask, Asks, answered
 from hf_llc.core.objective import Objective, clear_gradients, copy_of, gradients, restore
 from hf_llc.errors import SettingsError
@@ -100,4 +101,4 @@ def check_gradient(name: str) -> None:
         SettingsError: there is none.
     """
     if name not in {"auto", *GRADIENTS}:
-        raise SettingsError(f"--gradient is {name!r}; choose one of auto, {', '.join(GRADIENTS)}.")
+        raise SettingsError(f"--gradient is {shown(name)}; choose one of auto, {', '.join(GRADIENTS)}.")

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hf_llc.bounds import shown
 from hf_llc.core import seeds
 from hf_llc.core.pieces import blocks, groups
 from hf_llc.core.shards import WHOLE, DrawnShards, Shards
@@ -119,7 +120,7 @@ def check_batches(name: str) -> None:
         SettingsError: they cannot.
     """
     if name not in {"auto", *BATCHES}:
-        raise SettingsError(f"--batches is {name!r}; choose one of auto, {', '.join(BATCHES)}.")
+        raise SettingsError(f"--batches is {shown(name)}; choose one of auto, {', '.join(BATCHES)}.")
 
 
 class Randomness(Protocol):

@@ -37,5 +37,5 @@ def _matches(name: str, pattern: str) -> bool:
         return fnmatchcase(name, pattern)
     try:
         return re.search(pattern.removeprefix(REGULAR), name) is not None
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise SettingsError(f"--params {pattern} is no regular expression: {error}.") from error

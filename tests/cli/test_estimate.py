@@ -269,7 +269,7 @@ def test_a_wanted_error_adds_chains_and_ends_with_the_numbers_of_as_many_at_once
     at_once = small("--json", "--gamma", 1000, "--threads", 1, "--chains", chains, "--output-dir", "at-once").json
     assert found["llc"] == at_once["llc"]
     assert found["stderr"] == at_once["stderr"]
-    refused(small("--target-stderr", 0), 2, "--target-stderr is 0")
+    refused(small("--target-stderr", 0), 2, "target_stderr must be > 0, got 0.0")
 
 
 def test_the_result_is_reported_to_a_tracker(small: Run) -> None:

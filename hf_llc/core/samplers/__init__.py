@@ -7,6 +7,7 @@ To add one: write its file, and its line in SAMPLERS.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from hf_llc.bounds import shown
 from hf_llc.core.samplers import badodab, baoab, mala, rmsprop_sgld, sgld, sgld_lm, sgnht
 from hf_llc.core.samplers.law import Look, Walk
 from hf_llc.errors import SettingsError
@@ -66,4 +67,4 @@ def check_sampler(name: str) -> None:
         SettingsError: there is none.
     """
     if name not in {AUTO, *SAMPLERS}:
-        raise SettingsError(f"--sampler is {name!r}; choose one of {', '.join([AUTO, *SAMPLERS])}.")
+        raise SettingsError(f"--sampler is {shown(name)}; choose one of {', '.join([AUTO, *SAMPLERS])}.")
