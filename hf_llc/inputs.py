@@ -62,6 +62,7 @@ class Corpus:
         fingerprint: `sha256:<64 hex>` of the packed int32 array and its shape.
         n: packed sequences; context_length: tokens in each.
         path: the token file.
+        remarks: sentences that a reader of the numbers must know about how the tokens were made.
     """
 
     id: str
@@ -73,3 +74,4 @@ class Corpus:
     n: int
     context_length: int
     path: Path
+    remarks: tuple[str, ...] = ()

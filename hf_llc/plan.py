@@ -79,6 +79,7 @@ class Plan:
         source, corpus = dict(stored["source"]), dict(stored["corpus"])
         source["path"] = Path(source["path"]) if source["path"] else None
         corpus["path"] = Path(corpus["path"])
+        corpus["remarks"] = tuple(corpus.get("remarks", ()))
         return cls(
             source=ModelSource(**source),
             corpus=Corpus(**corpus),

@@ -1,5 +1,6 @@
 """From a user's words to a checkpoint on this disk and packed tokens on this disk, both pinned."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +9,11 @@ from torch import Tensor
 
 from hf_llc.adapters import downloads, hub, token_cache
 from hf_llc.adapters.checkpoint import facts
+from hf_llc.adapters.encoding import token_ids
 from hf_llc.adapters.hub_errors import endpoint
 from hf_llc.adapters.listings import listing
 from hf_llc.adapters.model_files import ModelFiles, choose, has_tokenizer, inside, refuse_unusable
-from hf_llc.adapters.tokenizer import load_tokenizer, token_ids, tokenizer_identity
+from hf_llc.adapters.tokenizer import load_tokenizer
 from hf_llc.core.packing import PACKING, fingerprint, pack
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
 from hf_llc.inputs import Corpus, ModelSource
@@ -66,7 +68,7 @@ def find_corpus(
     encoder = load_tokenizer(tokenizer or source)
     known = facts(source)
     context_length = _context_length(data.context_length, known.context_limit, source.id)
-    eos_id = encoder.eos_token_id if isinstance(encoder.eos_token_id, int) else known.eos_token_id
+    eos_id = known.eos_token_id if encoder.eos_token_id is None else encoder.eos_token_id
     if eos_id is None:
         raise UnusableError(f"{source.id} names no end-of-text token; set eos_token in its tokenizer_config.json.")
     reference = parse_dataset(data.dataset, data.revision, endpoint())
@@ -78,7 +80,7 @@ def find_corpus(
         "config": data.config,
         "split": data.split,
         "text_column": data.text_column,
-        "tokenizer": tokenizer_identity(encoder),
+        "tokenizer": encoder.identity,
         "eos": eos_id,
         "context_length": context_length,
         "max_sequences": data.max_sequences,
@@ -90,10 +92,14 @@ def find_corpus(
         counter = _Counter(token_ids(encoder, documents.texts, enough=data.max_sequences * context_length))
         tokens = pack(counter, eos_id, context_length, data.max_sequences)
         _refuse_too_few(reference.id, tokens, counter.tokens, context_length)
-        notes = {"text_column": documents.text_column}
+        remarks = [*documents.remarks(), *encoder.remarks]
+        notes = {"text_column": documents.text_column, "remarks": json.dumps(remarks)}
         stored = token_cache.StoredTokens(tokens=tokens, fingerprint=fingerprint(tokens), notes=notes)
         token_cache.write(path, stored)
     refuse_unknown(stored.tokens, known.vocabulary_size)
+    remarks = json.loads(stored.notes.get("remarks", "[]"))
+    for remark in remarks:
+        tell(remark)
     return Corpus(
         id=reference.id,
         revision=revision,
@@ -104,6 +110,7 @@ def find_corpus(
         n=len(stored.tokens),
         context_length=context_length,
         path=path,
+        remarks=tuple(remarks),
     )
 
 

@@ -50,7 +50,7 @@ def estimate_of(
         verdict=found.verdict,
         verdict_reason=found.reason,
         settings=settings,
-        choices=resolution.choices,
+        choices={**resolution.choices, **({"text": " ".join(remarks)} if (remarks := plan.corpus.remarks) else {})},
         diagnostics=found.diagnostics,
         dataset=dataset_of(plan),
         chains=tuple(_summary(trace, settings) for trace in traces),

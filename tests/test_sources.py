@@ -457,6 +457,21 @@ class TestCorpora:
         with pytest.raises(OfflineError, match="org/d"):
             find_corpus(DataSettings(dataset="org/d", max_sequences=3), model)
 
+    def test_tokens_that_transformers_would_make_otherwise_are_said_each_time(
+        self, text: Path, tmp_path: Path, home: Path
+    ) -> None:
+        folder = save_tiny_model(tmp_path / "qwen")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen2"}))
+        stored = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps({**stored, "tokenizer_class": "Qwen2Tokenizer"}))
+        told: list[str] = []
+        first, again = corpus(text, local(folder), told.append), corpus(text, local(folder), told.append)
+        assert told == [*first.remarks, *again.remarks]
+        assert "those of tokenizer.json; Qwen2Tokenizer of" in told[0]
+        assert first == again
+        assert first.fingerprint == corpus(text, local(save_tiny_model(tmp_path / "plain"))).fingerprint
+
     def test_a_source_of_another_place_gives_the_same_corpus(
         self, text: Path, source: ModelSource, tmp_path: Path
     ) -> None:

@@ -3,7 +3,7 @@
 import gzip
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +39,17 @@ _PARSING_FAILURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Documents:
-    """The documents in order, to be read once, and the column that they are from."""
+    """Text, document after document.
+
+    Attributes:
+        text_column: the column that the documents are from.
+        texts: the documents in order, to be read once.
+        remarks: sentences that a reader of the numbers must know about the documents read so far.
+    """
 
     text_column: str
     texts: Iterator[str]
+    remarks: Callable[[], list[str]] = list
 
 
 def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Documents:

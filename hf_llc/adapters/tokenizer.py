@@ -1,106 +1,177 @@
-"""The tokenizers of checkpoints, and text as their token ids (transformers)."""
+"""The tokenizers of checkpoints: text as token ids, those of tokenizer.json where there is one (tokenizers)."""
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import transformers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hf_llc.adapters.checkpoint import folder_of, loading_options
 from hf_llc.adapters.checkpoint_errors import explained, quiet
-from hf_llc.adapters.model_files import has_tokenizer
+from hf_llc.adapters.gguf_tokenizer import repair_pre_tokenizer
+from hf_llc.adapters.model_files import choose, has_tokenizer
+from hf_llc.adapters.tokenizer_files import encode_whole_texts, read_tokenizer_file
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 
-_BORDER = re.compile(r"\w(?= \w)")
-BATCH_CHARACTERS = 1_000_000  # bounds the memory of one call of the tokenizer
+COMPARED_CHARACTERS = 10_000_000
+"""How much text is compared between what transformers built and tokenizer.json."""
+
+_ENCODERS = {"__call__", "_encode_plus", "_batch_encode_plus", "encode", "batch_encode_plus"}
 
 
-def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+class TextTokenizer:
+    """Text to token ids, without special tokens and never cut.
+
+    transformers builds the normaliser, the pre-tokeniser and the model of many classes (GPT-2, GPT-NeoX, Qwen2,
+    Llama, Gemma, Cohere, …) from its own code, whatever tokenizer.json says. A model was trained with the latter, so
+    its ids are used, and `remarks` names a difference.
+
+    Attributes:
+        eos_token_id: the end-of-text token that the checkpoint's tokenizer files name; None if they name none.
+        remarks: sentences that a reader of the numbers must know about the ids made so far.
+    """
+
+    def __init__(self, source_id: str, built: PreTrainedTokenizerBase, folder: Path) -> None:
+        self.remarks: list[str] = []
+        self._id = source_id
+        self._built = built
+        self._folder = folder
+        # The plain class is read from the file, and no class's rules are put in its place.
+        plain = type(built) is PreTrainedTokenizerFast
+        file = None if plain else read_tokenizer_file(folder, built.added_tokens_decoder)
+        own: Tokenizer | None = None if _encodes_in_python(built) else built.backend_tokenizer  # type: ignore[attr-defined]
+        for tokenizer in (own, file):
+            if tokenizer is not None:
+                encode_whole_texts(tokenizer, special_as_text=bool(getattr(built, "split_special_tokens", False)))
+        self._backend = own if file is None else file
+        self._in_python = own is None
+        self._left_to_compare = 0 if file is None else COMPARED_CHARACTERS
+        self.eos_token_id: int | None = built.eos_token_id if isinstance(built.eos_token_id, int) else None
+        if file is not None and self.eos_token_id is not None:
+            # A class of transformers may have a default that this checkpoint does not know.
+            self.eos_token_id = file.token_to_id(str(built.eos_token))
+
+    @property
+    def identity(self) -> str:
+        """`sha256:<64 hex>` of everything that turns text into ids, or decides what is remarked about them."""
+        kind = f"{type(self._built).__name__} {transformers.__version__}"
+        if self._backend is not None and not self._in_python:
+            content = f"{kind} {self._backend.to_str()}"
+        else:
+            here = (entry.relative_to(self._folder).as_posix() for entry in self._folder.rglob("*") if entry.is_file())
+            names = choose(here, trust_remote_code=True).small
+            files = [f"{name} {hashlib.sha256((self._folder / name).read_bytes()).hexdigest()}" for name in names]
+            content = f"{kind} {sorted(self._built.get_vocab().items())} {files}"
+        return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of these ids."""
+        return str(self._built.decode(ids))
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """The ids of each text.
+
+        Raises:
+            UnusableError: a text cannot be read, or two tokenizers of the checkpoint differ and either may be its own.
+        """
+        with _explained_text():
+            if self._backend is None:
+                return self._ids_of_built(texts)
+            ids = [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+            self._compare(texts, ids)
+        return ids
+
+    def ids_with_starts(self, text: str) -> tuple[list[int], list[int]] | None:
+        """The ids of one text and the characters at which they begin; None if the tokenizer does not tell.
+
+        Raises:
+            UnusableError: see `ids`.
+        """
+        if self._backend is None:
+            return None
+        with _explained_text():
+            encoding = self._backend.encode(text, add_special_tokens=False)
+            self._compare([text], [encoding.ids])
+        return encoding.ids, [start for start, _ in encoding.offsets]
+
+    def _ids_of_built(self, texts: list[str]) -> list[list[int]]:
+        options: dict[str, Any] = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+        with quiet():
+            encoded = self._built(texts, add_special_tokens=False, **options)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def _compare(self, texts: list[str], ids: list[list[int]]) -> None:
+        """Note the first difference between these ids of tokenizer.json and those of what transformers built."""
+        if self._left_to_compare <= 0:
+            return
+        self._left_to_compare -= sum(map(len, texts))
+        for theirs, ours in zip(self._ids_of_built(texts), ids, strict=True):
+            if theirs == ours:
+                continue
+            self._left_to_compare = 0
+            pairs = zip(theirs, ours, strict=False)
+            at = next((i for i, pair in enumerate(pairs) if pair[0] != pair[1]), min(len(theirs), len(ours)))
+            example = f"{self._pieces(ours[at : at + 3])} for {self._pieces(theirs[at : at + 3])}"
+            name = type(self._built).__name__
+            if self._in_python:
+                raise UnusableError(
+                    f"{self._id} has two tokenizers that differ on this text, tokenizer.json and the code of {name} "
+                    f"({example}); keep the one that it was trained with in a copy of the checkpoint, and name that."
+                )
+            self.remarks.append(
+                f"The tokens are those of tokenizer.json; {name} of transformers {transformers.__version__} makes "
+                f"others of this text ({example})."
+            )
+            return
+
+    def _pieces(self, ids: list[int]) -> str:
+        return " ".join(ascii(self._built.decode([id_])) for id_ in ids) or "nothing"
+
+
+def load_tokenizer(source: ModelSource) -> TextTokenizer:
     """The checkpoint's tokenizer; that of the folder above, if its own folder is a subfolder without one.
 
     Raises:
         UnusableError: it has none that transformers can read.
     """
+    folder, options = _tokenizer_folder(source), loading_options(source)
     with quiet(), explained(source, "its tokenizer; copy the tokenizer files of the model that it was made from"):
-        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(source), **loading_options(source))
+        built = AutoTokenizer.from_pretrained(folder, **options)
+        assert isinstance(built, PreTrainedTokenizerBase)
+        remark = repair_pre_tokenizer(folder / options["gguf_file"], built) if "gguf_file" in options else None
+        tokenizer = TextTokenizer(source.id, built, folder)
     # Without files transformers makes one that knows its special tokens only, and so no text at all.
-    assert isinstance(tokenizer, PreTrainedTokenizerBase)
-    merges = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
-    if getattr(merges, "dropout", None):
-        # It is for training: with it the same text has other tokens each time.
-        merges.dropout = None  # type: ignore[union-attr]
-    if not tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys():
+    if not built.get_vocab().keys() - built.get_added_vocab().keys():
         raise UnusableError(f"{source.id} has no tokenizer; copy tokenizer.json of the model that it was made from.")
+    if remark is not None and not (folder / "tokenizer.json").is_file():
+        tokenizer.remarks.append(remark)
     return tokenizer
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], enough: int = 0) -> Iterator[list[int]]:
-    """The ids of each text, without special tokens and never cut to the model's length; texts are taken in batches.
-
-    Args:
-        enough: of one text no more than this many ids are needed, and the rest need not be looked at; 0 means all.
-    """
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        if len(text) > BATCH_CHARACTERS:
-            yield from _batch_ids(tokenizer, batch)
-            yield _long_ids(tokenizer, text, enough)
-            batch, characters = [], 0
-            continue
-        batch.append(text)
-        characters += len(text)
-        if characters >= BATCH_CHARACTERS:
-            yield from _batch_ids(tokenizer, batch)
-            batch, characters = [], 0
-    yield from _batch_ids(tokenizer, batch)
+def _encodes_in_python(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """True if more than the tokenizers library decides about the ids: a slow tokenizer, or a repository's own class."""
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return True
+    own = (kind for kind in type(tokenizer).__mro__ if not kind.__module__.startswith(("transformers.", "builtins")))
+    return any(_ENCODERS & vars(kind).keys() for kind in own)
 
 
-def _long_ids(tokenizer: PreTrainedTokenizerBase, text: str, enough: int) -> list[int]:
-    """The ids of a text that is too long for the tokenizer's memory at once (about 130 bytes a character).
-
-    It is cut before a blank between two words, where tokenizers of bytes see a border anyway.
-    """
-    ids: list[int] = []
-    start = 0
-    while start < len(text) and not (enough and len(ids) >= enough):
-        stop = start + BATCH_CHARACTERS
-        borders = [match.end() for match in _BORDER.finditer(text, stop - 1000, stop)] if stop < len(text) else []
-        stop = borders[-1] if borders else stop
-        ids += _batch_ids(tokenizer, [text[start:stop]])[0]
-        start = stop
-    return ids
-
-
-def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
-    """`sha256:<64 hex>` of everything that turns text into ids."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        content = backend.to_str()
-    else:
-        content = f"{type(tokenizer).__name__} {transformers.__version__} {sorted(tokenizer.get_vocab().items())}"
-    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
-
-
-def _batch_ids(tokenizer: PreTrainedTokenizerBase, batch: list[str]) -> list[list[int]]:
-    if not batch:
-        return []
+@contextmanager
+def _explained_text() -> Iterator[None]:
     try:
-        with quiet():
-            found = tokenizer(
-                batch, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
-            )
+        yield
     except Exception as error:
         if type(error) is not Exception:  # which is what the tokenizers library raises, and nobody else
             raise
         raise UnusableError(
             f"The tokenizer cannot read the text ({error}); give it a token for what it does not know, or other text."
         ) from error
-    ids: list[list[int]] = found["input_ids"]
-    return ids
 
 
 def _tokenizer_folder(source: ModelSource) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-PACKING = 1
+PACKING = 2
 """Version of the packing; tokens that were packed under another one are not the same tokens."""
 
 

@@ -14,7 +14,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers.utils import logging
 
 from hf_llc.adapters.checkpoint import context_limit, facts, load_model, parameter_count
-from hf_llc.adapters.tokenizer import load_tokenizer, token_ids
+from hf_llc.adapters.encoding import token_ids
+from hf_llc.adapters.tokenizer import load_tokenizer
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 from tests.tiny import CONTEXT, VOCABULARY, make_model, save_tiny_model

@@ -7,17 +7,37 @@ from typing import Any
 import pytest
 import tokenizers
 import transformers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
+from hf_llc.adapters import encoding
 from hf_llc.adapters import tokenizer as tokenizer_module
-from hf_llc.adapters.tokenizer import load_tokenizer, token_ids, tokenizer_identity
+from hf_llc.adapters.encoding import token_ids
+from hf_llc.adapters.tokenizer import TextTokenizer, load_tokenizer
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
-from tests.tiny import CONTEXT, TEXT, make_tokenizer, save_tiny_model, sentences
+from tests.tiny import CONTEXT, EOS, TEXT, make_tokenizer, save_tiny_model, sentences
+
+NASTY = [
+    "bridge 20235 in 1999",
+    " a leading blank",
+    "two  blanks\n\n\nand a\ttab\r\n",
+    "cafe\u0301 caf\u00e9 \ufb01 \u2460",
+    "\u3000\u5168\u89d2 \u4e2d\u6587 123",
+    "I'll can't <s> hi",
+    "\U0001f600\U0001f469\u200d\U0001f467",
+]
+"""Texts that normalisers and pre-tokenizers treat differently."""
 
 
 def at(folder: Path, **options: Any) -> ModelSource:
     """The source that `find_model` would make of a folder."""
     return ModelSource(id=folder.name, revision=None, sha="sha256:0", step=None, path=folder, **options)
+
+
+def loaded(tokenizer: transformers.PreTrainedTokenizerFast, folder: Path) -> TextTokenizer:
+    """The tokenizer, saved to a folder and loaded from there."""
+    tokenizer.save_pretrained(folder)
+    return load_tokenizer(at(folder))
 
 
 @pytest.fixture
@@ -26,10 +46,22 @@ def tiny(tmp_path: Path) -> Path:
     return save_tiny_model(tmp_path / "tiny")
 
 
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> TextTokenizer:
+    """The tiny model's tokenizer."""
+    return loaded(make_tokenizer(), tmp_path / "saved")
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Overwrites entries of a JSON file, which is made if it is not there."""
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**content, **changes}))
+
+
 def test_the_tokenizer_is_the_saved_one(tiny: Path) -> None:
     tokenizer = load_tokenizer(at(tiny))
     assert tokenizer.eos_token_id == 0
-    assert tokenizer_identity(tokenizer) == tokenizer_identity(make_tokenizer())
+    assert tokenizer.remarks == []
     assert tokenizer.decode(next(token_ids(tokenizer, ["the old bridge"]))) == "the old bridge"
 
 
@@ -47,13 +79,14 @@ def test_a_damaged_tokenizer_says_what_to_do(tiny: Path) -> None:
 
 
 def test_another_vocabulary_is_another_tokenizer(tiny: Path) -> None:
-    tokenizer = load_tokenizer(at(tiny))
-    tokenizer.add_tokens(["heron"])
-    assert tokenizer_identity(tokenizer) != tokenizer_identity(make_tokenizer())
+    plain = make_tokenizer()
+    plain.add_tokens(["heron"])
+    assert loaded(plain, tiny / "other").identity != load_tokenizer(at(tiny)).identity
 
 
-def test_token_ids_has_no_special_tokens_no_limit_and_no_warning(capfd: pytest.CaptureFixture[str]) -> None:
-    tokenizer = make_tokenizer()
+def test_token_ids_has_no_special_tokens_no_limit_and_no_warning(
+    tokenizer: TextTokenizer, capfd: pytest.CaptureFixture[str]
+) -> None:
     texts = [TEXT * 3, "", "the river"]
     found = list(token_ids(tokenizer, texts))
     assert [tokenizer.decode(ids) for ids in found] == texts
@@ -62,33 +95,31 @@ def test_token_ids_has_no_special_tokens_no_limit_and_no_warning(capfd: pytest.C
     assert capfd.readouterr().err == ""
 
 
-def test_texts_come_back_in_order_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = make_tokenizer()
+def test_texts_come_back_in_order_across_batches(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*sentences(20), TEXT * 2, *sentences(5)]
     whole = list(token_ids(tokenizer, texts))
-    monkeypatch.setattr(tokenizer_module, "BATCH_CHARACTERS", 150)
+    monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 150)
     assert list(token_ids(tokenizer, texts)) == whole
 
 
-def test_a_long_text_in_pieces_has_the_ids_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = make_tokenizer()
+def test_a_long_text_in_pieces_has_the_ids_of_the_whole(
+    tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = "\n\n".join(sentences(300))
     whole = list(token_ids(tokenizer, [text]))
-    monkeypatch.setattr(tokenizer_module, "BATCH_CHARACTERS", 2000)
+    monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 2000)
     assert list(token_ids(tokenizer, [text])) == whole
 
 
-def test_a_long_text_without_blanks_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = make_tokenizer()
-    monkeypatch.setattr(tokenizer_module, "BATCH_CHARACTERS", 2000)
+def test_a_long_text_without_blanks_loses_nothing(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 2000)
     assert tokenizer.decode(next(token_ids(tokenizer, ["unbroken" * 900]))) == "unbroken" * 900
 
 
-def test_a_long_text_is_read_only_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = make_tokenizer()
+def test_a_long_text_is_read_only_as_far_as_needed(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(sentences(300))
     (whole,) = token_ids(tokenizer, [text])
-    monkeypatch.setattr(tokenizer_module, "BATCH_CHARACTERS", 1000)
+    monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 1000)
     (part,) = token_ids(tokenizer, [text], enough=100)
     assert 100 <= len(part) < len(whole) / 2
     assert part == whole[: len(part)]
@@ -103,8 +134,178 @@ def test_a_tokenizer_with_dropout_makes_the_same_tokens_each_time(tiny: Path) ->
     assert list(token_ids(load_tokenizer(at(tiny)), texts)) == plain
 
 
-def test_a_tokenizer_that_fails_at_the_text_is_one_line() -> None:
+def test_a_tokenizer_that_fails_at_the_text_is_one_line(tmp_path: Path) -> None:
     backend = tokenizers.Tokenizer(tokenizers.models.Unigram([("a", 0.0)], unk_id=None))
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend)
+    tokenizer = loaded(transformers.PreTrainedTokenizerFast(tokenizer_object=backend), tmp_path)
     with pytest.raises(UnusableError, match=r"The tokenizer cannot read the text \(.*unk_id.*\); give it a token for"):
         list(token_ids(tokenizer, ["b"]))
+
+
+def train(normalizer: Any, pre_tokenizer: Any) -> Tokenizer:
+    """A BPE of 700 ids with all bytes in it."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token=None))
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    if pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    alphabet = [*pre_tokenizers.ByteLevel.alphabet(), "\u2581"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=[EOS, *(f"<0x{byte:02X}>" for byte in range(256))],
+        initial_alphabet=alphabet[:20] if normalizer is not None else alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*sentences(100), *NASTY], trainer)
+    return tokenizer
+
+
+def byte_level(prefix: bool = False, regex: bool = True) -> Any:
+    """The pre-tokenizer of byte-level vocabularies."""
+    return pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex=regex)
+
+
+DIGITS = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level()])
+THREE = pre_tokenizers.Sequence(
+    [pre_tokenizers.Split(tokenizers.Regex(r"\p{N}{1,3}|[^\p{N}]+"), "isolated"), byte_level(regex=False)]
+)
+PREPEND = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+
+CLASSES = {
+    "GPT2Tokenizer": ("gpt2", (None, byte_level(prefix=True))),
+    "GPTNeoXTokenizer": ("gpt_neox", (None, THREE)),
+    "CodeGenTokenizer": ("codegen", (normalizers.NFKC(), byte_level())),
+    "CohereTokenizer": ("cohere", (None, byte_level())),
+    "Qwen2Tokenizer": ("qwen2", (None, byte_level())),
+    "Qwen2TokenizerFast": ("qwen2", (None, DIGITS)),
+    "LlamaTokenizer": ("llama", (PREPEND, None)),
+    "LlamaTokenizerFast": ("llama", (None, DIGITS)),
+    "GemmaTokenizer": ("gemma", (None, pre_tokenizers.Metaspace(prepend_scheme="always"))),
+    "PreTrainedTokenizerFast": ("llama", (None, THREE)),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_class_gives_the_ids_of_tokenizer_json(tmp_path: Path, name: str) -> None:
+    model_type, parts = CLASSES[name]
+    file = train(*parts)
+    file.post_processor = processors.TemplateProcessing(single=f"{EOS} $A", special_tokens=[(EOS, 0)])
+    file.enable_truncation(5)
+    file.enable_padding(length=7)
+    file.save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer_config.json", tokenizer_class=name, eos_token=EOS)
+    edit(tmp_path / "config.json", model_type=model_type)
+    file.no_truncation()
+    file.no_padding()
+    tokenizer = load_tokenizer(at(tmp_path))
+    assert tokenizer.eos_token_id == 0
+    assert list(token_ids(tokenizer, NASTY)) == [file.encode(text, add_special_tokens=False).ids for text in NASTY]
+
+
+def test_a_difference_from_transformers_is_said_once_with_an_example(tmp_path: Path) -> None:
+    train(None, byte_level()).save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer", eos_token=EOS)
+    edit(tmp_path / "config.json", model_type="qwen2")
+    tokenizer = load_tokenizer(at(tmp_path))
+    list(token_ids(tokenizer, ["the river", "heron"]))
+    assert tokenizer.remarks == []  # both split these texts in the same way
+    list(token_ids(tokenizer, NASTY * 2))
+    (remark,) = tokenizer.remarks
+    assert "those of tokenizer.json; Qwen2Tokenizer of transformers" in remark
+    assert " for " in remark
+
+
+def test_another_tokenizer_json_is_another_identity_whatever_the_class_makes_of_it(tmp_path: Path) -> None:
+    identities = set()
+    for name, pre_tokenizer in {"a": byte_level(), "b": DIGITS}.items():
+        (tmp_path / name).mkdir()
+        train(None, byte_level()).save(str(tmp_path / name / "tokenizer.json"))
+        edit(tmp_path / name / "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer")
+        edit(tmp_path / name / "config.json", model_type="qwen2")
+        stored = Tokenizer.from_file(str(tmp_path / name / "tokenizer.json"))
+        stored.pre_tokenizer = pre_tokenizer
+        stored.save(str(tmp_path / name / "tokenizer.json"))
+        identities.add(load_tokenizer(at(tmp_path / name)).identity)
+    assert len(identities) == 2
+
+
+@pytest.mark.parametrize("where", ["tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"])
+def test_tokens_added_beside_tokenizer_json_are_known(tmp_path: Path, where: str) -> None:
+    train(None, byte_level()).save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer", eos_token=EOS)
+    edit(tmp_path / "config.json", model_type="qwen2")
+    added: dict[str, Any] = {
+        "tokenizer_config.json": {"added_tokens_decoder": {"700": {"content": "<|call|>", "special": True}}},
+        "added_tokens.json": {"<|call|>": 700},
+        "special_tokens_map.json": {"additional_special_tokens": ["<|call|>"]},
+    }
+    edit(tmp_path / where, **added[where])
+    tokenizer = load_tokenizer(at(tmp_path))
+    assert tokenizer.ids(["<|call|>"]) == [[700]]
+
+
+def test_a_token_that_only_a_class_of_transformers_names_is_text(tmp_path: Path) -> None:
+    file = train(None, byte_level())
+    file.save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer")
+    edit(tmp_path / "config.json", model_type="qwen2")
+    stored = json.loads((tmp_path / "tokenizer.json").read_text().replace("endoftext", "end"))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+    tokenizer = load_tokenizer(at(tmp_path))
+    assert tokenizer.eos_token_id is None  # not the id behind the last, which the model does not know
+    ids = tokenizer.ids(["<|endoftext|>"])[0]
+    assert len(ids) > 1
+    assert max(ids) < 700
+
+
+def test_special_tokens_in_the_text_are_text_where_the_config_says_so(tmp_path: Path) -> None:
+    make_tokenizer().save_pretrained(tmp_path)
+    assert load_tokenizer(at(tmp_path)).ids([EOS]) == [[0]]
+    edit(tmp_path / "tokenizer_config.json", split_special_tokens=True)
+    assert len(load_tokenizer(at(tmp_path)).ids([EOS])[0]) > 1
+
+
+def test_a_tokenizer_of_the_repositorys_own_code_that_contradicts_its_file_is_refused(tmp_path: Path) -> None:
+    train(None, byte_level()).save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "own.Own"]}, tokenizer_class="Own")
+    edit(tmp_path / "config.json", model_type="llama")
+    (tmp_path / "own.py").write_text(
+        "from transformers import PreTrainedTokenizerFast\n"
+        "class Own(PreTrainedTokenizerFast):\n"
+        "    def _encode_plus(self, text, **options):\n"
+        "        return super()._encode_plus([each.replace('x', 'y') for each in text], **options)\n"
+    )
+    tokenizer = load_tokenizer(at(tmp_path, trust_remote_code=True))
+    plain, identity = train(None, byte_level()), tokenizer.identity
+    assert tokenizer.ids(["the river"]) == [plain.encode("the river").ids]
+    with pytest.raises(UnusableError, match=r"two tokenizers that differ on this text, tokenizer\.json and .*Own"):
+        tokenizer.ids(["an axe"])
+    (tmp_path / "own.py").write_text((tmp_path / "own.py").read_text() + "# changed\n")
+    assert load_tokenizer(at(tmp_path, trust_remote_code=True)).identity != identity
+
+
+@pytest.mark.parametrize("name", ["LlamaTokenizer", "GPT2Tokenizer"])
+def test_a_long_text_of_tokens_that_depend_on_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    model_type, parts = CLASSES[name]
+    file = train(*parts)
+    file.save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer_config.json", tokenizer_class=name, eos_token=EOS)
+    edit(tmp_path / "config.json", model_type=model_type)
+    tokenizer = load_tokenizer(at(tmp_path))
+    texts = [" ".join(sentences(300)), "\u4e2d\u6587\u5168\u89d2" * 2000, "unbroken" * 1500]
+    monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 1500)
+    assert list(token_ids(tokenizer, texts)) == [file.encode(text).ids for text in texts]
+    pieces = [[text[start : start + 77] for start in range(0, len(text), 77)] for text in texts]
+    assert list(token_ids(tokenizer, pieces)) == [file.encode(text).ids for text in texts]
+
+
+def test_no_more_text_than_the_limit_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(None, byte_level()).save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer", eos_token=EOS)
+    edit(tmp_path / "config.json", model_type="qwen2")
+    monkeypatch.setattr(tokenizer_module, "COMPARED_CHARACTERS", 5)
+    tokenizer = load_tokenizer(at(tmp_path))
+    tokenizer.ids(["heron"])
+    tokenizer.ids(NASTY)
+    assert tokenizer.remarks == []
