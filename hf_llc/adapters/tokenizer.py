@@ -44,7 +44,7 @@ class TextTokenizer:
         # The plain class is read from the file, and no class's rules are put in its place.
         plain = type(built) is PreTrainedTokenizerFast
         file = None if plain else read_tokenizer_file(folder, built.added_tokens_decoder)
-        own: Tokenizer | None = None if _encodes_in_python(built) else built.backend_tokenizer  # type: ignore[attr-defined]
+        own: Tokenizer | None = None if _encodes_in_python(built) else built.backend_tokenizer
         for tokenizer in (own, file):
             if tokenizer is not None:
                 encode_whole_texts(tokenizer, special_as_text=bool(getattr(built, "split_special_tokens", False)))
