@@ -67,7 +67,8 @@ def compare(
         if form is not Form.HUMAN:
             for sentence in found.differences:
                 observer.tell(f"Not comparable: {sentence}")
-        observer.tell(f"Drawn: {', '.join(map(str, found.pictures))}.")
+        if found.pictures:
+            observer.tell(f"Drawn: {', '.join(map(str, found.pictures))}.")
 
 
 def _write(found: "Comparison", form: Form) -> None:

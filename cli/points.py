@@ -22,7 +22,8 @@ def write_curve(curve: Curve, form: Form, profile: Profile | None = None) -> Non
     if form is Form.JSON:
         write_json(with_profile(curve.to_dict(), profile))
     elif form is Form.AGENT:
-        about = {key: value for key, value in with_profile(curve.to_dict(), profile).items() if key != "points"}
+        left_out = {"points", "checksum"}
+        about = {key: value for key, value in with_profile(curve.to_dict(), profile).items() if key not in left_out}
         write_agent({**about, **{point.revision: _short(point) for point in curve.points}})
     elif form is Form.QUIET:
         for point in curve.points:

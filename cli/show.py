@@ -43,4 +43,5 @@ def show(
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         curve, pictures = redraw(run, view, observer)
         write_curve(curve, form)
-        observer.tell(f"Drawn: {', '.join(map(str, pictures))}.")
+        if pictures:
+            observer.tell(f"Drawn: {', '.join(map(str, pictures))}.")

@@ -9,7 +9,7 @@ from hf_llc.adapters import comparison_plot
 from hf_llc.bounds import checked_arguments
 from hf_llc.comparability import differences
 from hf_llc.curve import Curve, Point
-from hf_llc.errors import SettingsError
+from hf_llc.errors import SettingsError, is_read_only
 from hf_llc.naming import order
 from hf_llc.observer import Observer
 from hf_llc.results import SCHEMA
@@ -27,7 +27,7 @@ class Comparison:
         names: one for each, told apart. curves: in the order given.
         differences: one sentence for each reason why the numbers are not comparable; none if they are.
         apart: the names of those that are not comparable with the first.
-        pictures: files that now are there.
+        pictures: files that now are there; none if their folder cannot be written.
     """
 
     names: tuple[str, ...]
@@ -90,9 +90,15 @@ def compare(
     apart = {name for name, curve in named if differences([first[0], name], [first[1], curve])}
     reasons = differences(names, curves)
     pictures = [folder / name for name in PICTURES]
-    for path in pictures:
-        drawn = [(name, curve.points, name in apart) for name, curve in named]
-        comparison_plot.comparison(path, drawn, reasons, view=view)
+    drawn = [(name, curve.points, name in apart) for name, curve in named]
+    try:
+        for path in pictures:
+            comparison_plot.comparison(path, drawn, reasons, view=view)
+    except OSError as error:
+        if not is_read_only(error):
+            raise
+        tell(f"No picture is drawn: {folder} cannot be written ({error.strerror}).")
+        pictures = []
     return Comparison(
         names=tuple(names),
         curves=tuple(curves),

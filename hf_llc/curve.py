@@ -4,16 +4,21 @@ The JSON of `hf-llc scan` is `Curve.to_dict()`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from hf_llc.records import DamagedError, sealed, shown, unsealed
 from hf_llc.results import SCHEMA, Estimate, Verdict
+from hf_llc.typed import build
 
 SETTINGS = ("n_beta", "gamma", "lr", "n", "context_length", "params")
 """What a number is not comparable without."""
 DIAGNOSTICS = ("monte_carlo_stderr", "step_size_stderr", "r_hat", "ess", "gamma_slope", "gamma_slope_stderr",
                "n_beta_slope", "n_beta_slope_stderr", "resolution", "trace_hessian", "dimension")  # fmt: skip
+
+IDENTITY = ("revision", "sha", "stage", "step", "tokens", "duplicate_of", "error")
+"""What a point is beside its record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +92,27 @@ class Point:
         return {**self.to_row(), "estimate": self.estimate.to_dict() if self.estimate else None}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """The point that `to_dict` wrote."""
-        names = ("revision", "sha", "stage", "step", "tokens", "duplicate_of", "error")
+    def from_dict(cls, stored: Mapping[str, Any], where: str = "") -> Self:
+        """The point that `to_dict` wrote.
+
+        Args:
+            where: what messages call it.
+
+        Raises:
+            DamagedError: if something is missing or of another type, or a flat column is not what the record says.
+        """
+        if not isinstance(stored, Mapping):
+            raise DamagedError(f"{where or 'a point'} must be a mapping, got {shown(stored)}")
+        if missing := [name for name in (*IDENTITY, "estimate") if name not in stored]:
+            raise DamagedError(f"{where} has no {missing[0]}")
         record = stored["estimate"]
-        return cls(
-            **{name: stored[name] for name in names},
-            estimate=Estimate.from_dict(record) if record is not None else None,
-        )
+        point = build(cls, {name: stored[name] for name in IDENTITY}, where)
+        if record is not None:
+            point = replace(point, estimate=Estimate.from_dict(record, f"{where}.estimate"))
+        for name, value in point.to_row().items():
+            if name in stored and stored[name] != value:
+                raise DamagedError(f"{where}.{name} is {shown(stored[name])}, but its record says {shown(value)}")
+        return point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,21 +134,33 @@ class Curve:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The documented JSON object."""
-        return {
-            "schema": self.schema,
-            "model": self.model,
-            "settings": dict(self.settings),
-            "dataset": dict(self.dataset),
-            "points": [point.to_dict() for point in self.points],
-            "run_dir": self.run_dir,
-            "versions": dict(self.versions),
-        }
+        """The documented JSON object, with the checksum of everything else in it (`records.sealed`)."""
+        return sealed(
+            {
+                "schema": self.schema,
+                "model": self.model,
+                "settings": dict(self.settings),
+                "dataset": dict(self.dataset),
+                "points": [point.to_dict() for point in self.points],
+                "run_dir": self.run_dir,
+                "versions": dict(self.versions),
+            }
+        )
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """The curve that `to_dict` wrote."""
-        return cls(**{**stored, "points": tuple(Point.from_dict(point) for point in stored["points"])})
+        """The curve that `to_dict` wrote.
+
+        Raises:
+            DamagedError: if it was changed since, or something in it is missing or of another type.
+        """
+        rest = unsealed(stored)
+        if not isinstance(rest.get("points"), list):
+            raise DamagedError(f"points must be a list, got {shown(rest.get('points'))}")
+        points = [Point.from_dict(point, f"points[{index}]") for index, point in enumerate(rest["points"])]
+        frame = build(cls, {**rest, "points": []})
+        # What the points share follows from them.
+        return cls.of_points(frame.model, points, run_dir=frame.run_dir, versions=frame.versions)
 
     @classmethod
     def of_points(cls, model: str, points: Sequence[Point], *, run_dir: str, versions: Mapping[str, str]) -> Self:

@@ -8,6 +8,7 @@ from hf_llc.adapters import machine
 from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.tables import parquet
 from hf_llc.curve import Curve, Point
+from hf_llc.errors import is_read_only
 from hf_llc.observer import Observer
 from hf_llc.runs import SCAN
 from hf_llc.view import View
@@ -22,22 +23,36 @@ def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
 
 def keep(curve: Curve, folder: Path) -> None:
     """Writes the curve and its rows; each file is replaced whole."""
-    write_atomically(folder / SCAN, json.dumps(curve.to_dict(), allow_nan=False).encode())
+    write_scan(curve, folder)
     rows = [point.to_row() for point in curve.points]
     write_atomically(folder / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
     write_atomically(folder / TABLE, parquet(rows))
 
 
+def write_scan(curve: Curve, folder: Path) -> None:
+    """Writes the file that `runs.load_run` reads."""
+    write_atomically(folder / SCAN, json.dumps(curve.to_dict(), allow_nan=False).encode())
+
+
 def draw(curve: Curve, folder: Path, view: View | None = None, observer: Observer | None = None) -> list[Path]:
-    """The pictures of the curve that now are in the folder; the observer is told if tokens were asked for in vain."""
-    view = view or View()
+    """The pictures of the curve that now are in the folder; the observer is told if tokens were asked for in vain.
+
+    None are drawn in a folder that cannot be written: a finished run may be read wherever it is kept.
+    """
+    view, tell = view or View(), (observer or Observer()).tell
     if view.tokens and any(point.tokens is None and point.duplicate_of is None for point in curve.points):
-        (observer or Observer()).tell(
+        tell(
             "The pictures are over steps: not every checkpoint says its tokens. Give --tokens-per-step to hf-llc scan."
         )
     from hf_llc.adapters import plots
 
     pictures = [folder / name for name in PICTURES]
-    for path in pictures:
-        plots.series(path, curve.points, name=Path(curve.model).name, view=view)
+    try:
+        for path in pictures:
+            plots.series(path, curve.points, name=Path(curve.model).name, view=view)
+    except OSError as error:
+        if not is_read_only(error):
+            raise
+        tell(f"No picture is drawn: {folder} cannot be written ({error.strerror}).")
+        return []
     return pictures

@@ -22,12 +22,11 @@ from hf_llc.core import seeds
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.training import TrainingSettings, train
 from hf_llc.curve import Point
-from hf_llc.curve_files import curve_of
+from hf_llc.curve_files import curve_of, write_scan
 from hf_llc.errors import LaunchError, ResourceError
 from hf_llc.observer import Observer
 from hf_llc.rendering import CARD, headline_of, portable, write_files
 from hf_llc.results import Estimate
-from hf_llc.runs import SCAN
 from hf_llc.series import estimate_series
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_corpus, find_model, load_tokens
@@ -240,7 +239,7 @@ def _publish(made: Demonstration) -> None:
     ]
     curve = portable(curve_of(NAME, points, made.folder), made.folder)
     content = Content(curve=curve, name=NAME, headline=headline_of(curve, ()), command="hf-llc demo")
-    write_atomically(made.folder / SCAN, json.dumps(curve.to_dict(), allow_nan=False).encode())
+    write_scan(curve, made.folder)
     write_files(made.folder, content)
     dimension = made.estimates[0].diagnostics.dimension
     write_atomically(made.card, render_model_card(content, about=ABOUT.format(parameters=dimension)).encode())

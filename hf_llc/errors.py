@@ -14,6 +14,8 @@ HfLlcError
 └── DivergedError      fewer than two chains stayed finite, so there is no number
 """
 
+import errno
+
 
 class HfLlcError(Exception):
     """Root of everything hf-llc raises on purpose. `exit_code` is what the command line returns for it."""
@@ -69,6 +71,14 @@ class RankError(HfLlcError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def is_read_only(error: OSError) -> bool:
+    """True if a file could not be written for want of a permission, or since its disk takes no writes."""
+    return error.errno in _READ_ONLY
 
 
 _MEMORY = ("out of memory", "can't allocate memory", "not enough memory")

@@ -25,7 +25,7 @@ from hf_llc.core.language import LanguageObjective
 from hf_llc.core.shared import SharedObjective
 from hf_llc.core.variations import Variation
 from hf_llc.cross_check import CROSS_CHECK, cross_check
-from hf_llc.errors import ResourceError, UnusableError
+from hf_llc.errors import ResourceError, UnusableError, is_read_only
 from hf_llc.grouping import Chains, Job
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
@@ -137,12 +137,18 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     found = estimate_of(plan, resolution, traces, varied, sum(losses) / len(losses), seconds)
     if plan.sampler.cross_check is not None:
         found = replace(found, cross_check=_finished(store, CROSS_CHECK))
-    drop_gradient(plan.run_dir)
-    store.write("estimate", found.to_dict())
-    # Not before there is something to draw: chains need not wait for what draws it.
-    from hf_llc.adapters import plots
+    try:
+        drop_gradient(plan.run_dir)
+        store.write("estimate", found.to_dict())
+        # Not before there is something to draw: chains need not wait for what draws it.
+        from hf_llc.adapters import plots
 
-    plots.traces(plan.run_dir / "traces.png", traces, found)
+        plots.traces(plan.run_dir / "traces.png", traces, found)
+    except OSError as error:
+        # A finished run is shown wherever it is kept.
+        if not is_read_only(error):
+            raise
+        observer.tell(f"{plan.run_dir} cannot be written ({error.strerror}) and is left as it is.")
     return found
 
 

@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_llc.adapters.store import RunStore, differences, whole_payload, write_atomically
+from hf_llc.adapters.store import INPUTS, RunStore, differences, whole_payload, write_atomically
 from hf_llc.bounds import checked_arguments
 from hf_llc.curve import Curve, Point
 from hf_llc.curve_files import curve_of, draw, keep
-from hf_llc.errors import NotFoundError, ResourceError
+from hf_llc.errors import NotFoundError, ResourceError, SourceError
 from hf_llc.naming import order
 from hf_llc.observer import Observer
-from hf_llc.runs import SCAN, load_run
+from hf_llc.runs import AGAIN, SCAN, load_run
 from hf_llc.sharding import missing
 from hf_llc.view import View
 
-INPUTS, SHARED, SHARDS, POINTS = "inputs", "shared", "shards", "points"
+SHARED, SHARDS, POINTS = "shared", "shards", "points"
 NOT_COPIED = {"plans.json", "estimate.json"}
 """What is about the place itself: the second is written anew with its own."""
 CLOCK = ("seconds", "run_dir", "versions")
@@ -75,17 +75,27 @@ def merge(
 
 
 def _read(folder: Path) -> _Part:
-    inputs, shared = whole_payload(folder / f"{INPUTS}.json"), whole_payload(folder / f"{SHARED}.json")
-    if inputs is None or shared is None or not (folder / SCAN).is_file():
+    if not all((folder / name).is_file() for name in (f"{INPUTS}.json", f"{SHARED}.json", SCAN)):
         raise NotFoundError(f"{folder} holds no scan (no {SCAN}). Name folders that `hf-llc scan` printed as run_dir.")
-    found = {path.stem: whole_payload(path) for path in sorted((folder / SHARDS).glob("*.json"))}
     return _Part(
         folder=folder,
-        inputs=inputs,
-        shared=shared,
-        shards={name: stored for name, stored in found.items() if stored is not None},
+        inputs=_payload(folder / f"{INPUTS}.json"),
+        shared=_payload(folder / f"{SHARED}.json"),
+        shards={path.stem: _payload(path) for path in sorted((folder / SHARDS).glob("*.json"))},
         curve=load_run(folder),
     )
+
+
+def _payload(path: Path) -> dict[str, Any]:
+    """The payload of a part.
+
+    Raises:
+        SourceError: if it is damaged.
+    """
+    payload = whole_payload(path)
+    if payload is None:
+        raise SourceError(f"{path} is damaged (half-written or changed). {AGAIN}")
+    return payload
 
 
 def _check(first: _Part, other: _Part, observer: Observer) -> None:

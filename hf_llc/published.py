@@ -5,6 +5,7 @@ One JSON object a checkpoint, in order of training: the flat columns of `Point.t
 model      the repository or folder that the checkpoint is of
 versions   of what ran, as JSON text
 estimate   the whole `Estimate.to_dict()` as JSON text, null where there is none; text, so that each column has one type
+checksum   of all rows of the file without this column (`records.checksum`), the same in each of them
 """
 
 import json
@@ -14,40 +15,83 @@ from typing import Any
 
 from hf_llc.curve import Curve, Point
 from hf_llc.errors import SourceError
+from hf_llc.records import CHECKSUM, DamagedError, checksum, parsed, shown
 from hf_llc.results import SCHEMA
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NAME = re.compile(r"[^\s-].*")
+AGAIN = "Publish the run again, from the folder that has it."
 
 
 def lines_of(curve: Curve) -> str:
     """The file's text."""
-    return "".join(json.dumps(_row(curve, point), allow_nan=False) + "\n" for point in curve.points)
+    rows = [_row(curve, point) for point in curve.points]
+    seal = {CHECKSUM: checksum(rows)}
+    return "".join(json.dumps({**row, **seal}, allow_nan=False) + "\n" for row in rows)
 
 
-def curve_from(text: str, run_dir: str) -> Curve:
+def curve_from(content: bytes | str, run_dir: str) -> Curve:
     """The curve that `lines_of` wrote.
 
     Args:
         run_dir: where it was read from.
 
     Raises:
-        SourceError: the text is damaged, of another schema, or holds control characters, which a terminal would obey.
+        SourceError: if the content is damaged, was changed since it was written, is of another schema, or holds control
+            characters, which a terminal would obey.
     """
     try:
-        rows = [json.loads(line) for line in text.split("\n") if line]
-        if foreign := {row["schema"] for row in rows} - {SCHEMA}:
-            raise SourceError(f"{run_dir} has results of schema {foreign.pop()}; this version reads {SCHEMA}.")
-        if any(_CONTROL.search(word) for row in rows for word in _words(_decoded(row))):
+        rows = _rows(content)
+        if foreign := [row.get("schema") for row in rows if row.get("schema") != SCHEMA and "schema" in row]:
+            raise SourceError(f"{run_dir} has results of schema {shown(foreign[0])}; this version reads {SCHEMA}.")
+        decoded = [_decoded(row, index) for index, row in enumerate(rows, start=1)]
+        if any(_CONTROL.search(text) for row in decoded for text in _texts(row)):
             raise SourceError(f"{run_dir} holds control characters and is not shown.")
-        first = rows[0]
-        return Curve.of_points(
-            first["model"],
-            [_point(row) for row in rows],
-            run_dir=run_dir,
-            versions=json.loads(first["versions"]),
-        )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise SourceError(f"{run_dir} holds no results of hf-llc, or they are damaged ({error}).") from error
+        return _curve(rows, decoded, run_dir)
+    except DamagedError as error:
+        raise SourceError(f"{run_dir} holds no results of hf-llc, or they are damaged ({error}). {AGAIN}") from error
+
+
+def _rows(content: bytes | str) -> list[dict[str, Any]]:
+    if isinstance(content, bytes):
+        try:
+            content = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DamagedError(f"byte {error.start} is not UTF-8") from error
+    rows = []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if line.strip():
+            try:
+                rows.append(parsed(line))
+            except DamagedError as error:
+                raise DamagedError(f"line {number}: {error}") from error
+            if not isinstance(rows[-1], dict):
+                raise DamagedError(f"line {number}: it is no JSON object")
+    if not rows:
+        raise DamagedError("it has no rows")
+    return rows
+
+
+def _curve(rows: list[dict[str, Any]], decoded: list[dict[str, Any]], run_dir: str) -> Curve:
+    """The curve of rows whose checksum matches.
+
+    Raises:
+        DamagedError: if it does not match, or a row is not one of a curve.
+    """
+    seals = [row.pop(CHECKSUM, None) for row in rows]
+    if None in seals:
+        raise DamagedError("it has rows without a checksum")
+    if any(seal != checksum(rows) for seal in seals):
+        raise DamagedError("its checksum does not match: rows were changed, left out or added after it was written")
+    points = [Point.from_dict(row, f"row {index}") for index, row in enumerate(decoded, start=1)]
+    first = decoded[0]
+    if any((row.get("model"), row["versions"]) != (first.get("model"), first["versions"]) for row in decoded):
+        raise DamagedError("its rows are not of one run")
+    if not isinstance(first.get("model"), str) or not _NAME.fullmatch(first["model"]):
+        raise DamagedError(f"model is {shown(first.get('model'))}, which names none")
+    if not all(isinstance(version, str) for version in first["versions"].values()):
+        raise DamagedError("versions are no texts")
+    return Curve.of_points(first["model"], points, run_dir=run_dir, versions=first["versions"])
 
 
 def _row(curve: Curve, point: Point) -> dict[str, Any]:
@@ -60,22 +104,33 @@ def _row(curve: Curve, point: Point) -> dict[str, Any]:
     }
 
 
-def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, **{name: json.loads(row[name] or "null") for name in ("versions", "estimate")}}
+def _decoded(row: dict[str, Any], index: int) -> dict[str, Any]:
+    """The row with the JSON in it parsed.
+
+    Raises:
+        DamagedError: if there is none, or none of that kind.
+    """
+    values: dict[str, Any] = {}
+    for name, empty in (("versions", ()), ("estimate", (None,))):
+        text = row.get(name)
+        if not isinstance(text, str) and text not in empty:
+            raise DamagedError(f"row {index}: {name} is {shown(text)}, not JSON as text")
+        values[name] = parsed(text) if isinstance(text, str) else None
+        if values[name] is not None and not isinstance(values[name], dict):
+            raise DamagedError(f"row {index}: {name} is no JSON object")
+    if values["versions"] is None:
+        raise DamagedError(f"row {index}: versions are missing")
+    return {**row, **values}
 
 
-def _point(row: dict[str, Any]) -> Point:
-    return Point.from_dict(_decoded(row))
-
-
-def _words(value: Any) -> Iterator[str]:
+def _texts(value: Any) -> Iterator[str]:
     """Every text in a JSON value, keys too."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _words(key)
-            yield from _words(item)
+            yield from _texts(key)
+            yield from _texts(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _words(item)
+            yield from _texts(item)

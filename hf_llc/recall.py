@@ -13,14 +13,14 @@ from hf_llc.adapters.store import RunStore
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
 from hf_llc.curve_files import draw
-from hf_llc.errors import SourceError
+from hf_llc.errors import NotFoundError, SourceError
 from hf_llc.inputs import label_of
 from hf_llc.observer import Observer
 from hf_llc.pinning import checkpoint_identity, dataset_revision
 from hf_llc.references import parse_dataset, parse_model
 from hf_llc.request import Request
 from hf_llc.results import SCHEMA
-from hf_llc.runs import load_run
+from hf_llc.runs import SCAN, load_run
 from hf_llc.sharding import Shard
 from hf_llc.view import View
 
@@ -49,8 +49,11 @@ def recall(request: Request, observer: Observer, view: View | None = None) -> Cu
     for folder in promising:
         try:
             curve = load_run(folder)
+        except NotFoundError:
+            continue
         except SourceError:
-            continue  # the scan itself makes a new one
+            tell(f"{folder / SCAN} is damaged or was changed; it is made again.")
+            continue
         # The folder of several parts is about all of them.
         points = [point for point in curve.points if shard.is_whole or point.revision in own]
         if curve.dataset.get("revision") == revision and _are_all(points, checkpoints, own):

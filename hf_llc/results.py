@@ -4,12 +4,14 @@ Non-finite numbers never leave this module: they are written as null, and `llc` 
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from hf_llc.records import DamagedError
 from hf_llc.resolved import ResolvedSettings
+from hf_llc.typed import build
 
 SCHEMA = 1
 
@@ -206,17 +208,30 @@ class Estimate:
         return {key: jsonable(value) for key, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """The estimate that `to_dict` wrote."""
-        chains = tuple(ChainSummary(**{**c, "status": Status(c["status"])}) for c in stored["chains"])
-        nested = {
-            "settings": ResolvedSettings(**stored["settings"]),
-            "diagnostics": Diagnostics(**stored["diagnostics"]),
-            "dataset": DatasetRecord(**stored["dataset"]),
-            "verdict": Verdict(stored["verdict"]),
-            "chains": chains,
-        }
-        return cls(**{**stored, **nested})
+    def from_dict(cls, stored: Mapping[str, Any], where: str = "") -> Self:
+        """The estimate that `to_dict` wrote.
+
+        Args:
+            where: what messages call it.
+
+        Raises:
+            DamagedError: if a field is missing, unknown, of another type, or negative where that has no meaning.
+        """
+        estimate = build(cls, stored, where, nan_in=Diagnostics)
+        _refuse_negative(estimate.settings, where, [field.name for field in fields(ResolvedSettings)])
+        _refuse_negative(estimate.diagnostics, where, [name for name in DIAGNOSED if name.endswith("stderr")])
+        _refuse_negative(estimate, where, ["stderr", "tokens"])
+        return estimate
+
+
+DIAGNOSED = tuple(field.name for field in fields(Diagnostics))
+
+
+def _refuse_negative(record: object, where: str, names: Iterable[str]) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if isinstance(value, int | float) and value < 0:
+            raise DamagedError(f"{where}{'.' if where else ''}{name} is {value}, below 0")
 
 
 def jsonable(value: Any) -> Any:

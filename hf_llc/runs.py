@@ -1,6 +1,5 @@
 """Finished runs read back as curves: what is left on this disk, and what was published on the Hub."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,18 @@ from hf_llc.adapters.listings import listing
 from hf_llc.adapters.yaml_file import read_mapping
 from hf_llc.adapters.yaml_tree import CardError
 from hf_llc.curve import Curve
-from hf_llc.errors import NotFoundError, SourceError
+from hf_llc.errors import NotFoundError, SettingsError, SourceError
 from hf_llc.published import curve_from
+from hf_llc.records import DamagedError, parsed, shown, unsealed
 from hf_llc.references import Reference, is_remote, parse_dataset, parse_model
 from hf_llc.results import SCHEMA, Estimate
 
 SCAN, ESTIMATE, CARD = "scan.json", "estimate.json", "README.md"
+AGAIN = "Delete it and run the same command again: finished chains are kept."
+LARGEST = 2**28
+"""Bytes of the largest results file that is fetched; a checkpoint takes about five thousand."""
+KNOWN_COMMANDS = ("hf-llc demo",)
+"""Commands that a run may name as its own; every other one is built from its settings."""
 
 
 def load(run: str | Path, tell: Tell = lambda _: None) -> Curve:
@@ -34,14 +39,16 @@ def load(run: str | Path, tell: Tell = lambda _: None) -> Curve:
     place = _Published.find(str(run), tell)
     path = RESULTS
     if place.has(CARD):
-        path = _path_in(place.path(CARD).read_bytes()) or RESULTS
+        path = _path_in(place.content(CARD)) or RESULTS
     if not place.has(path):
         raise NotFoundError(f"{run} has no published results ({path}); make them with hf-llc publish.")
-    return curve_from(place.path(path).read_bytes().decode(errors="replace"), str(run))
+    return curve_from(place.content(path), str(run))
 
 
 def own_command(run: str | Path, tell: Tell = lambda _: None) -> str | None:
-    """The command that a run or what was published of it says it was made with; None if it says none.
+    """The command of KNOWN_COMMANDS that made a run or what was published of it; None if it names none of them.
+
+    Whatever else stands there may be anybody's, and a card shows commands for people to run.
 
     Raises:
         HfLlcError: see `load`.
@@ -51,8 +58,13 @@ def own_command(run: str | Path, tell: Tell = lambda _: None) -> str | None:
     else:
         place = _Published.find(str(run), tell)
         path = place.path(SETTINGS) if place.has(SETTINGS) else Path()
-    command = read_mapping(path).get("command") if path.is_file() else None
-    return command if isinstance(command, str) else None
+    if not path.is_file():
+        return None
+    try:
+        command = read_mapping(path).get("command")
+    except SettingsError:
+        return None  # nothing else in it is looked at
+    return command if command in KNOWN_COMMANDS else None
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,16 @@ class _Published:
 
     def has(self, path: str) -> bool:
         return path in self.files
+
+    def content(self, path: str) -> bytes:
+        """The file's content.
+
+        Raises:
+            SourceError: if it is larger than LARGEST.
+        """
+        if self.files[path].size > LARGEST:
+            raise SourceError(f"{path} of {self.repo_id} has {self.files[path].size} bytes, too many for results.")
+        return self.path(path).read_bytes()
 
     def path(self, path: str) -> Path:
         """The file, downloaded."""
@@ -124,11 +146,18 @@ def _path_in(card: bytes) -> str | None:
 
 def _read(path: Path) -> Curve:
     try:
-        stored = json.loads(path.read_bytes())
-        # Parts of a run stand beside their checksum.
-        stored = stored.get("payload", stored) if isinstance(stored, dict) else stored
-        if stored["schema"] != SCHEMA:
-            raise SourceError(f"{path} has schema {stored['schema']}; this version reads {SCHEMA}.")
+        stored = parsed(_content(path))
+        if path.name == ESTIMATE:
+            stored = unsealed(stored).get("payload")
+        if isinstance(stored, dict) and stored.get("schema", SCHEMA) != SCHEMA:
+            raise SourceError(f"{path} has schema {shown(stored['schema'])}; this version reads {SCHEMA}.")
         return Curve.from_dict(stored) if path.name == SCAN else Curve.of_estimate(Estimate.from_dict(stored))
-    except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{path} is not a run of hf-llc, or is damaged ({error}); run the command again.") from error
+    except DamagedError as error:
+        raise SourceError(f"{path} is damaged or was not written by hf-llc: {error}. {AGAIN}") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror}).") from error

@@ -3,6 +3,7 @@
 import gc
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from hf_llc import estimation
 from hf_llc.adapters.store import RunStore
@@ -12,6 +13,7 @@ from hf_llc.curve_files import curve_of, draw, keep
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.preparation import Ready
+from hf_llc.records import DamagedError
 from hf_llc.results import Estimate
 from hf_llc.runs import SCAN, load_run
 from hf_llc.view import View
@@ -39,7 +41,9 @@ class Report:
         for name, plan in self._plans.items():
             stored = RunStore(plan.run_dir, self._observer.tell).read("estimate")
             if stored is not None and estimation.is_finished(plan):
-                self.estimates[name] = Estimate.from_dict(stored)
+                # A record of an earlier version may lack a field; it is made again from the chains.
+                with suppress(DamagedError):
+                    self.estimates[name] = Estimate.from_dict(stored)
         self._write()
 
     @property

@@ -20,6 +20,8 @@ NOUNS = {
     "plan",
     "profile",
     "observer",
+    "records",
+    "typed",
     "sweep",
     "naming",
     "references",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_llc.adapters.store import RunStore
 from hf_llc.curve import Curve, Point
 from hf_llc.errors import NotFoundError, SourceError
 from hf_llc.runs import load_run
@@ -27,7 +28,7 @@ def test_scan_reads_back_as_written(tmp_path: Path) -> None:
 
 def test_estimate_reads_back_as_a_curve_of_one_point(tmp_path: Path) -> None:
     found = estimate()
-    (tmp_path / "estimate.json").write_text(json.dumps(found.to_dict(), allow_nan=False))
+    RunStore(tmp_path, pytest.fail).write("estimate", found.to_dict())
     assert [point.estimate for point in load_run(tmp_path).points] == [found]
 
 

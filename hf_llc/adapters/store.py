@@ -1,6 +1,5 @@
 """A run on disk: named parts, each durable by itself, each claimed by one process at a time (filelock)."""
 
-import hashlib
 import json
 import os
 import secrets
@@ -12,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from hf_llc.errors import ResourceError
+from hf_llc.records import CHECKSUM, DamagedError, checksum, parsed, sealed, unsealed
 
 if TYPE_CHECKING:
     from hf_llc.adapters.link import Link
 
 Tell = Callable[[str], None]
+INPUTS = "inputs"
+"""The part that says what a run is made from."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -41,16 +43,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def _checksum(payload: Mapping[str, Any]) -> str:
-    text = json.dumps(payload, sort_keys=True, allow_nan=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
 class RunStore:
     """The parts of one run in one folder; any number of processes may use it at once.
 
-    A part is a JSON file of a payload and its checksum. It is written once, whole; a part that does not match its
-    checksum counts as missing and is told of by name.
+    A part is a JSON file: its name, the run it belongs to as the checksum of its inputs, a payload, and the checksum of
+    all of it. It is written once, whole; a part that does not match its checksum, or is another part or another run's,
+    counts as missing and is told of by name.
 
     Args:
         link: to other machines with a run from the same inputs. Each has all parts in a folder of its own in the end,
@@ -69,6 +67,7 @@ class RunStore:
         self._tell, self._part = tell, part
         self._link = link
         self._room: str | None = None
+        self._made_from: str | None = None
 
     def open(self, inputs: Mapping[str, Any]) -> None:
         """Makes the folder, or checks that what is in it was made from the same inputs.
@@ -77,15 +76,16 @@ class RunStore:
             ResourceError: the folder holds a run with other inputs; the message names those that differ.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        known = self.read("inputs")
+        known = self.read(INPUTS)
         if known is None:
-            self.write("inputs", inputs)
+            self.write(INPUTS, inputs)
         elif found := differences(known, inputs):
             raise ResourceError(
                 f"{self.folder} holds a run with other inputs ({listed(found)}). Give another --output-dir, or remove "
                 "that folder."
             )
-        self._room = _checksum(inputs)
+        # What is there may lack an input that was left open when it was written.
+        self._room, self._made_from = checksum(inputs), checksum(known if known is not None else inputs)
 
     def path(self, name: str) -> Path:
         """The file of a part."""
@@ -101,13 +101,30 @@ class RunStore:
         if not path.exists():
             return self._fetch(name)
         with self._part("io"):
-            found = whole_payload(path)
-        if found is None:
+            stored = _whole(path)
+            foreign = stored is not None and not self._is_own(name, stored)
+        if stored is None or foreign:
             if path.parent == self.folder:
                 _refuse_others(path)
-            self._tell(f"{path} is damaged (half-written or changed); it is computed again.")
+            why = "is a part of another run" if foreign else "is damaged (half-written or changed)"
+            self._tell(f"{path} {why}; it is computed again.")
             path.unlink(missing_ok=True)
-        return found
+            return None
+        return dict(stored["payload"])
+
+    def _is_own(self, name: str, stored: Mapping[str, Any]) -> bool:
+        """True unless the part is known to belong elsewhere: it may have been written before the inputs were."""
+        if stored.get("run") is None or name == INPUTS:
+            return True
+        return self._run in {None, stored["run"]} and stored.get("part") == name
+
+    @property
+    def _run(self) -> str | None:
+        """The checksum of the run's inputs; None if there are none yet."""
+        if self._made_from is not None:
+            return self._made_from
+        inputs = whole_payload(self.path(INPUTS))
+        return None if inputs is None else checksum(inputs)
 
     def write(self, name: str, payload: Mapping[str, Any]) -> None:
         """Makes a part durable.
@@ -116,7 +133,8 @@ class RunStore:
             ValueError: the payload holds inf or NaN.
         """
         with self._part("io"):
-            content = json.dumps({"checksum": _checksum(payload), "payload": payload}, allow_nan=False)
+            run = None if name == INPUTS else self._run
+            content = json.dumps(sealed({"part": name, "run": run, "payload": payload}), allow_nan=False)
             write_atomically(self.path(name), content.encode())
             self.offer([name])
 
@@ -132,8 +150,11 @@ class RunStore:
         content = self._link.get(f"{self._room}/{name}") if self._link is not None and self._room is not None else None
         if content is None:
             return None
+        stored = _opened(content)
+        if stored is None or not self._is_own(name, stored):
+            return None
         write_atomically(self.path(name), content)
-        return whole_payload(self.path(name))
+        return dict(stored["payload"])
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
@@ -179,27 +200,33 @@ class RunStore:
 
 def whole_payload(path: Path) -> dict[str, Any] | None:
     """The payload of a part's file; None if it is not there, half-written or changed."""
+    stored = _whole(path)
+    return None if stored is None else dict(stored["payload"])
+
+
+def _whole(path: Path) -> dict[str, Any] | None:
     try:
-        stored = json.loads(path.read_bytes())
-        payload: dict[str, Any] = stored["payload"]
-        return payload if stored["checksum"] == _checksum(payload) else None
+        return _opened(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
-        return None  # no part at all, which is the same as one with a wrong checksum
+
+
+def _opened(content: bytes) -> dict[str, Any] | None:
+    """What was written as a part; None if this is not, or no longer, the content of one."""
+    try:
+        stored = unsealed(parsed(content))
+    except DamagedError:
+        return None
+    return stored if isinstance(stored.get("payload"), dict) else None
 
 
 def _refuse_others(path: Path) -> None:
-    """Nothing, if the file may be what is left of one of ours.
-
-    Raises:
-        ResourceError: it is whole and somebody else's.
-    """
+    """Raise ResourceError if the file is whole and somebody else's, not what is left of one of ours."""
     try:
-        stored = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        stored = parsed(path.read_bytes())
+    except (FileNotFoundError, DamagedError):
         return
-    if not isinstance(stored, dict) or "checksum" not in stored:
+    if not isinstance(stored, dict) or CHECKSUM not in stored:
         raise ResourceError(f"{path} is no file of hf-llc. Give another --output-dir, or move it away.")
 
 

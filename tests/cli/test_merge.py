@@ -3,12 +3,15 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hf_llc.curve import Curve
 from hf_llc.preparation import MEASURED
+from hf_llc.records import sealed
 from hf_llc.scanning import scan
 from hf_llc.settings import DataSettings, SamplerSettings
 from hf_llc.sharding import Shard
@@ -154,8 +157,8 @@ def test_folders_with_another_measured_step_size_are_refused(run: Run, place: Pa
 def test_of_unequal_points_the_first_is_kept_and_said(run: Run, place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "part-2", tmp_path / "other")
     stored = json.loads((tmp_path / "other/scan.json").read_bytes())
-    stored["points"][0]["estimate"]["llc"] = 77.0
-    (tmp_path / "other/scan.json").write_text(json.dumps(stored))
+    stored["points"][0]["estimate"]["llc"] = stored["points"][0]["llc"] = 77.0
+    (tmp_path / "other/scan.json").write_text(json.dumps(sealed(stored)))
     ran = run("merge", place / "part-2", tmp_path / "other", "--output-dir", "merged")
     (line,) = (line for line in ran.err.splitlines() if line.startswith("step4: "))
     assert "has LLC 77.0, not" in line
@@ -166,8 +169,9 @@ def test_of_unequal_points_the_first_is_kept_and_said(run: Run, place: Path, tmp
 def test_a_number_is_kept_rather_than_a_failure(run: Run, place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "part-2", tmp_path / "failed")
     stored = json.loads((tmp_path / "failed/scan.json").read_bytes())
-    stored["points"][0] |= {"estimate": None, "llc": None, "error": "out of memory"}
-    (tmp_path / "failed/scan.json").write_text(json.dumps(stored))
+    failed = replace(Curve.from_dict(stored).points[0], estimate=None, error="out of memory")
+    stored["points"][0] = failed.to_dict()
+    (tmp_path / "failed/scan.json").write_text(json.dumps(sealed(stored)))
     ran = run("merge", tmp_path / "failed", place / "part-2", "--output-dir", "merged")
     assert "step4: it failed in" in ran.err
     assert points(Path("merged")) == points(place / "part-2")
