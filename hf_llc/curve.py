@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from hf_llc.records import DamagedError, sealed, shown, unsealed
+from hf_llc.bounds import shown
+from hf_llc.records import DamagedError, sealed, unsealed
 from hf_llc.results import SCHEMA, Estimate, Verdict
 from hf_llc.typed import build
 

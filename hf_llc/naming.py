@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_llc.errors import NotFoundError, SettingsError
+from hf_llc.errors import SettingsError
 from hf_llc.references import training_step
+from hf_llc.text_files import LARGEST_LIST, read_text
 
 _STAGE = re.compile(r"(?<![a-z])(?:stage|phase)[-_]?\d+(?:[-_]ingredient[-_]?\d+)?", re.IGNORECASE)
 _STEP_END = re.compile(r"(?:step|checkpoint|ckpt|iter)[-_]?\d+[km]?(?![a-z0-9])", re.IGNORECASE)
@@ -51,10 +52,7 @@ def read_steps(path: Path) -> dict[str, int]:
     Raises:
         NotFoundError: it cannot be read. SettingsError: a line is not a name and a whole number.
     """
-    try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotFoundError(f"--step-map {path} cannot be read as text ({error}).") from error
+    lines = read_text(path, "--step-map", LARGEST_LIST).splitlines()
     found = {}
     for number, line in enumerate(lines, start=1):
         words = line.partition("#")[0].replace(",", " ").split()

@@ -13,13 +13,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from hf_llc.bounds import shown
 from hf_llc.curve import Curve, Point
 from hf_llc.errors import SourceError
-from hf_llc.records import CHECKSUM, DamagedError, checksum, parsed, shown
+from hf_llc.records import CHECKSUM, DamagedError, checksum, parsed
 from hf_llc.results import SCHEMA
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_NAME = re.compile(r"[^\s-].*")
+_MODEL = re.compile(r"[^\s-].*")
+_REVISION = re.compile(r"(?!-|@|re:|commits:|subfolder:|repos:)\S.*")
+"""What a command can name: no option, no list in a file of the reader's, no pattern."""
 AGAIN = "Publish the run again, from the folder that has it."
 
 
@@ -87,7 +90,9 @@ def _curve(rows: list[dict[str, Any]], decoded: list[dict[str, Any]], run_dir: s
     first = decoded[0]
     if any((row.get("model"), row["versions"]) != (first.get("model"), first["versions"]) for row in decoded):
         raise DamagedError("its rows are not of one run")
-    if not isinstance(first.get("model"), str) or not _NAME.fullmatch(first["model"]):
+    if unfit := [point.revision for point in points if not _REVISION.fullmatch(point.revision)]:
+        raise DamagedError(f"revision is {shown(unfit[0])}, which names none")
+    if not isinstance(first.get("model"), str) or not _MODEL.fullmatch(first["model"]):
         raise DamagedError(f"model is {shown(first.get('model'))}, which names none")
     if not all(isinstance(version, str) for version in first["versions"].values()):
         raise DamagedError("versions are no texts")

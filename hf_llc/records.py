@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hf_llc.bounds import shown
+
 CHECKSUM = "checksum"
 _EXACT = 2.0**53
 """Below it every whole number is a float, so that `1` and `1.0` in a file are one number."""
@@ -77,17 +79,6 @@ def unsealed(record: Any) -> dict[str, Any]:
 def clipped(text: str, most: int = 60) -> str:
     """The text, or its beginning with an ellipsis where it is longer than `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def shown(value: Any) -> str:
-    """A value from a file as a message may quote it: short, whatever its size."""
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple | set):
-        return "a list"
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
-        return f"a whole number of {value.bit_length()} bits"
-    return clipped(repr(value[:100] if isinstance(value, str | bytes) else value))
 
 
 def _refuse_constant(name: str) -> float:

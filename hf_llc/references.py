@@ -45,6 +45,11 @@ def is_commit(revision: str | None) -> bool:
     return revision is not None and _SHA.fullmatch(revision) is not None
 
 
+def is_id(text: str) -> bool:
+    """True for what the Hub takes as the id of a repository: `org/name`, or `name` alone."""
+    return bool(_ID.fullmatch(text)) and not ("--" in text or ".." in text or text.endswith((".git", "-", ".")))
+
+
 def is_remote(text: str) -> bool:
     """True for a URI or a web address, which no path on this disk looks like."""
     return "://" in text
@@ -184,6 +189,6 @@ def _hub(text: str, id_: str, at: str | None, file: str | None, revision: str | 
     if at is not None and revision is not None and at != revision:
         option = "--dataset-revision" if type_ == "dataset" else "--revision"
         raise SettingsError(f"{text} says revision {at} and {option} says {revision}; give one of them.")
-    if not _ID.fullmatch(id_) or "--" in id_ or ".." in id_ or id_.endswith((".git", "-", ".")):
+    if not is_id(id_):
         raise SettingsError(f"{text!r} is neither a Hub id such as org/name nor a path on this disk.")
     return Reference(kind="hub", id=id_, revision=revision or at, file=file)

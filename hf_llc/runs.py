@@ -13,10 +13,11 @@ from hf_llc.adapters.hub_errors import Kind, Tell, endpoint
 from hf_llc.adapters.listings import listing
 from hf_llc.adapters.yaml_file import read_mapping
 from hf_llc.adapters.yaml_tree import CardError
+from hf_llc.bounds import shown
 from hf_llc.curve import Curve
 from hf_llc.errors import NotFoundError, SettingsError, SourceError
 from hf_llc.published import curve_from
-from hf_llc.records import DamagedError, parsed, shown, unsealed
+from hf_llc.records import DamagedError, parsed, unsealed
 from hf_llc.references import Reference, is_remote, parse_dataset, parse_model
 from hf_llc.results import SCHEMA, Estimate
 

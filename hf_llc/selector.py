@@ -28,6 +28,7 @@ from hf_llc.bounds import Bounds, check_fields, checked, shown
 from hf_llc.errors import NotFoundError, SettingsError
 from hf_llc.naming import Place, order
 from hf_llc.references import nearest
+from hf_llc.text_files import LARGEST_LIST, read_text
 
 DIGITS = 18
 """Of a step, at most: Python refuses to read numbers of thousands of digits."""
@@ -149,10 +150,7 @@ def _terms(text: str) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotFoundError(f"--revisions @{path} cannot be read as text ({error}).") from error
+    lines = read_text(path, "--revisions @", LARGEST_LIST).splitlines()
     return [term for line in lines for term in _terms(line.partition("#")[0]) if not term.startswith("@")]
 
 

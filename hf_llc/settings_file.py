@@ -9,6 +9,7 @@ from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.yaml_file import mapping_text, read_mapping
 from hf_llc.bounds import checked
 from hf_llc.errors import SettingsError
+from hf_llc.records import clipped
 from hf_llc.references import nearest
 from hf_llc.settings import DataSettings, SamplerSettings
 
@@ -28,21 +29,24 @@ def known_settings() -> dict[str, Any]:
 def read_settings(path: Path) -> dict[str, Any]:
     """Settings by their names on the command line. The `settings` of a result, or its whole JSON, is such a file too.
 
+    So is the `estimate.json` of a run, in which the result is a `payload`.
+
     Raises:
         NotFoundError: there is no such file.
         SettingsError: it is no mapping, or a name is not known (near ones are named), or a value is of another type
             or out of its bounds.
     """
     stored = read_mapping(path)
-    if isinstance(stored.get("settings"), dict):
-        stored = stored["settings"]
+    for part in ("payload", "settings"):
+        if isinstance(stored.get(part), dict):
+            stored = stored[part]
     known = known_settings()
     found = {}
     for name, value in stored.items():
         if name in RECORDED:
             continue
         if name not in known:
-            raise SettingsError(f"{path} sets {name}, which there is not{nearest(name, list(known))}")
+            raise SettingsError(f"{path} sets {clipped(name)}, which there is not{nearest(name[:60], list(known))}")
         found[name] = _typed(name, value, known[name], path)
     return found
 

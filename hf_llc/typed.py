@@ -9,12 +9,13 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from hf_llc.records import DamagedError, shown
+from hf_llc.bounds import shown
+from hf_llc.records import DamagedError
 
 T = TypeVar("T")
 _INTEGERS = 2**63
 """From here on an integer fits no column of a table."""
-_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
 def build(kind: type[T], stored: Any, where: str = "", *, nan_in: type | None = None) -> T:

@@ -21,6 +21,7 @@ NOUNS = {
     "profile",
     "observer",
     "records",
+    "text_files",
     "typed",
     "sweep",
     "naming",

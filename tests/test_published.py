@@ -1,6 +1,7 @@
 """`results.jsonl` holds the whole curve, and reads back as the very same one."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hf_llc.curve import Curve, Point
 from hf_llc.errors import SourceError
 from hf_llc.published import curve_from, lines_of
+from hf_llc.records import checksum
 from hf_llc.results import Verdict
 from tests.adapters.estimates import DIAGNOSTICS, SETTINGS, estimate
 
@@ -60,6 +62,73 @@ def test_any_number_and_reason_survive(llc: float, stderr: float, reason: str) -
 def edited(**changes: Any) -> str:
     """The first line with other values."""
     return json.dumps({**json.loads(lines_of(curve()).splitlines()[0]), **changes}) + "\n"
+
+
+def resealed(change: Callable[[dict[str, Any]], object], count: int = 1) -> str:
+    """The first lines after a change to each of them, under the checksum that they then have."""
+    rows = [json.loads(line) for line in lines_of(curve()).splitlines()[:count]]
+    for row in rows:
+        del row["checksum"]
+        change(row)
+    return "".join(json.dumps({**row, "checksum": checksum(rows)}) + "\n" for row in rows)
+
+
+def in_record(**changes: object) -> Callable[[dict[str, Any]], object]:
+    """A change to the record that a row holds as text."""
+    return lambda row: row.update(estimate=json.dumps({**json.loads(row["estimate"]), **changes}))
+
+
+def test_rows_of_one_file_are_read_in_any_spelling() -> None:
+    lines = lines_of(curve())
+    assert curve_from(resealed(lambda row: None, 5), ".") == curve()
+    assert curve_from(b"\xef\xbb\xbf" + lines.replace("\n", "\r\n\r\n").encode(), ".") == curve()
+    reordered = [json.dumps(json.loads(line), sort_keys=True) for line in lines.splitlines()]
+    assert curve_from("\n".join(reordered), ".") == curve()
+
+
+@pytest.mark.parametrize("change", ["edited", "cut", "doubled", "reordered", "of two files", "unsealed", "not UTF-8"])
+def test_rows_that_are_not_those_that_were_written_are_refused(change: str) -> None:
+    lines = lines_of(curve()).splitlines()
+    other = lines_of(replace(curve(), points=curve().points[:1])).splitlines()
+    text = {
+        "edited": [lines[0].replace('"llc": 0.3', '"llc": 9.3'), *lines[1:]],
+        "cut": lines[:-1],
+        "doubled": [*lines, lines[-1]],
+        "reordered": lines[::-1],
+        "of two files": [*lines, *other],
+        "unsealed": [json.dumps({key: value for key, value in json.loads(lines[0]).items() if key != "checksum"})],
+        "not UTF-8": lines,
+    }[change]
+    content = "\n".join(text).encode() + (b"\x80" if change == "not UTF-8" else b"")
+    assert content.decode(errors="replace") != "\n".join(lines)
+    words = {"unsealed": "rows without a checksum", "not UTF-8": "is not UTF-8"}.get(change, "checksum does not match")
+    with pytest.raises(
+        SourceError, match=f"hf://org/model holds no results .*damaged .*{words}.*Publish the run again"
+    ):
+        curve_from(content, "hf://org/model")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (resealed(lambda row: row.update(llc=9.17)), r"row 1\.llc is 9\.17, but its record says 0\.3"),
+        (resealed(in_record(llc="abc")), r"row 1\.estimate\.llc must be a number, got 'abc'"),
+        (resealed(in_record(run_dir=3)), r"estimate\.run_dir must be a string, got 3"),
+        (resealed(lambda row: row.update(model="--help")), "model is '--help', which names none"),
+        (resealed(lambda row: row.update(model=["a"])), "model is a list, which names none"),
+        (resealed(lambda row: row.update(revision="@/etc/passwd")), "revision is '@/etc/passwd', which names none"),
+        (resealed(lambda row: row.update(revision="re:(a+)+$")), "which names none"),
+        (resealed(lambda row: row.update(revision="--trust-remote-code")), "which names none"),
+        (resealed(lambda row: row.update(versions='{"hf-llc": 3}')), "versions are no texts"),
+        (resealed(lambda row: row.update(model=row["revision"]), 2), "not of one run"),
+        (resealed(lambda row: row.update(estimate="[" * 100_000)), "nests too deep"),
+        (resealed(lambda row: row.update(estimate='{"llc": NaN}')), "holds NaN"),
+        (resealed(lambda row: row.update(estimate='{"llc": 1, "llc": 2}')), "the key 'llc' twice"),
+    ],
+)
+def test_what_a_stranger_sealed_is_held_to_its_types_and_names(text: str, words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        curve_from(text, "hf://org/model")
 
 
 @pytest.mark.parametrize(

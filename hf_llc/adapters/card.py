@@ -13,6 +13,7 @@ from hf_llc.adapters import card_text as text
 from hf_llc.adapters.card_body import BEGIN, END
 from hf_llc.adapters.card_metadata import PICTURE, RESULTS, SETTINGS, dataset_entries, model_entries
 from hf_llc.curve import Curve, Point
+from hf_llc.references import is_id
 from hf_llc.results import SCHEMA, Estimate
 
 MOST_ROWS = 16
@@ -91,7 +92,8 @@ def render_trainer_card(content: Content, training: Mapping[str, str]) -> str:
 def render_dataset_card(content: Content) -> str:
     """A whole card for a new repository of results."""
     front = {"pretty_name": f"LLC over the training of {content.name}", **dataset_entries(content.name).whole()}
-    on_hub = not text.is_local(text.last_estimate(content.curve.points))
+    # An id that is none could lead anywhere.
+    on_hub = not text.is_local(text.last_estimate(content.curve.points)) and is_id(content.curve.model)
     words = {"model": content.curve.model, "link": text.Verbatim(quote(content.curve.model)) if on_hub else ""}
     return _render("dataset_card.md.jinja", {**_whole(content, front), **words})
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 from typer.main import get_command
 
@@ -244,6 +245,17 @@ def test_the_card_of_results_opens_in_the_viewer_and_links_to_the_model() -> Non
     assert "model-index" not in found
     assert "[org/model](/org/model)" in text
     assert text.count(BEGIN) == text.count(END) == 1
+
+
+@pytest.mark.parametrize(
+    "model", ["/evil.example", "//evil.example/x", "../../spaces/evil/x", "x) [a](https://evil.example"]
+)
+def test_a_model_that_is_no_id_is_no_link(model: str) -> None:
+    found = content(estimate())
+    text = card.render_dataset_card(replace(found, curve=replace(found.curve, model=model)))
+    body = text.partition("\n---\n")[2].partition("## Local")[0]
+    links = [token for block in MarkdownIt().parse(body) for token in block.children or [] if token.type == "link_open"]
+    assert not links
 
 
 def test_the_card_of_a_trainers_model_says_how_it_was_trained() -> None:
