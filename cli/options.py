@@ -246,7 +246,8 @@ CrossCheck = Annotated[
     str | None,
     typer.Option(
         "--cross-check",
-        help="lanczos: also the number of the loss's quadratic part, without sampling.",
+        help="Also the number by another way: draws, independent draws of the localizing prior; or lanczos, the loss's "
+        "quadratic part without sampling.",
         rich_help_panel=_CHAINS,
     ),
 ]

@@ -24,7 +24,7 @@ from hf_llc.checks import checked_chains
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.shared import SharedObjective
 from hf_llc.core.variations import Variation
-from hf_llc.cross_check import CROSS_CHECK, cross_check
+from hf_llc.cross_check import cross_check, part_name
 from hf_llc.errors import ResourceError, UnusableError, is_read_only
 from hf_llc.grouping import Chains, Job
 from hf_llc.observer import Observer
@@ -98,8 +98,14 @@ def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Ste
 
 
 def _part_names(plan: Plan) -> list[str]:
-    cross = [CROSS_CHECK] if plan.sampler.cross_check is not None else []
-    return [*_anchor_names(plan), *part_names(plan), "resolved", *_chain_names(plan), *_checked(plan), *cross]
+    return [
+        *_anchor_names(plan),
+        *part_names(plan),
+        "resolved",
+        *_chain_names(plan),
+        *_checked(plan),
+        *_cross_check_names(plan),
+    ]
 
 
 def shared_part_names(plan: Plan) -> list[str]:
@@ -136,7 +142,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     }
     found = estimate_of(plan, resolution, traces, varied, sum(losses) / len(losses), seconds)
     if plan.sampler.cross_check is not None:
-        found = replace(found, cross_check=_finished(store, CROSS_CHECK))
+        found = replace(found, cross_check=_finished(store, part_name(plan.sampler.cross_check)))
     try:
         drop_gradient(plan.run_dir)
         store.write("estimate", found.to_dict())
@@ -177,6 +183,10 @@ def _anchor_size(plan: Plan) -> int:
 
 def _chain_names(plan: Plan) -> list[str]:
     return [f"chains/{chain:03d}" for chain in range(plan.sampler.chains)]
+
+
+def _cross_check_names(plan: Plan) -> list[str]:
+    return [part_name(plan.sampler.cross_check)] if plan.sampler.cross_check is not None else []
 
 
 def _checked(plan: Plan) -> dict[str, tuple[Variation, int]]:
@@ -247,7 +257,7 @@ def _chains(
         name: Job(varied.settings(main) if varied else main, chain, varied, name.partition("/")[2])
         for name, (varied, chain) in work.items()
     }
-    others = [[CROSS_CHECK]] if plan.sampler.cross_check is not None else []
+    others = [[name] for name in _cross_check_names(plan)]
     observer.begin("sampling", sum(job.settings.steps for job in jobs.values()))
     chains = Chains(jobs, bench, anchors, observer, batched=batched)
 
@@ -255,7 +265,7 @@ def _chains(
         if [*names] not in others:
             return chains(names)
         with observer.part("measuring"):
-            return [(CROSS_CHECK, cross_check(bench, main, observer))]
+            return [(name, cross_check(name.partition("/")[2], bench, anchors, resolution, observer)) for name in names]
 
     yield from queue.grouped(
         store,

@@ -35,19 +35,29 @@ def agreement(found: Estimate) -> str:
     if other is None:
         return ""
     where = f"on {other['sequences']} of {found.settings.n} sequences"
+    by_draws = other["method"] == "draws"
+    if other["llc"] is None and by_draws:
+        return (
+            f"no number {where}: at draws of the localizing prior the loss does not rise, but changes by "
+            f"{other['prior_mean']:.3g} in units of λ̂"
+        )
     if other["llc"] is None:
         return (
             f"no number {where}: a curvature of {other['lowest']:.3g} lies below −γ/nβ, so that the quadratic part of "
             "the loss alone has no posterior"
         )
-    words = f"{other['llc']:.4g} ± {other['stderr']:.2g} without sampling, {where}"
+    how = f"from {other['pairs']} pairs of independent draws" if by_draws else "without sampling"
+    sentence = f"{other['llc']:.4g} ± {other['stderr']:.2g} {how}, {where}"
     if found.llc is None or found.stderr is None:
-        return words
+        return sentence
     joint = math.hypot(found.stderr, other["stderr"])
     apart = (found.llc - other["llc"]) / joint if joint > 0 else 0.0
     if abs(apart) <= SIGNIFICANT:
-        return f"{words}: they agree ({apart:+.1f} joint standard errors)"
-    return (
-        f"{words}: they disagree ({apart:+.1f} joint standard errors), so the loss is not quadratic at this resolution"
-        ", or other sequences are curved differently"
-    )
+        return f"{sentence}: they agree ({apart:+.1f} joint standard errors)"
+    return f"{sentence}: they disagree ({apart:+.1f} joint standard errors), so {_why_apart(by_draws)}"
+
+
+def _why_apart(by_draws: bool) -> str:
+    if by_draws:
+        return "the chains are not where the posterior is, or it is too far from the localizing prior for such draws"
+    return "the loss is not quadratic at this resolution, or other sequences are curved differently"

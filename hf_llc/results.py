@@ -178,8 +178,9 @@ class Estimate:
         choices: for each setting that was left open, what was chosen and why.
         init_loss: L_n(w*), nats per token. tokens: tokens that went through the model while sampling.
         seconds: wall time of `load`, `anchor`, `sampling` and `total`.
-        cross_check: `method`, `llc` and `stderr` of the loss's quadratic part at w* without sampling, `lowest` and
-            `highest` curvature met, the `sequences` used, and `seconds`; None if it was not asked for.
+        cross_check: `method`, `llc` and `stderr` by another way, the `sequences` used, and `seconds`; None if it was
+            not asked for. Of `lanczos` also the `lowest` and `highest` curvature met; of `draws` the number's parts
+            as in `core.prior_draws.PriorDraws`.
     """
 
     schema: int = SCHEMA

@@ -14,6 +14,7 @@ MAX_DEFAULT_CONTEXT = 1024
 DTYPES = ("float32", "bfloat16")
 BASELINES = ("paired", "linear")
 BATCHED = ("auto", "on", "off")
+CROSS_CHECKS = ("lanczos", "draws")
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")
 GAMMA_MIN = 1e-12
 """A localiser that reaches a million from w*: numbers of its draws would be beyond all that weights are made for."""
@@ -109,7 +110,9 @@ class SamplerSettings:
         params: only parameters that match a pattern move (`hf_llc.core.selection`); none means all do.
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at half and twice γ and nβ (see core.variations).
-        cross_check: `lanczos` also computes the number of the loss's quadratic part without sampling.
+        cross_check: one of CROSS_CHECKS, by which the number is computed once more: `lanczos` from the quadratic part
+            of the loss without sampling (`hf_llc.core.lanczos`), `draws` from independent draws of the localizing prior
+            (`hf_llc.core.prior_draws`).
         batched_chains: one of BATCHED: chains of a process in one call of the model, which may take less time where
             it is small, and changes no more than rounding; `auto` times both ways (`hf_llc.batching`).
         threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
@@ -138,7 +141,7 @@ class SamplerSettings:
     params: tuple[str, ...] = ()
     seed: Annotated[int, Bounds(low=0, high=LARGEST_INTEGER)] = 0
     checks: bool = True
-    cross_check: Annotated[str | None, OneOf(("lanczos",))] = None
+    cross_check: Annotated[str | None, OneOf(CROSS_CHECKS)] = None
     batched_chains: Annotated[str, OneOf(BATCHED)] = "auto"
     threads: Annotated[int | None, Bounds(low=1, high=MOST_THREADS)] = None
     devices_per_chain: Annotated[int, Bounds(low=1, high=LONGEST)] = 1

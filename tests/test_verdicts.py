@@ -171,10 +171,14 @@ def test_a_diverged_estimate_is_raised_with_the_chains_that_failed() -> None:
     [
         ({"llc": 13.5, "stderr": 1.0}, "they agree"),
         ({"llc": 30.0, "stderr": 1.0}, "they disagree"),
-        ({"llc": None, "stderr": None}, "no number"),
+        ({"llc": None, "stderr": None}, "no number on 64 of"),
+        ({"llc": 13.5, "stderr": 1.0, "method": "draws"}, "from 38 pairs of independent draws, on 64 of"),
+        ({"llc": 30.0, "stderr": 1.0, "method": "draws"}, "too far from the localizing prior"),
+        ({"llc": None, "stderr": None, "method": "draws"}, "the loss does not rise, but changes by -2.5"),
     ],
 )
 def test_a_cross_check_is_put_into_words(other: dict[str, Any], words: str) -> None:
-    record = {"method": "lanczos", "lowest": -3.0, "highest": 9.0, "sequences": 64, **other}
+    record = {"method": "lanczos", "lowest": -3.0, "highest": 9.0, "sequences": 64, "pairs": 38, "prior_mean": -2.5}
+    record |= other
     assert words in agreement(estimate(cross_check=record))
     assert agreement(estimate()) == ""

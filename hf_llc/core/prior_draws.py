@@ -22,7 +22,7 @@ weights ½x, the first sum is at least κ₁²/(κ₁ + Var e), and at most κ�
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,6 +78,7 @@ def prior_draws(
     seed: int,
     pairs: int = PAIRS,
     gradient_pairs: int = GRADIENT_PAIRS,
+    progress: Callable[[int], None] = lambda pairs: None,
 ) -> PriorDraws:
     """λ̂ of the localized posterior from antithetic draws of its prior; the weights are w* again afterwards.
 
@@ -86,7 +87,7 @@ def prior_draws(
     Args:
         curvature: the largest curvature of L_n near w*, nats per weight².
         batch_size: items of a minibatch; n where that is less.
-        pairs, gradient_pairs: of each kind, two or more.
+        pairs, gradient_pairs: of each kind, two or more. progress: told how many pairs are there.
 
     Raises:
         ValueError: nβ or γ is not above 0, or there are fewer than two pairs of a kind.
@@ -99,9 +100,15 @@ def prior_draws(
     center = copy_of(objective.parameters)
     draws = _Draws(objective, center, gamma**-0.5, seed)
     size = min(batch_size, objective.n)
+    rises: list[float] = []
+    products: list[tuple[float, float]] = []
     try:
-        rises = [draws.rise(pair, _minibatch(objective.n, size, seed, pair), anchor_losses) for pair in range(pairs)]
-        products = [draws.products(pair, *_two(objective.n, size, seed, pair)) for pair in range(gradient_pairs)]
+        for pair in range(pairs):
+            rises.append(draws.rise(pair, _minibatch(objective.n, size, seed, pair), anchor_losses))
+            progress(len(rises))
+        for pair in range(gradient_pairs):
+            products.append(draws.products(pair, *_two(objective.n, size, seed, pair)))
+            progress(pairs + len(products))
     finally:
         restore(objective.parameters, center)
         clear_gradients(objective.parameters)

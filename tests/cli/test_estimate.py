@@ -1,6 +1,7 @@
 """`hf-llc estimate` on files of this disk: every form of its output, what it leaves behind, and failed chains."""
 
 import json
+import math
 import re
 import sys
 from dataclasses import asdict, replace
@@ -255,7 +256,19 @@ def test_a_cross_check_adds_a_number_without_sampling_and_changes_no_other(small
     assert found["llc"] is None or found["stderr"] > 0
     assert found["highest"] == pytest.approx(checked["diagnostics"]["curvature"], rel=0.5)
     assert "without sampling" in small("--gamma", 1000, "--cross-check", "lanczos").out
-    refused(small("--cross-check", "hessian"), 2, "there is only lanczos")
+    refused(small("--cross-check", "hessian"), 2, "choose one of lanczos, draws")
+
+
+def test_a_cross_check_by_independent_draws_agrees_and_changes_no_other_number(small: Run) -> None:
+    plain = small("--json", "--gamma", 1000).json
+    checked = small("--json", "--gamma", 1000, "--cross-check", "draws").json
+    assert checked["llc"] == plain["llc"]
+    other = checked["cross_check"]
+    assert other["method"] == "draws"
+    joint = math.hypot(other["stderr"], checked["stderr"])
+    assert abs(other["llc"] - checked["llc"]) < 4 * joint
+    assert other["stderr"] < checked["stderr"]
+    assert "pairs of independent draws" in small("--gamma", 1000, "--cross-check", "draws").out
 
 
 def test_a_wanted_error_adds_chains_and_ends_with_the_numbers_of_as_many_at_once(small: Run) -> None:
