@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core.exact import power_llc, quadratic_llc
-from hf_llc.core.prior_draws import posterior_mean, prior_draws
+from hf_llc.core.prior_draws import PriorDraws, posterior_mean, prior_draws
 from hf_llc.core.problems import FunctionObjective, linear_regression, quadratic, separable
 
 WIDE = [8.0, 2.0, *[0.3] * 40, *[0.01] * 200, *[0.0] * 100]
@@ -146,12 +146,16 @@ def test_a_quartic_that_no_curvature_at_the_center_shows_is_narrowed_by_the_draw
 def test_the_weights_are_w_star_again_and_the_callers_random_numbers_untouched() -> None:
     objective = quadratic(WIDE)
     before, state = objective.parameters[0].detach().clone(), torch.get_rng_state()
-    options = {"n_beta": 1.0, "gamma": 10.0, "curvature": 8.0, "batch_size": 1}
-    first = prior_draws(objective, losses_at_center(objective), **options, seed=3)
+
+    def drawn(seed: int) -> PriorDraws:
+        anchors = losses_at_center(objective)
+        return prior_draws(objective, anchors, n_beta=1.0, gamma=10.0, curvature=8.0, batch_size=1, seed=seed)
+
+    first = drawn(3)
     assert torch.equal(objective.parameters[0], before)
     assert torch.equal(torch.get_rng_state(), state)
-    assert first == prior_draws(objective, losses_at_center(objective), **options, seed=3)
-    assert first != prior_draws(objective, losses_at_center(objective), **options, seed=4)
+    assert first == drawn(3)
+    assert first != drawn(4)
 
 
 def test_a_loss_that_falls_at_draws_of_the_prior_has_no_number() -> None:
