@@ -1,17 +1,19 @@
 """Where results belong on the Hub: the model's own repository, or a dataset repository of the user's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from hf_llc.adapters.card_merge import has_configs
+from hf_llc.adapters.card_merge import has_configs, results_path
 from hf_llc.adapters.card_metadata import RESULTS
-from hf_llc.adapters.hub_account import Account, account, is_private, require_permission
-from hf_llc.adapters.hub_errors import endpoint
-from hf_llc.adapters.hub_writing import Base
+from hf_llc.adapters.hub_account import Account, account, is_private, require_permission, written
+from hf_llc.adapters.hub_base import Base, content_of, described
+from hf_llc.adapters.hub_errors import endpoint, page
 from hf_llc.adapters.listings import listing
-from hf_llc.errors import SettingsError, UnusableError
+from hf_llc.errors import SettingsError, SourceError, UnusableError
 from hf_llc.observer import Observer
 from hf_llc.publication import Kind, PublishSettings, Target
+from hf_llc.published import curve_from
 from hf_llc.references import is_remote, parse_dataset, parse_model
 
 LONGEST_NAME = 96
@@ -38,19 +40,38 @@ def require_writable(model: str, local: bool, settings: PublishSettings, observe
 
 
 def refuse_to_hide(target: Target, base: Base, tell: Callable[[str], None]) -> None:
-    """Nothing, unless a dataset has files that are found by their names alone: beside our configuration they are not.
+    """Raise UnusableError if a dataset has files that are found by their names alone: beside our configuration not.
 
-    Raises:
-        UnusableError: it has; nothing must be written there.
+    Nothing must be written there then. The Hub lists files in two of its answers; what one of them has counts.
     """
     if target.kind != "dataset" or RESULTS in base.entries or (base.card is not None and has_configs(base.card)):
         return
-    found = listing(target.repo_id, base.head, tell, "dataset").files
-    if data := sorted(file.path for file in found if file.path.endswith(DATA)):
+    paths = {file.path for file in listing(target.repo_id, base.head, tell, "dataset").files}
+    if data := sorted(path for path in paths | described(target, base.head, tell) if path.endswith(DATA)):
         raise UnusableError(
             f"{target.repo_id} has data of its own ({data[0]}), which load_dataset would no longer find beside the "
             "results. Name its files under configs: in its README.md, or give another --dataset-repo."
         )
+
+
+def refuse_to_replace(target: Target, base: Base, paths: Sequence[str], tell: Callable[[str], None]) -> None:
+    """Raise UnusableError if there is a file at one of the paths that hf-llc did not write.
+
+    It did if the card says so, or if the results can be read.
+    """
+    there = [path for path in paths if path in base.entries]
+    if not there or (base.card is not None and results_path(base.card) is not None):
+        return
+    if RESULTS in there:
+        with written(target):
+            content = content_of(target, base.head, base.entries[RESULTS], tell)
+        with suppress(SourceError):
+            curve_from(content.decode(errors="replace"), RESULTS)
+            return
+    raise UnusableError(
+        f"{page(target.repo_id, target.kind)} has a {there[0]} that hf-llc did not write; rename it, or give another "
+        "repository."
+    )
 
 
 def model_place(model: str) -> tuple[str, bool]:

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hf_llc.adapters import hub_writing
+from hf_llc.adapters import hub_base, hub_writing
 from hf_llc.adapters.card import Content
 from hf_llc.adapters.card_metadata import PICTURE, RESULTS, SETTINGS, VECTORS
 from hf_llc.adapters.card_text import is_local, last_estimate
 from hf_llc.adapters.hub_account import Account, create, written
+from hf_llc.adapters.hub_base import CARD, Base, content_of
 from hf_llc.adapters.hub_errors import page
-from hf_llc.adapters.hub_writing import CARD, Base, content_of
 from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.yaml_tree import CardError
 from hf_llc.bounds import checked_arguments
 from hf_llc.curve import Curve
-from hf_llc.destination import refuse_to_hide, require_writable
+from hf_llc.destination import refuse_to_hide, refuse_to_replace, require_writable
 from hf_llc.errors import HfLlcError, PublishError, UnusableError
 from hf_llc.observer import Observer
 from hf_llc.publication import Change, Publication, PublishSettings, State, Target
@@ -130,11 +130,12 @@ def prepare(run: Run, settings: PublishSettings | None = None, *, observer: Obse
     rendered = folder / RENDERED / target.repo_id.replace("/", "__")
     files = write_files(rendered, content)
     maker = card_maker(content, target.kind, folder, Path(curve.model) if local else None)
-    base = hub_writing.read(target, owner.name, FILES, observer.tell) if target.exists else None
+    base = hub_base.read(target, owner.name, FILES, observer.tell) if target.exists else None
     make_card = _Card(maker, target, rendered)
     made = {CARD: make_card(base.card if base else None), **files}
     if base is not None:
         refuse_to_hide(target, base, observer.tell)
+        refuse_to_replace(target, base, FILES, observer.tell)
     return Draft(
         target=target,
         owner=owner,

@@ -478,3 +478,27 @@ def test_no_token_anywhere(
     assert not any(b"SECRET" in content for content in [*kept_files, *published])
     assert not any("SECRET" in line for line in said)
     assert {entry.token for entry in hub.requests()} == {"hf_SECRETsecretSECRET"}
+
+
+@pytest.mark.parametrize("path", FILES[1:])
+def test_a_file_of_somebody_else_is_not_written_over(path: str, hub: HubServer, kept: Kept) -> None:
+    repo = hub.add_model("alice/m", {"README.md": CARD, path: b"theirs"})
+    before = repo.at().sha
+    with pytest.raises(UnusableError, match=f"has a {path} that hf-llc did not write; rename it"):
+        hf_llc.publish(kept())
+    assert repo.at().sha == before
+
+
+def test_files_of_ours_are_written_over_where_the_card_has_lost_its_key(hub: HubServer, kept: Kept) -> None:
+    repo = hub.add_model("alice/m", {"README.md": CARD})
+    hf_llc.publish(kept())
+    repo.commit({"README.md": CARD})
+    assert hf_llc.publish(kept()).changed == ("README.md",)
+
+
+def test_data_that_one_answer_hides_is_not_hidden_from_its_readers(hub: HubServer, kept: Kept) -> None:
+    repo = hub.add_dataset("alice/data", {"train.csv": b"a\n1\n"})
+    hub.faults.add("/tree/", "change", times=None, change=lambda answer: replace(answer, body=b"[]"))
+    with pytest.raises(UnusableError, match=r"has data of its own \(train.csv\)"):
+        hf_llc.publish(kept(), PublishSettings(dataset_repo="alice/data"))
+    assert len(repo.history()) == 2

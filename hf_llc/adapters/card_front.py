@@ -128,15 +128,26 @@ class _Merge:
         if old is None:
             self._new_keys[KEY] = dict(self._entries.key)
             return
-        schema = self._document.at(old, "schema")
-        if schema is not None and schema.value.isdecimal() and int(schema.value) > self._entries.key["schema"]:
+        self._require_own_key(old)
+        if not same(old, self._entries.key):
+            self._editor.write_over(old, self._entries.key)
+
+    def _require_own_key(self, old: Node) -> None:
+        """Raise CardError if what stands below our key was written by somebody else or a newer version."""
+        node = self._document.resolved(old) or old
+        if node.is_null:
+            return
+        schema = self._document.at(node, "schema")
+        if node.kind != "mapping" or schema is None or not (schema.value.isascii() and schema.value.isdecimal()):
+            raise CardError(f"hf-llc did not write what stands below {KEY}; give it another name", old.line)
+        if int(schema.value) > self._entries.key["schema"]:
             raise CardError(
                 f"{KEY} was written by a newer version (schema {schema.value}); update this one", schema.line
             )
-        if old.kind == "sequence" and not old.flow:
-            raise CardError(f"{KEY} is a list, which hf-llc did not write", old.line)
-        if not same(old, self._entries.key):
-            self._editor.write_over(old, self._entries.key)
+        known = {"schema", *self._entries.key}
+        more = next((name for name, _ in node.pairs if name.value not in known), None)
+        if more is not None and int(schema.value) == self._entries.key["schema"]:
+            raise CardError(f"hf-llc did not write {more.value} below {KEY}; move it elsewhere", more.line)
 
     def _list_below(self, parent: Node, key: str, values: Sequence[Any]) -> Node | None:
         """What stands below the key and is to be added to; None where there was nothing and now are the `values`."""

@@ -13,6 +13,8 @@ from hf_llc.adapters.yaml_tree import NEWLINE, CardError, parse
 _NL = r"(?:\r\n|\r|\n)"
 _FRONT = re.compile(rf"(\s*---[ \t]*{_NL})((?:[\s\S]*?{_NL})??)(---[ \t]*(?:{_NL}|\Z))")
 _OPENED = re.compile(rf"\s*---[ \t]*{_NL}")
+_FIRST_LINE = re.compile(rf"\s*(.+?)({_NL}|\Z)")
+_CLOSED = re.compile(rf"{_NL}---[ \t]*(?:{_NL}|\Z)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class _Card:
 def merge(card: bytes, entries: Entries, section: str) -> bytes:
     """The card with our entries in its front matter and our section in its body, the rest untouched.
 
-    Publishing the same again gives the same bytes.
+    Publishing the same again gives the same bytes. Spaces behind the `---` at the top are left out, where
+    huggingface_hub (RepoCard, 2.4) reads no front matter.
 
     Args:
         section: Markdown from BEGIN to END.
@@ -49,8 +52,9 @@ def merge(card: bytes, entries: Entries, section: str) -> bytes:
         front = merged(found.yaml, entries, found.newline)
     except CardError as error:
         raise CardError(error.problem, error.line + above) from error
+    opening = re.sub(r"---[ \t]+", "---", found.opening)
     ended = found.closing if found.closing.endswith(("\r", "\n")) else found.closing + found.newline
-    return found.mark + (found.opening + front + ended + body).encode()
+    return found.mark + (opening + front + ended + body).encode()
 
 
 def results_path(card: bytes) -> str | None:
@@ -90,7 +94,22 @@ def _pieces(card: bytes) -> _Card:
         return _Card(mark=mark, opening=opening, yaml=yaml, closing=closing, body=text[front.end() :], newline=newline)
     if opened := _OPENED.match(text):
         raise CardError("a front matter begins and never ends", len(NEWLINE.findall(opened.group())))
+    _require_no_front_matter(text)
     return _Card(mark=mark, opening="", yaml=None, closing="", body=text, newline=newline)
+
+
+def _require_no_front_matter(text: str) -> None:
+    """Raise CardError if some readers would see a front matter at the top of a text, and others none.
+
+    That is one whose `---` has a remark, or a character that is not seen, beside it.
+    """
+    first = _FIRST_LINE.match(text)
+    if first is None or _CLOSED.search(text, first.end(1)) is None:
+        return
+    seen = "".join(" " if c.isspace() else c for c in first[1] if c.isspace() or c.isprintable()).strip()
+    if seen == "---" or seen.startswith("--- "):
+        line = 1 + len(NEWLINE.findall(text, 0, first.start(1)))
+        raise CardError("--- is not alone in its line, so that readers differ on whether a front matter begins", line)
 
 
 def _with_section(card: _Card, section: str) -> str:

@@ -1,6 +1,5 @@
 """One commit on the Hub that is never half there, never twice, and never over somebody else's (huggingface_hub)."""
 
-import hashlib
 import math
 import time
 import warnings
@@ -11,58 +10,25 @@ from huggingface_hub import (
     CommitInfo,
     CommitOperationAdd,
     HfApi,
-    get_hf_file_metadata,
-    get_session,
-    hf_hub_url,
-    hf_raise_for_status,
 )
-from huggingface_hub.errors import RemoteEntryNotFoundError, RevisionNotFoundError
-from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented there, not in __all__
+from huggingface_hub.errors import RevisionNotFoundError
 
 from hf_llc.adapters.card_text import one_line
-from hf_llc.adapters.hub import REQUEST_TIMEOUT
 from hf_llc.adapters.hub_account import MOVED, written
-from hf_llc.adapters.hub_answers import AnswerError, bounded, commit_of, files_of, understood
+from hf_llc.adapters.hub_answers import AnswerError, bounded, commit_of, understood
+from hf_llc.adapters.hub_base import OURS, Base, entries_of, is_content, read
 from hf_llc.adapters.hub_errors import (
     FAILURES,
     MAX_TOTAL_WAIT,
     MAX_TRIES,
-    T,
     Tell,
-    ask,
     asked_wait,
     endpoint,
     status_of,
     wait_before_retry,
     what_happened,
 )
-from hf_llc.errors import SourceError
 from hf_llc.publication import Target
-
-CARD = "README.md"
-OURS = "<!-- hf-llc:publish -->"
-"""Stands unseen in the description of a pull request, by which it is found again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """What a commit is put upon.
-
-    Attributes:
-        head: its commit. pull_request: the number of the one it belongs to, None on the main branch.
-        entries: the files asked for that are there. card: the content of README.md, None if there is none.
-    """
-
-    head: str
-    pull_request: int | None
-    entries: Mapping[str, RepoFile]
-    card: bytes | None
-
-    def has(self, path: str, content: bytes) -> bool:
-        """Whether the file is there with this very content."""
-        entry = self.entries.get(path)
-        return entry is not None and _is(entry, content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,100 +42,6 @@ class Landed:
 
 Make = Callable[[bytes | None], Mapping[str, bytes]]
 """The card that is there, or None, to the files that shall be there."""
-
-
-def read(target: Target, author: str, paths: Sequence[str], tell: Tell) -> Base:
-    """The head of the branch, or of an open pull request of ours where one is to be made, with its card.
-
-    That there is no card is believed only if the listing of files and the address of the file both say so: a card that
-    an empty answer hides would be written over.
-
-    Raises:
-        SourceError: the two disagree. HfLlcError: see `hub_account.written`.
-    """
-    with written(target):
-        number = open_pull_request(target, author, paths, tell) if target.create_pr else None
-        revision = None if number is None else f"refs/pr/{number}"
-
-        def newest() -> str:
-            info = HfApi().repo_info(target.repo_id, repo_type=target.kind, revision=revision, timeout=REQUEST_TIMEOUT)
-            if info.sha is None:
-                raise SourceError(f"The {target.kind} {target.repo_id} names no commit; it may be empty.")
-            return commit_of(info.sha)
-
-        head = _persistently(newest, tell)
-        entries = _persistently(lambda: _entries(target, head, [CARD, *paths]), tell)
-        if CARD in entries:
-            card = content_of(target, head, entries[CARD], tell)
-        else:
-            _persistently(lambda: _require_absent(target, head, CARD), tell)
-            card = None
-    return Base(head=head, pull_request=number, entries=entries, card=card)
-
-
-def _entries(target: Target, commit: str, paths: Sequence[str]) -> dict[str, RepoFile]:
-    """Those of the files that a commit has, by path."""
-    found = HfApi().get_paths_info(target.repo_id, list(paths), revision=commit, repo_type=target.kind)
-    return {entry.path: entry for entry in files_of(found)}
-
-
-def _require_absent(target: Target, commit: str, path: str) -> None:
-    """Raise SourceError if a file that no listing of the commit has can be downloaded all the same."""
-    url = hf_hub_url(target.repo_id, path, repo_type=target.kind, revision=commit)
-    try:
-        get_hf_file_metadata(url, timeout=REQUEST_TIMEOUT)
-    except RemoteEntryNotFoundError:
-        return
-    raise SourceError(
-        f"{endpoint()} does not list a {path} in the {target.kind} {target.repo_id}, and yet sends one; nothing was "
-        "written. Try again later."
-    )
-
-
-def content_of(target: Target, commit: str, entry: RepoFile, tell: Tell) -> bytes:
-    """The whole content of a file of a commit.
-
-    Raises: what huggingface_hub raises; AnswerError if what arrives is not what the Hub lists.
-    """
-
-    def fetch() -> bytes:
-        url = hf_hub_url(target.repo_id, entry.path, repo_type=target.kind, revision=commit)
-        response = get_session().get(url, headers=build_hf_headers(), timeout=REQUEST_TIMEOUT)
-        hf_raise_for_status(response)
-        content = bytes(response.content)
-        if not _is(entry, content):
-            raise AnswerError(f"what it sends as {entry.path} is not the file that it lists")
-        return content
-
-    return _persistently(fetch, tell)
-
-
-def open_pull_request(target: Target, author: str, paths: Sequence[str], tell: Tell) -> int | None:
-    """The number of an open pull request of the author's that changes one of these files, None if there is none."""
-    api = HfApi()
-    listed = _persistently(
-        lambda: list(
-            api.get_repo_discussions(
-                target.repo_id,
-                author=author,
-                discussion_type="pull_request",
-                discussion_status="open",
-                repo_type=target.kind,
-            )
-        ),
-        tell,
-    )
-    for each in listed:
-        number = each.num
-
-        def is_ours(number: int = number) -> bool:
-            details = api.get_discussion_details(target.repo_id, number, repo_type=target.kind)
-            said = [getattr(event, "content", "") or "" for event in details.events]
-            return any(OURS in text for text in said) or any(f"b/{path}" in (details.diff or "") for path in paths)
-
-        if _persistently(is_ours, tell):
-            return number
-    return None
 
 
 def push(
@@ -214,19 +86,14 @@ def push(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _persistently(call: Callable[[], T], tell: Tell) -> T:
-    """As `ask`, without giving up sooner where no answer comes at all: there is something to lose."""
-    return ask(call, tell, connections=MAX_TRIES)
-
-
 def _require_landed(target: Target, commit: str, files: Mapping[str, bytes]) -> None:
     """Raise AnswerError if a commit that was confirmed does not hold these files."""
     try:
-        entries = _entries(target, commit_of(commit), list(files))
+        entries = entries_of(target, commit_of(commit), list(files))
     except RevisionNotFoundError as error:
         raise AnswerError("the commit that it confirms is not there") from error
     for path, content in files.items():
-        if path not in entries or not _is(entries[path], content):
+        if path not in entries or not is_content(entries[path], content):
             raise AnswerError(f"the commit that it confirms does not hold {path}")
 
 
@@ -271,12 +138,3 @@ def _wait(error: BaseException, attempt: int, waited: float, tell: Tell) -> floa
     tell(f"{what_happened(error)}; looking again in {math.ceil(wait)} s (try {attempt} of {MAX_TRIES}).")
     time.sleep(wait)
     return wait
-
-
-def _is(entry: RepoFile, content: bytes) -> bool:
-    """Whether the content is that of the entry, by its size and hash."""
-    if entry.size != len(content):
-        return False
-    if entry.lfs is not None:
-        return entry.lfs.sha256 == hashlib.sha256(content).hexdigest()
-    return entry.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

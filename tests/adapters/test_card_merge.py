@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from hf_llc.adapters.card_body import BEGIN, END
 from hf_llc.adapters.card_entries import Entries
@@ -32,6 +33,8 @@ def entries(*found: Estimate, name: str = "my-model") -> Entries:
     return model_entries(name, points)
 
 
+UNSEEN = {"old mac lines"}
+"""Where huggingface_hub sees no front matter, whatever stands in it."""
 OURS = entries(estimate(8, 9.0), estimate(512))
 
 
@@ -218,7 +221,7 @@ def test_a_new_result_goes_to_the_model_of_our_name() -> None:
 
 
 def test_a_section_is_replaced_where_it_stands() -> None:
-    text = f"# A\n\nabove\n\n{BEGIN}\nold\n\n```\n{END}\n```\n{END}\n\nbelow\n"
+    text = f"# A\n\nabove\n\n{BEGIN}\nold hf-llc\n\n```\n{END}\n```\n{END}\n\nbelow\n"
     made = merge(text.encode(), OURS, SECTION).decode()
     assert made.partition("---\n# A")[2] == f"\n\nabove\n\n{SECTION}\nbelow\n"
 
@@ -230,11 +233,39 @@ def test_our_key_of_an_older_version_is_written_over_alone() -> None:
     assert front(made)["hf-llc"] == {key: str(value) for key, value in OURS.key.items()}
 
 
-@pytest.mark.parametrize("value", ["", "x", "{schema: 0}", "[1, 2]", "!odd x"])
-def test_our_key_is_written_over_whatever_stands_there(value: str) -> None:
+@pytest.mark.parametrize("value", ["", "~", "{schema: 0}", "{schema: 0, old: x}", "{schema: 1, results: a.jsonl}"])
+def test_our_key_is_written_over(value: str) -> None:
     made = merge(f"---\nhf-llc: {value}\nlicense: mit\n---\n".encode(), OURS, SECTION)
     assert front(made)["hf-llc"] == {key: str(value) for key, value in OURS.key.items()}
     assert list(front(made)) == ["hf-llc", "license", "tags", "model-index"]
+
+
+@pytest.mark.parametrize(
+    "value", ["x", "3", "[1, 2]", "[]", "!odd x", "{}", "{a: 1}", "{results: mine}", "{schema: ²}"]
+)
+def test_a_key_of_our_name_that_is_not_ours_is_left_alone(value: str) -> None:
+    with pytest.raises(CardError, match="hf-llc did not write") as caught:
+        merge(f"---\nlicense: mit\nhf-llc: {value}\n---\n".encode(), OURS, SECTION)
+    assert caught.value.line == 3
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["", "\n \n", "## Local learning coefficient\n", "### Local learning coefficient\n\nwords\n"],
+)
+def test_a_section_of_ours_or_a_place_kept_for_it_is_filled(inner: str) -> None:
+    made = merge(f"# A\n\n{BEGIN}\n{inner}{END}\n\nbelow\n".encode(), OURS, SECTION).decode()
+    assert made.partition("---\n# A")[2] == f"\n\n{SECTION}\nbelow\n"
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name not in UNSEEN])
+def test_huggingface_hub_reads_the_front_matter_as_we_do(name: str) -> None:
+    made = merge(HOSTILE[name].card, OURS, SECTION).removeprefix(codecs.BOM_UTF8).decode()
+    block = REGEX_YAML_BLOCK.search(made)
+    assert block is not None
+    assert "hf_llc_version" in block[2]
+    assert made[: block.end()].count("---") >= 2
+    assert len(made[: block.end()].encode()) == _front_bytes(made.encode())
 
 
 def test_the_results_of_a_card_are_found() -> None:

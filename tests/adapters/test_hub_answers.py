@@ -9,7 +9,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from hf_llc.adapters import downloads, hub_account, hub_writing
+from hf_llc.adapters import downloads, hub_account, hub_base
 from hf_llc.adapters import hub as repositories
 from hf_llc.adapters.hub_answers import AnswerError, inner_path, require_address
 from hf_llc.adapters.listings import commits, files_of_commit
@@ -271,7 +271,7 @@ def test_pages_without_end_end(hub: HubServer, repo: Repository, monkeypatch: py
     body = b'{"discussions": [], "count": 9, "start": 0}'
     hub.faults.add("/discussions", "change", times=None, change=answering(body))
     with pytest.raises(SourceError, match="its pages do not end after 20 requests"):
-        hub_writing.read(replace(MINE, create_pr=True), "alice", [], quietly)
+        hub_base.read(replace(MINE, create_pr=True), "alice", [], quietly)
 
 
 @pytest.mark.parametrize(

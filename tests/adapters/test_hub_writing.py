@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from hf_llc.adapters import hub_account, hub_writing
+from hf_llc.adapters import hub_account, hub_base, hub_writing
 from hf_llc.adapters.card_body import BEGIN
 from hf_llc.adapters.card_merge import merge
 from hf_llc.errors import AccessError, HfLlcError, NotFoundError, OfflineError, SourceError, UnusableError
@@ -189,7 +189,7 @@ def test_a_card_that_is_not_the_one_that_is_listed_is_read_again(
                 response._content = response.content[:40]
             return response
 
-    monkeypatch.setattr(hub_writing, "get_session", Cache)
+    monkeypatch.setattr(hub_base, "get_session", Cache)
     push()
     assert repo.at().files["README.md"].read() == made(CARD)["README.md"]
 
@@ -206,7 +206,7 @@ def test_what_lies_in_large_storage_is_known_by_its_hash(hub: HubServer, repo: R
     hub.lfs_uploads = True
     content = b"\x89PNG" + bytes(range(256))
     repo.commit({"llc/x.safetensors": content})
-    base = hub_writing.read(MINE, "alice", ["llc/x.safetensors"], pytest.fail)
+    base = hub_base.read(MINE, "alice", ["llc/x.safetensors"], pytest.fail)
     assert repo.at().files["llc/x.safetensors"].lfs
     assert base.has("llc/x.safetensors", content)
     assert not base.has("llc/x.safetensors", content + b"x")

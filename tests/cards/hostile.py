@@ -60,7 +60,12 @@ HOSTILE: dict[str, Hostile] = {
     "empty front matter and a rule below": Hostile(b"---\n---\n# A model\n\n---\n\nWords.\n"),
     "only remarks in the front matter": _card("# license: mit\n# to be decided\n"),
     "blank lines above": Hostile(b"\n\n---\nlicense: mit\n---\n# A model\n"),
-    "spaces behind the dashes": Hostile(b"--- \nlicense: mit\n---  \n# A model\n"),
+    "spaces behind the dashes": Hostile(b"--- \nlicense: mit\n---  \n# A model\n", ("--- ",)),
+    "tabs behind the dashes": Hostile(b"---\t \r\nlicense: mit\r\n---\t\r\n# A model\r\n", ("---\t ",)),
+    "byte order mark and spaces behind the dashes": Hostile(
+        b"\xef\xbb\xbf---   \nlicense: mit\n---\n# A model\n", ("---   ",)
+    ),
+    "blank lines above and spaces behind the dashes": Hostile(b"\n \n--- \nlicense: mit\n---\n", ("--- ",)),
     "norwegian and versions": _card(
         "language: no\nversion: 1.10\nbuild: 1e3\nmode: 0644\nyes: on\ncreated: 2024-02-30\n"
         "time: 12:30:00\nnothing: ~\n"
@@ -171,11 +176,15 @@ HOSTILE: dict[str, Hostile] = {
     "odd dates and numbers": _card("released: 2024-01-01\nmode: 0755\nx: 0x1F\no: 0o17\nv: 1_000\ns: 1:20:30\n"),
     "our key with a name": _card("hf-llc: &o {schema: 0}\nlicense: mit\n", changes=("hf-llc: &o {schema: 0}",)),
     "our key for another": _card("x: &o {schema: 0}\nhf-llc: *o\n", changes=("hf-llc: *o",)),
-    "our key as a text": _card("hf-llc: |\n  a\n  b\n\nlicense: mit\n", changes=("hf-llc: |", "  a", "  b")),
+    "our key without a value": _card("hf-llc:\nlicense: mit\n", changes=("hf-llc:",)),
     "markers that are shown": _card(
         "license: mit\n", "para\n\n    <!-- hf-llc:begin -->\n    <!-- hf-llc:end -->\n\n> `<!-- hf-llc:begin -->`\n"
     ),
     "fence in a list that the list ends": _card("license: mit\n", "- ```\n  code\n"),
+    "lists nested ten deep": _card(
+        "license: mit\n", "".join(f"{'  ' * depth}- level {depth}\n" for depth in range(12))
+    ),
+    "lists in quotations in lists": _card("license: mit\n", "- > 1. > - > * > 1. > - words\n" + "> " * 30 + "words\n"),
     "a rule first": Hostile(b"---\n\n# Title\n\n---\n\nWords.\n"),
     "dataset card": _card(
         "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/*.parquet\ndataset_info:\n"
@@ -208,7 +217,39 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "html that never closes": (b"# A\n\n<pre>\nx\n", 3, "begins with <pre> never ends"),
     "dots at the end": (b"---\nlicense: mit\n...\n---\n", 3, "document ends here"),
     "key of a newer version": (b"---\nhf-llc:\n  schema: 99\n  new: [1]\n---\n", 3, r"newer version \(schema 99\)"),
-    "key of ours that is a list": (b"---\na: 1\nhf-llc:\n- a\n- b\n---\n", 4, "is a list"),
+    "our key as a list": (b"---\na: 1\nhf-llc:\n- a\n- b\n---\n", 4, "hf-llc did not write what stands below hf-llc"),
+    "our key as a text": (b"---\nhf-llc: |\n  a\n  b\n\nlicense: mit\n---\n", 2, "hf-llc did not write"),
+    "our key with settings of somebody": (b"---\nhf-llc: {chains: 4}\n---\n", 2, "hf-llc did not write"),
+    "our key with a schema of words": (b"---\nhf-llc: {schema: mine}\n---\n", 2, "hf-llc did not write"),
+    "our key with a remark of somebody": (
+        b"---\nhf-llc:\n  schema: 1\n  results: llc/results.jsonl\n  reviewed_by: me\n---\n",
+        5,
+        "hf-llc did not write reviewed_by below hf-llc",
+    ),
+    "our key through an alias of others": (b"---\na: &a {x: 1}\nhf-llc: *a\n---\n", 3, "hf-llc did not write"),
+    "markers around the words of others": (
+        b"---\na: 1\n---\n# A\n<!-- hf-llc:begin -->\n\n## Results\n\nMy table.\n\n<!-- hf-llc:end -->\n",
+        5,
+        "hf-llc did not write what stands below <!-- hf-llc:begin -->",
+    ),
+    "a remark behind the dashes": (b"--- # mine\nlicense: mit\n---\n# A\n", 1, "--- is not alone in its line"),
+    "a no-break space behind the dashes": (
+        "\n---\u00a0\nlicense: mit\n---\n# A\n".encode(),
+        2,
+        "--- is not alone in its line",
+    ),
+    "a space without width before the dashes": (
+        "\u200b---\nlicense: mit\n---\n# A\n".encode(),
+        1,
+        "--- is not alone in its line",
+    ),
+    "two byte order marks": (
+        b"\xef\xbb\xbf\xef\xbb\xbf---\nlicense: mit\n---\n# A\n",
+        1,
+        "--- is not alone in its line",
+    ),
+    "lists nested a thousand deep": (b"# A\n\n" + b"- " * 1000 + b"x\n", 3, "nested too deeply"),
+    "dots in place of dashes": (b"---\nlicense: mit\n...\n# A\n", 1, "never ends"),
     "next line inside a word": ("---\na: b\u2028c: d\n---\n".encode(), 2, "mapping values"),
     "control character": (b"---\nlicense: mit\nname: a\x1bb\n---\n", 3, "not allow"),
     "no-break spaces": (
