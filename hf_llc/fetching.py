@@ -12,16 +12,16 @@ from typing import Self
 
 from hf_llc.adapters import downloads, hub
 from hf_llc.adapters.listings import files_of_commit
-from hf_llc.adapters.model_files import choose, has_tokenizer, inside
+from hf_llc.adapters.model_files import has_tokenizer
 from hf_llc.adapters.threads import ENDING, LEFT
 from hf_llc.arrivals import Arrivals
 from hf_llc.checkpoints import Checkpoint
-from hf_llc.errors import LaunchError, OfflineError, ResourceError, SourceError
+from hf_llc.errors import LaunchError, OfflineError, ResourceError, SourceError, UnusableError
 from hf_llc.inputs import ModelSource
 from hf_llc.plan import Plan
 from hf_llc.queue import PATIENCE
+from hf_llc.remote_files import chosen_of, files_of
 from hf_llc.shelf import Shelf
-from hf_llc.sources import files_of
 from hf_llc.workbench import drop_gradient
 from hf_llc.working import CHECKPOINT_FAILURES, failure, is_over, note_failure
 
@@ -54,9 +54,7 @@ def source_of(checkpoint: Checkpoint) -> ModelSource:
 
 def files_needed(source: ModelSource, tell: Tell) -> list[hub.RemoteFile]:
     """Everything that is read of a checkpoint on the Hub."""
-    known = {file.path: file for file in files_of_commit(source.id, source.sha, tell)}
-    chosen = choose(inside(known, source.subfolder), trust_remote_code=source.trust_remote_code)
-    small, weights = files_of(known, source.subfolder, chosen)
+    small, weights = _small_and_weights(source, tell)
     return small + weights
 
 
@@ -81,10 +79,21 @@ def without_weights(source: ModelSource, tell: Tell) -> ModelSource:
     Raises:
         SourceError: they cannot be had.
     """
-    known = {file.path: file for file in files_of_commit(source.id, source.sha, tell)}
-    chosen = choose(inside(known, source.subfolder), trust_remote_code=source.trust_remote_code)
-    small, _ = files_of(known, source.subfolder, chosen)
+    small, _ = _small_and_weights(source, tell)
     return replace(source, path=downloads.download(source.id, source.sha, small, tell))
+
+
+def _small_and_weights(source: ModelSource, tell: Tell) -> tuple[list[hub.RemoteFile], list[hub.RemoteFile]]:
+    known = {file.path: file for file in files_of_commit(source.id, source.sha, tell)}
+    chosen = chosen_of(
+        source.id,
+        source.sha,
+        known,
+        tell,
+        subfolder=source.subfolder,
+        trust_remote_code=source.trust_remote_code,
+    )
+    return files_of(known, source.subfolder, chosen)
 
 
 def default_branch(model: str, tell: Tell) -> ModelSource:
@@ -166,10 +175,13 @@ class Supply:
     def _run(self) -> None:
         try:
             for key, plan in self._plans.items():
-                while not (self._is_over(key) or self._arrivals.path_of(key) or self._has_turn(key, plan)):
-                    self._pause(LOOK)
-                if not (self._is_over(key) or self._arrivals.path_of(key)):
-                    self._bring(key, plan)
+                try:
+                    while not (self._is_over(key) or self._arrivals.path_of(key) or self._has_turn(key, plan)):
+                        self._pause(LOOK)
+                    if not (self._is_over(key) or self._arrivals.path_of(key)):
+                        self._bring(key, plan)
+                except UnusableError as error:
+                    self._fail(key, plan, error)  # its shard index says so; the others may still be had
             while not all(map(self._is_over, self._plans)):
                 self._tidy()
                 self._pause(LOOK)
@@ -263,13 +275,17 @@ class Supply:
 
     def _path(self, key: str, plan: Plan) -> Path | None:
         """Where the checkpoint is already."""
+        try:
+            needed = files_needed(plan.source, self._tell)
+        except UnusableError:
+            return None
         if self._shelf is not None and key in self._shelf.held:
             folder = self._shelf.folder / key
-            if not downloads.not_whole(folder, files_needed(plan.source, self._tell)):
+            if not downloads.not_whole(folder, needed):
                 self._brought.append(key)
                 return folder
             self._shelf.drop(key)
-        return cached(plan.source, self._tell)
+        return downloads.present(plan.source.id, plan.source.sha, needed)
 
     def _pause(self, seconds: float) -> None:
         if self._given_up.wait(seconds):

@@ -1,6 +1,5 @@
 """Where the checkpoints of a series live: branches and tags, commits of a branch, folders, whole repositories."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -9,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from hf_llc.adapters import hub
 from hf_llc.adapters.digests import sha256_of
 from hf_llc.adapters.listings import commits, files_of_commit, repositories
-from hf_llc.adapters.model_files import choose, inside, raw_format, refuse_unusable
+from hf_llc.adapters.model_files import choose, inside, is_partial, raw_format, refuse_unusable
+from hf_llc.adapters.model_folder import chosen_in, names_in
 from hf_llc.adapters.threads import at_once
 from hf_llc.errors import AccessError, NotFoundError, SettingsError, UnusableError
 from hf_llc.naming import Place, place_of
@@ -163,7 +163,9 @@ def _folders(reference: Reference, top: Path, glob: str | None, place: PlaceOf, 
     """Folders on this disk: those directly inside, such as a Trainer leaves, or those that the glob names."""
     inner = {folder.relative_to(top).as_posix(): folder for folder in sorted(top.glob(glob or "*")) if folder.is_dir()}
     places = {
-        name: place(name) for name, folder in inner.items() if _is_checkpoint(_names(folder), place(name), glob is None)
+        name: place(name)
+        for name, folder in inner.items()
+        if _is_checkpoint(names_in(folder, DEPTH), place(name), glob is None)
     }
     if not places:
         raise NotFoundError(
@@ -220,26 +222,17 @@ def _below(files: Iterable[hub.RemoteFile], subfolder: str | None) -> list[hub.R
 
 
 def _local_files(folder: Path) -> Files:
-    names = _names(folder)
-    weights = [folder / name for name in choose(names).weights]
+    try:
+        weights = [folder / name for name in chosen_in(folder).weights]
+    except UnusableError as error:
+        return Files(problem=str(error))
     return Files(
         format=_format(weights[0].name) if weights else None,
         size=sum(path.stat().st_size for path in weights) or None,
         cached=bool(weights),
         content=tuple(sha256_of(path, hub.home()) for path in weights),
-        problem=_problem(names),
+        problem=_problem(names_in(folder, DEPTH)),
     )
-
-
-def _names(folder: Path) -> list[str]:
-    """Files of a folder and of those inside it, DEPTH levels down."""
-    found = []
-    for here, folders, files in os.walk(folder):
-        relative = Path(here).relative_to(folder)
-        found += [(relative / name).as_posix() for name in files]
-        if len(relative.parts) >= DEPTH - 1:
-            folders.clear()
-    return found
 
 
 def _format(name: str) -> str:
@@ -249,7 +242,10 @@ def _format(name: str) -> str:
 def _problem(names: Iterable[str]) -> str | None:
     known = list(names)
     try:
-        refuse_unusable("it", known, choose(known))
+        chosen = choose(known)
+        refuse_unusable("it", known, chosen)
+        if is_partial(chosen.weights):
+            return "A part of its weights is missing."
     except UnusableError as error:
         return str(error)
     return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_llc.adapters import machine
 from hf_llc.adapters.hub_errors import endpoint
-from hf_llc.adapters.model_files import choose
+from hf_llc.adapters.model_folder import chosen_in
 from hf_llc.adapters.store import RunStore
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.curve import Curve, Point
@@ -111,5 +111,4 @@ def _identity(checkpoint: Checkpoint) -> str:
     """What `sources.find_model` calls the weights of a local checkpoint."""
     asked = checkpoint.model
     folder = Path(asked.model).expanduser() / (asked.subfolder or "")
-    names = [entry.relative_to(folder).as_posix() for glob in ("*", "*/*") for entry in folder.glob(glob)]
-    return checkpoint_identity(folder, choose(names, trust_remote_code=asked.trust_remote_code))
+    return checkpoint_identity(folder, chosen_in(folder, trust_remote_code=asked.trust_remote_code))

@@ -1,7 +1,7 @@
 """From a user's words to a checkpoint on this disk and packed tokens on this disk, both pinned."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,15 @@ from hf_llc.adapters.checkpoint import facts
 from hf_llc.adapters.encoding import token_ids
 from hf_llc.adapters.hub_errors import endpoint
 from hf_llc.adapters.listings import listing
-from hf_llc.adapters.model_files import ModelFiles, choose, has_tokenizer, inside, refuse_unusable
+from hf_llc.adapters.model_files import inside, refuse_unusable
+from hf_llc.adapters.model_folder import chosen_in, names_in
 from hf_llc.adapters.tokenizer import load_tokenizer
 from hf_llc.core.packing import PACKING, fingerprint, pack
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.pinning import checkpoint_identity, dataset_revision, readable
 from hf_llc.references import Reference, parse_dataset, parse_model, training_step
+from hf_llc.remote_files import chosen_of, files_of
 from hf_llc.settings import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -149,7 +151,15 @@ def _hub_model(
     names = inside(known, settings.subfolder)
     if not found.whole and gguf_file is not None and gguf_file not in names:
         raise OfflineError(f"{gguf_file} of {reference.id} is not on this machine; try again with a network.")
-    chosen = choose(names, gguf_file=gguf_file, trust_remote_code=settings.trust_remote_code)
+    chosen = chosen_of(
+        reference.id,
+        sha,
+        known,
+        tell,
+        subfolder=settings.subfolder,
+        gguf_file=gguf_file,
+        trust_remote_code=settings.trust_remote_code,
+    )
     if not chosen.weights and not found.whole:
         raise OfflineError(f"The weights of {reference.id} are not on this machine; try again with a network.")
     others = [] if chosen.weights else [name for name in hub.revisions(reference.id, "model", tell) if name != revision]
@@ -171,29 +181,16 @@ def _hub_model(
     )
 
 
-def files_of(
-    known: Mapping[str, hub.RemoteFile], subfolder: str | None, chosen: ModelFiles
-) -> tuple[list[hub.RemoteFile], list[hub.RemoteFile]]:
-    """The small files of a checkpoint, with the tokenizer above it if it has none itself, and its weights."""
-    prefix = f"{subfolder}/" if subfolder else ""
-    small = [known[prefix + name] for name in chosen.small]
-    if subfolder and not has_tokenizer(chosen.small):
-        small += [known[name] for name in choose(known).small if name not in {file.path for file in small}]
-    return small, [known[prefix + name] for name in chosen.weights]
-
-
 def _local_model(reference: Reference, path: Path, settings: ModelSettings, gguf_file: str | None) -> ModelSource:
     path = path.resolve()
     folder = path / (settings.subfolder or "")
     what = str(Path(reference.id) / (settings.subfolder or ""))
     if not folder.is_dir():
         raise NotFoundError(f"There is no folder {what}.")
-    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
-    names += [f"{entry.parent.name}/{entry.name}" for entry in folder.glob("*/*") if entry.is_file()]
-    chosen = choose(names, gguf_file=gguf_file, trust_remote_code=settings.trust_remote_code)
+    chosen = chosen_in(folder, gguf_file=gguf_file, trust_remote_code=settings.trust_remote_code)
     if not chosen.weights and (inner := _inner_checkpoints(folder)):
         raise NotFoundError(f"{what} holds no model itself, but {', '.join(inner[:6])}; name one of them.")
-    refuse_unusable(what, names, chosen)
+    refuse_unusable(what, names_in(folder), chosen)
     return ModelSource(
         id=what if settings.subfolder else reference.id,
         revision=None,

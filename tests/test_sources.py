@@ -11,6 +11,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from hf_llc import sources
 from hf_llc.adapters import token_cache
@@ -73,6 +74,39 @@ def weights(source: ModelSource) -> torch.Tensor:
     return head
 
 
+def edit_index(folder: Path, names: dict[int, str]) -> None:
+    """Makes the index name these instead of the shards of those numbers."""
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    old = sorted(set(index["weight_map"].values()))
+    new = {old[number]: name for number, name in names.items()}
+    index["weight_map"] = {key: new.get(name, name) for key, name in index["weight_map"].items()}
+    path.write_text(json.dumps(index))
+
+
+def sharded(folder: Path, names: dict[int, str]) -> Path:
+    """The tiny model of seed 5 in three files, those of these numbers called so."""
+    make_model(5).save_pretrained(folder, max_shard_size="60KB")
+    old = sorted(folder.glob("*.safetensors"))
+    edit_index(folder, names)
+    for number, name in names.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        old[number].rename(folder / name)
+    return folder
+
+
+def change_weights(path: Path) -> None:
+    """All of its tensors are others."""
+    stored = load_file(path)
+    stored = {name: value + 1 for name, value in stored.items()}
+    save_file(stored, path, metadata={"format": "pt"})
+
+
+def everything(source: ModelSource) -> torch.Tensor:
+    """All weights of a model that was found, in a row."""
+    return torch.cat([parameter.flatten() for parameter in load_model(source, "cpu").parameters()])
+
+
 class TestLocalModels:
     """Folders and files on this disk."""
 
@@ -110,6 +144,62 @@ class TestLocalModels:
         (tiny / "my_code.py").write_text("x = 1")
         assert local(tiny).sha == before
         assert local(tiny, trust_remote_code=True).sha != before
+
+    @pytest.mark.parametrize("name", ["part-a.safetensors", "parts/a.safetensors", "x/y/z/a.safetensors"])
+    def test_identity_follows_the_files_that_the_index_names(self, tmp_path: Path, name: str) -> None:
+        folder = sharded(tmp_path / "m", {1: name})
+        before = local(folder)
+        expected = everything(before)
+        assert before.weight_bytes == sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+        change_weights(folder / name)
+        assert local(folder).sha != before.sha
+        assert not torch.equal(everything(local(folder)), expected)
+
+    @pytest.mark.parametrize("name", ["../a.safetensors", "/tmp/a.safetensors", "x/../../a.safetensors", "./a", ""])
+    def test_an_index_that_leads_out_of_the_folder_is_refused(self, tmp_path: Path, name: str) -> None:
+        folder = sharded(tmp_path / "m", {})
+        edit_index(folder, {1: name})
+        with pytest.raises(UnusableError, match=r"index\.json names '.*', which (lies outside|is no \.safetensors)"):
+            local(folder)
+
+    def test_an_index_that_names_pickled_weights_as_safetensors_is_refused(self, tmp_path: Path) -> None:
+        folder = sharded(tmp_path / "m", {})
+        edit_index(folder, {1: "a.bin"})
+        with pytest.raises(UnusableError, match=r"names 'a\.bin', which is no \.safetensors file"):
+            local(folder)
+
+    @pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": 3}', "[" * 100_000])
+    def test_a_damaged_index_is_one_line(self, tmp_path: Path, content: str) -> None:
+        folder = sharded(tmp_path / "m", {})
+        (folder / "model.safetensors.index.json").write_text(content)
+        with pytest.raises(UnusableError, match=r"^model\.safetensors\.index\.json is damaged"):
+            local(folder)
+
+    def test_an_index_of_shards_that_are_nowhere_leaves_the_pickled_weights(self, tmp_path: Path) -> None:
+        folder = sharded(tmp_path / "m", {})
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
+        torch.save(make_model(5).state_dict(), folder / "pytorch_model.bin")
+        assert torch.equal(weights(local(folder)), make_model(5).lm_head.weight)
+
+    def test_weights_that_the_config_names_elsewhere_are_refused(self, tiny: Path) -> None:
+        shutil.copy(tiny / "model.safetensors", tiny / "other.safetensors")
+        config = json.loads((tiny / "config.json").read_text())
+        (tiny / "config.json").write_text(json.dumps({**config, "transformers_weights": "other.safetensors"}))
+        with pytest.raises(UnusableError, match=r"names 'other\.safetensors' as transformers_weights beside model"):
+            load_model(local(tiny), "cpu")
+
+    @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"])
+    def test_an_adapter_beside_a_whole_model_is_refused(self, tiny: Path, name: str) -> None:
+        (tiny / name).write_text("{}")
+        with pytest.raises(UnusableError, match=rf"holds an adapter \({name}\) beside a whole model"):
+            local(tiny)
+
+    def test_an_adapter_in_a_folder_inside_is_no_part_of_the_model(self, tiny: Path) -> None:
+        before = local(tiny).sha
+        (tiny / "speech-lora").mkdir()
+        (tiny / "speech-lora" / "adapter_config.json").write_text("{}")
+        assert local(tiny).sha == before
 
     def test_a_trainer_folder_names_its_checkpoints_in_order(self, tmp_path: Path) -> None:
         for step in (1000, 200):
@@ -248,6 +338,34 @@ class TestHubModels:
         make_model(5).save_pretrained(tmp_path / "m", max_shard_size="60KB")
         hub.add_model("org/m", read_files(tmp_path / "m"))
         assert torch.equal(weights(find_model(ModelSettings(model="org/m"))), make_model(5).lm_head.weight)
+
+    @pytest.mark.parametrize("name", ["part-a.safetensors", "parts/a.safetensors"])
+    def test_what_the_index_names_is_downloaded(self, hub: HubServer, tmp_path: Path, name: str) -> None:
+        files = read_files(sharded(tmp_path / "m", {1: name}))
+        hub.add_model("org/m", {**files, "model-00009-of-00009.safetensors": b"not named"})
+        planned = find_model(ModelSettings(model="org/m"), download=False)
+        found = find_model(ModelSettings(model="org/m"))
+        assert torch.equal(weights(found), make_model(5).lm_head.weight)
+        assert found.path is not None
+        assert not (found.path / "model-00009-of-00009.safetensors").exists()
+        shards = [len(content) for path, content in files.items() if path.endswith(".safetensors")]
+        assert planned.download_bytes == found.weight_bytes == sum(shards)
+        assert not hub.requests("model-00009")
+
+    def test_an_index_that_names_a_file_outside_the_repository_is_refused(self, hub: HubServer, tmp_path: Path) -> None:
+        folder = sharded(tmp_path / "m", {})
+        edit_index(folder, {1: "../../other/m/resolve/main/model.safetensors"})
+        hub.add_model("org/m", read_files(folder))
+        with pytest.raises(UnusableError, match="lies outside its folder"):
+            find_model(ModelSettings(model="org/m"))
+
+    def test_an_adapter_beside_a_whole_model_is_refused_before_it_is_downloaded(
+        self, hub: HubServer, tiny: Path
+    ) -> None:
+        hub.add_model("org/m", {**read_files(tiny), "adapter_config.json": b"{}", "adapter_model.safetensors": b"x"})
+        with pytest.raises(UnusableError, match=r"org/m at main holds an adapter \(adapter_config\.json\) beside"):
+            find_model(ModelSettings(model="org/m"))
+        assert not hub.requests("/resolve/")
 
     def test_a_main_without_weights_names_the_branches(self, hub: HubServer, tiny: Path) -> None:
         repo = hub.add_model("org/m", {"README.md": b"weights are in the branches"})

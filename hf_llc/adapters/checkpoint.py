@@ -1,25 +1,22 @@
 """Checkpoints as PyTorch modules, and what their configs say (transformers)."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
+from hf_llc.adapters.constructed import construct, restore
+from hf_llc.adapters.fit import differing_shapes, refuse_left_over, refuse_unfit, refuse_untied
 from hf_llc.adapters.layers import spread_over
-from hf_llc.adapters.model_files import refuse_damaged
+from hf_llc.adapters.model_config import folder_of, loading_options, read_config, refuse_other_kinds, refuse_too_many
+from hf_llc.adapters.model_folder import chosen_in, stored_tensors
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 
-# A head that was trained for something else; with tied embeddings transformers would load such a model without a word.
-_OTHER_HEAD = re.compile(
-    r"For(MaskedLM|PreTraining|(Sequence|Token|Image|Audio|Video)\w*Classification|QuestionAnswering"
-    r"|MultipleChoice|NextSentencePrediction|RewardModel|Embedding)$"
-)
 _CONTEXT_NAMES = (
     "max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "max_seq_length", "n_ctx",
     "max_target_positions",
@@ -40,35 +37,45 @@ def load_model(
         UnusableError: not a causal language model, weights missing or damaged, or code of its own not allowed.
         ResourceError: it does not fit in memory.
     """
-    config = _config(source)
-    _refuse_other_kinds(source, config)
+    config = read_config(source)
+    refuse_other_kinds(source, config)
     if getattr(config, "rescale_every", 0):
         # RWKV would divide some of its weights, for 16 bits, at the first look at it; w* is what the checkpoint says.
         config.rescale_every = 0
-    if source.gguf_file is None:
-        refuse_damaged(folder_of(source))
-    options: dict[str, Any] = {}
+    weights = chosen_in(folder_of(source), gguf_file=source.gguf_file).weights
+    _refuse_other_files(source, config, weights)
+    stored = stored_tensors(folder_of(source), weights)
+    # Before anything is built on the meta device: code that keeps what it computed once would keep it without numbers.
+    built = construct(source, config, dtype)
+    refuse_too_many(source, sum(parameter.numel() for parameter in built.parameters()))
+    refuse_unfit(source, stored, built)
+    options: dict[str, Any] = {"use_safetensors": None if source.gguf_file else weights[0].endswith(".safetensors")}
     if source.gguf_file is not None:
         # Otherwise the model stays marked as quantised after its weights have been unpacked.
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     if devices > 1:
         options["distributed_config"] = spread_over(devices, source, config)
-    with quiet(), explained(source):
+    with quiet(), explained(source, differing=lambda: differing_shapes(stored, built)):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder_of(source),
             config=config,
+            # Not that of the folder: nothing is generated here.
+            generation_config=transformers.GenerationConfig(),
             **loading_options(source),
             **options,
             dtype=dtype,
             output_loading_info=True,
         )
     model, info = loaded
-    if missing := sorted(info["missing_keys"]):
+    if missing := sorted({*info["missing_keys"], *_not_read(model)}):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise UnusableError(
             f"{source.id} has no weights for {', '.join(missing[:3])}{more}; transformers would fill them with noise, "
             "and an LLC of noise says nothing. Name a checkpoint of the whole causal language model."
         )
+    refuse_left_over(source, config, model, stored, info["unexpected_keys"])
+    refuse_untied(source, model, built)
+    restore(source, config, model, built, dtype)
     with explained(source):
         model = model.eval() if devices > 1 else model.to(device).eval()
     if devices > 1:
@@ -76,7 +83,7 @@ def load_model(
         model.set_reshard_after_forward(True)
     for part in (model.config, model.config.get_text_config()):
         part.use_cache = False
-    _keep_constants(source, config, model)
+    _keep_constants(built, model)
     _give_padding_a_gradient(model)
     _refuse_if_not_causal(source, model)
     assert isinstance(model, torch.nn.Module)
@@ -104,7 +111,7 @@ def facts(source: ModelSource) -> Facts:
     Raises:
         UnusableError: its config cannot be read.
     """
-    config = _config(source)
+    config = read_config(source)
     parts = (config.get_text_config(), config)
     limits = [getattr(part, name, None) for part in parts for name in _CONTEXT_NAMES]
     ends = [getattr(part, "eos_token_id", None) for part in parts]
@@ -131,9 +138,11 @@ def parameter_count(source: ModelSource) -> int:
     Raises:
         UnusableError: its config is not one of a causal language model.
     """
-    config = _config(source)
-    _refuse_other_kinds(source, config)
-    return sum(parameter.numel() for parameter in _outline(source, config).parameters())
+    config = read_config(source)
+    refuse_other_kinds(source, config)
+    count = sum(parameter.numel() for parameter in _outline(source, config).parameters())
+    refuse_too_many(source, count)
+    return count
 
 
 def _outline(source: ModelSource, config: PretrainedConfig) -> torch.nn.Module:
@@ -145,52 +154,27 @@ def _outline(source: ModelSource, config: PretrainedConfig) -> torch.nn.Module:
     return model
 
 
-def folder_of(source: ModelSource) -> Path:
-    """The folder that transformers loads the checkpoint from.
-
-    Raises:
-        UnusableError: the checkpoint has not been downloaded.
-    """
-    if source.path is None:
-        raise UnusableError(f"{source.id} has not been downloaded.")
-    return source.path / (source.subfolder or "")
-
-
-def loading_options(source: ModelSource) -> dict[str, Any]:
-    """Keyword arguments that every `from_pretrained` of transformers gets for this checkpoint."""
-    # A GGUF file that is still to be downloaded cannot be asked, but there may be a config.json beside it.
-    here = source.gguf_file is not None and (folder_of(source) / source.gguf_file).is_file()
-    gguf = {"gguf_file": source.gguf_file} if here else {}
-    return {"local_files_only": True, "trust_remote_code": source.trust_remote_code, **gguf}
-
-
-def _config(source: ModelSource) -> PretrainedConfig:
-    with quiet(), explained(source, "its config.json"):
-        config = AutoConfig.from_pretrained(folder_of(source), **loading_options(source))
-        assert isinstance(config, PretrainedConfig)
-        return config
-
-
-def _refuse_other_kinds(source: ModelSource, config: PretrainedConfig) -> None:
-    heads = [name for name in (config.architectures or []) if _OTHER_HEAD.search(name)]
-    if heads:
+def _refuse_other_files(source: ModelSource, config: PretrainedConfig, weights: Sequence[str]) -> None:
+    """Raise UnusableError if there are no weights, or transformers would read others than those that were chosen."""
+    if not weights:
+        raise UnusableError(f"{source.id} has no weights (model.safetensors or pytorch_model.bin).")
+    other = getattr(config, "transformers_weights", None)
+    if other is not None and [other] != list(weights):
         raise UnusableError(
-            f"{source.id} is a {heads[0]}, not a causal language model; an LLC of its loss is not defined."
-        )
-    if config.is_encoder_decoder:
-        raise UnusableError(f"{source.id} is an encoder-decoder; only decoder-only language models are supported.")
-    quantization = getattr(config, "quantization_config", None)
-    if quantization is not None and source.gguf_file is None:
-        method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-        raise UnusableError(
-            f"{source.id} has quantised weights ({method or 'unknown method'}), which cannot be moved in small steps; "
-            "name the full-precision model, or a GGUF file with --gguf-file."
+            f"{source.id}: its config.json names {other!r} as transformers_weights beside {weights[0]}; leave one of "
+            "them, called model.safetensors."
         )
 
 
-def _keep_constants(source: ModelSource, config: PretrainedConfig, model: torch.nn.Module) -> None:
+def _not_read(model: Any) -> list[str]:
+    """Names of parameters that were not in the checkpoint although transformers misses none."""
+    read = {name: getattr(each, "_is_hf_initialized", False) for name, each in model.named_parameters()}
+    return [name for name, whether in read.items() if not whether] if any(read.values()) else []
+
+
+def _keep_constants(built: torch.nn.Module, model: torch.nn.Module) -> None:
     """What the model's own code declares constant, as fixed positions are, stays so: loading forgets it of some."""
-    declared = {name for name, parameter in _outline(source, config).named_parameters() if not parameter.requires_grad}
+    declared = {name for name, parameter in built.named_parameters() if not parameter.requires_grad}
     for name, parameter in model.named_parameters():
         if name in declared:
             parameter.requires_grad_(False)
@@ -207,7 +191,7 @@ def _give_padding_a_gradient(model: torch.nn.Module) -> None:
 
 
 def _refuse_if_not_causal(source: ModelSource, model: Any) -> None:
-    """Nothing, if the logits are finite and two inputs that differ in the last token have the same ones before it."""
+    """Raise UnusableError unless logits are finite, and equal before the last token for inputs that differ in it."""
     embedding = model.get_input_embeddings().weight
     ids = torch.arange(8, device=embedding.device).remainder(embedding.shape[0]).repeat(2, 1)
     ids[1, -1] = ids[1, 0]

@@ -1,16 +1,15 @@
 """transformers kept quiet, and its failures as one sentence each (transformers)."""
 
+import json
 import os
-import pickle
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import transformers
-from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
-from safetensors import SafetensorError
 from transformers import modeling_gguf_pytorch_utils
 from transformers.utils import logging
 
@@ -18,21 +17,12 @@ from hf_llc.errors import HfLlcError, ResourceError, UnusableError, of_memory
 from hf_llc.inputs import ModelSource
 
 _GGUF: Any = modeling_gguf_pytorch_utils
-_LOADING_FAILURES = (
-    OSError,
-    ValueError,
-    LookupError,
-    AssertionError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    ImportError,
-    EOFError,
-    MemoryError,
-    pickle.UnpicklingError,
-    SafetensorError,
-    StrictDataclassError,
-)
+_ADVICE = re.compile(r"weights_only|ignore_mismatched_sizes|safe_globals")
+"""In what torch and transformers advise and nobody here should follow."""
+_SIZES = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+    "intermediate_size", "max_position_embeddings", "n_embd", "n_layer", "n_head", "n_positions", "n_inner", "d_model",
+)  # fmt: skip
 
 
 @contextmanager
@@ -64,20 +54,20 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def explained(source: ModelSource, what: str = "") -> Iterator[None]:
-    """Turns what transformers raises inside into our errors.
+def explained(source: ModelSource, what: str = "", differing: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Turns what transformers, or the code of a model, raises inside into our errors.
 
     Args:
         what: the part that is being read and, after a semicolon, what to do if it cannot be.
+        differing: says which tensor has another shape in the files than by the config.
     """
     try:
         yield
-    except _LOADING_FAILURES as error:
-        raise _translate(source, error, what) from error
     except Exception as error:
-        if type(error) is not Exception:  # which is what the tokenizers library raises, and nobody else
+        # Configs and models are the code of hundreds of authors, and raise whatever they like.
+        if isinstance(error, HfLlcError):
             raise
-        raise _translate(source, error, what) from error
+        raise _translate(source, error, what, differing) from error
 
 
 @contextmanager
@@ -96,7 +86,7 @@ def computed(source: ModelSource, context_length: int, dtype: str) -> Iterator[N
         ) from error
 
 
-def _translate(source: ModelSource, error: BaseException, what: str) -> HfLlcError:
+def _translate(source: ModelSource, error: BaseException, what: str, differing: Callable[[], str]) -> HfLlcError:
     text = " ".join(str(error).split())
     part, _, advice = what.partition("; ")
     if of_memory(error):
@@ -111,10 +101,32 @@ def _translate(source: ModelSource, error: BaseException, what: str) -> HfLlcErr
         return UnusableError(
             f"{source.id} is not a causal language model, or one that this transformers does not know."
         )
+    if _ADVICE.search(text):
+        reason = differing() or "they are not tensors of the shapes that config.json announces"
+    else:
+        reason = f"{type(error).__name__}: {_short(text)}{_odd_sizes(source)}"
     return UnusableError(
         f"transformers {transformers.__version__} cannot read {part or 'the weights'} of {source.id}"
-        f"{'; ' + advice if advice else ''} ({type(error).__name__}: {_short(text)})"
+        f"{'; ' + advice if advice else ''} ({reason})"
     )
+
+
+def _odd_sizes(source: ModelSource) -> str:
+    """The sizes in config.json that are not positive, as the end of a sentence: most failures to build are theirs."""
+    if source.path is None:
+        return ""
+    try:
+        content = json.loads((source.path / (source.subfolder or "") / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return ""
+    if not isinstance(content, dict):
+        return ""
+    odd = [
+        f"{name} = {content[name]}"
+        for name in _SIZES
+        if isinstance(content.get(name), int) and not isinstance(content[name], bool) and content[name] <= 0
+    ]
+    return f"; its config.json says {', '.join(odd)}" if odd else ""
 
 
 def _short(text: str) -> str:

@@ -1,10 +1,10 @@
-"""Which files of a repository or folder make a causal language model, judged by their names alone."""
+"""Which files of a repository or folder make a causal language model, judged by their names and the shard index."""
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from hf_llc.errors import NotFoundError, UnusableError
 from hf_llc.references import nearest
@@ -14,10 +14,11 @@ _SMALL = re.compile(
     r"|tokenizer.*\.(json|model)|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja"
     r"|vocab\..*|merges\.txt|.*\.tiktoken|spiece\.model|sentencepiece.*\.model"
 )
-_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
-_BIN_SHARD = re.compile(r"pytorch_model-\d+-of-\d+\.bin")
+_SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
+_BIN_SHARD = re.compile(r"pytorch_model-\d+-of-(\d+)\.bin")
 _DEEPER = re.compile(r"/(model|pytorch_model).*\.(safetensors|bin)$")
 _FOREIGN = ("tf_model.h5", "flax_model.msgpack", "model.ckpt.index", "rust_model.ot")
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "pytorch_adapter.bin")
 _TOKENIZER = re.compile(
     r"tokenizer\.(json|model)|vocab\..*|merges\.txt|.*\.tiktoken|spiece\.model|sentencepiece.*\.model"
 )
@@ -57,13 +58,24 @@ def raw_format(names: Iterable[str]) -> str | None:
     return next((words for words, pattern in _RAW if any(pattern.search(name) for name in known)), None)
 
 
-def choose(names: Iterable[str], *, gguf_file: str | None = None, trust_remote_code: bool = False) -> ModelFiles:
+def choose(
+    names: Iterable[str],
+    *,
+    gguf_file: str | None = None,
+    trust_remote_code: bool = False,
+    read: Callable[[str], bytes] | None = None,
+) -> ModelFiles:
     """What to read of all `names`: one format of weights, and nothing of an optimizer, an adapter or a subfolder.
 
     Safetensors win over `pytorch_model.bin`, which is pickle and may run code. `weights` is empty if there are none.
 
+    Args:
+        read: gives the content of the shard index, which says what is loaded. Without it the shards are guessed by
+            their usual names, which is good enough for a list of checkpoints.
+
     Raises:
         NotFoundError: there is no such `gguf_file`.
+        UnusableError: the shard index is damaged, or names files that are missing or outside the folder.
     """
     known = set(names)
     top = {name for name in known if "/" not in name}
@@ -75,29 +87,103 @@ def choose(names: Iterable[str], *, gguf_file: str | None = None, trust_remote_c
             there = sorted(name for name in known if name.endswith(".gguf"))
             raise NotFoundError(f"There is no {gguf_file} here{nearest(gguf_file, there)} Choose with --gguf-file.")
         return ModelFiles(small=sorted(small), weights=[gguf_file])
-    for single, index, shard in (
-        ("model.safetensors", "model.safetensors.index.json", _SHARD),
-        ("pytorch_model.bin", "pytorch_model.bin.index.json", _BIN_SHARD),
-    ):
+    for single, shard in (("model.safetensors", _SHARD), ("pytorch_model.bin", _BIN_SHARD)):
+        index = f"{single}.index.json"
         if single in top:
             return ModelFiles(small=sorted(small), weights=[single])
-        if index in top and (shards := sorted(name for name in top if shard.fullmatch(name))):
+        if index not in top:
+            continue
+        if read is not None:
+            shards = _present(index, shards_of(index, read(index)), known)
+        else:
+            ending = PurePosixPath(single).suffix
+            likely = [name for name in top if name.endswith(ending) and "adapter" not in name]
+            shards = _usual(top, shard) or sorted(likely)
+        if shards:
             return ModelFiles(small=sorted({*small, index}), weights=shards)
     return ModelFiles(small=sorted(small), weights=[])
 
 
+def shards_of(index: str, content: bytes) -> list[str]:
+    """The files that a shard index names, sorted; `index` is its own name.
+
+    Raises:
+        UnusableError: it is damaged, or names something other than files of its format below its own folder.
+    """
+    ending = PurePosixPath(index.removesuffix(".index.json")).suffix
+    try:
+        shards = {str(name) for name in json.loads(content)["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnusableError(f"{index} is damaged; delete it and get the model again.") from error
+    for name in sorted(shards):
+        if not is_inside(name):
+            raise UnusableError(
+                f"{index} names {name!r}, which lies outside its folder; put every shard beside the index."
+            )
+        if not name.endswith(ending):
+            raise UnusableError(f"{index} names {name!r}, which is no {ending} file; get the model again.")
+    return sorted(shards)
+
+
+def is_partial(weights: Sequence[str]) -> bool:
+    """True if these are shards that count themselves, and not as many as they say."""
+    counts = {
+        int(match[1]) for name in weights for match in [_SHARD.fullmatch(name) or _BIN_SHARD.fullmatch(name)] if match
+    }
+    return bool(counts) and len(weights) not in counts
+
+
+def _usual(names: Iterable[str], shard: re.Pattern[str]) -> list[str]:
+    """The files that are named like shards, sorted: one complete set of them if there is one."""
+    sets: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if match := shard.fullmatch(name):
+            sets.setdefault(match[1], []).append(name)
+    whole = [shards for count, shards in sets.items() if len(shards) == int(count)]
+    return whole[0] if whole else sorted(name for shards in sets.values() for name in shards)
+
+
+def is_inside(name: str) -> bool:
+    """True for the name of a file below the folder that it is given in, on any system."""
+    parts = name.replace("\\", "/").split("/")
+    return bool(name) and not set(parts) & {"", ".", ".."} and "\0" not in name
+
+
+def _present(index: str, shards: Sequence[str], known: set[str]) -> list[str]:
+    """The shards, if all are among the known names; none of them if none is.
+
+    Raises:
+        UnusableError: some are there and others are not.
+    """
+    missing = [name for name in shards if name not in known]
+    if len(missing) == len(shards):
+        return []
+    if missing:
+        raise UnusableError(f"{missing[0]}, a part of the weights that {index} names, is missing; get the model again.")
+    return list(shards)
+
+
 def refuse_unusable(what: str, names: Iterable[str], chosen: ModelFiles, others: Sequence[str] = ()) -> None:
-    """Nothing, if `chosen` can be a model.
+    """Raise UnusableError unless `chosen` can be a model.
 
     Args:
         what: the model in the user's words, for the message. others: revisions that may have weights.
 
     Raises:
-        UnusableError: no weights, or no config beside them; the message says what the files are instead.
+        UnusableError: no weights, no config beside them, or an adapter that changes them; the message says what the
+            files are instead.
     """
     known = sorted(names)
     top = {name for name in known if "/" not in name}
-    if chosen.weights and (chosen.weights[0].endswith(".gguf") or "config.json" in top):
+    if chosen.weights and chosen.weights[0].endswith(".gguf"):
+        return
+    if chosen.weights and (adapter := sorted(top.intersection(_ADAPTER))):
+        raise UnusableError(
+            f"{what} holds an adapter ({adapter[0]}) beside a whole model, and an estimate would be of the model "
+            "without it; merge the adapter (`merge_and_unload` of peft), save the whole and name that, or name a copy "
+            "without the adapter's files."
+        )
+    if chosen.weights and "config.json" in top:
         return
     if chosen.weights:
         raise UnusableError(f"{what} has weights but no config.json; it is not a transformers model.")
@@ -118,43 +204,3 @@ def refuse_unusable(what: str, names: Iterable[str], chosen: ModelFiles, others:
     if others:
         hint += f" Revisions: {', '.join(others[:6])}{', …' if len(others) > 6 else ''}; choose with --revision."
     raise UnusableError(f"{what} has no weights (model.safetensors or pytorch_model.bin).{hint}")
-
-
-def refuse_damaged(folder: Path) -> None:
-    """Nothing, if every shard that the index names is there and every safetensors file is as long as its header says.
-
-    Raises:
-        UnusableError: naming the file.
-    """
-    index = folder / "model.safetensors.index.json"
-    shards = [folder / "model.safetensors"]
-    if not shards[0].is_file():
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            shards = sorted({folder / name for name in weight_map.values()})
-        except FileNotFoundError:
-            return
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UnusableError(f"{index} is damaged; delete it and get the model again.") from error
-    for shard in shards:
-        if not shard.is_file():
-            raise UnusableError(f"{shard}, a part of the weights, is missing; get the model again.")
-        if not _is_whole(shard):
-            raise UnusableError(
-                f"{shard} is damaged (cut short, or not safetensors); delete it and get the model again."
-            )
-
-
-def _is_whole(path: Path) -> bool:
-    """True if the file ends where its safetensors header says that the last tensor does."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 + length:
-            return False
-        try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return False
-    return size == 8 + length + max(ends, default=0)

@@ -10,9 +10,9 @@ import transformers
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from hf_llc.adapters.checkpoint import folder_of, loading_options
 from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.adapters.gguf_tokenizer import repair_pre_tokenizer
+from hf_llc.adapters.model_config import folder_of, loading_options
 from hf_llc.adapters.model_files import choose, has_tokenizer
 from hf_llc.adapters.tokenizer_files import encode_whole_texts, read_tokenizer_file
 from hf_llc.errors import UnusableError

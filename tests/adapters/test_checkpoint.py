@@ -110,7 +110,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     make_model().save_pretrained(tmp_path, max_shard_size="60KB")
     gone = sorted(tmp_path.glob("model-*.safetensors"))[1]
     gone.unlink()
-    with pytest.raises(UnusableError, match=f"{gone.name}, a part of the weights, is missing"):
+    with pytest.raises(UnusableError, match=f"{gone.name}, a part of the weights that .*index.json names, is missing"):
         load_model(at(tmp_path), "cpu")
 
 
@@ -133,7 +133,7 @@ def test_damaged_pickled_weights_are_one_line(tiny: Path) -> None:
     torch.save(make_model().state_dict(), tiny / "pytorch_model.bin")
     (tiny / "model.safetensors").unlink()
     (tiny / "pytorch_model.bin").write_bytes((tiny / "pytorch_model.bin").read_bytes()[:5000])
-    with pytest.raises(UnusableError, match="cannot read the weights of tiny") as caught:
+    with pytest.raises(UnusableError, match=r"tiny/pytorch_model\.bin is damaged .* get the model again") as caught:
         load_model(at(tiny), "cpu")
     assert "\n" not in str(caught.value)
 
