@@ -10,10 +10,24 @@ PLATEAU = 0.2
 """|d log λ̂ / d log γ| up to which λ̂ hardly depends on the localiser: a tenth of γ changes it by a factor below 1.6."""
 
 
-def on_plateau(diagnostics: Diagnostics) -> bool:
+def flat_in_gamma(diagnostics: Diagnostics) -> bool:
     """Whether λ̂ hardly depends on γ, even two standard errors of the slope away from what was measured."""
-    slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
+    return _flat(diagnostics.gamma_slope, diagnostics.gamma_slope_stderr)
+
+
+def flat_in_n_beta(diagnostics: Diagnostics) -> bool:
+    """Whether λ̂ hardly depends on nβ, in the same sense; where E[L] no longer does, as in a part of weight space where
+    the loss is constant, λ̂ is proportional to nβ instead."""
+    return _flat(diagnostics.n_beta_slope, diagnostics.n_beta_slope_stderr)
+
+
+def _flat(slope: float | None, error: float | None) -> bool:
     return slope is not None and error is not None and abs(slope) + 2 * error <= PLATEAU
+
+
+def on_plateau(diagnostics: Diagnostics) -> bool:
+    """Whether λ̂ hardly depends on γ nor, where that was measured, on nβ, as a learning coefficient does not."""
+    return flat_in_gamma(diagnostics) and (diagnostics.n_beta_slope is None or flat_in_n_beta(diagnostics))
 
 
 def meaning(diagnostics: Diagnostics) -> str:
@@ -22,11 +36,28 @@ def meaning(diagnostics: Diagnostics) -> str:
     if slope is None or error is None:
         return "whether it says more than the localiser was not measured: compare it along one curve only"
     words = f"d log λ̂ / d log γ = {slope:+.2f} ± {error:.2f}"
+    basin = "it is that of this basin, the part of weight space that chains reach from w*"
+    if on_plateau(diagnostics) and diagnostics.n_beta_slope is None:
+        return (
+            f"on a plateau in γ ({words}): it hardly depends on the localiser, and whether it depends on nβ was not "
+            f"measured; {basin}"
+        )
     if on_plateau(diagnostics):
-        return f"on a plateau ({words}): it hardly depends on the localiser"
+        return f"on a plateau ({words}): it hardly depends on the localiser nor on nβ; {basin}"
+    if flat_in_gamma(diagnostics):
+        return f"comparable along one curve, not a learning coefficient ({words}): {_at_other_n_beta(diagnostics)}"
     if slope <= -1 + PLATEAU:
         return f"comparable along one curve, not a learning coefficient ({words}): the localiser sets its size"
     return f"comparable along one curve, not a learning coefficient ({words}): it depends on the localiser"
+
+
+def _at_other_n_beta(diagnostics: Diagnostics) -> str:
+    """Why a number that does not depend on γ is no learning coefficient, from its slope in nβ."""
+    slope, error = diagnostics.n_beta_slope or 0.0, diagnostics.n_beta_slope_stderr or 0.0
+    words = f"it hardly depends on the localiser, but on nβ (d log λ̂ / d log nβ = {slope:+.2f} ± {error:.2f})"
+    if slope >= 1 - PLATEAU:
+        return f"{words}: the loss is as good as constant where the chains are"
+    return words
 
 
 def agreement(found: Estimate) -> str:

@@ -12,6 +12,7 @@ from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.results import Estimate
 from hf_llc.settings import CalibrationSettings
+from hf_llc.sufficiency import CHAINS_MIN, ESS_MIN
 
 MAX_CHAINS = 64
 MARGIN = 1.1
@@ -67,7 +68,10 @@ def next_chains(found: Estimate, target: float, max_chains: int) -> tuple[int | 
     reached = found.stderr / value if value > 0 else math.inf
     words = f"The standard error is {reached:.2%} of the LLC with {chains} chains, and {target:.2%} was asked for"
     if reached <= target:
-        return None, f"{words}: done."
+        wanted = min(_fewest_chains(found), max_chains)
+        if wanted <= chains:
+            return None, f"{words}: done."
+        return wanted, f"{words}, but that error is itself too rough: going on with {wanted}."
     if fixed >= target * value:
         return None, (
             f"{words}: more chains will not get there, since the step-size part alone is {fixed / value:.2%}. Lower "
@@ -78,6 +82,12 @@ def next_chains(found: Estimate, target: float, max_chains: int) -> tuple[int | 
         return None, f"{words}: that needs about {needed} chains, above --max-chains {max_chains}; raise it or --draws."
     wanted = min(max(needed, chains + 1), max_chains)
     return wanted, f"{words}: going on with {wanted}."
+
+
+def _fewest_chains(found: Estimate) -> int:
+    """Chains with which a standard error is one to go by: CHAINS_MIN, or as many as have ESS_MIN effective draws."""
+    ess, chains = found.diagnostics.ess or ESS_MIN, found.settings.chains
+    return max(CHAINS_MIN, math.ceil(chains * ESS_MIN / ess))
 
 
 def _take_over(earlier: Plan, later: Plan, observer: Observer) -> None:

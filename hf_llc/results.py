@@ -32,13 +32,15 @@ class Status(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Does the chain sample the stated posterior?"""
+    """Do the chains sample the stated posterior, and is the number known well enough?"""
 
     CONVERGED = "converged"
     NOT_EQUILIBRATED = "not-equilibrated"
     STEP_TOO_LARGE = "step-too-large"
     HEATED = "heated"
     NOT_A_MINIMUM = "not-a-minimum"
+    UNDERSAMPLED = "undersampled"
+    IMPRECISE = "imprecise"
     DIVERGED = "diverged"
 
 
@@ -127,7 +129,9 @@ class Diagnostics:
             error; distance_drift_free: the same of a walk from w* that nothing bounds.
         drift: (mean of the second half − mean of the first) in units of its Monte Carlo error.
         monte_carlo_stderr, step_size_stderr: the two parts of `stderr`; the second is None if it was not measured.
-        step_bias: λ̂ at the step size used minus λ̂ extrapolated to ε → 0; `llc` is the extrapolated one.
+        raw_llc: λ̂ at the step size used, the plain mean of the draws.
+        step_bias, step_bias_stderr: λ̂ at the step size used minus λ̂ extrapolated to ε → 0, with its Monte Carlo error.
+        step_correction: the part of `step_bias` that is more than chance: `llc` is `raw_llc` − `step_correction`.
         cold_llc: nβΔL where the drift alone leads: the slope at w* pulls it below 0, gradient noise lifts it.
         gamma_slope: d log λ̂ / d log γ: near 0 a plateau, near −1 the localiser's own number; with its error.
         gamma_slope_covariance: the same from the main draws alone, a noisier figure that no verdict rests on.
@@ -165,6 +169,9 @@ class Diagnostics:
     start_gap: float | None = None
     start_gap_stderr: float | None = None
     r_hat_chance: float | None = None
+    raw_llc: float | None = None
+    step_bias_stderr: float | None = None
+    step_correction: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hf_llc.adapters import machine
 from hf_llc.adapters.statistics import DrawStatistics, summarise
-from hf_llc.checks import Checks, evaluate
+from hf_llc.checks import Checks, Extrapolation, evaluate, extrapolation
 from hf_llc.core.estimator import free_distance, gamma_slope, llc
 from hf_llc.core.stepsize import relaxation_rate, stability
 from hf_llc.core.variations import VARIATIONS, Variation
@@ -86,27 +86,24 @@ def judged(
     statistics = summarise([trace.draws(settings) for trace in healthy]) if len(healthy) >= 2 else None
     checks = evaluate(traces, varied, settings, variations) if varied else Checks()
     diagnostics = _diagnostics(resolution, healthy, statistics, checks)
-    value, stderr = _number(settings, statistics, diagnostics)
+    value, stderr = _number(diagnostics)
     verdict, reason = judge(value, stderr, settings, diagnostics, failed=len(traces) - len(healthy))
     return Judged(value, stderr, verdict, reason, diagnostics)
 
 
-def _number(
-    settings: ResolvedSettings, statistics: DrawStatistics | None, diagnostics: Diagnostics
-) -> tuple[float | None, float | None]:
-    """λ̂ at ε → 0 and its standard error, as far as the step size was checked."""
-    if statistics is None or diagnostics.monte_carlo_stderr is None:
+def _number(diagnostics: Diagnostics) -> tuple[float | None, float | None]:
+    """λ̂ without what the step size is known to add to it, and its standard error, as far as the step was checked."""
+    if diagnostics.raw_llc is None or diagnostics.monte_carlo_stderr is None:
         return None, None
-    value = llc(settings.n_beta, statistics.mean) - (diagnostics.step_bias or 0.0)
+    value = diagnostics.raw_llc - (diagnostics.step_correction or 0.0)
     return value, math.hypot(diagnostics.monte_carlo_stderr, diagnostics.step_size_stderr or 0.0)
 
 
-def _step_size_stderr(checks: Checks) -> float | None:
-    """The error of the extrapolation to ε → 0: its Monte Carlo part, and a third of the bias, which is what a bias
-    of second order in ε would leave of one that was taken to be of first order."""
+def _extrapolation(checks: Checks) -> Extrapolation | None:
+    """None if the step size was not checked."""
     if checks.step_bias is None or checks.step_bias_stderr is None:
         return None
-    return math.hypot(checks.step_bias_stderr, checks.step_bias / 3)
+    return extrapolation(checks.step_bias, checks.step_bias_stderr)
 
 
 def _summary(trace: ChainTrace, settings: ResolvedSettings) -> ChainSummary:
@@ -147,6 +144,7 @@ def _diagnostics(
     settled = settings.start == "localiser" and not resolution.starts_hot
     gap, gap_stderr = _start_gap(settings, healthy)
     growth, growth_stderr = _distance_drift(healthy)
+    step = _extrapolation(checks)
     return Diagnostics(
         r_hat=finite_or_none(statistics.r_hat) if statistics else None,
         r_hat_chance=finite_or_none(statistics.r_hat_chance) if statistics else None,
@@ -160,9 +158,12 @@ def _diagnostics(
         resolution=settings.gamma / settings.n_beta if settings.n_beta > 0 else None,
         equilibration=1.0 if settled else -math.expm1(-rate * settings.burn_in_time),
         drift=finite_or_none(statistics.drift) if statistics else None,
-        monte_carlo_stderr=llc(settings.n_beta, statistics.mcse) if statistics else None,
-        step_size_stderr=_step_size_stderr(checks),
+        monte_carlo_stderr=llc(settings.n_beta, statistics.stderr) if statistics else None,
+        step_size_stderr=step.stderr if step else None,
         step_bias=checks.step_bias,
+        step_bias_stderr=checks.step_bias_stderr,
+        step_correction=step.correction if step else None,
+        raw_llc=llc(settings.n_beta, statistics.mean) if statistics else None,
         cold_llc=checks.cold_llc,
         gamma_slope=checks.gamma_slope,
         gamma_slope_stderr=checks.gamma_slope_stderr,
@@ -191,7 +192,7 @@ def _start_gap(settings: ResolvedSettings, healthy: Sequence[ChainTrace]) -> tup
     # A chain alone is told apart from itself by its two halves.
     middle = settings.draws // 2
     far, near = (summarise(g if len(g) > 1 else [g[0][:middle], g[0][-middle:]]) for g in groups)
-    return llc(settings.n_beta, far.mean - near.mean), llc(settings.n_beta, math.hypot(far.mcse, near.mcse))
+    return llc(settings.n_beta, far.mean - near.mean), llc(settings.n_beta, math.hypot(far.stderr, near.stderr))
 
 
 def _distance_drift(healthy: Sequence[ChainTrace]) -> tuple[float | None, float | None]:

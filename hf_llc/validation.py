@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,15 +91,8 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
     Raises:
         SettingsError: the step size given is unstable, or the sampler cannot do with the case's minibatches.
     """
-    observer = observer or Observer()
     started = time.monotonic()
-    objective = case.objective
-    with computing(1):
-        anchors = objective.losses(torch.arange(objective.n))
-        bench = _Bench(objective)
-        resolution = _resolution(case, effort, bench)
-        slope = bench.slope if resolution.settings.uses_anchor_gradient else None
-        traces, varied = _chains(case, resolution.settings, anchors, slope, observer)
+    resolution, traces, varied = sampled(case, effort, observer)
     found = judged(resolution, traces, varied, _variations(case))
     llc, stderr, verdict, reason = _at_the_limit(found, case.hidden) if case.limit else found[:4]
     taken = sum(_gradients(resolution.settings, trace) for trace in [*traces, *varied.values()])
@@ -119,6 +112,30 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
         seconds=time.monotonic() - started,
         settings=resolution.settings,
     )
+
+
+class Sampled(NamedTuple):
+    """The chains of a case: what was chosen for them, their traces, and the varied ones by (variation, chain)."""
+
+    resolution: Resolution
+    traces: list[ChainTrace]
+    varied: dict[tuple[str, int], ChainTrace]
+
+
+def sampled(case: Case, effort: Effort, observer: Observer | None = None) -> Sampled:
+    """The case's chains and those that check them, on one thread.
+
+    Raises:
+        SettingsError: see `validate`.
+    """
+    objective = case.objective
+    with computing(1):
+        anchors = objective.losses(torch.arange(objective.n))
+        bench = _Bench(objective)
+        resolution = _resolution(case, effort, bench)
+        slope = bench.slope if resolution.settings.uses_anchor_gradient else None
+        traces, varied = _chains(case, resolution.settings, anchors, slope, observer or Observer())
+    return Sampled(resolution, traces, varied)
 
 
 def _gradients(settings: ResolvedSettings, trace: ChainTrace) -> float:

@@ -56,6 +56,42 @@ def test_a_point_off_the_minimum_is_not_a_minimum() -> None:
     assert judged(moved_off(0.5), 100.0, 100.0).verdict == "not-a-minimum"
 
 
+def hole(depth: float, width: float, count: int) -> FunctionObjective:
+    """L = depth (1 − e^(−‖w‖²/2 width²)): constant a few widths away from its minimum."""
+    w = torch.zeros(count, dtype=torch.float64)
+
+    def losses_of(indices: Tensor) -> Tensor:
+        return (depth * (1 - (-w.square().sum() / (2 * width**2)).exp())).expand(len(indices))
+
+    return FunctionObjective([w], 1, losses_of)
+
+
+def test_a_loss_that_is_constant_where_chains_live_has_no_error_and_is_not_called_converged() -> None:
+    """40.5 ± 0.0: nβ times the depth, be the coefficient of the minimum what it may."""
+    found = judged(hole(0.405, 1e-3, 20), 100.0, 10.0, "localiser")
+    assert found.llc == pytest.approx(40.5)
+    assert found.stderr == pytest.approx(0.0, abs=1e-6)
+    assert found.verdict != "converged"
+    assert "all draws are equal, to rounding" in found.verdict_reason
+
+
+def test_too_few_draws_or_chains_are_not_called_converged() -> None:
+    few = judged(quadratic([1.0, 2.0, 4.0] * 7), 100.0, 100.0, draws=10)
+    two = judged(quadratic([1.0, 2.0, 4.0] * 7), 100.0, 100.0, chains=2)
+    assert few.verdict != "converged"
+    assert "where 50 is asked for: raise --draws or --chains" in few.verdict_reason
+    assert two.verdict == "undersampled"
+    assert two.verdict_reason.startswith("2 chains, where 4 are asked for")
+
+
+def test_a_coefficient_of_nothing_is_imprecise_however_small_its_error() -> None:
+    """A direction of curvature 1e-3 beside a localiser of 10: λ̂ = 0.005, of which some hundred draws know little."""
+    found = judged(quadratic([1e-3]), 100.0, 10.0, draws=60)
+    assert found.stderr is not None
+    assert found.stderr < 0.01
+    assert found.verdict in {"imprecise", "undersampled"}
+
+
 def test_half_the_chains_dead_is_a_step_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def dying(objective: Objective, anchors: Tensor, settings: ResolvedSettings, chain: int, **more: Any) -> ChainTrace:

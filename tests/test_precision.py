@@ -9,14 +9,14 @@ from hf_llc.results import Estimate
 from tests.adapters.estimates import estimate
 
 
-def found(mc: float, step: float | None, llc: float | None = 10.0, chains: int = 4) -> Estimate:
+def found(mc: float, step: float | None, llc: float | None = 10.0, chains: int = 4, ess: float = 120.0) -> Estimate:
     made = estimate(llc=llc)
     total = None if llc is None else (mc**2 + (step or 0.0) ** 2) ** 0.5
     return replace(
         made,
         stderr=total,
         settings=replace(made.settings, chains=chains),
-        diagnostics=replace(made.diagnostics, monte_carlo_stderr=mc, step_size_stderr=step),
+        diagnostics=replace(made.diagnostics, monte_carlo_stderr=mc, step_size_stderr=step, ess=ess),
     )
 
 
@@ -31,6 +31,9 @@ def found(mc: float, step: float | None, llc: float | None = 10.0, chains: int =
         (found(4.0, 0.0), 64, "going on with 64"),
         (found(4.0, 0.0, chains=64), None, "above --max-chains 64"),
         (found(4.0, 0.0, llc=None), None, "no number"),
+        (found(0.1, 0.1, chains=2), 4, "but that error is itself too rough: going on with 4"),
+        (found(0.1, 0.1, ess=19.0), 11, "but that error is itself too rough: going on with 11"),
+        (found(0.1, 0.1, chains=64, ess=19.0), None, "done"),
     ],
 )
 def test_the_next_round(made: Estimate, wanted: int | None, words: str) -> None:

@@ -81,8 +81,8 @@ def expected_stderr(settings: ResolvedSettings, spread: Spread) -> float:
     sampled = spread.monte_carlo * math.sqrt(loss / (settings.chains * settings.draws * settings.thin))
     checked = min(CHECKED_CHAINS, settings.chains) * VARIATIONS[0].settings(settings).draws * settings.thin
     noise = spread.step / math.sqrt(checked)
-    # A third of the bias found is part of the error, and the bias found has that noise too.
-    return math.hypot(sampled, noise, noise / 3, spread.bias / 3)
+    # What is found of a bias is in the error: noise where there is none, else a third of what is subtracted.
+    return math.hypot(sampled, noise, spread.bias / 3)
 
 
 def gradients(settings: ResolvedSettings) -> int:
