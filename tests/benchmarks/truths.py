@@ -158,12 +158,14 @@ def of_samples(
     """
 
     def make() -> Case:
-        mean = lambda w: loss(w, inputs, labels).mean(-1)  # noqa: E731
+        def mean(w: Tensor) -> Tensor:
+            return loss(w, inputs, labels).mean(-1)
+
+        slope: Callable[[Tensor], Tensor] = torch.func.jacrev(mean)
+        curvature: Callable[[Tensor], Tensor] = torch.func.hessian(mean)
         at = torch.tensor(start, dtype=torch.float64)
         for _ in range(50 if fit else 0):
-            slope = torch.autograd.functional.jacobian(mean, at)
-            curved = torch.autograd.functional.hessian(mean, at)
-            at = at - torch.linalg.solve(curved, slope)
+            at = at - torch.linalg.solve(curvature(at), slope(at))
 
         def by_rows(grid: Tensor) -> Tensor:
             if grid.dim() == 1:
