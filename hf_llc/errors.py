@@ -15,6 +15,7 @@ HfLlcError
 """
 
 import errno
+from collections.abc import Mapping
 
 
 class HfLlcError(Exception):
@@ -72,6 +73,24 @@ class RankError(HfLlcError):
         super().__init__(message)
         self.exit_code = exit_code
 
+
+KINDS: Mapping[str, type[HfLlcError]] = {
+    kind.__name__: kind
+    for kind in (
+        SettingsError,
+        SourceError,
+        NotFoundError,
+        AccessError,
+        OfflineError,
+        UnusableError,
+        ResourceError,
+        PublishError,
+        LaunchError,
+        DivergedError,
+        RankError,
+    )
+}
+"""Every kind by its name, for a process that is told of an error of another one."""
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 

@@ -50,6 +50,8 @@ class Machines:
                 f"--num-machines is {self.count}; say where the machine of rank 0 can be reached with "
                 "--main-process-ip, the same on every machine."
             )
+        if set(self.ip) & set(",= "):
+            raise SettingsError(f"--main-process-ip is {self.ip!r}; give one address or host name.")
         if self.processes is None:
             raise SettingsError(
                 f"--num-machines is {self.count}; say with --num-processes how many processes there are on all of "

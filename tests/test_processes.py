@@ -125,6 +125,7 @@ def test_ctrl_c_stops_all_processes_with_one_message(start: Starter, reference: 
     running.wait_until(lambda: len(chains_of(folder)) >= 1)
     workers = running.family()
     assert len(workers) >= 2
+    assert addresses([psutil.Process(running.pid), *workers]) == {"127.0.0.1"}
     os.killpg(running.pid, signal.SIGINT)
     ran = running.finish()
     assert (ran.code, ran.out) == (130, "")
@@ -135,6 +136,12 @@ def test_ctrl_c_stops_all_processes_with_one_message(start: Starter, reference: 
     finish_here(start, "stopped")
     assert parts(folder) == reference
     assert kept.items() <= chains_of(folder).items()
+
+
+def addresses(processes: list[psutil.Process]) -> set[str]:
+    """Where these processes can be reached."""
+    found = [each for process in processes for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
+    return {each.laddr.ip.removeprefix("::ffff:") for each in found}
 
 
 def test_two_commands_at_once_share_one_folder(start: Starter, reference: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ The number of processes is what the launcher put into WORLD_SIZE. Accelerate can
 
 import json
 import os
-import pickle
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import PrefixStore
 
 from hf_llc.adapters import machine
+from hf_llc.adapters.exchange import decode, encode
 from hf_llc.adapters.group import Group, check_devices
 from hf_llc.adapters.group_store import GroupStore
-from hf_llc.adapters.link import Link
+from hf_llc.adapters.link import PARTING, Link
+from hf_llc.adapters.listening import LOOPBACK
 from hf_llc.adapters.machine import launched as launched
 from hf_llc.adapters.rendezvous import gather, place
+from hf_llc.adapters.signed import SignedStore
 from hf_llc.adapters.store import RunStore, Tell, differences, listed
 from hf_llc.errors import HfLlcError, LaunchError, RankError
 
@@ -42,6 +45,7 @@ class Fleet:
 
     Attributes:
         machine, first: number of this machine, and the rank of its first process.
+        messages: of the processes of this launch; None for a process alone.
         link: how processes that have no process group in common tell each other what they have made: those on several
             machines, and those of several groups of devices.
         group: the processes that hold one model together with this one; None where each holds its own.
@@ -52,6 +56,7 @@ class Fleet:
     device: str
     machine: int = 0
     first: int = 0
+    messages: SignedStore | None = None
     link: Link | None = None
     group: Group | None = None
 
@@ -99,23 +104,24 @@ class Fleet:
             HfLlcError: what `act` raised, on the main process.
             RankError: the same without its message, on the others: it is told once.
         """
-        if self.world == 1:
+        if self.messages is None:
             return act()
         if self.link is not None:
             return self._on("main", 0, self.link, act)
-        from accelerate.utils.operations import broadcast_object_list
-
-        outcome: list[Any] = [None, None]
-        failure: HfLlcError | None = None
-        if self.is_main:
-            try:
-                outcome[0] = act()
-            except HfLlcError as error:
-                failure, outcome[1] = error, error.exit_code
-        broadcast_object_list(outcome)
-        if outcome[1] is not None:
-            raise failure or RankError("", outcome[1])
-        return cast(T, outcome[0])
+        key = self.messages.turn("main")
+        if not self.is_main:
+            value, code = decode(self.messages.wait_for(key))
+            if code is not None:
+                raise RankError("", code)
+            return cast(T, value)
+        try:
+            made = act()
+        except HfLlcError as error:
+            self.messages.put(key, encode((None, error.exit_code)))
+            time.sleep(PARTING)
+            raise
+        self.messages.put(key, encode((made, None)))
+        return made
 
     def on_each_machine(self, act: Callable[[], T], inputs: Callable[[T], Mapping[str, Any]] | None = None) -> T:
         """What `act` returns on the first process of this machine, on every process of it.
@@ -141,9 +147,9 @@ class Fleet:
     def _on(self, name: str, owner: int, link: Link, act: Callable[[], T]) -> T:
         key = link.turn(name)
         if self.rank != owner:
-            return cast(T, pickle.loads(link.wait_for(key, owner)))
+            return cast(T, decode(link.wait_for(key, owner)))
         made = act()
-        link.put(key, pickle.dumps(made))
+        link.put(key, encode(made))
         return made
 
     def _require_equal(self, link: Link, here: Mapping[str, Any]) -> None:
@@ -224,16 +230,17 @@ def join(kind: str, devices: int = 1) -> Fleet:
         )
     from accelerate.state import PartialState
 
-    store = gather(rank, world)
-    number, first, machines = _machines(store, rank, world)
+    store, messages = gather(rank, world)
+    number, first, machines = _machines(messages, rank, world)
     if devices > 1:
         check_devices(kind, machines)
     apart = machines > 1 or devices > 1
-    link = Link(store, rank, world, machine=number, speaks=rank == first) if apart else None
+    link = Link(messages, rank, world, machine=number, speaks=rank == first) if apart else None
     inside, members = (rank % devices, devices) if devices > 1 else (rank, world)
     group: Group | None = None
-    if link is not None and (interface := machine.interface_to(os.environ["MASTER_ADDR"])):
-        # By itself gloo takes that of the host's name, which on many machines is one that no other can reach.
+    if interface := machine.interface_to(LOOPBACK if machines == 1 else os.environ["MASTER_ADDR"]):
+        # By itself gloo takes that of the host's name, which on many machines is one that no other can reach, and
+        # which on one machine is reached by others.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     with warnings.catch_warnings(), _connecting(link):
         # It advises a number of threads; ours is part of the plan.
@@ -241,7 +248,8 @@ def join(kind: str, devices: int = 1) -> Fleet:
         patience = PATIENCE if machines == 1 else CONNECTING
         if devices > 1:
             # Before accelerate, which would put all processes into one process group.
-            group = Group(PrefixStore(f"group-{rank // devices}", store), inside, devices, kind, patience)
+            prefix = PrefixStore(f"group-{rank // devices}", store)
+            group = Group(prefix, messages.signer, inside, devices, kind, patience)
         state: Any = PartialState(cpu=kind != "cuda", timeout=patience, store=store, rank=inside, world_size=members)
     if state.num_processes != members:
         raise LaunchError(
@@ -257,7 +265,7 @@ def join(kind: str, devices: int = 1) -> Fleet:
     device = f"cuda:{local}" if kind == "cuda" else kind
     if group is not None and link is not None:
         group.watch(link)
-    return Fleet(rank, world, device, number, first, link, group)
+    return Fleet(rank, world, device, number, first, messages, link, group)
 
 
 @contextmanager
@@ -275,9 +283,9 @@ def _connecting(link: Link | None) -> Iterator[None]:
         ) from error
 
 
-def _machines(store: Store, rank: int, world: int) -> tuple[int, int, int]:
+def _machines(messages: SignedStore, rank: int, world: int) -> tuple[int, int, int]:
     """The number of this machine, the rank of its first process, and how many machines there are."""
-    store.set(f"machine/{rank}", machine.identity())
-    names = [bytes(store.get(f"machine/{other}")) for other in range(world)]
+    messages.put(f"machine/{rank}", machine.identity().encode())
+    names = [messages.wait_for(f"machine/{other}") for other in range(world)]
     different = list(dict.fromkeys(names))
     return different.index(names[rank]), names.index(names[rank]), len(different)

@@ -14,8 +14,10 @@ from torch.distributed import DistError
 from torch.distributed.distributed_c10d import Store
 
 from hf_llc.adapters import machine
+from hf_llc.adapters.exchange import decode, encode
 from hf_llc.adapters.link import Link
-from hf_llc.errors import HfLlcError, LaunchError
+from hf_llc.adapters.signed import Signer
+from hf_llc.errors import KINDS, HfLlcError, LaunchError
 
 T = TypeVar("T")
 
@@ -36,14 +38,15 @@ class Group:
     it.
 
     Args:
-        store: of the group alone. kind: of its devices. patience: how long processes wait for the first one.
+        store: of the group alone. signer: of the launch. kind: of its devices. patience: how long processes wait for
+            the first one.
     """
 
-    def __init__(self, store: Store, rank: int, count: int, kind: str, patience: timedelta) -> None:
+    def __init__(self, store: Store, signer: Signer, rank: int, count: int, kind: str, patience: timedelta) -> None:
         backend = "nccl" if kind == "cuda" else "gloo"
         distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=patience)
         self.rank, self.count = rank, count
-        self._store, self._failures = store, 0
+        self._store, self._signer, self._failures, self._spoken = store, signer, 0, 0
         self._left = threading.Event()
         # What is agreed on is small and may take long to come: that is nothing to keep a GPU busy with.
         self._talk: Any = distributed.new_group(backend="gloo", timeout=patience)
@@ -58,29 +61,46 @@ class Group:
 
         Raises: what `act` raised; in the others without its message, since it is told once.
         """
-        outcome: list[Any] = [None, None]
-        failure: HfLlcError | None = None
-        if self.leads:
-            try:
-                outcome[0] = act()
-            except HfLlcError as error:
-                failure, outcome[1] = error, (type(error), error.exit_code)
-        distributed.broadcast_object_list(outcome, src=0, group=self._talk)
-        if outcome[1] is not None:
-            if failure is None:
+        if not self.leads:
+            value, kind, code = decode(self._said(b""))
+            if kind is not None:
                 time.sleep(YIELDING)
-            raise failure or _untold(*outcome[1])
-        return cast(T, outcome[0])
+                raise _untold(kind, code)
+            return cast(T, value)
+        try:
+            made = act()
+        except HfLlcError as error:
+            self._said(encode((None, type(error).__name__, error.exit_code)))
+            raise
+        self._said(encode((made, None, None)))
+        return made
+
+    def _said(self, content: bytes) -> bytes:
+        """What the first process gives here, in all of them."""
+        self._spoken += 1
+        name = f"lead/{self._spoken}"
+        message = self._signer.seal(name, content) if self.leads else b""
+        size = torch.tensor([len(message)], device="cpu")
+        distributed.broadcast(size, src=0, group=self._talk)
+        told = torch.zeros(int(size), dtype=torch.uint8, device="cpu")
+        if self.leads:
+            told.copy_(torch.frombuffer(bytearray(message), dtype=torch.uint8))
+        distributed.broadcast(told, src=0, group=self._talk)
+        return self._signer.open(name, told.numpy().tobytes())
 
     def all_failed(self) -> bool:
         """True once every process of the group has come here; False if one does not, which is at work on what failed
         here and would wait for ever."""
         self._failures += 1
-        self._store.set(f"failed/{self._failures}/{self.rank}", "")
+        names = [f"failed/{self._failures}/{rank}" for rank in range(self.count)]
+        own = names[self.rank]
+        self._store.set(own, self._signer.seal(own, b""))  # type: ignore[arg-type]
         try:
-            self._store.wait([f"failed/{self._failures}/{rank}" for rank in range(self.count)], AGREEING)
+            self._store.wait(names, AGREEING)
         except RuntimeError:
             return False
+        for name in names:
+            self._signer.open(name, self._store.get(name))
         return True
 
     def total(self, value: Tensor) -> Tensor:
@@ -172,8 +192,9 @@ def _wanted(link: Link) -> Callable[[], bool]:
     return look
 
 
-def _untold(kind: type[HfLlcError], exit_code: int) -> HfLlcError:
-    """An error of that kind that leaves the telling to another process."""
+def _untold(name: str, exit_code: int) -> HfLlcError:
+    """An error of the kind of that name that leaves the telling to another process."""
+    kind = KINDS.get(name, HfLlcError)
     made = kind.__new__(kind, "")
     made.exit_code = exit_code
     return made

@@ -12,7 +12,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from hf_llc.adapters.listening import LOOPBACK
 from hf_llc.adapters.rendezvous import GATHERING, absent
+from hf_llc.adapters.secret import VARIABLE, random_secret, shared_secret
 from hf_llc.errors import LaunchError, RankError
 from hf_llc.machines import Machines
 
@@ -49,10 +51,14 @@ def launch(
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    from hf_llc.adapters.agent import register
+
+    register()
     options = ["--num_processes", str(processes), *_machine_options(machines or Machines())]
     options += ["--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu"]
     # Without it the launcher picks a number and says so on stderr.
     environment = {"OMP_NUM_THREADS": str(threads)} | ({"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {})
+    environment[VARIABLE] = shared_secret() if machines else random_secret()
     # The agent logs what ranks hand over, with a traceback of its own, and every signal.
     logging.disable(logging.CRITICAL)
     try:
@@ -104,11 +110,16 @@ def _python(module: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _machine_options(machines: Machines) -> list[str]:
-    if machines.count == 1:
-        return ["--num_machines", "1", "--main_process_port", "0"]
-    options = ["--num_machines", str(machines.count), "--machine_rank", str(machines.rank), "--same_network"]
-    options += ["--main_process_ip", str(machines.ip), "--main_process_port", str(machines.port)]
-    return [*options, "--rdzv_conf", f"timeout={GATHERING.total_seconds():.0f}"]
+    from hf_llc.adapters.agent import BACKEND
+
+    place: dict[str, Any] = {"address": LOOPBACK, "port": 0, "rank": 0, "timeout": GATHERING.total_seconds()}
+    options = ["--num_machines", str(machines.count), "--main_process_port", "0"]
+    if machines.count > 1:
+        place |= {"address": machines.ip, "port": machines.port, "rank": machines.rank}
+        options = ["--num_machines", str(machines.count), "--machine_rank", str(machines.rank), "--same_network"]
+        options += ["--main_process_ip", str(machines.ip), "--main_process_port", str(machines.port)]
+    said = ",".join(f"{name}={value}" for name, value in place.items())
+    return [*options, "--rdzv_backend", BACKEND, "--rdzv_conf", said]
 
 
 def _address(machines: Machines) -> str:

@@ -1,36 +1,30 @@
 """What processes on several machines tell each other without a shared disk: finished parts, and who makes which.
 
-It is torch's key-value store, which the first process or its launcher keeps. Every process shows now and then that it
-is alive. One that is not, or that has ended with an error, is an error for whoever needs the others: never a wait.
+It is torch's key-value store, which the first process or its launcher keeps; every message is signed. Every process
+shows now and then that it is alive. One that is not, or that has ended with an error, is an error for whoever needs the
+others: never a wait.
 """
 
 import json
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-from torch.distributed import DistError
-from torch.distributed.distributed_c10d import PrefixStore, Store
-
+from hf_llc.adapters.signed import AGAIN, SignedStore
 from hf_llc.errors import LaunchError, RankError
 
 BEAT = 5.0
 """Seconds between two signs of life of a process."""
 LEASE = 60.0
 """Seconds without a sign of life after which a process counts as lost."""
-LOOK = 0.05
-"""Seconds between looks at what another process is to say."""
 PARTING = 0.5
 """Seconds that the process which may keep the store leaves the others to see that it has failed."""
-AGAIN = "Finished chains are kept: run the same command on every machine to go on."
 
 
 class Link:
     """One process's end of it. Safe for several threads.
 
-    Every method raises LaunchError if the machine that keeps the store is gone.
+    Every method raises LaunchError if the machine that keeps the store is gone, and if a message is not signed.
 
     Args:
         machine: its number. speaks: it is the one that tells people on this machine what went wrong on another.
@@ -38,7 +32,7 @@ class Link:
 
     def __init__(
         self,
-        store: Store,
+        store: SignedStore,
         rank: int,
         world: int,
         *,
@@ -49,8 +43,7 @@ class Link:
     ) -> None:
         self.rank, self._world, self._lease = rank, world, lease
         self._machine, self._speaks = machine, speaks
-        self._turns: Counter[str] = Counter()
-        self._store = PrefixStore("hf-llc", store)
+        self._store = store
         self._seen: dict[int, tuple[bytes, float]] = {}
         self._over = threading.Event()
         self._beats = 0
@@ -59,18 +52,15 @@ class Link:
 
     def put(self, key: str, content: bytes) -> None:
         """Lets everybody have it."""
-        with _answered():
-            self._store.set(key, content)  # type: ignore[arg-type]
+        self._store.put(key, content)
 
     def get(self, key: str) -> bytes | None:
         """What somebody put there; None if nobody has."""
-        with _answered():
-            return self._store.get(key) if self._store.check([key]) else None
+        return self._store.get(key)
 
     def turn(self, name: str) -> str:
         """A new key; the same in every process that has asked as often for that name."""
-        self._turns[name] += 1
-        return f"{name}/{self._turns[name]}"
+        return self._store.turn(name)
 
     def wait_for(self, key: str, owner: int) -> bytes:
         """What that process puts there, waited for.
@@ -78,10 +68,7 @@ class Link:
         Raises:
             LaunchError: it has ended without.
         """
-        while (found := self.get(key)) is None:
-            self.require(owner)
-            time.sleep(LOOK)
-        return found
+        return self._store.wait_for(key, lambda: self.require(owner))
 
     def claim(self, key: str) -> bool:
         """True if this process alone may make it now; False if another one is making it.
@@ -89,17 +76,15 @@ class Link:
         Raises:
             LaunchError: that other one is lost.
         """
-        with _answered():
-            holder = self._store.compare_set(f"claim/{key}", "", str(self.rank))
-        if int(holder) == self.rank:
+        holder = int(self._store.put_first(f"claim/{key}", str(self.rank).encode()))
+        if holder == self.rank:
             return True
-        self.require(int(holder))
+        self.require(holder)
         return False
 
     def release(self, key: str) -> None:
         """Lets others claim it."""
-        with _answered():
-            self._store.delete_key(f"claim/{key}")
+        self._store.remove(f"claim/{key}")
 
     def check(self) -> None:
         """Nothing, while no process has failed.
@@ -130,8 +115,8 @@ class Link:
         """Ends the work of all others, who are told why; the first failure counts, since others follow from it."""
         failure = json.dumps({"machine": self._machine, "why": why, "code": code})
         # If nobody is there to be told, all have ended already.
-        with suppress(LaunchError), _answered():
-            self._store.compare_set("failed", "", failure)
+        with suppress(LaunchError):
+            self._store.put_first("failed", failure.encode())
         self._over.set()
         if self.rank == 0:
             time.sleep(PARTING)
@@ -169,11 +154,3 @@ class Link:
     def _show_life(self) -> None:
         self._beats += 1
         self.put(f"beat/{self.rank}", str(self._beats).encode())
-
-
-@contextmanager
-def _answered() -> Iterator[None]:
-    try:
-        yield
-    except DistError as error:
-        raise LaunchError(f"The machine of the first process no longer answers. {AGAIN}") from error

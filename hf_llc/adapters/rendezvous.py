@@ -4,14 +4,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from hf_llc.adapters.listening import keep_store, reach_store
+from hf_llc.adapters.secret import shared_secret
 from hf_llc.errors import LaunchError
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
+    from hf_llc.adapters.signed import SignedStore
+
 NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+AGENT = "TORCHELASTIC_USE_AGENT_STORE"
+"""Says that the launcher keeps the store, and not the first process."""
 NUMBERS = ("RANK", "LOCAL_RANK", "MASTER_PORT")
 GATHERING = timedelta(minutes=15)
 """How long processes that have come wait for the others: machines of one job do not start at the same second."""
@@ -40,21 +46,21 @@ def place() -> tuple[int, int]:
     return rank, world
 
 
-def gather(rank: int, world: int, patience: timedelta = GATHERING) -> "Store":
-    """The store that all processes of the launch share, once all have come.
+def gather(rank: int, world: int, patience: timedelta = GATHERING) -> "tuple[Store, SignedStore]":
+    """The store that all processes of the launch share, once all have come, for torch and signed for ourselves.
 
     Raises:
-        LaunchError: some have not come.
+        LaunchError: some have not come, or do not have the secret of the launch.
     """
-    from torch.distributed.rendezvous import rendezvous
+    from hf_llc.adapters.signed import meet
 
-    address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-    with absent(address, world, patience):
-        store, _, _ = next(rendezvous(f"env://?rank={rank}&world_size={world}", timeout=patience))
-        # Below an agent the store is there before anybody else is.
-        store.set(f"here/{rank}", "")
-        store.wait([f"here/{other}" for other in range(world)], patience)
-    return cast("Store", store)
+    secret, host, port = shared_secret(), os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    with absent(f"{host}:{port}", world, patience):
+        if rank == 0 and os.environ.get(AGENT) != str(True):
+            store, _ = keep_store(host, port, patience)
+        else:
+            store = reach_store(host, port, patience)
+        return store, meet(store, rank, world, secret, patience)
 
 
 @contextmanager

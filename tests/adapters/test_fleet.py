@@ -2,6 +2,7 @@
 
 import socket
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -11,25 +12,20 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from hf_llc.adapters import fleet, machine, rendezvous
 from hf_llc.adapters.fleet import Fleet
+from hf_llc.adapters.signed import SignedStore, Signer
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
 
 LAUNCHED = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-Wire = list[list[object]]
+
+
+SIGNER = Signer(b"the secret of the launch")
 
 
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """What rank 0 sent to all, by a broadcast inside this process: rank 0 has to act first."""
-    sent: Wire = []
-
-    def broadcast(outcome: list[object]) -> None:
-        if sent:
-            outcome[:] = sent[0]
-        else:
-            sent.append(list(outcome))
-
-    monkeypatch.setattr("accelerate.utils.operations.broadcast_object_list", broadcast)
-    return sent
+def both() -> list[Fleet]:
+    """Two processes of one machine; the first has to act first."""
+    store = HashStore()
+    return [Fleet(rank, 2, "cpu", messages=SignedStore(store, SIGNER)) for rank in range(2)]
 
 
 def refuse() -> str:
@@ -37,20 +33,19 @@ def refuse() -> str:
     raise SettingsError("what is wrong")
 
 
-def test_the_main_process_acts_and_all_have_the_result(wire: Wire) -> None:
-    main, other = Fleet(0, 2, "cpu"), Fleet(1, 2, "cpu")
-    assert main.on_main(lambda: "plan") == "plan"
-    assert other.on_main(refuse) == "plan"
-    assert wire == [["plan", None]]
+def test_the_main_process_acts_and_all_have_the_result(both: list[Fleet]) -> None:
+    main, other = both
+    for value in ("plan", ["names"], ([], Path("folder")), None):
+        assert main.on_main(lambda value=value: value) == value
+        assert other.on_main(refuse) == value
 
 
-def test_a_failure_of_the_main_process_is_told_by_it_alone(wire: Wire) -> None:
+def test_a_failure_of_the_main_process_is_told_by_it_alone(both: list[Fleet]) -> None:
     with pytest.raises(SettingsError, match="what is wrong"):
-        Fleet(0, 2, "cpu").on_main(refuse)
+        both[0].on_main(refuse)
     with pytest.raises(RankError, match=r"^$") as failure:
-        Fleet(1, 2, "cpu").on_main(refuse)
+        both[1].on_main(refuse)
     assert failure.value.exit_code == 2
-    assert wire == [[None, 2]]
 
 
 def test_a_process_alone_needs_no_broadcast() -> None:
@@ -64,7 +59,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment in which a launcher has said where both processes meet, and both have."""
     for name, value in LAUNCHED.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(fleet, "gather", lambda rank, world: HashStore())
+    store = HashStore()
+    monkeypatch.setattr(fleet, "gather", lambda rank, world: (store, SignedStore(store, SIGNER)))
     monkeypatch.setattr(fleet, "_machines", lambda store, rank, world: (0, 0, 1))
     return monkeypatch
 
@@ -119,12 +115,12 @@ def free_port() -> int:
 
 
 def test_machines_are_told_apart_by_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = HashStore()
+    messages = SignedStore(HashStore(), SIGNER)
     places = iter(["0", "1", "0", "1"])
     monkeypatch.setattr(machine, "identity", lambda: next(places))
     for rank in (3, 2, 1):
-        store.set(f"machine/{rank}", machine.identity())
-    assert fleet._machines(store, 0, 4) == (0, 0, 2)
+        messages.put(f"machine/{rank}", machine.identity().encode())
+    assert fleet._machines(messages, 0, 4) == (0, 0, 2)
     monkeypatch.undo()
     monkeypatch.setenv("GROUP_RANK", "0")
     first = machine.identity()
@@ -153,4 +149,4 @@ def test_a_process_without_a_gpu_of_its_own_is_refused(told: pytest.MonkeyPatch)
     with pytest.raises(LaunchError, match=r"Process 1 of this machine has no GPU of its own; there are 1\."):
         fleet.join("cuda")
     told.setattr(torch.cuda, "device_count", lambda: 2)
-    assert fleet.join("cuda") == Fleet(1, 2, "cuda:1")
+    assert (fleet.join("cuda").rank, fleet.join("cuda").device) == (1, "cuda:1")

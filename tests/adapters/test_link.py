@@ -1,5 +1,7 @@
 """Machines without a shared disk: parts travel, claims hold everywhere, and nobody waits for who is gone."""
 
+import os
+import pickle
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ from torch.distributed.distributed_c10d import Store
 
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.link import Link
+from hf_llc.adapters.signed import SignedStore, Signer
 from hf_llc.adapters.store import RunStore
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
 from hf_llc.launching import tethered
@@ -30,8 +33,13 @@ def server() -> TCPStore:
     return TCPStore("127.0.0.1", 0, is_master=True, timeout=timedelta(seconds=5), wait_for_workers=False)
 
 
-def client(server: TCPStore) -> Store:
-    """The same store as another machine sees it."""
+def client(server: TCPStore) -> SignedStore:
+    """The same store as another machine of the launch sees it."""
+    return SignedStore(stranger(server), Signer(b"the secret of the launch"))
+
+
+def stranger(server: TCPStore) -> Store:
+    """The same store as anybody sees it who reaches its port."""
     return TCPStore("127.0.0.1", server.port, is_master=False, timeout=timedelta(seconds=5))
 
 
@@ -60,7 +68,10 @@ def links(server: TCPStore, linked: Callable[..., Link]) -> list[Link]:
 def fleets(links: list[Link], monkeypatch: pytest.MonkeyPatch) -> list[Fleet]:
     """One process on each of two machines, without a process group to leave."""
     monkeypatch.setattr("accelerate.state.PartialState", lambda: SimpleNamespace(destroy_process_group=lambda: None))
-    return [Fleet(rank, 2, "cpu", machine=rank, first=rank, link=link) for rank, link in enumerate(links)]
+    return [
+        Fleet(rank, 2, "cpu", machine=rank, first=rank, messages=link._store, link=link)
+        for rank, link in enumerate(links)
+    ]
 
 
 def at_once(acts: Sequence[Callable[[], T]]) -> list[T | HfLlcError]:
@@ -158,7 +169,7 @@ def test_each_machine_acts_for_itself_and_all_meet(fleets: list[Fleet]) -> None:
 
 def test_processes_of_one_machine_have_what_its_first_one_has(server: TCPStore, linked: Callable[..., Link]) -> None:
     both = [linked(client(server), rank, 2, machine=0) for rank in range(2)]
-    fleets = [Fleet(rank, 2, "cpu", link=link) for rank, link in enumerate(both)]
+    fleets = [Fleet(rank, 2, "cpu", messages=link._store, link=link) for rank, link in enumerate(both)]
     acts = [partial(fleet.on_each_machine, partial(int, fleet.rank)) for fleet in fleets]
     assert at_once(acts) == [0, 0]
 
@@ -208,3 +219,53 @@ def test_a_chain_ends_when_another_machine_has_failed(fleets: list[Fleet]) -> No
     fleets[1].link.fail("what is wrong", 2)  # type: ignore[union-attr]
     with pytest.raises(RankError, match=r"^Machine 1: what is wrong$"):
         watched.chain("000", 32, 2.5, 10.0)
+
+
+class Ruin:
+    """What an unpickler would run."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.mkdir, ("ruined",)  # type: ignore[return-value]
+
+
+KEYS = ["machine-0/1", "main/1", "inputs/1", "failed", "beat/0", "met/0", "claim/part", "part"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_what_a_stranger_writes_is_neither_run_nor_read(
+    links: list[Link],
+    fleets: list[Fleet],
+    server: TCPStore,
+    key: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    anybody = stranger(server)
+    acts = {
+        "machine-0/1": lambda: fleets[1]._on("machine-0", 0, links[1], int),
+        "main/1": lambda: fleets[1].on_main(int),
+        "inputs/1": lambda: fleets[1]._require_equal(links[1], {"seed": 0}),
+        "failed": links[1].check,
+        "beat/0": lambda: links[1].require(0),
+        "met/0": lambda: links[1].wait_for("met/0", 0),
+        "claim/part": lambda: links[1].claim("part"),
+        "part": lambda: links[1].get("part"),
+    }
+    contents = [pickle.dumps(Ruin()), b'{"machine": 0, "why": "x", "code": 0}', b"0", bytes(40)]
+    for turn, content in enumerate(contents, start=1):
+        # Keys stand below a prefix, which the port tells anybody.
+        anybody.set(f"hf-llc/{key.replace('/1', f'/{turn}')}", content)  # type: ignore[arg-type]
+        with pytest.raises(LaunchError, match=r"does not carry the signature of this.*Set HF_LLC_SECRET") as told:
+            acts[key]()
+        assert "\n" not in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signed_message_holds_under_its_own_name_only(links: list[Link], server: TCPStore) -> None:
+    links[0].put("chains/000", b"1.5")
+    anybody = stranger(server)
+    anybody.set("hf-llc/chains/001", anybody.get("hf-llc/chains/000"))  # type: ignore[arg-type]
+    assert links[1].get("chains/000") == b"1.5"
+    with pytest.raises(LaunchError, match=r"'chains/001' does not carry the signature"):
+        links[1].get("chains/001")
