@@ -2,6 +2,7 @@
 
 import socket
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,8 +36,9 @@ def refuse() -> str:
 
 def test_the_main_process_acts_and_all_have_the_result(both: list[Fleet]) -> None:
     main, other = both
-    for value in ("plan", ["names"], ([], Path("folder")), None):
-        assert main.on_main(lambda value=value: value) == value
+    values: list[object] = ["plan", ["names"], ([], Path("folder")), None]
+    for value in values:
+        assert main.on_main(partial(next, iter([value]))) == value
         assert other.on_main(refuse) == value
 
 

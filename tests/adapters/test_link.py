@@ -242,7 +242,7 @@ def test_what_a_stranger_writes_is_neither_run_nor_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     anybody = stranger(server)
-    acts = {
+    acts: dict[str, Callable[[], object]] = {
         "machine-0/1": lambda: fleets[1]._on("machine-0", 0, links[1], int),
         "main/1": lambda: fleets[1].on_main(int),
         "inputs/1": lambda: fleets[1]._require_equal(links[1], {"seed": 0}),

@@ -40,7 +40,7 @@ def test_a_name_that_others_see_otherwise_is_not_taken_for_this_machines_address
     addresses: list[str], bound: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
-    monkeypatch.setattr(listening.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with listening.listen("head-node", 0) as listener:
         assert listener.getsockname()[0] == bound
 
@@ -68,4 +68,5 @@ def test_a_launcher_keeps_its_store_at_loopback() -> None:
     assert isinstance(handler, Meeting)
     before = open_ports()
     place = handler.next_rendezvous()
+    assert place.bootstrap_store_info is not None
     assert open_ports() - before == {("127.0.0.1", place.bootstrap_store_info.master_port)}

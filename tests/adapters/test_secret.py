@@ -2,13 +2,14 @@
 
 import os
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from hf_llc.adapters import secret
-from hf_llc.adapters.signed import meet
+from hf_llc.adapters.signed import SignedStore, meet
 from hf_llc.errors import LaunchError
 from tests.adapters.test_link import at_once
 
@@ -77,7 +78,7 @@ def store(server: TCPStore) -> TCPStore:
 def test_processes_with_different_secrets_do_not_work_together() -> None:
     server = TCPStore("127.0.0.1", 0, is_master=True, timeout=SOON, wait_for_workers=False)
     ends = [store(server) for _ in range(2)]
-    told = at_once([lambda rank=rank: meet(ends[rank], rank, 2, f"secret {rank}", SOON) for rank in range(2)])
+    told = at_once([partial(meet, ends[rank], rank, 2, f"secret {rank}", SOON) for rank in range(2)])
     for error in told:
         assert isinstance(error, LaunchError)
         assert "have different secrets" in str(error)
@@ -88,12 +89,12 @@ def test_each_launch_has_a_key_of_its_own() -> None:
     for _ in range(2):
         server = TCPStore("127.0.0.1", 0, is_master=True, timeout=SOON, wait_for_workers=False)
         ends = [store(server) for _ in range(2)]
-        met = at_once([lambda rank=rank, ends=ends: meet(ends[rank], rank, 2, "secret", SOON) for rank in range(2)])
-        assert not isinstance(met[0], LaunchError)
-        assert not isinstance(met[1], LaunchError)
-        met[0].put("name", b"content")
-        assert met[1].wait_for("name") == b"content"
-        digests.add(met[0].signer.seal("name", b"content"))
+        first, second = at_once([partial(meet, ends[rank], rank, 2, "secret", SOON) for rank in range(2)])
+        assert isinstance(first, SignedStore)
+        assert isinstance(second, SignedStore)
+        first.put("name", b"content")
+        assert second.wait_for("name") == b"content"
+        digests.add(first.signer.seal("name", b"content"))
     assert len(digests) == 2
 
 
