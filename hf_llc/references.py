@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from hf_llc.errors import NotFoundError, SettingsError
 
 HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
-DATA_SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".parquet", ".gz", ".zst")
+DATA_SUFFIXES = (".txt", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst")
 
 _ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 _OTHER_TYPES = {"models", "datasets", "spaces", "kernels", "buckets"}
@@ -147,7 +147,10 @@ def _remote_parts(text: str, endpoint: str) -> list[str] | None:
         return [part for part in text.removeprefix("hf://").split("/") if part]
     own = urlsplit(endpoint)
     bases = [(host, "") for host in HUB_HOSTS] + [(own.netloc.rpartition("@")[2], own.path.rstrip("/"))]
-    url = urlsplit(text if "://" in text else f"https://{text}")
+    try:
+        url = urlsplit(text if "://" in text else f"https://{text}")
+    except ValueError:  # brackets that hold no address, as a path may have
+        return None
     for host, prefix in bases:
         if url.netloc == host and (url.path + "/").startswith(prefix + "/"):
             return [part for part in url.path[len(prefix) :].split("/") if part]
@@ -157,11 +160,11 @@ def _remote_parts(text: str, endpoint: str) -> list[str] | None:
 
 
 def _from_remote(text: str, parts: list[str], revision: str | None, type_: str) -> Reference:
-    named = "model"
+    # On the Hub's pages a dataset stands under /datasets; hf:// without a type is taken as whatever was asked for.
+    named = type_ if text.startswith("hf://") else "model"
     if parts and parts[0] in _OTHER_TYPES:
         named, parts = parts[0].removesuffix("s"), parts[1:]
-    # On the Hub's pages a dataset stands under /datasets; hf:// without a type is taken as whatever was asked for.
-    if named != type_ and not (text.startswith("hf://") and named == "model"):
+    if named != type_:
         raise SettingsError(f"{text} is a {named}, where a {type_} is needed.")
     if not parts:
         raise SettingsError(f"{text} names no {type_}; give hf://org/name.")

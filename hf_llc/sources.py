@@ -24,7 +24,7 @@ from hf_llc.remote_files import chosen_of, files_of
 from hf_llc.settings import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings
 
 if TYPE_CHECKING:
-    from hf_llc.adapters import corpus as corpora
+    from hf_llc.adapters.documents import Documents
 
 Tell = Callable[[str], None]
 MIN_SEQUENCES = 2
@@ -93,8 +93,8 @@ def find_corpus(
         documents = _open(reference, data, revision, tell)
         counter = _Counter(token_ids(encoder, documents.texts, enough=data.max_sequences * context_length))
         tokens = pack(counter, eos_id, context_length, data.max_sequences)
-        _refuse_too_few(reference.id, tokens, counter.tokens, context_length)
         remarks = [*documents.remarks(), *encoder.remarks]
+        _refuse_too_few(reference.id, tokens, counter.tokens, context_length, remarks)
         notes = {"text_column": documents.text_column, "remarks": json.dumps(remarks)}
         stored = token_cache.StoredTokens(tokens=tokens, fingerprint=fingerprint(tokens), notes=notes)
         token_cache.write(path, stored)
@@ -218,7 +218,7 @@ def _context_length(asked: int | None, limit: int | None, name: str) -> int:
     return asked
 
 
-def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> "corpora.Documents":
+def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> "Documents":
     # Only now: what reads text takes a second to import, and tokens that are kept need none of it.
     from hf_llc.adapters import corpus as corpora
 
@@ -227,11 +227,12 @@ def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -
     return corpora.open_hub(data, reference.id, revision, tell)
 
 
-def _refuse_too_few(name: str, tokens: Tensor, found: int, context_length: int) -> None:
+def _refuse_too_few(name: str, tokens: Tensor, found: int, context_length: int, remarks: list[str]) -> None:
     if len(tokens) < MIN_SEQUENCES:
         raise UnusableError(
             f"{name} gives {found} tokens, which fill {len(tokens)} sequences of {context_length}, and at least "
             f"{MIN_SEQUENCES} are needed; lower --context-length, raise --max-sequences, or give more text."
+            + "".join(f" {remark}" for remark in remarks)
         )
 
 

@@ -50,7 +50,7 @@ def estimate_of(
         verdict=found.verdict,
         verdict_reason=found.reason,
         settings=settings,
-        choices={**resolution.choices, **({"text": " ".join(remarks)} if (remarks := plan.corpus.remarks) else {})},
+        choices={**({"text": " ".join(remarks)} if (remarks := plan.corpus.remarks) else {}), **resolution.choices},
         diagnostics=found.diagnostics,
         dataset=dataset_of(plan),
         chains=tuple(_summary(trace, settings) for trace in traces),

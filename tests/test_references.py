@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hf_llc.errors import NotFoundError, SettingsError
-from hf_llc.references import nearest, parse_dataset, parse_model, training_step
+from hf_llc.references import Reference, nearest, parse_dataset, parse_model, training_step
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -183,3 +183,27 @@ def test_nearest_names_close_ones_first_and_otherwise_some() -> None:
     assert nearest("tran", ["test", "train"]) == "; did you mean train?"
     assert nearest("zzz", ["a", "b", "c", "d"]) == "; there is a, b, c, …."
     assert nearest("zzz", []) == "."
+
+
+@pytest.mark.parametrize("text", ["hf://models/me/x", "hf://models/me/x@main", "hf://spaces/me/x"])
+def test_what_is_said_to_be_something_else_is_no_dataset(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"is a (model|space), where a dataset is needed"):
+        parse_dataset(text)
+
+
+def test_uris_without_a_type_or_of_the_right_one_are_datasets_and_models() -> None:
+    assert parse_dataset("hf://datasets/me/x@v1") == Reference(kind="hub", id="me/x", revision="v1")
+    assert parse_dataset("hf://me/x").id == "me/x"
+    assert parse_model("hf://me/x").id == parse_model("hf://models/me/x").id == "me/x"
+    with pytest.raises(SettingsError, match="is a dataset, where a model is needed"):
+        parse_model("hf://datasets/me/x")
+
+
+@pytest.mark.parametrize("name", ["[v2]/text.jsonl", "[v2", "v2]", "[::1]/a", "a[1]/b"])
+def test_brackets_in_a_path_are_no_web_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((NotFoundError, SettingsError)):
+        parse_dataset(name)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("a")
+    assert parse_dataset(name).path == parse_dataset(f"./{name}").path == Path(name)

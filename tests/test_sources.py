@@ -520,7 +520,9 @@ class TestCorpora:
         tokens = len(make_tokenizer()("a b c d")["input_ids"]) + 1
         with pytest.raises(UnusableError, match=f"gives {tokens} tokens, which fill 0 sequences of {CONTEXT}"):
             corpus(tmp_path / "short.txt", source)
-        assert corpus(tmp_path / "short.txt", source, context_length=2).n >= 2
+        told: list[str] = []
+        assert corpus(tmp_path / "short.txt", source, told.append, context_length=2).n >= 2
+        assert told == ["Each plain text file is one document, with its line breaks."]
 
     def test_the_end_of_text_may_come_from_the_config(self, text: Path, tiny: Path, home: Path) -> None:
         expected = corpus(text, local(tiny))
@@ -574,6 +576,22 @@ class TestCorpora:
         assert find_corpus(DataSettings(dataset="org/d"), model, tell=pytest.fail) == found
         with pytest.raises(OfflineError, match="org/d"):
             find_corpus(DataSettings(dataset="org/d", max_sequences=3), model)
+
+    def test_a_path_with_brackets_has_the_tokens_of_its_own_file(self, text: Path, source: ModelSource) -> None:
+        path = text.with_name("data[12].jsonl")
+        text.with_name("data1.jsonl").write_text('{"text": "another text"}\n' * 50)
+        path.write_bytes(text.read_bytes())
+        assert corpus(path, source).fingerprint == corpus(text, source).fingerprint
+
+    def test_rows_without_text_are_counted_where_the_tokens_are_made_and_where_they_are_kept(
+        self, text: Path, source: ModelSource
+    ) -> None:
+        text.write_text(text.read_text() + '{"other": 1}\n' * 7)
+        told: list[str] = []
+        first = corpus(text, source, told.append, max_sequences=0)
+        assert corpus(text, source, told.append, max_sequences=0) == first
+        assert told == [*first.remarks] * 2
+        assert first.remarks[0].endswith("7 without text (null, or no such column) are left out.")
 
     def test_tokens_that_transformers_would_make_otherwise_are_said_each_time(
         self, text: Path, tmp_path: Path, home: Path

@@ -55,7 +55,15 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
 def local(path: Path, **settings: Any) -> tuple[str, list[str]]:
     """Text column and documents of a local path."""
     documents = open_local(DataSettings(dataset=str(path), **settings), path)
-    return documents.text_column, list(documents.texts)
+    return documents.text_column, ["".join(text) for text in documents.texts]
+
+
+def remarks(path: Path, **settings: Any) -> list[str]:
+    """What is said about all documents of a local path."""
+    documents = open_local(DataSettings(dataset=str(path), **settings), path)
+    for text in documents.texts:
+        "".join(text)
+    return documents.remarks()
 
 
 def remote(hub: HubServer, tell: Callable[[str], None] = pytest.fail, **settings: Any) -> tuple[str, list[str]]:
@@ -63,7 +71,7 @@ def remote(hub: HubServer, tell: Callable[[str], None] = pytest.fail, **settings
     repo = hub.find("dataset", "org/d")
     assert repo is not None
     documents = open_hub(DataSettings(dataset="org/d", **settings), "org/d", repo.at().sha, tell)
-    return documents.text_column, list(documents.texts)
+    return documents.text_column, ["".join(text) for text in documents.texts]
 
 
 FORMATS: dict[str, bytes] = {
@@ -277,7 +285,7 @@ def test_a_hub_dataset_without_data_is_one_line(hub: HubServer) -> None:
 
 def test_a_damaged_file_on_the_hub_is_not_taken_for_a_broken_network(hub: HubServer) -> None:
     hub.add_dataset("org/d", {"train.jsonl": b'{"text": "a"\nnot json'})
-    with pytest.raises(UnusableError, match="org/d cannot be read as text"):
+    with pytest.raises(UnusableError, match=r"org/d/train\.jsonl is not JSON \(Expecting"):
         remote(hub)
 
 
@@ -313,11 +321,239 @@ def test_a_card_whose_head_is_no_yaml_is_one_line(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_not_blamed_on_the_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "t.jsonl").write_bytes(jsonl(ROWS))
+    (tmp_path / "t.parquet").write_bytes(parquet(ROWS))
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", f"{config.HF_DATASETS_CACHE}/some.lock")
 
     monkeypatch.setattr("hf_llc.adapters.corpus.load_dataset", refuse)
     with pytest.raises(ResourceError, match=r"The cache at .* cannot be used \(Permission denied\); set HF_HOME"):
-        list(open_local(DataSettings(dataset=str(tmp_path / "t.jsonl")), tmp_path / "t.jsonl").texts)
+        list(open_local(DataSettings(dataset=str(tmp_path / "t.parquet")), tmp_path / "t.parquet").texts)
+
+
+WORDS = ["NA", "null", "None", "nan", "N/A", "", "1999", "2020-01-01 10:00:00", "true", "#text", " a "]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "json", "jsonl", "ndjson", "csv.gz", "parquet"])
+def test_no_word_is_taken_for_a_value_of_another_type(tmp_path: Path, suffix: str) -> None:
+    path, rows = tmp_path / f"a.{suffix}", [{"text": word} for word in WORDS]
+    table = "text\n" + "".join(f'"{word}"\n' for word in WORDS)
+    contents: dict[str, bytes] = {
+        "csv": table.encode(),
+        "tsv": table.encode(),
+        "json": json.dumps(rows).encode(),
+        "jsonl": jsonl(rows),
+        "ndjson": jsonl(rows),
+        "csv.gz": gzip.compress(table.encode()),
+        "parquet": parquet(rows),
+    }
+    path.write_bytes(contents[suffix])
+    assert local(path) == ("text", [word for word in WORDS if word])
+    assert remarks(path) == [f"Of the {len(WORDS)} rows read, 1 with an empty one are left out."]
+
+
+@pytest.mark.parametrize(("name", "content"), [("train.csv", b"text\nNA\n1999\n"), ("train.tsv", b"text\nNA\n1999\n")])
+def test_no_word_of_a_table_on_the_hub_is_taken_for_a_value(hub: HubServer, name: str, content: bytes) -> None:
+    hub.add_dataset("org/d", {name: content})
+    assert remote(hub) == ("text", ["NA", "1999"])
+
+
+FIRST_ROWS: dict[str, bytes] = {
+    "a.csv": b'text,n\n"",1\nfirst,2\n',
+    "one.csv": b'text\n""\nfirst\n',
+    "a.json": json.dumps([{"id": 1}, {"text": "first"}]).encode(),
+    "a.jsonl": jsonl([{"text": None}, {"text": "first"}]),
+    "b.jsonl": jsonl([{"id": 1}, {"text": "first"}]),
+}
+
+
+@pytest.mark.parametrize("named", [None, "text"])
+@pytest.mark.parametrize("name", FIRST_ROWS)
+def test_a_first_row_without_text_hides_no_other(tmp_path: Path, name: str, named: str | None) -> None:
+    (tmp_path / name).write_bytes(FIRST_ROWS[name])
+    assert local(tmp_path / name, text_column=named) == ("text", ["first"])
+
+
+def test_a_column_that_ends_half_way_is_said_with_its_count(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(jsonl([{"text": "a"}] * 49 + [{"body": "b"}] * 51))
+    assert local(path) == ("text", ["a"] * 49)
+    assert remarks(path) == ["Of the 100 rows read, 51 without text (null, or no such column) are left out."]
+
+
+BRACKETS = [
+    "[12].jsonl",
+    "a[!x].csv",
+    "what?.jsonl",
+    "star*.json",
+    "a::b.jsonl",
+    "c[1].parquet",
+    "x[1].txt",
+    "{a,b}.tsv",
+]
+
+
+@pytest.mark.parametrize("name", BRACKETS)
+def test_no_name_is_a_pattern(tmp_path: Path, name: str) -> None:
+    content: dict[str, Callable[[str], bytes]] = {
+        "jsonl": lambda text: jsonl([{"text": text}]),
+        "json": lambda text: json.dumps([{"text": text}]).encode(),
+        "csv": lambda text: f"text\n{text}\n".encode(),
+        "tsv": lambda text: f"text\n{text}\n".encode(),
+        "parquet": lambda text: parquet([{"text": text}]),
+        "txt": lambda text: text.encode(),
+    }
+    suffix = name.rpartition(".")[2]
+    decoys = [f"{stem}.{suffix}" for stem in ("1", "ab", "whatx", "starry", "a", "c1", "x1", "b", "2")]
+    for folder in (tmp_path / "d[1]", tmp_path / "d1"):
+        folder.mkdir()
+        for decoy in decoys:
+            (folder / decoy).write_bytes(content[suffix]("another"))
+        (folder / name).write_bytes(content[suffix]("right" if folder.name == "d[1]" else "another"))
+    assert local(tmp_path / "d[1]" / name) == ("text", ["right"])
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize("name", ["d[1]", "d*", "d?", "**"])
+def test_no_folder_is_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, suffix: str) -> None:
+    write = {"jsonl": jsonl, "parquet": parquet}[suffix]
+    for folder, text in {"d1": "another", "dd": "another", name: "right"}.items():
+        (tmp_path / folder / "sub[2]").mkdir(parents=True)
+        (tmp_path / folder / "sub[2]" / f"train[3].{suffix}").write_bytes(write([{"text": text}]))
+    assert local(tmp_path / name) == ("text", ["right"])
+    monkeypatch.chdir(tmp_path / name)
+    for here in (Path("."), Path("./"), Path("sub[2]"), Path(f"./sub[2]/train[3].{suffix}")):
+        assert local(here) == ("text", ["right"])
+
+
+def test_brackets_in_a_hub_repository_are_no_pattern(hub: HubServer) -> None:
+    hub.add_dataset(
+        "org/d", {"train[12].jsonl": jsonl([{"text": "right"}]), "x/train[1]?.jsonl": jsonl([{"text": "b"}])}
+    )
+    assert remote(hub) == ("text", ["right", "b"])
+
+
+def test_a_name_that_datasets_would_take_apart_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet::b.parquet").write_bytes(parquet(ROWS))
+    with pytest.raises(UnusableError, match=r"a\.parquet::b\.parquet has `::` in its name.*rename it"):
+        local(tmp_path / "a.parquet::b.parquet")
+
+
+def test_files_of_other_formats_in_a_folder_are_named(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_bytes(jsonl([{"text": name}]))
+    for name in ("c.csv", "d.txt", "LICENSE.txt"):
+        (tmp_path / name).write_bytes(b"text\nmore\n")
+    assert local(tmp_path) == ("text", ["a.jsonl", "b.jsonl"])
+    assert remarks(tmp_path) == ["Of the data files, those of one format (json) are read; not c.csv, d.txt."]
+
+
+def test_a_text_file_is_one_document_here_and_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
+    text = "one\ntwo\r\n\nthree\u2028 \n" * 100_000
+    (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    hub.add_dataset("org/d", {"train.txt": b"\xef\xbb\xbf" + text.encode()})
+    assert local(tmp_path / "train.txt") == remote(hub) == ("text", [text])
+    assert remarks(tmp_path / "train.txt") == ["Each plain text file is one document, with its line breaks."]
+
+
+def test_of_a_long_text_no_more_is_read_than_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"words and " * 500_000 + b"\xff")
+    (text,) = open_local(DataSettings(dataset="a.txt"), tmp_path / "a.txt").texts
+    assert next(iter(text)).startswith("words and ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("bom.csv", b"\xef\xbb\xbftext,n\na,1\n", ["a"]),
+        ("bom.jsonl", b'\xef\xbb\xbf{"text":"a"}\n', ["a"]),
+        ("crlf.csv", b'text,n\r\n"a\r\nb",1\r\n', ["a\r\nb"]),
+        ("cr.csv", b"text\ra\rb\r", ["a", "b"]),
+        ("cr.jsonl", b'{"text":"a"}\r{"text":"b"}\r', ["a", "b"]),
+        ("crlf.jsonl", b'{"text":"a"}\r\n\r\n{"text":"b"}', ["a", "b"]),
+        ("nul.csv", b"text,n\na\x00b,1\n", ["a\0b"]),
+        ("nul.jsonl", b'{"text":"a\\u0000b"}\n', ["a\0b"]),
+        ("tab.jsonl", b'{"text":"a\tb"}\n', ["a\tb"]),
+        ("pair.jsonl", b'{"text":"\\ud83d\\ude00"}\n', ["\U0001f600"]),
+        ("nan.jsonl", b'{"text":"a","n":NaN}\n', ["a"]),
+        ("quotes.csv", b'text\n"a ""b"" c"\nd"e\n', ['a "b" c', 'd"e']),
+        ("long.csv", b'text\n"' + b"x" * 3_000_000 + b'"\n', ["x" * 3_000_000]),
+        ("long.jsonl", b'{"text":"' + b"x" * 30_000_000 + b'"}\n', ["x" * 30_000_000]),
+        ("strings.json", b'["a", "b"]', ["a", "b"]),
+        ("one.json", b'{"text": "a"}', ["a"]),
+        ("indented.json", json.dumps([{"text": "a"}, {"text": "b"}], indent=1).encode(), ["a", "b"]),
+        ("sequence.json", b'{\n"text": "a"\n}\n{\n"text": "b"\n}', ["a", "b"]),
+        ("blank.csv", b"text\n\na\n\n", ["a"]),
+        ("short.csv", b"text,n\na\nb,2\n", ["a", "b"]),
+    ],
+)
+def test_odd_files_give_their_texts(tmp_path: Path, name: str, content: bytes, texts: list[str]) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert local(tmp_path / name) == ("text", texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("deep.jsonl", b'{"text":' + b"[" * 200_000 + b"]" * 200_000 + b"}", "nested too deeply"),
+        ("deep.json", b"[" * 200_000, "nested too deeply"),
+        ("latin.jsonl", b'{"text":"caf\xe9"}\n', "is not UTF-8 text"),
+        ("latin.csv", b"text\ncaf\xe9\n", "is not UTF-8 text"),
+        ("utf16.csv", "text\na\n".encode("utf-16"), "is not UTF-8 text"),
+        ("cut.txt", b"abc\xe2\x82", r"is not UTF-8 text \(byte 3\)"),
+        ("late.txt", b"a" * 3_000_000 + b"\xe9b", r"is not UTF-8 text \(byte 3000000\)"),
+        ("half.jsonl", b'{"text":"a"}\n{"text":"b\\ud800"}\n', r"half of a surrogate pair \(row 2, character 1\)"),
+        ("cut.jsonl", b'{"text":"a"}\n{"text":"b', r"Line 2 of .*cut\.jsonl is not JSON \(Unterminated string"),
+        ("web.json", b"<html></html>", "is not JSON"),
+        ("digits.jsonl", b'{"text":"a","n":' + b"9" * 6000 + b"}", "is not JSON.*4300 digits"),
+        ("strings.jsonl", b'"a"\n"b"\n', "Row 1 of .* is a str, where an object"),
+        ("numbers.json", b"[1, 2]", "Row 1 of .* is a int, where an object"),
+        ("null.jsonl", b"null\n", "Row 1 of .* is a NoneType"),
+        ("mixed.jsonl", b'{"text":"a"}\n{"text":{"x":1}}\n', r"holds a dict among its strings \(row 2\)"),
+        ("objects.jsonl", b'{"text":{"x":1}}\n', "Column text of .* does not hold strings"),
+        ("years.jsonl", b'{"text":1999}\n', "Column text of .* does not hold strings"),
+        ("columns.json", b'{"text": ["a", "b"]}', "Column text of .* does not hold strings"),
+        ("nothing.json", b"[]", "has no rows"),
+        ("blank.jsonl", b"\n \n", "has no rows"),
+        ("header.csv", b"text\n", "has no rows"),
+        (
+            "commas.csv",
+            b"text\na, b\nc, d\n",
+            r"more fields than its header \(text\); put texts that hold commas in",
+        ),
+        ("comma.csv", b"text\na\nb, c\n", "Expected 1 fields in line 3, saw 2.*put texts that hold commas"),
+        ("quote.csv", b'text\n"abc\n', "EOF inside string"),
+        ("semicolon.csv", b"text;n\na;1\n", r"has one column, 'text;n'; if ';' separates columns, write commas"),
+        ("noise.txt.gz", b"not gzip", "cannot be read as text: Not a gzipped file"),
+        ("cut.txt.gz", gzip.compress(bytes(range(256)) * 9)[:100], "cannot be read as text: .*ended before"),
+    ],
+)
+def test_files_that_are_no_text_are_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnusableError, match=message) as caught:
+        local(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_configs_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(CARD)
+    (tmp_path / "small.jsonl").write_bytes(jsonl(ROWS))
+    (tmp_path / "large.jsonl").write_bytes(jsonl([{"text": "big"}]))
+    assert local(tmp_path, config="large") == ("text", ["big"])
+    with pytest.raises(NotFoundError, match=r"has several configs; there is .*small.*--dataset-config"):
+        local(tmp_path)
+    with pytest.raises(NotFoundError, match=r"has no config smal; did you mean small.*--dataset-config"):
+        local(tmp_path, config="smal")
+
+
+def test_what_a_card_says_of_its_files_is_followed(hub: HubServer, tmp_path: Path) -> None:
+    card = b"---\nconfigs:\n- config_name: default\n  data_files: '*.csv'\n  sep: ';'\n---\n"
+    (tmp_path / "README.md").write_bytes(card)
+    (tmp_path / "a.csv").write_bytes(b"text;n\nNA;1\n")
+    hub.add_dataset("org/d", {file.name: file.read_bytes() for file in tmp_path.iterdir()})
+    assert local(tmp_path) == remote(hub) == ("text", ["NA"])
+    card = b"---\nconfigs:\n- config_name: default\n  data_files: '*.json'\n  field: rows\n---\n"
+    (tmp_path / "README.md").write_bytes(card)
+    (tmp_path / "a.csv").rename(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text(json.dumps({"rows": [{"text": "inner"}]}))
+    assert local(tmp_path) == ("text", ["inner"])
