@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,47 @@ def test_a_damaged_part_is_named_and_counts_as_missing(store: RunStore, told: li
     assert str(path) in told[0]
     assert "computed again" in told[0]
     assert not path.exists()
+
+
+@pytest.mark.parametrize("where", ["another run", "another part", "another folder without inputs"])
+def test_a_part_of_elsewhere_is_not_taken(store: RunStore, told: list[str], tmp_path: Path, where: str) -> None:
+    other = RunStore(tmp_path / "other", pytest.fail)
+    store.open({"sha": "a"})
+    other.open({"sha": "a" if where == "another part" else "b"})
+    name = "chains/001" if where == "another part" else "chains/000"
+    other.write(name, {"deltas": [9.0]})
+    if where == "another folder without inputs":
+        other.path("inputs").unlink()
+    store.write("chains/000", {"deltas": [1.0]})
+    store.path("chains/000").write_bytes(other.path(name).read_bytes())
+    assert store.read("chains/000") is None
+    assert told == [f"{store.path('chains/000')} is a part of another run; it is computed again."]
+
+
+def test_parts_stay_those_of_a_run_whose_inputs_were_taken_away(store: RunStore, told: list[str]) -> None:
+    store.open({"sha": "a", "lr": None})
+    store.write("chains/000", {"deltas": [1.0]})
+    store.path("inputs").unlink()
+    same, other = (RunStore(store.folder, told.append) for _ in range(2))
+    same.open({"sha": "a", "lr": None})
+    assert same.read("chains/000") == {"deltas": [1.0]}
+    store.path("inputs").unlink()
+    other.open({"sha": "b", "lr": None})
+    assert other.read("chains/000") is None
+    assert len(told) == 1
+
+
+def test_a_folder_may_be_copied_and_renamed(store: RunStore, told: list[str], tmp_path: Path) -> None:
+    store.open({"sha": "a"})
+    store.write("chains/000", {"deltas": [1.0]})
+    store.folder.rename(tmp_path / "renamed")
+    shutil.copytree(tmp_path / "renamed", tmp_path / "copied")
+    for name in ("renamed", "copied"):
+        again = RunStore(tmp_path / name, told.append)
+        assert again.read("chains/000") == {"deltas": [1.0]}
+        again.open({"sha": "a"})
+        assert again.read("chains/000") == {"deltas": [1.0]}
+    assert told == []
 
 
 def test_a_failed_write_leaves_the_old_part_and_no_litter(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +19,8 @@ from hf_llc.published import curve_from, lines_of
 from hf_llc.records import sealed
 from hf_llc.results import Verdict
 from hf_llc.runs import load_run
-from tests.adapters.estimates import DIAGNOSTICS, SETTINGS, estimate
-from tests.cli.ran import Ran, Run, refused
+from tests.adapters.estimates import DIAGNOSTICS, estimate
+from tests.cli.ran import SMALL, Ran, Run, refused
 from tests.finished import quick_picture
 from tests.mutations import changed_bytes, changed_text, changed_value
 
@@ -228,33 +227,59 @@ def test_mutated_published_results_give_what_was_computed_or_one_line(runs: Path
 
 
 @pytest.fixture
-def nobody() -> Iterator[Path]:
-    """A folder in which this process may not write until the test is over, root or not."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        root = os.geteuid() == 0
-        yield Path(name)
-        if root:
-            os.seteuid(0)
+def nobody(tmp_path: Path, tiny: Path, text: Path) -> Iterator[Callable[[], None]]:
+    """Call it to make this process one that may read all these folders and write none, root or not."""
+    opened = {
+        folder for path in (tmp_path, tiny, text) for folder in (path, *path.parents) if folder.stat().st_mode & 1 == 0
+    }
+    modes = {folder: folder.stat().st_mode for folder in opened}
+    for folder, mode in modes.items():
+        folder.chmod(mode | 0o055)
+
+    def become() -> None:
+        for folder in [path for path in [tmp_path, *tmp_path.rglob("*")] if path.is_dir()]:
+            modes.setdefault(folder, folder.stat().st_mode)
+            folder.chmod(0o555)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+
+    yield become
+    if os.getuid() == 0:
+        os.seteuid(0)
+    for folder, mode in modes.items():
+        folder.chmod(mode)
 
 
-def test_a_finished_run_in_a_read_only_folder_is_shown(
-    run: Run, runs: Path, nobody: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("scan", "single"):
-        shutil.copytree(runs / name, nobody / name)
+def test_a_finished_run_in_a_read_only_folder_is_shown(run: Run, runs: Path, nobody: Callable[[], None]) -> None:
     expected = [run("show", name, "--json").json for name in ("scan", "single")]
-    monkeypatch.chdir(nobody)
-    for path in [nobody / "scan", nobody / "single"]:
-        path.chmod(0o555)
-    nobody.chmod(0o555)
-    if os.geteuid() == 0:
-        os.seteuid(65534)
+    nobody()
     shown = [run("show", name, "--json") for name in ("scan", "single")]
     compared = run("compare", "scan", "single", "--json")
-    assert SETTINGS.gamma in {each.json["settings"]["gamma"] for each in shown}
-    assert [each.json["points"] for each in shown] == [each["points"] for each in expected]
-    assert compared.code == 0
+    assert [each.json for each in shown] == expected
+    assert (compared.code, compared.json["pictures"]) == (0, [])
     for ran in [*shown, compared]:
         assert "No picture is drawn: " in ran.err
         assert "cannot be written (Permission denied)." in ran.err
+
+
+def test_the_command_of_a_finished_run_in_a_read_only_folder_shows_it(
+    run: Run, small: Run, tiny: Path, text: Path, nobody: Callable[[], None]
+) -> None:
+    Path("series").mkdir()
+    shutil.copytree(tiny, "series/step1")
+    scan = ["scan", "series", "--dataset", text, *SMALL, "--num-processes", 1, "--json"]
+    first, series = small("--json", "--output-dir", "one").json, run(*scan, "--output-dir", "all").json
+    nobody()
+    again, recalled = small("--json", "--output-dir", "one"), run(*scan, "--output-dir", "all")
+    assert (again.code, again.json["llc"], again.json["stderr"]) == (0, first["llc"], first["stderr"])
+    assert "cannot be written (Permission denied) and is left as it is." in again.err
+    assert (recalled.code, recalled.json["points"]) == (0, series["points"])
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_that_may_not_be_read_is_said_to_be_one(
+    run: Run, runs: Path, nobody: Callable[[], None], file: str
+) -> None:
+    (runs / file).chmod(0)
+    nobody()
+    refused(run("show", Path(file).parent), 1, f"{file} cannot be read .Permission denied.")
