@@ -135,6 +135,8 @@ class Diagnostics:
         cold_llc: nβΔL where the drift alone leads: the slope at w* pulls it below 0, gradient noise lifts it.
         gamma_slope: d log λ̂ / d log γ: near 0 a plateau, near −1 the localiser's own number; with its error.
         gamma_slope_covariance: the same from the main draws alone, a noisier figure that no verdict rests on.
+        level_near, level_far, level_changes: root mean ‖w−w*‖² of draws near w* and of draws farther away, where they
+            lie at two such levels, and how often chains change between them; None if they do not.
         start_gap: λ̂ of chains that began at draws of the localiser minus λ̂ of those that began at w*, with its error;
             None where all began alike.
         n_beta_slope: d log λ̂ / d log nβ, with its error.
@@ -172,6 +174,9 @@ class Diagnostics:
     raw_llc: float | None = None
     step_bias_stderr: float | None = None
     step_correction: float | None = None
+    level_near: float | None = None
+    level_far: float | None = None
+    level_changes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hf_llc.adapters import machine
-from hf_llc.adapters.statistics import DrawStatistics, summarise
+from hf_llc.adapters.statistics import DrawStatistics, Levels, summarise, two_levels
 from hf_llc.checks import Checks, Extrapolation, evaluate, extrapolation
 from hf_llc.core.estimator import free_distance, gamma_slope, llc
 from hf_llc.core.stepsize import relaxation_rate, stability
@@ -144,7 +144,7 @@ def _diagnostics(
     settled = settings.start == "localiser" and not resolution.starts_hot
     gap, gap_stderr = _start_gap(settings, healthy)
     growth, growth_stderr = _distance_drift(healthy)
-    step = _extrapolation(checks)
+    step, levels = _extrapolation(checks), _levels(settings, healthy)
     return Diagnostics(
         r_hat=finite_or_none(statistics.r_hat) if statistics else None,
         r_hat_chance=finite_or_none(statistics.r_hat_chance) if statistics else None,
@@ -177,6 +177,9 @@ def _diagnostics(
         gamma_slope_covariance_stderr=covariance[1] if covariance else None,
         start_gap=gap,
         start_gap_stderr=gap_stderr,
+        level_near=math.sqrt(levels.lower) if levels else None,
+        level_far=math.sqrt(levels.upper) if levels else None,
+        level_changes=levels.changes if levels else None,
     )
 
 
@@ -193,6 +196,14 @@ def _start_gap(settings: ResolvedSettings, healthy: Sequence[ChainTrace]) -> tup
     middle = settings.draws // 2
     far, near = (summarise(g if len(g) > 1 else [g[0][:middle], g[0][-middle:]]) for g in groups)
     return llc(settings.n_beta, far.mean - near.mean), llc(settings.n_beta, math.hypot(far.stderr, near.stderr))
+
+
+def _levels(settings: ResolvedSettings, healthy: Sequence[ChainTrace]) -> Levels | None:
+    """The two levels of ‖w−w*‖² between which chains seldom change; None if there are none, or where chains begin at
+    two, which `start_gap` compares."""
+    if settings.start == "both" or not healthy:
+        return None
+    return two_levels([trace.squared_distances for trace in healthy])
 
 
 def _distance_drift(healthy: Sequence[ChainTrace]) -> tuple[float | None, float | None]:

@@ -80,6 +80,7 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
         reasons.append(f"R-hat is {diagnostics.r_hat:.3f}, above {R_HAT_MAX:g}: raise --draws or --burn-in")
     if diagnostics.drift is not None and not abs(diagnostics.drift) <= DRIFT_MAX:
         reasons.append(f"the draws' second half lies {diagnostics.drift:+.1f} Monte Carlo errors from the first")
+    reasons += _several_basins(diagnostics)
     # Where λ̂ hardly depends on the localiser and the walk has stopped spreading, no direction is bounded by it alone,
     # unless the loss is constant there, which shows in nβ where that was varied. A
     # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading; one that began at
@@ -111,6 +112,16 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
             "--burn-in or --lr"
         )
     return reasons + _not_come_down(settings, diagnostics)
+
+
+def _several_basins(diagnostics: Diagnostics) -> list[str]:
+    if diagnostics.level_near is None or diagnostics.level_far is None:
+        return []
+    return [
+        f"chains live at two distances from w*, {diagnostics.level_near:.3g} and {diagnostics.level_far:.3g}, and "
+        f"change between them {diagnostics.level_changes} times in all: they seem to be in several basins, and how "
+        "much each counts is not known; raise --draws, or --gamma to stay in that of w*"
+    ]
 
 
 def _not_come_down(settings: ResolvedSettings, diagnostics: Diagnostics) -> list[str]:

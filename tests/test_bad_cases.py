@@ -92,6 +92,21 @@ def test_a_coefficient_of_nothing_is_imprecise_however_small_its_error() -> None
     assert found.verdict in {"imprecise", "undersampled"}
 
 
+def test_chains_that_hop_between_two_basins_are_not_called_converged() -> None:
+    """Beside 20 curvatures, minima at 0 and 1 with 4 kT between them, the second one 2 kT deeper: λ̂ = 8.27, where
+    chains that hop now and then give 9.5 ± 0.4 with an R-hat of 1.06."""
+    w = torch.zeros(21, dtype=torch.float64)
+
+    def losses_of(indices: Tensor) -> Tensor:
+        t = w[0]
+        wells = 0.2 * (4 * t * (1 - t)).square() - 0.1 * t.square() * (3 - 2 * t.clamp(-0.5, 1.5))
+        return (wells + w[1:].square().sum() / 2).expand(len(indices))
+
+    found = judged(FunctionObjective([w], 1, losses_of), 20.0, 2.0, draws=200)
+    assert found.verdict == "not-equilibrated"
+    assert "chains live at two distances from w*" in found.verdict_reason
+
+
 def test_half_the_chains_dead_is_a_step_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def dying(objective: Objective, anchors: Tensor, settings: ResolvedSettings, chain: int, **more: Any) -> ChainTrace:

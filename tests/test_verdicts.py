@@ -42,6 +42,12 @@ CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
     ({"ess": 50.0}, 10.0, Verdict.CONVERGED, "effective sample size 50"),
     ({"drift": -5.0}, 10.0, Verdict.NOT_EQUILIBRATED, "second half lies -5.0 Monte Carlo errors"),
     ({"drift": -3.9}, 10.0, Verdict.CONVERGED, "R-hat"),
+    (
+        {"level_near": 0.9, "level_far": 2.1, "level_changes": 4},
+        10.0,
+        Verdict.NOT_EQUILIBRATED,
+        "chains live at two distances from w*, 0.9 and 2.1, and change between them 4 times in all: they seem to be",
+    ),
     ({"equilibration": 0.5}, 10.0, Verdict.NOT_EQUILIBRATED, "50% of its variance"),
     (SPREAD, 10.0, Verdict.CONVERGED, "R-hat"),
     (SPREAD | {"distance_drift": 0.04}, 10.0, Verdict.NOT_EQUILIBRATED, "grows by +4.0% ± 1.0% while they last"),

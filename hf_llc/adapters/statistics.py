@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -13,6 +13,14 @@ FEWEST = 4
 """Draws per chain below which there is neither an effective sample size nor an R-hat."""
 PERCENTILE = 2.326
 """Of a normal variable, the 99th."""
+TWO_LEVELS, ALSO_IN_LOG = 0.73, 0.6
+"""Share of the variance that the best division into two levels explains from which values count as lying at two: of
+normal values it explains 2/π = 0.64, and of sums of squares of slow AR(1) processes rarely more than 0.7. And the share
+that it must explain of their logarithms, lest a long tail count as a level."""
+APART = 1.5
+"""How many times larger the upper level must be."""
+SELDOM = 40
+"""Draws for each change of level from which on the changes are too few to know how often each level is taken."""
 PER_FREEDOM = 8.0
 """Effective draws for one degree of freedom of a standard error, see `student`."""
 
@@ -67,6 +75,49 @@ def summarise(draws: Sequence[Sequence[float]]) -> DrawStatistics:
         if enough
         else None,
     )
+
+
+class Levels(NamedTuple):
+    """The means of values at a lower and an upper level, and how often chains change from one to the other."""
+
+    lower: float
+    upper: float
+    changes: int
+
+
+def two_levels(values: Sequence[Sequence[float]]) -> Levels | None:
+    """The two levels at which positive values lie between which chains seldom change; None if they do not.
+
+    Values are divided where most of their variance lies between the parts (Fisher 1958; Otsu 1979). A chain that hops
+    over a barrier gives two levels, with few changes; one that moves freely gives one, however slowly it moves.
+
+    Args:
+        values: of shape (chains, draws), such as squared distances from w*.
+    """
+    array = numpy.asarray(values, dtype=float)
+    if array.size < FEWEST or not numpy.isfinite(array).all() or float(array.min()) <= 0:
+        return None
+    limit, explained = _division(array)
+    if explained < TWO_LEVELS or _division(numpy.log(array))[1] < ALSO_IN_LOG:
+        return None
+    high = array > limit
+    lower, upper = float(array[~high].mean()), float(array[high].mean())
+    changes = int((high[:, 1:] != high[:, :-1]).sum())
+    if upper < APART * lower or changes * SELDOM > array.size:
+        return None
+    return Levels(lower, upper, changes)
+
+
+def _division(array: NDArray[numpy.float64]) -> tuple[float, float]:
+    """Where values are best divided in two, and the share of their variance that this explains; 0 if all are equal."""
+    ordered = numpy.sort(array, axis=None)
+    total, count = float(ordered.var()) * ordered.size, ordered.size
+    if total <= 0:
+        return float(ordered[0]), 0.0
+    below = numpy.arange(1, count)
+    between = numpy.cumsum(ordered - ordered.mean())[:-1] ** 2 * count / (below * (count - below))
+    best = int(between.argmax())
+    return float(ordered[best]), float(between[best]) / total
 
 
 def student(ess: float) -> float:

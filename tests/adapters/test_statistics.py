@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from hf_llc.adapters.statistics import FEWEST, r_hat_by_chance, student, summarise
+from hf_llc.adapters.statistics import FEWEST, r_hat_by_chance, student, summarise, two_levels
 
 
 def autoregressive(chains: int, draws: int, correlation: float, seed: int) -> numpy.ndarray:
@@ -121,3 +121,42 @@ def test_of_few_draws_there_is_no_more_said_than_can_be(draws: int, capfd: pytes
     assert (found.r_hat is None, math.isnan(found.ess)) == (draws < FEWEST, draws < FEWEST)
     assert math.isfinite(found.mcse)
     assert capfd.readouterr() == ("", "")
+
+
+def squared(chains: int, draws: int, correlation: float, dimension: int, seed: int) -> numpy.ndarray:
+    """Sums of squares of AR(1) processes: the squared distance of a chain in one basin."""
+    return sum((autoregressive(chains, draws, correlation, 100 * seed + each) - 3) ** 2 for each in range(dimension))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("dimension", [1, 3, 20])
+@pytest.mark.parametrize("correlation", [0.5, 0.9, 0.97, 0.99])
+def test_a_chain_in_one_basin_lies_at_one_level_however_slow_it_is(dimension: int, correlation: float) -> None:
+    found = [two_levels(squared(4, 200, correlation, dimension, seed).tolist()) for seed in range(25)]
+    # At a correlation of 0.99 there are some four effective draws in all, and chains may well lie apart.
+    assert sum(each is not None for each in found) <= (3 if correlation == 0.99 else 0)
+
+
+@pytest.mark.parametrize("hops", [[40], [10, 150], [199]])
+def test_chains_that_hop_to_another_basin_lie_at_two_levels(hops: list[int]) -> None:
+    values = squared(4, 200, 0.8, 10, seed=1)
+    for chain in (1, 2):
+        for number, hop in enumerate(hops):
+            values[chain, hop:] += 60.0 * (-1) ** number
+    found = two_levels(values.tolist())
+    if hops == [199]:
+        assert found is None
+        return
+    assert found is not None
+    assert found.changes == pytest.approx(2 * len(hops), abs=2)
+    assert found.upper > 2 * found.lower
+
+
+def test_levels_that_are_changed_often_are_one() -> None:
+    stream = numpy.random.default_rng(0)
+    values = squared(4, 200, 0.5, 10, seed=1) + 25.0 * stream.integers(0, 2, size=(4, 200))
+    assert two_levels(values.tolist()) is None
+
+
+@pytest.mark.parametrize("values", [[[1.0] * 10] * 2, [[0.0] * 10] * 2, [[1.0, math.nan, 2.0, 9.0]] * 2, [[1.0]]])
+def test_equal_missing_or_few_values_have_no_two_levels(values: list[list[float]]) -> None:
+    assert two_levels(values) is None
