@@ -19,6 +19,8 @@ from hf_llc.results import Estimate
 from hf_llc.settings import SamplerSettings
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
+_AUTOLINK = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)
+"""The characters that make readers of GitHub's Markdown see a web or mail address in plain words."""
 # Readers of YAML 1.1 and 1.2 agree on these words without quotes, and on nothing else that is let through here.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z_/.-]*[A-Za-z][A-Za-z0-9_/.-]*")
 _NO_OPTION = {"n", "micro_batch_size"}
@@ -34,7 +36,8 @@ def escaped(value: object) -> object:
     """What a template writes for `value`: text in one line and without any mark-up, Verbatim as it is."""
     if not isinstance(value, str) or isinstance(value, Verbatim):
         return value
-    return _MARKDOWN.sub(r"\\\1", html.escape(one_line(value), quote=False)).replace("://", "&#58;//")
+    plain = _MARKDOWN.sub(r"\\\1", html.escape(one_line(value), quote=False))
+    return _AUTOLINK.sub(lambda match: f"&#{ord(match.group())};", plain)
 
 
 def one_line(text: str) -> str:
