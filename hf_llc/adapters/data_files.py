@@ -85,7 +85,7 @@ def _of_file(path: Path, config: str | None) -> DataFiles:
     if (format_ := format_of(path)) is None:
         raise SettingsError(f"{path} is none of the formats that can be read: {', '.join(DATA_SUFFIXES)}.")
     if path.stat().st_size == 0:
-        raise UnusableError(f"{path} is empty.")
+        raise UnusableError(f"{path} is empty; give another file, or more text.")
     options = {"sep": "\t"} if _suffix(path) == ".tsv" else {}
     return DataFiles(format=format_, splits={"train": [path]}, options=options)
 

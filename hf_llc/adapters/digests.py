@@ -55,7 +55,7 @@ def local_identity(path: Path) -> str:
             return f"sha256:{inner.hexdigest()}"
         relative = file.relative_to(path)
         if not any(part.startswith(".") for part in relative.parts):
-            digest.update(f"{relative.as_posix()}\0{inner.hexdigest()}\n".encode())
+            digest.update(f"{relative.as_posix()}\0{inner.hexdigest()}\n".encode(errors="surrogateescape"))
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -1,6 +1,7 @@
 """The tokenizers of checkpoints: text as token ids, those of tokenizer.json where there is one (tokenizers)."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,11 @@ from hf_llc.adapters.tokenizer_files import encode_whole_texts, read_tokenizer_f
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 
-COMPARED_CHARACTERS = 10_000_000
-"""How much text is compared between what transformers built and tokenizer.json."""
+COMPARED_CHARACTERS = 1_000_000
+"""How much text is compared to say that transformers builds another tokenizer than tokenizer.json, whose ids are used.
+
+A tokenizer of a repository's own code is compared on all of the text, since nothing says which of the two is right.
+"""
 
 _ENCODERS = {"__call__", "_encode_plus", "_batch_encode_plus", "encode", "batch_encode_plus"}
 
@@ -49,8 +53,8 @@ class TextTokenizer:
             if tokenizer is not None:
                 encode_whole_texts(tokenizer, special_as_text=bool(getattr(built, "split_special_tokens", False)))
         self._backend = own if file is None else file
-        self._in_python = own is None
-        self._left_to_compare = 0 if file is None else COMPARED_CHARACTERS
+        self._own = own
+        self._left_to_compare = 0.0 if file is None else COMPARED_CHARACTERS if own is not None else math.inf
         self.eos_token_id: int | None = built.eos_token_id if isinstance(built.eos_token_id, int) else None
         if file is not None and self.eos_token_id is not None:
             # A class of transformers may have a default that this checkpoint does not know.
@@ -60,7 +64,7 @@ class TextTokenizer:
     def identity(self) -> str:
         """`sha256:<64 hex>` of everything that turns text into ids, or decides what is remarked about them."""
         kind = f"{type(self._built).__name__} {transformers.__version__}"
-        if self._backend is not None and not self._in_python:
+        if self._backend is not None and self._own is not None:
             content = f"{kind} {self._backend.to_str()}"
         else:
             here = (entry.relative_to(self._folder).as_posix() for entry in self._folder.rglob("*") if entry.is_file())
@@ -82,7 +86,7 @@ class TextTokenizer:
         with _explained_text():
             if self._backend is None:
                 return self._ids_of_built(texts)
-            ids = [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+            ids = _ids_of(self._backend, texts)
             self._compare(texts, ids)
         return ids
 
@@ -100,6 +104,8 @@ class TextTokenizer:
         return encoding.ids, [start for start, _ in encoding.offsets]
 
     def _ids_of_built(self, texts: list[str]) -> list[list[int]]:
+        if self._own is not None:
+            return _ids_of(self._own, texts)
         options: dict[str, Any] = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
         with quiet():
             encoded = self._built(texts, add_special_tokens=False, **options)
@@ -119,7 +125,7 @@ class TextTokenizer:
             at = next((i for i, pair in enumerate(pairs) if pair[0] != pair[1]), min(len(theirs), len(ours)))
             example = f"{self._pieces(ours[at : at + 3])} for {self._pieces(theirs[at : at + 3])}"
             name = type(self._built).__name__
-            if self._in_python:
+            if self._own is None:
                 raise UnusableError(
                     f"{self._id} has two tokenizers that differ on this text, tokenizer.json and the code of {name} "
                     f"({example}); keep the one that it was trained with in a copy of the checkpoint, and name that."
@@ -152,6 +158,10 @@ def load_tokenizer(source: ModelSource) -> TextTokenizer:
     if remark is not None and not (folder / "tokenizer.json").is_file():
         tokenizer.remarks.append(remark)
     return tokenizer
+
+
+def _ids_of(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def _encodes_in_python(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -315,7 +315,7 @@ def test_with_hf_debug_transformers_says_what_it_does(
     assert "Loading weights" in capfd.readouterr().err
 
 
-def save_gguf(path: Path) -> dict[str, torch.Tensor]:
+def save_gguf(path: Path, pre: str | None = None, pair: str = "ab") -> dict[str, torch.Tensor]:
     """Writes a Llama of one layer as float32 GGUF with a byte-level tokenizer; its embedding, norms and head."""
     width, inner, vocabulary = 32, 64, 258
     generator = torch.Generator().manual_seed(0)
@@ -340,10 +340,12 @@ def save_gguf(path: Path) -> dict[str, torch.Tensor]:
     writer.add_rope_dimension_count(width // 2)
     writer.add_vocab_size(vocabulary)
     writer.add_tokenizer_model("gpt2")
+    if pre is not None:
+        writer.add_tokenizer_pre(pre)
     alphabet = sorted(ByteLevel.alphabet())
-    writer.add_token_list([*alphabet, alphabet[0] + alphabet[1], "<|end|>"])
+    writer.add_token_list([*alphabet, pair, "<|end|>"])
     writer.add_token_types([1] * 257 + [3])
-    writer.add_token_merges([f"{alphabet[0]} {alphabet[1]}"])
+    writer.add_token_merges([" ".join(pair)])
     writer.add_eos_token_id(257)
     for name, tensor in {**tensors, **norms}.items():
         writer.add_tensor(f"{name}.weight", tensor.numpy())
@@ -376,6 +378,17 @@ def test_the_tokenizer_of_a_gguf_file_is_inside_it(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(at(tmp_path, gguf_file="a.gguf"))
     assert tokenizer.eos_token_id == 257
     assert tokenizer.decode(next(token_ids(tokenizer, ["old bridge"]))) == "old bridge"
+
+
+@pytest.mark.parametrize(
+    ("pre", "together"), [(None, True), ("gpt-2", True), ("smollm", False), ("qwen2", False), ("unheard-of", True)]
+)
+def test_the_pre_tokenizer_that_a_gguf_file_names_is_used(tmp_path: Path, pre: str | None, together: bool) -> None:
+    save_gguf(tmp_path / "a.gguf", pre, pair="12")
+    tokenizer = load_tokenizer(at(tmp_path, gguf_file="a.gguf"))
+    assert len(tokenizer.ids(["a12"])[0]) == (2 if together else 3)
+    assert len(tokenizer.remarks) == (pre == "unheard-of")
+    assert all("'unheard-of'" in remark and "tokenizer.json" in remark for remark in tokenizer.remarks)
 
 
 def test_a_damaged_gguf_file_is_one_line(tmp_path: Path) -> None:

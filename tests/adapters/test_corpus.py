@@ -3,7 +3,9 @@
 import gzip
 import io
 import json
+import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -557,3 +559,20 @@ def test_what_a_card_says_of_its_files_is_followed(hub: HubServer, tmp_path: Pat
     (tmp_path / "a.csv").rename(tmp_path / "a.json")
     (tmp_path / "a.json").write_text(json.dumps({"rows": [{"text": "inner"}]}))
     assert local(tmp_path) == ("text", ["inner"])
+
+
+def test_packed_tables_on_the_hub_are_read_as_they_are_written(hub: HubServer) -> None:
+    table, archive = b"text\nNA\n1999\n", io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("inner.csv", table)
+    repo = hub.add_dataset("org/d", {"train.csv.gz": gzip.compress(table)})
+    assert remote(hub) == ("text", ["NA", "1999"])
+    repo.commit({"train.zip": archive.getvalue()}, delete=["train.csv.gz"])
+    assert remote(hub) == ("text", ["NA", "1999"])
+
+
+def test_a_name_that_is_no_utf8_has_an_identity(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/a\xff.jsonl", "wb") as file:
+        file.write(jsonl([{"text": "a"}]))
+    assert local_identity(tmp_path).startswith("sha256:")
+    assert local(tmp_path) == ("text", ["a"])

@@ -309,3 +309,27 @@ def test_no_more_text_than_the_limit_is_compared(tmp_path: Path, monkeypatch: py
     tokenizer.ids(["heron"])
     tokenizer.ids(NASTY)
     assert tokenizer.remarks == []
+
+
+def test_a_slow_tokenizer_without_a_file_reads_whole_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(tmp_path / "tokenizer_config.json", tokenizer_class="ByT5Tokenizer", eos_token="</s>")
+    edit(tmp_path / "config.json", model_type="llama")
+    tokenizer = load_tokenizer(at(tmp_path))
+    assert tokenizer.eos_token_id == 1
+    assert tokenizer.ids(["ab"]) == [[ord("a") + 3, ord("b") + 3]]
+    (whole,) = token_ids(tokenizer, ["the river runs " * 300])
+    monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 500)
+    assert list(token_ids(tokenizer, ["the river runs " * 300])) == [whole]
+    identity = tokenizer.identity
+    edit(tmp_path / "tokenizer_config.json", extra_ids=5)
+    assert load_tokenizer(at(tmp_path)).identity != identity
+
+
+def test_a_tokenizer_at_the_top_of_a_repository_has_its_file_there(tmp_path: Path) -> None:
+    (tmp_path / "step1").mkdir()
+    edit(tmp_path / "step1" / "config.json", model_type="qwen2")
+    edit(tmp_path / "config.json", model_type="qwen2")
+    train(None, byte_level()).save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer", eos_token=EOS)
+    tokenizer = load_tokenizer(at(tmp_path, subfolder="step1"))
+    assert tokenizer.ids(NASTY) == [train(None, byte_level()).encode(text).ids for text in NASTY]

@@ -96,7 +96,7 @@ def test_a_text_that_is_not_there_or_of_no_known_kind(run: Run, tiny: Path, tmp_
     (tmp_path / "work" / "text.docx").write_text("x")
     refused(run("estimate", tiny, "--dataset", "./text.docx"), 2, r"text\.docx.*\.jsonl.*\.parquet")
     (tmp_path / "work" / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
-    refused(run("estimate", tiny, "--dataset", "./bad.jsonl"), 1, r"bad\.jsonl cannot be read")
+    refused(run("estimate", tiny, "--dataset", "./bad.jsonl"), 1, r"Line 2 of bad\.jsonl is not JSON")
 
 
 def test_offline_and_not_on_this_machine(run: Run, text: Path) -> None:
