@@ -17,6 +17,7 @@ from hf_llc.adapters.threads import ENDING, LEFT
 from hf_llc.arrivals import Arrivals
 from hf_llc.checkpoints import Checkpoint
 from hf_llc.errors import LaunchError, OfflineError, ResourceError, SourceError, UnusableError
+from hf_llc.foreign_code import with_code
 from hf_llc.inputs import ModelSource
 from hf_llc.plan import Plan
 from hf_llc.queue import PATIENCE
@@ -80,7 +81,7 @@ def without_weights(source: ModelSource, tell: Tell) -> ModelSource:
         SourceError: they cannot be had.
     """
     small, _ = _small_and_weights(source, tell)
-    return replace(source, path=downloads.download(source.id, source.sha, small, tell))
+    return with_code(replace(source, path=downloads.download(source.id, source.sha, small, tell)), tell)
 
 
 def _small_and_weights(source: ModelSource, tell: Tell) -> tuple[list[hub.RemoteFile], list[hub.RemoteFile]]:

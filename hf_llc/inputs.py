@@ -22,6 +22,7 @@ class ModelSource:
         path: the snapshot folder; `subfolder` the folder inside it that transformers loads from, None for itself.
         gguf_file: file name inside `path` when the weights are GGUF.
         weight_bytes: size of the weight files.
+        code: `org/name@commit` of the repository that its Python code is from, where that is another one.
         download_bytes: what is not on this disk yet.
     """
 
@@ -35,6 +36,7 @@ class ModelSource:
     trust_remote_code: bool = False
     weight_bytes: int = 0
     download_bytes: int = 0
+    code: str | None = None
 
     @property
     def is_local(self) -> bool:

@@ -161,7 +161,10 @@ def _repositories(reference: Reference, globs: Sequence[str], place: PlaceOf, tr
 
 def _folders(reference: Reference, top: Path, glob: str | None, place: PlaceOf, trust: bool) -> Site:
     """Folders on this disk: those directly inside, such as a Trainer leaves, or those that the glob names."""
-    inner = {folder.relative_to(top).as_posix(): folder for folder in sorted(top.glob(glob or "*")) if folder.is_dir()}
+    # A name that is there as it stands is no pattern.
+    literal = glob is not None and (top / glob).is_dir()
+    entries = [top / str(glob)] if literal else sorted(top.glob(glob or "*"))
+    inner = {folder.relative_to(top).as_posix(): folder for folder in entries if folder.is_dir()}
     places = {
         name: place(name)
         for name, folder in inner.items()
@@ -193,6 +196,8 @@ def look_at(site: Site, names: Sequence[str]) -> list[Found]:
 
 def _matches(folder: str, glob: str) -> bool:
     """True if the folder matches name by name: a * does not reach over a slash, as with a path on disk."""
+    if folder == glob:
+        return True
     parts, patterns = folder.split("/"), glob.split("/")
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 

@@ -50,9 +50,11 @@ class Plan:
             del sampler["baseline"]
         if self.sampler.devices_per_chain == 1:
             del sampler["devices_per_chain"]
+        code = {"code": self.source.code} if self.source.code is not None else {}
         return {
             "schema": SCHEMA,
             "sha": self.source.sha,
+            **code,
             "subfolder": self.source.subfolder,
             "gguf_file": self.source.gguf_file,
             "fingerprint": self.corpus.fingerprint,

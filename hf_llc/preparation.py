@@ -87,6 +87,10 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
         sources = list(series.sources.values())
         tokenizer = _with_tokenizer(series.model, sources, observer)
         last = _with_config(sources, observer)
+        # A checkpoint whose config is not here yet runs the code that the last one does.
+        series.sources.update(
+            {name: replace(each, code=each.code or last.code) for name, each in series.sources.items()}
+        )
     with observer.part("data"):
         corpus = find_corpus(request.data, last, tokenizer=tokenizer, tell=observer.tell)
 

@@ -118,8 +118,8 @@ def _parse(text: str, revision: str | None, endpoint: str, type_: str, suffixes:
         raise SettingsError(f"The {type_} has no name; give an id such as org/name, or a local path.")
     if (remote := _remote_parts(text, endpoint)) is not None:
         return _from_remote(text, remote, revision, type_)
-    path = Path(text).expanduser()
-    if path.exists():
+    path = _expanded(text)
+    if _exists(path):
         option = "--dataset-revision" if type_ == "dataset" else "--revision"
         if revision is not None:
             raise SettingsError(f"{text} is on this disk and has no revisions; leave out {option}.")
@@ -130,10 +130,26 @@ def _parse(text: str, revision: str | None, endpoint: str, type_: str, suffixes:
     return _hub(text, id_, at or None, None, revision, type_)
 
 
+def _expanded(text: str) -> Path:
+    """The path that is meant; as it is written if there is no such user behind a ~."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def _exists(path: Path) -> bool:
+    """True if something is there; no name that is too long for the system, or holds a zero byte, is there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _neighbours(path: Path) -> str:
     """What is in the nearest existing parent folder, as the end of a sentence."""
     missing = path
-    while not missing.parent.exists():
+    while not _exists(missing.parent):
         missing = missing.parent
     names = sorted(entry.name for entry in missing.parent.iterdir()) if missing.parent.is_dir() else []
     where = "." if str(missing.parent) == "." else str(missing.parent)
@@ -147,13 +163,15 @@ def _remote_parts(text: str, endpoint: str) -> list[str] | None:
         return [part for part in text.removeprefix("hf://").split("/") if part]
     own = urlsplit(endpoint)
     bases = [(host, "") for host in HUB_HOSTS] + [(own.netloc.rpartition("@")[2], own.path.rstrip("/"))]
-    try:
-        url = urlsplit(text if "://" in text else f"https://{text}")
-    except ValueError:  # brackets that hold no address, as a path may have
-        return None
-    for host, prefix in bases:
-        if url.netloc == host and (url.path + "/").startswith(prefix + "/"):
-            return [part for part in url.path[len(prefix) :].split("/") if part]
+    # A path on this disk may hold what no address may, such as a bracket.
+    if "://" in text or text.partition("/")[0] in {host for host, _ in bases}:
+        try:
+            url = urlsplit(text if "://" in text else f"https://{text}")
+        except ValueError as error:
+            raise SettingsError(f"{text} is no address ({error}); give an id such as org/name.") from error
+        for host, prefix in bases:
+            if url.netloc == host and (url.path + "/").startswith(prefix + "/"):
+                return [part for part in url.path[len(prefix) :].split("/") if part]
     if "://" in text:
         raise SettingsError(f"{text} is not on the Hub ({own.netloc.rpartition('@')[2]}); give an id such as org/name.")
     return None

@@ -75,6 +75,8 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     asked, objective = plan.sampler, bench.objective
     started = time.monotonic()
     n_beta, choices = temperature(asked.n_beta, plan.corpus.n)
+    if plan.source.code is not None:
+        choices["code"] = f"code = {plan.source.code}: the model's Python code is of another repository."
     if bench.still:
         choices["params"] = stillness_sentence(bench.still)
     gamma = asked.gamma

@@ -17,6 +17,7 @@ from hf_llc.adapters.model_folder import chosen_in, names_in
 from hf_llc.adapters.tokenizer import load_tokenizer
 from hf_llc.core.packing import PACKING, fingerprint, pack
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
+from hf_llc.foreign_code import with_code
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.pinning import checkpoint_identity, dataset_revision, readable
 from hf_llc.references import Reference, parse_dataset, parse_model, training_step
@@ -51,8 +52,8 @@ def find_model(settings: ModelSettings, *, download: bool = True, tell: Tell = _
     gguf_file = settings.gguf_file or reference.file
     if reference.path is not None:
         with readable(reference.path):
-            return _local_model(reference, reference.path, settings, gguf_file)
-    return _hub_model(reference, settings, gguf_file, download, tell)
+            return with_code(_local_model(reference, reference.path, settings, gguf_file), tell)
+    return with_code(_hub_model(reference, settings, gguf_file, download, tell), tell)
 
 
 def find_corpus(
@@ -67,8 +68,9 @@ def find_corpus(
         SettingsError: a context length above the model's.
         SourceError, UnusableError, ResourceError: the text cannot be had or used, or gives fewer than 2 sequences.
     """
-    encoder = load_tokenizer(tokenizer or source)
+    # First the config: transformers reads it for the tokenizer too, and what is wrong with it is no fault of that.
     known = facts(source)
+    encoder = load_tokenizer(tokenizer or source)
     context_length = _context_length(data.context_length, known.context_limit, source.id)
     eos_id = known.eos_token_id if encoder.eos_token_id is None else encoder.eos_token_id
     if eos_id is None:

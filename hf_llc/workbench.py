@@ -247,13 +247,16 @@ def _shards(group: Group, parameters: Sequence[Tensor]) -> Shards:
 def computing(count: int) -> Iterator[None]:
     """torch computes with this many CPU threads inside the block: sums depend on how many share them.
 
-    In float32 and without autocast too, whatever the caller has set for work of their own; that is put back.
+    In float32, with gradients and without autocast too, whatever the caller has set for work of their own; that is put
+    back.
     """
     before, dtype = torch.get_num_threads(), torch.get_default_dtype()
     torch.set_num_threads(count)
     torch.set_default_dtype(torch.float32)
     try:
         with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
             for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps")):
                 stack.enter_context(torch.autocast(kind, enabled=False))
             yield

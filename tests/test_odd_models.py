@@ -92,6 +92,15 @@ def test_a_model_whose_weights_all_count_is_told_nothing(save: Save) -> None:
     assert "params" not in found.choices
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_gets_the_same_number(save: Save, mode: Callable[[], Any]) -> None:
+    folder, data = save(LLAMA), DataSettings(dataset="text.jsonl", context_length=32)
+    expected = estimate(str(folder), data, SAMPLER, output_dir=Path("outside"))
+    with mode():
+        found = estimate(str(folder), data, SAMPLER, output_dir=Path("inside"))
+    assert found.llc == expected.llc
+
+
 def test_to_move_only_what_the_loss_does_not_reach_is_refused(save: Save) -> None:
     folder = save(BART)
     with pytest.raises(UnusableError, match=r"has no gradient: --params \*encoder_attn\* names no weight that it"):

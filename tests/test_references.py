@@ -108,6 +108,24 @@ def test_a_local_folder_wins_over_a_hub_id(empty_folder: Path) -> None:
     assert (found.kind, found.id, found.path) == ("local", "org/name", Path("org/name"))
 
 
+@pytest.mark.parametrize("name", ["[v2]", "run[1]/base", "[::1]", "a]b", "[v2]/a[b]/c?*", "x@y/[z]", "~[a]"])
+def test_a_path_may_hold_brackets(empty_folder: Path, name: str) -> None:
+    (empty_folder / name).mkdir(parents=True)
+    for text in (name, f"./{name}"):
+        for parse in (parse_model, parse_dataset):
+            assert parse(text).path == Path(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[v2]/a", "run[1]", "https://[v2]/a", "http://[::1", "hf.co[1]/a/b", "~nobody-here/x", "a\0b", "./" + "x" * 5000],
+)
+def test_what_is_neither_an_address_nor_there_is_refused(text: str) -> None:
+    for parse in (parse_model, parse_dataset):
+        with pytest.raises((SettingsError, NotFoundError)):
+            parse(text)
+
+
 def test_a_local_gguf_file_is_a_folder_and_a_file(empty_folder: Path) -> None:
     file = empty_folder / "a@b.gguf"
     file.touch()

@@ -12,7 +12,14 @@ from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.adapters.constructed import construct, restore
 from hf_llc.adapters.fit import differing_shapes, refuse_left_over, refuse_unfit, refuse_untied
 from hf_llc.adapters.layers import spread_over
-from hf_llc.adapters.model_config import folder_of, loading_options, read_config, refuse_other_kinds, refuse_too_many
+from hf_llc.adapters.model_config import (
+    building_options,
+    folder_of,
+    loading_options,
+    read_config,
+    refuse_other_kinds,
+    refuse_too_many,
+)
 from hf_llc.adapters.model_folder import chosen_in, stored_tensors
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
@@ -149,7 +156,7 @@ def _outline(source: ModelSource, config: PretrainedConfig) -> torch.nn.Module:
     """The model without numbers in it."""
     with quiet(), explained(source), torch.device("meta"):
         build: Any = AutoModelForCausalLM.from_config
-        model = build(config, trust_remote_code=source.trust_remote_code)
+        model = build(config, **building_options(source, config))
     assert isinstance(model, torch.nn.Module)
     return model
 

@@ -13,6 +13,7 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 from transformers import modeling_gguf_pytorch_utils
 from transformers.utils import logging
 
+from hf_llc.adapters.code_references import code_references
 from hf_llc.errors import HfLlcError, ResourceError, UnusableError, of_memory
 from hf_llc.inputs import ModelSource
 
@@ -92,8 +93,11 @@ def _translate(source: ModelSource, error: BaseException, what: str, differing: 
     if of_memory(error):
         return ResourceError(f"{source.id} does not fit in memory; take a smaller model or a larger device.")
     if "trust_remote_code" in text and not source.trust_remote_code:
+        folder = source.path / (source.subfolder or "") if source.path else None
+        others = sorted({repository for repository, _ in code_references(folder)}) if folder else []
+        whose = f"the repository {' and '.join(others)}" if others else "its repository"
         return UnusableError(
-            f"{source.id} needs Python code from its repository; read it, then allow it with --trust-remote-code."
+            f"{source.id} needs Python code from {whose}; read it, then allow it with --trust-remote-code."
         )
     if isinstance(error, ImportError):
         return UnusableError(f"{source.id} needs a package that is not installed: {_short(text)}")

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
+from hf_llc.adapters.model_config import building_options
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 
@@ -37,7 +38,7 @@ def construct(source: ModelSource, config: PretrainedConfig, dtype: torch.dtype,
     build: Any = AutoModelForCausalLM.from_config
     with quiet(), explained(source), torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
         torch.manual_seed(seed)
-        return build(copy.deepcopy(config), dtype=dtype, trust_remote_code=source.trust_remote_code)
+        return build(copy.deepcopy(config), dtype=dtype, **building_options(source, config))
 
 
 def restore(source: ModelSource, config: PretrainedConfig, model: Any, built: Any, dtype: torch.dtype) -> None:

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
+from hf_llc.adapters.model_config import building_options
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.inputs import ModelSource
 
@@ -30,7 +31,7 @@ def spread_over(devices: int, source: ModelSource, config: PretrainedConfig) -> 
         )
     with quiet(), explained(source), torch.device("meta"):
         build: Any = AutoModelForCausalLM.from_config
-        model = build(config, trust_remote_code=source.trust_remote_code)
+        model = build(config, **building_options(source, config))
     lists = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList)}
     outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     if not outermost:

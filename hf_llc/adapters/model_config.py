@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.errors import UnusableError
@@ -45,7 +45,21 @@ def loading_options(source: ModelSource) -> dict[str, Any]:
     # A GGUF file that is still to be downloaded cannot be asked, but there may be a config.json beside it.
     here = source.gguf_file is not None and (folder_of(source) / source.gguf_file).is_file()
     gguf = {"gguf_file": source.gguf_file} if here else {}
-    return {"local_files_only": True, "trust_remote_code": source.trust_remote_code, **gguf}
+    code = {"code_revision": _code_revision(source.code)} if source.code is not None else {}
+    return {"local_files_only": True, "trust_remote_code": source.trust_remote_code, **code, **gguf}
+
+
+def building_options(source: ModelSource, config: PretrainedConfig) -> dict[str, Any]:
+    """Keyword arguments that every `from_config` of transformers gets for this checkpoint."""
+    options: dict[str, Any] = {"trust_remote_code": source.trust_remote_code}
+    # Once a class of the code has been built, transformers knows it by that of the config, and takes no revision.
+    if source.code is not None and type(config) not in AutoModelForCausalLM._model_mapping:
+        options["code_revision"] = _code_revision(source.code)
+    return options
+
+
+def _code_revision(code: str) -> str:
+    return code.rpartition("@")[2]
 
 
 def read_config(source: ModelSource) -> PretrainedConfig:
@@ -58,7 +72,10 @@ def read_config(source: ModelSource) -> PretrainedConfig:
         _refuse_absurd(source)
         config = AutoConfig.from_pretrained(folder_of(source), **loading_options(source))
         assert isinstance(config, PretrainedConfig)
-        return config
+    if "flash" in str(config._attn_implementation):
+        # It computes the same function, in 16 bits and on some devices only.
+        config._attn_implementation = None
+    return config
 
 
 def refuse_other_kinds(source: ModelSource, config: PretrainedConfig) -> None:

@@ -256,3 +256,11 @@ def test_settings_for_generation_are_not_needed(tmp_path: Path) -> None:
     for content in ("[]", '{"cache_implementation": "old"}', "{", '{"temperature": "hot"}'):
         (folder / "generation_config.json").write_text(content)
         load_model(at(folder), "cpu")
+
+
+@pytest.mark.parametrize("name", ["flash_attention_2", "flash_attention_3", "kernels-community/flash-attn"])
+def test_an_attention_that_needs_a_gpu_is_another_way_to_the_same(tmp_path: Path, name: str) -> None:
+    folder = save(tmp_path / "m", LLAMA)
+    before = logits(folder)
+    edit_config(folder, attn_implementation=name)
+    assert torch.equal(logits(folder), before)
