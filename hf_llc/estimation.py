@@ -34,6 +34,7 @@ from hf_llc.queue import Steps
 from hf_llc.resolution import Resolution, resolve
 from hf_llc.results import ChainTrace, Estimate
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.soundness import Sampled, with_one_baseline
 from hf_llc.summary import estimate_of
 from hf_llc.verdicts import require_number
 from hf_llc.workbench import Workbench, computing, drop_gradient
@@ -133,6 +134,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
         (variation.name, chain): ChainTrace.from_dict(_finished(store, name))
         for name, (variation, chain) in _checked(plan).items()
     }
+    sampled = with_one_baseline(Sampled(resolution, traces, varied))
     losses = [loss for part in anchors for loss in part["losses"]]
     seconds = {
         "load": resolution.load_seconds,
@@ -140,7 +142,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
         "sampling": sum(trace.seconds for trace in [*traces, *varied.values()]),
         "total": time.monotonic() - started,
     }
-    found = estimate_of(plan, resolution, traces, varied, sum(losses) / len(losses), seconds)
+    found = estimate_of(plan, *sampled, sum(losses) / len(losses), seconds)
     if plan.sampler.cross_check is not None:
         found = replace(found, cross_check=_finished(store, part_name(plan.sampler.cross_check)))
     try:
@@ -149,7 +151,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
         # Not before there is something to draw: chains need not wait for what draws it.
         from hf_llc.adapters import plots
 
-        plots.traces(plan.run_dir / "traces.png", traces, found)
+        plots.traces(plan.run_dir / "traces.png", sampled.traces, found)
     except OSError as error:
         # A finished run is shown wherever it is kept.
         if not is_read_only(error):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from hf_llc.core.baseline import Run, choose_baseline
+from hf_llc.core.baseline_choice import Run, choose_baseline
 from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.dynamics import choose_dynamics, settled_start
 from hf_llc.core.localisation import TARGET_RISE, choose_gamma, rise
@@ -20,6 +20,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.known import Known
 from hf_llc.plan import Plan
 from hf_llc.resolved import ResolvedSettings
+from hf_llc.results import finite_or_none
 from hf_llc.settings import SamplerSettings
 from hf_llc.workbench import Workbench
 
@@ -35,6 +36,8 @@ class Resolution:
         curvature, trace_hessian: largest |h| and tr H on the probe batch, nats per weight². typical: the curvature that
             most of tr H comes from.
         dimension: d, weights that move. heating: what gradient noise is predicted to add to λ̂, at most.
+        rise: mean rise of the loss at draws of the localiser, nats per token; None if it is not known.
+        routers: the model's modules that choose between experts, joined by commas.
         load_seconds, seconds: wall time of loading the model and of these measurements.
     """
 
@@ -47,6 +50,8 @@ class Resolution:
     seconds: float
     heating: float = 0.0
     typical: float = 0.0
+    rise: float | None = None
+    routers: str = ""
 
     @property
     def starts_hot(self) -> bool:
@@ -141,6 +146,8 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
         seconds=time.monotonic() - started,
         heating=predicted_heating(found.lr, n_beta, measured.noise, found.momentum),
         typical=measured.typical_curvature,
+        rise=finite_or_none(measured.rise),
+        routers=", ".join(bench.routers),
     )
 
 
@@ -168,7 +175,7 @@ def measure_around(
     bench: Workbench, asked: SamplerSettings, n_beta: float, gamma: float, others: Sequence[Around] = ()
 ) -> Around:
     """Curvature, gradient noise and more around w*, and where chains start; see `measure`."""
-    return measure(
+    found = measure(
         bench.in_full,
         bench.gradient,
         bench.probe_batch(),
@@ -180,6 +187,9 @@ def measure_around(
         seed=asked.seed,
         others=others,
     )
+    if not bench.routers:
+        return found
+    return found._replace(measured=replace(found.measured, jumps=True), first=replace(found.first, jumps=True))
 
 
 def asked_of(sampler: SamplerSettings) -> Asked:

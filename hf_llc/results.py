@@ -5,7 +5,7 @@ Non-finite numbers never leave this module: they are written as null, and `llc` 
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -14,6 +14,8 @@ from hf_llc.resolved import ResolvedSettings
 from hf_llc.typed import build
 
 SCHEMA = 1
+OUTLYING = 8.0
+"""Robust standard deviations from the median of its chain beyond which a draw may count as an outlier."""
 
 
 class Status(StrEnum):
@@ -41,6 +43,7 @@ class Verdict(StrEnum):
     NOT_A_MINIMUM = "not-a-minimum"
     UNDERSAMPLED = "undersampled"
     IMPRECISE = "imprecise"
+    JUMPS = "jumps"
     DIVERGED = "diverged"
 
 
@@ -60,9 +63,13 @@ class ChainTrace:
     Attributes:
         chain: its number, from 0. status: how it ended; failed_at: the step of the first non-finite number.
         losses: minibatch loss before update t = 0 … steps, nats per token, shorter if the chain failed.
-        deltas: the same batch's loss minus its loss at w*, nats per token.
+        deltas: the same batch's loss minus its loss at w*, nats per token; at draws less what a linear baseline takes.
         squared_distances: ‖w−w*‖² at each draw.
         seconds: wall time of the chain.
+        paired: with a linear baseline `deltas` before the slope was taken out, else empty.
+        broken_slopes: draws at which the slope was found to be none, since the loss jumps beside w*.
+        jumps: at a few draws what the gradient along the way from w* leaves of the draw's paired difference, nats per
+            token: the jumps of the loss between them, see `core.jumps`. beside: the differences of other items there.
     """
 
     chain: int
@@ -72,11 +79,19 @@ class ChainTrace:
     deltas: tuple[float, ...]
     squared_distances: tuple[float, ...]
     seconds: float
+    paired: tuple[float, ...] = ()
+    broken_slopes: int = 0
+    jumps: tuple[float, ...] = ()
+    beside: tuple[float, ...] = ()
 
     def draws(self, settings: ResolvedSettings) -> tuple[float, ...]:
         """The paired differences at the draws: every thin-th step after the burn-in, shape (draws,)."""
         first = settings.burn_in + settings.thin
         return self.deltas[first : settings.steps + 1 : settings.thin]
+
+    def uncorrected(self) -> Self:
+        """The trace as the paired baseline has it: what a linear one has taken is given back at every draw."""
+        return replace(self, deltas=self.paired, paired=(), broken_slopes=0) if self.paired else self
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; non-finite numbers become None."""
@@ -85,7 +100,9 @@ class ChainTrace:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """The trace that `to_dict` wrote; None becomes NaN again."""
-        arrays = {key: _floats(stored[key]) for key in ("losses", "deltas", "squared_distances")}
+        names = ("losses", "deltas", "squared_distances", "paired", "jumps", "beside")
+        # Parts of earlier versions have no more than the first three.
+        arrays = {key: _floats(stored[key]) for key in names if key in stored}
         return cls(**{**stored, **arrays, "status": Status(stored["status"])})
 
 
@@ -141,6 +158,15 @@ class Diagnostics:
             None where all began alike.
         n_beta_slope: d log λ̂ / d log nβ, with its error.
         trace_hessian: tr H of the probe batch's loss at w*, nats per weight², from a few random directions.
+        jump_llc: the part of λ̂ that jumps of the loss make, which no gradient knows of, with its error; None if it was
+            not measured. jump_spread: its standard deviation over draws. jump_shift: by how much λ̂ is too large since
+            chains do not feel them, to first order, with its error.
+        routers: the model's modules that choose between experts, joined by commas; None without any.
+        outliers: draws more than OUTLYING robust standard deviations from the median of their chain and set apart from
+            its other draws; outlier_llc: λ̂ of the draws less λ̂ without them; outlier_rest_stderr: the Monte Carlo error
+            of the latter.
+        prior_llc: nβ times the mean rise of the loss at draws of the localiser, which λ̂ cannot exceed; None without
+            one.
     """
 
     r_hat: float | None
@@ -177,6 +203,16 @@ class Diagnostics:
     level_near: float | None = None
     level_far: float | None = None
     level_changes: int | None = None
+    jump_llc: float | None = None
+    jump_llc_stderr: float | None = None
+    jump_shift: float | None = None
+    jump_shift_stderr: float | None = None
+    jump_spread: float | None = None
+    routers: str | None = None
+    outliers: int | None = None
+    outlier_llc: float | None = None
+    outlier_rest_stderr: float | None = None
+    prior_llc: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

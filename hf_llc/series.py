@@ -12,7 +12,7 @@ from hf_llc import estimation, planning, queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.store import RunStore
 from hf_llc.bounds import Bounds, checked_arguments
-from hf_llc.core.baseline import Run, choose_baseline
+from hf_llc.core.baseline_choice import Run, choose_baseline
 from hf_llc.core.circumstances import Measured, worst
 from hf_llc.core.dynamics import choose_dynamics, choose_start, settled_start
 from hf_llc.core.measurement import Around

@@ -23,6 +23,7 @@ from hf_llc.results import (
     Verdict,
     finite_or_none,
 )
+from hf_llc.soundness import numbers_of
 from hf_llc.verdicts import judge
 
 
@@ -180,6 +181,7 @@ def _diagnostics(
         level_near=math.sqrt(levels.lower) if levels else None,
         level_far=math.sqrt(levels.upper) if levels else None,
         level_changes=levels.changes if levels else None,
+        **numbers_of(resolution, healthy),
     )
 
 
@@ -219,7 +221,7 @@ def _distance_drift(healthy: Sequence[ChainTrace]) -> tuple[float | None, float 
     growth = sum(late for _, late in halves) / first - 1
     apart = [late - (1 + growth) * early for early, late in halves]
     count = len(apart)
-    stderr = math.sqrt(sum(each**2 for each in apart) * count / (count - 1)) / first
+    stderr = math.hypot(*apart) * math.sqrt(count / (count - 1)) / first
     return finite_or_none(growth), finite_or_none(stderr)
 
 

@@ -18,6 +18,7 @@ from hf_llc.plan import Plan
 from hf_llc.resolution import Resolution
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace
+from hf_llc.soundness import on_one_baseline
 from hf_llc.workbench import Workbench
 
 SWEPT_CHAINS = 2
@@ -73,7 +74,7 @@ class Site:
             )
         )
         self.observer.end()
-        return [ChainTrace.from_dict(parts[task.name]) for task in tasks]
+        return on_one_baseline([ChainTrace.from_dict(parts[task.name]) for task in tasks])[0]
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_llc.cases import Case
 from hf_llc.checks import checked_chains
-from hf_llc.core.baseline import Run, choose_baseline
+from hf_llc.core.baseline_choice import Run, choose_baseline
 from hf_llc.core.chain import run_chain
 from hf_llc.core.circumstances import Asked
 from hf_llc.core.dynamics import choose_dynamics, settled_start
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
+from hf_llc.core.jumps import COST
 from hf_llc.core.laplace import gradients_of
 from hf_llc.core.measurement import measure
 from hf_llc.core.objective import Objective, copy_of, dimension
@@ -27,6 +28,7 @@ from hf_llc.observer import Observer
 from hf_llc.resolution import Resolution, check_batch
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Verdict, finite_or_none
+from hf_llc.soundness import Sampled, with_one_baseline
 from hf_llc.summary import Judged, judged
 from hf_llc.workbench import computing
 
@@ -114,14 +116,6 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
     )
 
 
-class Sampled(NamedTuple):
-    """The chains of a case: what was chosen for them, their traces, and the varied ones by (variation, chain)."""
-
-    resolution: Resolution
-    traces: list[ChainTrace]
-    varied: dict[tuple[str, int], ChainTrace]
-
-
 def sampled(case: Case, effort: Effort, observer: Observer | None = None) -> Sampled:
     """The case's chains and those that check them, on one thread.
 
@@ -135,13 +129,14 @@ def sampled(case: Case, effort: Effort, observer: Observer | None = None) -> Sam
         resolution = _resolution(case, effort, bench)
         slope = bench.slope if resolution.settings.uses_anchor_gradient else None
         traces, varied = _chains(case, resolution.settings, anchors, slope, observer or Observer())
-    return Sampled(resolution, traces, varied)
+    return with_one_baseline(Sampled(resolution, traces, varied))
 
 
 def _gradients(settings: ResolvedSettings, trace: ChainTrace) -> float:
     """Of a chain, as far as it went; a loss alone is a third of one."""
     draws = len(trace.squared_distances)
-    return replace(settings, burn_in=len(trace.losses) - draws, draws=draws, thin=1).gradients
+    chain = replace(settings, burn_in=len(trace.losses) - draws, draws=draws, thin=1)
+    return chain.gradients + COST * len(trace.jumps)
 
 
 def _variations(case: Case) -> Sequence[Variation]:
@@ -266,4 +261,5 @@ def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
         load_seconds=0.0,
         seconds=0.0,
         typical=measured.typical_curvature,
+        rise=finite_or_none(measured.rise),
     )

@@ -1,5 +1,6 @@
 """Numbers to words: does the chain sample the stated posterior, and does the number say more than the localiser?"""
 
+from hf_llc import soundness
 from hf_llc.core.stepsize import SETTLED, excess_left, relaxation_rate
 from hf_llc.errors import DivergedError
 from hf_llc.meanings import SIGNIFICANT, on_plateau
@@ -35,12 +36,15 @@ def judge(
     """The verdict and the numbers behind it, in one sentence. What undermines the number most is named first."""
     if llc is None or stderr is None:
         return Verdict.DIVERGED, f"{failed} of {settings.chains} chains became inf or NaN, so there is no number"
-    findings: list[tuple[Verdict, str]] = []
+    if wild := soundness.absurd(settings, diagnostics):
+        return wild[0]
+    findings: list[tuple[Verdict, str]] = soundness.jumping(llc, stderr, diagnostics)
     if failed:
         words = f"{failed} of {settings.chains} chains became inf or NaN and were left out"
         findings.append((Verdict.STEP_TOO_LARGE, words))
     findings += _step_size(llc, diagnostics) + _drift_alone(llc, stderr, diagnostics)
     findings += [(Verdict.NOT_EQUILIBRATED, words) for words in _unsettled(llc, settings, diagnostics)]
+    findings += soundness.outlying(diagnostics)
     findings += shortfalls(llc, stderr, settings, diagnostics, failed=failed)
     if findings:
         return findings[0][0], "; ".join(words for _, words in findings)

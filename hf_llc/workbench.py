@@ -15,6 +15,7 @@ from hf_llc.adapters.checkpoint import load_model
 from hf_llc.adapters.checkpoint_errors import computed
 from hf_llc.adapters.group import Group, local
 from hf_llc.adapters.last_layer import LastLayer, last_layer
+from hf_llc.adapters.routers import routers
 from hf_llc.adapters.stateless import Stateless
 from hf_llc.adapters.tensors import read_tensors, write_tensors
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
@@ -66,6 +67,7 @@ class Workbench:
         self._stacked: StackedLanguageObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
         self._still: list[str] = []
+        self._routers: list[str] = []
 
     @property
     def objective(self) -> LanguageObjective | SharedObjective:
@@ -112,6 +114,7 @@ class Workbench:
         ids = load_tokens(self._plan.corpus)
         # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
         model = load_model(self._plan.source, self._device, devices=devices)
+        self._routers = routers(model)
         # All checkpoints of a scan share the tokens of one of them.
         refuse_unknown(ids, model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
         # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
@@ -170,6 +173,12 @@ class Workbench:
         """Names of the parameters that would move, were there a gradient of them."""
         self.load()
         return self._still
+
+    @property
+    def routers(self) -> list[str]:
+        """Names of the modules that choose between experts: where their choice changes, the loss jumps."""
+        self.load()
+        return self._routers
 
     @property
     def micro_batch(self) -> int:

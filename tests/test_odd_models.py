@@ -15,6 +15,7 @@ from hf_llc.adapters.checkpoint import load_model
 from hf_llc.adapters.checkpoint_errors import quiet
 from hf_llc.errors import UnusableError
 from hf_llc.planning import plan
+from hf_llc.results import Estimate
 from hf_llc.workbench import Workbench
 from tests.adapters.test_checkpoint import at
 from tests.tiny import CONTEXT, VOCABULARY, jsonl, make_tokenizer
@@ -198,3 +199,13 @@ def test_tokens_that_a_checkpoint_does_not_know_are_refused_when_it_is_loaded(sa
     other = save(transformers.MistralConfig(**{**SHAPE, "vocab_size": 100}, num_key_value_heads=2))
     with pytest.raises(UnusableError, match=r"makes token \d+, but the model knows 100;"):
         Workbench(replace(shared, source=at(other)), "cpu").load()
+
+
+def test_a_mixture_of_experts_names_its_routers_and_has_the_paired_baseline(save: Save) -> None:
+    mixtral = transformers.MixtralConfig(**SHAPE, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2)
+    open_baseline = replace(SAMPLER, baseline="auto", draws=20)
+    found = estimate(str(save(mixtral)), DataSettings(dataset="text.jsonl", context_length=32), open_baseline)
+    assert found.diagnostics.routers == "model.layers.0.mlp.gate, model.layers.1.mlp.gate"
+    assert found.settings.baseline == "paired"
+    assert found.diagnostics.jump_llc is None or found.diagnostics.jump_llc_stderr is not None
+    assert Estimate.from_dict(found.to_dict()).diagnostics == found.diagnostics

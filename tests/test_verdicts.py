@@ -30,6 +30,10 @@ SPREAD: dict[str, Any] = {
 """On a plateau, from w*, and spreading no more."""
 
 
+JUMPING: dict[str, Any] = {
+    "jump_llc": 3.0, "jump_llc_stderr": 0.1, "jump_spread": 1.0, "jump_shift": 2.0, "jump_shift_stderr": 0.5,
+}  # fmt: skip
+
 CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
     ({}, 10.0, Verdict.CONVERGED, "R-hat 1.010, effective sample size 300"),
     (UNCHECKED, 10.0, Verdict.CONVERGED, "the step size was not checked"),
@@ -73,6 +77,9 @@ CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
     (UNCHECKED, 0.33, Verdict.IMPRECISE, "the standard error is 30% of λ̂, where 30% is asked for"),
     (UNCHECKED, 0.34, Verdict.CONVERGED, "R-hat"),
     (UNCHECKED, 2e5, Verdict.UNDERSAMPLED, "all draws are equal, to rounding"),
+    (JUMPING, 10.0, Verdict.JUMPS, "they make +3 ± 0.1 of λ̂, which is about +2 ± 0.5 off for that"),
+    ({"delta_loss": 50.0, "prior_llc": 10.0}, 10.0, Verdict.STEP_TOO_LARGE, "the chains ran away: nβΔL is 5e+03"),
+    ({"outliers": 2, "outlier_llc": 1.0, "outlier_rest_stderr": 0.1}, 10.0, Verdict.NOT_EQUILIBRATED, "2 draws lie"),
 ]
 
 

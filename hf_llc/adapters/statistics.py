@@ -48,6 +48,7 @@ class DrawStatistics:
     r_hat_chance: float | None = None
 
 
+@numpy.errstate(over="ignore", invalid="ignore")
 def summarise(draws: Sequence[Sequence[float]]) -> DrawStatistics:
     """Statistics of at least two chains of equal length, all finite.
 
@@ -146,6 +147,7 @@ def r_hat_by_chance(effective: Sequence[float]) -> float:
     return math.sqrt(1 + percentile / freedom / (sum(effective) / halves))
 
 
+@numpy.errstate(over="ignore", invalid="ignore")
 def log_ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> tuple[float, float] | None:
     """log(mean of `above` / mean of `below`) and its standard error, for draws made at common random numbers.
 

@@ -2,16 +2,25 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hf_llc.core import laplace
+from hf_llc.core import jumps, laplace
 from hf_llc.core.asking import Ask, Asks, answered
 from hf_llc.core.baseline import Correction, Linear
 from hf_llc.core.gradients import Gradient, estimator_of, gradient_of
-from hf_llc.core.objective import Objective, all_finite, copy_of, restore, squared_distance
+from hf_llc.core.objective import (
+    Objective,
+    all_finite,
+    clear_gradients,
+    copy_of,
+    restore,
+    squared_distance,
+)
 from hf_llc.core.randomness import ChainRandomness, Randomness
+from hf_llc.core.recorder import Recorder
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.samplers.law import Law, Look, Walk
 from hf_llc.core.shards import WHOLE, Shards
@@ -27,35 +36,13 @@ Progress = Callable[[int, float, float], None]
 """Called with (steps done, mean minibatch loss of the block, mean paired difference of the draws so far)."""
 
 
-class _Recorder:
-    """Keeps losses on the device and brings them to the host a block at a time."""
+class Seen(NamedTuple):
+    """What was asked for at a draw: its paired difference where that is of items of its own, in nats per token, what
+    corrects it, and the segment to it where that is looked at."""
 
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.deltas: list[float] = []
-        self.squared_distances: list[float] = []
-        self._pending: list[Tensor] = []
-        self._pending_distances: list[Tensor] = []
-
-    def add(self, loss: Tensor, delta: Tensor) -> None:
-        self._pending.append(torch.stack([loss, delta]))
-
-    def add_distance(self, squared: Tensor) -> None:
-        self._pending_distances.append(squared)
-
-    def flush(self) -> int | None:
-        """The index of the first step since the last flush whose loss or distance is not finite, if there is one."""
-        first = len(self.losses)
-        for loss, delta in torch.stack(self._pending).tolist() if self._pending else []:
-            self.losses.append(loss)
-            self.deltas.append(delta)
-        distances = torch.stack(self._pending_distances).tolist() if self._pending_distances else []
-        self.squared_distances.extend(distances)
-        self._pending, self._pending_distances = [], []
-        bad = next((i for i, loss in enumerate(self.losses[first:], first) if not math.isfinite(loss)), None)
-        if bad is None and not all(map(math.isfinite, distances)):
-            bad = len(self.losses) - 1
-        return bad
+    delta: Tensor | None = None
+    corrected: Correction | None = None
+    segment: jumps.Segment | None = None
 
 
 def run_chain(
@@ -146,6 +133,7 @@ class Chain:
     ) -> None:
         self._anchor_losses, self._settings, self._number = anchor_losses, settings, number
         self._progress, self._part = progress, part
+        self._looked_at = jumps.measured_draws(settings) if variation is None else frozenset()
         device, n = parameters[0].device, len(anchor_losses)
         kept = parameters if keep_noise and device.type == "cpu" and SAMPLERS[settings.sampler].neighbours else ()
         whole = ChainRandomness(
@@ -178,6 +166,10 @@ class Chain:
             deltas=tuple(recorder.deltas),
             squared_distances=tuple(recorder.squared_distances),
             seconds=0.0,
+            paired=tuple(recorder.paired) if self._linear is not None else (),
+            broken_slopes=recorder.broken_slopes,
+            jumps=tuple(recorder.jumps),
+            beside=tuple(recorder.beside),
         )
 
     def _start(self) -> Asks[None]:
@@ -197,21 +189,20 @@ class Chain:
             shards=walk.shards,
         )
 
-    def _steps(self) -> Asks[tuple[_Recorder, int | None]]:
+    def _steps(self) -> Asks[tuple[Recorder, int | None]]:
         walk, settings = self._walk, self._settings
         sampler = SAMPLERS[settings.sampler]
         state = sampler.init(walk)
         step = sampler.step if self._part is None else timed(sampler.step, self._part)
-        recorder = _Recorder()
+        recorder = Recorder()
         for index in range(settings.steps + 1):
             last = index == settings.steps
             batch = walk.randomness.batch(index)
             drawn = index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0
-            delta, corrected = (yield from self._draw(index, batch, recorder)) if drawn else (None, None)
+            seen = (yield from self._draw(index, batch, recorder)) if drawn else Seen()
             losses, slope = (yield Ask(batch, gradient=False)) if last else (yield from self._estimate(batch))
-            if delta is None:
-                delta = self._paired(losses, batch)
-            recorder.add(losses.mean(), delta if corrected is None else corrected(delta))
+            delta = self._paired(losses, batch) if seen.delta is None else seen.delta
+            recorder.add(losses.mean(), self._corrected(seen, delta, recorder), delta)
             if last or (index + 1) % BLOCK == 0:
                 failed_at = recorder.flush()
                 if failed_at is not None:
@@ -225,19 +216,44 @@ class Chain:
                 del slope
         return recorder, None
 
-    def _draw(self, index: int, batch: Tensor, recorder: _Recorder) -> Asks[tuple[Tensor | None, Correction | None]]:
-        """What a draw asks for beside the losses that come with its gradient, and before that takes its memory: its
-        paired difference where that is of items of its own, and what corrects it."""
+    def _draw(self, index: int, batch: Tensor, recorder: Recorder) -> Asks[Seen]:
+        """What a draw asks for beside the losses that come with its gradient, and before that takes its memory."""
         walk = self._walk
         recorder.add_distance(squared_distance(walk.parameters, walk.anchors, walk.shards))
         apart = walk.randomness.measured(index)
-        corrected = None
-        if self._linear is not None:
-            corrected = yield from self._linear(batch if apart is None else apart)
+        items = batch if apart is None else apart
+        looked_at = self._draw_number(index) in self._looked_at
+        segment = (yield from self._segment(index, items)) if looked_at else None
+        corrected = (yield from self._linear(items)) if self._linear is not None else None
         if apart is None:
-            return None, corrected
+            return Seen(None, corrected, segment)
         losses, _ = yield Ask(apart, gradient=False)
-        return self._paired(losses, apart), corrected
+        return Seen(self._paired(losses, apart), corrected, segment)
+
+    def _draw_number(self, index: int) -> int:
+        """From 1."""
+        return (index - self._settings.burn_in) // self._settings.thin
+
+    def _segment(self, index: int, items: Tensor) -> Asks[jumps.Segment]:
+        """How far the loss of these items rises from w* by its gradient alone, and that of others altogether."""
+        walk, draw = self._walk, self._draw_number(index)
+        clear_gradients(walk.parameters)
+        others = jumps.other_items(self._settings, self._number, draw)
+        losses, _ = yield Ask(others, gradient=False)
+        rule = jumps.nodes(self._settings.seed, self._number, draw)
+        smooth = yield from jumps.integral(walk.parameters, walk.anchors, items, rule, walk.shards)
+        return jumps.Segment(smooth, self._paired(losses, others))
+
+    def _corrected(self, seen: Seen, delta: Tensor, recorder: Recorder) -> Tensor:
+        """The difference that goes into the trace; what else the draw says goes there too."""
+        if seen.segment is not None:
+            smooth, beside = seen.segment
+            recorder.add_jump(delta.to(smooth.dtype) - smooth, beside)
+        if seen.corrected is None:
+            return delta
+        corrected = seen.corrected(delta)
+        recorder.add_broken(corrected.broken)
+        return corrected.delta
 
     def _paired(self, losses: Tensor, batch: Tensor) -> Tensor:
         """The batch's mean loss minus that at w*."""
@@ -254,7 +270,7 @@ def _displace(parameters: Sequence[Tensor], randomness: Randomness, gamma: float
         noise.add_to(parameter, gamma**-0.5)
 
 
-def _report(progress: Progress, recorder: _Recorder, settings: ResolvedSettings) -> None:
+def _report(progress: Progress, recorder: Recorder, settings: ResolvedSettings) -> None:
     draws = recorder.deltas[settings.burn_in + settings.thin :: settings.thin]
     recent = recorder.losses[-BLOCK:]
     progress(len(recorder.losses) - 1, sum(recent) / len(recent), sum(draws) / len(draws) if draws else math.nan)

@@ -36,6 +36,7 @@ class Measured:
         level: mean loss at w*, nats per token.
         scatter: variance over items of ℓ_i(w) − ℓ_i(w*) near where chains start, (nats per token)².
         curved: what is left of it without the part that is linear in w − w*.
+        jumps: True if the loss is known to change by jumps, as where a router chooses between experts.
     """
 
     curvature: float
@@ -49,6 +50,7 @@ class Measured:
     level: float = 0.0
     scatter: float = 0.0
     curved: float = 0.0
+    jumps: bool = False
 
     def least_llc(self, n_beta: float, gamma: float) -> float:
         """A lower bound of ½ Σ nβh/(nβh+γ) from tr H and tr H² (Jensen: the summand over h is convex in h)."""
@@ -82,6 +84,7 @@ def worst(found: Sequence[Measured]) -> Measured:
         typical=max(each.typical for each in found),
         scatter=max(each.scatter for each in found),
         curved=max(each.curved for each in found),
+        jumps=any(each.jumps for each in found),
     )
 
 
@@ -107,6 +110,7 @@ def likened(found: Measured, walked: Sequence[tuple[Measured, Measured]]) -> Mea
         rise=max(found.rise, after.rise),
         scatter=after.scatter * _times(found.scatter, before.scatter),
         curved=after.curved * _times(found.curved, before.curved),
+        jumps=found.jumps or after.jumps,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.baseline import ITEMS, Scatter, nudge_of, scattered
+from hf_llc.core.baseline import FARTHER, ITEMS, Scatter, jumps_near, nudge_of, scattered
 from hf_llc.core.circumstances import Asked, Measured, likened
 from hf_llc.core.curvature import root_mean_square, sharpest, spectrum
 from hf_llc.core.dynamics import choose_start, noise_matters
@@ -132,7 +132,9 @@ def _scatter(objective: Objective, count: int, sigma: float, seed: int) -> Scatt
         far = objective.losses(items) - anchor_losses
     with _displaced(objective, sigma * nudge, seed, 0):
         near = objective.losses(items) - anchor_losses
-    return scattered(far, near, nudge)
+    with _displaced(objective, sigma * FARTHER * nudge, seed, 0):
+        farther = objective.losses(items) - anchor_losses
+    return scattered(far, near, nudge)._replace(jumps=jumps_near(far, near, farther, anchor_losses, nudge))
 
 
 def _narrowed(raised: Callable[[float], float], widest: float, allowed: float) -> float:

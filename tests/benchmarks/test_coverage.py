@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from hf_llc.core.variations import VARIATIONS
 from hf_llc.results import Verdict
+from hf_llc.soundness import Sampled
 from hf_llc.summary import judged
-from hf_llc.validation import Effort, Sampled, sampled
+from hf_llc.validation import Effort, sampled
 from tests.benchmarks.kinds import kinds
 from tests.benchmarks.truths import Kind
 
