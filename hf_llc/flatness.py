@@ -1,6 +1,7 @@
 """Pilot chains at several γ to points, and points to an answer: does λ̂ have a plateau in γ/nβ?"""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -25,6 +26,8 @@ HALF_RELAXED = 0.5
 """Of the burn-in of a chain that relaxes as from w* (99 % of a flat direction's variance): 90 % are there by then."""
 HEATED = 0.1
 """Share of λ̂ that gradient noise may be predicted to make at a point that counts."""
+SATURATED = 0.6
+"""d log λ̂ / d log nβ, on average over what is flat in γ, above which λ̂ is nβ times a loss that no longer changes."""
 R_HAT_MAX = 1.3
 """Above that of an estimate: with some ten effective draws a chain R-hat itself scatters up to 1.2."""
 
@@ -73,9 +76,20 @@ def _point(swept: Swept, nodes: Nodes) -> SweepPoint:
         delta_loss=found.diagnostics.delta_loss,
         quadratic=quadratic[0] if quadratic else None,
         quadratic_stderr=quadratic[1] if quadratic else None,
+        n_beta_slope=_n_beta_slope(swept) if found.llc is not None else None,
         excluded=fault or doubt,
         open=doubt is not None,
     )
+
+
+def _n_beta_slope(swept: Swept) -> float | None:
+    """d log λ̂ / d log nβ from draws at one nβ; None where λ̂ is not above 0.
+
+    For p ∝ exp(−nβL − γ/2 ‖w−w*‖²) the derivative of an expectation is a covariance, d E[L]/dnβ = −Var(L).
+    """
+    draws = [swept.settings.n_beta * delta for chain in draws_of(swept) for delta in chain if math.isfinite(delta)]
+    mean = statistics.fmean(draws) if draws else 0.0
+    return 1 - statistics.pvariance(draws, mean) / mean if mean > 0 else None
 
 
 def _fault(swept: Swept, found: Judged) -> str | None:
@@ -85,7 +99,8 @@ def _fault(swept: Swept, found: Judged) -> str | None:
         return "chains became inf or NaN"
     if rise > LOCAL_RISE:
         return f"not local: the loss is {rise:.2g} nats above that at w*"
-    if not found.llc > SIGNIFICANT * found.stderr:
+    # Chains that disagree have a large error too, but for another reason.
+    if found.llc <= 0 or (found.llc <= SIGNIFICANT * found.stderr and not unsettled(swept, found.diagnostics)):
         return "λ̂ is not above 0"
     return None
 
@@ -150,6 +165,15 @@ def plateau_in_gamma(points: Sequence[SweepPoint], middle: int, *, free: bool) -
             return Answer(Finding.UNDECIDED, None, _undecided(readings, slopes, doubtful), place)
         return Answer(Finding.NONE, None, _no_plateau(points, readings, slopes), place)
     low, high = readings[found.first], readings[found.last]
+    slopes_in_n_beta = [points[i].n_beta_slope for i in counted[found.first : found.last + 1]]
+    rising = statistics.fmean(each or 0.0 for each in slopes_in_n_beta)
+    if rising > SATURATED:
+        words = (
+            f"There is no plateau: from γ/nβ = {low.x:.3g} to {high.x:.3g} λ̂ hardly depends on γ, but on nβ "
+            f"(d log λ̂ / d log nβ = {rising:+.2f} by the variance of the draws): the loss is as good as constant where "
+            "the chains are."
+        )
+        return Answer(Finding.NONE, None, words, place)
     flat = Flat(
         low=low.x, high=high.x, slope=found.slope.value, slope_stderr=found.slope.error, llc_low=low.y, llc_high=high.y
     )

@@ -29,6 +29,7 @@ class SweepPoint:
         delta_loss: E[L(w)] − L(w*), nats per token.
         slope, slope_stderr: d log λ̂ / d log γ from this point to the next one that counts, at common random numbers.
         quadratic, quadratic_stderr: what the quadratic part of the loss alone gives there; None where it gives nothing.
+        n_beta_slope: d log λ̂ / d log nβ from the variance of the draws, 1 − Var(nβΔL)/λ̂; minibatch noise lowers it.
         excluded: why the point does not count in the search for a plateau; None if it does. open: True if it might
             count with longer chains or quieter gradients, so that what is not seen there may be there all the same.
     """
@@ -47,6 +48,7 @@ class SweepPoint:
     slope_stderr: float | None = None
     quadratic: float | None = None
     quadratic_stderr: float | None = None
+    n_beta_slope: float | None = None
     excluded: str | None = None
     open: bool = False
 

@@ -173,6 +173,25 @@ def test_the_plateau_is_named_and_its_place_chosen_unless_gamma_was_asked_for() 
     assert plateau_in_gamma(made, 4, free=False).chosen == 4
 
 
+def test_flat_in_gamma_where_the_loss_is_constant_is_no_plateau() -> None:
+    """λ̂ = nβ times the depth of a hole that chains have left is the same at every γ."""
+    made = [
+        replace(each, n_beta_slope=slope)
+        for each, slope in zip(points([0.0] * 4), (1.0, 1.0, 0.9, 0.8, 0.7), strict=True)
+    ]
+    answer = plateau_in_gamma(made, 2, free=True)
+    assert (answer.finding, answer.flat, answer.chosen) == (Finding.NONE, None, 2)
+    assert "hardly depends on γ, but on nβ (d log λ̂ / d log nβ = +0.88 by the variance" in answer.reason
+    noisy = [replace(each, n_beta_slope=slope) for each, slope in zip(made, (0.4, -0.5, 0.3, 0.9, 0.1), strict=True)]
+    assert plateau_in_gamma(noisy, 2, free=True).finding is Finding.FOUND
+
+
+def test_the_slope_in_n_beta_follows_from_the_variance_of_the_draws() -> None:
+    """Draws around 5 in λ̂ with a standard deviation of a tenth: 1 − 0.25 / 5."""
+    (made,) = points_of([swept()], NODES)
+    assert made.n_beta_slope == pytest.approx(0.95, abs=0.01)
+
+
 def test_steep_everywhere_is_no_plateau_and_stays_in_the_middle() -> None:
     answer = plateau_in_gamma(points([-0.9, -1.0, -1.0, -0.8]), 1, free=True)
     assert (answer.finding, answer.flat, answer.chosen) == (Finding.NONE, None, 1)
