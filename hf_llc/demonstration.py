@@ -145,7 +145,7 @@ def demonstrate(
         results=folder / RESULTS,
         training_seconds=seconds,
     )
-    _publish(made)
+    _publish(made, observer)
     return made
 
 
@@ -231,7 +231,7 @@ def _training_inputs(documents: Sequence[str], size: DemoSize) -> str:
     return json.dumps(inputs, sort_keys=True)
 
 
-def _publish(made: Demonstration) -> None:
+def _publish(made: Demonstration, observer: Observer) -> None:
     """Writes results, picture and card, none of which names a path of this machine."""
     points = [
         Point(revision=Path(found.model).name, sha=found.sha, step=found.step, estimate=found)
@@ -240,6 +240,7 @@ def _publish(made: Demonstration) -> None:
     curve = portable(curve_of(NAME, points, made.folder), made.folder)
     content = Content(curve=curve, name=NAME, headline=headline_of(curve, ()), command="hf-llc demo")
     write_scan(curve, made.folder)
-    write_files(made.folder, content)
+    files = write_files(made.folder, content, observer.tell)
+    content = replace(content, picture=PICTURE in files)
     dimension = made.estimates[0].diagnostics.dimension
     write_atomically(made.card, render_model_card(content, about=ABOUT.format(parameters=dimension)).encode())

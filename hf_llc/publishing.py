@@ -74,7 +74,7 @@ class Draft:
             commit=commit,
             pull_request=pull_request,
             url=self.url if pull_request is None else f"{self.url}/discussions/{pull_request}",
-            files=(CARD, *FILES),
+            files=(CARD, *self.files),
             changed=changed,
         )
 
@@ -126,9 +126,11 @@ def prepare(run: Run, settings: PublishSettings | None = None, *, observer: Obse
         headline=headline_of(public, settings.headline),
         command=own_command(where, observer.tell),
         home=f"hf://{'datasets/' if target.kind == 'dataset' else ''}{target.repo_id}",
+        url=f"{page(target.repo_id, target.kind)}/blob/main/{RESULTS}",
     )
     rendered = folder / RENDERED / target.repo_id.replace("/", "__")
-    files = write_files(rendered, content)
+    files = write_files(rendered, content, observer.tell)
+    content = replace(content, picture=PICTURE in files)
     maker = card_maker(content, target.kind, folder, Path(curve.model) if local else None)
     base = hub_base.read(target, owner.name, FILES, observer.tell) if target.exists else None
     make_card = _Card(maker, target, rendered)

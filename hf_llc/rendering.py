@@ -8,6 +8,7 @@ from pathlib import Path
 from hf_llc.adapters import plots
 from hf_llc.adapters.card import (
     Content,
+    own_entries,
     render_dataset_card,
     render_model_card,
     render_section,
@@ -21,8 +22,6 @@ from hf_llc.adapters.card_metadata import (
     RESULTS,
     SETTINGS,
     VECTORS,
-    dataset_entries,
-    model_entries,
 )
 from hf_llc.adapters.card_text import is_local, last_estimate, one_line
 from hf_llc.adapters.store import write_atomically
@@ -87,14 +86,24 @@ def headline_of(curve: Curve, names: Sequence[str]) -> list[Point]:
     return [point for point in curve.points if point.revision in {*names, last.revision}]
 
 
-def write_files(folder: Path, content: Content) -> dict[str, bytes]:
-    """Everything but the card, by its path in the repository, written below `folder`."""
+def write_files(folder: Path, content: Content, tell: Callable[[str], None] = lambda _: None) -> dict[str, bytes]:
+    """Everything but the card, by its path in the repository, written below `folder`.
+
+    Without the pictures if they cannot be drawn, whatever the reason: `tell` is given it, and no number is lost.
+    """
     curve = content.curve
     write_atomically(folder / RESULTS, lines_of(curve).encode())
     write_atomically(folder / SETTINGS, settings_file(content).encode())
-    for name in (PICTURE, VECTORS):
-        plots.series(folder / name, curve.points, name=content.name)
-    return {name: (folder / name).read_bytes() for name in (RESULTS, SETTINGS, PICTURE, VECTORS)}
+    files = {name: (folder / name).read_bytes() for name in (RESULTS, SETTINGS)}
+    try:
+        for name in (PICTURE, VECTORS):
+            plots.series(folder / name, curve.points, name=content.name)
+        return files | {name: (folder / name).read_bytes() for name in (PICTURE, VECTORS)}
+    except Exception as error:  # noqa: BLE001 (a picture must not cost the number, whatever is wrong with it)
+        tell(f"No picture could be drawn ({type(error).__name__}: {one_line(str(error))[:200]}); the card says so.")
+        for name in (PICTURE, VECTORS):
+            (folder / name).unlink(missing_ok=True)
+        return files
 
 
 def card_maker(content: Content, kind: Kind, folder: Path, model: Path | None) -> Callable[[bytes | None], bytes]:
@@ -104,7 +113,7 @@ def card_maker(content: Content, kind: Kind, folder: Path, model: Path | None) -
         folder: of the run; a card in it is that of a repository without one.
         model: its folder, if it is on this disk.
     """
-    entries = model_entries(content.name, content.headline) if kind == "model" else dataset_entries(content.name)
+    entries = own_entries(content, kind)
     section = render_section(content)
     own = folder / CARD
 

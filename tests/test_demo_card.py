@@ -7,6 +7,7 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
 from hf_llc.adapters.card_metadata import PICTURE, RESULTS, SETTINGS, VECTORS
+from hf_llc.adapters.card_text import rounded
 from hf_llc.published import curve_from
 from hf_llc.rendering import CARD
 from tests.demo_card import DEMO, write_card
@@ -40,4 +41,7 @@ def test_the_example_holds_the_numbers_that_it_shows() -> None:
     assert isinstance(data, ModelCardData)
     (entry,) = data.eval_results or []
     last = curve_from((DEMO / RESULTS).read_text(encoding="utf-8"), ".").points[-1]
-    assert (entry.metric_value, (entry.metric_args or {})["model_revision"]) == (last.llc, last.revision)
+    assert (entry.metric_value, (entry.metric_args or {})["model_revision"]) == (
+        rounded(last.llc, last.stderr)[0],
+        last.revision,
+    )

@@ -502,3 +502,42 @@ def test_data_that_one_answer_hides_is_not_hidden_from_its_readers(hub: HubServe
     with pytest.raises(UnusableError, match=r"has data of its own \(train.csv\)"):
         hf_llc.publish(kept(), PublishSettings(dataset_repo="alice/data"))
     assert len(repo.history()) == 2
+
+
+def test_the_source_of_a_number_is_the_results_of_its_repository(hub: HubServer, kept: Kept) -> None:
+    repo = hub.add_model("alice/m", {"README.md": CARD})
+    hf_llc.publish(kept())
+    (result,) = front(repo.at().files["README.md"].read())["model-index"][0]["results"]
+    assert result["source"] == {"name": "hf-llc", "url": f"{hub.url}/alice/m/blob/main/llc/results.jsonl"}
+
+
+def test_full_precision_stays_in_the_results(hub: HubServer, kept: Kept) -> None:
+    repo = hub.add_model("alice/m", {"README.md": CARD})
+    hf_llc.publish(kept(curve(llc=22.943198786900748, stderr=0.16045487059052593)))
+    assert [metric["value"] for metric in ours(front(repo.at().files["README.md"].read()))] == ["22.94"]
+    assert load("hf://alice/m").points[0].llc == 22.943198786900748
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_picture_that_cannot_be_drawn_costs_no_number(
+    suffix: str, hub: HubServer, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = hub.add_model("alice/m", {"README.md": CARD})
+    run, told = kept(), Listener()
+    hf_llc.publish(run)
+
+    def fail(path: Path, *others: object, **named: object) -> None:
+        if path.suffix == suffix:
+            raise RuntimeError("no font")
+        quick_picture(path, *others, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hf_llc.adapters.plots.series", fail)
+    made = hf_llc.publish(run, observer=told)
+    assert told.told[0] == "No picture could be drawn (RuntimeError: no font); the card says so."
+    assert made.files == ("README.md", "llc/results.jsonl", "llc/settings.yaml")
+    card = repo.at().files["README.md"].read().decode()
+    assert "The picture is missing" in card
+    assert "curve.png" not in card
+    monkeypatch.setattr("hf_llc.adapters.plots.series", quick_picture)
+    hf_llc.publish(run)
+    assert "![LLC over training" in repo.at().files["README.md"].read().decode()

@@ -11,8 +11,10 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from hf_llc.adapters import card_text as text
 from hf_llc.adapters.card_body import BEGIN, END
+from hf_llc.adapters.card_entries import Entries
 from hf_llc.adapters.card_metadata import PICTURE, RESULTS, SETTINGS, dataset_entries, model_entries
 from hf_llc.curve import Curve, Point
+from hf_llc.publication import Kind
 from hf_llc.references import is_id
 from hf_llc.results import SCHEMA, Estimate
 
@@ -28,6 +30,7 @@ class Content:
         name: of the model, as it stands in titles. headline: the points whose numbers become metadata.
         command: what makes these numbers again; None writes it out with every setting.
         home: where the results can be read back from, as `hf-llc show` takes it; "" leaves that out.
+        url: the web address of the results file; "" leaves that out. picture: it could be drawn.
     """
 
     curve: Curve
@@ -35,6 +38,8 @@ class Content:
     headline: Sequence[Point]
     command: str | None = None
     home: str = ""
+    url: str = ""
+    picture: bool = True
 
     @property
     def reproduced_by(self) -> str:
@@ -55,6 +60,13 @@ def without_paths(found: Estimate, root: Path) -> Estimate:
     )
 
 
+def own_entries(content: Content, kind: Kind) -> Entries:
+    """What belongs into the front matter of a card of that kind of repository."""
+    if kind == "dataset":
+        return dataset_entries(content.name, picture=content.picture)
+    return model_entries(content.name, content.headline, url=content.url, picture=content.picture)
+
+
 def render_section(content: Content) -> str:
     """Our section of a card as Markdown, markers included."""
     return _render("section.md.jinja", _words(content))
@@ -69,7 +81,7 @@ def render_model_card(content: Content, *, about: str = "") -> str:
     front = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        **model_entries(content.name, content.headline).whole(),
+        **own_entries(content, "model").whole(),
     }
     return _render("new_card.md.jinja", {**_whole(content, front), "about": about})
 
@@ -83,7 +95,7 @@ def render_trainer_card(content: Content, training: Mapping[str, str]) -> str:
     front = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        **model_entries(content.name, content.headline).whole(),
+        **own_entries(content, "model").whole(),
     }
     front["tags"] = ["trainer", *front["tags"]]
     return _render("trainer_card.md.jinja", {**_whole(content, front), "training": training})
@@ -91,7 +103,7 @@ def render_trainer_card(content: Content, training: Mapping[str, str]) -> str:
 
 def render_dataset_card(content: Content) -> str:
     """A whole card for a new repository of results."""
-    front = {"pretty_name": f"LLC over the training of {content.name}", **dataset_entries(content.name).whole()}
+    front = {"pretty_name": f"LLC over the training of {content.name}", **own_entries(content, "dataset").whole()}
     # An id that is none could lead anywhere.
     on_hub = not text.is_local(text.last_estimate(content.curve.points)) and is_id(content.curve.model)
     words = {"model": content.curve.model, "link": text.Verbatim(quote(content.curve.model)) if on_hub else ""}
@@ -128,7 +140,7 @@ def _words(content: Content) -> dict[str, Any]:
     return {
         "begin": text.Verbatim(BEGIN),
         "end": text.Verbatim(END),
-        "picture": text.Verbatim(PICTURE),
+        "picture": text.Verbatim(PICTURE) if content.picture else "",
         "results": text.Verbatim(RESULTS),
         "settings_file": text.Verbatim(SETTINGS),
         "rows": [_row(point) for point in shown],

@@ -10,6 +10,10 @@ from hf_llc.adapters.yaml_tree import Document, Node, parse
 TAGS, TAG, KEY, INDEX, CONFIGS = "tags", "llc", "hf-llc", "model-index", "configs"
 METRIC, MARK = "llc", "hf_llc_version"
 """A metric of this type that has this among its `args` is one that hf-llc wrote."""
+SOURCE = "hf-llc"
+"""How the source of our results is called in `model-index`."""
+OWN_KEYS = frozenset({"schema", "results", "settings", "picture"})
+"""What stands below our key."""
 TARGET = ("model_revision", "token_fingerprint", "n", "context_length", "n_beta", "gamma", "params")
 """The `args` that say what was measured. The others say how well: a better run of the same replaces a worse one."""
 
@@ -89,6 +93,11 @@ def metrics_of(document: Document) -> Iterator[tuple[Node, Node]]:
                 yield from ((result, metric) for metric in own_metrics(document, result))
 
 
+def is_all_own(document: Document, result: Node) -> bool:
+    """True if hf-llc wrote every metric of a result."""
+    return len(own_metrics(document, result)) == len(_items(document, result))
+
+
 def own_metrics(document: Document, result: Node) -> list[Node]:
     """The metrics of a result that hf-llc wrote."""
     found = [document.resolved(item) for item in _items(document, result)]
@@ -111,6 +120,8 @@ def identity_of(document: Document, result: Node, metric: Node) -> tuple[Any, ..
     parts = [document.at(result, *path) for path in where]
     parts += [document.at(metric, "args", name) for name in TARGET]
     said = [None if part is None else plain(part) for part in parts]
+    if str(said[-len(TARGET) - 1]).startswith("sha256:"):
+        said[1] = None  # of a text that is on no Hub, and is known by its content, the type says nothing
     return tuple(None if each == "" else each for each in said)
 
 

@@ -7,6 +7,8 @@ from hf_llc.adapters.card_entries import (
     CONFIGS,
     INDEX,
     KEY,
+    OWN_KEYS,
+    SOURCE,
     TAG,
     TAGS,
     Entries,
@@ -14,6 +16,7 @@ from hf_llc.adapters.card_entries import (
     holds,
     home_of,
     identity_of,
+    is_all_own,
     is_tag,
     metrics_of,
     others_of,
@@ -22,6 +25,7 @@ from hf_llc.adapters.card_entries import (
     tags_of,
     wanted_metric,
 )
+from hf_llc.adapters.card_text import yaml_text
 from hf_llc.adapters.yaml_edit import Editor, block
 from hf_llc.adapters.yaml_tree import CardError, Document, Node, parse
 
@@ -83,14 +87,27 @@ class _Merge:
         for result in self._entries.results:
             identity, metric = wanted_metric(result)
             old = [
-                node for home, node in metrics_of(self._document) if identity_of(self._document, home, node) == identity
+                (home, node)
+                for home, node in metrics_of(self._document)
+                if identity_of(self._document, home, node) == identity
             ]
-            for node in old:
+            for home, node in old:
                 if plain(node) != plain(metric):
                     self._editor.write_over(node, result["metrics"][0])
+                self._source(home, result)
             missing += [] if old else [result]
         if missing:
             self._add_results(missing)
+
+    def _source(self, home: Node, result: Mapping[str, Any]) -> None:
+        """Where a result says that it comes from, if we said so and all of it is ours."""
+        source = home.get("source")
+        if source is None or source.anchor or "source" not in result or not is_all_own(self._document, home):
+            return
+        name, url = source.get("name"), source.get("url")
+        ours = name is not None and name.value == SOURCE and {key.value for key, _ in source.pairs} == {"name", "url"}
+        if ours and url is not None and not url.anchor and url.value != result["source"]["url"]:
+            self._editor.write_over(url, yaml_text([result["source"]["url"]], flow=True).strip()[1:-1])
 
     def _add_results(self, results: Sequence[Mapping[str, Any]]) -> None:
         own = self._entries.own_index(results)
@@ -144,8 +161,7 @@ class _Merge:
             raise CardError(
                 f"{KEY} was written by a newer version (schema {schema.value}); update this one", schema.line
             )
-        known = {"schema", *self._entries.key}
-        more = next((name for name, _ in node.pairs if name.value not in known), None)
+        more = next((name for name, _ in node.pairs if name.value not in OWN_KEYS), None)
         if more is not None and int(schema.value) == self._entries.key["schema"]:
             raise CardError(f"hf-llc did not write {more.value} below {KEY}; move it elsewhere", more.line)
 

@@ -2,6 +2,7 @@
 
 import html
 import io
+import math
 import re
 import shlex
 import sys
@@ -99,20 +100,38 @@ def is_local(found: Estimate) -> bool:
     return found.sha.startswith("sha256:")
 
 
+def is_local_text(found: Estimate) -> bool:
+    """True if the text is a folder or file of the user's own."""
+    return found.dataset.revision.startswith("sha256:")
+
+
 def dataset_name(found: Estimate) -> str:
     """The Hub id of the text, or its file name."""
-    local = found.dataset.revision.startswith("sha256:")
-    return Path(found.dataset.id).name if local else found.dataset.id
+    return Path(found.dataset.id).name if is_local_text(found) else found.dataset.id
 
 
 def with_error(value: float | None, error: float | None) -> str:
     """`value ± error`, the error to two digits; `no number` if there is none."""
     if value is None or error is None:
         return "no number"
-    if error <= 0:
+    if not 0 < error < math.inf:
         return f"{value:.6g} ± {error:g}"
-    places = max(0, 1 - int(f"{error:e}".partition("e")[2]))
-    return f"{value:.{places}f} ± {error:.{places}f}"
+    shown, uncertain = rounded(value, error)
+    places = max(0, _places(error))
+    return f"{shown:.{places}f} ± {uncertain:.{places}f}"
+
+
+def rounded(value: float | None, error: float | None) -> tuple[float | None, float | None]:
+    """Value and error to the second digit of the error; as they are where there is no error above 0."""
+    if value is None or error is None or not 0 < error < math.inf:
+        return value, error
+    places = _places(error)
+    return round(value, places), round(error, places)
+
+
+def _places(error: float) -> int:
+    """The decimal place of the second digit of an error after rounding: 1 for 1.2, −1 for 120."""
+    return 1 - int(f"{error:.1e}".partition("e")[2])
 
 
 def command(model: str, points: Sequence[Point]) -> str:

@@ -65,12 +65,51 @@ def metadata(text: str) -> dict[str, Any]:
 
 
 def test_huggingface_hub_reads_the_last_estimate() -> None:
-    (found,) = results(render(*series()))
+    (found,) = results(render(*series(), url="https://huggingface.co/me/m/blob/main/llc/results.jsonl"))
     assert (found.metric_type, found.metric_value) == ("llc", 513.0)
     assert found.metric_name == "Local learning coefficient (step512)"
     assert (found.task_type, found.dataset_type, found.dataset_name) == ("text-generation", "org/text", "org/text")
     assert (found.dataset_split, found.dataset_revision, found.dataset_config) == ("train", "b" * 40, None)
-    assert (found.source_name, found.source_url) == ("hf-llc", "https://arxiv.org/abs/2308.12108")
+    source = ("hf-llc", "https://huggingface.co/me/m/blob/main/llc/results.jsonl")
+    assert (found.source_name, found.source_url) == source
+
+
+def test_where_no_repository_is_known_no_source_is_made_up() -> None:
+    (found,) = results(render(*series()))
+    assert (found.source_name, found.source_url) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "wanted"),
+    [
+        (22.943198786900748, 0.16045487059052593, (22.94, 0.16)),
+        (24.6712, 12.345, (25.0, 12.0)),
+        (56789.0, 1234.5, (56800.0, 1200.0)),
+        (0.0123412, 0.000671, (0.01234, 0.00067)),
+        (1.23456, 0.0997, (1.23, 0.1)),
+        (-9.0712, 21.49, (-9.0, 21.0)),
+        (7.5e97, 1.6e96, (7.5e97, 1.6e96)),
+        (3.14159, 0.0, (3.14159, 0.0)),
+    ],
+)
+def test_metadata_has_the_digits_that_the_error_leaves(value: float, error: float, wanted: tuple[float, float]) -> None:
+    (found,) = results(render(estimate(llc=value, stderr=error)))
+    assert (found.metric_value, (found.metric_args or {})["stderr"]) == wanted
+
+
+def test_a_text_of_this_disk_is_no_id_of_the_hub() -> None:
+    text = render(card.without_paths(local(), Path("/home/someone/demo")))
+    (found,) = results(text)
+    assert (found.dataset_type, found.dataset_name) == ("local", "text.jsonl")
+    assert str(found.dataset_revision).startswith("sha256:")
+
+
+def test_a_picture_that_is_missing_is_one_line_and_no_link() -> None:
+    text = render(*series(), picture=False)
+    assert text.count("The picture is missing: it could not be drawn where these results were published from.") == 1
+    assert "curve.png" not in text
+    assert "picture" not in metadata(text)["hf-llc"]
+    assert "The picture is missing" not in render(*series())
 
 
 def test_the_arguments_are_all_that_the_number_depends_on() -> None:
@@ -328,7 +367,7 @@ def test_a_card_of_local_files_names_no_folder_of_this_machine() -> None:
     text = render(made)
     assert "someone" not in text
     (found,) = results(text)
-    assert found.dataset_type == "text.jsonl"
+    assert (found.dataset_type, found.dataset_name) == ("local", "text.jsonl")
     assert found.metric_args is not None
     assert found.metric_args["model_revision"] == "step512"
 
@@ -354,6 +393,8 @@ def test_without_paths_leaves_hub_names_alone() -> None:
     [
         (24.67, 0.22, "24.67 ± 0.22"),
         (24.67, 12.0, "25 ± 12"),
+        (56789.0, 1234.5, "56800 ± 1200"),
+        (1.23456, 0.0997, "1.23 ± 0.10"),
         (0.012341, 0.00067, "0.01234 ± 0.00067"),
         (3.0, 0.0, "3 ± 0"),
     ],

@@ -18,7 +18,7 @@ from hf_llc.adapters.card_merge import merge, results_path
 from hf_llc.adapters.card_metadata import dataset_entries, model_entries
 from hf_llc.adapters.yaml_edit import Editor
 from hf_llc.adapters.yaml_tree import CardError
-from hf_llc.curve import Curve
+from hf_llc.curve import Curve, Point
 from hf_llc.results import Estimate
 from tests.adapters.estimates import SETTINGS, estimate
 from tests.cards.hostile import HOSTILE, REFUSED
@@ -29,8 +29,12 @@ FRONT = re.compile(r"\s*---[ \t]*(?:\r\n|\r|\n)((?:.*?(?:\r\n|\r|\n))??)---[ \t]
 
 def entries(*found: Estimate, name: str = "my-model") -> Entries:
     """What publishing these estimates adds to a card."""
-    points = [point for each in found for point in Curve.of_estimate(each).points]
-    return model_entries(name, points)
+    return model_entries(name, points_of(*found))
+
+
+def points_of(*found: Estimate) -> list[Point]:
+    """A point for each estimate."""
+    return [point for each in found for point in Curve.of_estimate(each).points]
 
 
 UNSEEN = {"old mac lines"}
@@ -201,6 +205,42 @@ def test_an_edit_that_would_damage_something_is_noticed(
     monkeypatch.setattr(Editor, "text", lambda editor: careful(editor).replace(*damage))
     with pytest.raises(CardError, match="cannot be added without a change of others"):
         merge(HOSTILE["trainer"].card, OURS, SECTION)
+
+
+def with_url(url: str, *found: Estimate) -> Entries:
+    """What publishing these estimates adds, the results at this address."""
+    return replace(entries(*found), results=model_entries("my-model", points_of(*found), url=url).results)
+
+
+def test_the_source_follows_the_results() -> None:
+    old = merge(HOSTILE["trainer"].card, with_url("https://arxiv.org/abs/2308.12108", estimate()), SECTION)
+    new = merge(old, with_url("https://huggingface.co/me/m/blob/main/llc/results.jsonl", estimate()), SECTION)
+    assert changed(old, new) == ['      url: "https://arxiv.org/abs/2308.12108"']
+    (result,) = [each for each in front(new)["model-index"][0]["results"] if is_ours(each)]
+    assert result["source"] == {"name": "hf-llc", "url": "https://huggingface.co/me/m/blob/main/llc/results.jsonl"}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ("name: hf-llc\n      url:", "name: mine\n      url:"),
+        ("    metrics:\n", "    metrics:\n    - {type: f1, value: 0.5}\n"),
+        ("    source:\n", "    source: &s\n"),
+        ("      url:", "      by: me\n      url:"),
+    ],
+)
+def test_a_source_that_is_not_ours_alone_stays(edit: tuple[str, str]) -> None:
+    old = merge(HOSTILE["trainer"].card, with_url("https://a.b/c", estimate()), SECTION).decode().replace(*edit)
+    assert edit[1] in old
+    assert merge(old.encode(), with_url("https://d.e/f", estimate()), SECTION) == old.encode()
+
+
+def test_a_local_text_is_known_by_its_content() -> None:
+    local = estimate()
+    local = replace(local, dataset=replace(local.dataset, id="text.jsonl", revision="sha256:" + "d" * 64))
+    old = merge(HOSTILE["trainer"].card, entries(local), SECTION).replace(b"type: local", b"type: text.jsonl")
+    assert b"type: text.jsonl" in old
+    assert merge(old, entries(replace(local, llc=9.0)), SECTION).count(b"type: llc") == 1
 
 
 def test_a_value_of_another_tool_is_never_touched() -> None:

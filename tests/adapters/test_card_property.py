@@ -79,7 +79,7 @@ def others(front: dict[str, Any]) -> dict[str, Any]:
     found["tags"] = [tag for tag in ([tags] if isinstance(tags, str) else tags or []) if tag != "llc"]
     models = found.pop("model-index", None) or []
     for model in models:
-        model["results"] = [r for r in model["results"] or [] if r.get("source", {}).get("name") != "hf-llc"]
+        model["results"] = [each for each in model["results"] or [] if "hf_llc_version" not in str(each)]
     found["model-index"] = [model for model in models if model != {"name": "my-model", "results": []}]
     return found
 
