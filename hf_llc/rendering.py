@@ -24,6 +24,7 @@ from hf_llc.adapters.card_metadata import (
     VECTORS,
 )
 from hf_llc.adapters.card_text import is_local, last_estimate, one_line
+from hf_llc.adapters.drawing import FAILURES
 from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.trainer_state import training_facts
 from hf_llc.curve import Curve, Point
@@ -99,7 +100,7 @@ def write_files(folder: Path, content: Content, tell: Callable[[str], None] = la
         for name in (PICTURE, VECTORS):
             plots.series(folder / name, curve.points, name=content.name)
         return files | {name: (folder / name).read_bytes() for name in (PICTURE, VECTORS)}
-    except Exception as error:  # noqa: BLE001 (a picture must not cost the number, whatever is wrong with it)
+    except FAILURES as error:
         tell(f"No picture could be drawn ({type(error).__name__}: {one_line(str(error))[:200]}); the card says so.")
         for name in (PICTURE, VECTORS):
             (folder / name).unlink(missing_ok=True)

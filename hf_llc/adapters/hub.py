@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, constants, get_cached_repo_tree, snapshot_dow
 from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-from hf_llc.adapters.hub_answers import AnswerError, commit_of, files_of, text_of
+from hf_llc.adapters.hub_answers import AnswerError, commit_of, files_of, revision_of
 from hf_llc.adapters.hub_errors import (
     FAILURES,
     MAX_CONNECTIONS,
@@ -113,8 +113,7 @@ def revisions(repo_id: str, kind: Kind = "model", tell: Tell = lambda _: None) -
     def listed() -> tuple[dict[str, str], dict[str, str]]:
         refs = HfApi().list_repo_refs(repo_id, repo_type=kind)
         branches, tags = (
-            {text_of(ref.name, "name of a revision"): commit_of(ref.target_commit) for ref in each}
-            for each in (refs.branches, refs.tags)
+            {revision_of(ref.name): commit_of(ref.target_commit) for ref in each} for each in (refs.branches, refs.tags)
         )
         return branches, tags
 
@@ -169,7 +168,12 @@ def bytes_to_download(repo_id: str, sha: str, wanted: list[RemoteFile], kind: Ki
 
 
 def _tree(repo_id: str, sha: str, kind: Kind) -> list[RepoFile]:
-    return files_of(HfApi().list_repo_tree(repo_id, recursive=True, revision=sha, repo_type=kind))
+    files = files_of(HfApi().list_repo_tree(repo_id, recursive=True, revision=sha, repo_type=kind))
+    if not files:  # which is rare enough to be asked for in another way
+        info = HfApi().repo_info(repo_id, revision=sha, repo_type=kind, timeout=REQUEST_TIMEOUT)
+        if described := getattr(info, "siblings", None):
+            raise AnswerError(f"it lists no file of {repo_id}, and describes {len(described)}")
+    return files
 
 
 def _no_such_revision(repo_id: str, name: str, kind: Kind, tell: Tell) -> NotFoundError:

@@ -153,6 +153,11 @@ def test_who_one_is_is_not_guessed(hub: HubServer, endpoint: str, body: bytes, w
             b'{"branches": [{"name": null, "ref": "b", "targetCommit": "c"}], "tags": [], "converts": []}',
             "None",
         ),
+        (
+            "/refs",
+            b'{"branches": [{"name": "a..b", "ref": "b", "targetCommit": "c"}], "tags": [], "converts": []}',
+            "a..",
+        ),
         ("/refs", b"[]", "TypeError"),
         ("/refs", b"{}", "it lacks 'branches'"),
         ("/refs", LOGIN_PAGE, "it is not JSON"),
@@ -171,6 +176,18 @@ def test_a_revision_without_a_commit_is_refused(hub: HubServer, sha: bytes) -> N
     hub.faults.add("/api/models/", "change", times=None, change=answering(b'{"id": "org/m", "sha": ' + sha + b"}"))
     with pytest.raises(SourceError, match=r"no commit"):
         repositories.resolve("org/m", None, "model", quietly)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}"])
+def test_a_commit_without_files_is_asked_for_in_two_ways(hub: HubServer, body: bytes) -> None:
+    repo = hub.add_model("org/m", {"config.json": "{}"})
+    hub.faults.add("/tree/", "change", times=None, change=answering(body))
+    with pytest.raises(SourceError, match="it lists no file of org/m, and describes 2"):
+        files_of_commit("org/m", repo.at().sha, quietly)
+    hub.faults.clear()
+    assert len(files_of_commit("org/m", repo.at().sha, quietly)) == 2
+    repo.delete("config.json", ".gitattributes")
+    assert files_of_commit("org/m", repo.at().sha, quietly) == []
 
 
 OUTSIDE = [
