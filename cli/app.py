@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hf_llc.adapters.redaction import watch_logs
 from hf_llc.adapters.threads import left_behind
 
 from .calibrate import calibrate
@@ -15,6 +16,7 @@ from .demo import demo
 from .estimate import estimate
 from .interrupts import INTERRUPTED, insisting
 from .merge import merge
+from .printable import Guarded
 from .publish import publish
 from .report import reported, say
 from .revisions import revisions
@@ -79,6 +81,7 @@ def main() -> None:
 def run() -> int:
     """Does what the command line asks for; the exit code."""
     sys.stdout, sys.stderr = written_to(sys.stdout), written_to(sys.stderr)
+    watch_logs()
     # The Hub client's bars redraw themselves, which makes a mess of a log; it reads this when it is imported.
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -94,12 +97,14 @@ def run() -> int:
 
 
 def written_to(stream: Any) -> Any:
-    """The stream, which now takes any character; somewhere to write to, where the caller has closed it."""
+    """The stream, which now takes any character and shows no secret; somewhere to write to, if the caller closed it."""
+    if isinstance(stream, Guarded):
+        return stream
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
     if (stream.encoding or "").lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="replace")
-    return stream
+    return Guarded(stream)
 
 
 def usage(error: Any) -> str:

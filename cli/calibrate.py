@@ -13,7 +13,7 @@ from hf_llc.settings import CalibrationSettings, ModelSettings
 from . import options as o
 from . import several
 from .asked import settings_of
-from .output import Form, chosen, write_agent, write_json, write_pairs, write_table
+from .output import Form, chosen, write_agent, write_json, write_line, write_pairs, write_table
 from .progress import ProgressBar
 from .wording import with_error
 
@@ -166,12 +166,12 @@ def _write(found: "Calibration", form: Form) -> None:
     elif form is Form.AGENT:
         write_agent(found.to_dict())
     elif form is Form.QUIET:
-        typer.echo(found.settings_file)
+        write_line(found.settings_file)
     else:
         revision = f" @ {found.revision}" if found.revision else ""
         title = f"λ̂ over the resolution, {found.model}{revision}"
         write_table(title, HEADERS, [_row(point) for point in found.sweep])
-        typer.echo()
+        write_line()
         write_pairs("What follows", _pairs(found))
 
 

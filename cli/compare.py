@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as o
-from .output import Form, chosen, write_agent, write_json, write_table
+from .output import Form, chosen, write_agent, write_json, write_line, write_table
 from .points import sparkline
 from .progress import ProgressBar
 from .wording import number
@@ -81,7 +81,7 @@ def _write(found: "Comparison", form: Form) -> None:
         }
         write_agent({"comparable": not found.differences, "differences": list(found.differences), **values})
     elif form is Form.QUIET:
-        typer.echo("not comparable" if found.differences else "comparable")
+        write_line("not comparable" if found.differences else "comparable")
     else:
         _write_table(found)
 
@@ -90,13 +90,13 @@ def _write_table(found: "Comparison") -> None:
     headers = ["step", *(header for name in found.names for header in (name, "loss at w*"))]
     rows = [(key, *(cell for point in points for cell in _cells(point))) for key, points in found.rows()]
     write_table(f"LLC ± standard error ({NOT_CONVERGED} not converged, {COPY} weights of another)", headers, rows)
-    typer.echo()
+    write_line()
     for name, curve in zip(found.names, found.curves, strict=True):
         line = sparkline([point.llc for point in curve.points if point.duplicate_of is None])
-        typer.echo(f"{line}   {name}")
-    typer.echo()
+        write_line(f"{line}   {name}")
+    write_line()
     for sentence in found.differences or ["Comparable: the same γ/nβ, the same tokens, the same weights moving."]:
-        typer.echo(f"Not comparable. {sentence}" if found.differences else sentence)
+        write_line(f"Not comparable. {sentence}" if found.differences else sentence)
 
 
 def _cells(point: "Point | None") -> Sequence[str]:

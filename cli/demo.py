@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as o
-from .output import Form, chosen, write_agent, write_json, write_table
+from .output import Form, chosen, write_agent, write_json, write_line, write_table
 from .progress import ProgressBar
 from .wording import number
 
@@ -72,7 +72,7 @@ def _write(made: "Demonstration", form: Form) -> None:
         write_agent({**named, **points})
     elif form is Form.QUIET:
         for found in made.estimates:
-            typer.echo("" if found.llc is None else repr(found.llc))
+            write_line("" if found.llc is None else repr(found.llc))
     else:
         write_table(f"LLC over the training of {made.model}", HEADERS, [_row(found) for found in made.estimates])
 

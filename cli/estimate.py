@@ -14,7 +14,7 @@ from . import options as o
 from . import several
 from .asked import settings_of
 from .job import HfJob, HfJobBucket, HfJobPackage, HfJobTimeout, submitted
-from .output import Form, chosen, write_agent, write_json, write_pairs
+from .output import Form, chosen, write_agent, write_json, write_line, write_pairs
 from .profiling import Profiled, with_profile, write_profile
 from .progress import ProgressBar
 from .push import asked_push, push_run, require_permission
@@ -193,7 +193,7 @@ def _write_forecast(expected: "Forecast", form: Form) -> None:
     elif form is Form.AGENT:
         write_agent(expected.to_dict())
     elif form is Form.QUIET:
-        typer.echo(f"{expected.seconds:.0f}")
+        write_line(f"{expected.seconds:.0f}")
     else:
         write_pairs(
             f"{expected.model} ({expected.sha.removeprefix('sha256:')[:12]}): nothing was run", forecast_rows(expected)
@@ -208,7 +208,7 @@ def _write(found: "Estimate", form: Form, profile: Profile | None) -> None:
     elif form is Form.AGENT:
         write_agent(with_profile(found.to_dict(), profile))
     elif form is Form.QUIET and found.llc is not None:
-        typer.echo(f"{found.llc:.6g}")
+        write_line(f"{found.llc:.6g}")
     elif form is Form.HUMAN:
         write_pairs(title(found), rows(found))
     require_number(found)

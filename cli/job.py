@@ -9,7 +9,7 @@ import typer
 
 from hf_llc.errors import LaunchError, SettingsError
 
-from .output import Form, write_agent, write_json, write_pairs
+from .output import Form, write_agent, write_json, write_line, write_pairs
 from .progress import ProgressBar
 from .push import require_permission
 
@@ -171,7 +171,7 @@ def _write(sent: "SentJob", form: Form) -> None:
     elif form is Form.AGENT:
         write_agent(sent.to_dict())
     elif form is Form.QUIET:
-        typer.echo(sent.job)
+        write_line(sent.job)
     else:
         import shlex
 

@@ -1,4 +1,4 @@
-"""Data on stdout, in one of four forms: human, agent, json, quiet."""
+"""Data on stdout, in one of four forms: human, agent, json, quiet; what comes from outside is made printable here."""
 
 import json
 import os
@@ -12,6 +12,8 @@ from rich.table import Table
 
 from hf_llc.bounds import shown
 from hf_llc.errors import SettingsError
+
+from .printable import printable, printable_json, printable_lines
 
 
 class Form(StrEnum):
@@ -40,33 +42,45 @@ def chosen(format: str, as_json: bool, quiet: bool) -> Form:
 
 
 def write_json(value: Any) -> None:
-    """One JSON value and a newline on stdout, and nothing else."""
-    sys.stdout.write(json.dumps(value, allow_nan=False, ensure_ascii=False) + "\n")
+    """One JSON value and a newline on stdout, and nothing else; unsafe characters as JSON's own escapes."""
+    sys.stdout.write(printable_json(json.dumps(value, allow_nan=False, ensure_ascii=False)) + "\n")
+
+
+def write_line(text: object = "") -> None:
+    """One line on stdout."""
+    sys.stdout.write(f"{printable(text)}\n")
+
+
+def write_lines(text: str, stderr: bool = False) -> None:
+    """Text that has lines of its own, on stdout or stderr, as it is but for what a terminal would obey."""
+    stream = sys.stderr if stderr else sys.stdout
+    stream.write(printable_lines(text))
+    stream.flush()
 
 
 def write_agent(values: Mapping[str, Any]) -> None:
     """One key=value a line; nested keys are joined by dots."""
     for key, value in _flat(values):
-        sys.stdout.write(f"{key}={'' if value is None else value}\n")
+        write_line(f"{_key(key)}={'' if value is None else value}")
 
 
 def write_pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """A table of names and values for people."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(title=printable(title), title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(printable(name), printable(value))
     wide_console().print(table)
 
 
 def write_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table with a heading for people."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
     for index, header in enumerate(headers):
-        table.add_column(header, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(printable(header), justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     wide_console().print(table)
 
 
@@ -76,6 +90,11 @@ def wide_console(stderr: bool = False) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160
     return console
+
+
+def _key(name: str) -> str:
+    """A key without the sign that ends it, so that a name cannot bring a value of its own."""
+    return name.replace("=", r"\x3d")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

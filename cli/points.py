@@ -9,7 +9,7 @@ import typer
 from hf_llc.curve import Curve, Point
 from hf_llc.profile import Profile
 
-from .output import Form, write_agent, write_json, write_table
+from .output import Form, write_agent, write_json, write_line, write_table
 from .profiling import with_profile
 from .wording import number
 
@@ -27,10 +27,11 @@ def write_curve(curve: Curve, form: Form, profile: Profile | None = None) -> Non
         write_agent({**about, **{point.revision: _short(point) for point in curve.points}})
     elif form is Form.QUIET:
         for point in curve.points:
-            typer.echo("" if point.llc is None else repr(point.llc))
+            write_line("" if point.llc is None else repr(point.llc))
     else:
         write_table(f"LLC over the training of {curve.model}", HEADERS, [row(point) for point in curve.points])
-        typer.echo(f"\n{sparkline([point.llc for point in curve.points if point.duplicate_of is None])}")
+        write_line()
+        write_line(sparkline([point.llc for point in curve.points if point.duplicate_of is None]))
 
 
 def end_with_failures(curve: Curve) -> None:

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from hf_llc.observer import Observer
 from hf_llc.profile import Profile
 
+from .printable import printable
+
 
 class ProgressBar(Observer):
     """An Observer for people. Quiet ones tell nothing and draw nothing."""
@@ -18,10 +20,10 @@ class ProgressBar(Observer):
         self._quiet, self.profile = quiet, profile
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
@@ -44,14 +46,14 @@ class ProgressBar(Observer):
     def tell(self, message: str) -> None:
         if not self._quiet and message not in self._told:
             self._told.add(message)
-            self._console.print(message, markup=False)
+            self._console.print(printable(message), markup=False)
 
     def begin(self, phase: str, total: int) -> None:
         self._finished = 0
         self.end()
         # Not before: processes that this one starts may have a bar of their own.
         self._bar.start()
-        self._task = self._bar.add_task(phase, total=total, note="")
+        self._task = self._bar.add_task(printable(phase), total=total, note="")
 
     def advance(self, done: int) -> None:
         self._finished = done
@@ -61,7 +63,9 @@ class ProgressBar(Observer):
     def chain(self, name: str, step: int, loss: float, llc: float) -> None:
         if self._task is not None:
             so_far = "" if math.isnan(llc) else f" llc {llc:.4g}"
-            self._bar.update(self._task, completed=self._finished + step, note=f"chain {name} loss {loss:.4f}{so_far}")
+            self._bar.update(
+                self._task, completed=self._finished + step, note=f"chain {printable(name)} loss {loss:.4f}{so_far}"
+            )
 
     def end(self) -> None:
         if self._task is not None:

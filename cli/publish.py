@@ -9,7 +9,7 @@ from hf_llc.errors import SettingsError
 
 from . import options as o
 from .interrupts import INTERRUPTED
-from .output import Form, chosen, write_agent, write_json, write_pairs
+from .output import Form, chosen, write_agent, write_json, write_line, write_lines, write_pairs
 from .progress import ProgressBar
 from .wording import size
 
@@ -114,12 +114,12 @@ def _state(change: "Change") -> str:
 def _refused(draft: "Draft") -> int:
     """Shows what becomes of the card, and asks: 0 for a yes, else the exit code. No answer is a no."""
     card = draft.changes[0]
-    typer.echo(f"\n{card.diff}", err=True, nl=False)
-    typer.echo("\nPublish this? [y/N] ", err=True, nl=False)
+    write_lines(f"\n{card.diff}", stderr=True)
+    write_lines("\nPublish this? [y/N] ", stderr=True)
     try:
         return 0 if sys.stdin.readline().strip().lower() in {"y", "yes"} else 1
     except KeyboardInterrupt:
-        typer.echo(err=True)
+        write_lines("\n", stderr=True)
         return INTERRUPTED
 
 
@@ -133,7 +133,7 @@ def _write_plan(draft: "Draft", form: Form, observer: "Observer") -> None:
         return
     for line in where(draft):
         observer.tell(line)
-    typer.echo(diff, nl=False)
+    write_lines(diff)
 
 
 def _write(made: "Publication", form: Form) -> None:
@@ -142,7 +142,7 @@ def _write(made: "Publication", form: Form) -> None:
     elif form is Form.AGENT:
         write_agent(made.to_dict())
     elif form is Form.QUIET:
-        typer.echo(made.url)
+        write_line(made.url)
     else:
         write_pairs("Published" if made.changed else "All of it was there already", rows(made))
 

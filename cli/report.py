@@ -12,6 +12,7 @@ import typer
 from hf_llc.errors import HfLlcError, SettingsError, of_memory
 
 from .interrupts import INTERRUPTED
+from .printable import printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,7 +26,7 @@ NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 def say(line: str) -> None:
     """One line about what is wrong, on stderr."""
-    typer.echo(f"Error: {line}", err=True)
+    sys.stderr.write(f"Error: {printable(line)}\n")
     sys.stderr.flush()
 
 

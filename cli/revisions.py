@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from . import options as o
-from .output import Form, chosen, write_agent, write_json, write_table
+from .output import Form, chosen, write_agent, write_json, write_line, write_table
 from .progress import ProgressBar
 from .wording import size
 
@@ -84,7 +82,7 @@ def _write(model: str, found: Sequence["Checkpoint"], form: Form) -> None:
         write_agent({each.name: {k: v for k, v in each.to_dict().items() if k not in _LEFT_OUT} for each in found})
     elif form is Form.QUIET:
         for each in found:
-            typer.echo(each.name)
+            write_line(each.name)
     else:
         same = sum(each.duplicate_of is not None for each in found)
         noted = f", {same} with the weights of another" if same else ""

@@ -7,7 +7,7 @@ import typer
 from hf_llc.errors import SettingsError
 
 from . import options as o
-from .output import Form, chosen, write_agent, write_json, write_table
+from .output import Form, chosen, write_agent, write_json, write_line, write_table
 from .progress import ProgressBar
 from .wording import with_error
 
@@ -142,7 +142,7 @@ def _write(found: "list[Validation]", form: Form) -> None:
             write_agent(each.to_dict())
     elif form is Form.QUIET:
         for each in found:
-            typer.echo("" if each.llc is None else f"{each.llc:.6g}")
+            write_line("" if each.llc is None else f"{each.llc:.6g}")
     else:
         headers = ("case", "truth", "estimate", "error / stderr", "verdict", "gradients", "seconds")
         write_table("Exact answers", headers, [_row(each) for each in found])

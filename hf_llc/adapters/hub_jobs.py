@@ -12,6 +12,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from hf_llc.adapters.hub_errors import FAILURES, Tell, endpoint, patiently, status_of, what_happened
+from hf_llc.adapters.redaction import add_secret, watch_logs
 from hf_llc.errors import AccessError, HfLlcError, NotFoundError, OfflineError, SettingsError, SourceError
 
 TAKEN_FOR_FILES = (".py", ".sh", ".yaml", ".yml", ".toml")
@@ -35,6 +36,9 @@ def token() -> str:
     found = huggingface_hub.get_token()
     if found is None:
         raise AccessError("--hf-job needs a token: log in with `hf auth login`, or set HF_TOKEN.")
+    # The client logs what it sends, as curl commands, where HF_DEBUG is set.
+    add_secret(found)
+    watch_logs()
     return found
 
 
@@ -88,6 +92,8 @@ def start(
     """
     # One object for both: what reads the token twice could read two.
     secret = token()
+    if secret in requirement:
+        raise SettingsError("The token stands in --hf-job-package, which a job's page shows; leave it out there.")
     more: dict[str, Any] = {"volumes": [_volume(bucket, mounted)]} if bucket else {}
     try:
         with warnings.catch_warnings():
