@@ -96,9 +96,19 @@ def place(tiny: Path, text: Path, tmp_path: Path) -> Path:
 
 
 def test_hostile_names_of_this_disk_are_shown_and_not_obeyed(run: Run, place: Path, tmp_path: Path) -> None:
-    data = ["--dataset", tmp_path / "text.jsonl", "--text-column", HOSTILE, *SMALL, "--gamma", "1000", "--lr", "1e-4"]
+    data: list[str | Path] = [
+        "--dataset",
+        tmp_path / "text.jsonl",
+        "--text-column",
+        HOSTILE,
+        *SMALL,
+        "--gamma",
+        "1000",
+        "--lr",
+        "1e-4",
+    ]
     run_dir, scan_dir = place / "run", place / "scan"
-    commands = [
+    commands: list[list[str | Path]] = [
         ["estimate", place / "checkpoint-1", *data, "--output-dir", run_dir],
         ["estimate", place / "checkpoint-1", *data, "--dry-run"],
         ["scan", place, *data, "--output-dir", scan_dir],

@@ -12,6 +12,7 @@ import pytest
 
 from hf_llc.adapters import redaction
 from hf_llc.adapters.redaction import redacted
+from hf_llc.adapters.secret import VARIABLE
 from tests.cli.ran import SMALL, Ran, Run
 from tests.hub.environment import use_hub
 from tests.hub.server import HubServer
@@ -30,7 +31,7 @@ def there(hub: HubServer, tiny: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     use_hub(monkeypatch, hub.url, tmp_path / "hf_home", TOKEN)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_DEBUG", True)
-    monkeypatch.setenv(redaction.VARIABLE, LAUNCH)
+    monkeypatch.setenv(VARIABLE, LAUNCH)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", OTHER)
     hub.add_model("alice/tiny", read_files(tiny))
     hub.add_dataset("org/text", {"train.jsonl": jsonl(120)})
@@ -105,7 +106,7 @@ CASES = [
 @pytest.mark.parametrize(("text", "secret"), CASES)
 def test_secrets_are_known_by_value_place_or_shape(text: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv(redaction.VARIABLE, LAUNCH)
+    monkeypatch.setenv(VARIABLE, LAUNCH)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", OTHER)
     clean = redacted(text)
     assert secret not in clean
