@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hf_llc.settings import DataSettings, SamplerSettings
+from hf_llc.settings import LARGEST_INTEGER, MOST_CHAINS, MOST_PROCESSES, MOST_TOKENS, DataSettings, SamplerSettings
 
 SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
@@ -19,10 +19,10 @@ def bytes_of(text: str) -> int:
         BadParameter: it is no size above 0.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
-    size = round(float(found[1]) * SIZES[found[2] or ""]) if found else 0
-    if size < 1:
+    size = float(found[1]) * SIZES[found[2] or ""] if found else 0.0
+    if not 1 <= size <= LARGEST_INTEGER:
         raise typer.BadParameter(f"{text!r} is no size; write it like 20GB.")
-    return size
+    return round(size)
 
 
 def path_of(text: str | Path) -> Path:
@@ -74,6 +74,7 @@ TokensPerStep = Annotated[
     typer.Option(
         "--tokens-per-step",
         min=1,
+        max=MOST_TOKENS,
         help="Training tokens in a step, where names say only steps.",
         rich_help_panel=_MODEL,
     ),
@@ -240,7 +241,10 @@ TargetStderr = Annotated[
     ),
 ]
 MaxChains = Annotated[
-    int, typer.Option("--max-chains", min=2, help="At most so many, with --target-stderr.", rich_help_panel=_CHAINS)
+    int,
+    typer.Option(
+        "--max-chains", min=2, max=MOST_CHAINS, help="At most so many, with --target-stderr.", rich_help_panel=_CHAINS
+    ),
 ]
 CrossCheck = Annotated[
     str | None,
@@ -289,6 +293,7 @@ NumProcesses = Annotated[
     typer.Option(
         "--num-processes",
         min=1,
+        max=MOST_PROCESSES,
         help="Processes to share the chains. (default: one per GPU; on a CPU by chains, cores and memory)",
         rich_help_panel=_WHERE,
     ),

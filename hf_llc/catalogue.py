@@ -12,6 +12,7 @@ from hf_llc.locations import Found, look_at, site_of
 from hf_llc.naming import Place, place_of
 from hf_llc.references import parse_model
 from hf_llc.selector import Selection
+from hf_llc.settings import MOST_TOKENS
 
 Tell = Callable[[str], None]
 
@@ -21,7 +22,7 @@ def find_checkpoints(
     model: str,
     selection: Selection | None = None,
     *,
-    tokens_per_step: Annotated[int | None, Bounds(low=1)] = None,
+    tokens_per_step: Annotated[int | None, Bounds(low=1, high=MOST_TOKENS)] = None,
     steps: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
     tell: Tell = lambda message: None,

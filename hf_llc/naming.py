@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_llc.errors import SettingsError
-from hf_llc.references import training_step
+from hf_llc.references import STEP_DIGITS, training_step
 from hf_llc.text_files import LARGEST_LIST, read_text
 
 _STAGE = re.compile(r"(?<![a-z])(?:stage|phase)[-_]?\d+(?:[-_]ingredient[-_]?\d+)?", re.IGNORECASE)
@@ -42,7 +42,9 @@ def place_of(name: str) -> Place:
     return Place(
         stage=stage.group().lower() if stage else None,
         step=step,
-        tokens=round(float(tokens[1]) * _UNITS[tokens[2].lower()]) if tokens else None,
+        tokens=round(float(tokens[1]) * _UNITS[tokens[2].lower()])
+        if tokens and len(tokens[1]) <= STEP_DIGITS
+        else None,
     )
 
 
@@ -56,7 +58,7 @@ def read_steps(path: Path) -> dict[str, int]:
     found = {}
     for number, line in enumerate(lines, start=1):
         words = line.partition("#")[0].replace(",", " ").split()
-        if words and (len(words) != 2 or not words[1].isdecimal()):
+        if words and (len(words) != 2 or not words[1].isdecimal() or len(words[1]) > STEP_DIGITS):
             raise SettingsError(f"--step-map {path}, line {number}: write a name and a step, like `kestrel 250000`.")
         if words:
             found[words[0]] = int(words[1])
@@ -66,4 +68,4 @@ def read_steps(path: Path) -> dict[str, int]:
 def order(stage: str | None, step: int | None) -> tuple[bool, list[tuple[int, str]], int]:
     """A key that sorts by stage, then step; what has no step comes last."""
     parts = _DIGITS.split(stage or "")
-    return step is None, [(int(part), "") if part.isdigit() else (-1, part) for part in parts], step or 0
+    return step is None, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], step or 0

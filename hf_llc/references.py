@@ -100,6 +100,10 @@ def parse_dataset(text: str, revision: str | None = None, endpoint: str = "https
     return reference
 
 
+STEP_DIGITS = 12
+"""Of a step of training, at most."""
+
+
 def training_step(name: str) -> int | None:
     """The training step in a revision or folder name, `step512` or `stage1-step1000-tokens5B`; None if there is none.
 
@@ -109,6 +113,8 @@ def training_step(name: str) -> int | None:
     if not found:
         return None
     digits, unit = found[-1]
+    if len(digits) > STEP_DIGITS:
+        return None  # a hash or a time in digits, and more than a table can hold
     return int(digits) * {"": 1, "k": 1_000, "m": 1_000_000}[unit.lower()]
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from hf_llc.adapters import hub_jobs
 from hf_llc.adapters.hub_errors import endpoint
+from hf_llc.bounds import shown
 from hf_llc.errors import SettingsError
 from hf_llc.observer import Observer, duration
 from hf_llc.references import nearest, parse_dataset, parse_model
 from hf_llc.results import SCHEMA
+from hf_llc.settings import LONGEST
 
 MOUNTED = "/results"
 """Where a bucket is in the job."""
@@ -64,10 +66,10 @@ def seconds_of(text: str) -> int:
         SettingsError: it is no time above 0.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
-    seconds = round(float(found[1]) * UNITS[found[2] or "s"]) if found else 0
-    if seconds < 1:
-        raise SettingsError(f"--hf-job-timeout is {text!r}; write it like 90m, 6h or 2d.")
-    return seconds
+    seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
+    if not 1 <= seconds <= LONGEST:
+        raise SettingsError(f"--hf-job-timeout is {shown(text)}; write it like 90m, 6h or 2d.")
+    return round(seconds)
 
 
 def require_visible(model: str, dataset: str) -> None:

@@ -23,7 +23,7 @@ from hf_llc.recall import remember
 from hf_llc.request import Request
 from hf_llc.scan_report import Report
 from hf_llc.selector import Selection
-from hf_llc.settings import MOST_PROCESSES, DataSettings, SamplerSettings
+from hf_llc.settings import MOST_PROCESSES, MOST_TOKENS, DataSettings, SamplerSettings
 from hf_llc.sharding import Shard
 from hf_llc.tracking import Tracking
 from hf_llc.view import View
@@ -37,7 +37,7 @@ def scan(
     sampler: SamplerSettings | None = None,
     *,
     selection: Selection | None = None,
-    tokens_per_step: Annotated[int | None, Bounds(low=1)] = None,
+    tokens_per_step: Annotated[int | None, Bounds(low=1, high=MOST_TOKENS)] = None,
     steps: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
     allow_duplicates: bool = False,

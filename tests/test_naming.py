@@ -1,10 +1,13 @@
 """Names of published series say stage, step and tokens."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_llc.naming import Place, order, place_of
+from hf_llc.errors import SettingsError
+from hf_llc.naming import Place, order, place_of, read_steps
 
 
 @pytest.mark.parametrize(
@@ -58,3 +61,16 @@ def test_stage_step_and_tokens_are_read_back(stage: int, step: int, tokens: int,
 @given(st.integers(0, 10**9))
 def test_a_step_is_read_back(step: int) -> None:
     assert [place_of(f"{prefix}{step}").step for prefix in ("step", "step-", "checkpoint-", "ckpt_")] == [step] * 4
+
+
+@pytest.mark.parametrize("name", [f"step{'9' * 13}", f"checkpoint-{'9' * 400}", f"step1-tokens{'9' * 400}B", "stage²"])
+def test_more_digits_than_a_step_has_are_no_step(name: str) -> None:
+    found = place_of(name)
+    assert (found.step or 0, found.tokens or 0) < (10**12, 10**12)
+    assert order("²", 3) < order(None, None)
+
+
+def test_a_step_map_with_too_many_digits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "steps").write_text(f"kestrel {'9' * 5000}\n")
+    with pytest.raises(SettingsError, match="line 1: write a name and a step"):
+        read_steps(tmp_path / "steps")

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
+from hf_llc.bounds import shown
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 
@@ -80,7 +81,10 @@ def read_config(source: ModelSource) -> PretrainedConfig:
 
 def refuse_other_kinds(source: ModelSource, config: PretrainedConfig) -> None:
     """Raise UnusableError if the config is not one of a causal language model with weights that can be moved."""
-    heads = [name for name in (config.architectures or []) if _OTHER_HEAD.search(name)]
+    names = config.architectures or []
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise UnusableError(f"{source.id}: its config.json says architectures = {shown(names)}; it lists class names.")
+    heads = [name for name in names if _OTHER_HEAD.search(name)]
     if heads:
         raise UnusableError(
             f"{source.id} is a {heads[0]}, not a causal language model; an LLC of its loss is not defined."

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.ran import Run, refused
 
-SETTINGS = [
+SETTINGS: list[tuple[list[object], str]] = [
     (["--gamma", "-1"], "gamma must be ≥ 0, got -1.0"),
     (["--gamma", "1e-30"], "gamma must be 0 or ≥ 1e-12, got 1e-30"),
     (["--gamma", "nan"], "gamma must be a finite number, got nan"),
@@ -43,12 +43,31 @@ SETTINGS = [
     (["--num-processes", "0"], "'--num-processes'.*hf-llc estimate --help"),
     (["--draws", "many"], "'--draws'.*integer.*hf-llc estimate --help"),
     (["--drawz", "4"], "No such option.*--drawz.*hf-llc estimate --help"),
+    (["--gamma", ""], "'--gamma'.*number.*hf-llc estimate --help"),
+    (["--gamma", "1e400"], "gamma must be a finite number, got inf"),
+    (["--n-beta", "1e308"], r"n_beta must be ≤ 1e\+15, got 1e\+308"),
+    (["--lr", "1e-400"], "lr must be > 0, got 0.0"),
+    (["--seed", 2**70], "seed must be ≤ 9223372036854775807, got about"),
+    (["--draws", 10**12], "draws must be ≤ 1000000000, got 1000000000000"),
+    (["--thin", 10**9], "draws times thin plus burn_in must be ≤ 1000000000"),
+    (["--threads", 10**6], "threads must be ≤ 4096, got 1000000"),
+    (["--target-stderr", "nan"], "target_stderr must be a finite number, got nan"),
+    (["--target-stderr", "-1"], "target_stderr must be > 0, got -1.0"),
+    (["--max-chains", 10**12], "'--max-chains'.*less than or equal to 100000"),
+    (["--num-processes", 10**12], "'--num-processes'.*less than or equal to 10000"),
+    (["--device", "tpu"], "--device is 'tpu', but this machine has"),
+    (["--sampler", ""], "sampler must be a string that is not empty, got ''; leave it out"),
+    (["--params", ""], "params must be a string that is not empty, got ''"),
+    (["--params", "re:a{99999999999}"], "is no regular expression"),
+    (["--sampler", "x" * 5000], "--sampler is 'xxx"),
     (["surplus"], "surplus.*hf-llc estimate --help"),
 ]
 
 
-@pytest.mark.parametrize(("options", "pattern"), SETTINGS, ids=[" ".join(options) for options, _ in SETTINGS])
-def test_impossible_settings(small: Run, tmp_path: Path, options: list[str], pattern: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "pattern"), SETTINGS, ids=[" ".join(map(str, options))[:60] for options, _ in SETTINGS]
+)
+def test_impossible_settings(small: Run, tmp_path: Path, options: list[object], pattern: str) -> None:
     refused(small(*options), 2, pattern)
     assert not list((tmp_path / "work").rglob("chains"))
 

@@ -128,6 +128,7 @@ REFUSED = [
         "--hf-job starts one machine; leave out --num-machines",
     ),
     ([*ESTIMATE, "--dry-run"], "leave out --hf-job, or --dry-run"),
+    ([*ESTIMATE, "--hf-job-timeout", "9" * 400 + "d"], "--hf-job-timeout is '9999"),
     ([*ESTIMATE, "--hf-job-timeout", "soon"], "--hf-job-timeout is 'soon'; write it like 90m"),
     ([*ESTIMATE, "--text-column", "body.yaml"], "body.yaml would be taken for a file on this disk"),
     ([*ESTIMATE, "--text-column", "text.jsonl"], "text.jsonl is a file on this disk, which a job cannot see"),
