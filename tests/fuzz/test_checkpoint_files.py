@@ -130,9 +130,7 @@ def tokenizers(draw: st.DrawFn, original: Mapping[str, Any]) -> dict[str, Any]:
     data=st.data(),
     name=st.sampled_from([None, *TOKENIZER_CLASSES]),
 )
-def test_a_whole_tokenizer_gives_its_number_or_one_line(
-    place: Path, data: st.DataObject, name: str | None
-) -> None:
+def test_a_whole_tokenizer_gives_its_number_or_one_line(place: Path, data: st.DataObject, name: str | None) -> None:
     folder = place / "llama"
     content = data.draw(tokenizers(json.loads((folder / "tokenizer.json").read_text())))
     config = json.loads((folder / "tokenizer_config.json").read_text())
