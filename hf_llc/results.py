@@ -223,7 +223,8 @@ class Estimate:
         llc: λ̂, no unit; None when fewer than two chains stayed finite. stderr: its standard error, Monte Carlo and
             step size together.
         verdict, verdict_reason: whether the chains sampled the stated posterior, and the numbers behind that.
-        choices: for each setting that was left open, what was chosen and why.
+        choices: for each setting that was left open, what was chosen and why; for `text`, what was left out of it or
+            read otherwise than one may think.
         init_loss: L_n(w*), nats per token. tokens: tokens that went through the model while sampling.
         seconds: wall time of `load`, `anchor`, `sampling` and `total`.
         cross_check: `method`, `llc` and `stderr` by another way, the `sequences` used, and `seconds`; None if it was

@@ -50,7 +50,7 @@ class Documents:
         """Sentences that a reader of the numbers must know about the documents read so far; none names the place."""
         tally = self._tally
         parts = [f"{tally.missing} without {self.text_column} (null, or no such column)"] if tally.missing else []
-        parts += [f"{tally.empty} with an empty one"] if tally.empty else []
+        parts += [f"{tally.empty} with an empty {self.text_column}"] if tally.empty else []
         if not parts:
             return list(self._notes)
         return [*self._notes, f"Of the {tally.rows} rows read, {' and '.join(parts)} are left out."]

@@ -47,7 +47,7 @@ class TextTokenizer:
         self._folder = folder
         # The plain class is read from the file, and no class's rules are put in its place.
         plain = type(built) is PreTrainedTokenizerFast
-        file = None if plain else read_tokenizer_file(folder, built.added_tokens_decoder)
+        file = None if plain else read_tokenizer_file(folder, getattr(built, "added_tokens_decoder", {}))
         own: Tokenizer | None = None if _encodes_in_python(built) else built.backend_tokenizer
         for tokenizer in (own, file):
             if tokenizer is not None:
@@ -117,24 +117,35 @@ class TextTokenizer:
         if self._left_to_compare <= 0:
             return
         self._left_to_compare -= sum(map(len, texts))
-        for theirs, ours in zip(self._ids_of_built(texts), ids, strict=True):
-            if theirs == ours:
-                continue
-            self._left_to_compare = 0
-            pairs = zip(theirs, ours, strict=False)
-            at = next((i for i, pair in enumerate(pairs) if pair[0] != pair[1]), min(len(theirs), len(ours)))
-            example = f"{self._pieces(ours[at : at + 3])} for {self._pieces(theirs[at : at + 3])}"
-            name = type(self._built).__name__
-            if self._own is None:
-                raise UnusableError(
-                    f"{self._id} has two tokenizers that differ on this text, tokenizer.json and the code of {name} "
-                    f"({example}); keep the one that it was trained with in a copy of the checkpoint, and name that."
-                )
-            self.remarks.append(
-                f"The tokens are those of tokenizer.json; {name} of transformers {transformers.__version__} makes "
-                f"others of this text ({example})."
-            )
+        example = self._example(texts, ids)
+        if example is None:
             return
+        self._left_to_compare = 0
+        name = type(self._built).__name__
+        if self._own is None:
+            raise UnusableError(
+                f"{self._id} has two tokenizers that differ on this text, tokenizer.json and the code of {name} "
+                f"({example}); keep the one that it was trained with in a copy of the checkpoint, and name that."
+            )
+        self.remarks.append(
+            f"The tokens are those of tokenizer.json; {name} of transformers {transformers.__version__} makes "
+            f"others of this text ({example})."
+        )
+
+    def _example(self, texts: list[str], ids: list[list[int]]) -> str | None:
+        """Where these ids of tokenizer.json first differ from those of what transformers built; None if nowhere."""
+        try:
+            built = self._ids_of_built(texts)
+        except Exception as error:
+            if self._own is None or type(error) is not Exception:
+                raise
+            return f"none: {error}"
+        for theirs, ours in zip(built, ids, strict=True):
+            if theirs != ours:
+                pairs = zip(theirs, ours, strict=False)
+                at = next((i for i, pair in enumerate(pairs) if pair[0] != pair[1]), min(len(theirs), len(ours)))
+                return f"{self._pieces(ours[at : at + 3])} for {self._pieces(theirs[at : at + 3])}"
+        return None
 
     def _pieces(self, ids: list[int]) -> str:
         return " ".join(ascii(self._built.decode([id_])) for id_ in ids) or "nothing"

@@ -1,5 +1,7 @@
 """Documents from files of every format, from saved datasets and from the Hub."""
 
+import contextlib
+import csv
 import gzip
 import io
 import json
@@ -11,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import hypothesis
 import pytest
 from datasets import config
 from datasets.arrow_dataset import Dataset
 from datasets.dataset_dict import DatasetDict
+from hypothesis import strategies as st
 
 from hf_llc.adapters.corpus import open_hub, open_local
 from hf_llc.adapters.digests import local_identity
@@ -351,7 +355,7 @@ def test_no_word_is_taken_for_a_value_of_another_type(tmp_path: Path, suffix: st
     }
     path.write_bytes(contents[suffix])
     assert local(path) == ("text", [word for word in WORDS if word])
-    assert remarks(path) == [f"Of the {len(WORDS)} rows read, 1 with an empty one are left out."]
+    assert remarks(path) == [f"Of the {len(WORDS)} rows read, 1 with an empty text are left out."]
 
 
 @pytest.mark.parametrize(("name", "content"), [("train.csv", b"text\nNA\n1999\n"), ("train.tsv", b"text\nNA\n1999\n")])
@@ -576,3 +580,35 @@ def test_a_name_that_is_no_utf8_has_an_identity(tmp_path: Path) -> None:
         file.write(jsonl([{"text": "a"}]))
     assert local_identity(tmp_path).startswith("sha256:")
     assert local(tmp_path) == ("text", ["a"])
+
+
+CELLS = st.text() | st.none() | st.integers()
+TABLES = st.lists(st.fixed_dictionaries({"text": st.text(), "other": CELLS}), min_size=1)
+SYNTAX = st.text(alphabet='{}[]",:\\textnul1e.\n\r ', max_size=60).map(str.encode)
+fuzzed = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+
+
+@hypothesis.settings(fuzzed, max_examples=60)
+@hypothesis.given(rows=TABLES)
+def test_any_text_comes_back_as_it_was_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    texts = [row["text"] for row in rows if row["text"]]
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, ["text", "other"], quoting=csv.QUOTE_ALL)
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "a.jsonl").write_bytes(jsonl(rows))
+    (tmp_path / "b.jsonl").write_bytes(b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows))
+    (tmp_path / "a.json").write_bytes(json.dumps(rows, indent=1).encode())
+    for name in ("a.csv", "a.jsonl", "b.jsonl", "a.json"):
+        assert local(tmp_path / name, text_column="text") == ("text", texts)
+
+
+@hypothesis.settings(fuzzed, max_examples=150)
+@hypothesis.given(content=st.binary(max_size=60) | SYNTAX)
+def test_any_file_gives_texts_or_one_of_our_errors(tmp_path: Path, content: bytes) -> None:
+    for name in ("a.csv", "a.tsv", "a.jsonl", "a.json", "a.txt", "a.jsonl.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        texts: list[str] = []
+        with contextlib.suppress(HfLlcError):
+            _, texts = local(tmp_path / name)
+        assert all(texts)

@@ -333,3 +333,14 @@ def test_a_tokenizer_at_the_top_of_a_repository_has_its_file_there(tmp_path: Pat
     edit(tmp_path / "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer", eos_token=EOS)
     tokenizer = load_tokenizer(at(tmp_path, subfolder="step1"))
     assert tokenizer.ids(NASTY) == [train(None, byte_level()).encode(text).ids for text in NASTY]
+
+
+def test_a_class_of_transformers_that_cannot_read_the_text_refuses_nothing(tmp_path: Path) -> None:
+    plain = make_tokenizer()
+    plain.save_pretrained(tmp_path)
+    edit(tmp_path / "tokenizer_config.json", tokenizer_class="CodeLlamaTokenizer", eos_token=EOS)
+    edit(tmp_path / "config.json", model_type="llama")
+    tokenizer = load_tokenizer(at(tmp_path))
+    assert tokenizer.ids(NASTY) == [plain.backend_tokenizer.encode(text).ids for text in NASTY]
+    (remark,) = tokenizer.remarks
+    assert "makes others of this text (none: " in remark
