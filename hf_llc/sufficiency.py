@@ -34,7 +34,7 @@ def shortfalls(
 
 def _effort(llc: float, stderr: float, chains: int, diagnostics: Diagnostics) -> list[str]:
     """Why the standard error itself cannot be relied on."""
-    if not stderr > STILL_LOSS * abs(llc):
+    if stderr <= STILL_LOSS * abs(llc):
         return [
             "all draws are equal, to rounding: the loss does not change where the chains are, so that there is no "
             "error to state"
@@ -60,12 +60,12 @@ def _errors(llc: float, stderr: float, diagnostics: Diagnostics) -> list[str]:
             f"λ̂ is 0 within its error, between {low:.2g} and {high:.2g} at two standard errors, so that no share of it "
             "is known: raise --draws or --chains if that is too wide"
         )
-    elif stderr > STDERR_MAX * abs(llc):
+    elif not stderr <= STDERR_MAX * abs(llc):
         reasons.append(
             f"the standard error is {stderr / abs(llc):.0%} of λ̂, where {STDERR_MAX:.0%} is asked for: raise --draws "
             "or --chains"
         )
     error = diagnostics.step_bias_stderr
-    if error is not None and 2 * error > STEP_KNOWN * abs(llc):
+    if error is not None and not 2 * error <= STEP_KNOWN * abs(llc):
         reasons.append(f"what the step size makes of λ̂ is known to ± {error:.2g} only: raise --draws, or lower --lr")
     return reasons

@@ -42,7 +42,7 @@ def judge(
     if failed:
         words = f"{failed} of {settings.chains} chains became inf or NaN and were left out"
         findings.append((Verdict.STEP_TOO_LARGE, words))
-    findings += _step_size(llc, diagnostics) + _drift_alone(llc, stderr, diagnostics)
+    findings += _step_size(llc, diagnostics, failed) + _drift_alone(llc, stderr, diagnostics)
     findings += [(Verdict.NOT_EQUILIBRATED, words) for words in _unsettled(llc, settings, diagnostics)]
     findings += soundness.outlying(diagnostics)
     findings += shortfalls(llc, stderr, settings, diagnostics, failed=failed)
@@ -51,10 +51,10 @@ def judge(
     return Verdict.CONVERGED, _settled(diagnostics)
 
 
-def _step_size(llc: float, diagnostics: Diagnostics) -> list[tuple[Verdict, str]]:
+def _step_size(llc: float, diagnostics: Diagnostics, failed: int) -> list[tuple[Verdict, str]]:
     bias, error = diagnostics.step_bias, diagnostics.step_bias_stderr
     slopes = (diagnostics.cold_llc, diagnostics.gamma_slope, diagnostics.n_beta_slope)
-    if bias is None and any(value is not None for value in slopes):
+    if bias is None and not failed and any(value is not None for value in slopes):
         return [(Verdict.STEP_TOO_LARGE, "chains at half the step size became inf or NaN: lower --lr")]
     if bias is None or error is None or not abs(bias) > max(STEP_BIAS_MAX * abs(llc), SIGNIFICANT * error):
         return []

@@ -76,6 +76,7 @@ CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
     ({}, 0.15, Verdict.IMPRECISE, "λ̂ is 0 within its error, between -0.05 and 0.35 at two"),
     (UNCHECKED, 0.33, Verdict.IMPRECISE, "the standard error is 30% of λ̂, where 30% is asked for"),
     (UNCHECKED, 0.34, Verdict.CONVERGED, "R-hat"),
+    ({"step_bias_stderr": math.nan}, 10.0, Verdict.IMPRECISE, "what the step size makes of λ̂ is known to ± nan only"),
     (UNCHECKED, 2e5, Verdict.UNDERSAMPLED, "all draws are equal, to rounding"),
     (JUMPING, 10.0, Verdict.JUMPS, "they make +3 ± 0.1 of λ̂, which is about +2 ± 0.5 off for that"),
     ({"delta_loss": 50.0, "prior_llc": 10.0}, 10.0, Verdict.STEP_TOO_LARGE, "the chains ran away: nβΔL is 5e+03"),
@@ -88,6 +89,16 @@ def test_fewer_than_four_chains_show_too_little_of_how_they_differ(chains: int, 
     verdict, reason = judge(10.0, 0.1, replace(SETTINGS, chains=chains), GOOD, failed=failed)
     assert verdict is (Verdict.STEP_TOO_LARGE if failed else Verdict.UNDERSAMPLED)
     assert f"{words}, where 4 are asked for: raise --chains" in reason
+
+
+@pytest.mark.parametrize("error", [math.nan, math.inf])
+def test_an_error_that_is_no_number_is_not_called_converged(error: float) -> None:
+    assert judge(40.5, error, SETTINGS, GOOD, failed=0)[0] is Verdict.IMPRECISE
+
+
+def test_a_main_chain_that_failed_is_not_taken_for_one_at_half_the_step() -> None:
+    _, reason = judge(10.0, 0.1, SETTINGS, replace(GOOD, step_bias=None, step_bias_stderr=None), failed=1)
+    assert "half the step size" not in reason
 
 
 def test_an_error_of_nothing_is_not_called_converged() -> None:

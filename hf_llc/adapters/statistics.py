@@ -99,7 +99,7 @@ def two_levels(values: Sequence[Sequence[float]]) -> Levels | None:
     if array.size < FEWEST or not numpy.isfinite(array).all() or float(array.min()) <= 0:
         return None
     limit, explained = _division(array)
-    if explained < TWO_LEVELS or _division(numpy.log(array))[1] < ALSO_IN_LOG:
+    if not (explained >= TWO_LEVELS and _division(numpy.log(array))[1] >= ALSO_IN_LOG):
         return None
     high = array > limit
     lower, upper = float(array[~high].mean()), float(array[high].mean())
@@ -112,13 +112,15 @@ def two_levels(values: Sequence[Sequence[float]]) -> Levels | None:
 def _division(array: NDArray[numpy.float64]) -> tuple[float, float]:
     """Where values are best divided in two, and the share of their variance that this explains; 0 if all are equal."""
     ordered = numpy.sort(array, axis=None)
+    # In units of the largest, whose square may else be too large a number.
+    ordered, scale = ordered / (numpy.abs(ordered).max() or 1.0), float(numpy.abs(ordered).max())
     total, count = float(ordered.var()) * ordered.size, ordered.size
     if total <= 0:
-        return float(ordered[0]), 0.0
+        return float(ordered[0]) * scale, 0.0
     below = numpy.arange(1, count)
     between = numpy.cumsum(ordered - ordered.mean())[:-1] ** 2 * count / (below * (count - below))
     best = int(between.argmax())
-    return float(ordered[best]), float(between[best]) / total
+    return float(ordered[best]) * scale, float(between[best]) / total
 
 
 def student(ess: float) -> float:

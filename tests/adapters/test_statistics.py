@@ -151,6 +151,17 @@ def test_chains_that_hop_to_another_basin_lie_at_two_levels(hops: list[int]) -> 
     assert found.upper > 2 * found.lower
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-9, 1e9, 1e300])
+def test_levels_do_not_depend_on_the_unit(scale: float) -> None:
+    values = squared(4, 200, 0.8, 10, seed=1)
+    values[1, 40:] += 60.0
+    plain, scaled = two_levels(values.tolist()), two_levels((scale * values).tolist())
+    assert plain is not None
+    assert scaled is not None
+    assert scaled.changes == plain.changes
+    assert scaled.upper == pytest.approx(scale * plain.upper)
+
+
 def test_levels_that_are_changed_often_are_one() -> None:
     stream = numpy.random.default_rng(0)
     values = squared(4, 200, 0.5, 10, seed=1) + 25.0 * stream.integers(0, 2, size=(4, 200))

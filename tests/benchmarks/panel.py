@@ -49,8 +49,8 @@ class Net:
         if self.size < 10_000:
             return Effort(draws=1000)
         if self.size < 100_000:
-            return Effort(chains=2, draws=500, burn_in=2000)
-        return Effort(chains=2, draws=200, burn_in=1000)
+            return Effort(draws=250, burn_in=2000)
+        return Effort(draws=100, burn_in=1000)
 
 
 def nets(seed: int = 0) -> list[Net]:
