@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from hf_llc.bounds import shown
 from hf_llc.records import DamagedError, sealed, unsealed
-from hf_llc.results import SCHEMA, Estimate, Verdict
+from hf_llc.results import SCHEMA, Estimate, Verdict, refuse_negative
 from hf_llc.typed import build
 
 SETTINGS = ("n_beta", "gamma", "lr", "n", "context_length", "params")
@@ -108,6 +108,7 @@ class Point:
             raise DamagedError(f"{where} has no {missing[0]}")
         record = stored["estimate"]
         point = build(cls, {name: stored[name] for name in IDENTITY}, where)
+        refuse_negative(point, where, ["step", "tokens"])
         if record is not None:
             point = replace(point, estimate=Estimate.from_dict(record, f"{where}.estimate"))
         for name, value in point.to_row().items():

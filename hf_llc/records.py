@@ -9,8 +9,6 @@ from typing import Any
 from hf_llc.bounds import shown
 
 CHECKSUM = "checksum"
-_EXACT = 2.0**53
-"""Below it every whole number is a float, so that `1` and `1.0` in a file are one number."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -104,7 +102,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """The value with whole floats as integers: programs differ in how they write those."""
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+        return int(value) if value.is_integer() else value
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -268,16 +268,17 @@ class Estimate:
             DamagedError: if a field is missing, unknown, of another type, or negative where that has no meaning.
         """
         estimate = build(cls, stored, where, nan_in=Diagnostics)
-        _refuse_negative(estimate.settings, where, [field.name for field in fields(ResolvedSettings)])
-        _refuse_negative(estimate.diagnostics, where, [name for name in DIAGNOSED if name.endswith("stderr")])
-        _refuse_negative(estimate, where, ["stderr", "tokens"])
+        refuse_negative(estimate.settings, where, [field.name for field in fields(ResolvedSettings)])
+        refuse_negative(estimate.diagnostics, where, [name for name in DIAGNOSED if name.endswith("stderr")])
+        refuse_negative(estimate, where, ["stderr", "tokens"])
         return estimate
 
 
 DIAGNOSED = tuple(field.name for field in fields(Diagnostics))
 
 
-def _refuse_negative(record: object, where: str, names: Iterable[str]) -> None:
+def refuse_negative(record: object, where: str, names: Iterable[str]) -> None:
+    """Raise DamagedError if one of these numbers of a record, called `where` in messages, is below 0."""
     for name in names:
         value = getattr(record, name)
         if isinstance(value, int | float) and value < 0:

@@ -3,11 +3,12 @@
 import math
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hf_llc.bounds import shown
 from hf_llc.records import DamagedError
@@ -47,27 +48,35 @@ def build(kind: type[T], stored: Any, where: str = "", *, nan_in: type | None = 
 
 
 def _value(hint: Any, value: Any, path: str, nan_in: type | None) -> Any:
-    if hint is Any:
-        return value
     origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any or (origin is Literal and value in arguments):
+        return value
     if origin in {Union, types.UnionType}:
-        if value is None and type(None) in arguments:
-            return None
-        (hint,) = (each for each in arguments if each is not type(None))
-        return _value(hint, value, path, nan_in)
-    if is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, value, path, nan_in=nan_in)
-    if origin is tuple:
+        return _option(arguments, value, path, nan_in)
+    if origin in {tuple, list, Sequence}:
         if not isinstance(value, list | tuple):
             raise DamagedError(f"{path} must be a list, got {shown(value)}")
         return tuple(_value(arguments[0], item, f"{path}[{index}]", nan_in) for index, item in enumerate(value))
-    if origin is not None:
+    if origin in {dict, Mapping}:
         if not isinstance(value, Mapping):
             raise DamagedError(f"{path} must be a mapping, got {shown(value)}")
         return {key: _value(arguments[1], item, _joined(path, str(key)[:60]), nan_in) for key, item in value.items()}
-    if issubclass(hint, StrEnum):
-        return _member(hint, value, path)
-    return _scalar(hint, value, path)
+    if origin is Literal:
+        raise DamagedError(f"{path} must be one of {', '.join(map(str, arguments))}, got {shown(value)}")
+    if isinstance(hint, type) and is_dataclass(hint):
+        return build(hint, value, path, nan_in=nan_in)
+    return _member(hint, value, path) if issubclass(hint, StrEnum) else _scalar(hint, value, path)
+
+
+def _option(options: Sequence[Any], value: Any, path: str, nan_in: type | None) -> Any:
+    """The value as the first of these types that it fits."""
+    if value is None and type(None) in options:
+        return None
+    *others, last = (option for option in options if option is not type(None))
+    for option in others:
+        with suppress(DamagedError):
+            return _value(option, value, path, nan_in)
+    return _value(last, value, path, nan_in)
 
 
 def _scalar(kind: Any, stored: Any, path: str) -> Any:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,10 @@ from hf_llc.records import sealed
 from hf_llc.results import Verdict
 from hf_llc.runs import load_run
 from tests.adapters.estimates import DIAGNOSTICS, estimate
+from tests.cli.conftest import NOWHERE
 from tests.cli.ran import SMALL, Ran, Run, refused
 from tests.finished import quick_picture
+from tests.hub.environment import use_hub
 from tests.mutations import changed_bytes, changed_text, changed_value
 
 MUTATIONS = int(os.environ.get("HF_LLC_MUTATIONS", "25"))
@@ -149,6 +152,7 @@ def test_merge_names_the_part_that_was_changed(run: Run, runs: Path, name: str) 
         (lambda point: point["estimate"]["settings"].update(seed=10**400), "must be a whole number of ordinary size"),
         (lambda point: point["estimate"].update(choices=["a" * 9999]), "choices must be a mapping, got a list"),
         (lambda point: point["estimate"].update(extra=1), r"estimate\.extra is no field of this version"),
+        (lambda point: point.update(step=-1), r"points\[0\]\.step is -1, below 0"),
         (lambda point: point.update(step="512"), r"points\[0\]\.step must be a whole number, got '512'"),
     ],
 )  # fmt: skip
@@ -227,32 +231,33 @@ def test_mutated_published_results_give_what_was_computed_or_one_line(runs: Path
 
 
 @pytest.fixture
-def nobody(tmp_path: Path, tiny: Path, text: Path) -> Iterator[Callable[[], None]]:
-    """Call it to make this process one that may read all these folders and write none, root or not."""
-    opened = {
-        folder for path in (tmp_path, tiny, text) for folder in (path, *path.parents) if folder.stat().st_mode & 1 == 0
-    }
-    modes = {folder: folder.stat().st_mode for folder in opened}
-    for folder, mode in modes.items():
-        folder.chmod(mode | 0o055)
-
-    def become() -> None:
-        for folder in [path for path in [tmp_path, *tmp_path.rglob("*")] if path.is_dir()]:
-            modes.setdefault(folder, folder.stat().st_mode)
-            folder.chmod(0o555)
-        if os.geteuid() == 0:
-            os.seteuid(65534)
-
-    yield become
-    if os.getuid() == 0:
-        os.seteuid(0)
-    for folder, mode in modes.items():
-        folder.chmod(mode)
+def public(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder, which everybody may read, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        use_hub(monkeypatch, NOWHERE, folder / "home")
+        monkeypatch.chdir(folder)
+        yield folder
+        if os.getuid() == 0:
+            os.seteuid(0)
+        monkeypatch.undo()
+        for path in folder.rglob("*"):
+            path.chmod(0o755)
 
 
-def test_a_finished_run_in_a_read_only_folder_is_shown(run: Run, runs: Path, nobody: Callable[[], None]) -> None:
+def become_a_reader(folder: Path) -> None:
+    """Makes this process one that may read what is in the folder and write none of it, root or not."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+
+
+def test_a_finished_run_in_a_read_only_folder_is_shown(run: Run, public: Path, runs: Path) -> None:
+    assert runs == public
     expected = [run("show", name, "--json").json for name in ("scan", "single")]
-    nobody()
+    become_a_reader(public)
     shown = [run("show", name, "--json") for name in ("scan", "single")]
     compared = run("compare", "scan", "single", "--json")
     assert [each.json for each in shown] == expected
@@ -263,23 +268,23 @@ def test_a_finished_run_in_a_read_only_folder_is_shown(run: Run, runs: Path, nob
 
 
 def test_the_command_of_a_finished_run_in_a_read_only_folder_shows_it(
-    run: Run, small: Run, tiny: Path, text: Path, nobody: Callable[[], None]
+    run: Run, public: Path, tiny: Path, text: Path
 ) -> None:
-    Path("series").mkdir()
     shutil.copytree(tiny, "series/step1")
-    scan = ["scan", "series", "--dataset", text, *SMALL, "--num-processes", 1, "--json"]
-    first, series = small("--json", "--output-dir", "one").json, run(*scan, "--output-dir", "all").json
-    nobody()
-    again, recalled = small("--json", "--output-dir", "one"), run(*scan, "--output-dir", "all")
-    assert (again.code, again.json["llc"], again.json["stderr"]) == (0, first["llc"], first["stderr"])
+    shutil.copy(text, "text.jsonl")
+    options = ["--dataset", "text.jsonl", *SMALL, "--num-processes", 1, "--json", "--output-dir"]
+    commands = (["estimate", "series/step1", *options, "one"], ["scan", "series", *options, "all"])
+    single, series = (run(*command).json for command in commands)
+    become_a_reader(public)
+    again, recalled = (run(*command) for command in commands)
+    assert (again.code, again.json["llc"], again.json["stderr"]) == (0, single["llc"], single["stderr"])
     assert "cannot be written (Permission denied) and is left as it is." in again.err
     assert (recalled.code, recalled.json["points"]) == (0, series["points"])
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_that_may_not_be_read_is_said_to_be_one(
-    run: Run, runs: Path, nobody: Callable[[], None], file: str
-) -> None:
+def test_a_file_that_may_not_be_read_is_said_to_be_one(run: Run, public: Path, runs: Path, file: str) -> None:
     (runs / file).chmod(0)
-    nobody()
+    if os.geteuid() == 0:
+        os.seteuid(65534)
     refused(run("show", Path(file).parent), 1, f"{file} cannot be read .Permission denied.")
