@@ -58,7 +58,8 @@ def demo(
             on_point=lambda found: None if form is Form.HUMAN else observer.tell("   ".join(_row(found))),
         )
     _write(made, form)
-    observer.tell(f"The picture is {made.picture}, the model card {made.card}, the numbers {made.results}.")
+    picture = f"The picture is {made.picture}, the model card" if made.picture.is_file() else "The model card is"
+    observer.tell(f"{picture} {made.card}, the numbers {made.results}.")
     if any(found.llc is None for found in made.estimates):
         raise typer.Exit(1)
 

@@ -14,6 +14,7 @@ from hf_llc import batching, estimation, flatness, pilots, planning, queue, reas
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
 from hf_llc.adapters.fleet import Fleet
+from hf_llc.adapters.pictures import drawn
 from hf_llc.adapters.store import RunStore
 from hf_llc.bounds import checked_arguments
 from hf_llc.core.stepsize import check_lr
@@ -226,10 +227,13 @@ def collect(
     write_settings(path, made.settings, reasons.header(made), made.reasons)
     drop_gradient(plan.run_dir)
     RunStore(plan.run_dir, observer.tell).write(RESULT, made.to_dict())
-    from hf_llc.adapters import plots_sweep
 
-    for name in PICTURES:
-        plots_sweep.sweep(plan.run_dir / name, made)
+    def draw(path: Path) -> None:
+        from hf_llc.adapters import plots_sweep
+
+        plots_sweep.sweep(path, made)
+
+    drawn([plan.run_dir / name for name in PICTURES], draw, observer.tell)
     return made
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_llc.adapters import comparison_plot
+from hf_llc.adapters.pictures import drawn
 from hf_llc.bounds import checked_arguments
 from hf_llc.comparability import differences
 from hf_llc.curve import Curve, Point
-from hf_llc.errors import SettingsError, is_read_only
+from hf_llc.errors import SettingsError
 from hf_llc.naming import order
 from hf_llc.observer import Observer
 from hf_llc.results import SCHEMA
@@ -89,16 +89,14 @@ def compare(
     first = named[0]
     apart = {name for name, curve in named if differences([first[0], name], [first[1], curve])}
     reasons = differences(names, curves)
-    pictures = [folder / name for name in PICTURES]
-    drawn = [(name, curve.points, name in apart) for name, curve in named]
-    try:
-        for path in pictures:
-            comparison_plot.comparison(path, drawn, reasons, view=view)
-    except OSError as error:
-        if not is_read_only(error):
-            raise
-        tell(f"No picture is drawn: {folder} cannot be written ({error.strerror}).")
-        pictures = []
+
+    def draw(path: Path) -> None:
+        from hf_llc.adapters import comparison_plot
+
+        shown = [(name, curve.points, name in apart) for name, curve in named]
+        comparison_plot.comparison(path, shown, reasons, view=view)
+
+    pictures = drawn([folder / name for name in PICTURES], draw, tell)
     return Comparison(
         names=tuple(names),
         curves=tuple(curves),

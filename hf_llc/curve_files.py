@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_llc.adapters import machine
+from hf_llc.adapters.pictures import drawn
 from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.tables import parquet
 from hf_llc.curve import Curve, Point
-from hf_llc.errors import is_read_only
 from hf_llc.observer import Observer
 from hf_llc.runs import SCAN
 from hf_llc.view import View
@@ -37,22 +37,18 @@ def write_scan(curve: Curve, folder: Path) -> None:
 def draw(curve: Curve, folder: Path, view: View | None = None, observer: Observer | None = None) -> list[Path]:
     """The pictures of the curve that now are in the folder; the observer is told if tokens were asked for in vain.
 
-    None are drawn in a folder that cannot be written: a finished run may be read wherever it is kept.
+    None are drawn in a folder that cannot be written, since a finished run may be read wherever it is kept, and none
+    that fails: it is told in one line.
     """
     view, tell = view or View(), (observer or Observer()).tell
     if view.tokens and any(point.tokens is None and point.duplicate_of is None for point in curve.points):
         tell(
             "The pictures are over steps: not every checkpoint says its tokens. Give --tokens-per-step to hf-llc scan."
         )
-    from hf_llc.adapters import plots
 
-    pictures = [folder / name for name in PICTURES]
-    try:
-        for path in pictures:
-            plots.series(path, curve.points, name=Path(curve.model).name, view=view)
-    except OSError as error:
-        if not is_read_only(error):
-            raise
-        tell(f"No picture is drawn: {folder} cannot be written ({error.strerror}).")
-        return []
-    return pictures
+    def draw_one(path: Path) -> None:
+        from hf_llc.adapters import plots
+
+        plots.series(path, curve.points, name=Path(curve.model).name, view=view)
+
+    return drawn([folder / name for name in PICTURES], draw_one, tell)

@@ -91,7 +91,7 @@ class Demonstration:
             "schema": self.estimates[0].schema,
             "model": self.model,
             "points": [found.to_dict() for found in self.estimates],
-            "picture": str(self.picture),
+            "picture": str(self.picture) if self.picture.is_file() else None,
             "card": str(self.card),
             "run_dir": str(self.folder),
         }

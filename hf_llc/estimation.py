@@ -17,6 +17,7 @@ import torch
 from hf_llc import queue
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
+from hf_llc.adapters.pictures import drawn
 from hf_llc.adapters.store import RunStore
 from hf_llc.batching import Choice, chosen, groups, part_names
 from hf_llc.bounds import checked_arguments
@@ -148,15 +149,20 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     try:
         drop_gradient(plan.run_dir)
         store.write("estimate", found.to_dict())
-        # Not before there is something to draw: chains need not wait for what draws it.
-        from hf_llc.adapters import plots
-
-        plots.traces(plan.run_dir / "traces.png", sampled.traces, found)
     except OSError as error:
         # A finished run is shown wherever it is kept.
         if not is_read_only(error):
             raise
         observer.tell(f"{plan.run_dir} cannot be written ({error.strerror}) and is left as it is.")
+        return found
+
+    def draw(path: Path) -> None:
+        # Not before there is something to draw: chains need not wait for what draws it.
+        from hf_llc.adapters import plots
+
+        plots.traces(path, sampled.traces, found)
+
+    drawn([plan.run_dir / "traces.png"], draw, observer.tell)
     return found
 
 

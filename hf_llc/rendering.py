@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hf_llc.adapters import plots
 from hf_llc.adapters.card import (
     Content,
     own_entries,
@@ -24,7 +23,7 @@ from hf_llc.adapters.card_metadata import (
     VECTORS,
 )
 from hf_llc.adapters.card_text import is_local, last_estimate, one_line
-from hf_llc.adapters.drawing import FAILURES
+from hf_llc.adapters.pictures import drawn
 from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.trainer_state import training_facts
 from hf_llc.curve import Curve, Point
@@ -96,15 +95,18 @@ def write_files(folder: Path, content: Content, tell: Callable[[str], None] = la
     write_atomically(folder / RESULTS, lines_of(curve).encode())
     write_atomically(folder / SETTINGS, settings_file(content).encode())
     files = {name: (folder / name).read_bytes() for name in (RESULTS, SETTINGS)}
-    try:
-        for name in (PICTURE, VECTORS):
-            plots.series(folder / name, curve.points, name=content.name)
+
+    def draw(path: Path) -> None:
+        from hf_llc.adapters import plots
+
+        plots.series(path, curve.points, name=content.name)
+
+    pictures = [folder / name for name in (PICTURE, VECTORS)]
+    if drawn(pictures, draw, tell, "the card says so") == pictures:
         return files | {name: (folder / name).read_bytes() for name in (PICTURE, VECTORS)}
-    except FAILURES as error:
-        tell(f"No picture could be drawn ({type(error).__name__}: {one_line(str(error))[:200]}); the card says so.")
-        for name in (PICTURE, VECTORS):
-            (folder / name).unlink(missing_ok=True)
-        return files
+    for path in pictures:
+        path.unlink(missing_ok=True)
+    return files
 
 
 def card_maker(content: Content, kind: Kind, folder: Path, model: Path | None) -> Callable[[bytes | None], bytes]:

@@ -1,5 +1,6 @@
 """How every picture is drawn: colours, what is left out, and the same bytes for the same numbers (matplotlib)."""
 
+import io
 import string
 from pathlib import Path
 
@@ -8,20 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SystemError,
-    TypeError,
-    ValueError,
-)
-"""What matplotlib, its back ends, its settings files and its fonts raise where no picture can be drawn."""
+from hf_llc.adapters.store import write_atomically
 
 BLUE, ORANGE, GREY, PALE = "#0072B2", "#D55E00", "#5A5A5A", "#8C8C8C"
 
@@ -41,7 +29,13 @@ def tidy(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the file; the same figure gives the same bytes at any time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes the file whole; the same figure gives the same bytes at any time."""
+    content, is_vector = io.BytesIO(), path.suffix == ".svg"
     with matplotlib.rc_context({"svg.hashsalt": "hf-llc"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
+        figure.savefig(
+            content,
+            format="svg" if is_vector else "png",
+            backend="svg" if is_vector else "agg",
+            metadata={"Date": None} if is_vector else {"Software": None},
+        )
+    write_atomically(path, content.getvalue())
