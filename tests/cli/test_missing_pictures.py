@@ -22,9 +22,20 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_number_is_there_without_the_picture(run: Run, tiny: Path, text: Path) -> None:
-    data = ["--dataset", text, *SMALL, *FIXED]
-    calibrated = ["--dataset", text, "--chains", "2", "--pilot-draws", "8", "--batch-size", "4", "--budget", "200"]
-    commands = {
+    data: list[str | Path] = ["--dataset", text, *SMALL, *FIXED]
+    calibrated: list[str | Path] = [
+        "--dataset",
+        text,
+        "--chains",
+        "2",
+        "--pilot-draws",
+        "8",
+        "--batch-size",
+        "4",
+        "--budget",
+        "200",
+    ]
+    commands: dict[str, list[str | Path]] = {
         "estimate": ["estimate", tiny, *data, "--output-dir", "one"],
         "scan": ["scan", tiny.parent, *data, "--output-dir", "two"],
         "show": ["show", "one"],
