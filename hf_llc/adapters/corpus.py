@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,18 @@ from datasets.load import load_dataset, load_from_disk
 from datasets.utils.file_utils import xopen
 
 from hf_llc.adapters.data_files import (
-    DataFiles,
     builder_of,
     data_files,
     files_in,
     format_of_builder,
+    of_other_formats,
     opened,
     refuse_hops,
 )
 from hf_llc.adapters.documents import Documents, File, of_dataset, of_files
 from hf_llc.adapters.hub import check_access
 from hf_llc.adapters.hub_errors import Tell, explained, patiently
+from hf_llc.adapters.listings import listing
 from hf_llc.errors import NotFoundError, ResourceError, SettingsError, UnusableError
 from hf_llc.references import DATA_SUFFIXES, nearest
 from hf_llc.settings import DataSettings
@@ -63,9 +64,14 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
     with guard():
         builder = patiently(lambda: builder_of(repo_id, data.config, repo_id, sha), tell)
         format_, options = format_of_builder(builder)
+        notes: list[str] = []
+        if len(builder.builder_configs) <= 1:  # a card with several says itself which files are what
+            names = [file.path for file in listing(repo_id, sha, tell, "dataset").files]
+            visible = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+            notes = _left_out(of_other_formats(visible, format_), format_)
         if format_ not in {"json", "csv", "text"}:
             rows = _choose_split(_by_name(builder.as_streaming_dataset()), data.split, repo_id)
-            return of_dataset(data, rows, repo_id, guard)
+            return of_dataset(data, rows, repo_id, guard, notes)
         urls = _choose_split(_by_name(builder.config.data_files), data.split, repo_id)
         refuse_hops(urls)
         settings = DownloadConfig(token=builder.token, storage_options=builder.storage_options)
@@ -77,7 +83,7 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
             inside = re.sub(r"^.*@[0-9a-f]{40}/", "", url)
             return f"{repo_id}/{inside}", lambda: xopen(url, "rb", download_config=settings)
 
-        return of_files(data, format_, map(at, found), options, repo_id, guard)
+        return of_files(data, format_, map(at, found), options, repo_id, guard, notes)
 
 
 def open_local(data: DataSettings, path: Path) -> Documents:
@@ -102,7 +108,7 @@ def open_local(data: DataSettings, path: Path) -> Documents:
             raise NotFoundError(f"{path} holds no data files ({', '.join(DATA_SUFFIXES)}).")
         files = data_files(path, data.config)
         chosen = _choose_split(files.splits, data.split, name)
-        notes = _left_out(files, name)
+        notes = _left_out(files.left_out, files.format)
         if files.format in {"json", "csv", "text"}:
             pairs = ((str(file), lambda file=file: opened(file)) for file in chosen if file.stat().st_size)
             return of_files(data, files.format, pairs, files.options, name, guard, notes)
@@ -114,12 +120,11 @@ def open_local(data: DataSettings, path: Path) -> Documents:
         return of_dataset(data, rows, name, guard, notes)
 
 
-def _left_out(files: DataFiles, name: str) -> list[str]:
-    if not files.left_out:
+def _left_out(names: Sequence[str], format_: str) -> list[str]:
+    if not names:
         return []
-    names = [str(file.relative_to(name)) for file in files.left_out]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return [f"Of the data files, those of one format ({files.format}) are read; not {', '.join(names[:3])}{more}."]
+    return [f"Of the data files, those of one format ({format_}) are read; not {', '.join(names[:3])}{more}."]
 
 
 def _by_name(splits: Mapping[Any, Any]) -> dict[str, Any]:

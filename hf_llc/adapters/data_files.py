@@ -44,13 +44,13 @@ class DataFiles:
     Attributes:
         format: `text`, `json`, `csv`, or another module of `datasets`.
         options: of the format's reader.
-        left_out: data files of other formats beside them.
+        left_out: names of data files of other formats beside them.
     """
 
     format: str
     splits: Mapping[str, Sequence[Path]]
     options: Mapping[str, Any]
-    left_out: Sequence[Path] = ()
+    left_out: Sequence[str] = ()
 
 
 def data_files(path: Path, config: str | None) -> DataFiles:
@@ -75,7 +75,7 @@ def data_files(path: Path, config: str | None) -> DataFiles:
             str(name): [path / Path(file).relative_to(farm) for file in files]
             for name, files in (builder.config.data_files or {}).items()
         }
-    others = [file for file in candidates if format_of(file) != format_.partition(" ")[0] and file.name not in _NO_DATA]
+    others = of_other_formats((file.relative_to(path).as_posix() for file in candidates), format_)
     return DataFiles(format=format_, splits=splits, options=options, left_out=others)
 
 
@@ -133,6 +133,13 @@ def files_in(folder: Path) -> list[Path]:
 def format_of(path: Path) -> str | None:
     """The format that a file's name says; None for a name that says none."""
     return FORMATS.get(_suffix(path))
+
+
+def of_other_formats(names: Iterable[str], format_: str) -> list[str]:
+    """Those of the files that hold data of another format, by their names alone."""
+    others = {*FORMATS.values()} - {format_.partition(" ")[0]}
+    paths = [Path(name) for name in names]
+    return sorted(path.as_posix() for path in paths if format_of(path) in others and path.name not in _NO_DATA)
 
 
 def format_of_builder(builder: Any) -> tuple[str, Mapping[str, Any]]:

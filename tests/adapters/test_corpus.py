@@ -454,6 +454,14 @@ def test_files_of_other_formats_in_a_folder_are_named(tmp_path: Path) -> None:
     assert remarks(tmp_path) == ["Of the data files, those of one format (json) are read; not c.csv, d.txt."]
 
 
+def test_files_of_other_formats_in_a_repository_are_named(hub: HubServer) -> None:
+    files = {"a.jsonl": jsonl(ROWS), "b.jsonl": jsonl(ROWS), "x/c.csv": b"text\nmore\n", ".d/e.csv": b"text\nmore\n"}
+    sha = hub.add_dataset("org/d", {**files, "README.md": b"# Text"}).at().sha
+    documents = open_hub(DataSettings(dataset="org/d"), "org/d", sha, pytest.fail)
+    assert list(documents.texts) == TEXTS * 2
+    assert documents.remarks()[0] == "Of the data files, those of one format (json) are read; not x/c.csv."
+
+
 def test_a_text_file_is_one_document_here_and_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
     text = "one\ntwo\r\n\nthree\u2028 \n" * 100_000
     (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
