@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -22,12 +23,19 @@ EXPECTED = (HfLlcError, OSError, MemoryError, RuntimeError)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+LONGEST_WORD = 300
+"""Characters of a word in a line; a longer one, a name of thousands say, is shown by its ends."""
 
 
 def say(line: str) -> None:
     """One line about what is wrong, on stderr."""
-    sys.stderr.write(f"Error: {printable(line)}\n")
+    sys.stderr.write(f"Error: {printable(clipped(line))}\n")
     sys.stderr.flush()
+
+
+def clipped(line: str) -> str:
+    """The line with the middle of words beyond LONGEST_WORD left out."""
+    return re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: f"{word[0][:200]}…{word[0][-60:]}", line)
 
 
 def reported(command: Callable[P, R]) -> Callable[P, R]:

@@ -72,6 +72,11 @@ def test_impossible_settings(small: Run, tmp_path: Path, options: list[object], 
     assert not list((tmp_path / "work").rglob("chains"))
 
 
+@pytest.mark.parametrize("options", [["--gguf-file"], ["--split"], ["--text-column"], ["--settings"]])
+def test_a_word_of_thousands_of_characters_is_shown_by_its_ends(small: Run, options: list[str]) -> None:
+    refused(small(*options, "x" * 5000), 1, "x{60}…x{60}")
+
+
 def test_wrong_commands(run: Run) -> None:
     refused(run("estimate"), 2, "Missing argument.*hf-llc estimate --help")
     refused(run("estimat", "x"), 2, "No such command 'estimat'.*'estimate'")
