@@ -1,9 +1,18 @@
 """The package holds what the repository holds, and nothing of ours lands at the top level of site-packages."""
 
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
-from importlib.metadata import entry_points, packages_distributions
+from importlib.metadata import entry_points, packages_distributions, version
 from importlib.resources import files
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -42,4 +51,67 @@ def test_templates_are_package_data() -> None:
 def test_the_version_pinned_for_make_lies_in_the_range_that_users_get() -> None:
     pinned = dict(line.split("==") for line in (ROOT / ".ci" / "constraints.txt").read_text().split())
     assert tuple(map(int, pinned["torch"].split(".")[:2])) >= (2, 11)
-    assert "torch>=2.11" in SETUP["project"]["dependencies"]
+    assert "torch>=2.11,<3" in SETUP["project"]["dependencies"]
+
+
+def test_actions_are_pinned_by_commit_and_may_only_read() -> None:
+    for path in (ROOT / ".github/workflows").iterdir():
+        workflow = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        assert workflow["permissions"] == {"contents": "read"}
+        for job in workflow["jobs"].values():
+            assert "permissions" not in job
+            for step in job["steps"]:
+                assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step.get("uses", "x@" + "0" * 40))
+
+
+@pytest.mark.parametrize(
+    ("name", "weak"),
+    [
+        ("torch", "2.9.1"),
+        ("transformers", "5.9.0"),
+        ("filelock", "3.20.2"),
+        ("jinja2", "3.1.5"),
+        ("pyarrow", "23.0.0"),
+    ],
+)
+def test_versions_with_published_weaknesses_are_left_out(name: str, weak: str) -> None:
+    (range_of,) = [found for found in map(Requirement, SETUP["project"]["dependencies"]) if found.name == name]
+    assert not range_of.specifier.contains(weak)
+    assert range_of.specifier.contains(version(name))
+
+
+@pytest.mark.processes
+def test_a_source_distribution_runs_its_own_tests(tmp_path: Path) -> None:
+    left_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, tmp_path / "tree", ignore=left_out)
+    code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, tmp_path], cwd=tmp_path / "tree", check=True, capture_output=True)
+    (archive,) = tmp_path.glob("hf_llc-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "unpacked", filter="data")
+    (folder,) = (tmp_path / "unpacked").iterdir()
+    there = {path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")}
+    assert there <= {path.relative_to(folder) for path in folder.rglob("*.py")}
+    for name in (
+        "LICENSE",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "Makefile",
+        ".ci/constraints.txt",
+        "model_cards/__init__.py",
+    ):
+        assert (folder / name).is_file()
+    few = [
+        "tests/test_packaging.py",
+        "tests/test_naming.py",
+        "tests/adapters/test_store.py",
+        "tests/hub/test_hub_access.py",
+    ]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not processes", *few],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:]
