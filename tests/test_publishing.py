@@ -392,6 +392,31 @@ def test_what_was_published_is_published_elsewhere_with_its_own_command(
     assert "```bash\nhf-llc demo\n```" in repo.at().files["README.md"].read().decode()
 
 
+@pytest.mark.parametrize("change", ["a digit", "a row less", "a row twice"])
+def test_results_that_were_changed_on_the_hub_are_not_read(
+    hub: HubServer, kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    repo = hub.add_model("alice/m")
+    hf_llc.publish(kept())
+    lines = repo.at().files["llc/results.jsonl"].read().decode().splitlines()
+    changed_lines = {
+        "a digit": [line.replace("9.5", "1.5") for line in lines],
+        "a row less": lines[:-1],
+        "a row twice": [*lines, lines[0]],
+    }[change]
+    assert changed_lines != lines
+    repo.commit({"llc/results.jsonl": "\n".join(changed_lines)})
+    refusal = "hf://alice/m holds no results of hf-llc, or they are damaged .its checksum does not match"
+    for command in (
+        lambda: show("hf://alice/m"),
+        lambda: hf_llc.compare(["hf://alice/m", str(kept())], tmp_path / "pictures"),
+        lambda: hf_llc.publish("hf://alice/m", PublishSettings(dataset_repo="results")),
+    ):
+        with pytest.raises(SourceError, match=refusal):
+            command()
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -86,7 +86,7 @@ def _yaml(text: str, path: Path) -> Any:
     except _MALFORMED as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
-        problem = clipped(str(getattr(error, "problem", None) or error), 160)
+        problem = clipped(" ".join(str(getattr(error, "problem", None) or error).split()), 160)
         raise SettingsError(f"{path}{line} is not YAML: {problem}.") from error
     return values
 

@@ -131,6 +131,26 @@ def test_what_changes_no_value_changes_nothing(run: Run, runs: Path, file: str, 
     assert run("show", Path(file).parent, "--json").json == before
 
 
+def test_the_same_command_makes_again_what_was_changed(run: Run, tiny: Path, text: Path) -> None:
+    shutil.copytree(tiny, "series/step1")
+    options = ["--dataset", text, *SMALL, "--num-processes", 1, "--json", "--output-dir", "all"]
+    first = run("scan", "series", *options).json["points"]
+    record, chain = (next(Path("all/points").glob(f"*/{name}.json")) for name in ("estimate", "chains/000"))
+    before = chain.read_bytes()
+    edit(Path("all/scan.json"), set_llc)
+    edit(record, set_llc)
+    chain.write_bytes(next(Path("all/points").glob("*/chains/001.json")).read_bytes())
+    again = run("scan", "series", *options)
+    assert [point["llc"] for point in again.json["points"]] == [point["llc"] for point in first]
+    assert f"{Path('all/scan.json')} is damaged or was changed; it is made again." in again.err.splitlines()
+    assert any(
+        line.endswith("is damaged (half-written or changed); it is computed again.") for line in again.complaints
+    )
+    assert any(line.endswith("is a part of another run; it is computed again.") for line in again.complaints)
+    assert json.loads(chain.read_bytes())["payload"]["deltas"] == json.loads(before)["payload"]["deltas"]
+    assert run("show", "all", "--json").json["points"] == again.json["points"]
+
+
 @pytest.mark.parametrize("name", ["inputs", "shared", "shards/shard-1-of-1"])
 def test_merge_names_the_part_that_was_changed(run: Run, runs: Path, name: str) -> None:
     path = runs / f"scan/{name}.json"
