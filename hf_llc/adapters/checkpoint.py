@@ -9,7 +9,7 @@ import transformers
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
-from hf_llc.adapters.constructed import construct, restore
+from hf_llc.adapters.constructed import as_stored, construct, restore
 from hf_llc.adapters.fit import differing_shapes, refuse_left_over, refuse_unfit, refuse_untied
 from hf_llc.adapters.layers import spread_over
 from hf_llc.adapters.model_config import (
@@ -62,7 +62,7 @@ def load_model(
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     if devices > 1:
         options["distributed_config"] = spread_over(devices, source, config)
-    with quiet(), explained(source, differing=lambda: differing_shapes(stored, built)):
+    with quiet(), as_stored(), explained(source, differing=lambda: differing_shapes(stored, built)):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder_of(source),
             config=config,

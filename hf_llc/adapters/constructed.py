@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate.big_modeling import init_empty_weights
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.adapters.model_config import building_options
@@ -39,6 +39,22 @@ def construct(source: ModelSource, config: PretrainedConfig, dtype: torch.dtype,
     with quiet(), explained(source), torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
         torch.manual_seed(seed)
         return build(copy.deepcopy(config), dtype=dtype, **building_options(source, config))
+
+
+@contextmanager
+def as_stored() -> Iterator[None]:
+    """Loads weights inside as they are in the files: transformers initialises nothing once it has read them.
+
+    It would initialise what it did not read, which is refused or comes from `construct` here; and the code of some
+    models takes weights that were read for such, as the row of padding of an embedding.
+    """
+    base: Any = PreTrainedModel
+    before = base.initialize_weights
+    base.initialize_weights = lambda model: None
+    try:
+        yield
+    finally:
+        base.initialize_weights = before
 
 
 def restore(source: ModelSource, config: PretrainedConfig, model: Any, built: Any, dtype: torch.dtype) -> None:

@@ -24,6 +24,8 @@ _COUNTS = re.compile(
 """Entries that say how many parts of a kind there are, each of which has weights of its own."""
 BYTES_PER_PART = 64
 """What a layer, an expert or a head takes on disk at the very least, its name included."""
+FEW_PARTS = 1_000
+"""Such counts are never refused: a model of so many parts is built in seconds."""
 PARTS = 1_000_000
 """The limit of such counts where the size of the weights is not known."""
 WEIGHTS_PER_BYTE = 8
@@ -117,7 +119,8 @@ def _refuse_absurd(source: ModelSource) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise TypeError(f"it is a {type(content).__name__}, not an object")
-    limit = source.weight_bytes // BYTES_PER_PART if source.weight_bytes else PARTS
+    # A file that was cut short is refused for that, when it is read.
+    limit = max(source.weight_bytes // BYTES_PER_PART, FEW_PARTS) if source.weight_bytes else PARTS
     for name, number in _numbers(content):
         if abs(number) >= 2**63:
             raise UnusableError(f"{source.id}: its config.json says {name} = {_clipped(number)}, which is too large.")

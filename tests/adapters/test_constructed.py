@@ -173,3 +173,34 @@ def test_the_weights_of_a_model_are_not_drawn_for_it(make: Make) -> None:
     before = torch.get_rng_state()
     logits(folder)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_that_were_read_are_not_drawn_anew(make: Make) -> None:
+    """Code for transformers 4 draws in place, also in a layer of which nothing but a buffer is in no file."""
+    drawing = "@torch.no_grad()\n    def _init_weights(self, module):\n        for each in module.parameters(False):\n"
+    folder = make(
+        "self.table = nn.Parameter(torch.ones(size)); self.register_buffer('one', torch.ones(1), persistent=False)",
+        "x * self.table * self.one",
+        **{"scale.table": torch.arange(1.0, 9.0) / 8},
+    )
+    code = folder / "toy_code.py"
+    code.write_text(
+        code.read_text().replace(
+            "def _init_weights(self, module):\n        pass", f"{drawing}            each.data.normal_()"
+        )
+    )
+    torch.testing.assert_close(logits(folder), expected(folder))
+
+
+def test_the_row_of_padding_is_that_of_the_file(tmp_path: Path) -> None:
+    config = transformers.YoutuConfig(
+        vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        intermediate_size=32, kv_lora_rank=16, q_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=8,
+        v_head_dim=16, pad_token_id=0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    saved = transformers.YoutuForCausalLM(config)
+    with torch.no_grad():
+        saved.model.embed_tokens.weight.normal_()
+    saved.save_pretrained(tmp_path)
+    model: Any = load_model(at(tmp_path), "cpu")
+    assert torch.equal(model.model.embed_tokens.weight, saved.model.embed_tokens.weight)
