@@ -213,7 +213,12 @@ Baseline = Annotated[
         rich_help_panel=_CHAINS,
     ),
 ]
-Chains = Annotated[int, typer.Option("--chains", help="Independent chains.", rich_help_panel=_CHAINS)]
+Chains = Annotated[
+    int,
+    typer.Option(
+        "--chains", help="Independent chains; fewer than 4 are never called converged.", rich_help_panel=_CHAINS
+    ),
+]
 Draws = Annotated[int, typer.Option("--draws", help="Draws per chain.", rich_help_panel=_CHAINS)]
 BurnIn = Annotated[
     int | None,
