@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
+from hf_llc.addresses import require_readable
 from hf_llc.errors import HfLlcError, SettingsError, of_memory
 
 from .interrupts import INTERRUPTED
@@ -45,6 +46,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             require_words(kwargs)
+            require_readable(os.environ.get("HF_ENDPOINT", ""))
             return command(*args, **kwargs)
         except KeyboardInterrupt:
             # Ctrl-C reaches every process of a launch; one of a machine speaks for all.

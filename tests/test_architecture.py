@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NOUNS = {
+    "addresses",
     "bounds",
     "checkpoints",
     "columns",

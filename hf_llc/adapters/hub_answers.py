@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, HFValidationError
 from huggingface_hub.hf_api import RepoFile
 
+from hf_llc.addresses import require_web_address
 from hf_llc.errors import SettingsError
 from hf_llc.references import is_commit
 
@@ -152,7 +152,7 @@ def bounded() -> Iterator[None]:
         SettingsError: HF_ENDPOINT or a proxy that the environment names is no address.
         AnswerError: a page refers to one that was there before, or more than MOST_REQUESTS requests are made.
     """
-    require_address()
+    require_web_address(constants.ENDPOINT)
     hooks = _session().event_hooks
     if _inspect not in hooks["response"]:
         _session().event_hooks = {**hooks, "response": [*hooks["response"], _inspect]}
@@ -196,19 +196,3 @@ def _session() -> Any:
             f"Requests cannot be made ({type(error).__name__}); check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and "
             "SSL_CERT_FILE."
         ) from error
-
-
-def require_address() -> None:
-    """Raise SettingsError if HF_ENDPOINT, as it was when this program began, is no web address."""
-    address = constants.ENDPOINT
-    try:
-        parts = urlsplit(address)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        usable = usable and not parts.query and not parts.fragment
-    except ValueError:
-        usable = False
-    if not usable or any(c.isspace() or not c.isprintable() for c in address):
-        shown = _shown(address.rpartition("@")[2])  # never what may be a password
-        raise SettingsError(
-            f"HF_ENDPOINT is {shown}, which is no web address such as https://huggingface.co; correct or unset it."
-        )

@@ -11,8 +11,9 @@ import pytest
 
 from hf_llc.adapters import downloads, hub_account, hub_base
 from hf_llc.adapters import hub as repositories
-from hf_llc.adapters.hub_answers import AnswerError, inner_path, require_address
+from hf_llc.adapters.hub_answers import AnswerError, inner_path
 from hf_llc.adapters.listings import commits, files_of_commit
+from hf_llc.addresses import require_web_address
 from hf_llc.errors import HfLlcError, OfflineError, SettingsError, SourceError
 from tests.adapters.test_hub_writing import CARD, MINE, by_us, made, push
 from tests.hub import fixtures
@@ -309,7 +310,7 @@ def test_an_endpoint_that_is_no_web_address_is_named(address: str, monkeypatch: 
 def test_an_endpoint_in_a_message_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "ftp://me:secret@a.b")
     with pytest.raises(SettingsError) as caught:
-        require_address()
+        require_web_address(huggingface_hub.constants.ENDPOINT)
     assert "secret" not in str(caught.value)
 
 
@@ -318,7 +319,7 @@ def test_an_endpoint_in_a_message_has_no_password(monkeypatch: pytest.MonkeyPatc
 )
 def test_a_web_address_is_taken(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-    require_address()
+    require_web_address(huggingface_hub.constants.ENDPOINT)
 
 
 def test_a_proxy_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

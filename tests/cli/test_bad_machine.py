@@ -32,6 +32,15 @@ def test_a_file_where_the_folder_should_be(small: Run, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("address", ["http://[::1", "http://a.b:port", "http://a.b:99999", "http://me:secret@a.b:x"])
+def test_an_address_that_the_client_cannot_be_imported_with_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    line = refused(run("revisions", "org/m"), 2, r"HF_ENDPOINT is '.*', which is no web address")
+    assert "secret" not in line
+
+
 def failing(number: int) -> Callable[..., None]:
     """A call of the system that always gives this error."""
 
