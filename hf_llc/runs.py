@@ -24,7 +24,9 @@ from hf_llc.results import SCHEMA, Estimate
 SCAN, ESTIMATE, CARD = "scan.json", "estimate.json", "README.md"
 AGAIN = "Delete it and run the same command again: finished chains are kept."
 LARGEST = 2**28
-"""Bytes of the largest results file that is fetched; a checkpoint takes about five thousand."""
+"""Bytes of the largest file of results that is read; a checkpoint takes about five thousand."""
+LARGEST_SETTINGS = 2**18
+"""Bytes of the largest settings file that is fetched for its command."""
 KNOWN_COMMANDS = ("hf-llc demo",)
 """Commands that a run may name as its own; every other one is built from its settings."""
 
@@ -58,7 +60,8 @@ def own_command(run: str | Path, tell: Tell = lambda _: None) -> str | None:
         path = Path(run) / SETTINGS
     else:
         place = _Published.find(str(run), tell)
-        path = place.path(SETTINGS) if place.has(SETTINGS) else Path()
+        small = place.has(SETTINGS) and place.files[SETTINGS].size <= LARGEST_SETTINGS
+        path = place.path(SETTINGS) if small else Path()
     if not path.is_file():
         return None
     try:
@@ -159,6 +162,8 @@ def _read(path: Path) -> Curve:
 
 def _content(path: Path) -> bytes:
     try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise SourceError(f"{path} has {size} bytes, too many for results.")
         return path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror}).") from error

