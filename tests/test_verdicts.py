@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +160,14 @@ def test_the_limits_on_relaxation_times_are_those_of_the_excess() -> None:
 
 def test_every_verdict_is_among_the_cases() -> None:
     assert {verdict for _, _, verdict, _ in CASES} | {Verdict.DIVERGED} == set(Verdict)
+
+
+def test_the_readme_says_of_every_verdict_what_it_means_and_what_to_do() -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("   | `")}
+    assert set(rows) == set(map(str, Verdict))
+    cells = {name: [cell.strip() for cell in line.strip(" |").split(" | ")] for name, line in rows.items()}
+    assert all(len(of) == 4 and all(of) for name, of in cells.items() if name != "converged")
 
 
 def test_everything_that_is_wrong_is_named_and_the_worst_decides() -> None:
