@@ -21,9 +21,9 @@ from hf_llc.adapters.data_files import (
     data_files,
     files_in,
     format_of_builder,
-    of_other_formats,
     opened,
     refuse_hops,
+    unused,
 )
 from hf_llc.adapters.documents import Documents, File, of_dataset, of_files
 from hf_llc.adapters.hub import check_access
@@ -68,7 +68,8 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
         if len(builder.builder_configs) <= 1:  # a card with several says itself which files are what
             names = [file.path for file in listing(repo_id, sha, tell, "dataset").files]
             visible = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
-            notes = _left_out(of_other_formats(visible, format_), format_)
+            used = [_inside(url) for urls in (builder.config.data_files or {}).values() for url in urls]
+            notes = _left_out(unused(visible, used), format_)
         if format_ not in {"json", "csv", "text"}:
             rows = _choose_split(_by_name(builder.as_streaming_dataset()), data.split, repo_id)
             return of_dataset(data, rows, repo_id, guard, notes)
@@ -80,8 +81,7 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
         found = manager.iter_files(unpack(list(urls)))
 
         def at(url: str) -> File:
-            inside = re.sub(r"^.*@[0-9a-f]{40}/", "", url)
-            return f"{repo_id}/{inside}", lambda: xopen(url, "rb", download_config=settings)
+            return f"{repo_id}/{_inside(url)}", lambda: xopen(url, "rb", download_config=settings)
 
         return of_files(data, format_, map(at, found), options, repo_id, guard, notes)
 
@@ -120,11 +120,19 @@ def open_local(data: DataSettings, path: Path) -> Documents:
         return of_dataset(data, rows, name, guard, notes)
 
 
+def _inside(url: str) -> str:
+    """The path inside the repository of a file's address at a commit."""
+    return re.sub(r"^.*@[0-9a-f]{40}/", "", url)
+
+
 def _left_out(names: Sequence[str], format_: str) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return [f"Of the data files, those of one format ({format_}) are read; not {', '.join(names[:3])}{more}."]
+    return [
+        f"Data files that are not read: {', '.join(names[:3])}{more}; they are not {format_}, or their names put them "
+        "in no split."
+    ]
 
 
 def _by_name(splits: Mapping[Any, Any]) -> dict[str, Any]:

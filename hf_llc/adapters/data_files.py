@@ -44,7 +44,7 @@ class DataFiles:
     Attributes:
         format: `text`, `json`, `csv`, or another module of `datasets`.
         options: of the format's reader.
-        left_out: names of data files of other formats beside them.
+        left_out: names of data files that are in none of the splits.
     """
 
     format: str
@@ -75,7 +75,9 @@ def data_files(path: Path, config: str | None) -> DataFiles:
             str(name): [path / Path(file).relative_to(farm) for file in files]
             for name, files in (builder.config.data_files or {}).items()
         }
-    others = of_other_formats((file.relative_to(path).as_posix() for file in candidates), format_)
+        several = len(builder.builder_configs) > 1
+    used = [file.relative_to(path).as_posix() for files in splits.values() for file in files]
+    others = [] if several else unused((file.relative_to(path).as_posix() for file in candidates), used)
     return DataFiles(format=format_, splits=splits, options=options, left_out=others)
 
 
@@ -135,11 +137,10 @@ def format_of(path: Path) -> str | None:
     return FORMATS.get(_suffix(path))
 
 
-def of_other_formats(names: Iterable[str], format_: str) -> list[str]:
-    """Those of the files that hold data of another format, by their names alone."""
-    others = {*FORMATS.values()} - {format_.partition(" ")[0]}
-    paths = [Path(name) for name in names]
-    return sorted(path.as_posix() for path in paths if format_of(path) in others and path.name not in _NO_DATA)
+def unused(names: Iterable[str], used: Iterable[str]) -> list[str]:
+    """Those of the files that hold data, by their names alone, and are not among the used ones."""
+    others = sorted({*names} - {*used})
+    return [name for name in others if format_of(Path(name)) is not None and Path(name).name not in _NO_DATA]
 
 
 def format_of_builder(builder: Any) -> tuple[str, Mapping[str, Any]]:

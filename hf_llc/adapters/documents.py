@@ -1,8 +1,8 @@
 """Text, document after document, out of rows and plain text files: its column, what is left out, what is refused."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
@@ -73,19 +73,34 @@ def of_files(
         rule = "Each plain text file is one document, with its line breaks."
         texts = _guarded(_whole_texts(files, options.get("encoding", "utf-8"), tally), guard)
         return Documents(text_column="text", texts=texts, _tally=tally, _notes=[rule, *notes])
-    rows = iter(_rows(files, format_, options))
-    peeked = list(_peeked(rows))
-    if not peeked:
-        raise UnusableError(f"{name} has no rows.")
-    column = text_column(
-        kinds_of(peeked, typed=format_ == "json"), data.text_column, name, lambda column: _strings(peeked, column)
-    )
-    values = (row.get(column) for row in itertools.chain(peeked, rows))
-    texts = _documents(_guarded(values, guard), name, column, tally)
+    rows = _rows(files, format_, options)
+    with _closed_on_error(rows):
+        peeked = list(_peeked(rows))
+        if not peeked:
+            raise UnusableError(f"{name} has no rows.")
+        kinds = kinds_of(peeked, typed=format_ == "json")
+        column = text_column(kinds, data.text_column, name, lambda column: _strings(peeked, column))
+    texts = _documents(_guarded(_cells(peeked, rows, column), guard), name, column, tally)
     return Documents(text_column=column, texts=texts, _tally=tally, _notes=notes)
 
 
-def _rows(files: Iterable[File], format_: str, options: Mapping[str, Any]) -> Iterator[Row]:
+@contextmanager
+def _closed_on_error(values: Generator[Any]) -> Iterator[None]:
+    """Close a generator that is not read to its end, and with it the file that it reads."""
+    try:
+        yield
+    except BaseException:
+        values.close()
+        raise
+
+
+def _cells(peeked: Iterable[Row], rows: Generator[Row], column: str) -> Generator[Any]:
+    with closing(rows):
+        for row in itertools.chain(peeked, rows):
+            yield row.get(column)
+
+
+def _rows(files: Iterable[File], format_: str, options: Mapping[str, Any]) -> Generator[Row]:
     for name, open_file in files:
         with open_file() as file:
             yield from json_rows(file, name) if format_ == "json" else csv_rows(file, name, options)
@@ -104,10 +119,9 @@ def _strings(rows: Iterable[Row], column: str) -> list[str]:
     return [value for row in rows if isinstance(value := row.get(column), str)]
 
 
-def _whole_texts(files: Iterable[File], encoding: str, tally: _Tally) -> Iterator[Text]:
-    for name, open_file in files:
-        with open_file() as file:
-            pieces = text_pieces(file, name, encoding)
+def _whole_texts(files: Iterable[File], encoding: str, tally: _Tally) -> Generator[Text]:
+    for file in files:
+        with closing(_pieces(file, encoding)) as pieces:
             first = list(itertools.islice(pieces, 2))
             tally.rows += 1
             tally.empty += not first
@@ -115,6 +129,12 @@ def _whole_texts(files: Iterable[File], encoding: str, tally: _Tally) -> Iterato
                 yield first[0]
             elif first:
                 yield itertools.chain(first, pieces)
+
+
+def _pieces(file: File, encoding: str) -> Generator[str]:
+    name, open_file = file
+    with open_file() as content:
+        yield from text_pieces(content, name, encoding)
 
 
 def of_dataset(data: DataSettings, rows: Any, name: str, guard: Guard, notes: Sequence[str] = ()) -> Documents:
@@ -147,22 +167,23 @@ def _kind_of(feature: Any) -> Kind:
     return Kind.LIST if any(hasattr(each, "feature") or isinstance(each, list) for each in inner) else Kind.OTHER
 
 
-def _documents(values: Iterable[Any], name: str, column: str, tally: _Tally) -> Iterator[str]:
+def _documents(values: Generator[Any], name: str, column: str, tally: _Tally) -> Generator[str]:
     """The strings among the values that are not empty; the others are counted."""
-    for value in values:
-        tally.rows += 1
-        if value is None:
-            tally.missing += 1
-        elif not isinstance(value, str):
-            raise UnusableError(
-                f"Column {column} of {name} holds a {type(value).__name__} among its strings (row {tally.rows})."
-            )
-        elif not value:
-            tally.empty += 1
-        else:
-            if not value.isascii():
-                _refuse_surrogates(value, tally.rows, name, column)
-            yield value
+    with closing(values):
+        for value in values:
+            tally.rows += 1
+            if value is None:
+                tally.missing += 1
+            elif not isinstance(value, str):
+                raise UnusableError(
+                    f"Column {column} of {name} holds a {type(value).__name__} among its strings (row {tally.rows})."
+                )
+            elif not value:
+                tally.empty += 1
+            else:
+                if not value.isascii():
+                    _refuse_surrogates(value, tally.rows, name, column)
+                yield value
 
 
 def _refuse_surrogates(value: str, row: int, name: str, column: str) -> None:
@@ -175,11 +196,12 @@ def _refuse_surrogates(value: str, row: int, name: str, column: str) -> None:
         ) from error
 
 
-def _guarded(values: Iterable[T], guard: Guard) -> Iterator[T]:
-    iterator, end = iter(values), object()
-    while True:
-        with guard():
-            value = next(iterator, end)
-        if value is end:
-            return
-        yield value  # type: ignore[misc]
+def _guarded(values: Generator[T], guard: Guard) -> Generator[T]:
+    with closing(values):
+        while True:
+            with guard():
+                try:
+                    value = next(values)
+                except StopIteration:
+                    return
+            yield value

@@ -451,7 +451,22 @@ def test_files_of_other_formats_in_a_folder_are_named(tmp_path: Path) -> None:
     for name in ("c.csv", "d.txt", "LICENSE.txt"):
         (tmp_path / name).write_bytes(b"text\nmore\n")
     assert local(tmp_path) == ("text", ["a.jsonl", "b.jsonl"])
-    assert remarks(tmp_path) == ["Of the data files, those of one format (json) are read; not c.csv, d.txt."]
+    assert remarks(tmp_path) == [
+        "Data files that are not read: c.csv, d.txt; they are not json, or their names put them in no split."
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_files_that_their_names_put_in_no_split_are_named(hub: HubServer, tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("train", "test", "more"):
+        (folder / f"{name}.{suffix}").write_bytes({"jsonl": jsonl, "parquet": parquet}[suffix]([{"text": name}]))
+    sha = hub.add_dataset("org/d", {file.name: file.read_bytes() for file in folder.iterdir()}).at().sha
+    documents = open_hub(DataSettings(dataset="org/d"), "org/d", sha, pytest.fail)
+    assert list(documents.texts) == ["train"]
+    assert documents.remarks() == remarks(folder)
+    assert documents.remarks()[0].startswith(f"Data files that are not read: more.{suffix}; they are not")
 
 
 def test_files_of_other_formats_in_a_repository_are_named(hub: HubServer) -> None:
@@ -459,7 +474,7 @@ def test_files_of_other_formats_in_a_repository_are_named(hub: HubServer) -> Non
     sha = hub.add_dataset("org/d", {**files, "README.md": b"# Text"}).at().sha
     documents = open_hub(DataSettings(dataset="org/d"), "org/d", sha, pytest.fail)
     assert list(documents.texts) == TEXTS * 2
-    assert documents.remarks()[0] == "Of the data files, those of one format (json) are read; not x/c.csv."
+    assert documents.remarks()[0].startswith("Data files that are not read: x/c.csv; they are not json, or")
 
 
 def test_a_text_file_is_one_document_here_and_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
