@@ -82,6 +82,8 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     n_beta, choices = temperature(asked.n_beta, plan.corpus.n)
     if plan.source.code is not None:
         choices["code"] = f"code = {plan.source.code}: the model's Python code is of another repository."
+    if bench.left_out:
+        choices["weights"] = left_out_sentence(bench.left_out)
     if bench.still:
         choices["params"] = stillness_sentence(bench.still)
     gamma = asked.gamma
@@ -213,6 +215,12 @@ def rounding_sentence(rounded: float, exact: float) -> str:
     if share > ROUNDING_MAX:
         return f"{words}: λ̂ may be off by as much; use float32, or lower --gamma."
     return f"{words}: they agree to {share:.1%}."
+
+
+def left_out_sentence(names: Sequence[str]) -> str:
+    """Which weights of the files the loss of text has no use for."""
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"weights = without {listed}: the loss of the next token does not depend on those."
 
 
 def stillness_sentence(names: Sequence[str]) -> str:

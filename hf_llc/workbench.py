@@ -67,6 +67,7 @@ class Workbench:
         self._stacked: StackedLanguageObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
         self._still: list[str] = []
+        self._left_out: list[str] = []
         self._routers: list[str] = []
 
     @property
@@ -115,6 +116,7 @@ class Workbench:
         # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
         model = load_model(self._plan.source, self._device, devices=devices)
         self._routers = routers(model)
+        self._left_out = list(getattr(model, "hf_llc_left_out", []))
         # All checkpoints of a scan share the tokens of one of them.
         refuse_unknown(ids, model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
         # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
@@ -167,6 +169,12 @@ class Workbench:
         those that run at once."""
         weights = sum(parameter.nbytes for parameter in self.objective.parameters)
         return machine.free_memory() > SPARE * chains * weights
+
+    @property
+    def left_out(self) -> list[str]:
+        """Names of weights in the files that the model has no use for."""
+        self.load()
+        return self._left_out
 
     @property
     def still(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from hf_llc import DataSettings, ModelSettings, SamplerSettings, estimate
@@ -91,6 +92,17 @@ def test_what_the_loss_does_not_reach_stays_and_is_named(save: Save) -> None:
 def test_a_model_whose_weights_all_count_is_told_nothing(save: Save) -> None:
     found = estimate(str(save(LLAMA)), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
     assert "params" not in found.choices
+
+
+def test_weights_that_the_loss_has_no_use_for_are_named(save: Save) -> None:
+    folder, data = save(LLAMA), DataSettings(dataset="text.jsonl", context_length=32)
+    weights = load_file(folder / "model.safetensors")
+    extra = {"model.mtp.norm.weight": torch.ones(4), "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    save_file(weights | extra, folder / "model.safetensors", metadata={"format": "pt"})
+    found = estimate(str(folder), data, SAMPLER)
+    assert found.choices["weights"] == (
+        "weights = without model.mtp.norm.weight: the loss of the next token does not depend on those."
+    )
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.adapters.constructed import as_stored, construct, restore
-from hf_llc.adapters.fit import differing_shapes, refuse_left_over, refuse_unfit, refuse_untied
+from hf_llc.adapters.fit import differing_shapes, left_out, refuse_left_over, refuse_unfit, refuse_untied
 from hf_llc.adapters.layers import spread_over
 from hf_llc.adapters.model_config import (
     building_options,
@@ -35,6 +35,8 @@ def load_model(
     source: ModelSource, device: str, dtype: torch.dtype = torch.float32, devices: int = 1
 ) -> torch.nn.Module:
     """The causal language model in eval mode, with every weight read from the checkpoint and no cache of keys.
+
+    Its attribute `hf_llc_left_out` names the weights in the files that it has no use for.
 
     Args:
         devices: processes over which FSDP2 spreads it, all that there are in the process group, each of which calls
@@ -81,6 +83,7 @@ def load_model(
             "and an LLC of noise says nothing. Name a checkpoint of the whole causal language model."
         )
     refuse_left_over(source, config, model, stored, info["unexpected_keys"])
+    model.hf_llc_left_out = left_out(model, built, stored, info["unexpected_keys"])
     refuse_untied(source, model, built)
     restore(source, config, model, built, dtype)
     with explained(source):

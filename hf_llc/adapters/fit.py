@@ -86,6 +86,20 @@ def refuse_left_over(
     )
 
 
+def left_out(model: Any, built: Any, stored: Sequence[Stored], names: Collection[str]) -> list[str]:
+    """Names of weights in the files that no loss of text depends on: heads for later tokens, other senses, sorted.
+
+    Args:
+        names: what was not taken and is harmless, without what transformers itself knows to be so.
+    """
+    ignored = [re.compile(pattern) for pattern in built._keys_to_ignore_on_load_unexpected or ()]
+    taken = model.state_dict()
+    known = [each for each in stored if any(pattern.search(each.name) for pattern in ignored)]
+    left = {each.name for each in known if each.name not in taken and not _is_of_old_versions(each)}
+    old = {each.name for each in stored if _is_of_old_versions(each)}
+    return sorted(left | {name for name in names if not any(name.endswith(each) for each in old)})
+
+
 def refuse_untied(source: ModelSource, model: Any, built: Any) -> None:
     """Raise UnusableError if the files hold different values for weights that the config says are one."""
     apart = sorted(built.all_tied_weights_keys.keys() - model.all_tied_weights_keys.keys())

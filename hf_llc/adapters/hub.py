@@ -23,7 +23,6 @@ from hf_llc.adapters.hub_errors import (
     translate,
     unreachable,
 )
-from hf_llc.adapters.model_files import is_inside
 from hf_llc.adapters.store import write_atomically
 from hf_llc.errors import NotFoundError, SourceError
 from hf_llc.references import is_commit, nearest
@@ -146,8 +145,6 @@ def files(repo_id: str, sha: str, tell: Tell, kind: Kind = "model") -> Listing:
         RemoteFile(path=entry.path, size=entry.size, oid=entry.blob_id, sha256=entry.lfs.sha256 if entry.lfs else None)
         for entry in entries
     ]
-    if outside := [file.path for file in found if not is_inside(file.path)]:
-        raise SourceError(f"{page(repo_id, kind)} lists a file {outside[0]!r}, which lies outside it; it is not read.")
     return Listing(files=found, whole=True)
 
 
