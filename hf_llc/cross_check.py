@@ -48,7 +48,9 @@ def _lanczos(bench: Workbench, resolution: Resolution, observer: Observer) -> di
     settings = resolution.settings
     observer.begin("cross-check without sampling", PROBES * ITERATIONS)
     used = min(bench.objective.n, max(SEQUENCES, settings.batch_size))
-    quadrature = quadratic_llc_of(bench.in_full, torch.arange(used), settings.n_beta, settings.gamma, settings.seed)
+    quadrature = quadratic_llc_of(
+        bench.in_full, bench.probe.items(used), settings.n_beta, settings.gamma, settings.seed
+    )
     observer.end()
     return {**asdict(quadrature), "sequences": used}
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import torch
-
 from hf_llc import queue
 from hf_llc.checks import checked_chains
 from hf_llc.core.lanczos import Nodes, nodes_of
@@ -162,7 +160,7 @@ def quadratic_part(site: Site) -> tuple[Nodes, float]:
         site.observer.begin("curvatures at w*", 1)
         objective = site.bench.in_full
         started = time.monotonic()
-        nodes = nodes_of(objective, torch.arange(used), site.plan.sampler.seed)
+        nodes = nodes_of(objective, site.bench.probe.items(used), site.plan.sampler.seed)
         seconds = time.monotonic() - started
         site.observer.end()
         return {"nodes": asdict(nodes), "seconds": seconds}

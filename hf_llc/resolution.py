@@ -188,6 +188,7 @@ def measure_around(
         batch_size=asked.batch_size,
         seed=asked.seed,
         others=others,
+        probe=bench.probe,
     )
     if not bench.routers:
         return found

@@ -21,6 +21,7 @@ from hf_llc.core.jumps import COST
 from hf_llc.core.laplace import gradients_of
 from hf_llc.core.measurement import measure
 from hf_llc.core.objective import Objective, copy_of, dimension
+from hf_llc.core.probe import choose_probe
 from hf_llc.core.samplers import AUTO
 from hf_llc.core.stepsize import check_lr, choose_burn_in, relaxation_rate
 from hf_llc.core.variations import LIMIT_VARIATIONS, VARIATIONS, Variation
@@ -209,16 +210,19 @@ class _Bench:
 def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
     objective, n = case.objective, case.objective.n
     asked = Asked(effort.sampler, effort.momentum, effort.lr, effort.gradient, effort.batches)
+    probed = min(n, max(case.batch_size, PROBE))
+    probe = choose_probe(objective, probed, case.batch_size, effort.seed)
     measured, start, *_ = measure(
         objective,
         bench.gradient,
-        torch.arange(min(n, max(case.batch_size, PROBE))),
+        probe.items(probed),
         asked,
         n_beta=case.n_beta,
         gamma=case.gamma,
         start=case.start,
         batch_size=case.batch_size,
         seed=effort.seed,
+        probe=probe,
     )
     found = choose_dynamics(asked, case.n_beta, case.gamma, measured)
     check_lr(found.lr, case.n_beta, measured.curvature, case.gamma)

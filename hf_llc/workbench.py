@@ -23,6 +23,7 @@ from hf_llc.core.head import Head
 from hf_llc.core.language import LanguageObjective, default_micro_batch
 from hf_llc.core.lockstep import LIMIT
 from hf_llc.core.objective import copy_of
+from hf_llc.core.probe import Probe, choose_probe
 from hf_llc.core.reached import out_of_reach
 from hf_llc.core.selection import select
 from hf_llc.core.shards import Shards, Slice
@@ -69,6 +70,7 @@ class Workbench:
         self._still: list[str] = []
         self._left_out: list[str] = []
         self._routers: list[str] = []
+        self._probe: Probe | None = None
 
     @property
     def objective(self) -> LanguageObjective | SharedObjective:
@@ -193,9 +195,22 @@ class Workbench:
         """Sequences per forward pass."""
         return self.objective.micro_batch
 
+    @property
+    def probe(self) -> Probe:
+        """What curvature and localisation are measured on: the first sequences, if others are like them."""
+        if self._probe is None:
+            sampler = self._plan.sampler
+            self._probe = choose_probe(self.in_full, self.probed, sampler.batch_size, sampler.seed)
+        return self._probe
+
+    @property
+    def probed(self) -> int:
+        """How many sequences of the probe: a minibatch's worth."""
+        return min(self._plan.sampler.batch_size, self.objective.n)
+
     def probe_batch(self) -> Tensor:
-        """The first minibatch's worth of sequences: what curvature and localisation are measured on."""
-        return torch.arange(min(self._plan.sampler.batch_size, self.objective.n))
+        """These sequences."""
+        return self.probe.items(self.probed)
 
     def _within_reach(self, made: LanguageObjective, named: Mapping[str, Tensor]) -> list[Tensor]:
         """Those that the loss gives a gradient; the others stay at w*.

@@ -66,7 +66,7 @@ def test_checks_are_measured_beside_the_chains_and_change_none(model: str, data:
     assert deltas(checked) == deltas(plain)
     assert checked.llc is not None
     assert plain.llc is not None
-    assert checked.llc + (checked.diagnostics.step_bias or 0) == pytest.approx(plain.llc, rel=1e-9)
+    assert checked.llc + (checked.diagnostics.step_correction or 0) == pytest.approx(plain.llc, rel=1e-9)
     assert list((Path(checked.run_dir) / "checks").iterdir())
     assert not (Path(plain.run_dir) / "checks").exists()
 

@@ -86,6 +86,7 @@ class Levels(NamedTuple):
     changes: int
 
 
+@numpy.errstate(over="ignore", invalid="ignore")
 def two_levels(values: Sequence[Sequence[float]]) -> Levels | None:
     """The two levels at which positive values lie between which chains seldom change; None if they do not.
 

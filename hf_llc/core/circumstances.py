@@ -36,6 +36,7 @@ class Measured:
         level: mean loss at w*, nats per token.
         scatter: variance over items of ℓ_i(w) − ℓ_i(w*) near where chains start, (nats per token)².
         curved: what is left of it without the part that is linear in w − w*.
+        sharp: |h| of a minibatch that is far sharper than others; 0 if there is none.
         jumps: True if the loss is known to change by jumps, as where a router chooses between experts.
     """
 
@@ -51,6 +52,12 @@ class Measured:
     scatter: float = 0.0
     curved: float = 0.0
     jumps: bool = False
+    sharp: float = 0.0
+
+    @property
+    def limiting(self) -> float:
+        """The curvature |h| on which steps must be stable: the largest met, be it of all items or of a minibatch."""
+        return max(self.curvature, self.sharp)
 
     def least_llc(self, n_beta: float, gamma: float) -> float:
         """A lower bound of ½ Σ nβh/(nβh+γ) from tr H and tr H² (Jensen: the summand over h is convex in h)."""
@@ -85,6 +92,7 @@ def worst(found: Sequence[Measured]) -> Measured:
         scatter=max(each.scatter for each in found),
         curved=max(each.curved for each in found),
         jumps=any(each.jumps for each in found),
+        sharp=max(each.sharp for each in found),
     )
 
 
@@ -111,6 +119,7 @@ def likened(found: Measured, walked: Sequence[tuple[Measured, Measured]]) -> Mea
         scatter=after.scatter * _times(found.scatter, before.scatter),
         curved=after.curved * _times(found.curved, before.curved),
         jumps=found.jumps or after.jumps,
+        sharp=max(found.sharp, after.sharp),
     )
 
 

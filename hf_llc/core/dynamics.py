@@ -93,7 +93,7 @@ def noise_matters(asked: Asked, n_beta: float, gamma: float, measured: Measured)
     if AUTO not in {asked.gradient, asked.batches} or SAMPLERS.get(asked.sampler, SAMPLERS["sgld-lm"]).whole:
         return False
     fraction = SAMPLERS.get(asked.sampler, SAMPLERS["sgld-lm"]).step_fraction
-    step = asked.lr or choose_lr(fraction, n_beta, measured.curvature, gamma)
+    step = asked.lr or choose_lr(fraction, n_beta, measured.limiting, gamma)
     allowed = HEATING_MAX * measured.least_llc(n_beta, gamma)
     return 0 < allowed < predicted_heating(step, n_beta, measured.noise, asked.momentum or 0.0)
 
@@ -111,9 +111,9 @@ def _quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> D
         momentum = f" with momentum {way.momentum:g}" if way.momentum else ""
         why["sampler"] = f"sampler = {way.sampler}{momentum}: forgets fastest for its cost at that noise."
     if asked.lr is None:
-        value = stability(found.lr, n_beta, measured.curvature, gamma)
+        value = stability(found.lr, n_beta, measured.limiting, gamma)
         why["lr"] = (
-            f"lr = {found.lr:.2g}: ε(nβh+γ) = {value:.2g} at the measured curvature h = {measured.curvature:.3g} "
+            f"lr = {found.lr:.2g}: ε(nβh+γ) = {value:.2g} at the measured curvature h = {measured.limiting:.3g} "
             "(unstable from 4)."
         )
     return Dynamics(
@@ -129,14 +129,14 @@ def _quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> D
 
 def _step(sampler: str, momentum: float, n_beta: float, gamma: float, measured: Measured) -> tuple[float, str]:
     """ε and why: the sampler's own share of stability, or less where gradient noise would heat too much."""
-    largest = choose_lr(SAMPLERS[sampler].step_fraction, n_beta, measured.curvature, gamma)
+    largest = choose_lr(SAMPLERS[sampler].step_fraction, n_beta, measured.limiting, gamma)
     heating = predicted_heating(largest, n_beta, measured.noise, momentum)
     allowed = HEATING_MAX * measured.least_llc(n_beta, gamma)
     share = max(allowed / heating, 1 / SLOWEST) if heating > allowed > 0 else 1.0
     step = two_digits(largest * share)
     why = (
-        f"lr = {step:.2g}: ε(nβh+γ) = {stability(step, n_beta, measured.curvature, gamma):.2g} at the measured "
-        f"curvature h = {measured.curvature:.3g} (unstable from 4); "
+        f"lr = {step:.2g}: ε(nβh+γ) = {stability(step, n_beta, measured.limiting, gamma):.2g} at the measured "
+        f"curvature h = {measured.limiting:.3g} (unstable from 4); "
     )
     if share == 1.0:
         return step, f"{why}{SAMPLERS[sampler].why}."
@@ -146,7 +146,7 @@ def _step(sampler: str, momentum: float, n_beta: float, gamma: float, measured: 
 def _sampler(
     momentum: float | None, lr: float | None, n_beta: float, gamma: float, measured: Measured
 ) -> tuple[str, float | None, str]:
-    stiffness = n_beta * measured.curvature + gamma
+    stiffness = n_beta * measured.limiting + gamma
     if gamma > 0 and stiffness <= SLOW * gamma:
         steps = f"{stiffness / gamma:.0f} steps" if stiffness > 1.5 * gamma else "about one step"
         return (

@@ -17,13 +17,17 @@ from hf_llc.core.dynamics import choose_start, noise_matters
 from hf_llc.core.gradients import Gradient
 from hf_llc.core.localisation import rise, trace_of_hessian
 from hf_llc.core.noise import gradient_noise
-from hf_llc.core.objective import Objective, dimension, restore
+from hf_llc.core.objective import Objective, copy_of, dimension, restore
 from hf_llc.core.pilot import measure_settled
+from hf_llc.core.probe import Probe
 from hf_llc.core.samplers import AUTO
 
 SMALL = 10_000
 """Weights below which one displaced point is not like another, so that several are looked at if there is no walk."""
 DRAWS = 4
+STIFFER = 2.0
+"""How many times stiffer than elsewhere a minibatch must be for the step to be chosen by it: up to there steps of half
+the stability limit are stable on it too."""
 HALVINGS = 16
 
 
@@ -56,6 +60,7 @@ def measure(
     batch_size: int,
     seed: int,
     others: Sequence[Around] = (),
+    probe: Probe | None = None,
 ) -> Around:
     """What is found on the batch, and where chains start; the weights are w* again afterwards.
 
@@ -67,7 +72,10 @@ def measure(
         gradient: the estimator of ∇L_n by its name, around the weights as they are.
         others: checkpoints that were walked at, of a curve that has one step size. Where they are about as sharp and
             as noisy as this one, noise is not measured again here: see `circumstances.likened`.
+        probe: the order of items that the batch begins, and a minibatch that steps must be stable on too; None takes
+            them as they come.
     """
+    items = (probe or Probe(torch.arange(objective.n))).items(max(ITEMS, len(batch)))
     plain = gradient("minibatch" if asked.gradient == AUTO else asked.gradient)
     anchor_losses = objective.losses(batch)
 
@@ -92,8 +100,10 @@ def measure(
         noise=noise,
         rise=higher,
         level=float(anchor_losses.mean()),
-        **_scatter(objective, max(ITEMS, len(batch)), sigma, seed)._asdict(),
+        **_scatter(objective, items, sigma, seed)._asdict(),
     )
+    if probe is not None and probe.sharp is not None:
+        found = _sharpened(found, sharpest(objective, probe.sharp, copy_of(direction), seed)[0], n_beta, gamma)
     if not noise_matters(asked, n_beta, gamma, found):
         for draw in range(1, DRAWS if size < SMALL else 1):
             with _displaced(objective, sigma, seed, draw):
@@ -114,6 +124,7 @@ def measure(
         batch_size=batch_size,
         seed=seed,
         direction=direction,
+        items=items,
     )
     return Around(settled, chosen, why, found, sigma, walked=True)
 
@@ -124,9 +135,15 @@ def noise_around(objective: Objective, gradient: Gradient, *, sigma: float, batc
         return gradient_noise(objective, gradient, batch_size, seed)
 
 
-def _scatter(objective: Objective, count: int, sigma: float, seed: int) -> Scatter:
-    """How losses differ at w* + σξ, over the first items."""
-    items, nudge = torch.arange(min(count, objective.n)), nudge_of(objective.parameters)
+def _sharpened(found: Measured, curvature: float, n_beta: float, gamma: float) -> Measured:
+    """With the |h| of the sharpest minibatch met, where steps that are stable elsewhere may not be on it."""
+    stiffness = n_beta * found.curvature + gamma
+    return replace(found, sharp=curvature) if n_beta * curvature + gamma > STIFFER * stiffness else found
+
+
+def _scatter(objective: Objective, items: Tensor, sigma: float, seed: int) -> Scatter:
+    """How losses of these items differ at w* + σξ."""
+    nudge = nudge_of(objective.parameters)
     anchor_losses = objective.losses(items)
     with _displaced(objective, sigma, seed, 0):
         far = objective.losses(items) - anchor_losses

@@ -110,7 +110,7 @@ def _calmest(fitting: Sequence[tuple[float, Quieter]]) -> Quieter:
 
 def _largest(way: Way, n_beta: float, gamma: float, measured: Measured) -> float:
     """The sampler's share of stability, and with momentum no more than critical damping of the flattest direction."""
-    lr = choose_lr(SAMPLERS[way.sampler].step_fraction, n_beta, measured.curvature, gamma)
+    lr = choose_lr(SAMPLERS[way.sampler].step_fraction, n_beta, measured.limiting, gamma)
     return min(lr, (1 - way.momentum) ** 2 / (4 * gamma)) if way.momentum and gamma > 0 else lr
 
 

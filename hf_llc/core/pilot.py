@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.baseline import ITEMS, scatter_at
+from hf_llc.core.baseline import scatter_at
 from hf_llc.core.circumstances import Asked, Measured
 from hf_llc.core.curvature import sharpest, squares
 from hf_llc.core.gradients import Gradient
@@ -41,6 +41,7 @@ def measure_settled(
     batch_size: int,
     seed: int,
     direction: Sequence[Tensor],
+    items: Tensor,
 ) -> Measured:
     """The measurements again after a walk from where chains start; the weights are w* again afterwards.
 
@@ -48,12 +49,13 @@ def measure_settled(
     largest curvature met stays: chains must be stable there. If a walk blows up, what was measured before it stays.
 
     Args:
-        gradient: the estimator of ∇L_n by its name. batch: items that curvature is measured on. direction: the sharpest
+        gradient: the estimator of ∇L_n by its name. batch, items: what curvature, and what the scatter of losses
+            is measured on. direction: the sharpest
             one so far; its tensors are written over.
     """
     parameters = objective.parameters
     anchors = copy_of(parameters)
-    device, items = parameters[0].device, torch.arange(min(objective.n, max(ITEMS, len(batch))))
+    device = parameters[0].device
     names = ("minibatch", "control-variate") if asked.gradient == AUTO else (asked.gradient,)
     estimators = {name: gradient(name) for name in {"minibatch", *names}}
 
