@@ -30,14 +30,17 @@ class AnswerError(Exception):
 
 
 def understood(call: Callable[[], T]) -> T:
-    """What `call` returns, a call of huggingface_hub.
+    """What `call` returns, one call of huggingface_hub's API.
 
     Raises:
-        AnswerError: the Hub's answer is not JSON, or of another shape than documented.
+        SettingsError: see `watch`.
+        AnswerError: the Hub's answer is not JSON, or of another shape than documented; a page of it refers to one that
+            was there before, or there are more than MOST_REQUESTS.
         Whatever else `call` raises, the Hub's refusals (a status, an invalid id, an invalid card) among them.
     """
     try:
-        return call()
+        with _bounded():
+            return call()
     except (HfHubHTTPError, HFValidationError):
         raise
     except json.JSONDecodeError as error:
@@ -145,22 +148,26 @@ _pages: ContextVar[list[str] | None] = ContextVar("_pages", default=None)
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
-    """A block whose requests from this thread come to an end, however the pages of a listing refer to each other.
-
-    Raises:
-        SettingsError: HF_ENDPOINT or a proxy that the environment names is no address.
-        AnswerError: a page refers to one that was there before, or more than MOST_REQUESTS requests are made.
-    """
-    require_web_address(constants.ENDPOINT)
-    hooks = _session().event_hooks
-    if _inspect not in hooks["response"]:
-        _session().event_hooks = {**hooks, "response": [*hooks["response"], _inspect]}
+def _bounded() -> Iterator[None]:
+    """A block whose requests from this thread come to an end, however the pages of a listing refer to each other."""
+    watch()
     token = _pages.set([])
     try:
         yield
     finally:
         _pages.reset(token)
+
+
+def watch() -> None:
+    """Hold every response that huggingface_hub gets in this process to what a Hub may send.
+
+    Raises:
+        SettingsError: HF_ENDPOINT or a proxy that the environment names is no address.
+    """
+    require_web_address(constants.ENDPOINT)
+    hooks = _session().event_hooks
+    if _inspect not in hooks["response"]:
+        _session().event_hooks = {**hooks, "response": [*hooks["response"], _inspect]}
 
 
 _NAMES = ("etag", "x-linked-etag", "x-repo-commit", "x-xet-hash")
@@ -174,7 +181,7 @@ def _require_name(name: str, what: str) -> None:
 
 
 def _inspect(response: Any) -> None:
-    """What each response of the Hub is held to; `bounded` makes the client call this."""
+    """What each response of the Hub is held to; `watch` makes the client call this."""
     for header in _NAMES:
         _require_name(response.headers.get(header, "").removeprefix("W/").strip('"'), f"a file ({header})")
     pages = _pages.get()

@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hf_llc.adapters.hub_answers import AnswerError, bounded, understood
+from hf_llc.adapters.hub_answers import AnswerError, understood, watch
 from hf_llc.errors import (
     AccessError,
     HfLlcError,
@@ -85,8 +85,8 @@ def patiently(
     waited = 0.0
     for attempt in range(1, MAX_TRIES + 1):
         try:
-            with bounded():
-                return call()
+            watch()
+            return call()
         except FAILURES as error:
             tries = MAX_TRIES if status_of(error) is not None else connections
             wait = wait_before_retry(error, attempt)

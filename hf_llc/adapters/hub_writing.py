@@ -15,7 +15,7 @@ from huggingface_hub.errors import RevisionNotFoundError
 
 from hf_llc.adapters.card_text import one_line
 from hf_llc.adapters.hub_account import MOVED, written
-from hf_llc.adapters.hub_answers import AnswerError, bounded, commit_of, understood
+from hf_llc.adapters.hub_answers import AnswerError, commit_of, understood
 from hf_llc.adapters.hub_base import OURS, Base, entries_of, is_content, read
 from hf_llc.adapters.hub_errors import (
     FAILURES,
@@ -74,9 +74,8 @@ def push(
                 raise failure
             wanted = {path: files[path] for path in missing}
             try:
-                with bounded():
-                    done = understood(lambda: _commit(target, base, wanted, title, description, tell))  # noqa: B023
-                    understood(lambda: _require_landed(target, done.oid, wanted))  # noqa: B023
+                done = understood(lambda: _commit(target, base, wanted, title, description, tell))  # noqa: B023
+                understood(lambda: _require_landed(target, done.oid, wanted))  # noqa: B023
             except FAILURES as error:
                 failure = error
                 waited += _wait(error, attempt, waited, tell)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from hf_llc.adapters.card_text import rounded
 from hf_llc.curve import Curve, Point
 from tests.adapters.estimates import estimate
 from tests.adapters.test_card_merge import front, ours
@@ -266,7 +267,10 @@ def test_an_estimate_is_published_at_its_end(run: Run, hub: HubServer, model: Re
     ran = run("estimate", "alice/tiny@step8", *SETTINGS, "--push-to-hub", "--json")
     assert ran.code == 0, ran.err
     (metric,) = ours(front(card_of(model)))
-    assert (float(metric["value"]), metric["args"]["model_revision"]) == (ran.json["llc"], "step8")
+    assert (float(metric["value"]), metric["args"]["model_revision"]) == (
+        rounded(ran.json["llc"], ran.json["stderr"])[0],
+        "step8",
+    )
     assert f"Published at {hub.url}/alice/tiny." in ran.err
     card = card_of(model)
     run("estimate", "alice/tiny@step8", *SETTINGS, "--push-to-hub", "-q")
