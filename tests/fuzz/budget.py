@@ -1,7 +1,7 @@
 """How many examples a fuzz test takes: a few fixed ones in every run, thousands of new ones by hand.
 
-By hand: `HYPOTHESIS_PROFILE=search FUZZ_EXAMPLES=2000 pytest tests/fuzz -n 0 -s`. With FUZZ_COLLECT=1 a fault does not
-end the search: each kind is printed once, with its input, and all are counted.
+By hand: `HYPOTHESIS_PROFILE=search FUZZ_EXAMPLES=2000 pytest tests/fuzz -n 0 -s -o faulthandler_timeout=0`. With
+FUZZ_COLLECT=1 a fault does not end the search: each kind is printed once, with its input, and all are counted.
 """
 
 import os
