@@ -82,13 +82,17 @@ def text_of(value: object, what: str) -> str:
 
 
 def revision_of(value: object) -> str:
-    """The name of a branch or tag, in which git allows no space, no control character and no `..`.
+    """The name of a branch or tag, in which git allows no space, no control character, no `..` and no empty part.
 
     Raises:
         AnswerError: it is none.
     """
     name = text_of(value, "name of a revision")
-    if ".." in name or any(c.isspace() or c in "\\~^:?*[" or ord(c) < 32 or ord(c) == 127 for c in name):
+    if (
+        ".." in name
+        or "" in name.split("/")
+        or any(c.isspace() or c in "\\~^:?*[" or ord(c) < 32 or ord(c) == 127 for c in name)
+    ):
         raise AnswerError(f"{_shown(value)} is no name of a revision")
     return name
 

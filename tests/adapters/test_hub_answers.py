@@ -11,7 +11,7 @@ import pytest
 
 from hf_llc.adapters import downloads, hub_account, hub_base
 from hf_llc.adapters import hub as repositories
-from hf_llc.adapters.hub_answers import AnswerError, inner_path
+from hf_llc.adapters.hub_answers import AnswerError, inner_path, revision_of
 from hf_llc.adapters.listings import commits, files_of_commit
 from hf_llc.addresses import require_web_address
 from hf_llc.errors import HfLlcError, OfflineError, SettingsError, SourceError
@@ -212,6 +212,17 @@ OUTSIDE = [
 def test_a_path_that_leads_out_is_refused(path: object) -> None:
     with pytest.raises(AnswerError):
         inner_path(path)
+
+
+@pytest.mark.parametrize("name", ["a//b", "/a", "a/", "a..b", "a b", "a\nb", "a\x1b", "", None, "..\\a", "a\0"])
+def test_a_name_that_git_does_not_allow_is_no_revision(name: object) -> None:
+    with pytest.raises(AnswerError):
+        revision_of(name)
+
+
+@pytest.mark.parametrize("name", ["main", "step0", "stage1-step1000-tokens4B", "refs/pr/1", "v1.0", "größe", "a@b"])
+def test_a_name_that_git_allows_is_a_revision(name: str) -> None:
+    assert revision_of(name) == name
 
 
 @pytest.mark.parametrize("path", ["a", "a/b.json", "..a", "a..b/c", "a b/ü.txt", ".gitattributes", "a\\b"])
