@@ -8,6 +8,7 @@ import torch
 
 from hf_llc.cases import CASES, case_of, reduced_rank, sized
 from hf_llc.cases import deep_linear as deep_linear_case
+from hf_llc.core.jumps import COST, measured_draws
 from hf_llc.core.objective import dimension
 from hf_llc.core.problems import deep_linear, sampled_deep_linear
 from hf_llc.core.stepsize import RELAXED, relaxation_rate
@@ -117,7 +118,8 @@ def test_a_short_burn_in_begins_at_laplace_draws_and_is_near_but_not_called_conv
     gradients = 6 * (steps + 8) + 2 * (2 * 50 + 2 * 16 + 1 + 8) + 2 * (50 + 16 + 1)
     # Of draws the loss is that of other items.
     assert found.settings.batches == "reshuffled"
-    assert found.gradient_evaluations == round(gradients + (6 * 25 + 4 * 16) / 3)
+    looked_at = 4 * len(measured_draws(found.settings)) * COST
+    assert found.gradient_evaluations == round(gradients + (6 * 25 + 4 * 16) / 3 + looked_at)
 
 
 def test_chains_that_come_down_from_far_above_wait_until_flat_directions_have_forgotten_it() -> None:
