@@ -33,6 +33,7 @@ def refuse_unfit(source: ModelSource, stored: Sequence[Stored], built: Any) -> N
     expected = built.state_dict(keep_vars=True) | dict(built.named_buffers())
     whole = {name.rpartition(".")[2] for name, tensor in expected.items() if not tensor.is_floating_point()}
     ignored = [re.compile(pattern) for pattern in built._keys_to_ignore_on_load_unexpected or ()]
+    weights = {name for name, _ in built.named_parameters()}
     for tensor in stored:
         if tensor.size == 0 and not (tensor.name in expected and expected[tensor.name].numel() == 0):
             raise UnusableError(
@@ -43,7 +44,8 @@ def refuse_unfit(source: ModelSource, stored: Sequence[Stored], built: Any) -> N
         last = tensor.name.rpartition(".")[2]
         if tensor.is_float or last in whole or _is_of_old_versions(tensor):
             continue
-        if not any(pattern.search(tensor.name) for pattern in ignored):
+        # GPT-2 ignores `attn.bias`, a mask, in words that c_attn.bias, a weight, has too.
+        if _spellings(tensor.name, built) & weights or not any(pattern.search(tensor.name) for pattern in ignored):
             raise UnusableError(
                 f"{source.id}: {tensor.name} in {tensor.file} is stored as {tensor.dtype}, quantised, while its "
                 "config.json has no quantization_config; without a scale it is another weight. Name the full-precision "
@@ -54,9 +56,8 @@ def refuse_unfit(source: ModelSource, stored: Sequence[Stored], built: Any) -> N
 def differing_shapes(stored: Sequence[Stored], built: Any) -> str:
     """The first tensor whose shape in the file is not that of the model, as a clause; empty if names do not tell."""
     expected = built.state_dict()
-    prefix = f"{built.base_model_prefix}."
     for tensor in stored:
-        for name in (tensor.name, prefix + tensor.name, tensor.name.removeprefix(prefix)):
+        for name in sorted(_spellings(tensor.name, built)):
             if name in expected and tuple(expected[name].shape) != tensor.shape:
                 of_config = _shape(expected[name].shape)
                 return f"{tensor.name} is {_shape(tensor.shape)} in the file and {of_config} by config.json"
@@ -93,9 +94,9 @@ def left_out(model: Any, built: Any, stored: Sequence[Stored], names: Collection
         names: what was not taken and is harmless, without what transformers itself knows to be so.
     """
     ignored = [re.compile(pattern) for pattern in built._keys_to_ignore_on_load_unexpected or ()]
-    taken = model.state_dict()
+    taken = model.state_dict().keys()
     known = [each for each in stored if any(pattern.search(each.name) for pattern in ignored)]
-    left = {each.name for each in known if each.name not in taken and not _is_of_old_versions(each)}
+    left = {each.name for each in known if not (_spellings(each.name, built) & taken or _is_of_old_versions(each))}
     old = {each.name for each in stored if _is_of_old_versions(each)}
     return sorted(left | {name for name in names if not any(name.endswith(each) for each in old)})
 
@@ -109,6 +110,12 @@ def refuse_untied(source: ModelSource, model: Any, built: Any) -> None:
             f"{source.id} holds {apart[0]} and {other} with different values, while its config.json ties them; set "
             "tie_word_embeddings to false in config.json if both were trained, or remove one of them from the weights."
         )
+
+
+def _spellings(name: str, built: Any) -> set[str]:
+    """The names that a tensor of a file may have in the model: as it is, with the model's prefix, and without it."""
+    prefix = f"{built.base_model_prefix}."
+    return {name, prefix + name, name.removeprefix(prefix)}
 
 
 def _is_harmless(name: str, stored: Sequence[Stored], only_text: bool) -> bool:

@@ -192,6 +192,19 @@ def test_what_old_versions_saved_with_the_weights_does_no_harm(
     assert torch.equal(logits(folder), before)
 
 
+def test_a_weight_that_is_called_almost_like_an_old_mask_is_a_weight(tmp_path: Path) -> None:
+    config, extra = OLD[0]
+    folder = change(save(tmp_path / "m", config), lambda w: w.update(extra))
+    weights = load_file(folder / "model.safetensors")
+    inner = {name.removeprefix("transformer."): value for name, value in weights.items()}  # as OpenAI's file has them
+    save_file(inner, folder / "model.safetensors", metadata={"format": "pt"})
+    model: Any = load_model(at(folder), "cpu")
+    assert model.hf_llc_left_out == []
+    bias = "h.0.attn.c_attn.bias"
+    change(folder, lambda w: w.update({bias: w[bias].to(torch.int8)}))
+    refused(folder, r"h\.0\.attn\.c_attn\.bias in model\.safetensors is stored as I8, quantised")
+
+
 def test_the_other_senses_of_a_model_of_text_and_pictures_do_no_harm(tmp_path: Path) -> None:
     text = {**SHAPE, "num_key_value_heads": 2, "head_dim": 8, "num_local_experts": 2, "intermediate_size_mlp": 32}
     folder = save(tmp_path / "m", transformers.Llama4TextConfig(**text))
