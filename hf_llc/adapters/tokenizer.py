@@ -65,7 +65,9 @@ class TextTokenizer:
         """`sha256:<64 hex>` of everything that turns text into ids, or decides what is remarked about them."""
         kind = f"{type(self._built).__name__} {transformers.__version__}"
         if self._backend is not None and self._own is not None:
-            content = f"{kind} {self._backend.to_str()}"
+            # What a tokenizer is written as does not say how it reads special tokens that are spelled out.
+            as_text = " special as text" if self._backend.encode_special_tokens else ""
+            content = f"{kind}{as_text} {self._backend.to_str()}"
         else:
             here = (entry.relative_to(self._folder).as_posix() for entry in self._folder.rglob("*") if entry.is_file())
             names = choose(here, trust_remote_code=True).small
