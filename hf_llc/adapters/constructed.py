@@ -190,11 +190,13 @@ def _is_plain(value: Any) -> bool:
 def _fill(model: torch.nn.Module, built: torch.nn.Module, values: dict[str, Tensor], names: set[str]) -> None:
     parts = dict(built.named_modules(remove_duplicate=False))
     seen: set[int] = set()
+    # A tensor that several modules registered is given memory in the first of them only.
+    place = next((each.device for each in model.parameters()), torch.device("cpu"))
     for name, module in model.named_modules(remove_duplicate=False):
         prefix = f"{name}." if name else ""
         for key, buffer in module._buffers.items():
             if f"{prefix}{key}" in names and buffer is not None:
-                module._buffers[key] = values[f"{prefix}{key}"].to(buffer.device)
+                module._buffers[key] = values[f"{prefix}{key}"].to(place if buffer.is_meta else buffer.device)
         for key, value in list(vars(module).items()):
             if key not in _OF_TORCH and name in parts:
                 filled = _filled(value, f"{prefix}{key}", values, seen, _DEPTH)

@@ -108,6 +108,11 @@ def expected(folder: Path, table: Tensor | None = None) -> Tensor:
         ("self.register_buffer('table', kept(size), persistent=False)", "x * self.table"),
         ("self.table = kept(size)", "x * self.table"),
         (f"self.register_buffer('table', {VALUE}, persistent=False); self.view = self.table", "x * self.view"),
+        (
+            f"self.inner = nn.Module(); table = {VALUE}; self.register_buffer('table', table, persistent=False); "
+            "self.inner.register_buffer('table', table, persistent=False)",
+            "x * self.inner.table",
+        ),
     ],
 )
 def test_what_the_code_computes_is_there(make: Make, made: str, used: str) -> None:
