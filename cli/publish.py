@@ -61,7 +61,7 @@ def publish(
     hf-llc publish RUN --dataset-repo me/llc-EleutherAI__pythia-70m --private --yes
     """
     form = chosen(format, as_json, quiet)
-    if not (yes or dry_run) and not (form is Form.HUMAN and sys.stdin.isatty()):
+    if not (yes or dry_run) and not (form is Form.HUMAN and sys.stdin is not None and sys.stdin.isatty()):
         raise SettingsError("There is nobody to ask; see what would change with --dry-run, then publish with --yes.")
     from hf_llc.publication import PublishSettings
     from hf_llc.publishing import prepare, push

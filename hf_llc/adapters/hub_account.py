@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from hf_llc.adapters.hub_answers import AnswerError, text_of
+from hf_llc.adapters.hub_answers import AnswerError, account_of
 from hf_llc.adapters.hub_errors import (
     FAILURES,
     Kind,
@@ -72,7 +72,7 @@ def _account_of(answer: dict[str, Any]) -> Account:
     """The account in an answer of `whoami`."""
     orgs = [org for org in answer.get("orgs") or [] if org.get("roleInOrg") != "read"]
     role = ((answer.get("auth") or {}).get("accessToken") or {}).get("role")
-    names = [text_of(each["name"], "name of an account") for each in (answer, *orgs)]
+    names = [account_of(each["name"]) for each in (answer, *orgs)]
     return Account(name=names[0], namespaces=frozenset(name.lower() for name in names), read_only=role == "read")
 
 

@@ -1,6 +1,7 @@
 """What the Hub's answers must be like; whatever else a server, a proxy or a login page sends is refused."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,16 +14,28 @@ from huggingface_hub.hf_api import RepoFile
 
 from hf_llc.addresses import require_web_address
 from hf_llc.errors import SettingsError
-from hf_llc.references import is_commit
+from hf_llc.references import is_commit, is_id
 
 T = TypeVar("T")
 
 MOST_REQUESTS = 2000
 """Requests of one call. The longest listings that are known have about 1,500 names, a thousand to a page."""
 LONGEST_DETAIL = 80
+LONGEST_NAME = 96
+"""Characters of the name of an account; huggingface_hub (2.4) allows an id that many."""
 
-_SHAPE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError, OverflowError)
-"""What huggingface_hub raises where an answer lacks a field, or has another type than it counts on."""
+_HTTP: Any = sys.modules[HfHubHTTPError.__bases__[0].__module__.partition(".")[0]]  # httpx2, or httpx
+_SHAPE_ERRORS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+    OverflowError,
+    _HTTP.InvalidURL,
+)
+"""What huggingface_hub raises where an answer lacks a field, has another type than it takes, or names no address."""
 
 
 class AnswerError(Exception):
@@ -79,6 +92,18 @@ def text_of(value: object, what: str) -> str:
     if not isinstance(value, str) or not value:
         raise AnswerError(f"{_shown(value)} is no {what}")
     return value
+
+
+def account_of(value: object) -> str:
+    """The name of a user or an organization, with which ids of repositories begin.
+
+    Raises:
+        AnswerError: it is none.
+    """
+    name = text_of(value, "name of an account")
+    if "/" in name or len(name) > LONGEST_NAME or not is_id(name):
+        raise AnswerError(f"{_shown(value)} is no name of an account")
+    return name
 
 
 def revision_of(value: object) -> str:

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,14 @@ from hf_llc.machines import Machines
 INTERRUPTED = 130
 HANDLED = [number for number in signal.Signals if number.name in {"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"}]
 """Signals that the launcher gives handlers of its own."""
+CONFIGURATION = {
+    "compute_environment": "LOCAL_MACHINE",
+    "distributed_type": "MULTI_GPU",
+    "mixed_precision": "no",
+    "use_cpu": False,
+    "debug": False,
+}
+"""For accelerate, in place of the file that `accelerate config` has written for other work."""
 FAILURE_FILE = "TORCHELASTIC_ERROR_FILE"
 """Where the launcher looks for a failed rank's message; it names the file in this variable of the rank."""
 
@@ -64,8 +73,9 @@ def launch(
     try:
         command: Any = accelerate_launch
         met = absent(_address(machines), processes, GATHERING) if machines else nullcontext()
-        with _put_back(environment), met:
-            command.launch_command(command.launch_command_parser().parse_args([*options, *_python(module, arguments)]))
+        with _put_back(environment), met, _configuration() as file:
+            given = ["--config_file", str(file), *options, *_python(module, arguments)]
+            command.launch_command(command.launch_command_parser().parse_args(given))
     except SignalException as error:
         raise KeyboardInterrupt from error
     except ChildFailedError as error:
@@ -102,6 +112,15 @@ def _put_back(environment: Mapping[str, str]) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def _configuration() -> Iterator[Path]:
+    """A file with CONFIGURATION while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="hf-llc-") as folder:
+        path = Path(folder) / "accelerate.json"
+        path.write_text(json.dumps(CONFIGURATION), encoding="utf-8")
+        yield path
 
 
 def _python(module: str, arguments: Sequence[str]) -> list[str]:

@@ -134,6 +134,9 @@ def test_a_failure_of_the_server_while_reading_is_waited_out_and_named(
         ("/whoami-v2", b"[]", "AttributeError"),
         ("/whoami-v2", b'{"type": "user"}', "it lacks 'name'"),
         ("/whoami-v2", b'{"name": 5}', "5 is no name of an account"),
+        ("/whoami-v2", b'{"name": "a\\u001b[2J"}', "is no name of an account"),
+        ("/whoami-v2", b'{"name": "../../etc"}', "'../../etc' is no name of an account"),
+        ("/whoami-v2", b'{"name": "' + b"a" * 100_000 + b'"}', "is no name of an account"),
         ("/whoami-v2", LOGIN_PAGE, "it is not JSON"),
         ("/whoami-v2", b'{"name": "\xff"}', "it is not UTF-8"),
         ("/whoami-v2", b"[" * 100_000 + b"]" * 100_000, "RecursionError"),
@@ -273,6 +276,16 @@ def test_a_download_of_another_content_is_refused_and_not_kept(
     hub.faults.clear()
     folder = downloads.download("org/m", repo.at().sha, wanted, quietly, into=into)
     assert (folder / name).read_bytes() == true[name]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:x/", "http://a\x7f/", "/" + "a" * 70_000])
+def test_a_next_page_that_is_no_address_is_refused(hub: HubServer, repo: Repository, address: str) -> None:
+    def linked(response: Response) -> Response:
+        return replace(response, headers={**response.headers, "Link": f'<{address}>; rel="next"'})
+
+    hub.faults.add("/tree/", "change", times=None, change=linked)
+    with pytest.raises(HfLlcError, match=r"an answer that no Hub gives|cannot be reached"):
+        repositories.files("alice/m", repo.at().sha, quietly)
 
 
 def test_pages_in_a_circle_end(hub: HubServer) -> None:

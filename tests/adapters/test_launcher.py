@@ -33,6 +33,16 @@ def test_a_launch_returns_when_all_ranks_have_ended_well() -> None:
     start("well")
 
 
+@pytest.mark.parametrize("content", ["{[", "distributed_type: DEEPSPEED\ngpu_ids: '0'\nnum_machines: 4\n", "mine: 1\n"])
+def test_the_configuration_of_accelerate_is_not_read(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "default_config.yaml").write_text(content)
+    for module in ("config.config_args", "launch"):
+        monkeypatch.setattr(f"accelerate.commands.{module}.default_config_file", str(tmp_path / "default_config.yaml"))
+    start("well")
+
+
 @pytest.mark.parametrize("ending", ["well", "silent"])
 def test_afterwards_signals_and_environment_are_as_before(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")

@@ -160,6 +160,8 @@ def test_without_anybody_to_ask_it_refuses(
     refused(run("publish", kept, "--json"), 2, "--dry-run, then publish with --yes")
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     refused(run("publish", kept), 2, "nobody to ask")
+    monkeypatch.setattr(sys, "stdin", None)
+    refused(run("publish", kept), 2, "nobody to ask")
     assert hub.requests() == []
 
 
