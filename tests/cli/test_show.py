@@ -36,5 +36,5 @@ def test_tokens_that_nobody_knows_are_said_to_be_missing(run: Run, saved: Path) 
 
 
 def test_there_are_three_scales(run: Run, saved: Path) -> None:
-    refused(run("show", saved, "--x", "cubic"), 2, "choose auto, log or linear")
+    refused(run("show", saved, "--x", "cubic"), 2, "scale must be one of auto, log, linear, got 'cubic'")
     assert not (saved / "llc.svg").exists()
