@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.adapters.constructed import as_stored, construct, restore
 from hf_llc.adapters.fit import differing_shapes, left_out, refuse_left_over, refuse_unfit, refuse_untied
+from hf_llc.adapters.gguf_positions import scale_positions
 from hf_llc.adapters.layers import spread_over
 from hf_llc.adapters.model_config import (
     building_options,
@@ -86,6 +87,8 @@ def load_model(
     model.hf_llc_left_out = left_out(model, built, stored, info["unexpected_keys"])
     refuse_untied(source, model, built)
     restore(source, config, model, built, dtype)
+    if source.gguf_file is not None:
+        scale_positions(source, folder_of(source) / source.gguf_file, model)
     with explained(source):
         model = model.eval() if devices > 1 else model.to(device).eval()
     if devices > 1:

@@ -315,7 +315,9 @@ def test_with_hf_debug_transformers_says_what_it_does(
     assert "Loading weights" in capfd.readouterr().err
 
 
-def save_gguf(path: Path, pre: str | None = None, pair: str = "ab") -> dict[str, torch.Tensor]:
+def save_gguf(
+    path: Path, pre: str | None = None, pair: str = "ab", scaling: float = 1.0, divisors: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
     """Writes a Llama of one layer as float32 GGUF with a byte-level tokenizer; its embedding, norms and head."""
     width, inner, vocabulary = 32, 64, 258
     generator = torch.Generator().manual_seed(0)
@@ -338,6 +340,9 @@ def save_gguf(path: Path, pre: str | None = None, pair: str = "ab") -> dict[str,
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(width // 2)
+    if scaling != 1:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(scaling)
     writer.add_vocab_size(vocabulary)
     writer.add_tokenizer_model("gpt2")
     if pre is not None:
@@ -349,6 +354,8 @@ def save_gguf(path: Path, pre: str | None = None, pair: str = "ab") -> dict[str,
     writer.add_eos_token_id(257)
     for name, tensor in {**tensors, **norms}.items():
         writer.add_tensor(f"{name}.weight", tensor.numpy())
+    if divisors is not None:
+        writer.add_tensor("rope_freqs.weight", divisors.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -371,6 +378,30 @@ def test_a_gguf_file_loads_with_its_weights_unpacked(tmp_path: Path, capfd: pyte
     model.save_pretrained(tmp_path / "plain")  # impossible while it counts as quantised
     again: Any = load_model(at(tmp_path / "plain"), "cpu")
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_the_rotary_frequencies_of_a_gguf_file_are_divided_as_it_says(tmp_path: Path) -> None:
+    rope = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}  # fmt: skip
+    config = transformers.LlamaConfig(hidden_size=32, num_attention_heads=2, rope_parameters=rope)
+    scaled, _ = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    plain = 1 / 10000.0 ** (torch.arange(0, 16, 2) / 16)
+    save_gguf(tmp_path / "a.gguf", divisors=plain / scaled)
+    model: Any = load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")
+    torch.testing.assert_close(model.model.rotary_emb.inv_freq, scaled)
+    assert not torch.allclose(scaled, plain)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"scaling": 4.0}, "linear, factor 4"), ({"divisors": torch.full((3,), 2.0)}, "rope_freqs.weight of 3 numbers")],
+)
+def test_a_gguf_file_that_scales_positions_in_another_way_is_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    save_gguf(tmp_path / "a.gguf", **options)
+    with pytest.raises(UnusableError, match=rf"scales rotary positions \({message}\), which transformers \S+ does not"):
+        load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")
 
 
 def test_the_tokenizer_of_a_gguf_file_is_inside_it(tmp_path: Path) -> None:
