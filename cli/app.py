@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from .interrupts import INTERRUPTED, insisting
 from .merge import merge
 from .printable import Guarded
 from .publish import publish
-from .report import reported, say
+from .report import debugging, message, reported, say
 from .revisions import revisions
 from .scan import scan
 from .show import show
@@ -90,10 +91,28 @@ def run() -> int:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     try:
         with insisting():
-            return app(standalone_mode=False) or 0
+            code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
     except USAGE_ERROR as error:
         say(usage(error))
         return 2
+    except OSError as error:
+        # What was written and not yet sent: help, the version, the last lines of a result.
+        line = message(error)
+        if line is None or debugging():
+            raise
+        say(line)
+        _forget_output()
+        return 1
+    return int(code)
+
+
+def _forget_output() -> None:
+    """Sends what stdout still holds to nowhere, so that the end of the process does not fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def written_to(stream: Any) -> Any:

@@ -4,6 +4,8 @@ import errno
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +25,16 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(small: Run, tmp_path:
     line = refused(small("--output-dir", folder, "--seed", 1), 1, r"other inputs \(sampler\.seed: there 0, here 1\)")
     assert "--output-dir" in line
     assert files_of(folder) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("words", [["--version"], ["estimate", "--help"]])
+def test_output_that_cannot_be_written_is_no_success(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [str(Path(sys.executable).parent / "hf-llc"), *words]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert ended.stderr.startswith("Error: The disk is full.")
 
 
 def test_a_file_where_the_folder_should_be(small: Run, tmp_path: Path) -> None:
