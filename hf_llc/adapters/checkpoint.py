@@ -10,8 +10,10 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.adapters.constructed import as_stored, construct, restore
+from hf_llc.adapters.duplicates import refuse_duplicates
 from hf_llc.adapters.fit import differing_shapes, left_out, refuse_left_over, refuse_unfit, refuse_untied
 from hf_llc.adapters.gguf_positions import scale_positions
+from hf_llc.adapters.gguf_tensors import refuse_dropped
 from hf_llc.adapters.layers import spread_over
 from hf_llc.adapters.model_config import (
     building_options,
@@ -59,6 +61,7 @@ def load_model(
     built = construct(source, config, dtype)
     refuse_too_many(source, sum(parameter.numel() for parameter in built.parameters()))
     refuse_unfit(source, stored, built)
+    refuse_duplicates(source, folder_of(source), stored, built)
     options: dict[str, Any] = {"use_safetensors": None if source.gguf_file else weights[0].endswith(".safetensors")}
     if source.gguf_file is not None:
         # Otherwise the model stays marked as quantised after its weights have been unpacked.
@@ -88,6 +91,7 @@ def load_model(
     refuse_untied(source, model, built)
     restore(source, config, model, built, dtype)
     if source.gguf_file is not None:
+        refuse_dropped(source, folder_of(source) / source.gguf_file, model)
         scale_positions(source, folder_of(source) / source.gguf_file, model)
     with explained(source):
         model = model.eval() if devices > 1 else model.to(device).eval()

@@ -88,6 +88,18 @@ def stored_tensors(folder: Path, weights: Sequence[str]) -> list[Stored]:
     return tensors
 
 
+def read_tensor(folder: Path, tensor: Stored) -> torch.Tensor:
+    """The values of one tensor of a file whose header has been read."""
+    path = folder / tensor.file
+    if tensor.file.endswith(".safetensors"):
+        with safe_open(path, framework="pt") as file:
+            values: torch.Tensor = file.get_tensor(tensor.name)
+    else:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+        values = next(value for key, value in content.items() if str(key) == tensor.name)
+    return values
+
+
 def _of_safetensors(path: Path, name: str) -> list[Stored]:
     try:
         # The library bounds the length of the header, and compares the end of the file with what the header says.

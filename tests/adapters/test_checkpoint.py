@@ -316,7 +316,12 @@ def test_with_hf_debug_transformers_says_what_it_does(
 
 
 def save_gguf(
-    path: Path, pre: str | None = None, pair: str = "ab", scaling: float = 1.0, divisors: torch.Tensor | None = None
+    path: Path,
+    pre: str | None = None,
+    pair: str = "ab",
+    scaling: float = 1.0,
+    divisors: torch.Tensor | None = None,
+    extra: str | None = None,
 ) -> dict[str, torch.Tensor]:
     """Writes a Llama of one layer as float32 GGUF with a byte-level tokenizer; its embedding, norms and head."""
     width, inner, vocabulary = 32, 64, 258
@@ -356,6 +361,8 @@ def save_gguf(
         writer.add_tensor(f"{name}.weight", tensor.numpy())
     if divisors is not None:
         writer.add_tensor("rope_freqs.weight", divisors.numpy())
+    if extra is not None:
+        writer.add_tensor(extra, torch.ones(width).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -402,6 +409,18 @@ def test_a_gguf_file_that_scales_positions_in_another_way_is_refused(
     save_gguf(tmp_path / "a.gguf", **options)
     with pytest.raises(UnusableError, match=rf"scales rotary positions \({message}\), which transformers \S+ does not"):
         load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")
+
+
+@pytest.mark.parametrize("name", ["blk.0.attn_q.bias", "blk.1.attn_q.weight", "blk.0.attn_q.scale", "per_layer.weight"])
+def test_tensors_of_a_gguf_file_that_the_model_does_not_take_are_named(tmp_path: Path, name: str) -> None:
+    save_gguf(tmp_path / "a.gguf", extra=name)
+    with pytest.raises(UnusableError, match=f"GGUF file holds tensors .* does not take: {name}; without them"):
+        load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")
+
+
+def test_tables_of_positions_in_a_gguf_file_do_no_harm(tmp_path: Path) -> None:
+    tensors = save_gguf(tmp_path / "a.gguf", extra="blk.0.attn_rot_embd.weight", divisors=torch.ones(8))
+    assert torch.equal(head(load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")), tensors["output"])
 
 
 def test_the_tokenizer_of_a_gguf_file_is_inside_it(tmp_path: Path) -> None:

@@ -143,6 +143,67 @@ def test_tied_weights_with_two_values_are_refused(tmp_path: Path) -> None:
     assert not torch.equal(logits(folder), before)
 
 
+QUERY = "model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("name", "copy"),
+    [
+        ("model.embed_tokens.weight", "embed_tokens.weight"),
+        (QUERY, QUERY.removeprefix("model.")),
+        (QUERY, f"model.{QUERY}"),
+        ("model.norm.weight", "norm.weight"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_a_weight_that_is_there_twice_must_have_one_value(tmp_path: Path, name: str, copy: str, kind: str) -> None:
+    folder = save(tmp_path, LLAMA)
+    expected = logits(folder)
+
+    def add(difference: float) -> None:
+        change(folder, lambda weights: weights.update({copy: weights[name] + difference}))
+        if kind == "bin":
+            torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+
+    add(0.0)
+    path = folder / "model.safetensors"
+    for difference in (0.0, 0.5):
+        add(difference)
+        held = path.rename(folder / "kept") if kind == "bin" else None
+        if difference:
+            refused(folder, rf"holds {re.escape(name)} twice with different values: (?=.*{name} in)(?=.*{copy} in)")
+        else:
+            assert torch.equal(logits(folder), expected)
+        if held is not None:
+            held.rename(path)
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.5])
+def test_a_weight_in_two_shards_must_have_one_value(tmp_path: Path, difference: float) -> None:
+    expected = logits(save(tmp_path, LLAMA))
+    AutoModelForCausalLM.from_pretrained(tmp_path).save_pretrained(tmp_path / "parts", max_shard_size="10KB")
+    folder = tmp_path / "parts"
+    shards = sorted(folder.glob("model-*.safetensors"))
+    parts = {shard: load_file(shard) for shard in shards}
+    one = next(shard for shard in shards if "lm_head.weight" in parts[shard])
+    other = next(shard for shard in shards if shard != one)
+    copied = parts[other] | {"lm_head.weight": parts[one]["lm_head.weight"] + difference}
+    save_file(copied, other, metadata={"format": "pt"})
+    if difference:
+        refused(folder, rf"holds lm_head\.weight twice with different values: .*{one.name}|{other.name}")
+    else:
+        assert torch.equal(logits(folder), expected)
+
+
+def test_the_experts_of_a_layer_are_parts_of_one_weight(tmp_path: Path) -> None:
+    folder = save(tmp_path, transformers.MixtralConfig(**SHAPE, num_key_value_heads=2, num_local_experts=4))
+    assert any("experts.1." in name for name in load_file(folder / "model.safetensors"))
+    load_model(at(folder), "cpu")
+    name = next(name for name in load_file(folder / "model.safetensors") if "experts.1." in name)
+    change(folder, lambda weights: weights.update({name.removeprefix("model."): weights[name] + 1}))
+    refused(folder, "twice with different values")
+
+
 def mask(size: int = 32) -> Tensor:
     return torch.ones(size, size, dtype=torch.bool).tril().view(1, 1, size, size)
 
