@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from hf_llc.bounds import Bounds, OneOf, check_fields
+from hf_llc.bounds import Bounds, OneOf, check_fields, shown
 from hf_llc.errors import SettingsError
 
 DEFAULT_DATASET = "NeelNanda/pile-10k"
@@ -40,6 +40,12 @@ def _require(holds: bool, message: str) -> None:
         raise SettingsError(message)
 
 
+def _leads_out(folder: str) -> bool:
+    """True for the path of a folder that may lie outside the folder that it is given in, on any system."""
+    parts = folder.replace("\\", "/").split("/")
+    return parts[0] == "" or parts[0].endswith(":") or ".." in parts
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads, or a path.
@@ -57,6 +63,10 @@ class ModelSettings:
         if self.subfolder == "":  # the default of transformers' from_pretrained
             object.__setattr__(self, "subfolder", None)
         check_fields(self)
+        _require(
+            self.subfolder is None or not _leads_out(self.subfolder),
+            f"subfolder must be a folder inside the model's own, without '..', got {shown(self.subfolder)}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

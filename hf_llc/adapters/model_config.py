@@ -71,9 +71,13 @@ def read_config(source: ModelSource) -> PretrainedConfig:
     Raises:
         UnusableError: it cannot be read, or describes more than the files of weights can hold.
     """
-    with quiet(), explained(source, "its config.json"):
+    options, what = loading_options(source), "its config.json"
+    with explained(source, what):
         _refuse_absurd(source)
-        config = AutoConfig.from_pretrained(folder_of(source), **loading_options(source))
+    if "gguf_file" in options:
+        what = f"{source.gguf_file}; get it again if it was cut short"
+    with quiet(), explained(source, what):
+        config = AutoConfig.from_pretrained(folder_of(source), **options)
         assert isinstance(config, PretrainedConfig)
     if "flash" in str(config._attn_implementation):
         # It computes the same function, in 16 bits and on some devices only.

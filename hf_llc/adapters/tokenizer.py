@@ -156,10 +156,13 @@ class TextTokenizer:
 def load_tokenizer(source: ModelSource) -> TextTokenizer:
     """The checkpoint's tokenizer; that of the folder above, if its own folder is a subfolder without one.
 
+    A GGUF file has its own, in whatever folder it is.
+
     Raises:
         UnusableError: it has none that transformers can read.
     """
-    folder, options = _tokenizer_folder(source), loading_options(source)
+    options = loading_options(source)
+    folder = folder_of(source) if "gguf_file" in options else _tokenizer_folder(source)
     with quiet(), explained(source, "its tokenizer; copy the tokenizer files of the model that it was made from"):
         built = AutoTokenizer.from_pretrained(folder, **options)
         assert isinstance(built, PreTrainedTokenizerBase)

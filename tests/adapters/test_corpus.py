@@ -635,3 +635,82 @@ def test_any_file_gives_texts_or_one_of_our_errors(tmp_path: Path, content: byte
         with contextlib.suppress(HfLlcError):
             _, texts = local(tmp_path / name)
         assert all(texts)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.csv", "a.tsv"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_refused(tmp_path: Path, name: str, encoding: str) -> None:
+    content = "text\nthe river runs\n".encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(
+        UnusableError, match=f"{name} holds NUL characters and looks like UTF-16.*save it as UTF-8"
+    ) as it:
+        local(tmp_path / name)
+    assert "\n" not in str(it.value)
+
+
+def test_a_binary_file_with_an_ending_of_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(bytes(range(128)))
+    with pytest.raises(UnusableError, match="looks like UTF-16 or binary, not text; save it as UTF-8"):
+        local(tmp_path / "a.txt")
+
+
+ABOUT = "Data files that are not read: LICENSE.txt, readme.txt; by name a license or a readme."
+
+
+def test_a_license_beside_plain_text_is_no_document(hub: HubServer, tmp_path: Path) -> None:
+    files = {"LICENSE.txt": b"Permission is granted", "readme.txt": b"About", "a.txt": b"one", "b.txt": b"two"}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    assert list(open_local(DataSettings(dataset="d"), folder).texts) == ["one", "two"]
+    assert ABOUT in remarks(folder)
+    (folder / "c.csv").write_bytes(b"text\nmore\n")  # so that `datasets` sorts the files
+    assert list(open_local(DataSettings(dataset="d"), folder).texts) == ["one", "two"]
+    assert ABOUT in remarks(folder)
+    sha = hub.add_dataset("org/d", files).at().sha
+    documents = open_hub(DataSettings(dataset="org/d"), "org/d", sha, pytest.fail)
+    assert list(documents.texts) == ["one", "two"]
+    assert ABOUT in documents.remarks()
+
+
+def test_a_folder_of_one_readme_is_read(tmp_path: Path) -> None:
+    (tmp_path / "README.txt").write_bytes(b"one")
+    assert local(tmp_path) == ("text", ["one"])
+
+
+def test_plain_text_files_named_like_splits_are_counted(tmp_path: Path) -> None:
+    for name in ("test.txt", "train.txt", "latest.txt", "contrast.txt"):
+        (tmp_path / name).write_bytes(b"one")
+    said = (
+        "The 4 plain text files of the folder are one split, whatever their names (contrast.txt, latest.txt, test.txt "
+        "and 1 more); name one file to read it alone."
+    )
+    assert said in remarks(tmp_path)
+    (tmp_path / "test.txt").unlink()
+    assert not any("one split" in line for line in remarks(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["A.JSONL", "train.Jsonl.GZ", "sub/A.JSON", "A.CSV"])
+def test_an_ending_in_capitals_is_read_in_a_folder(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    content = b"text\nfirst\n" if name.endswith("CSV") else jsonl([{"text": "first"}])
+    file.write_bytes(gzip.compress(content) if name.endswith("GZ") else content)
+    assert local(tmp_path) == ("text", ["first"])
+
+
+def test_two_files_that_differ_in_capitals_only_are_both_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(jsonl([{"text": "lower"}]))
+    (tmp_path / "a.JSONL").write_bytes(jsonl([{"text": "upper"}]))
+    assert local(tmp_path) == ("text", ["lower"])
+    assert any("a.JSONL" in line for line in remarks(tmp_path))
+
+
+def test_no_message_names_the_folder_of_links(tmp_path: Path) -> None:
+    (tmp_path / "A.ZST").write_bytes(b"packed")
+    with pytest.raises(UnusableError) as it:
+        local(tmp_path)
+    assert str(tmp_path) in str(it.value)
+    assert "hf-llc-" not in str(it.value)
