@@ -146,6 +146,11 @@ def test_no_value_of_any_field_of_any_settings_is_a_bare_error(kind: type[Any], 
         (DataSettings, {"max_sequences": -1}, "max_sequences must be ≥ 0, got -1"),
         (DataSettings, {"dataset": None}, "dataset must be a string, got None"),
         (DataSettings, {"text_column": "a\0"}, "without null characters"),
+        (ModelSettings, {"model": "m", "subfolder": "../../base"}, "without '..', got '../../base'"),
+        (ModelSettings, {"model": "m", "subfolder": "a/../../b"}, "a folder inside the model's own"),
+        (ModelSettings, {"model": "m", "subfolder": "a\\..\\..\\b"}, "a folder inside the model's own"),
+        (ModelSettings, {"model": "m", "subfolder": "/etc"}, "a folder inside the model's own"),
+        (ModelSettings, {"model": "m", "subfolder": "C:\\models"}, "a folder inside the model's own"),
         (ModelSettings, {"model": 3}, "model must be a string, got 3"),
         (CalibrationSettings, {"target_stderr": "2%"}, "target_stderr must be a number, got '2%'"),
         (PublishSettings, {"headline": [3]}, "headline must be a string, got 3"),
@@ -156,6 +161,11 @@ def test_every_kind_of_settings_has_its_bounds(kind: type[Any], given: dict[str,
     with pytest.raises(SettingsError) as raised:
         kind(**given)
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["ck", "ck/", "./ck", "a/b", "..a", "a..b/c", "step=1"])
+def test_a_subfolder_inside_is_taken_as_it_is(name: str) -> None:
+    assert ModelSettings(model="m", subfolder=name).subfolder == name
 
 
 def test_paths_and_lists_are_taken_for_strings_and_tuples() -> None:

@@ -17,6 +17,7 @@ from datasets.load import load_dataset, load_from_disk
 from datasets.utils.file_utils import xopen
 
 from hf_llc.adapters.data_files import (
+    about_data,
     builder_of,
     data_files,
     files_in,
@@ -74,6 +75,10 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
             rows = _choose_split(_by_name(builder.as_streaming_dataset()), data.split, repo_id)
             return of_dataset(data, rows, repo_id, guard, notes)
         urls = _choose_split(_by_name(builder.config.data_files), data.split, repo_id)
+        if format_ == "text":
+            about = about_data(map(_inside, urls))
+            urls = [url for url in urls if _inside(url) not in about]
+            notes += _about(about)
         refuse_hops(urls)
         settings = DownloadConfig(token=builder.token, storage_options=builder.storage_options)
         manager = StreamingDownloadManager(base_path=builder.base_path, download_config=settings)
@@ -108,7 +113,11 @@ def open_local(data: DataSettings, path: Path) -> Documents:
             raise NotFoundError(f"{path} holds no data files ({', '.join(DATA_SUFFIXES)}).")
         files = data_files(path, data.config)
         chosen = _choose_split(files.splits, data.split, name)
-        notes = _left_out(files.left_out, files.format)
+        notes = [
+            *_left_out(files.left_out, files.format),
+            *_about(files.about),
+            *_unsplit(files.unsplit),
+        ]
         if files.format in {"json", "csv", "text"}:
             pairs = ((str(file), lambda file=file: opened(file)) for file in chosen if file.stat().st_size)
             return of_files(data, files.format, pairs, files.options, name, guard, notes)
@@ -128,11 +137,26 @@ def _inside(url: str) -> str:
 def _left_out(names: Sequence[str], format_: str) -> list[str]:
     if not names:
         return []
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return [
-        f"Data files that are not read: {', '.join(names[:3])}{more}; they are not {format_}, or their names put them "
-        "in no split."
+        f"Data files that are not read: {_some(names)}; they are not {format_}, or their names put them in no split."
     ]
+
+
+def _unsplit(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"The {len(names)} plain text files of the folder are one split, whatever their names ({_some(names)}); "
+        "name one file to read it alone."
+    ]
+
+
+def _about(names: Sequence[str]) -> list[str]:
+    return [f"Data files that are not read: {_some(names)}; by name a license or a readme."] if names else []
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _by_name(splits: Mapping[Any, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,15 +27,19 @@ FORMATS = {
     ".parquet": "parquet",
 }
 _PACKED = {".gz", ".zst"}
+_ENDINGS = [*(kind + packing for kind in FORMATS for packing in sorted(_PACKED)), *FORMATS]
+_ABOUT = {"license.txt", "licence.txt", "readme.txt"}
 _NO_DATA = {
     "config.json",
     "dataset_info.json",
     "dataset_infos.json",
     "dataset_dict.json",
     "state.json",
-    "LICENSE.txt",
-    "README.txt",
+    *_ABOUT,
 }
+"""Names, in lower case, of files that hold no text of a data set, and of plain text files about one."""
+
+_SPLIT_NAMES = re.compile(r"(?<![a-z])(train|training|test|testing|valid|validation|val|dev|eval)(?![a-z])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +50,16 @@ class DataFiles:
         format: `text`, `json`, `csv`, or another module of `datasets`.
         options: of the format's reader.
         left_out: names of data files that are in none of the splits.
+        about: names of plain text files that are left out since they are a license or a readme.
+        unsplit: names of plain text files that look like those of several splits, and are read as one.
     """
 
     format: str
     splits: Mapping[str, Sequence[Path]]
     options: Mapping[str, Any]
     left_out: Sequence[str] = ()
+    about: Sequence[str] = ()
+    unsplit: Sequence[str] = ()
 
 
 def data_files(path: Path, config: str | None) -> DataFiles:
@@ -67,18 +76,28 @@ def data_files(path: Path, config: str | None) -> DataFiles:
         return _of_file(path, config)
     candidates = files_in(path)
     if all(format_of(file) == "text" for file in candidates):
-        return DataFiles(format="text", splits={"train": candidates}, options={})
-    with _link_farm(path) as farm:
+        names = [file.relative_to(path).as_posix() for file in candidates]
+        about = about_data(names)
+        names = [name for name in names if name not in about]
+        unsplit = names if _named_like_splits(names) else []
+        splits = {"train": [path / name for name in names]}
+        return DataFiles(format="text", splits=splits, options={}, about=about, unsplit=unsplit)
+    with _link_farm(path) as (farm, originals), _named(str(farm), str(path)):
         builder = builder_of(str(farm), config, str(path))
         format_, options = format_of_builder(builder)
         splits = {
-            str(name): [path / Path(file).relative_to(farm) for file in files]
+            str(name): [originals[Path(file)] for file in files]
             for name, files in (builder.config.data_files or {}).items()
         }
         several = len(builder.builder_configs) > 1
     used = [file.relative_to(path).as_posix() for files in splits.values() for file in files]
     others = [] if several else unused((file.relative_to(path).as_posix() for file in candidates), used)
-    return DataFiles(format=format_, splits=splits, options=options, left_out=others)
+    about = about_data(used) if format_ == "text" else []
+    splits = {
+        split: [file for file in files if file.relative_to(path).as_posix() not in about]
+        for split, files in splits.items()
+    }
+    return DataFiles(format=format_, splits=splits, options=options, left_out=others, about=about)
 
 
 def _of_file(path: Path, config: str | None) -> DataFiles:
@@ -140,7 +159,20 @@ def format_of(path: Path) -> str | None:
 def unused(names: Iterable[str], used: Iterable[str]) -> list[str]:
     """Those of the files that hold data, by their names alone, and are not among the used ones."""
     others = sorted({*names} - {*used})
-    return [name for name in others if format_of(Path(name)) is not None and Path(name).name not in _NO_DATA]
+    return [name for name in others if format_of(Path(name)) is not None and Path(name).name.lower() not in _NO_DATA]
+
+
+def about_data(names: Iterable[str]) -> list[str]:
+    """The licenses and readmes among the plain text files of a data set; none if there is no other file."""
+    names = list(names)
+    about = [name for name in names if Path(name).name.lower() in _ABOUT]
+    return about if len(about) < len(names) else []
+
+
+def _named_like_splits(names: Iterable[str]) -> bool:
+    """True if the names of these files, or of their folders, tell another split than train."""
+    splits = {match.group(1) for name in names for match in _SPLIT_NAMES.finditer(name.lower())}
+    return bool(splits - {"train", "training"})
 
 
 def format_of_builder(builder: Any) -> tuple[str, Mapping[str, Any]]:
@@ -194,12 +226,42 @@ def _suffix(file: Path) -> str:
 
 
 @contextmanager
-def _link_farm(folder: Path) -> Iterator[Path]:
-    """A folder of links to another's files, at a path without `*`, `?` and `[`, which `datasets` takes for patterns."""
+def _link_farm(folder: Path) -> Iterator[tuple[Path, Mapping[Path, Path]]]:
+    """A folder of links to another's files, at a path without `*`, `?` and `[`, which `datasets` takes for patterns.
+
+    `datasets` knows endings in lower case only; so the links have them, unless a card may name the files.
+
+    Yields:
+        The folder, and the file of each link.
+    """
+    verbatim = (folder / "README.md").is_file() and b"data_files" in (folder / "README.md").read_bytes()
     with tempfile.TemporaryDirectory(prefix="hf-llc-") as place:
         farm = Path(place).resolve()
+        originals: dict[Path, Path] = {}
         for file in _visible(folder):
             link = farm / file.relative_to(folder)
+            lower = link.with_name(_lower_ending(link.name))
+            if not verbatim and not (folder / lower.relative_to(farm)).exists() and lower not in originals:
+                link = lower
             link.parent.mkdir(parents=True, exist_ok=True)
             os.symlink(file.resolve(), link)
-        yield farm
+            originals[link] = file
+        yield farm, originals
+
+
+def _lower_ending(name: str) -> str:
+    """`A.jsonl.gz` of `A.JSONL.GZ`."""
+    ending = next((part for part in _ENDINGS if name.lower().endswith(part)), "")
+    return name[: len(name) - len(ending)] + ending
+
+
+@contextmanager
+def _named(place: str, name: str) -> Iterator[None]:
+    """Raise an UnusableError with the folder's own name for an error that names the folder of links."""
+    try:
+        yield
+    except Exception as error:
+        if place not in str(error):
+            raise
+        text = " ".join(str(error).replace(place, name).split())
+        raise UnusableError(f"{name} cannot be read as text: {text[:200]} ({type(error).__name__})") from error

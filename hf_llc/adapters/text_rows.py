@@ -110,7 +110,8 @@ def csv_rows(file: IO[bytes], name: str, options: Mapping[str, Any]) -> Iterator
         options: of `pandas.read_csv`, such as the separator.
 
     Raises:
-        UnusableError: not UTF-8, a row with more fields than the header, or another separator than was expected.
+        UnusableError: not UTF-8, NUL characters in the header, a row with more fields than the header, or another
+            separator than was expected.
     """
     try:
         with pandas.read_csv(file, **{**options, **_AS_WRITTEN, "chunksize": _CSV_ROWS}) as frames:
@@ -129,6 +130,8 @@ def csv_rows(file: IO[bytes], name: str, options: Mapping[str, Any]) -> Iterator
 
 
 def _refuse_other_layout(frame: pandas.DataFrame, name: str) -> None:
+    if any("\0" in str(column) for column in frame.columns):
+        raise _no_text(name)
     if not isinstance(frame.index, pandas.RangeIndex):
         raise UnusableError(
             f"The rows of {name} have more fields than its header ({', '.join(map(str, frame.columns))}); "
@@ -146,7 +149,7 @@ def text_pieces(file: IO[bytes], name: str, encoding: str = "utf-8") -> Iterator
     """A plain text file piece by piece, verbatim but for a byte order mark.
 
     Raises:
-        UnusableError: the bytes are not of that encoding.
+        UnusableError: the bytes are not of that encoding, or hold NUL characters.
     """
     decoder = codecs.getincrementaldecoder(encoding)()
     read, first = 0, True
@@ -161,8 +164,14 @@ def text_pieces(file: IO[bytes], name: str, encoding: str = "utf-8") -> Iterator
                 f"{name} is not {what} text (byte {read - waiting + error.start}); convert it first."
             ) from error
         read += len(content)
+        if "\0" in piece:
+            raise _no_text(name)
         if piece:
             yield piece.removeprefix("\ufeff") if first else piece
             first = False
         if not content:
             return
+
+
+def _no_text(name: str) -> UnusableError:
+    return UnusableError(f"{name} holds NUL characters and looks like UTF-16 or binary, not text; save it as UTF-8.")

@@ -441,6 +441,25 @@ def test_the_pre_tokenizer_that_a_gguf_file_names_is_used(tmp_path: Path, pre: s
     assert all("'unheard-of'" in remark and "tokenizer.json" in remark for remark in tokenizer.remarks)
 
 
+def test_the_tokenizer_of_a_gguf_file_in_a_subfolder_is_inside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "sub"
+    folder.mkdir()
+    save_gguf(folder / "a.gguf")
+    # Not that of another file of this name at the top.
+    save_gguf(tmp_path / "a.gguf", pair="xy")
+    (ids,) = load_tokenizer(at(tmp_path, subfolder="sub", gguf_file="a.gguf")).ids(["ab"])
+    assert len(ids) == 1
+
+
+def test_a_gguf_file_that_was_cut_short_is_blamed(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    save_gguf(path)
+    path.write_bytes(path.read_bytes()[:-4000])
+    with pytest.raises(UnusableError, match=r"cannot read a\.gguf of .*; get it again if it was cut short") as caught:
+        load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")
+    assert "config.json" not in str(caught.value)
+
+
 def test_a_damaged_gguf_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(os.urandom(1000))
     with pytest.raises(UnusableError, match="cannot read") as caught:
