@@ -94,7 +94,9 @@ def run() -> int:
             code = app(standalone_mode=False) or 0
         sys.stdout.flush()
     except USAGE_ERROR as error:
-        say(usage(error))
+        # Without a command there is the help, which has been shown, and nothing to say.
+        if error.format_message():
+            say(usage(error))
         return 2
     except OSError as error:
         # What was written and not yet sent: help, the version, the last lines of a result.

@@ -8,6 +8,7 @@ import typer
 
 from hf_llc.curve import Curve, Point
 from hf_llc.profile import Profile
+from hf_llc.results import Verdict
 
 from .output import Form, write_agent, write_json, write_line, write_table
 from .profiling import with_profile
@@ -32,6 +33,8 @@ def write_curve(curve: Curve, form: Form, profile: Profile | None = None) -> Non
         write_table(f"LLC over the training of {curve.model}", HEADERS, [row(point) for point in curve.points])
         write_line()
         write_line(sparkline([point.llc for point in curve.points if point.duplicate_of is None]))
+        for sentence in reasons(curve.points):
+            write_line(sentence)
 
 
 def end_with_failures(curve: Curve) -> None:
@@ -58,6 +61,21 @@ def row(point: Point, width: int = 60) -> Sequence[str]:
     )
 
 
+def reasons(points: Sequence[Point]) -> list[str]:
+    """One line for each verdict but `converged`: the checkpoints that have it, and the reason of the first of them."""
+    named: dict[Verdict, list[Point]] = {}
+    for point in points:
+        if point.estimate is not None and point.estimate.verdict is not Verdict.CONVERGED:
+            named.setdefault(point.estimate.verdict, []).append(point)
+    sentences = []
+    for verdict, those in named.items():
+        first, others = those[0], len(those) - 1
+        more = f" and {others} more" if others else ""
+        assert first.estimate is not None
+        sentences.append(f"{verdict}, {first.revision}{more}: {first.estimate.verdict_reason}")
+    return sentences
+
+
 def sparkline(values: Sequence[float | None]) -> str:
     """One block a value, from the lowest to the highest of them; a dot where there is none."""
     there = [value for value in values if value is not None and math.isfinite(value)]
@@ -73,5 +91,5 @@ def _clipped(text: str, width: int) -> str:
 
 
 def _short(point: Point) -> Mapping[str, Any]:
-    names = ("llc", "stderr", "loss", "verdict", "duplicate_of", "error")
+    names = ("llc", "stderr", "loss", "verdict", "verdict_reason", "duplicate_of", "error")
     return {name: value for name, value in point.to_row().items() if name in names}

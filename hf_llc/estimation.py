@@ -136,6 +136,9 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
         for name, (variation, chain) in _checked(plan).items()
     }
     sampled = with_one_baseline(Sampled(resolution, traces, varied))
+    if sampled.resolution.settings.baseline != resolution.settings.baseline:
+        # What was told when the chains began is true no longer.
+        observer.tell(f"{plan.source.id}: {sampled.resolution.choices['baseline']}")
     losses = [loss for part in anchors for loss in part["losses"]]
     seconds = {
         "load": resolution.load_seconds,

@@ -77,13 +77,18 @@ def on_one_baseline(traces: Sequence[ChainTrace]) -> tuple[list[ChainTrace], int
 
 
 def _set_apart_by_slopes(trace: ChainTrace) -> int:
-    """How many draws lie apart from the others with the slope taken out and did not before."""
+    """How many draws lie apart from the others with the slope taken out, did not before, and have a slope that does.
+
+    What the slope leaves of a few draws may by chance lie so close together that an ordinary one stands apart.
+    """
     pairs = [(one, other) for one, other in zip(trace.paired, trace.deltas, strict=False) if one != other]
     if not pairs or not all(math.isfinite(value) for pair in pairs for value in pair):
         return 0
     before, after = zip(*pairs, strict=True)
     middle, scale = _robust(before)
-    return sum(abs(before[draw] - middle) <= OUTLYING * scale for draw in set_apart(after))
+    slopes = [one - other for one, other in pairs]
+    far = set_apart(after) & set_apart(slopes)
+    return sum(abs(before[draw] - middle) <= OUTLYING * scale for draw in far)
 
 
 def _robust(draws: Sequence[float]) -> tuple[float, float]:

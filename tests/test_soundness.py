@@ -207,7 +207,7 @@ def test_one_broken_slope_takes_the_correction_back_from_all_draws_of_all_chains
 
 def test_a_draw_that_only_its_slope_takes_far_away_is_a_broken_slope_too() -> None:
     paired = (0.0, *draws(200))
-    jumped = [0.0, *(value - 0.01 for value in paired[1:])]
+    jumped = [0.0, *(value - 0.01 * slope for value, slope in zip(paired[1:], draws(200, 7), strict=True))]
     jumped[40] -= 4.18
     sampled = Sampled(resolution(baseline="linear"), [trace(tuple(jumped), paired=paired)] * 2, {})
     assert with_one_baseline(sampled).traces[0].deltas == paired
@@ -215,6 +215,35 @@ def test_a_draw_that_only_its_slope_takes_far_away_is_a_broken_slope_too() -> No
     far[40] -= 4.18
     wild = trace((0.0, *(value - 0.01 for value in far[1:])), paired=tuple(far))
     assert with_one_baseline(Sampled(resolution(baseline="linear"), [wild] * 2, {})).traces[0] == wild
+
+
+def test_a_draw_that_is_far_from_few_others_by_chance_keeps_its_slope() -> None:
+    """Sixteen draws at a smooth Llama: what its slope leaves of most of them happens to lie close together."""
+    slopes = [
+        0.028 * value
+        for value in (-1.3, 0.4, 1.1, -0.2, 0.9, -0.8, 0.1, -1.6, 0.6, 1.72, -0.5, 1.4, -1.0, 0.3, 0.0, -0.6)
+    ]
+    left = [
+        0.186,
+        0.19,
+        0.18,
+        0.188,
+        0.204,
+        0.182,
+        0.1816,
+        0.165,
+        0.194,
+        0.2441,
+        0.1857,
+        0.2066,
+        0.179,
+        0.1872,
+        0.1681,
+        0.184,
+    ]
+    paired = (0.0, *(value + slope for value, slope in zip(left, slopes, strict=True)))
+    sampled = Sampled(resolution(baseline="linear"), [trace((0.0, *left), paired=paired)] * 2, {})
+    assert with_one_baseline(sampled) is sampled
 
 
 @pytest.mark.parametrize("size", [1e3, 1e97, 1e200, 1e307])

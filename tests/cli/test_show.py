@@ -1,4 +1,4 @@
-"""`hf-llc show`: the x axis that was asked for."""
+"""`hf-llc show`: the x axis that was asked for, and why points are not `converged`."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from hf_llc.curve import Point
 from hf_llc.curve_files import curve_of, keep
+from hf_llc.results import Verdict
 from tests.adapters.estimates import estimate
 from tests.adapters.test_plots import words
 from tests.cli.ran import Run, refused
@@ -38,3 +39,19 @@ def test_tokens_that_nobody_knows_are_said_to_be_missing(run: Run, saved: Path) 
 def test_there_are_three_scales(run: Run, saved: Path) -> None:
     refused(run("show", saved, "--x", "cubic"), 2, "scale must be one of auto, log, linear, got 'cubic'")
     assert not (saved / "llc.svg").exists()
+
+
+def test_each_verdict_has_the_reason_of_its_first_checkpoint_below_the_table(run: Run) -> None:
+    early = {"verdict": Verdict.NOT_A_MINIMUM, "verdict_reason": "w* is no minimum"}
+    rows = [estimate(1, **early), estimate(2, **early), estimate(4)]
+    points = [Point(revision=f"step{found.step}", step=found.step, estimate=found) for found in rows]
+    keep(curve_of("org/model", points, Path("early")), Path("early"))
+    assert run("show", "early").out.splitlines()[-1] == "not-a-minimum, step1 and 1 more: w* is no minimum"
+    assert "verdict_reason=w* is no minimum" in run("show", "early", "--format", "agent").out.replace("step1.", "")
+
+
+def test_without_a_command_there_is_the_help_and_no_empty_error(run: Run) -> None:
+    ran = run()
+    assert ran.code == 2
+    assert "Commands" in ran.out + ran.err
+    assert "Error: ." not in ran.err
