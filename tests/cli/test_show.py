@@ -1,6 +1,7 @@
 """`hf-llc show`: the x axis that was asked for, and why points are not `converged`."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_there_are_three_scales(run: Run, saved: Path) -> None:
 
 
 def test_each_verdict_has_the_reason_of_its_first_checkpoint_below_the_table(run: Run) -> None:
-    early = {"verdict": Verdict.NOT_A_MINIMUM, "verdict_reason": "w* is no minimum"}
+    early: dict[str, Any] = {"verdict": Verdict.NOT_A_MINIMUM, "verdict_reason": "w* is no minimum"}
     rows = [estimate(1, **early), estimate(2, **early), estimate(4)]
     points = [Point(revision=f"step{found.step}", step=found.step, estimate=found) for found in rows]
     keep(curve_of("org/model", points, Path("early")), Path("early"))
