@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.adapters.model_config import building_options
+from hf_llc.adapters.random_numbers import NUMBERS, same_numbers, seeded
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 
@@ -30,14 +31,13 @@ def construct(source: ModelSource, config: PretrainedConfig, dtype: torch.dtype,
     """The model as its code builds it from the config on the CPU, but for its parameters, which have no numbers.
 
     Args:
-        seed: of torch's random numbers while it is built.
+        seed: of the random numbers of torch, numpy and Python while it is built; afterwards they go on as before.
 
     Raises:
         UnusableError: it cannot be built.
     """
     build: Any = AutoModelForCausalLM.from_config
-    with quiet(), explained(source), torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
-        torch.manual_seed(seed)
+    with quiet(), explained(source), seeded(seed), init_empty_weights(include_buffers=False):
         return build(copy.deepcopy(config), dtype=dtype, **building_options(source, config))
 
 
@@ -69,7 +69,9 @@ def restore(source: ModelSource, config: PretrainedConfig, model: Any, built: An
     names = _not_loaded(model)
     values = dict(_tensors(built))
     if _is_custom(built):
-        others = dict(_tensors(construct(source, config, dtype, seed=1)))
+        again = construct(source, config, dtype, seed=1)
+        _refuse_random_numbers(source, built, again)
+        others = dict(_tensors(again))
         differing = [name for name, value in values.items() if not _same(value, others.get(name))]
         values |= _uninitialised(source, config, dtype, [name for name in differing if not values[name].is_meta])
     for name in names:
@@ -87,6 +89,18 @@ def _not_loaded(model: Any) -> list[str]:
     without = {name for name, _ in model.named_non_persistent_buffers(remove_duplicate=False)}
     without |= {name for name, buffer in buffers.items() if not getattr(buffer, "_is_hf_initialized", False)}
     return [name for name, tensor in _tensors(model) if name in without or (name not in buffers and tensor.is_meta)]
+
+
+def _refuse_random_numbers(source: ModelSource, built: Any, again: Any) -> None:
+    """Raise UnusableError if an array or a number beside the tensors is another one when the model is built again."""
+    others = dict(_numbers(again))
+    for name, value in _numbers(built):
+        other = others.get(name)
+        if other is None or not same_numbers(value, other):
+            raise UnusableError(
+                f"{source.id}: {name}, which its code computes, differs whenever the model is built, as random numbers "
+                "do, so no two estimates are of the same model; make it a persistent buffer and save the model anew."
+            )
 
 
 def _uninitialised(
@@ -155,13 +169,25 @@ def _tensors(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield from _inside(value, f"{prefix}{key}", seen, _DEPTH)
 
 
-def _inside(value: Any, path: str, seen: set[int], depth: int) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
+def _numbers(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """Every array and every number with a fraction that is no tensor, by the path that leads to it."""
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        prefix = f"{name}." if name else ""
+        for key, value in vars(module).items():
+            if key not in _OF_TORCH:
+                yield from _inside(value, f"{prefix}{key}", seen, _DEPTH, NUMBERS)
+
+
+def _inside(
+    value: Any, path: str, seen: set[int], depth: int, kinds: type | tuple[type, ...] = Tensor
+) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, kinds):
         if not isinstance(value, torch.nn.Parameter):
             yield path, value
         return
     for key, inner in _items(value, seen, depth):
-        yield from _inside(inner, f"{path}.{key}", seen, depth - 1)
+        yield from _inside(inner, f"{path}.{key}", seen, depth - 1, kinds)
 
 
 def _items(value: Any, seen: set[int], depth: int) -> list[tuple[Any, Any]]:

@@ -1,9 +1,11 @@
 """Tensors that a model's own code computes and no file holds: the loaded model has them as its code makes them."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 import transformers
@@ -15,6 +17,8 @@ from tests.adapters.test_checkpoint import at, edit_config
 
 CODE = """
 import functools
+import random
+import numpy
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -154,6 +158,59 @@ def test_a_buffer_that_is_drawn_at_random_is_refused(make: Make, made: str) -> N
 def test_a_random_tensor_beside_the_buffers_is_refused(make: Make) -> None:
     with pytest.raises(UnusableError, match=r"its code draws scale\.table at random"):
         logits(make("self.table = torch.rand(size, device='cpu')"))
+
+
+@pytest.mark.parametrize(
+    ("made", "used", "name"),
+    [
+        ("self.array = numpy.random.randn(size)", "x * torch.from_numpy(self.array).float()", "array"),
+        ("self.array = numpy.random.permutation(size)", "x[..., self.array]", "array"),
+        ("self.array = numpy.random.default_rng().random(size)", "x * torch.from_numpy(self.array).float()", "array"),
+        ("self.factor = random.random()", "x * self.factor", "factor"),
+        ("self.factors = [1, (numpy.random.rand(),)]", "x * self.factors[1][0]", r"factors\.1\.0"),
+        ("self.factor = numpy.float32(numpy.random.rand())", "x * float(self.factor)", "factor"),
+        ("self.helper = Helper(dict(a=random.gauss(0, 1)))", "x * self.helper.scale['a']", r"helper\.scale\.a"),
+        (
+            "self.register_buffer('table', torch.from_numpy(numpy.random.rand(size)).float(), persistent=False)",
+            "x * self.table",
+            "table",
+        ),
+    ],
+)
+def test_random_numbers_that_are_no_tensors_are_refused(make: Make, made: str, used: str, name: str) -> None:
+    with pytest.raises(UnusableError, match=rf"scale\.{name}.* whenever the model is built.* of the same model"):
+        logits(make(made, used))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "self.array = numpy.arange(1.0, size + 1.0) / size; self.array[0] = numpy.nan; self.table = {value}",
+        "self.array = numpy.random.RandomState(3).rand(size); self.table = {value}",
+        "numpy.random.seed(3); self.array = numpy.random.rand(size); self.table = {value}",
+        "self.array = numpy.array([object(), None]); self.names = numpy.array(['a', 'b']); self.table = {value}",
+        "self.factor = float('nan'); self.small = 1e-5; self.count = random.randint(0, 10**9); self.table = {value}",
+    ],
+)
+def test_arrays_and_numbers_that_are_always_the_same_do_no_harm(make: Make, made: str) -> None:
+    folder = make(made.format(value=VALUE))
+    torch.testing.assert_close(logits(folder), expected(folder))
+
+
+def test_the_random_numbers_of_the_caller_go_on(make: Make) -> None:
+    folder = make(f"self.rest = random.randint(0, 9), int(numpy.random.rand()); self.table = {VALUE}")
+    # transformers builds the model once more, with the random numbers of the caller.
+    calls = []
+    for _ in range(2):
+        random.seed(5)
+        numpy.random.seed(5)
+        logits(folder)
+        calls.append((random.random(), numpy.random.rand()))
+    random.seed(5)
+    numpy.random.seed(5)
+    random.randint(0, 9)
+    numpy.random.rand()
+    assert calls == [(random.random(), numpy.random.rand())] * 2
 
 
 def test_a_buffer_of_the_weights_is_refused(make: Make) -> None:
