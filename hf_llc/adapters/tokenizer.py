@@ -15,7 +15,8 @@ from hf_llc.adapters.checkpoint_errors import explained, quiet
 from hf_llc.adapters.gguf_tokenizer import repair_pre_tokenizer
 from hf_llc.adapters.model_config import folder_of, loading_options
 from hf_llc.adapters.model_files import choose, has_tokenizer
-from hf_llc.adapters.tokenizer_files import encode_whole_texts, read_tokenizer_file
+from hf_llc.adapters.sentencepiece_files import missing_packages, model_file, sentencepiece_model
+from hf_llc.adapters.tokenizer_files import class_name, encode_whole_texts, read_tokenizer_file
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
 
@@ -25,6 +26,7 @@ COMPARED_CHARACTERS = 1_000_000
 A tokenizer of a repository's own code is compared on all of the text, since nothing says which of the two is right.
 """
 
+_CLASS_FAILURES = (TypeError, AttributeError, ValueError, KeyError, IndexError)
 _ENCODERS = {"__call__", "_encode_plus", "_batch_encode_plus", "encode", "batch_encode_plus"}
 
 
@@ -54,7 +56,12 @@ class TextTokenizer:
                 encode_whole_texts(tokenizer, special_as_text=bool(getattr(built, "split_special_tokens", False)))
         self._backend = own if file is None else file
         self._own = own
-        self._left_to_compare = 0.0 if file is None else COMPARED_CHARACTERS if own is not None else math.inf
+        self._pieces_model = sentencepiece_model(folder, built) if own is not None else None
+        self._left_to_compare = float(COMPARED_CHARACTERS)
+        if file is not None and own is None:
+            self._left_to_compare = math.inf
+        elif file is None and self._pieces_model is None:
+            self._left_to_compare = 0.0
         self.eos_token_id: int | None = built.eos_token_id if isinstance(built.eos_token_id, int) else None
         if file is not None and self.eos_token_id is not None:
             # A class of transformers may have a default that this checkpoint does not know.
@@ -67,7 +74,8 @@ class TextTokenizer:
         if self._backend is not None and self._own is not None:
             # What a tokenizer is written as does not say how it reads special tokens that are spelled out.
             as_text = " special as text" if self._backend.encode_special_tokens else ""
-            content = f"{kind}{as_text} {self._backend.to_str()}"
+            pieces = f" {self._pieces_model.identity}" if self._pieces_model is not None else ""
+            content = f"{kind}{as_text}{pieces} {self._backend.to_str()}"
         else:
             here = (entry.relative_to(self._folder).as_posix() for entry in self._folder.rglob("*") if entry.is_file())
             names = choose(here, trust_remote_code=True).small
@@ -115,10 +123,15 @@ class TextTokenizer:
         return ids
 
     def _compare(self, texts: list[str], ids: list[list[int]]) -> None:
-        """Note the first difference between these ids of tokenizer.json and those of what transformers built."""
+        """Note the first difference between these ids and those of what transformers built, or of sentencepiece."""
         if self._left_to_compare <= 0:
             return
         self._left_to_compare -= sum(map(len, texts))
+        if self._pieces_model is not None:
+            if remark := self._pieces_model.remark(texts, ids):
+                self._left_to_compare = 0
+                self.remarks.append(remark)
+            return
         example = self._example(texts, ids)
         if example is None:
             return
@@ -164,16 +177,42 @@ def load_tokenizer(source: ModelSource) -> TextTokenizer:
     options = loading_options(source)
     folder = folder_of(source) if "gguf_file" in options else _tokenizer_folder(source)
     with quiet(), explained(source, "its tokenizer; copy the tokenizer files of the model that it was made from"):
-        built = AutoTokenizer.from_pretrained(folder, **options)
-        assert isinstance(built, PreTrainedTokenizerBase)
+        built, class_remark = _build(source, folder, options)
         remark = repair_pre_tokenizer(folder / options["gguf_file"], built) if "gguf_file" in options else None
         tokenizer = TextTokenizer(source.id, built, folder)
     # Without files transformers makes one that knows its special tokens only, and so no text at all.
     if not built.get_vocab().keys() - built.get_added_vocab().keys():
         raise UnusableError(f"{source.id} has no tokenizer; copy tokenizer.json of the model that it was made from.")
+    if class_remark is not None:
+        tokenizer.remarks.append(class_remark)
     if remark is not None and not (folder / "tokenizer.json").is_file():
         tokenizer.remarks.append(remark)
     return tokenizer
+
+
+def _build(source: ModelSource, folder: Path, options: dict[str, Any]) -> tuple[PreTrainedTokenizerBase, str | None]:
+    """What transformers makes of the files; of tokenizer.json alone, with a remark, where its class cannot take it."""
+    try:
+        built = AutoTokenizer.from_pretrained(folder, **options)
+    except Exception as error:
+        # Tokenizers are the code of hundreds of authors, and raise whatever they like.
+        if "trust_remote_code" in str(error):
+            raise
+        file = model_file(folder)
+        if file is not None and (missing := missing_packages()):
+            raise UnusableError(
+                f"{source.id} has {file.name} and no tokenizer.json, and {' and '.join(missing)} to read it is not "
+                f"installed; install it with: pip install {' '.join(missing)}"
+            ) from error
+        name = class_name(folder)
+        if name is None or "gguf_file" in options or not isinstance(error, _CLASS_FAILURES):
+            raise
+        return PreTrainedTokenizerFast.from_pretrained(folder), (
+            f"The tokens are those of tokenizer.json alone; {name} of transformers {transformers.__version__} cannot "
+            f"be built from it ({type(error).__name__})."
+        )
+    assert isinstance(built, PreTrainedTokenizerBase)
+    return built, None
 
 
 def _ids_of(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:

@@ -37,6 +37,21 @@ def read_tokenizer_file(folder: Path, added: Mapping[int, AddedToken]) -> Tokeni
     return tokenizer
 
 
+def class_name(folder: Path) -> str | None:
+    """What to call the class of transformers that reads a folder's tokenizer.json.
+
+    Returns:
+        None if there is no such file, or the class is the repository's own code.
+    """
+    config, codes = _json(folder / _CONFIG), _json(folder / "config.json").get("auto_map")
+    if not (folder / _TOKENIZER_FILE).is_file() or "auto_map" in config:
+        return None
+    if isinstance(codes, Mapping) and "AutoTokenizer" in codes:
+        return None
+    name = config.get("tokenizer_class")
+    return name if isinstance(name, str) else "the class for its model type"
+
+
 def encode_whole_texts(tokenizer: Tokenizer, *, special_as_text: bool) -> None:
     """Let the tokenizer give all ids of a text, the same each time.
 

@@ -1,8 +1,11 @@
 """Tokenizers from disk, and the ids that they make of texts."""
 
+import importlib.machinery
 import json
+import sys
+import types
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import tokenizers
@@ -347,3 +350,133 @@ def test_a_class_of_transformers_that_cannot_read_the_text_refuses_nothing(tmp_p
     assert tokenizer.ids(NASTY) == [plain.backend_tokenizer.encode(text).ids for text in NASTY]
     (remark,) = tokenizer.remarks
     assert "makes others of this text (none: " in remark
+
+
+@pytest.mark.parametrize(
+    "name", ["XLMRobertaTokenizer", "T5TokenizerFast", "DebertaV2Tokenizer", "CamembertTokenizer", "PegasusTokenizer"]
+)
+def test_a_class_that_cannot_be_built_from_tokenizer_json_leaves_the_file(tiny: Path, name: str) -> None:
+    edit(tiny / "tokenizer_config.json", tokenizer_class=name)
+    tokenizer = load_tokenizer(at(tiny))
+    file = Tokenizer.from_file(str(tiny / "tokenizer.json"))
+    assert tokenizer.ids(NASTY) == [file.encode(text, add_special_tokens=False).ids for text in NASTY]
+    assert tokenizer.eos_token_id == 0
+    (remark,) = tokenizer.remarks
+    assert remark.startswith(f"The tokens are those of tokenizer.json alone; {name} of transformers ")
+
+
+def test_albert_over_a_unigram_file_leaves_the_file(tiny: Path) -> None:
+    file = Tokenizer(models.Unigram([("<unk>", 0.0), ("t", -1.0), ("he", -2.0), ("the", -1.5)], 0, False))
+    file.save(str(tiny / "tokenizer.json"))
+    edit(tiny / "tokenizer_config.json", tokenizer_class="AlbertTokenizer", eos_token=None)
+    tokenizer = load_tokenizer(at(tiny))
+    assert tokenizer.ids(["the"]) == [[3]]
+    assert "AlbertTokenizer" in tokenizer.remarks[0]
+
+
+def test_a_repositorys_own_class_that_fails_is_not_passed_over(tiny: Path) -> None:
+    code = "class Own:\n    @classmethod\n    def from_pretrained(cls, *_, **__):\n        [] + 1\n"
+    (tiny / "own.py").write_text(code)
+    edit(tiny / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
+    with pytest.raises(UnusableError, match="cannot read its tokenizer"):
+        load_tokenizer(at(tiny, trust_remote_code=True))
+
+
+PIECES = b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02"
+"""The first piece of a model of sentencepiece, as it is written."""
+
+
+@pytest.fixture
+def pieces(tmp_path: Path) -> Path:
+    """A folder with a model of sentencepiece, and no tokenizer.json."""
+    folder = save_tiny_model(tmp_path / "pieces", tokenizer=False)
+    (folder / "tokenizer.model").write_bytes(PIECES)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["LlamaTokenizer", "GemmaTokenizer"])
+def test_a_model_of_sentencepiece_names_the_package_that_it_needs(
+    pieces: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    edit(pieces / "tokenizer_config.json", tokenizer_class=name)
+    with pytest.raises(UnusableError, match=r"has tokenizer\.model and no tokenizer\.json.*sentencepiece") as caught:
+        load_tokenizer(at(pieces))
+    assert "tiktoken" not in str(caught.value)
+
+
+def test_code_of_a_repository_is_named_before_sentencepiece(pieces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    edit(pieces / "config.json", model_type="own")
+    edit(pieces / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
+    with pytest.raises(UnusableError, match="--trust-remote-code"):
+        load_tokenizer(at(pieces))
+
+
+class LlamaTokenizer(transformers.PreTrainedTokenizerFast):
+    """What transformers built, without the package that it would have needed."""
+
+
+class Processor:
+    """The one of sentencepiece: it begins every text with a blank of its own, which is piece 2."""
+
+    PIECES = ("<unk>", "</s>", "\u2581", "a", "b")
+
+    def __init__(self, model_proto: bytes) -> None:
+        assert model_proto == PIECES
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text of these letters and blanks."""
+        return [self.PIECES.index(letter) for letter in "\u2581" + text.replace(" ", "\u2581")]
+
+    def id_to_piece(self, id_: int) -> str:
+        """The piece with this id."""
+        return self.PIECES[id_]
+
+
+def built_pieces(*, prefix: str, offset: int = 0) -> LlamaTokenizer:
+    """A tokenizer of the pieces above with a prefix scheme of Metaspace, whose ids begin at an offset."""
+    names = [*("<s>", "<pad>")[:offset], *Processor.PIECES]
+    tokenizer = Tokenizer(models.BPE({name: id_ for id_, name in enumerate(names)}, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prefix, split=False)
+    make: Any = LlamaTokenizer
+    return cast(LlamaTokenizer, make(tokenizer_object=tokenizer, eos_token="</s>"))
+
+
+@pytest.fixture
+def sentencepiece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package sentencepiece with the processor above."""
+    module = types.ModuleType("sentencepiece")
+    module.__spec__ = importlib.machinery.ModuleSpec("sentencepiece", None)
+    module.__dict__["SentencePieceProcessor"] = Processor
+    monkeypatch.setitem(sys.modules, "sentencepiece", module)
+
+
+@pytest.mark.usefixtures("sentencepiece")
+def test_tokens_that_sentencepiece_makes_in_another_way_are_said_once(pieces: Path) -> None:
+    tokenizer = TextTokenizer("m", built_pieces(prefix="always"), pieces)
+    assert tokenizer.ids(["ab", "a b</s>"]) == [[2, 3, 4], [2, 3, 2, 4, 1]]
+    assert tokenizer.remarks == []
+    assert tokenizer.ids([" a", "  b"]) == [[2, 3], [2, 2, 4]]  # without one more for the prefix
+    (remark,) = tokenizer.remarks
+    assert remark == (
+        f"The tokens are those that LlamaTokenizer of transformers {transformers.__version__} makes; sentencepiece "
+        "makes others of this text with tokenizer.model ('a' for '\\u2581' 'a')."
+    )
+
+
+@pytest.mark.usefixtures("sentencepiece")
+def test_pieces_with_other_numbers_are_no_difference(pieces: Path) -> None:
+    tokenizer = TextTokenizer("m", built_pieces(prefix="always", offset=2), pieces)
+    assert tokenizer.ids(["ab"]) == [[4, 5, 6]]
+    assert tokenizer.remarks == []
+    assert tokenizer.ids(["ab", " b"]) == [[4, 5, 6], [4, 6]]
+    assert len(tokenizer.remarks) == 1
+
+
+@pytest.mark.usefixtures("sentencepiece")
+def test_a_file_of_tiktoken_is_not_compared(pieces: Path) -> None:
+    (pieces / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
+    tokenizer = TextTokenizer("m", built_pieces(prefix="always"), pieces)
+    assert tokenizer.ids([" a"]) == [[2, 3]]
+    assert tokenizer.remarks == []
