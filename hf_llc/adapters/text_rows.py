@@ -1,6 +1,7 @@
 """Rows and texts of JSON, CSV and plain text files, as they are written: no value is guessed to be another (pandas)."""
 
 import codecs
+import csv
 import io
 import json
 from collections.abc import Generator, Iterator, Mapping
@@ -8,6 +9,7 @@ from typing import IO, Any
 
 import pandas
 
+from hf_llc.adapters.tab_quotes import QuoteCheck
 from hf_llc.errors import UnusableError
 
 Row = Mapping[str, Any]
@@ -110,11 +112,14 @@ def csv_rows(file: IO[bytes], name: str, options: Mapping[str, Any]) -> Iterator
         options: of `pandas.read_csv`, such as the separator.
 
     Raises:
-        UnusableError: not UTF-8, NUL characters in the header, a row with more fields than the header, or another
-            separator than was expected.
+        UnusableError: not UTF-8, NUL characters in the header, a row with more fields than the header, another
+            separator than was expected, or quotes of a tab-separated file that are no quoting.
     """
+    quoted = options.get("quoting", csv.QUOTE_MINIMAL) != csv.QUOTE_NONE and options.get("quotechar", '"') == '"'
+    check = QuoteCheck(file, name) if quoted and "\t" in (options.get("sep"), options.get("delimiter")) else None
+    source: Any = file if check is None else io.BufferedReader(check)
     try:
-        with pandas.read_csv(file, **{**options, **_AS_WRITTEN, "chunksize": _CSV_ROWS}) as frames:
+        with pandas.read_csv(source, **{**options, **_AS_WRITTEN, "chunksize": _CSV_ROWS}) as frames:
             for frame in frames:
                 _refuse_other_layout(frame, name)
                 yield from ({str(key): value for key, value in row.items()} for row in frame.to_dict("records"))
@@ -123,6 +128,8 @@ def csv_rows(file: IO[bytes], name: str, options: Mapping[str, Any]) -> Iterator
     except UnicodeDecodeError as error:
         raise UnusableError(f"{name} is not UTF-8 text ({error.reason}); convert it first.") from error
     except pandas.errors.ParserError as error:
+        if check is not None and check.problem is not None:
+            raise check.problem from error
         if "Calling read" in str(error):  # of the file, which failed with an error that pandas keeps to itself
             raise OSError(f"{name} could not be read to its end") from error
         reason = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())

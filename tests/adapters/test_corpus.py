@@ -714,3 +714,39 @@ def test_no_message_names_the_folder_of_links(tmp_path: Path) -> None:
         local(tmp_path)
     assert str(tmp_path) in str(it.value)
     assert "hf-llc-" not in str(it.value)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        '1\t"He said\n2\t"She said\n',
+        '1\t"He said\n2\tShe "said"\n',
+        '1\tplain\n2\t"He said\n3\tno\n4\t"quoted"\n',
+    ],
+)
+def test_a_quote_in_a_tsv_file_that_swallows_rows_is_refused(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "a.tsv").write_text("id\ttext\n" + rows)
+    line = 2 + rows[: rows.index('"He')].count("\n")
+    with pytest.raises(UnusableError, match=rf"The quote on line {line} of .*a\.tsv runs over the line end") as caught:
+        local(tmp_path / "a.tsv")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_quote_far_into_a_tsv_file_is_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{i}\tthe river runs below the bridge\n" for i in range(100_000))
+    (tmp_path / "a.tsv").write_text(f'id\ttext\n{rows}1\t"He said\n2\t"She said\n')
+    with pytest.raises(UnusableError, match="The quote on line 100002 of"):
+        local(tmp_path / "a.tsv")
+
+
+def test_quoted_texts_of_a_tsv_file_are_read(tmp_path: Path) -> None:
+    texts = ["one\ntwo", 'a "b"\n"c"', '"all"', "tab\there\n\n", 'end"', '"', '\n"', "a\r\nb", "x" * 300_000 + '\n"y"']
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter="\t").writerows([["text", "id"], *([text, '"'] for text in texts)])
+    (tmp_path / "a.tsv").write_bytes(buffer.getvalue().encode())
+    assert local(tmp_path / "a.tsv") == ("text", texts)
+
+
+def test_quotes_inside_a_line_of_a_tsv_file_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('id\ttext\n1\the "said" so\n2\t5" wide\n3\t"Yes" he said\n4\tend\n')
+    assert local(tmp_path / "a.tsv") == ("text", ['he "said" so', '5" wide', "Yes he said", "end"])
