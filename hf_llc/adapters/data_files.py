@@ -165,8 +165,12 @@ def unused(names: Iterable[str], used: Iterable[str]) -> list[str]:
 def about_data(names: Iterable[str]) -> list[str]:
     """The licenses and readmes among the plain text files of a data set; none if there is no other file."""
     names = list(names)
-    about = [name for name in names if Path(name).name.lower() in _ABOUT]
+    about = [name for name in names if _unpacked(Path(name).name.lower()) in _ABOUT]
     return about if len(about) < len(names) else []
+
+
+def _unpacked(name: str) -> str:
+    return name.removesuffix(".gz").removesuffix(".zst")
 
 
 def _named_like_splits(names: Iterable[str]) -> bool:
@@ -229,7 +233,8 @@ def _suffix(file: Path) -> str:
 def _link_farm(folder: Path) -> Iterator[tuple[Path, Mapping[Path, Path]]]:
     """A folder of links to another's files, at a path without `*`, `?` and `[`, which `datasets` takes for patterns.
 
-    `datasets` knows endings in lower case only; so the links have them, unless a card may name the files.
+    `datasets` knows endings and splits in lower case only; so the links of files with an ending in capitals have names
+    in lower case, unless a card may name the files.
 
     Yields:
         The folder, and the file of each link.
@@ -240,7 +245,7 @@ def _link_farm(folder: Path) -> Iterator[tuple[Path, Mapping[Path, Path]]]:
         originals: dict[Path, Path] = {}
         for file in _visible(folder):
             link = farm / file.relative_to(folder)
-            lower = link.with_name(_lower_ending(link.name))
+            lower = link.with_name(_lower_name(link.name))
             if not verbatim and not (folder / lower.relative_to(farm)).exists() and lower not in originals:
                 link = lower
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -249,10 +254,10 @@ def _link_farm(folder: Path) -> Iterator[tuple[Path, Mapping[Path, Path]]]:
         yield farm, originals
 
 
-def _lower_ending(name: str) -> str:
-    """`A.jsonl.gz` of `A.JSONL.GZ`."""
+def _lower_name(name: str) -> str:
+    """`test.jsonl.gz` of `TEST.JSONL.GZ`, but `Test.jsonl` of itself, which `datasets` can read."""
     ending = next((part for part in _ENDINGS if name.lower().endswith(part)), "")
-    return name[: len(name) - len(ending)] + ending
+    return name if name.endswith(ending) else name.lower()
 
 
 @contextmanager

@@ -701,6 +701,19 @@ def test_an_ending_in_capitals_is_read_in_a_folder(tmp_path: Path, name: str) ->
     assert local(tmp_path) == ("text", ["first"])
 
 
+def test_names_in_capitals_say_the_split(tmp_path: Path) -> None:
+    for name in ("TRAIN.JSONL", "TEST.JSONL"):
+        (tmp_path / name).write_bytes(jsonl([{"text": name}]))
+    assert local(tmp_path) == ("text", ["TRAIN.JSONL"])
+    assert local(tmp_path, split="test") == ("text", ["TEST.JSONL"])
+
+
+def test_a_packed_license_is_no_document(tmp_path: Path) -> None:
+    (tmp_path / "LICENSE.txt.gz").write_bytes(gzip.compress(b"Permission"))
+    (tmp_path / "a.txt").write_bytes(b"one")
+    assert local(tmp_path) == ("text", ["one"])
+
+
 def test_two_files_that_differ_in_capitals_only_are_both_kept(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(jsonl([{"text": "lower"}]))
     (tmp_path / "a.JSONL").write_bytes(jsonl([{"text": "upper"}]))
