@@ -49,7 +49,7 @@ def plan_of(n: int, folder: Path, **sampler: object) -> Plan:
             text_column="text",
             fingerprint=HASH,
             n=n,
-            context_length=1,
+            context_length=2,
             path=Path(),
         ),
         sampler=settings,

@@ -1,5 +1,6 @@
 """Checkpoints as PyTorch modules, and what their configs say (transformers)."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ _CONTEXT_NAMES = (
     "max_position_embeddings", "n_positions", "seq_length", "max_seq_len", "max_seq_length", "n_ctx",
     "max_target_positions",
 )  # fmt: skip
+_ONE_AT_A_TIME = threading.RLock()
+"""Building a model without numbers changes how every module of the process registers its parameters."""
 CAUSALITY_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the largest logit; coarser types: 0.03
 
 
@@ -49,6 +52,11 @@ def load_model(
         UnusableError: not a causal language model, weights missing or damaged, or code of its own not allowed.
         ResourceError: it does not fit in memory.
     """
+    with _ONE_AT_A_TIME:
+        return _load_model(source, device, dtype, devices)
+
+
+def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: int) -> torch.nn.Module:
     config = read_config(source)
     refuse_other_kinds(source, config)
     if getattr(config, "rescale_every", 0):

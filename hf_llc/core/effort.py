@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from hf_llc.core.jumps import COST, measured_draws
 from hf_llc.core.variations import CHECKED_CHAINS, VARIATIONS
 from hf_llc.resolved import ResolvedSettings
 
@@ -88,7 +89,8 @@ def expected_stderr(settings: ResolvedSettings, spread: Spread) -> float:
 def gradients(settings: ResolvedSettings) -> int:
     """Gradients of a minibatch that a run with its checks takes; a loss alone is a third of one."""
     checked = min(CHECKED_CHAINS, settings.chains) * sum(each.settings(settings).gradients for each in VARIATIONS)
-    return round(settings.chains * settings.gradients + checked)
+    segments = len(measured_draws(settings)) * COST
+    return round(settings.chains * (settings.gradients + segments) + checked)
 
 
 def choose_effort(settings: ResolvedSettings, spread: Spread, wanted: float, budget: int) -> Effort:

@@ -69,7 +69,7 @@ def test_every_checkpoint_is_a_point_or_says_why_not(run: Run, series: Repositor
 @pytest.mark.usefixtures("series")
 def test_json_is_as_documented(run: Run) -> None:
     found = scanned(run, "--revisions", "step8,step0,step2", "--json", code=1).json
-    assert set(found) == {"schema", "model", "settings", "dataset", "points", "run_dir", "versions"}
+    assert set(found) == {"schema", "model", "settings", "dataset", "points", "run_dir", "versions", "checksum"}
     assert [point["step"] for point in found["points"]] == [0, 2, 8]
     documented = {"revision", "sha", "step", "tokens", "llc", "stderr", "verdict", "loss", "duplicate_of", "error"}
     for point in found["points"]:

@@ -21,6 +21,7 @@ from hf_llc.core.effort import (
 )
 from hf_llc.core.problems import quadratic
 from hf_llc.core.variations import CHECKED_CHAINS, VARIATIONS
+from hf_llc.resolved import LOSS
 from tests.core.chains import settings
 
 SPREAD = Spread(monte_carlo=20.0, step=2.0, bias=0.0, autocorrelation=3.0)
@@ -60,15 +61,20 @@ def test_the_mean_of_the_larger_error_is_what_it_is_said_to_be() -> None:
 @pytest.mark.parametrize("sampler", ["sgld-lm", "baoab"])
 def test_gradients_are_those_that_a_run_takes(sampler: str, gradient: str) -> None:
     chosen = settings(sampler=sampler, gradient=gradient, chains=3, draws=40, burn_in=7, thin=2)
-    objective, taken = quadratic([1.0, 2.0]), 0
-    evaluate = objective.losses_and_gradient
+    objective, taken, alone = quadratic([1.0, 2.0]), 0, 0
+    evaluate, look = objective.losses_and_gradient, objective.losses
+
+    def looked(indices: torch.Tensor) -> torch.Tensor:
+        nonlocal alone
+        alone += 1
+        return look(indices)
 
     def counted(indices: torch.Tensor) -> torch.Tensor:
         nonlocal taken
         taken += 1
         return evaluate(indices)
 
-    objective.losses_and_gradient = counted  # type: ignore[method-assign]
+    objective.losses_and_gradient, objective.losses = counted, looked  # type: ignore[method-assign]
     slope = [torch.zeros(2, dtype=torch.float64)]
     for chain in range(3):
         run_chain(objective, torch.zeros(1), chosen, chain, anchor_gradient=slope)
@@ -76,7 +82,10 @@ def test_gradients_are_those_that_a_run_takes(sampler: str, gradient: str) -> No
         for chain in range(CHECKED_CHAINS):
             varied = variation.settings(chosen)
             run_chain(objective, torch.zeros(1), varied, chain, anchor_gradient=slope, variation=variation)
-    assert gradients(chosen) == taken
+    # The last state of a chain has a loss and no step.
+    alone -= 3 + CHECKED_CHAINS * len(VARIATIONS)
+    assert alone > 0
+    assert gradients(chosen) == round(taken + alone * LOSS)
 
 
 def test_the_fewest_draws_are_taken_that_are_enough() -> None:
