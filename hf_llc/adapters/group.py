@@ -1,6 +1,7 @@
 """Processes that hold one model together, each on a device of its own (torch.distributed)."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from hf_llc.adapters import machine
 from hf_llc.adapters.exchange import decode, encode
 from hf_llc.adapters.link import Link
 from hf_llc.adapters.signed import Signer
-from hf_llc.errors import KINDS, HfLlcError, LaunchError
+from hf_llc.errors import KINDS, HfLlcError, LaunchError, RankError
 
 T = TypeVar("T")
 
@@ -125,14 +126,19 @@ class Group:
     def watch(self, link: Link) -> None:
         """Ends this process PARTING seconds after its work is no longer wanted, unless it has ended by itself.
 
-        A GPU that waits for a process which is gone does so for ever, and with it everything that could look.
+        A GPU that waits for a process which is gone does so for ever, and with it everything that could look. The first
+        process of the group writes why to stderr, unless another process tells it.
         """
-        is_wanted = _wanted(link)
+        reason_to_end = _reason_to_end(link)
 
         def look() -> None:
             while not self._left.wait(LOOK):
-                if not is_wanted():
+                reason = reason_to_end()
+                if reason is not None:
                     if not self._left.wait(PARTING):
+                        if reason and self.leads:
+                            sys.stderr.write(f"Error: {reason}\n")
+                            sys.stderr.flush()
                         os._exit(1)
                     return
 
@@ -178,16 +184,19 @@ def check_devices(kind: str, machines: int) -> None:
         )
 
 
-def _wanted(link: Link) -> Callable[[], bool]:
-    """True while no process of the launch has failed, and whoever started this one is there."""
+def _reason_to_end(link: Link) -> Callable[[], str | None]:
+    """None while no process of the launch has failed, and whoever started this one is there; else why this one ends, ""
+    where another one tells."""
     parent = os.getppid()
 
-    def look() -> bool:
+    def look() -> str | None:
         try:
             link.check()
-        except HfLlcError:
-            return False
-        return machine.parent_is_alive(parent)
+        except RankError:
+            return ""
+        except HfLlcError as error:
+            return " ".join(str(error).split())
+        return None if machine.parent_is_alive(parent) else ""
 
     return look
 
