@@ -40,7 +40,7 @@ def test_the_first_process_says_why_it_ends_unless_another_one_does(
 
     monkeypatch.setattr(group, "LOOK", 0.01)
     monkeypatch.setattr(group, "PARTING", 0.01)
-    monkeypatch.setattr(group.os, "_exit", end)
+    monkeypatch.setattr("os._exit", end)
     waiting: Any = Group.__new__(Group)
     waiting.rank, waiting._left = rank, threading.Event()
     waiting.watch(FailingLink(error))
