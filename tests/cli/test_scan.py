@@ -114,8 +114,9 @@ def test_rows_appear_and_the_table_shows_what_failed(run: Run) -> None:
     table = {line.split()[0]: line for line in ran.out.splitlines() if line.startswith("step")}
     assert "failed: it has no weights" in table["step2"]
     assert "(weights of step1)" in table["step8"]
-    assert ran.out.splitlines()[-1].startswith("λ̂ ")
-    assert "··" in ran.out.splitlines()[-1]
+    (sparkline,) = [line for line in ran.out.splitlines() if line.startswith("λ̂ ")]
+    assert "··" in sparkline
+    assert ", step0 and " in ran.out.splitlines()[-1]
 
 
 @pytest.mark.usefixtures("series")
