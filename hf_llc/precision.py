@@ -42,7 +42,7 @@ def estimate_to(
         SettingsError: the target is not above 0. LaunchError: under `accelerate launch` or `torchrun`.
         HfLlcError: see `launching.execute`.
     """
-    CalibrationSettings(target_stderr=target)
+    CalibrationSettings(target_stderr=target)  # which refuses what is no share
     if fleets.launched():
         raise LaunchError("--target-stderr starts its own processes; run it by itself, with --num-processes.")
     plan = make_plan(chains)

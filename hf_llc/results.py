@@ -101,8 +101,7 @@ class ChainTrace:
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """The trace that `to_dict` wrote; None becomes NaN again."""
         names = ("losses", "deltas", "squared_distances", "paired", "jumps", "beside")
-        # Parts of earlier versions have no more than the first three.
-        arrays = {key: _floats(stored[key]) for key in names if key in stored}
+        arrays = {key: _floats(stored[key]) for key in names}
         return cls(**{**stored, **arrays, "status": Status(stored["status"])})
 
 

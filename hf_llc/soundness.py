@@ -121,7 +121,7 @@ def numbers_of(resolution: Resolution, healthy: Sequence[ChainTrace]) -> dict[st
     settings, rise = resolution.settings, resolution.rise
     known = rise is not None and math.isfinite(rise) and settings.gamma > 0
     jumps = jumps_of(settings.n_beta, healthy)
-    outlying = _outlying(settings, [trace.draws(settings) for trace in healthy])
+    outliers = _outliers(settings, [trace.draws(settings) for trace in healthy])
     return {
         "routers": resolution.routers or None,
         "prior_llc": llc(settings.n_beta, rise) if known and rise is not None else None,
@@ -130,9 +130,9 @@ def numbers_of(resolution: Resolution, healthy: Sequence[ChainTrace]) -> dict[st
         "jump_shift": jumps.shift if jumps else None,
         "jump_shift_stderr": jumps.shift_error if jumps else None,
         "jump_spread": jumps.spread if jumps else None,
-        "outliers": outlying[0],
-        "outlier_llc": outlying[1],
-        "outlier_rest_stderr": outlying[2],
+        "outliers": outliers[0],
+        "outlier_llc": outliers[1],
+        "outlier_rest_stderr": outliers[2],
     }
 
 
@@ -185,7 +185,7 @@ def _spread(values: Sequence[float]) -> float:
     return math.hypot(*(value - middle for value in values)) / math.sqrt(len(values) * (len(values) - 1))
 
 
-def _outlying(
+def _outliers(
     settings: ResolvedSettings, chains: Sequence[Sequence[float]]
 ) -> tuple[int | None, float | None, float | None]:
     """How many draws are set apart, what they add to λ̂, and the Monte Carlo error of the others."""
@@ -205,7 +205,7 @@ def _outlying(
     return count, llc(settings.n_beta, whole - others.mean), llc(settings.n_beta, others.mcse)
 
 
-def absurd(settings: ResolvedSettings, diagnostics: Diagnostics) -> Findings:
+def runaway_findings(settings: ResolvedSettings, diagnostics: Diagnostics) -> Findings:
     """Chains whose loss is farther up than that of draws of the localizing prior, as no posterior's is.
 
     E[L] falls as β grows, dE[L]/dβ = −n Var(L), so that λ̂ ≤ nβ (E_prior[L] − L(w*)) whatever the loss.
@@ -228,7 +228,7 @@ def absurd(settings: ResolvedSettings, diagnostics: Diagnostics) -> Findings:
     return [(Verdict.STEP_TOO_LARGE, f"the chains ran away: nβΔL is {seen:.3g}{than}; lower --lr")]
 
 
-def jumping(value: float, stderr: float, diagnostics: Diagnostics) -> Findings:
+def jump_findings(value: float, stderr: float, diagnostics: Diagnostics) -> Findings:
     """Losses that change by jumps, where these make much of λ̂ and are not known to cancel in it.
 
     What they change λ̂ by is their covariance with the loss, as long as they are small; where they are not it is at most
@@ -253,15 +253,15 @@ def jumping(value: float, stderr: float, diagnostics: Diagnostics) -> Findings:
     return [(Verdict.JUMPS, f"{words}; {diagnostics.routers} choose between experts" if diagnostics.routers else words)]
 
 
-def outlying(diagnostics: Diagnostics) -> Findings:
+def outlier_findings(diagnostics: Diagnostics) -> Findings:
     """Few draws, far from all others, that λ̂ rests on."""
     shift, error = diagnostics.outlier_llc, diagnostics.outlier_rest_stderr
     if shift is None or error is None or abs(shift) <= SHAKEN * error:
         return []
-    return [(Verdict.NOT_EQUILIBRATED, f"{named(diagnostics)}: raise --draws")]
+    return [(Verdict.NOT_EQUILIBRATED, f"{_outlier_sentence(diagnostics)}: raise --draws")]
 
 
-def named(diagnostics: Diagnostics) -> str:
+def _outlier_sentence(diagnostics: Diagnostics) -> str:
     """The draws that are set apart, in words; "" if there are none."""
     if not diagnostics.outliers or diagnostics.outlier_llc is None:
         return ""

@@ -41,6 +41,7 @@ def estimate_of(
         varied: traces of the checks by (variation, chain); empty if they were not asked for.
     """
     settings, found = resolution.settings, judged(resolution, traces, varied)
+    text = {"text": " ".join(plan.corpus.remarks)} if plan.corpus.remarks else {}
     return Estimate(
         model=plan.source.id,
         revision=plan.source.revision,
@@ -51,7 +52,7 @@ def estimate_of(
         verdict=found.verdict,
         verdict_reason=found.reason,
         settings=settings,
-        choices={**({"text": " ".join(remarks)} if (remarks := plan.corpus.remarks) else {}), **resolution.choices},
+        choices={**text, **resolution.choices},
         diagnostics=found.diagnostics,
         dataset=dataset_of(plan),
         chains=tuple(_summary(trace, settings) for trace in traces),

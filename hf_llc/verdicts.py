@@ -36,15 +36,15 @@ def judge(
     """The verdict and the numbers behind it, in one sentence. What undermines the number most is named first."""
     if llc is None or stderr is None:
         return Verdict.DIVERGED, f"{failed} of {settings.chains} chains became inf or NaN, so there is no number"
-    if wild := soundness.absurd(settings, diagnostics):
-        return wild[0]
-    findings: list[tuple[Verdict, str]] = soundness.jumping(llc, stderr, diagnostics)
+    if runaway := soundness.runaway_findings(settings, diagnostics):
+        return runaway[0]
+    findings: list[tuple[Verdict, str]] = soundness.jump_findings(llc, stderr, diagnostics)
     if failed:
         words = f"{failed} of {settings.chains} chains became inf or NaN and were left out"
         findings.append((Verdict.STEP_TOO_LARGE, words))
     findings += _step_size(llc, diagnostics, failed) + _drift_alone(llc, stderr, diagnostics)
     findings += [(Verdict.NOT_EQUILIBRATED, words) for words in _unsettled(llc, settings, diagnostics)]
-    findings += soundness.outlying(diagnostics)
+    findings += soundness.outlier_findings(diagnostics)
     findings += shortfalls(llc, stderr, settings, diagnostics, failed=failed)
     if findings:
         return findings[0][0], "; ".join(words for _, words in findings)

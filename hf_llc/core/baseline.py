@@ -77,13 +77,13 @@ class Linear:
         restore(self._parameters, position)
 
         def corrected(delta: Tensor) -> Corrected:
-            found = slope(nudged, delta, self._nudge)
+            near = slope(nudged, delta, self._nudge)
             if second is None:
                 broken = torch.zeros_like(delta)
             else:
-                other = slope(second, delta, farther)
-                broken = disagree(found, other, delta, level.abs().mean(), self._nudge).to(delta.dtype)
-            return Corrected(delta - (found - expected), broken)
+                far = slope(second, delta, farther)
+                broken = disagree(near, far, delta, level.abs().mean(), self._nudge).to(delta.dtype)
+            return Corrected(delta - (near - expected), broken)
 
         return corrected
 

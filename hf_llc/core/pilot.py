@@ -49,9 +49,8 @@ def measure_settled(
     largest curvature met stays: chains must be stable there. If a walk blows up, what was measured before it stays.
 
     Args:
-        gradient: the estimator of ∇L_n by its name. batch, items: what curvature, and what the scatter of losses
-            is measured on. direction: the sharpest
-            one so far; its tensors are written over.
+        gradient: the estimator of ∇L_n by its name. batch: items that curvature is measured on; items: those that the
+            scatter of losses is. direction: the sharpest one so far; its tensors are written over.
     """
     parameters = objective.parameters
     anchors = copy_of(parameters)

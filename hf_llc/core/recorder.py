@@ -65,6 +65,6 @@ class Recorder:
 
 def _numbers(pending: list[Tensor]) -> list[Any]:
     """What is pending, on the host; nothing is pending afterwards."""
-    found = torch.stack(pending).tolist() if pending else []
+    numbers = torch.stack(pending).tolist() if pending else []
     pending.clear()
-    return found
+    return numbers
