@@ -60,7 +60,7 @@ def watch_logs() -> None:
     if getattr(make, "redacts", False):
         return
 
-    def made(*arguments: Any, **options: Any) -> logging.LogRecord:
+    def clean_record(*arguments: Any, **options: Any) -> logging.LogRecord:
         record = make(*arguments, **options)
         try:
             message = record.getMessage()
@@ -71,8 +71,8 @@ def watch_logs() -> None:
             record.msg, record.args = clean, ()
         return record
 
-    made.redacts = True  # type: ignore[attr-defined]
-    logging.setLogRecordFactory(made)
+    clean_record.redacts = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(clean_record)
 
 
 def _without(text: str, value: str) -> str:
@@ -92,7 +92,8 @@ def _known() -> set[str]:
     values = {value.strip() for value in [*_of_variables(), *_of_files(), *_added]}
     forms: set[str] = set()
     for value in values:
-        forms |= {value, quote(value, safe=""), json.dumps(value)[1:-1], base64.b64encode(value.encode()).decode()}
+        content = os.fsencode(value)  # which a variable may have in another encoding than UTF-8
+        forms |= {value, quote(content, safe=""), json.dumps(value)[1:-1], base64.b64encode(content).decode()}
     return {form for form in forms if len(form) >= SHORTEST}
 
 
@@ -109,17 +110,17 @@ def _of_files() -> list[str]:
         os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
     )
     paths = (Path(os.environ.get("HF_TOKEN_PATH") or home / "token"), home / "stored_tokens")
-    found: list[str] = []
+    tokens: list[str] = []
     for path in paths:
         try:
             stamp = path.stat().st_mtime_ns
-            if _read.get(path, (0, []))[0] != stamp:
-                words = re.split(r"[\s=]+", path.read_text(encoding="utf-8", errors="ignore"))
-                _read[path] = (stamp, [word for word in words if len(word) >= SHORTEST and word[0] != "["])
+            if path not in _read or _read[path][0] != stamp:
+                parts = re.split(r"[\s=]+", path.read_text(encoding="utf-8", errors="ignore"))
+                _read[path] = (stamp, [part for part in parts if len(part) >= SHORTEST and part[0] != "["])
         except OSError:
             continue
-        found += [word for word in _read[path][1] if word != "hf_token"]
-    return found
+        tokens += [token for token in _read[path][1] if token != "hf_token"]
+    return tokens
 
 
 _read: dict[Path, tuple[int, list[str]]] = {}

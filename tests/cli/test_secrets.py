@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -140,6 +141,20 @@ def test_tokens_in_files_of_the_client_are_known(tmp_path: Path, monkeypatch: py
     (tmp_path / "stored_tokens").write_text("[mine]\nhf_token = second-of-them\n\n[x]\nhf_token=third-of-them\n")
     clean = redacted("first-of-them, second-of-them, third-of-them; mine, hf_token")
     assert clean == "<hidden>, <hidden>, <hidden>; mine, hf_token"
+
+
+def test_a_secret_in_another_encoding_than_utf8_is_hidden_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = os.fsdecode("pässwörter".encode("latin-1") * 2)
+    monkeypatch.setenv("DATABASE_PASSWORD", secret)
+    coded = base64.b64encode(os.fsencode(secret)).decode()
+    assert redacted(f"plain, {secret}, {coded}") == "plain, <hidden>, <hidden>"
+
+
+def test_a_token_file_without_a_time_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("token-of-1970")
+    os.utime(tmp_path / "token", ns=(0, 0))  # as some packers of files leave it
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert redacted("token-of-1970") == "<hidden>"
 
 
 def test_a_log_line_is_clean_wherever_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
