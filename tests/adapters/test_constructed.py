@@ -1,6 +1,7 @@
 """Tensors that a model's own code computes and no file holds: the loaded model has them as its code makes them."""
 
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from hf_llc.adapters.checkpoint import load_model
 from hf_llc.errors import UnusableError
 from tests.adapters.test_checkpoint import at, edit_config
+from tests.tiny import make_model, save_tiny_model
 
 CODE = """
 import functools
@@ -266,3 +268,38 @@ def test_the_row_of_padding_is_that_of_the_file(tmp_path: Path) -> None:
     saved.save_pretrained(tmp_path)
     model: Any = load_model(at(tmp_path), "cpu")
     assert torch.equal(model.model.embed_tokens.weight, saved.model.embed_tokens.weight)
+
+
+@pytest.mark.parametrize("step", ["from_config", "from_pretrained"])
+def test_loads_in_threads_leave_torch_and_transformers_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Each replaces a method of a class while it runs; were they interleaved, the second would leave the first's."""
+    folder = save_tiny_model(tmp_path / "tiny", tokenizer=False)
+    expected = make_model().state_dict()
+    for kind, name in ((torch.nn.Module, "register_parameter"), (transformers.PreTrainedModel, "initialize_weights")):
+        monkeypatch.setattr(kind, name, getattr(kind, name))  # put back after a failure too
+    original: Any = getattr(transformers.AutoModelForCausalLM, step)
+    met, over = threading.Event(), threading.Event()
+    other = threading.Thread(target=load_model, args=(at(folder), "cpu"))
+
+    def build(*arguments: Any, **options: Any) -> Any:
+        model = original(*arguments, **options)
+        if threading.current_thread() is other:
+            met.set()
+            over.wait(60)
+        elif not other.ident:
+            other.start()
+            met.wait(1)
+        return model
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, step, build)
+    try:
+        load_model(at(folder), "cpu")
+    finally:
+        over.set()
+    other.join()
+    assert met.is_set()
+    later = make_model().state_dict()
+    assert not any(value.is_meta for value in later.values())
+    assert all(torch.equal(value, expected[name]) for name, value in later.items())
