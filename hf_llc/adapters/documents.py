@@ -71,7 +71,7 @@ def of_files(
         if data.text_column not in {None, "text"}:
             raise NotFoundError(f"{name} is plain text and has no columns; leave out --text-column.")
         rule = "Each plain text file is one document, with its line breaks."
-        texts = _guarded(_whole_texts(files, options.get("encoding", "utf-8"), tally), guard)
+        texts = _guarded(_whole_texts(files, options.get("encoding", "utf-8"), tally, guard), guard)
         return Documents(text_column="text", texts=texts, _tally=tally, _notes=[rule, *notes])
     rows = _rows(files, format_, options)
     with _closed_on_error(rows):
@@ -119,9 +119,10 @@ def _strings(rows: Iterable[Row], column: str) -> list[str]:
     return [value for row in rows if isinstance(value := row.get(column), str)]
 
 
-def _whole_texts(files: Iterable[File], encoding: str, tally: _Tally) -> Generator[Text]:
+def _whole_texts(files: Iterable[File], encoding: str, tally: _Tally, guard: Guard) -> Generator[Text]:
     for file in files:
-        with closing(_pieces(file, encoding)) as pieces:
+        # Most pieces of a long text are read by whoever takes it, and so outside the guard of the documents.
+        with closing(_guarded(_pieces(file, encoding), guard)) as pieces:
             first = list(itertools.islice(pieces, 2))
             tally.rows += 1
             tally.empty += not first

@@ -39,7 +39,8 @@ class QuoteCheck(io.RawIOBase):
             UnusableError: a quote closes amidst a text.
         """
         content = self._file.read(len(buffer))
-        *lines, self._rest = (self._rest + content).split(b"\n")
+        # The last line need not end with a line end.
+        *lines, self._rest = (self._rest + (content or b"\n")).split(b"\n")
         for line in lines:
             self._look_through(line)
         buffer[: len(content)] = content

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import random
 import time
 import zipfile
 from collections.abc import Callable
@@ -564,6 +565,15 @@ def test_files_that_are_no_text_are_one_line(tmp_path: Path, name: str, content:
     assert "\n" not in str(caught.value)
 
 
+def test_a_long_text_that_was_cut_short_is_one_line(tmp_path: Path) -> None:
+    content = gzip.compress(random.Random(0).randbytes(1_000_000).hex().encode() * 4, mtime=0)
+    (tmp_path / "a.txt.gz").write_bytes(content[:-1000])
+    documents = open_local(DataSettings(dataset="a.txt.gz"), tmp_path / "a.txt.gz")
+    with pytest.raises(UnusableError, match=r"a\.txt\.gz cannot be read as text: .*ended before") as caught:
+        "".join(next(iter(documents.texts)))
+    assert "\n" not in str(caught.value)
+
+
 def test_configs_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_bytes(CARD)
     (tmp_path / "small.jsonl").write_bytes(jsonl(ROWS))
@@ -735,6 +745,7 @@ def test_no_message_names_the_folder_of_links(tmp_path: Path) -> None:
         '1\t"He said\n2\t"She said\n',
         '1\t"He said\n2\tShe "said"\n',
         '1\tplain\n2\t"He said\n3\tno\n4\t"quoted"\n',
+        '1\t"He said\n2\tShe "said"',
     ],
 )
 def test_a_quote_in_a_tsv_file_that_swallows_rows_is_refused(tmp_path: Path, rows: str) -> None:
