@@ -90,7 +90,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
 
 
 def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
-    """The same one part at a time."""
+    """What `run` does, one part at a time."""
     store = fleet.store(plan.run_dir, observer.tell, observer.part)
     store.open(plan.inputs())
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)

@@ -157,10 +157,14 @@ class Jumps(NamedTuple):
 def jumps_of(n_beta: float, healthy: Sequence[ChainTrace]) -> Jumps | None:
     """The numbers; None below three segments."""
     chains = [
-        [(llc(n_beta, jump), llc(n_beta, rise)) for jump, rise in zip(trace.jumps, trace.beside, strict=True)]
+        [
+            pair
+            for jump, rise in zip(trace.jumps, trace.beside, strict=True)
+            if all(map(math.isfinite, pair := (llc(n_beta, jump), llc(n_beta, rise))))
+        ]
         for trace in healthy
     ]
-    every = [pair for chain in chains for pair in chain if all(map(math.isfinite, pair))]
+    every = [pair for chain in chains for pair in chain]
     if len(every) < 3:
         return None
     jumps = [jump for jump, _ in every]

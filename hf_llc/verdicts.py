@@ -168,11 +168,7 @@ def _settled(diagnostics: Diagnostics) -> str:
 
 
 def require_number(found: Estimate) -> None:
-    """Nothing, if there is a number.
-
-    Raises:
-        DivergedError: fewer than two chains stayed finite; names those that did not.
-    """
+    """Raise DivergedError if fewer than two chains stayed finite; it names those that did not."""
     if found.verdict is not Verdict.DIVERGED:
         return
     failed = [f"chain {c.chain} at step {c.failed_at}" for c in found.chains if c.llc is None]

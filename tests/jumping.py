@@ -20,7 +20,7 @@ def stepped(count: int = 10, height: float = 5.0, at: float = 0.1) -> FunctionOb
 
 
 def stepped_case(height: float = 5.0, at: float = 0.1, count: int = 10) -> Case:
-    """The same with its λ̂ by quadrature, each direction by itself."""
+    """`stepped` with its λ̂ by quadrature, each direction by itself."""
     w = torch.linspace(-2, 2, 400_001, dtype=torch.float64)
     energy = N_BETA * w.square() / 2 + height * (w.abs() > at)
     weight = torch.exp(-energy - GAMMA / 2 * w.square())

@@ -148,6 +148,25 @@ def test_a_part_that_is_taken_away_is_an_error_and_not_a_number(model: str, data
         collect(made, Observer(), 0.0)
 
 
+def test_a_baseline_that_is_taken_back_is_told_when_the_number_is_there(
+    model: str, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, observer = replace(SMALL, gamma=860.0, lr=1e-3, baseline="linear"), Observer()
+    lines: list[str] = []
+    monkeypatch.setattr(observer, "tell", lines.append)
+    found = estimate(model, data, asked, observer=observer)
+    assert found.settings.baseline == "linear"
+    assert not [line for line in lines if "baseline" in line]
+    store = RunStore(Path(found.run_dir), pytest.fail)
+    trace = ChainTrace.from_dict(store.read("chains/001") or {})
+    store.write("chains/001", replace(trace, broken_slopes=1).to_dict())
+    back = estimate(model, data, asked, observer=observer)
+    assert back.settings.baseline == "paired"
+    assert [line for line in lines if "baseline" in line] == [f"{model}: {back.choices['baseline']}"]
+    assert "at 1 draw the difference beside w* was no slope" in back.choices["baseline"]
+    assert back.llc == estimate(model, data, replace(asked, baseline="paired")).llc
+
+
 def test_a_run_is_finished_once_every_part_is_there(model: str, data: DataSettings) -> None:
     made = plan(ModelSettings(model=model), data, SMALL)
     assert not is_finished(made)

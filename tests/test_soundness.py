@@ -1,6 +1,7 @@
 """Draws that cannot be the posterior's: jumps of the loss, draws far from all others, chains that ran away."""
 
 import math
+import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -190,6 +191,9 @@ def test_without_a_scale_or_with_few_draws_none_is_set_apart() -> None:
     assert set_apart([1.0, 2.0, 100.0]) == set()
     assert set_apart([math.inf] + [float(value) for value in range(20)]) == set()
     assert set_apart([float(value % 5) for value in range(FEWEST)] + [500.0]) == {FEWEST}
+    # More of them than a few are a part of the law.
+    assert set_apart([float(value % 5) for value in range(40)] + [500.0] * 2) == {40, 41}
+    assert set_apart([float(value % 5) for value in range(30)] + [500.0] * 2) == set()
 
 
 def test_one_broken_slope_takes_the_correction_back_from_all_draws_of_all_chains() -> None:
@@ -213,7 +217,10 @@ def test_a_draw_that_only_its_slope_takes_far_away_is_a_broken_slope_too() -> No
     assert with_one_baseline(sampled).traces[0].deltas == paired
     far = list(paired)
     far[40] -= 4.18
-    wild = trace((0.0, *(value - 0.01 for value in far[1:])), paired=tuple(far))
+    # Where w itself is far away its slope is large as well.
+    slopes = [0.0, *(0.01 * value for value in draws(200, 7))]
+    slopes[40] -= 0.5
+    wild = trace(tuple(value - slope for value, slope in zip(far, slopes, strict=True)), paired=tuple(far))
     assert with_one_baseline(Sampled(resolution(baseline="linear"), [wild] * 2, {})).traces[0] == wild
 
 
@@ -246,6 +253,17 @@ def test_a_draw_that_is_far_from_few_others_by_chance_keeps_its_slope() -> None:
     assert with_one_baseline(sampled) is sampled
 
 
+def test_a_slope_far_from_all_others_that_moves_its_draw_by_little_is_kept() -> None:
+    """As where curvature makes nearly all of a difference: a slope that is ten times as long as others is still one."""
+    paired = (0.0, *draws(200))
+    slopes = [0.001 * value for value in draws(200, 7)]
+    slopes[40] += 0.01
+    left = (0.0, *(value - slope for value, slope in zip(paired[1:], slopes, strict=True)))
+    assert set_apart(slopes) == {40}
+    sampled = Sampled(resolution(baseline="linear"), [trace(left, paired=paired)] * 2, {})
+    assert with_one_baseline(sampled) is sampled
+
+
 @pytest.mark.parametrize("size", [1e3, 1e97, 1e200, 1e307])
 def test_chains_that_ran_away_took_too_large_a_step(size: float) -> None:
     """λ̂ can be no more than nβ times what the loss is higher at draws of the localizing prior: here 10."""
@@ -254,6 +272,21 @@ def test_chains_that_ran_away_took_too_large_a_step(size: float) -> None:
     assert found.verdict is Verdict.STEP_TOO_LARGE
     assert "the chains ran away: nβΔL is" in found.reason
     assert "where draws of the localiser alone give 10; lower --lr" in found.reason
+
+
+def test_where_the_loss_hardly_rises_at_draws_of_the_prior_few_directions_allow_less() -> None:
+    low = replace(GOOD, prior_llc=-1.0, delta_loss=0.5)
+    assert judge(50.0, 0.1, SETTINGS, low, failed=0)[0] is Verdict.CONVERGED
+    verdict, reason = judge(50.0, 0.1, SETTINGS, replace(low, dimension=2), failed=0)
+    assert verdict is Verdict.STEP_TOO_LARGE
+    assert reason.startswith("the chains ran away: nβΔL is 50, where draws of the localiser alone give -1")
+
+
+def test_where_the_chains_at_half_the_step_ran_away_nothing_else_is_said() -> None:
+    wild = replace(GOOD, prior_llc=10.0, step_bias=-1e6, step_bias_stderr=1e6)
+    verdict, reason = judge(10.0, 0.1, SETTINGS, wild, failed=0)
+    assert verdict is Verdict.STEP_TOO_LARGE
+    assert reason.startswith("the chains ran away: nβΔL is 1e+06")
 
 
 def test_without_a_localiser_only_the_impossible_is_called_too_large() -> None:
@@ -302,6 +335,21 @@ def test_what_jumps_change_is_their_covariance_with_the_loss_of_other_items() ->
     assert found.shift == pytest.approx(30, abs=4 * found.shift_error)
     assert found.shift_error < 4
     assert jumps_of(10.0, [replace(chains[0], jumps=(1.0, 2.0), beside=(1.0, 2.0))]) is None
+
+
+def test_what_jumps_change_is_known_no_better_than_of_independent_ones_nor_than_chains_agree() -> None:
+    rises = (1.0, 2.0, 6.0)
+    found = jumps_of(10.0, [trace((0.0,), jumps=(1.0, 2.0, 3.0), beside=rises)])
+    assert found is not None
+    assert (found.mean, found.shift, found.spread) == pytest.approx((20.0, 250.0, 10.0))
+    assert found.error == pytest.approx(10 / math.sqrt(3))
+    # The three products alone would say 88.
+    assert found.shift_error == pytest.approx(10 * 10 * statistics.stdev(rises) / math.sqrt(3))
+    apart = [trace((0.0,), jumps=(level, level + 0.1), beside=(1.0, 2.0)) for level in (1.0, 3.0)]
+    assert (jumps_of(10.0, apart) or found).error == pytest.approx(10.0)
+    # A segment where a loss is infinite says nothing.
+    lost = replace(apart[0], jumps=(1.0, 1.1, math.inf), beside=(1.0, 2.0, 3.0))
+    assert jumps_of(10.0, [lost, apart[1]]) == jumps_of(10.0, apart)
 
 
 def test_a_quadratic_has_neither() -> None:

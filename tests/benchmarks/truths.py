@@ -17,10 +17,10 @@ NEGLIGIBLE = 1e-16
 """Share of the largest density below which a place is left out of the finer grid."""
 POINTS = {1: 200_001, 2: 1201, 3: 181}
 """Points along each axis, by dimension."""
+OF_SAMPLES = 241
+"""Points along each axis where each point takes a loss over all samples; the integrands are smooth."""
 ITEMS, BATCH = 200, 20
 """Of kinds whose items differ in their slopes alone."""
-OF_SAMPLES = 241
-"""The same where each point takes a loss over all samples; the integrands are smooth."""
 
 
 @dataclass(frozen=True)

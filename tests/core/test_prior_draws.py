@@ -171,6 +171,8 @@ def test_a_loss_that_falls_at_draws_of_the_prior_has_no_number() -> None:
     assert result.llc is None
     assert result.stderr is None
     assert posterior_mean(1.0, math.nan, 0.0, 0.0) == (None, math.inf)
+    # What cannot be below 0 is noise where it is.
+    assert posterior_mean(1.0, -0.1, -0.1, 0.0) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(("n_beta", "gamma", "pairs"), [(0.0, 1.0, 4), (1.0, 0.0, 4), (1.0, 1.0, 1)])
