@@ -205,11 +205,11 @@ class Workbench:
 
     @property
     def probed(self) -> int:
-        """How many sequences of the probe: a minibatch's worth."""
+        """How many sequences curvature and localisation are measured on: a minibatch's worth."""
         return min(self._plan.sampler.batch_size, self.objective.n)
 
     def probe_batch(self) -> Tensor:
-        """These sequences."""
+        """Positions of the sequences that curvature and localisation are measured on, (probed,)."""
         return self.probe.items(self.probed)
 
     def _within_reach(self, made: LanguageObjective, named: Mapping[str, Tensor]) -> list[Tensor]:

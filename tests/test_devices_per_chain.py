@@ -8,7 +8,8 @@ from typing import Any
 
 import psutil
 import pytest
-from transformers import GPT2Config, LlamaConfig
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from hf_llc import DataSettings, SamplerSettings, estimate, planning
 from hf_llc.adapters import fleet
@@ -240,4 +241,6 @@ def test_what_does_not_go_together_is_refused(start: Starter, tmp_path: Path, mo
     ("config", "layers"), [(GPT2Config(n_layer=2), "transformer.h"), (LlamaConfig(num_hidden_layers=2), "model.layers")]
 )
 def test_layers_are_made_whole_one_after_the_other(tmp_path: Path, config: Any, layers: str) -> None:
-    assert spread_over(2, a_plan(tmp_path).source, config).fsdp_plan == {f"{layers}.*": "free_full_weight"}
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config)
+    assert spread_over(2, a_plan(tmp_path).source, model).fsdp_plan == {f"{layers}.*": "free_full_weight"}

@@ -75,7 +75,7 @@ def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: i
         # Otherwise the model stays marked as quantised after its weights have been unpacked.
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     if devices > 1:
-        options["distributed_config"] = spread_over(devices, source, config)
+        options["distributed_config"] = spread_over(devices, source, built)
     with quiet(), as_stored(), explained(source, differing=lambda: differing_shapes(stored, built)):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder_of(source),

@@ -9,7 +9,7 @@ _MAPS = ("config.json", "tokenizer_config.json")
 
 def code_references(folder: Path) -> set[tuple[str, str]]:
     """Repository and module of each class that the auto_map of a folder takes from elsewhere."""
-    found = set()
+    references = set()
     for name in _MAPS:
         try:
             content = json.loads((folder / name).read_bytes())
@@ -19,8 +19,8 @@ def code_references(folder: Path) -> set[tuple[str, str]]:
         for reference in _texts(entries):
             repository, separator, path = reference.partition("--")
             if separator:
-                found.add((repository, path.rpartition(".")[0].replace(".", "/")))
-    return found
+                references.add((repository, path.rpartition(".")[0].replace(".", "/")))
+    return references
 
 
 def _texts(value: Any) -> list[str]:

@@ -83,12 +83,12 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
         settings = DownloadConfig(token=builder.token, storage_options=builder.storage_options)
         manager = StreamingDownloadManager(base_path=builder.base_path, download_config=settings)
         unpack: Any = manager.download_and_extract
-        found = manager.iter_files(unpack(list(urls)))
+        unpacked = manager.iter_files(unpack(list(urls)))
 
         def at(url: str) -> File:
             return f"{repo_id}/{_inside(url)}", lambda: xopen(url, "rb", download_config=settings)
 
-        return of_files(data, format_, map(at, found), options, repo_id, guard, notes)
+        return of_files(data, format_, map(at, unpacked), options, repo_id, guard, notes)
 
 
 def open_local(data: DataSettings, path: Path) -> Documents:

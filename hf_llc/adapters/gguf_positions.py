@@ -8,6 +8,7 @@ import numpy
 import torch
 import transformers
 from torch import Tensor
+from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
 from hf_llc.errors import UnusableError
 from hf_llc.inputs import ModelSource
@@ -23,10 +24,6 @@ def scale_positions(source: ModelSource, path: Path, model: Any) -> None:
     Raises:
         UnusableError: the file scales positions in another way than transformers builds them.
     """
-    try:
-        from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
-    except ImportError:  # an older transformers
-        return
     metadata, _ = read_gguf_metadata(str(path))
     if set(_kinds(getattr(model.config.get_text_config(), "rope_parameters", None))) - {"default"}:
         return

@@ -1,24 +1,23 @@
 """How transformers spreads a model over devices with FSDP2: which of its modules are made whole at a time."""
 
 from dataclasses import fields
-from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, PretrainedConfig
 from transformers.distributed.configuration_utils import DistributedConfig
 
-from hf_llc.adapters.checkpoint_errors import explained, quiet
-from hf_llc.adapters.model_config import building_options
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.inputs import ModelSource
 
 WHILE_USED = "free_full_weight"
 
 
-def spread_over(devices: int, source: ModelSource, config: PretrainedConfig) -> DistributedConfig:
+def spread_over(devices: int, source: ModelSource, model: torch.nn.Module) -> DistributedConfig:
     """FSDP2 over that many processes, by the model's own plan and in any case layer by layer: plans name layers as most
     models call them, and one that matches nothing would leave the whole model to be made whole at once.
+
+    Args:
+        model: as its code builds it; its weights are not looked at.
 
     Raises:
         UnusableError: the model has no list of layers, and so no parts that could be made whole one after the other.
@@ -29,9 +28,6 @@ def spread_over(devices: int, source: ModelSource, config: PretrainedConfig) -> 
             f"--devices-per-chain needs a newer transformers than {transformers.__version__}: "
             "pip install --upgrade transformers"
         )
-    with quiet(), explained(source), torch.device("meta"):
-        build: Any = AutoModelForCausalLM.from_config
-        model = build(config, **building_options(source, config))
     lists = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList)}
     outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     if not outermost:

@@ -125,7 +125,7 @@ def _refuse_absurd(source: ModelSource) -> None:
         raise TypeError(f"it is a {type(content).__name__}, not an object")
     # A file that was cut short is refused for that, when it is read.
     limit = max(source.weight_bytes // BYTES_PER_PART, FEW_PARTS) if source.weight_bytes else PARTS
-    for name, number in _numbers(content):
+    for name, number in whole_numbers(content):
         if abs(number) >= 2**63:
             raise UnusableError(f"{source.id}: its config.json says {name} = {_clipped(number)}, which is too large.")
         if number > limit and _COUNTS.fullmatch(name):
@@ -135,14 +135,14 @@ def _refuse_absurd(source: ModelSource) -> None:
             )
 
 
-def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
+def whole_numbers(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
     """Every whole number inside, with the name of the entry that it is in."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _numbers(inner, key)
+            yield from whole_numbers(inner, str(key))
     elif isinstance(value, list):
         for inner in value:
-            yield from _numbers(inner, name)
+            yield from whole_numbers(inner, name)
     elif isinstance(value, int) and not isinstance(value, bool):
         yield name, value
 

@@ -1,12 +1,12 @@
 """Which modules of a model choose between experts."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 
-EXPERTS = re.compile(r"(n|num)_(?!shared)(\w+_)?experts$")
+from hf_llc.adapters.model_config import whole_numbers
+
+EXPERTS = re.compile(r"(n|num)_(\w+_)?experts$")
 """Configurations say how many there are: num_experts, num_local_experts, n_routed_experts, moe_num_experts."""
 CHOSEN = re.compile(r"((n|num)_(experts_per_tok(en)?|selected_experts|activated_experts)|(moe_)?(router_)?top_?k)$")
 ROUTERS = {"gate", "router", "gating", "wg"}
@@ -19,22 +19,9 @@ def routers(model: torch.nn.Module) -> list[str]:
     """
     config = getattr(model, "config", None)
     settings = config.to_dict() if config is not None else {}
-    every = dict(_numbers(settings))
-    experts = max((value for name, value in every.items() if _matches(EXPERTS, name)), default=0)
-    chosen = max((value for name, value in every.items() if CHOSEN.search(name)), default=0)
+    numbers = list(whole_numbers(settings))
+    experts = max((value for name, value in numbers if EXPERTS.search(name) and "shared" not in name), default=0)
+    chosen = max((value for name, value in numbers if CHOSEN.search(name)), default=0)
     if experts < 2 or chosen >= experts:
         return []
     return [name for name, _ in model.named_modules() if name.rpartition(".")[2] in ROUTERS] or ["a choice of experts"]
-
-
-def _matches(pattern: re.Pattern[str], name: str) -> bool:
-    return bool(pattern.search(name)) and "shared" not in name
-
-
-def _numbers(settings: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Whole numbers by name, nested configurations included."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            yield str(name), value
