@@ -40,9 +40,10 @@ def require_writable(model: str, local: bool, settings: PublishSettings, observe
 
 
 def refuse_to_hide(target: Target, base: Base, tell: Callable[[str], None]) -> None:
-    """Raise UnusableError if a dataset has files that are found by their names alone: beside our configuration not.
+    """Raise UnusableError if a dataset has files that `datasets` finds by their names alone.
 
-    Nothing must be written there then. The Hub lists files in two of its answers; what one of them has counts.
+    It would not find them any more beside the configuration that a card of ours has, so nothing must be written there.
+    The Hub lists files in two of its answers; what one of them has counts.
     """
     if target.kind != "dataset" or RESULTS in base.entries or (base.card is not None and has_configs(base.card)):
         return
@@ -59,17 +60,17 @@ def refuse_to_replace(target: Target, base: Base, paths: Sequence[str], tell: Ca
 
     It did if the card says so, or if the results can be read.
     """
-    there = [path for path in paths if path in base.entries]
-    if not there or (base.card is not None and results_path(base.card) is not None):
+    present = [path for path in paths if path in base.entries]
+    if not present or (base.card is not None and results_path(base.card) is not None):
         return
-    if RESULTS in there:
+    if RESULTS in present:
         with written(target):
             content = content_of(target, base.head, base.entries[RESULTS], tell)
         with suppress(SourceError):
-            curve_from(content.decode(errors="replace"), RESULTS)
+            curve_from(content, RESULTS)
             return
     raise UnusableError(
-        f"{page(target.repo_id, target.kind)} has a {there[0]} that hf-llc did not write; rename it, or give another "
+        f"{page(target.repo_id, target.kind)} has a {present[0]} that hf-llc did not write; rename it, or give another "
         "repository."
     )
 

@@ -99,15 +99,11 @@ def _payload(path: Path) -> dict[str, Any]:
 
 
 def _check(first: _Part, other: _Part, observer: Observer) -> None:
-    """Nothing, if the two belong to one scan.
-
-    Raises:
-        ResourceError: they do not.
-    """
-    found = differences(first.inputs, other.inputs)
-    found += differences(first.shared["settings"], other.shared["settings"])
-    if found:
-        listed = "; ".join(f"{name} is {here} there and {there} here" for name, here, there in found)
+    """Raise ResourceError if the two do not belong to one scan."""
+    unequal = differences(first.inputs, other.inputs)
+    unequal += differences(first.shared["settings"], other.shared["settings"])
+    if unequal:
+        listed = "; ".join(f"{name} is {here} there and {there} here" for name, here, there in unequal)
         raise ResourceError(
             f"{other.folder} is no part of the scan in {first.folder}: {listed}. Give all parts the same options, and "
             "--threads and --device where their machines differ."

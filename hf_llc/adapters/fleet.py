@@ -115,13 +115,13 @@ class Fleet:
                 raise RankError("", code)
             return cast(T, value)
         try:
-            made = act()
+            result = act()
         except HfLlcError as error:
             self.messages.put(key, encode((None, error.exit_code)))
             time.sleep(PARTING)
             raise
-        self.messages.put(key, encode((made, None)))
-        return made
+        self.messages.put(key, encode((result, None)))
+        return result
 
     def on_each_machine(self, act: Callable[[], T], inputs: Callable[[T], Mapping[str, Any]] | None = None) -> T:
         """What `act` returns on the first process of this machine, on every process of it.
@@ -148,9 +148,9 @@ class Fleet:
         key = link.turn(name)
         if self.rank != owner:
             return cast(T, decode(link.wait_for(key, owner)))
-        made = act()
-        link.put(key, encode(made))
-        return made
+        result = act()
+        link.put(key, encode(result))
+        return result
 
     def _require_equal(self, link: Link, here: Mapping[str, Any]) -> None:
         key = link.turn("inputs")

@@ -69,12 +69,12 @@ class Group:
                 raise _untold(kind, code)
             return cast(T, value)
         try:
-            made = act()
+            result = act()
         except HfLlcError as error:
             self._said(encode((None, type(error).__name__, error.exit_code)))
             raise
-        self._said(encode((made, None, None)))
-        return made
+        self._said(encode((result, None, None)))
+        return result
 
     def _said(self, content: bytes) -> bytes:
         """What the first process gives here, in all of them."""
@@ -83,11 +83,11 @@ class Group:
         message = self._signer.seal(name, content) if self.leads else b""
         size = torch.tensor([len(message)], device="cpu")
         distributed.broadcast(size, src=0, group=self._talk)
-        told = torch.zeros(int(size), dtype=torch.uint8, device="cpu")
+        buffer = torch.zeros(int(size), dtype=torch.uint8, device="cpu")
         if self.leads:
-            told.copy_(torch.frombuffer(bytearray(message), dtype=torch.uint8))
-        distributed.broadcast(told, src=0, group=self._talk)
-        return self._signer.open(name, told.numpy().tobytes())
+            buffer.copy_(torch.frombuffer(bytearray(message), dtype=torch.uint8))
+        distributed.broadcast(buffer, src=0, group=self._talk)
+        return self._signer.open(name, buffer.numpy().tobytes())
 
     def all_failed(self) -> bool:
         """True once every process of the group has come here; False if one does not, which is at work on what failed
@@ -167,11 +167,7 @@ class Group:
 
 
 def check_devices(kind: str, machines: int) -> None:
-    """Nothing, if groups of processes can hold a model on devices of this kind.
-
-    Raises:
-        LaunchError: they cannot.
-    """
+    """Raise LaunchError if groups of processes cannot hold a model on devices of this kind."""
     if machines > 1:
         raise LaunchError(
             "--devices-per-chain works on one machine; start it there, with the checkpoints of a scan shared out by "
@@ -204,9 +200,9 @@ def _reason_to_end(link: Link) -> Callable[[], str | None]:
 def _untold(name: str, exit_code: int) -> HfLlcError:
     """An error of the kind of that name that leaves the telling to another process."""
     kind = KINDS.get(name, HfLlcError)
-    made = kind.__new__(kind, "")
-    made.exit_code = exit_code
-    return made
+    error = kind.__new__(kind, "")
+    error.exit_code = exit_code
+    return error
 
 
 def local(tensor: Tensor) -> Tensor:

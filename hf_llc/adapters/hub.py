@@ -141,11 +141,11 @@ def files(repo_id: str, sha: str, tell: Tell, kind: Kind = "model") -> Listing:
                 if not unreachable(error) or not (present := _cached_files(repo_id, sha, kind)):
                     raise
                 return Listing(files=present, whole=False)
-    found = [
+    listed = [
         RemoteFile(path=entry.path, size=entry.size, oid=entry.blob_id, sha256=entry.lfs.sha256 if entry.lfs else None)
         for entry in entries
     ]
-    return Listing(files=found, whole=True)
+    return Listing(files=listed, whole=True)
 
 
 def check_access(repo_id: str, kind: Kind, tell: Tell) -> None:

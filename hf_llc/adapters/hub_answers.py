@@ -172,19 +172,19 @@ def _shown(value: object) -> str:
     return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"
 
 
-_pages: ContextVar[list[str] | None] = ContextVar("_pages", default=None)
-"""The next pages that the answers of the present call named, one entry a request."""
+_asked: ContextVar[list[str] | None] = ContextVar("_asked", default=None)
+"""The addresses of the requests of the present call; one that is tried again stands there twice."""
 
 
 @contextmanager
 def _bounded() -> Iterator[None]:
     """A block whose requests from this thread come to an end, however the pages of a listing refer to each other."""
     watch()
-    token = _pages.set([])
+    token = _asked.set([])
     try:
         yield
     finally:
-        _pages.reset(token)
+        _asked.reset(token)
 
 
 def watch() -> None:
@@ -213,14 +213,14 @@ def _inspect(response: Any) -> None:
     """What each response of the Hub is held to; `watch` makes the client call this."""
     for header in _NAMES:
         _require_name(response.headers.get(header, "").removeprefix("W/").strip('"'), f"a file ({header})")
-    pages = _pages.get()
-    if pages is None:
+    asked = _asked.get()
+    if asked is None:
         return
+    asked.append(str(response.request.url))
     following = str(response.links.get("next", {}).get("url") or "")
-    if following and (following in pages or following == str(response.request.url)):
+    if following and str(_HTTP.URL(following)) in asked:
         raise AnswerError("its pages refer to each other in a circle")
-    pages.append(following)
-    if len(pages) > MOST_REQUESTS:
+    if len(asked) > MOST_REQUESTS:
         raise AnswerError(f"its pages do not end after {MOST_REQUESTS} requests")
 
 

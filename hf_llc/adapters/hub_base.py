@@ -1,6 +1,7 @@
 """What a repository on the Hub holds before it is written to, its card above all (huggingface_hub)."""
 
 import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented there, not in __all__
 
+from hf_llc.adapters.digests import git_hash
 from hf_llc.adapters.hub import REQUEST_TIMEOUT
 from hf_llc.adapters.hub_account import written
 from hf_llc.adapters.hub_answers import AnswerError, commit_of, files_of, text_of
@@ -72,8 +74,8 @@ def read(target: Target, author: str, paths: Sequence[str], tell: Tell) -> Base:
 
 def entries_of(target: Target, commit: str, paths: Sequence[str]) -> dict[str, RepoFile]:
     """Those of the files that a commit has, by path."""
-    found = HfApi().get_paths_info(target.repo_id, list(paths), revision=commit, repo_type=target.kind)
-    return {entry.path: entry for entry in files_of(found)}
+    listed = HfApi().get_paths_info(target.repo_id, list(paths), revision=commit, repo_type=target.kind)
+    return {entry.path: entry for entry in files_of(listed)}
 
 
 def described(target: Target, commit: str, tell: Tell) -> set[str]:
@@ -142,8 +144,8 @@ def open_pull_request(target: Target, author: str, paths: Sequence[str], tell: T
 
         def is_ours(number: int = number) -> bool:
             details = api.get_discussion_details(target.repo_id, number, repo_type=target.kind)
-            said = [getattr(event, "content", "") or "" for event in details.events]
-            return any(OURS in text for text in said) or any(f"b/{path}" in (details.diff or "") for path in paths)
+            texts = [getattr(event, "content", "") or "" for event in details.events]
+            return any(OURS in text for text in texts) or any(f"b/{path}" in (details.diff or "") for path in paths)
 
         if _persistently(is_ours, tell):
             return number
@@ -161,4 +163,4 @@ def is_content(entry: RepoFile, content: bytes) -> bool:
         return False
     if entry.lfs is not None:
         return entry.lfs.sha256 == hashlib.sha256(content).hexdigest()
-    return entry.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return entry.blob_id == git_hash(io.BytesIO(content), len(content))

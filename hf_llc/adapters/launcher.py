@@ -137,8 +137,8 @@ def _machine_options(machines: Machines) -> list[str]:
         place |= {"address": machines.ip, "port": machines.port, "rank": machines.rank}
         options = ["--num_machines", str(machines.count), "--machine_rank", str(machines.rank), "--same_network"]
         options += ["--main_process_ip", str(machines.ip), "--main_process_port", str(machines.port)]
-    said = ",".join(f"{name}={value}" for name, value in place.items())
-    return [*options, "--rdzv_backend", BACKEND, "--rdzv_conf", said]
+    configuration = ",".join(f"{name}={value}" for name, value in place.items())
+    return [*options, "--rdzv_backend", BACKEND, "--rdzv_conf", configuration]
 
 
 def _address(machines: Machines) -> str:
@@ -147,5 +147,5 @@ def _address(machines: Machines) -> str:
 
 def hand_over(line: str) -> None:
     """Leaves a rank's last words for the `launch` that started it."""
-    words = {"message": line, "told": line, "timestamp": int(time.time())}
-    Path(os.environ[FAILURE_FILE]).write_text(json.dumps(words), encoding="utf-8")
+    failure = {"message": line, "told": line, "timestamp": int(time.time())}
+    Path(os.environ[FAILURE_FILE]).write_text(json.dumps(failure), encoding="utf-8")

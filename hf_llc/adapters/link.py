@@ -87,22 +87,14 @@ class Link:
         self._store.remove(f"claim/{key}")
 
     def check(self) -> None:
-        """Nothing, while no process has failed.
-
-        Raises:
-            RankError: one has; it tells by itself on its own machine.
-        """
+        """Raise RankError if a process has failed; it tells by itself on its own machine."""
         if (content := self.get("failed")) is not None:
             failure = json.loads(content)
             told = "" if failure["machine"] == self._machine or not self._speaks else failure["why"]
             raise RankError(told and f"Machine {failure['machine']}: {told}", failure["code"])
 
     def require(self, rank: int) -> None:
-        """Nothing, while that process is alive and none has failed.
-
-        Raises:
-            LaunchError: it is not. RankError: see `check`.
-        """
+        """Raise LaunchError if that process is no longer alive, RankError if any has failed (see `check`)."""
         self.check()
         beat, now = self.get(f"beat/{rank}"), time.monotonic()
         known, since = self._seen.get(rank, (None, now))

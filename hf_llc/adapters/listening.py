@@ -1,4 +1,7 @@
-"""The key-value store of a launch, reachable at the address that was named for it and at no other (torch)."""
+"""The key-value store of a launch, reachable at the address that was named for it (torch).
+
+At no other one, where this machine can tell which address that is; see `listen`.
+"""
 
 import errno
 import socket
@@ -63,13 +66,13 @@ def listen(host: str, port: int) -> socket.socket:
         LaunchError: there is no such host, or the port is in use.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise LaunchError(
             f"The first process cannot be reached at {host!r} (MASTER_ADDR): {error.strerror}."
         ) from error
-    family, address = found[0][0], str(found[0][4][0])
-    if not _is_certain(host, {str(each[4][0]) for each in found}):
+    family, address = addresses[0][0], str(addresses[0][4][0])
+    if not _is_certain(host, {str(each[4][0]) for each in addresses}):
         return _bound(family, ANYWHERE[family], port)
     try:
         return _bound(family, address, port)

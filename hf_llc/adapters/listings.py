@@ -50,13 +50,13 @@ def repositories(owner: str, tell: Tell) -> dict[str, str | None]:
         return known
 
     def listed() -> dict[str, str | None]:
-        models = HfApi().list_models(author=owner, expand=["sha"])
-        return {text_of(model.id, "id of a model"): model.sha and commit_of(model.sha) for model in models}
+        pages = HfApi().list_models(author=owner, expand=["sha"])
+        return {text_of(model.id, "id of a model"): model.sha and commit_of(model.sha) for model in pages}
 
     with explained(owner, "model"):
-        found = ask(listed, tell)
-    _keep(path, found, tell)
-    return found
+        models = ask(listed, tell)
+    _keep(path, models, tell)
+    return models
 
 
 def commits(repo_id: str, branch: str, tell: Tell) -> dict[str, str]:
@@ -72,11 +72,11 @@ def commits(repo_id: str, branch: str, tell: Tell) -> dict[str, str]:
 
     with explained(repo_id, "model"):
         try:
-            found = ask(listed, tell)
+            titles = ask(listed, tell)
         except RevisionNotFoundError as error:
             near = nearest(branch, list(hub.revisions(repo_id, "model", tell)))
             raise NotFoundError(f"The model {repo_id} has no branch {branch}{near}") from error
-    return found
+    return titles
 
 
 def _read(path: Path) -> list[hub.RemoteFile] | None:

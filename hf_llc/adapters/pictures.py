@@ -76,8 +76,8 @@ def _library() -> ModuleType:
         return importlib.import_module("matplotlib")
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         del sys.modules[name]
-    found = find_spec("matplotlib")
-    folder = Path(found.origin).parent if found and found.origin else Path()
+    spec = find_spec("matplotlib")
+    folder = Path(spec.origin).parent if spec and spec.origin else Path()
     own = {"MPLBACKEND": "agg", "MATPLOTLIBRC": str(folder / "mpl-data" / "matplotlibrc")}
     kept = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
@@ -91,5 +91,5 @@ def _library() -> ModuleType:
 def _sentence(error: BaseException, folder: Path, note: str) -> str:
     if isinstance(error, OSError) and is_read_only(error):
         return f"No picture is drawn: {folder} cannot be written ({error.strerror})."
-    said = " ".join(str(error).split())[:LONGEST]
-    return f"No picture could be drawn ({type(error).__name__}{': ' if said else ''}{said}); {note}."
+    reason = " ".join(str(error).split())[:LONGEST]
+    return f"No picture could be drawn ({type(error).__name__}{': ' if reason else ''}{reason}); {note}."

@@ -115,17 +115,18 @@ def meet(store: Store, rank: int, world: int, secret: str, patience: timedelta) 
     """The signed store of a launch, once all of its processes have shown that they have the secret.
 
     The key is made from the secret and from a random number of each process, so that messages of an earlier launch do
-    not verify.
+    not verify. Each takes its own number as it drew it: that in the store may be one that somebody has put back there.
 
     Raises:
         LaunchError: another process has another secret. DistError: some have not come.
     """
     attempt = PrefixStore(f"hf-llc-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    attempt.set(f"here/{rank}", secrets.token_hex(16))
-    names = [f"here/{other}" for other in range(world)]
+    own, names = secrets.token_hex(16), [f"here/{other}" for other in range(world)]
+    attempt.set(names[rank], own)
     attempt.wait(names, patience)
-    numbers = b"".join(len(number).to_bytes(8, "big") + number for number in map(attempt.get, names))
-    signed = SignedStore(attempt, Signer(hmac.digest(secret.encode(), numbers, "sha256")))
+    numbers = [own.encode() if name == names[rank] else attempt.get(name) for name in names]
+    label = b"".join(len(number).to_bytes(8, "big") + number for number in numbers)
+    signed = SignedStore(attempt, Signer(hmac.digest(secret.encode(), label, "sha256")))
     signed.put(f"hello/{rank}", b"")
     attempt.wait([f"hf-llc/hello/{other}" for other in range(world)], patience)
     for other in range(world):

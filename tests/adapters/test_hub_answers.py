@@ -89,10 +89,9 @@ def test_a_card_whose_content_is_not_the_listed_one_is_not_merged(
     assert repo.at().sha == before
 
 
-def test_a_commit_that_is_confirmed_and_not_made_is_an_error(hub: HubServer, repo: Repository) -> None:
+def test_a_commit_that_is_confirmed_as_another_one_is_found(hub: HubServer, repo: Repository) -> None:
     before = repo.at().sha
     answer = f'{{"success": true, "commitOid": "{before}", "commitUrl": "{hub.url}/alice/m/commit/{before}"}}'.encode()
-    hub.faults.add("/preupload/", "change", times=None, change=lambda response: response)
     hub.faults.add("/commit/main", "change", times=None, change=answering(answer))
     landed = push()  # the server made the commit and lied about it; the next look finds it
     assert by_us(repo) == [repo.at().sha] == [landed.commit]
@@ -105,7 +104,6 @@ def test_a_commit_without_its_files_is_not_believed(
     before = repo.at().sha
     answer = f'{{"success": true, "commitOid": "{before}", "commitUrl": "{hub.url}/alice/m/commit/{before}"}}'.encode()
     monkeypatch.setattr("tests.hub.writing.commit", None)
-    hub.faults.add("/preupload/", "change", times=None, change=lambda response: response)
     fault = hub.faults.add("/commit/main", "error", times=None, status=200)
     monkeypatch.setattr(fault, "refusal", lambda: Response(200, {"Content-Type": "application/json"}, answer))
     with pytest.raises(SourceError, match=r"the commit that it confirms does not hold README\.md"):
@@ -306,6 +304,15 @@ def test_pages_in_a_circle_end(hub: HubServer) -> None:
     hub.faults.add("/tree/", "change", times=None, change=circle("tree/main"))
     with pytest.raises(SourceError, match="its pages refer to each other in a circle"):
         files_of_commit("org/m", repo.at().sha, quietly)
+
+
+def test_a_page_that_breaks_off_is_no_circle(hub: HubServer, waits: list[float]) -> None:
+    repo = hub.add_model("org/m", {f"{number}.txt": "x" for number in range(9)})
+    hub.page_size = 4
+    fault = hub.faults.add("/tree/", "reset-body", times=1)
+    told: list[str] = []
+    assert len(files_of_commit("org/m", repo.at().sha, told.append)) == 10
+    assert (fault.hits, told) == (1, [])
 
 
 def test_pages_without_end_end(hub: HubServer, repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

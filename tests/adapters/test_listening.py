@@ -15,8 +15,8 @@ SOON = timedelta(seconds=5)
 
 def open_ports() -> set[tuple[str, int]]:
     """Addresses at which this process listens."""
-    found = psutil.Process().net_connections()
-    return {(each.laddr.ip, each.laddr.port) for each in found if each.status == psutil.CONN_LISTEN}
+    connections = psutil.Process().net_connections()
+    return {(each.laddr.ip, each.laddr.port) for each in connections if each.status == psutil.CONN_LISTEN}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])

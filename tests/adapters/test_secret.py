@@ -98,6 +98,21 @@ def test_each_launch_has_a_key_of_its_own() -> None:
     assert len(digests) == 2
 
 
+def test_what_was_said_in_an_earlier_launch_is_refused_when_somebody_says_it_again() -> None:
+    earlier, later = (TCPStore("127.0.0.1", 0, is_master=True, timeout=SOON, wait_for_workers=False) for _ in range(2))
+    at_once([partial(meet, store(earlier), rank, 2, "secret", SOON) for rank in range(2)])
+
+    def say_again() -> None:
+        listener, speaker = store(earlier), store(later)
+        speaker.wait(["hf-llc-0/here/0"], SOON)
+        for key in ("here/0", "hf-llc/hello/1", "here/1"):
+            speaker.set(f"hf-llc-0/{key}", listener.get(f"hf-llc-0/{key}"))
+
+    error, _ = at_once([partial(meet, store(later), 0, 2, "secret", SOON), say_again])
+    assert isinstance(error, LaunchError)
+    assert "'hello/1' does not carry the signature" in str(error)
+
+
 def test_the_secret_is_not_in_what_travels() -> None:
     server = TCPStore("127.0.0.1", 0, is_master=True, timeout=SOON, wait_for_workers=False)
     meet(store(server), 0, 1, "0123456789abcdef", SOON)
