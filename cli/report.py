@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from hf_llc.addresses import require_readable
-from hf_llc.errors import HfLlcError, SettingsError, of_memory
+from hf_llc.errors import HfLlcError, SettingsError, is_read_only, of_memory
 
 from .interrupts import INTERRUPTED
 from .printable import printable
@@ -22,7 +22,6 @@ Say = Callable[[str], None]
 
 EXPECTED = (HfLlcError, OSError, MemoryError, RuntimeError)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 LONGEST_WORD = 300
 """Characters of a word in a line; a longer one, a name of thousands say, is shown by its ends."""
@@ -100,7 +99,7 @@ def message(error: BaseException) -> str | None:
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in DISK_FULL:
         return f"The disk is full{where}. Make room and run the same command: finished chains are kept."
-    if error.errno in NOT_WRITABLE:
+    if is_read_only(error):
         return f"No permission to write{where}. Give another folder with --output-dir."
     if error.errno in NO_FOLDER:
         return f"A file stands where a folder is needed, or the reverse{where}. Give another folder with --output-dir."

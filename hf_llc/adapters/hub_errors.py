@@ -32,6 +32,7 @@ from hf_llc.errors import (
     ResourceError,
     SettingsError,
     SourceError,
+    is_read_only,
 )
 
 Kind = Literal["model", "dataset"]
@@ -181,7 +182,7 @@ def translate(error: BaseException, repo_id: str, kind: Kind) -> HfLlcError:
 def _translate_local(error: BaseException, what: str) -> HfLlcError:
     if is_disk_full(error):
         return ResourceError(f"The disk of {constants.HF_HUB_CACHE} is full; free some, or point HF_HOME to another.")
-    if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+    if isinstance(error, OSError) and is_read_only(error):
         place = error.filename or constants.HF_HUB_CACHE
         return ResourceError(f"{place} may not be written; point HF_HOME to a folder of yours.")
     if _is_short_download(error):

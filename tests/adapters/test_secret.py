@@ -1,6 +1,7 @@
 """The secret of a launch: given by the variable, or shared by a file that only this user can read."""
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -106,9 +107,10 @@ def test_what_was_said_in_an_earlier_launch_is_refused_when_somebody_says_it_aga
         listener, speaker = store(earlier), store(later)
         speaker.wait(["hf-llc-0/here/0"], SOON)
         for key in ("here/0", "hf-llc/hello/1", "here/1"):
-            speaker.set(f"hf-llc-0/{key}", listener.get(f"hf-llc-0/{key}"))
+            speaker.set(f"hf-llc-0/{key}", listener.get(f"hf-llc-0/{key}"))  # type: ignore[arg-type]
 
-    error, _ = at_once([partial(meet, store(later), 0, 2, "secret", SOON), say_again])
+    acts: list[Callable[[], object]] = [partial(meet, store(later), 0, 2, "secret", SOON), say_again]
+    error, _ = at_once(acts)
     assert isinstance(error, LaunchError)
     assert "'hello/1' does not carry the signature" in str(error)
 
