@@ -244,7 +244,7 @@ def jump_findings(value: float, stderr: float, diagnostics: Diagnostics) -> Find
         return []
     most, cap = max(JUMPS_MAX * abs(value), stderr), abs(jumps) + (diagnostics.jump_spread or 0.0)
     many = abs(jumps) > max(most, SIGNIFICANT * error)
-    matter = min(abs(shift) + unknown, cap) > most
+    matter = abs(shift) + unknown > most
     alone = abs(shift) > SIGNIFICANT * unknown and min(abs(shift), cap) > most
     if not ((many and matter) or alone):
         return []

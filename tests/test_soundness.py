@@ -308,6 +308,7 @@ def test_without_a_localiser_only_the_impossible_is_called_too_large() -> None:
         ((2.0, 1.0, 1.5, 1.0), Verdict.CONVERGED),
         ((-2.0, 0.1, 1.5, 0.2), Verdict.JUMPS),
         ((0.5, 0.1, 2.0, 0.5), Verdict.JUMPS),
+        ((0.0, 0.1, 5.0, 0.5), Verdict.CONVERGED),
         ((math.nan, math.nan, math.nan, math.nan), Verdict.CONVERGED),
     ],
 )
@@ -321,6 +322,15 @@ def test_jumps_count_by_what_they_change(jumps: tuple[float, float, float, float
     assert ("model.layers.0.mlp.gate choose between experts" in judge(10.0, 0.1, SETTINGS, wide, failed=0)[1]) == (
         verdict is Verdict.JUMPS
     )
+
+
+def test_jumps_that_are_large_or_within_the_error_are_not_said_to_change_the_number_by_so_much() -> None:
+    large = replace(GOOD, jump_llc=2.0, jump_llc_stderr=0.1, jump_shift=30.0, jump_shift_stderr=0.2, jump_spread=1.0)
+    verdict, reason = judge(10.0, 0.1, SETTINGS, large, failed=0)
+    assert verdict is Verdict.JUMPS
+    assert reason.endswith("they make +2 ± 0.1 of λ̂")
+    assert judge(10.0, 0.1, SETTINGS, replace(large, jump_shift=1.5), failed=0)[0] is Verdict.JUMPS
+    assert judge(10.0, 2.5, SETTINGS, replace(large, jump_shift=1.5), failed=0)[0] is Verdict.CONVERGED
 
 
 def test_what_jumps_change_is_their_covariance_with_the_loss_of_other_items() -> None:

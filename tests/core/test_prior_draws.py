@@ -1,6 +1,7 @@
 """λ̂ from independent draws of the localizing prior: each term against its formula, the sum against exact answers."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -115,11 +116,45 @@ def test_minibatches_add_noise_but_no_bias() -> None:
     ):
         error = math.sqrt(sum(value.stderr**2 for value in values)) / len(values)
         assert abs(sum(value.mean for value in values) / len(values) - exact) < 4 * error
+    # Losses at w* differ by 1.3 in these units from minibatch to minibatch; those of the same items are subtracted.
+    assert max(result.prior_mean.stderr for result in results) < 0.1
     truth = quadratic_llc(curvatures, n_beta, gamma)
     for result in results:
         assert result.llc is not None
         assert result.stderr is not None
         assert abs(result.llc - truth) < 4 * result.stderr
+
+
+def test_each_pair_has_items_of_its_own_and_gradients_are_of_two_minibatches_without_a_common_item() -> None:
+    def items(seed: int) -> tuple[list[list[int]], list[list[int]]]:
+        objective, _ = linear_regression(40, 3, seed=1)
+        at_w_star = losses_at_center(objective)
+        taken: dict[str, list[list[int]]] = {"losses": [], "losses_and_gradient": []}
+
+        def watched(name: str, act: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+            def look(indices: Tensor) -> Tensor:
+                taken[name].append(indices.tolist())
+                return act(indices)
+
+            return look
+
+        for name in taken:
+            setattr(objective, name, watched(name, getattr(objective, name)))
+        prior_draws(
+            objective, at_w_star, n_beta=1.0, gamma=10.0, curvature=1.0, batch_size=4, seed=seed, pairs=10,
+            gradient_pairs=3,
+        )  # fmt: skip
+        return taken["losses"], taken["losses_and_gradient"]
+
+    losses, slopes = items(0)
+    # Both draws of a pair have the same items, and the ten pairs all of them once.
+    assert losses[::2] == losses[1::2]
+    assert sorted(item for batch in losses[::2] for item in batch) == list(range(40))
+    for one, other in zip(slopes[::2], slopes[1::2], strict=True):
+        assert len({*one, *other}) == 8
+    other_losses, other_slopes = items(1)
+    assert losses != other_losses
+    assert slopes != other_slopes
 
 
 def test_a_quartic_that_no_curvature_at_the_center_shows_is_narrowed_by_the_draws() -> None:
@@ -153,6 +188,7 @@ def test_the_weights_are_w_star_again_and_the_callers_random_numbers_untouched()
 
     first = drawn(3)
     assert torch.equal(objective.parameters[0], before)
+    assert objective.parameters[0].grad is None
     assert torch.equal(torch.get_rng_state(), state)
     assert first == drawn(3)
     assert first != drawn(4)
@@ -173,6 +209,8 @@ def test_a_loss_that_falls_at_draws_of_the_prior_has_no_number() -> None:
     assert posterior_mean(1.0, math.nan, 0.0, 0.0) == (None, math.inf)
     # What cannot be below 0 is noise where it is.
     assert posterior_mean(1.0, -0.1, -0.1, 0.0) == (1.0, 0.0)
+    # With Var e = 2 κ₁ all x are 2 if none is larger, whatever was taken for the largest.
+    assert posterior_mean(1.0, 2.0, 0.0, 0.5) == pytest.approx((1 / 3, 0.0))
 
 
 @pytest.mark.parametrize(("n_beta", "gamma", "pairs"), [(0.0, 1.0, 4), (1.0, 0.0, 4), (1.0, 1.0, 1)])
