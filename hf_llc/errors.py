@@ -15,7 +15,7 @@ HfLlcError
 """
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class HfLlcError(Exception):
@@ -93,6 +93,11 @@ KINDS: Mapping[str, type[HfLlcError]] = {
 """Every kind by its name, for a process that is told of an error of another one."""
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence, the first three of them and how many more there are: `a, b, c and 2 more`."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def is_read_only(error: OSError) -> bool:

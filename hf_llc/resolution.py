@@ -16,7 +16,7 @@ from hf_llc.core.objective import dimension
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.stepsize import HOT, RELAXED, check_lr, choose_burn_in, relaxation_rate
 from hf_llc.core.temperature import default_n_beta
-from hf_llc.errors import SettingsError
+from hf_llc.errors import SettingsError, listed
 from hf_llc.known import Known
 from hf_llc.plan import Plan
 from hf_llc.resolved import ResolvedSettings
@@ -220,16 +220,14 @@ def rounding_sentence(rounded: float, exact: float) -> str:
 
 def left_out_sentence(names: Sequence[str]) -> str:
     """Which weights of the files the loss of text has no use for."""
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"weights = without {listed}: the loss of the next token does not depend on those."
+    return f"weights = without {listed(names)}: the loss of the next token does not depend on those."
 
 
 def stillness_sentence(names: Sequence[str]) -> str:
     """Which tensors stay at w* since the loss gives them no gradient."""
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (
-        f"params = without {listed}: the loss gives no gradient of those, so they stay at w* and do not count in the "
-        "dimension."
+        f"params = without {listed(names)}: the loss gives no gradient of those, so they stay at w* and do not "
+        "count in the dimension."
     )
 
 

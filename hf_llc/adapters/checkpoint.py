@@ -25,7 +25,7 @@ from hf_llc.adapters.model_config import (
     refuse_too_many,
 )
 from hf_llc.adapters.model_folder import chosen_in, stored_tensors
-from hf_llc.errors import UnusableError
+from hf_llc.errors import UnusableError, listed
 from hf_llc.inputs import ModelSource
 
 _CONTEXT_NAMES = (
@@ -89,9 +89,8 @@ def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: i
         )
     model, info = loaded
     if missing := sorted({*info["missing_keys"], *_not_read(model)}):
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise UnusableError(
-            f"{source.id} has no weights for {', '.join(missing[:3])}{more}; transformers would fill them with noise, "
+            f"{source.id} has no weights for {listed(missing)}; transformers would fill them with noise, "
             "and an LLC of noise says nothing. Name a checkpoint of the whole causal language model."
         )
     refuse_left_over(source, config, model, stored, info["unexpected_keys"])

@@ -30,7 +30,7 @@ from hf_llc.adapters.documents import Documents, File, of_dataset, of_files
 from hf_llc.adapters.hub import check_access
 from hf_llc.adapters.hub_errors import Tell, explained, patiently
 from hf_llc.adapters.listings import listing
-from hf_llc.errors import NotFoundError, ResourceError, SettingsError, UnusableError
+from hf_llc.errors import NotFoundError, ResourceError, SettingsError, UnusableError, listed
 from hf_llc.references import DATA_SUFFIXES, nearest
 from hf_llc.settings import DataSettings
 
@@ -138,7 +138,7 @@ def _left_out(names: Sequence[str], format_: str) -> list[str]:
     if not names:
         return []
     return [
-        f"Data files that are not read: {_some(names)}; they are not {format_}, or their names put them in no split."
+        f"Data files that are not read: {listed(names)}; they are not {format_}, or their names put them in no split."
     ]
 
 
@@ -146,17 +146,13 @@ def _unsplit(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     return [
-        f"The {len(names)} plain text files of the folder are one split, whatever their names ({_some(names)}); "
+        f"The {len(names)} plain text files of the folder are one split, whatever their names ({listed(names)}); "
         "name one file to read it alone."
     ]
 
 
 def _about(names: Sequence[str]) -> list[str]:
-    return [f"Data files that are not read: {_some(names)}; by name a license or a readme."] if names else []
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [f"Data files that are not read: {listed(names)}; by name a license or a readme."] if names else []
 
 
 def _by_name(splits: Mapping[Any, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from hf_llc.adapters.model_folder import Stored
-from hf_llc.errors import UnusableError
+from hf_llc.errors import UnusableError, listed
 from hf_llc.inputs import ModelSource
 
 _MASK = re.compile(r"(^|\.)(\w*attn|\w*attention)\.(bias|masked_bias|causal_mask)$")
@@ -76,13 +76,12 @@ def refuse_left_over(
     left = sorted(name for name in names if not _is_harmless(name, stored, only_text))
     if not left:
         return
-    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
     if any(_LORA.search(name) for name in left):
         advice = "They are of an adapter: merge it (`merge_and_unload` of peft) and save the whole."
     else:
         advice = "Make config.json say what they are (biases, layers, scales), or save the model anew."
     raise UnusableError(
-        f"{source.id} holds weights that the model of its config.json does not take: {', '.join(left[:3])}{more}; "
+        f"{source.id} holds weights that the model of its config.json does not take: {listed(left)}; "
         f"without them it is another model. {advice}"
     )
 

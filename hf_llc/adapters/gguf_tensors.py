@@ -9,7 +9,7 @@ from transformers import modeling_gguf_pytorch_utils
 from transformers.integrations.gguf.reader import read_gguf_metadata
 from transformers.integrations.gguf.utils import is_gguf_arch_supported
 
-from hf_llc.errors import UnusableError
+from hf_llc.errors import UnusableError, listed
 from hf_llc.inputs import ModelSource
 
 _GGUF: Any = modeling_gguf_pytorch_utils
@@ -34,9 +34,8 @@ def refuse_dropped(source: ModelSource, path: Path, model: Any) -> None:
     experts = {name for name in names if name.endswith(_EXPERTS) and name.removesuffix(".weight") in taken}
     dropped = sorted(name for name in {*names} - taken - experts if not _POSITIONS.fullmatch(name))
     if dropped:
-        more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
         raise UnusableError(
             f"{source.id}: its GGUF file holds tensors that the {type(model).__name__} of transformers "
-            f"{transformers.__version__} does not take: {', '.join(dropped[:3])}{more}; without them it is another "
+            f"{transformers.__version__} does not take: {listed(dropped)}; without them it is another "
             "model. Name the model in full precision."
         )

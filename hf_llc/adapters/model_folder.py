@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from hf_llc.adapters.model_files import ModelFiles, choose
-from hf_llc.errors import UnusableError
+from hf_llc.errors import UnusableError, listed
 
 SHARD_DEPTH = 4
 """Levels of folders in which the shards that an index names are looked for."""
@@ -130,8 +130,7 @@ def _of_pickle(path: Path, name: str) -> list[Stored]:
     others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise UnusableError(
-            f"{path} holds {', '.join(others[:3])}{' and more' if len(others) > 3 else ''} beside or around its "
-            "tensors; save the state_dict of the model alone."
+            f"{path} holds {listed(others)} beside or around its tensors; save the state_dict of the model alone."
         )
     return [
         Stored(name=str(key), dtype=str(value.dtype).removeprefix("torch."), shape=tuple(value.shape), file=name)
