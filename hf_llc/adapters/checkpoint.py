@@ -97,10 +97,10 @@ def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: i
     model.hf_llc_left_out = left_out(model, built, stored, info["unexpected_keys"])
     refuse_untied(source, model, built)
     restore(source, config, model, built, dtype)
-    if source.gguf_file is not None:
-        refuse_dropped(source, folder_of(source) / source.gguf_file, model)
-        scale_positions(source, folder_of(source) / source.gguf_file, model)
     with explained(source):
+        if source.gguf_file is not None:
+            refuse_dropped(source, folder_of(source) / source.gguf_file, model)
+            scale_positions(source, folder_of(source) / source.gguf_file, model)
         model = model.eval() if devices > 1 else model.to(device).eval()
     if devices > 1:
         # By default the outermost layers stay whole after a forward pass, and would not see the weights move.

@@ -118,7 +118,7 @@ def _uninitialised(
         marked = dict(_tensors(construct(source, config, dtype, seed=2)))
     for name in names:
         tensor = marked[name]
-        if not (tensor.isnan() if tensor.is_floating_point() else tensor == _largest(tensor.dtype)).all():
+        if not (tensor.isnan() if _has_nan(tensor) else tensor == _largest(tensor.dtype)).all():
             raise UnusableError(
                 f"{source.id}: its code draws {name} at random whenever the model is built, so no two estimates are of "
                 "the same model; register it as a persistent buffer and save the model anew."
@@ -153,7 +153,12 @@ def _same(one: Tensor, other: Tensor | None) -> bool:
         return False
     if torch.equal(one, other):
         return True
-    return one.is_floating_point() and bool(((one == other) | (one.isnan() & other.isnan())).all())
+    return _has_nan(one) and bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+def _has_nan(tensor: Tensor) -> bool:
+    """True if numbers of this type may be NaN."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _tensors(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(hours=24)
 """How long ranks wait for the main one, which may be downloading; the usual ten minutes are too short for that."""
-CONNECTING = timedelta(minutes=5)
-"""How long machines that have met wait for connections; what they wait for later goes through their link."""
+CONNECT_LATER = "TORCH_GLOO_LAZY_INIT"
+"""Asks torch to connect the processes of a group with gloo at the first collective operation."""
 INTERRUPTED = "interrupted. Finished chains are kept: run the same command on every machine to go on."
 
 
@@ -238,19 +238,20 @@ def join(kind: str, devices: int = 1) -> Fleet:
     link = Link(messages, rank, world, machine=number, speaks=rank == first) if apart else None
     inside, members = (rank % devices, devices) if devices > 1 else (rank, world)
     group: Group | None = None
-    if interface := machine.interface_to(LOOPBACK if machines == 1 else os.environ["MASTER_ADDR"]):
-        # By itself gloo takes that of the host's name, which on many machines is one that no other can reach, and
-        # which on one machine is reached by others.
+    if machines > 1:
+        # What they tell each other goes through the store: that they reach its port is enough.
+        os.environ[CONNECT_LATER] = "1"
+    elif interface := machine.interface_to(LOOPBACK):
+        # By itself gloo takes that of the host's name, where other machines can connect to it.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-    with warnings.catch_warnings(), _connecting(link):
+    with warnings.catch_warnings():
         # It advises a number of threads; ours is part of the plan.
         warnings.simplefilter("ignore")
-        patience = PATIENCE if machines == 1 else CONNECTING
         if devices > 1:
             # Before accelerate, which would put all processes into one process group.
             prefix = PrefixStore(f"group-{rank // devices}", store)
-            group = Group(prefix, messages.signer, inside, devices, kind, patience)
-        state: Any = PartialState(cpu=kind != "cuda", timeout=patience, store=store, rank=inside, world_size=members)
+            group = Group(prefix, messages.signer, inside, devices, kind, PATIENCE)
+        state: Any = PartialState(cpu=kind != "cuda", timeout=PATIENCE, store=store, rank=inside, world_size=members)
     if state.num_processes != members:
         raise LaunchError(
             f"WORLD_SIZE is {members} but accelerate sees {state.num_processes} process(es), so every one would do all "
@@ -266,21 +267,6 @@ def join(kind: str, devices: int = 1) -> Fleet:
     if group is not None and link is not None:
         group.watch(link)
     return Fleet(rank, world, device, number, first, messages, link, group)
-
-
-@contextmanager
-def _connecting(link: Link | None) -> Iterator[None]:
-    """While the block runs, that machines which have met cannot connect is a LaunchError in one sentence."""
-    try:
-        yield
-    except RuntimeError as error:
-        if link is None:
-            raise
-        raise LaunchError(
-            f"The machines have met, but process {link.rank} cannot reach the others "
-            f"({' '.join(str(error).split())[:150]}). Open the ports between them, or name the network interface that "
-            "they share in GLOO_SOCKET_IFNAME, on GPUs in NCCL_SOCKET_IFNAME."
-        ) from error
 
 
 def _machines(messages: SignedStore, rank: int, world: int) -> tuple[int, int, int]:

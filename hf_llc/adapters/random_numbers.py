@@ -14,10 +14,10 @@ NUMBERS = (numpy.ndarray, numpy.floating, float, complex)
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The global random numbers of torch, numpy and Python start from this seed inside, and go on as before outside."""
+    """torch on the CPU, numpy and Python draw from this seed inside the block, and go on as before after it."""
     of_python, of_numpy = random.getstate(), numpy.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # and not those of GPUs, as torch.manual_seed does
         numpy.random.seed(seed)
         random.seed(seed)
         try:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,11 @@ class TextTokenizer:
         remarks: sentences that a reader of the numbers must know about the ids made so far.
     """
 
-    def __init__(self, source_id: str, built: PreTrainedTokenizerBase, folder: Path) -> None:
-        self.remarks: list[str] = []
+    def __init__(
+        self, source_id: str, built: PreTrainedTokenizerBase, folder: Path, remarks: Sequence[str] = ()
+    ) -> None:
+        self.remarks = list(remarks)
+        self._first_remarks = "".join(f" {remark}" for remark in remarks)
         self._id = source_id
         self._built = built
         self._folder = folder
@@ -70,7 +73,7 @@ class TextTokenizer:
     @property
     def identity(self) -> str:
         """`sha256:<64 hex>` of everything that turns text into ids, or decides what is remarked about them."""
-        kind = f"{type(self._built).__name__} {transformers.__version__}"
+        kind = f"{type(self._built).__name__} {transformers.__version__}{self._first_remarks}"
         if self._backend is not None and self._own is not None:
             # What a tokenizer is written as does not say how it reads special tokens that are spelled out.
             as_text = " special as text" if self._backend.encode_special_tokens else ""
@@ -179,14 +182,12 @@ def load_tokenizer(source: ModelSource) -> TextTokenizer:
     with quiet(), explained(source, "its tokenizer; copy the tokenizer files of the model that it was made from"):
         built, class_remark = _build(source, folder, options)
         remark = repair_pre_tokenizer(folder / options["gguf_file"], built) if "gguf_file" in options else None
-        tokenizer = TextTokenizer(source.id, built, folder)
+        if (folder / "tokenizer.json").is_file():
+            remark = None  # whose rules are used
+        tokenizer = TextTokenizer(source.id, built, folder, [each for each in (class_remark, remark) if each])
     # Without files transformers makes one that knows its special tokens only, and so no text at all.
     if not built.get_vocab().keys() - built.get_added_vocab().keys():
         raise UnusableError(f"{source.id} has no tokenizer; copy tokenizer.json of the model that it was made from.")
-    if class_remark is not None:
-        tokenizer.remarks.append(class_remark)
-    if remark is not None and not (folder / "tokenizer.json").is_file():
-        tokenizer.remarks.append(remark)
     return tokenizer
 
 

@@ -319,7 +319,7 @@ def save_gguf(
     path: Path,
     pre: str | None = None,
     pair: str = "ab",
-    scaling: float = 1.0,
+    scaling: float | str = 1.0,
     divisors: torch.Tensor | None = None,
     extra: str | None = None,
 ) -> dict[str, torch.Tensor]:
@@ -347,7 +347,8 @@ def save_gguf(
     writer.add_rope_dimension_count(width // 2)
     if scaling != 1:
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(scaling)
+        add: Any = writer.add_string if isinstance(scaling, str) else writer.add_float32
+        add("llama.rope.scaling.factor", scaling)
     writer.add_vocab_size(vocabulary)
     writer.add_tokenizer_model("gpt2")
     if pre is not None:
@@ -416,6 +417,13 @@ def test_tensors_of_a_gguf_file_that_the_model_does_not_take_are_named(tmp_path:
     save_gguf(tmp_path / "a.gguf", extra=name)
     with pytest.raises(UnusableError, match=f"GGUF file holds tensors .* does not take: {name}; without them"):
         load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")
+
+
+def test_an_entry_of_a_gguf_file_of_the_wrong_type_is_one_line(tmp_path: Path) -> None:
+    save_gguf(tmp_path / "a.gguf", scaling="four")
+    with pytest.raises(UnusableError, match=r"cannot read .*ValueError") as caught:
+        load_model(at(tmp_path, gguf_file="a.gguf"), "cpu")
+    assert "\n" not in str(caught.value)
 
 
 def test_tables_of_positions_in_a_gguf_file_do_no_harm(tmp_path: Path) -> None:

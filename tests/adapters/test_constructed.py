@@ -157,6 +157,14 @@ def test_a_buffer_that_is_drawn_at_random_is_refused(make: Make, made: str) -> N
         logits(make(made))
 
 
+def test_a_table_of_complex_numbers_may_hold_nan_and_not_be_drawn_at_random(make: Make) -> None:
+    nan = "torch.polar(torch.ones(size), torch.arange(1.0, size + 1.0) / torch.arange(size) * 0)"
+    folder = make(f"self.register_buffer('rotation', {nan}, persistent=False); self.table = {VALUE}")
+    torch.testing.assert_close(logits(folder), expected(folder))
+    with pytest.raises(UnusableError, match=r"its code draws scale\.rotation at random"):
+        logits(make("self.register_buffer('rotation', torch.randn(size, dtype=torch.cfloat), persistent=False)"))
+
+
 def test_a_random_tensor_beside_the_buffers_is_refused(make: Make) -> None:
     with pytest.raises(UnusableError, match=r"its code draws scale\.table at random"):
         logits(make("self.table = torch.rand(size, device='cpu')"))
@@ -199,7 +207,8 @@ def test_arrays_and_numbers_that_are_always_the_same_do_no_harm(make: Make, made
     torch.testing.assert_close(logits(folder), expected(folder))
 
 
-def test_the_random_numbers_of_the_caller_go_on(make: Make) -> None:
+def test_the_random_numbers_of_the_caller_go_on(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("seeded the GPUs"))
     folder = make(f"self.rest = random.randint(0, 9), int(numpy.random.rand()); self.table = {VALUE}")
     # transformers builds the model once more, with the random numbers of the caller.
     calls = []

@@ -365,6 +365,15 @@ def test_a_class_that_cannot_be_built_from_tokenizer_json_leaves_the_file(tiny: 
     assert remark.startswith(f"The tokens are those of tokenizer.json alone; {name} of transformers ")
 
 
+def test_the_identity_says_that_a_class_could_not_be_built(tiny: Path) -> None:
+    edit(tiny / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    plain = load_tokenizer(at(tiny))
+    edit(tiny / "tokenizer_config.json", tokenizer_class="XLMRobertaTokenizer")
+    other = load_tokenizer(at(tiny))
+    assert (len(plain.remarks), len(other.remarks)) == (0, 1)
+    assert plain.identity != other.identity  # or tokens that are kept would have the remarks of either
+
+
 def test_albert_over_a_unigram_file_leaves_the_file(tiny: Path) -> None:
     file = Tokenizer(models.Unigram([("<unk>", 0.0), ("t", -1.0), ("he", -2.0), ("the", -1.5)], 0, False))
     file.save(str(tiny / "tokenizer.json"))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_llc.core.asking import answered
 from hf_llc.core.chain import run_chain
-from hf_llc.core.jumps import COST, LEAST, MOST, SHARE, integral, measured_draws, nodes
+from hf_llc.core.jumps import COST, LEAST, MOST, SHARE, integral, measured_draws, nodes, other_items
 from hf_llc.core.lockstep import Member, run_together
 from hf_llc.core.objective import Objective, copy_of
 from hf_llc.core.problems import FunctionObjective, deep_linear, normal_crossing, quadratic, separable
@@ -90,7 +90,7 @@ def test_losses_of_degree_four_have_no_jumps_but_for_rounding(
         assert len(trace.jumps) == len(trace.beside) == len(measured_draws(chosen))
         assert max(map(abs, trace.jumps)) < 1e-12 * max(trace.draws(chosen))
         # One item: what is seen beside is the draw's own.
-        assert set(trace.beside) <= set(trace.draws(chosen))
+        assert [*trace.beside] == [trace.draws(chosen)[draw - 1] for draw in sorted(measured_draws(chosen))]
 
 
 def test_what_the_rule_misses_of_a_deep_product_averages_out() -> None:
@@ -116,8 +116,19 @@ def test_a_chain_walks_as_it_would_unseen_and_only_main_chains_are_looked_at(mon
     monkeypatch.setattr("hf_llc.core.jumps.measured_draws", lambda settings: frozenset())
     unseen = run()
     assert len(seen.jumps) > 0
+    # What is seen beside is of other items than the draw's own.
+    assert not {*seen.beside} & {*seen.draws(chosen)}
     assert varied.jumps == unseen.jumps == ()
     assert replace(seen, jumps=(), beside=()) == unseen
+
+
+def test_each_segment_has_nodes_and_other_items_of_its_own() -> None:
+    chosen = settings(batch_size=4, n=40)
+    places = [(seed, chain, draw) for seed in range(2) for chain in range(2) for draw in (1, 2, 3)]
+    items = [other_items(replace(chosen, seed=seed), chain, draw).tolist() for seed, chain, draw in places]
+    assert all(len({*each}) == 4 and {*each} <= {*range(40)} for each in items)
+    assert len(set(map(tuple, items))) == len({nodes(*place)[0].t for place in places}) == len(places)
+    assert items[0] == other_items(chosen, 0, 1).tolist()
 
 
 @pytest.mark.parametrize("draws", [1, 5, 50, 200, 1500, 20_000])
