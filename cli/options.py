@@ -264,7 +264,7 @@ Checks = Annotated[
     bool,
     typer.Option(
         "--checks/--no-checks",
-        help="Also run short chains at ε/2, without noise, and at half and twice γ and nβ.",
+        help="Also run short chains at ε/2, without noise, and at a larger γ.",
         rich_help_panel=_CHAINS,
     ),
 ]

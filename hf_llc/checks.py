@@ -1,13 +1,15 @@
-"""What the varied chains say: is the step small enough, is w* a minimum, is the number more than the localiser's?"""
+"""What the checks say: is the step small enough, is w* a minimum, is the number more than the localiser's?"""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from hf_llc.adapters.statistics import log_ratio, summarise
-from hf_llc.core.estimator import llc
-from hf_llc.core.variations import CHECKED_CHAINS, VARIATIONS, Variation
+from hf_llc.core.estimator import llc, n_beta_slope
+from hf_llc.core.jumps import measured_draws
+from hf_llc.core.variations import VARIATIONS, Variation
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Status
 
@@ -15,15 +17,19 @@ CHANCE = 2.0
 """Errors up to which nothing of a step bias is subtracted, see `extrapolation`."""
 
 
+FEWEST_PAIRS = 8
+"""Products of two draws' losses below which their mean has no error to go by."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checks:
-    """Answers of the varied chains; None where a varied chain failed or the logarithm of λ̂ has no meaning.
+    """The answers; None where a chain that they need failed or is missing, or the logarithm of λ̂ has no meaning.
 
     Attributes:
         step_bias, step_bias_stderr: λ̂ at the step size used minus λ̂ at ε → 0, and its Monte Carlo error.
         cold_llc: nβΔL where the drift alone leads: below 0 by the slope of the loss at w*, above by gradient noise.
-        gamma_slope, gamma_slope_stderr: d log λ̂ / d log γ between γ/2 and 2γ.
-        n_beta_slope, n_beta_slope_stderr: d log λ̂ / d log nβ between nβ/2 and 2nβ.
+        gamma_slope, gamma_slope_stderr: d log λ̂ / d log γ between γ and the larger one that it was varied to.
+        n_beta_slope, n_beta_slope_stderr: d log λ̂ / d log nβ, from the variance of the main draws.
     """
 
     step_bias: float | None = None
@@ -37,8 +43,7 @@ class Checks:
 
 def checked_chains(settings_chains: int, variations: Sequence[Variation] = VARIATIONS) -> list[tuple[Variation, int]]:
     """Every varied chain of a run: (variation, number of the main chain)."""
-    chains = range(min(CHECKED_CHAINS, settings_chains))
-    return [(variation, chain) for variation in variations for chain in chains]
+    return [(variation, chain) for variation in variations for chain in range(min(variation.chains, settings_chains))]
 
 
 def evaluate(
@@ -51,19 +56,16 @@ def evaluate(
     draws = {variation.name: _draws(variation, varied, settings) for variation in variations}
     bias, bias_stderr = _step_bias(main, draws["half-step"], settings)
     cold = draws["cold"]
-    weaker, apart = draws.get("gamma-half"), 4.0
-    if "gamma-half" not in draws and draws["gamma-double"] is not None:
-        weaker, apart = _healthy_draws(main[: len(draws["gamma-double"])], settings), 2.0
-    gamma, gamma_stderr = _slope(weaker, draws["gamma-double"], apart)
-    n_beta, n_beta_stderr = _slope(draws.get("n-beta-half"), draws.get("n-beta-double"), 4.0)
+    stronger = next(variation for variation in variations if variation.gamma != 1)
+    gamma, gamma_stderr = _gamma_slope(main, draws[stronger.name], stronger.gamma, settings)
+    n_beta, n_beta_stderr = temperature_slope(main, settings)
     return Checks(
         step_bias=bias,
         step_bias_stderr=bias_stderr,
         cold_llc=llc(settings.n_beta, summarise(cold).mean) if cold else None,
         gamma_slope=gamma,
         gamma_slope_stderr=gamma_stderr,
-        # λ̂ is nβΔL, and only ΔL is in the draws.
-        n_beta_slope=None if n_beta is None else 1 + n_beta,
+        n_beta_slope=n_beta,
         n_beta_slope_stderr=n_beta_stderr,
     )
 
@@ -127,19 +129,48 @@ def step_shares(
     ]
 
 
-def _slope(
-    less: Sequence[Sequence[float]] | None, more: Sequence[Sequence[float]] | None, apart: float
+def _gamma_slope(
+    main: Sequence[ChainTrace], stronger: Sequence[Sequence[float]] | None, factor: float, settings: ResolvedSettings
 ) -> tuple[float | None, float | None]:
-    """d log ΔL / d log of what is `apart` times larger for `more` than for `less`, and its error."""
-    if less is None or more is None:
+    """d log ΔL / d log γ between γ and `factor` times that, and its error, from the first draws of the main chains that
+    have a twin."""
+    if stronger is None or any(trace.status is not Status.HEALTHY for trace in main[: len(stronger)]):
         return None, None
-    ratio = log_ratio(more, less)
-    if ratio is None:
-        return None, None
-    return ratio[0] / math.log(apart), ratio[1] / math.log(apart)
+    twins = [trace.draws(settings)[: len(twin)] for trace, twin in zip(main, stronger, strict=False)]
+    ratio = log_ratio(stronger, twins)
+    return (None, None) if ratio is None else (ratio[0] / math.log(factor), ratio[1] / math.log(factor))
 
 
-def _healthy_draws(traces: Sequence[ChainTrace], settings: ResolvedSettings) -> list[tuple[float, ...]] | None:
-    if any(trace.status is not Status.HEALTHY for trace in traces):
-        return None
-    return [trace.draws(settings) for trace in traces]
+def temperature_slope(main: Sequence[ChainTrace], settings: ResolvedSettings) -> tuple[float | None, float | None]:
+    """d log λ̂ / d log nβ and its standard error from the main draws; None without two healthy chains.
+
+    Where a draw sees one item alone its noise is not known; then only the draws count at which another was looked at.
+    """
+    healthy = [trace for trace in main if trace.status is Status.HEALTHY]
+    known = [(trace.draws(settings), trace.noise) for trace in healthy if trace.noise]
+    if len(known) < 2:
+        return _slope_of_pairs(healthy, settings)
+    draws, noise = zip(*((chain, scatter[: len(chain)]) for chain, scatter in known), strict=True)
+    if not all(math.isfinite(value) for scatter in noise for value in scatter):
+        return None, None
+    found = n_beta_slope(settings.n_beta, draws, noise, summarise(draws).mcse)
+    return (None, None) if found is None else (found.slope, summarise(found.parts).stderr)
+
+
+def _slope_of_pairs(healthy: Sequence[ChainTrace], settings: ResolvedSettings) -> tuple[float | None, float | None]:
+    """The same from the covariance of two losses at a draw, of items chosen independently."""
+    places = [draw - 1 for draw in sorted(measured_draws(settings))]
+    pairs = [
+        (own, other)
+        for trace in healthy
+        for own, other in zip([trace.draws(settings)[place] for place in places], trace.beside, strict=False)
+        if math.isfinite(own) and math.isfinite(other)
+    ]
+    if len(healthy) < 2 or len(pairs) < FEWEST_PAIRS:
+        return None, None
+    mean = summarise([trace.draws(settings) for trace in healthy]).mean
+    if not mean > 0:
+        return None, None
+    scale = settings.n_beta / mean
+    products = [scale * (own - mean) * (other - mean) for own, other in pairs]
+    return 1 - statistics.fmean(products), statistics.stdev(products) / math.sqrt(len(products))

@@ -6,6 +6,8 @@ from hf_llc.results import Diagnostics, Estimate
 
 SIGNIFICANT = 3.0
 """Standard errors before a difference counts."""
+SEEN = 2.0
+"""Standard errors up to which a slope that is not known to be flat is not known to be other than 0 either."""
 PLATEAU = 0.2
 """|d log λ̂ / d log γ| up to which λ̂ hardly depends on the localiser: a tenth of γ changes it by a factor below 1.6."""
 
@@ -22,7 +24,12 @@ def flat_in_n_beta(diagnostics: Diagnostics) -> bool:
 
 
 def _flat(slope: float | None, error: float | None) -> bool:
-    return slope is not None and error is not None and abs(slope) + 2 * error <= PLATEAU
+    return slope is not None and error is not None and abs(slope) + SEEN * error <= PLATEAU
+
+
+def _open(slope: float | None, error: float | None) -> bool:
+    """Whether a slope is too little known to say if it is flat: it may be 0, and may be too much for a plateau."""
+    return slope is not None and error is not None and not _flat(slope, error) and abs(slope) <= SEEN * error
 
 
 def on_plateau(diagnostics: Diagnostics) -> bool:
@@ -44,8 +51,15 @@ def meaning(diagnostics: Diagnostics) -> str:
         )
     if on_plateau(diagnostics):
         return f"on a plateau ({words}): it hardly depends on the localiser nor on nβ; {basin}"
+    if flat_in_gamma(diagnostics) and _open(diagnostics.n_beta_slope, diagnostics.n_beta_slope_stderr):
+        return (
+            f"comparable along one curve ({words}): it hardly depends on the localiser; whether it depends on nβ is "
+            f"not known ({_in_n_beta(diagnostics)}): raise --draws or --batch-size; {basin}"
+        )
     if flat_in_gamma(diagnostics):
         return f"comparable along one curve, not a learning coefficient ({words}): {_at_other_n_beta(diagnostics)}"
+    if _open(slope, error):
+        return f"comparable along one curve ({words}): whether it depends on the localiser is not known: raise --draws"
     if slope <= -1 + PLATEAU:
         return f"comparable along one curve, not a learning coefficient ({words}): the localiser sets its size"
     return f"comparable along one curve, not a learning coefficient ({words}): it depends on the localiser"
@@ -53,11 +67,15 @@ def meaning(diagnostics: Diagnostics) -> str:
 
 def _at_other_n_beta(diagnostics: Diagnostics) -> str:
     """Why a number that does not depend on γ is no learning coefficient, from its slope in nβ."""
-    slope, error = diagnostics.n_beta_slope or 0.0, diagnostics.n_beta_slope_stderr or 0.0
-    words = f"it hardly depends on the localiser, but on nβ (d log λ̂ / d log nβ = {slope:+.2f} ± {error:.2f})"
-    if slope >= 1 - PLATEAU:
+    words = f"it hardly depends on the localiser, but on nβ ({_in_n_beta(diagnostics)})"
+    if (diagnostics.n_beta_slope or 0.0) >= 1 - PLATEAU:
         return f"{words}: the loss is as good as constant where the chains are"
     return words
+
+
+def _in_n_beta(diagnostics: Diagnostics) -> str:
+    slope, error = diagnostics.n_beta_slope or 0.0, diagnostics.n_beta_slope_stderr or 0.0
+    return f"d log λ̂ / d log nβ = {slope:+.2f} ± {error:.2f}"
 
 
 def agreement(found: Estimate) -> str:

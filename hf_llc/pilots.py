@@ -32,9 +32,9 @@ FINAL_DRAWS = 3
 FIRST = MIDDLE - 1
 """The sweep begins with this γ and all stronger localisations; then it goes down, as long as the chains stay local."""
 CHECKED = ("half-step", "cold")
-SETTLING = ("gamma-half", "gamma-double")
-"""Of the checks that an estimate makes, those that the last pilot chains make, and further ones where the chains begin
-at w* and the verdict on a burn-in asks for them."""
+SETTLING = ("stronger",)
+"""Of the checks that an estimate makes, those that the last pilot chains make, and a further one where the chains begin
+at w* and the verdict on a burn-in asks for it."""
 CURVED_SEQUENCES = 32
 """Sequences whose Hessian is looked at, at least."""
 

@@ -70,6 +70,8 @@ class ChainTrace:
         broken_slopes: draws at which the slope was found to be none, since the loss jumps beside w*.
         jumps: at a few draws what the gradient along the way from w* leaves of the draw's paired difference, nats per
             token: the jumps of the loss between them, see `core.jumps`. beside: the differences of other items there.
+        noise: at each draw the variance of its difference that the choice of its items makes, see
+            `core.estimator.batch_noise`; empty where it is not known.
     """
 
     chain: int
@@ -83,6 +85,7 @@ class ChainTrace:
     broken_slopes: int = 0
     jumps: tuple[float, ...] = ()
     beside: tuple[float, ...] = ()
+    noise: tuple[float, ...] = ()
 
     def draws(self, settings: ResolvedSettings) -> tuple[float, ...]:
         """The paired differences at the draws: every thin-th step after the burn-in, shape (draws,)."""
@@ -91,7 +94,7 @@ class ChainTrace:
 
     def uncorrected(self) -> Self:
         """The trace as the paired baseline has it: what a linear one has taken is given back at every draw."""
-        return replace(self, deltas=self.paired, paired=(), broken_slopes=0) if self.paired else self
+        return replace(self, deltas=self.paired, paired=(), broken_slopes=0, noise=()) if self.paired else self
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; non-finite numbers become None."""
@@ -101,7 +104,8 @@ class ChainTrace:
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """The trace that `to_dict` wrote; None becomes NaN again."""
         names = ("losses", "deltas", "squared_distances", "paired", "jumps", "beside")
-        arrays = {key: _floats(stored[key]) for key in names}
+        # Traces of runs that began before there was such a record go on without it.
+        arrays = {key: _floats(stored[key]) for key in names} | {"noise": _floats(stored.get("noise", ()))}
         return cls(**{**stored, **arrays, "status": Status(stored["status"])})
 
 
@@ -149,13 +153,14 @@ class Diagnostics:
         step_bias, step_bias_stderr: λ̂ at the step size used minus λ̂ extrapolated to ε → 0, with its Monte Carlo error.
         step_correction: the part of `step_bias` that is more than chance: `llc` is `raw_llc` − `step_correction`.
         cold_llc: nβΔL where the drift alone leads: the slope at w* pulls it below 0, gradient noise lifts it.
-        gamma_slope: d log λ̂ / d log γ: near 0 a plateau, near −1 the localiser's own number; with its error.
+        gamma_slope: d log λ̂ / d log γ between γ and 1.5 γ: near 0 a plateau, near −1 the localiser's own number; with
+            its error.
         gamma_slope_covariance: the same from the main draws alone, a noisier figure that no verdict rests on.
         level_near, level_far, level_changes: root mean ‖w−w*‖² of draws near w* and of draws farther away, where they
             lie at two such levels, and how often chains change between them; None if they do not.
         start_gap: λ̂ of chains that began at draws of the localiser minus λ̂ of those that began at w*, with its error;
             None where all began alike.
-        n_beta_slope: d log λ̂ / d log nβ, with its error.
+        n_beta_slope: d log λ̂ / d log nβ from the variance of the draws, with its error.
         trace_hessian: tr H of the probe batch's loss at w*, nats per weight², from a few random directions.
         jump_llc: the part of λ̂ that jumps of the loss make, which no gradient knows of, with its error; None if it was
             not measured. jump_spread: its standard deviation over draws. jump_shift: by how much λ̂ is too large since

@@ -121,7 +121,7 @@ class SamplerSettings:
         dtype: one of DTYPES, in which losses and their gradients are computed; weights and updates are float32 always.
         params: only parameters that match a pattern move (`hf_llc.core.selection`); none means all do.
         seed: every random number derives from it.
-        checks: also run short chains at ε/2, without noise, and at half and twice γ and nβ (see core.variations).
+        checks: also run short chains at ε/2, without noise, and at a larger γ (see core.variations).
         cross_check: one of CROSS_CHECKS, by which the number is computed once more: `lanczos` from the quadratic part
             of the loss without sampling (`hf_llc.core.lanczos`), `draws` from independent draws of the localizing prior
             (`hf_llc.core.prior_draws`).

@@ -86,7 +86,7 @@ def judged(
     settings = resolution.settings
     healthy = [trace for trace in traces if trace.status is Status.HEALTHY]
     statistics = summarise([trace.draws(settings) for trace in healthy]) if len(healthy) >= 2 else None
-    checks = evaluate(traces, varied, settings, variations) if varied else Checks()
+    checks = evaluate(traces, varied, settings, variations)
     diagnostics = _diagnostics(resolution, healthy, statistics, checks)
     value, stderr = _number(diagnostics)
     verdict, reason = judge(value, stderr, settings, diagnostics, failed=len(traces) - len(healthy))

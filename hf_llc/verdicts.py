@@ -53,8 +53,8 @@ def judge(
 
 def _step_size(llc: float, diagnostics: Diagnostics, failed: int) -> list[tuple[Verdict, str]]:
     bias, error = diagnostics.step_bias, diagnostics.step_bias_stderr
-    slopes = (diagnostics.cold_llc, diagnostics.gamma_slope, diagnostics.n_beta_slope)
-    if bias is None and not failed and any(value is not None for value in slopes):
+    others = (diagnostics.cold_llc, diagnostics.gamma_slope)
+    if bias is None and not failed and any(value is not None for value in others):
         return [(Verdict.STEP_TOO_LARGE, "chains at half the step size became inf or NaN: lower --lr")]
     if bias is None or error is None or not abs(bias) > max(STEP_BIAS_MAX * abs(llc), SIGNIFICANT * error):
         return []

@@ -168,8 +168,8 @@ def test_all_chains_of_a_process_are_in_one_call(
 
     monkeypatch.setattr(grouping, "run_together", seen)
     estimate(model, data, replace(SAMPLER, batched_chains="on"))
-    # Two chains, each of them in six variations.
-    assert calls == [14]
+    # Two chains and two at half the step, one without noise and one that is held more strongly.
+    assert calls == [6]
 
 
 def test_on_a_cpu_auto_is_one_after_another_without_a_word(model: str, data: DataSettings) -> None:

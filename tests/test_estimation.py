@@ -179,6 +179,31 @@ def test_a_run_is_finished_once_every_part_is_there(model: str, data: DataSettin
         (made.run_dir / name).write_bytes(content)
 
 
+def test_a_run_of_a_version_that_varied_the_temperature_by_chains_is_gone_on_with(
+    model: str, data: DataSettings
+) -> None:
+    """Its chains are kept as they are; what they have no record of is left out, and no older check is misread."""
+    chosen = replace(SMALL, checks=True, n_beta=0.1, gamma=100.0)
+    found = estimate(model, data, chosen)
+    assert found.diagnostics.n_beta_slope is not None
+    store = RunStore(Path(found.run_dir), pytest.fail)
+    for name in ("chains/000", "chains/001", "checks/half-step-000", "checks/half-step-001", "checks/cold-000"):
+        payload = store.read(name)
+        assert payload is not None
+        store.write(name, {key: value for key, value in payload.items() if key != "noise"})
+    stronger = store.read("checks/stronger-000")
+    assert stronger is not None
+    for name in ("gamma-half", "gamma-double", "n-beta-half", "n-beta-double"):
+        store.write(f"checks/{name}-000", stronger)
+    store.path("checks/stronger-000").unlink()
+    before = deltas(found)
+    again = estimate(model, data, chosen)
+    assert deltas(again) == before
+    assert (again.llc, again.stderr) == (found.llc, found.stderr)
+    diagnostics = replace(found.diagnostics, n_beta_slope=None, n_beta_slope_stderr=None)
+    assert again.diagnostics == diagnostics
+
+
 def test_threads_are_put_back_even_after_a_failure() -> None:
     before = torch.get_num_threads()
     seen = []

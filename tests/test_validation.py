@@ -115,11 +115,11 @@ def test_a_short_burn_in_begins_at_laplace_draws_and_is_near_but_not_called_conv
     assert found.stderr is not None
     assert found.stderr < 0.1 * found.truth
     steps = found.settings.steps + 1
-    gradients = 6 * (steps + 8) + 2 * (2 * 50 + 2 * 16 + 1 + 8) + 2 * (50 + 16 + 1)
+    gradients = 6 * (steps + 8) + 2 * (2 * 50 + 2 * 16 + 1 + 8) + (50 + 16 + 1)
     # Of draws the loss is that of other items.
     assert found.settings.batches == "reshuffled"
     looked_at = 4 * len(measured_draws(found.settings)) * COST
-    assert found.gradient_evaluations == round(gradients + (6 * 25 + 4 * 16) / 3 + looked_at)
+    assert found.gradient_evaluations == round(gradients + (6 * 25 + 3 * 16) / 3 + looked_at)
 
 
 def test_chains_that_come_down_from_far_above_wait_until_flat_directions_have_forgotten_it() -> None:

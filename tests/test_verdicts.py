@@ -9,7 +9,7 @@ import pytest
 
 from hf_llc.core.stepsize import LEFT, SETTLED, excess_left
 from hf_llc.errors import DivergedError
-from hf_llc.meanings import agreement, meaning
+from hf_llc.meanings import agreement, meaning, on_plateau
 from hf_llc.results import ChainSummary, DatasetRecord, Diagnostics, Estimate, Status, Verdict
 from hf_llc.verdicts import EXCESS_MAX, judge, require_number
 from tests.adapters.estimates import estimate
@@ -189,7 +189,8 @@ def test_without_two_healthy_chains_there_is_no_number() -> None:
     ("slope", "error", "words"),
     [
         (0.05, 0.02, "on a plateau"),
-        (-0.05, 0.1, "it depends on the localiser"),
+        (-0.05, 0.1, "whether it depends on the localiser is not known"),
+        (-0.3, 0.14, "it depends on the localiser"),
         (-0.95, 0.02, "the localiser sets its size"),
         (-0.5, 0.02, "it depends on the localiser"),
         (None, None, "was not measured"),
@@ -200,7 +201,7 @@ def test_what_the_number_means_follows_from_its_slope_in_gamma(
 ) -> None:
     sentence = meaning(replace(GOOD, gamma_slope=slope, gamma_slope_stderr=error))
     assert words in sentence
-    assert ("not a learning coefficient" in sentence) == (words in {"it depends on the localiser"} or "sets" in words)
+    assert ("not a learning coefficient" in sentence) == (words == "it depends on the localiser" or "sets" in words)
 
 
 @pytest.mark.parametrize(
@@ -210,17 +211,16 @@ def test_what_the_number_means_follows_from_its_slope_in_gamma(
         (None, None, "whether it depends on nβ was not measured; it is that of this basin"),
         (1.0, 0.0, "d log nβ = +1.00 ± 0.00): the loss is as good as constant where the chains are"),
         (0.5, 0.02, "but on nβ (d log λ̂ / d log nβ = +0.50 ± 0.02)"),
-        (0.05, 0.2, "but on nβ (d log λ̂ / d log nβ = +0.05 ± 0.20)"),
+        (0.05, 0.2, "whether it depends on nβ is not known (d log λ̂ / d log nβ = +0.05 ± 0.20): raise --draws"),
+        (0.45, 0.2, "but on nβ (d log λ̂ / d log nβ = +0.45 ± 0.20)"),
     ],
 )
 def test_a_plateau_is_one_in_the_temperature_too(slope: float | None, error: float | None, words: str) -> None:
     flat = replace(GOOD, gamma_slope=0.02, gamma_slope_stderr=0.01, n_beta_slope=slope, n_beta_slope_stderr=error)
     assert words in meaning(flat)
-    assert (
-        ("on a plateau" in meaning(flat))
-        == ("of this basin" in meaning(flat))
-        == (error in {0.02, None} and slope != 0.5)
-    )
+    assert ("on a plateau" in meaning(flat)) == (error in {0.02, None} and slope != 0.5)
+    assert ("of this basin" in meaning(flat)) == ((error in {0.02, None} and slope != 0.5) or "not known" in words)
+    assert on_plateau(flat) == (error in {0.02, None} and slope != 0.5)
 
 
 def test_a_diverged_estimate_is_raised_with_the_chains_that_failed() -> None:

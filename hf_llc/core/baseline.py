@@ -28,14 +28,18 @@ differ by 9η of what is of third order."""
 
 
 class Corrected(NamedTuple):
-    """ℓ_B(w) − ℓ_B(w*) less (g_B − g_n)·Δ in nats per token, and whether its slope is broken: 1 or 0. Both scalars."""
+    """ℓ_B(w) − ℓ_B(w*) less (g_B − g_n)·Δ in nats per token, and whether its slope is broken: 1 or 0. Both scalars.
+
+    `items` are the differences of the batch's items each less its own g_i·Δ, shape (m,): they scatter as `delta` does.
+    """
 
     delta: Tensor
     broken: Tensor
+    items: Tensor
 
 
 Correction = Callable[[Tensor], Corrected]
-"""From ℓ_B(w) − ℓ_B(w*), a scalar tensor in nats per token, to what is made of it."""
+"""From ℓ_i(w) − ℓ_i(w*) of a batch's items, shape (m,), in nats per token, to what is made of them."""
 
 
 class Linear:
@@ -76,23 +80,25 @@ class Linear:
         nudged = yield from self._nudged(batch, level, self._nudge)
         restore(self._parameters, position)
 
-        def corrected(delta: Tensor) -> Corrected:
-            near = slope(nudged, delta, self._nudge)
+        def corrected(differences: Tensor) -> Corrected:
+            delta = differences.mean()
+            near = slope(nudged.mean(), delta, self._nudge)
             if second is None:
                 broken = torch.zeros_like(delta)
             else:
-                far = slope(second, delta, farther)
+                far = slope(second.mean(), delta, farther)
                 broken = disagree(near, far, delta, level.abs().mean(), self._nudge).to(delta.dtype)
-            return Corrected(delta - (near - expected), broken)
+            items = differences - slope(nudged, differences, self._nudge)
+            return Corrected(delta - (near - expected), broken, items)
 
         return corrected
 
     def _nudged(self, batch: Tensor, level: Tensor, nudge: float) -> Asks[Tensor]:
-        """ℓ_B(w* + ηΔ) − ℓ_B(w*) for that η; leaves the weights there."""
+        """ℓ_i(w* + ηΔ) − ℓ_i(w*) of the batch's items for that η, shape (m,); leaves the weights there."""
         with torch.no_grad():
             torch._foreach_lerp_(list(self._parameters), list(self._anchors), 1 - nudge)
         losses, _ = yield Ask(batch, gradient=False)
-        return (losses - level).mean()
+        return losses - level
 
     @torch.no_grad()
     def _expected(self) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from hf_llc.core import jumps, laplace
 from hf_llc.core.asking import Ask, Asks, answered
 from hf_llc.core.baseline import Correction, Linear
+from hf_llc.core.estimator import batch_noise
 from hf_llc.core.gradients import Gradient, estimator_of, gradient_of
 from hf_llc.core.objective import (
     Objective,
@@ -37,10 +38,10 @@ Progress = Callable[[int, float, float], None]
 
 
 class Seen(NamedTuple):
-    """What was asked for at a draw: its paired difference where that is of items of its own, in nats per token, what
-    corrects it, and the segment to it where that is looked at."""
+    """What was asked for at a draw: the paired differences of items of its own where it has such, shape (m,), in nats
+    per token, what corrects them, and the segment to the draw where that is looked at."""
 
-    delta: Tensor | None = None
+    differences: Tensor | None = None
     corrected: Correction | None = None
     segment: jumps.Segment | None = None
 
@@ -170,6 +171,7 @@ class Chain:
             broken_slopes=recorder.broken_slopes,
             jumps=tuple(recorder.jumps),
             beside=tuple(recorder.beside),
+            noise=tuple(recorder.noise),
         )
 
     def _start(self) -> Asks[None]:
@@ -199,10 +201,13 @@ class Chain:
             last = index == settings.steps
             batch = walk.randomness.batch(index)
             drawn = index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0
-            seen = (yield from self._draw(index, batch, recorder)) if drawn else Seen()
+            seen = (yield from self._draw(index, batch, recorder)) if drawn else None
             losses, slope = (yield Ask(batch, gradient=False)) if last else (yield from self._estimate(batch))
-            delta = self._paired(losses, batch) if seen.delta is None else seen.delta
-            recorder.add(losses.mean(), self._corrected(seen, delta, recorder), delta)
+            apart = None if seen is None else seen.differences
+            differences = self._paired(losses, batch) if apart is None else apart
+            delta = differences.mean()
+            corrected = delta if seen is None else self._drawn(seen, differences, recorder)
+            recorder.add(losses.mean(), corrected, delta)
             if last or (index + 1) % BLOCK == 0:
                 failed_at = recorder.flush()
                 if failed_at is not None:
@@ -242,24 +247,28 @@ class Chain:
         losses, _ = yield Ask(others, gradient=False)
         rule = jumps.nodes(self._settings.seed, self._number, draw)
         smooth = yield from jumps.integral(walk.parameters, walk.anchors, items, rule, walk.shards)
-        return jumps.Segment(smooth, self._paired(losses, others))
+        return jumps.Segment(smooth, self._paired(losses, others).mean())
 
-    def _corrected(self, seen: Seen, delta: Tensor, recorder: Recorder) -> Tensor:
-        """The difference that goes into the trace; what else the draw says goes there too."""
+    def _drawn(self, seen: Seen, differences: Tensor, recorder: Recorder) -> Tensor:
+        """The mean difference that goes into the trace; what else the draw says goes there too."""
+        delta = differences.mean()
         if seen.segment is not None:
             smooth, beside = seen.segment
             recorder.add_jump(delta.to(smooth.dtype) - smooth, beside)
-        if seen.corrected is None:
-            return delta
-        corrected = seen.corrected(delta)
-        recorder.add_broken(corrected.broken)
-        return corrected.delta
+        if seen.corrected is not None:
+            corrected = seen.corrected(differences)
+            recorder.add_broken(corrected.broken)
+            delta, differences = corrected.delta, corrected.items
+        noise = batch_noise(differences, self._settings.n)
+        if noise is not None:
+            recorder.add_noise(noise)
+        return delta
 
     def _paired(self, losses: Tensor, batch: Tensor) -> Tensor:
-        """The batch's mean loss minus that at w*."""
+        """Each item's loss minus that at w*, shape (m,)."""
         baseline = self._anchor_losses
         # Not waiting for the copy: on a GPU that would be waiting for all that was asked of it before.
-        return (losses - baseline[batch.to(baseline.device, non_blocking=True)]).mean()
+        return losses - baseline[batch.to(baseline.device, non_blocking=True)]
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hf_llc.core.jumps import COST, measured_draws
-from hf_llc.core.variations import CHECKED_CHAINS, VARIATIONS
+from hf_llc.core.variations import VARIATIONS
 from hf_llc.resolved import ResolvedSettings
 
 FEWEST_EFFECTIVE = 200.0
@@ -80,7 +80,8 @@ def expected_stderr(settings: ResolvedSettings, spread: Spread) -> float:
     """The standard error of λ̂ that a run with these settings and its checks is expected to report."""
     loss = thinning_loss(settings.thin, spread.autocorrelation)
     sampled = spread.monte_carlo * math.sqrt(loss / (settings.chains * settings.draws * settings.thin))
-    checked = min(CHECKED_CHAINS, settings.chains) * VARIATIONS[0].settings(settings).draws * settings.thin
+    half = VARIATIONS[0]
+    checked = min(half.chains, settings.chains) * half.settings(settings).draws * settings.thin
     noise = spread.step / math.sqrt(checked)
     # What is found of a bias is in the error: noise where there is none, else a third of what is subtracted.
     return math.hypot(sampled, noise, spread.bias / 3)
@@ -88,7 +89,7 @@ def expected_stderr(settings: ResolvedSettings, spread: Spread) -> float:
 
 def gradients(settings: ResolvedSettings) -> int:
     """Gradients of a minibatch that a run with its checks takes; a loss alone is a third of one."""
-    checked = min(CHECKED_CHAINS, settings.chains) * sum(each.settings(settings).gradients for each in VARIATIONS)
+    checked = sum(min(each.chains, settings.chains) * each.settings(settings).gradients for each in VARIATIONS)
     segments = len(measured_draws(settings)) * COST
     return round(settings.chains * (settings.gradients + segments) + checked)
 

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 
 def llc(n_beta: float, mean_delta: float) -> float:
@@ -39,6 +41,55 @@ def gamma_slope(
     covariances = torch.stack([torch.cov(torch.stack([d, r]).double())[0, 1] for d, r in pairs])
     slopes = -gamma / 2 * covariances / mean
     return float(slopes.mean()), float(slopes.std() / len(pairs) ** 0.5)
+
+
+def batch_noise(differences: Tensor, n: int) -> Tensor | None:
+    """The variance of a minibatch's mean difference that the choice of its m items out of n makes, a scalar tensor.
+
+    S²/m (1 − m/n) for items drawn without replacement, with S² from how these m differ (Cochran 1977, eq. 2.20), which
+    is unbiased. None for one item of several, which does not differ from itself.
+
+    Args:
+        differences: ℓ_i(w) − ℓ_i(w*) of the items, shape (m,), in nats per token.
+    """
+    size = len(differences)
+    if size >= n:
+        return differences.new_zeros(())
+    return differences.var() * (1 / size - 1 / n) if size > 1 else None
+
+
+class TemperatureSlope(NamedTuple):
+    """d log λ̂ / d log nβ, and what each draw makes of it: shape (chains, draws), of mean 0 to first order, so that the
+    slope's standard error is that of their mean."""
+
+    slope: float
+    parts: list[list[float]]
+
+
+def n_beta_slope(
+    n_beta: float, deltas: Sequence[Sequence[float]], noise: Sequence[Sequence[float]], mean_error: float
+) -> TemperatureSlope | None:
+    """d log λ̂ / d log nβ from draws at one nβ; None where λ̂ is not above 0.
+
+    For p ∝ exp(−nβL − γ/2 ‖w−w*‖²) the derivative of an expectation is a covariance, d E[L]/dnβ = −Var[L], so that
+    dλ̂ / d log nβ = λ̂ − (nβ)² Var[L] exactly, where L is the mean over all n items. A draw sees some of them: what their
+    choice adds is subtracted, by the law of total variance.
+
+    Args:
+        deltas: L(w_t) − L(w*) on the items of each draw, in nats per token. noise: `batch_noise` of these, of the same
+            shape (chains, draws).
+        mean_error: the standard error of the mean of all deltas, whose square is missing from their variance about it.
+    """
+    values, scatter = (torch.tensor([*each], dtype=torch.float64) for each in (deltas, noise))
+    mean = float(values.mean())
+    if not mean > 0:
+        return None
+    apart = values - mean
+    squares = apart.square() - scatter
+    variance = float(squares.mean()) + mean_error**2
+    ratio = n_beta * variance / mean
+    parts = n_beta / mean * (squares - squares.mean()) - ratio / mean * apart
+    return TemperatureSlope(1 - ratio, (-parts).tolist())
 
 
 def free_distance(dimension: int, gamma: float, lr: float, steps: float) -> float:

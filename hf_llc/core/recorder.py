@@ -11,8 +11,8 @@ class Recorder:
     """Losses and differences of every step, distances and jumps of draws; scalar tensors in, numbers out.
 
     Attributes:
-        losses, deltas, squared_distances, paired, broken_slopes, jumps, beside: of `results.ChainTrace`, up to the last
-            flush.
+        losses, deltas, squared_distances, paired, broken_slopes, jumps, beside, noise: of `results.ChainTrace`, up to
+            the last flush.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,13 @@ class Recorder:
         self.squared_distances: list[float] = []
         self.jumps: list[float] = []
         self.beside: list[float] = []
+        self.noise: list[float] = []
         self.broken_slopes = 0
         self._steps: list[Tensor] = []
         self._distances: list[Tensor] = []
         self._jumps: list[Tensor] = []
         self._broken: list[Tensor] = []
+        self._noise: list[Tensor] = []
 
     def add(self, loss: Tensor, delta: Tensor, paired: Tensor) -> None:
         """Adds a step: its loss, its difference, and that before a baseline took anything from it."""
@@ -44,6 +46,10 @@ class Recorder:
         """Adds whether a draw's slope at w* is broken, 1 or 0."""
         self._broken.append(broken)
 
+    def add_noise(self, variance: Tensor) -> None:
+        """Adds the variance of a draw's mean difference that its choice of items makes."""
+        self._noise.append(variance)
+
     def flush(self) -> int | None:
         """The index of the first step since the last flush whose loss or distance is not finite; None if all are."""
         first = len(self.losses)
@@ -56,6 +62,7 @@ class Recorder:
         for jump, beside in _numbers(self._jumps):
             self.jumps.append(jump)
             self.beside.append(beside)
+        self.noise.extend(_numbers(self._noise))
         self.broken_slopes += sum(map(bool, _numbers(self._broken)))
         bad = next((i for i, loss in enumerate(self.losses[first:], first) if not math.isfinite(loss)), None)
         if bad is None and not all(map(math.isfinite, distances)):

@@ -2,8 +2,9 @@
 
 half-step     half the time, refined noise   is the step small enough?
 cold          no noise, from w* itself       how far does the loss fall or rise without a temperature?
-gamma-half, gamma-double                     does the number say more than the localiser?
-n-beta-half, n-beta-double                   does it depend on the temperature?
+stronger      a stronger localiser           does the number say more than the localiser?
+
+Whether it depends on the temperature the main chains say themselves: `core.estimator.n_beta_slope`.
 """
 
 import math
@@ -17,25 +18,24 @@ SHARE = 8
 """Draws of a check are an eighth of a chain's, at least FEWEST: they are compared with one another or with the same
 chain's own draws at common random numbers, which needs far fewer than the number itself."""
 FEWEST = 16
+STEP_IN_GAMMA = 1.5
+"""Factor on γ for a slope in it. Coupled chains differ by less the nearer it is to 1, so that the slope's error hardly
+depends on it, unless something keeps them apart: chains of a loss that is flat at w* meet slowly."""
 CHECKED_CHAINS = 2
-"""Chains that are varied, the first ones."""
+"""Chains that are varied, the first ones, where one is not enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """What differs: factors on γ and nβ, steps per whole step, whether there is noise, factors of burn-in, and the
-    share of draws, 1 / `share`.
-
-    A weaker localiser relaxes more slowly; both variations of γ wait for it, so that their draws stay aligned.
-    """
+    """What differs: the factor on γ, steps per whole step, whether there is noise, and the share of draws, 1 / `share`;
+    and how many chains are varied so, the first ones."""
 
     name: str
     gamma: float = 1.0
-    n_beta: float = 1.0
     refinement: int = 1
     cold: bool = False
-    patience: int = 1
     share: int = SHARE
+    chains: int = CHECKED_CHAINS
 
     def settings(self, main: ResolvedSettings) -> ResolvedSettings:
         """The settings of the varied chain. With momentum a step of ε/4 that keeps √c takes half the time."""
@@ -44,11 +44,10 @@ class Variation:
         return replace(
             main,
             gamma=main.gamma * self.gamma,
-            n_beta=main.n_beta * self.n_beta,
             lr=main.lr / shorter,
             burn_in_lr=None if main.burn_in_lr is None else main.burn_in_lr / shorter,
             momentum=math.sqrt(main.momentum) if finer else main.momentum,
-            burn_in=main.burn_in * self.patience * self.refinement,
+            burn_in=main.burn_in * self.refinement,
             thin=main.thin * self.refinement,
             draws=self._draws(main),
         )
@@ -71,11 +70,8 @@ class Variation:
 VARIATIONS = (
     # Its error is part of the number's, and mostly the larger part: the slopes are only said beside it.
     Variation(name="half-step", refinement=2, share=4),
-    Variation(name="cold", cold=True),
-    Variation(name="gamma-half", gamma=0.5, patience=2),
-    Variation(name="gamma-double", gamma=2.0, patience=2),
-    Variation(name="n-beta-half", n_beta=0.5),
-    Variation(name="n-beta-double", n_beta=2.0),
+    Variation(name="cold", cold=True, chains=1),
+    Variation(name="stronger", gamma=STEP_IN_GAMMA, chains=1),
 )
 
 LIMIT_VARIATIONS = (*VARIATIONS[:2], Variation(name="gamma-double", gamma=2.0, share=1))

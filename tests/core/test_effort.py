@@ -20,7 +20,7 @@ from hf_llc.core.effort import (
     thinning_loss,
 )
 from hf_llc.core.problems import quadratic
-from hf_llc.core.variations import CHECKED_CHAINS, VARIATIONS
+from hf_llc.core.variations import VARIATIONS
 from hf_llc.resolved import LOSS
 from tests.core.chains import settings
 
@@ -79,11 +79,11 @@ def test_gradients_are_those_that_a_run_takes(sampler: str, gradient: str) -> No
     for chain in range(3):
         run_chain(objective, torch.zeros(1), chosen, chain, anchor_gradient=slope)
     for variation in VARIATIONS:
-        for chain in range(CHECKED_CHAINS):
+        for chain in range(variation.chains):
             varied = variation.settings(chosen)
             run_chain(objective, torch.zeros(1), varied, chain, anchor_gradient=slope, variation=variation)
     # The last state of a chain has a loss and no step.
-    alone -= 3 + CHECKED_CHAINS * len(VARIATIONS)
+    alone -= 3 + sum(variation.chains for variation in VARIATIONS)
     assert alone > 0
     assert gradients(chosen) == round(taken + alone * LOSS)
 
