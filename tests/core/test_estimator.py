@@ -65,14 +65,15 @@ def crossing_draws(n_beta: float, gamma: float, shape: tuple[int, int], stream: 
     weight = torch.exp(-gamma / 2 * grid.square()) * stiffness.rsqrt()
     chosen = torch.multinomial(weight, math.prod(shape), replacement=True, generator=stream).view(shape)
     second = torch.randn(shape, generator=stream, dtype=torch.float64) * stiffness[chosen].rsqrt()
-    return grid[chosen].square() * second.square()
+    return torch.mul(grid[chosen].square(), second.square())
 
 
 def quartic_draws(n_beta: float, gamma: float, shape: tuple[int, int], stream: torch.Generator) -> torch.Tensor:
     """w⁴ at independent draws from the density of w on a grid."""
     grid = torch.linspace(-8, 8, 200_001, dtype=torch.float64) * n_beta**-0.25
     weight = torch.exp(-n_beta * grid.pow(4) - gamma / 2 * grid.square())
-    return grid[torch.multinomial(weight, math.prod(shape), replacement=True, generator=stream).view(shape)].pow(4)
+    chosen = torch.multinomial(weight, math.prod(shape), replacement=True, generator=stream).view(shape)
+    return torch.pow(grid[chosen], 4)
 
 
 def quadratic_draws(n_beta: float, gamma: float, shape: tuple[int, int], stream: torch.Generator) -> torch.Tensor:
