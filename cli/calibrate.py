@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +90,7 @@ def calibrate(
     batches: o.Batches = o.SAMPLER.batches,
     baseline: o.Baseline = o.SAMPLER.baseline,
     chains: o.Chains = o.SAMPLER.chains,
-    batch_size: o.BatchSize = o.SAMPLER.batch_size,
+    batch_size: o.BatchSize = None,
     seed: o.Seed = o.SAMPLER.seed,
     params: o.Params = None,
     dtype: o.Dtype = o.SAMPLER.dtype,
@@ -132,6 +133,8 @@ def calibrate(
         model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
     )
     asked_data, asked_sampler = settings_of(context, settings)
+    # What is wanted of the calibration is no part of how chains are sampled.
+    asked_sampler = replace(asked_sampler, target_stderr=None)
     if several.started(machines, asked_sampler, device):
         return
     from hf_llc.calibration import collect, plan

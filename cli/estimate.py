@@ -57,6 +57,7 @@ def estimate(
     thin: o.Thin = o.SAMPLER.thin,
     target_stderr: o.TargetStderr = None,
     max_chains: o.MaxChains = 64,
+    budget_seconds: o.Budget = None,
     batch_size: o.BatchSize = o.SAMPLER.batch_size,
     seed: o.Seed = o.SAMPLER.seed,
     params: o.Params = None,
@@ -109,7 +110,7 @@ def estimate(
     hf-llc estimate ORG/NAME --num-machines 2 --num-processes 16 --machine-rank 0 --main-process-ip A
     hf-llc estimate me/my-model --push-to-hub
     """
-    from hf_llc.settings import CalibrationSettings, ModelSettings
+    from hf_llc.settings import ModelSettings
 
     form, times = chosen(format, as_json, quiet), Profile() if profile else None
     machines = several.machines_of(context)
@@ -126,9 +127,8 @@ def estimate(
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
         return
-    if target_stderr is not None:
-        CalibrationSettings(target_stderr=target_stderr)
-    if target_stderr is not None and machines.count > 1:
+    rounds_of_chains = target_stderr is not None and not asked_sampler.by_draws
+    if rounds_of_chains and machines.count > 1:
         raise SettingsError("--target-stderr works on one machine; leave out --num-machines, or give more --chains.")
     if several.started(machines, asked_sampler, device):
         return
@@ -148,7 +148,7 @@ def estimate(
             require_permission(model, push, observer)
             return plan(asked_model, asked_data, sampler, output_dir=folder, device=device, observer=observer)
 
-        if target_stderr is None:
+        if target_stderr is None or not rounds_of_chains:
             found = execute(
                 lambda: make_plan(asked_sampler, output_dir),
                 processes=num_processes,

@@ -7,9 +7,19 @@ from typing import Annotated
 
 import typer
 
-from hf_llc.settings import LARGEST_INTEGER, MOST_CHAINS, MOST_PROCESSES, MOST_TOKENS, DataSettings, SamplerSettings
+from hf_llc.settings import (
+    LARGEST_INTEGER,
+    LONGEST,
+    MOST_CHAINS,
+    MOST_PROCESSES,
+    MOST_TOKENS,
+    DataSettings,
+    SamplerSettings,
+)
 
 SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def bytes_of(text: str) -> int:
@@ -23,6 +33,19 @@ def bytes_of(text: str) -> int:
     if not 1 <= size <= LARGEST_INTEGER:
         raise typer.BadParameter(f"{text!r} is no size; write it like 20GB.")
     return round(size)
+
+
+def seconds_of(text: str | float) -> float:
+    """Seconds from `90s`, `15m`, `1.5h` or `300`; a default comes as a number.
+
+    Raises:
+        BadParameter: it is no time above 0.
+    """
+    read = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(text).lower())
+    seconds = float(read[1]) * UNITS[read[2]] if read else 0.0
+    if not 0 < seconds <= LONGEST:
+        raise typer.BadParameter(f"{text!r} is no time; write it like 15m.")
+    return seconds
 
 
 def path_of(text: str | Path) -> Path:
@@ -145,7 +168,8 @@ ContextLength = Annotated[
         rich_help_panel=_TEXT,
     ),
 ]
-SAMPLERS = "auto, sgld (the paper's), sgld-lm, rmsprop-sgld, baoab, badodab, sgnht or mala."
+CHAINS = "auto, sgld (the paper's), sgld-lm, rmsprop-sgld, baoab, badodab, sgnht or mala"
+SAMPLERS = f"{CHAINS}; or importance: independent draws, without chains."
 Sampler = Annotated[str, typer.Option("--sampler", help=SAMPLERS, rich_help_panel=_CHAINS)]
 NBeta = Annotated[
     float | None,
@@ -219,7 +243,14 @@ Chains = Annotated[
         "--chains", help="Independent chains; fewer than 4 are never called converged.", rich_help_panel=_CHAINS
     ),
 ]
-Draws = Annotated[int, typer.Option("--draws", help="Draws per chain.", rich_help_panel=_CHAINS)]
+Draws = Annotated[
+    int | None,
+    typer.Option(
+        "--draws",
+        help="Draws per chain. (default: 200; of importance as many as --target-stderr needs)",
+        rich_help_panel=_CHAINS,
+    ),
+]
 BurnIn = Annotated[
     int | None,
     typer.Option(
@@ -227,7 +258,14 @@ BurnIn = Annotated[
     ),
 ]
 Thin = Annotated[int, typer.Option("--thin", help="Steps from one draw to the next.", rich_help_panel=_CHAINS)]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="Sequences per minibatch.", rich_help_panel=_CHAINS)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        help="Sequences per minibatch. (default: 32; of importance about 4,096 tokens)",
+        rich_help_panel=_CHAINS,
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Every random number derives from it.", rich_help_panel=_CHAINS)]
 Params = Annotated[
     list[str] | None,
@@ -241,7 +279,18 @@ TargetStderr = Annotated[
     float | None,
     typer.Option(
         "--target-stderr",
-        help="Add chains until the standard error is this share of the LLC, or say why it will not be.",
+        help="Go on until the standard error is this share of the LLC, or say why it will not be. (default: of "
+        "importance 0.05; of chains as many as --chains)",
+        rich_help_panel=_CHAINS,
+    ),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget",
+        parser=seconds_of,
+        metavar="TIME",
+        help="Stop drawing after this time (90s, 15m, 2h), with what there is; with --sampler importance.",
         rich_help_panel=_CHAINS,
     ),
 ]

@@ -47,13 +47,13 @@ def validate(
     device: Annotated[
         str, typer.Option("--device", help="cpu, cuda or mps, for nets without --samples.", rich_help_panel=_NET)
     ] = "cpu",
-    sampler: Annotated[str, typer.Option("--sampler", help=o.SAMPLERS, rich_help_panel="Sampling")] = "auto",
+    sampler: Annotated[str, typer.Option("--sampler", help=f"{o.CHAINS}.", rich_help_panel="Sampling")] = "auto",
     momentum: o.Momentum = None,
     gradient: o.Gradient = o.SAMPLER.gradient,
     batches: o.Batches = o.SAMPLER.batches,
     baseline: o.Baseline = o.SAMPLER.baseline,
     chains: o.Chains = o.SAMPLER.chains,
-    draws: o.Draws = 1500,
+    draws: Annotated[int, typer.Option("--draws", help="Draws per chain.", rich_help_panel="Sampling")] = 1500,
     seed: o.Seed = o.SAMPLER.seed,
     format: o.Format = "auto",
     as_json: o.Json = False,

@@ -96,7 +96,7 @@ def choose(plan: Plan, bench: Workbench) -> Choice:
     if plan.sampler.batched_chains == "on":
         return Choice(True, "chains go in one call of the model, as asked.", size)
     count = min(limit(size), plan.sampler.chains)
-    ratio = _ratio(bench, count, plan.sampler.batch_size)
+    ratio = _ratio(bench, count, plan.sampler.chain_batch_size)
     words = f"{count} gradients in one call take {ratio:.2f} of the time of one after another, as just now timed."
     return Choice(ratio < PAYS, words, size)
 
@@ -145,7 +145,7 @@ def _looks_twice(plan: Plan) -> str:
 def _not_computed(plan: Plan, bench: Workbench) -> str:
     """Why this model cannot be computed at several sets of weights in one call; "" if it can."""
     objective, stacked = bench.objective, bench.stacked
-    size = max(1, plan.sampler.batch_size // 2)
+    size = max(1, plan.sampler.chain_batch_size // 2)
     batches = torch.arange(2 * size).remainder(objective.n).view(2, size)
     try:
         with warnings.catch_warnings():

@@ -166,7 +166,7 @@ def forecast(site: Site, first: Sequence[Resolution], seconds: float) -> str:
     Args:
         seconds: that the gradient of one sequence takes.
     """
-    at, batch, draws = first[1], site.plan.sampler.batch_size, site.plan.sampler.draws
+    at, batch, draws = first[1], site.plan.sampler.chain_batch_size, site.plan.sampler.chain_draws
     swept = pilots.first_settings(site, first)
     around = pilots.step_settings(site, at, swept[1].burn_in)
     count = _taken([*swept, *around]) + _last_taken(pilots.pilot_settings(site, at, at.settings.lr))

@@ -1,14 +1,12 @@
 """The number once more by a way that shares nothing with the chains but the model and the text."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from hf_llc.core.lanczos import ITERATIONS, PROBES, quadratic_llc_of
-from hf_llc.core.prior_draws import GRADIENT_PAIRS, PAIRS, prior_draws
+from hf_llc.core.prior_draws import PriorDraws
+from hf_llc.draw_statistics import summarise_draws
 from hf_llc.errors import SettingsError
 from hf_llc.observer import Observer
 from hf_llc.resolution import Resolution
@@ -18,18 +16,22 @@ SEQUENCES = 64
 """Sequences whose loss Lanczos looks at, at least: each of PROBES × ITERATIONS products takes two gradients of all."""
 
 
+PAIRS = 32
+"""Pairs of draws whose losses are taken, each on a minibatch of its own."""
+GRADIENT_PAIRS = 6
+"""Pairs of draws whose gradients are taken: on trained transformers their terms are then known to about a tenth."""
+
+
 def part_name(method: str) -> str:
     """The part of a run that holds the cross-check by that method."""
     return f"cross-check/{method}"
 
 
-def cross_check(
-    method: str, bench: Workbench, anchors: Sequence[float], resolution: Resolution, observer: Observer
-) -> dict[str, Any]:
+def cross_check(method: str, bench: Workbench, resolution: Resolution, observer: Observer) -> dict[str, Any]:
     """`Estimate.cross_check`, JSON-ready.
 
     Args:
-        method: a name in `settings.CROSS_CHECKS`. anchors: ℓ_i(w*) of all sequences, nats per token.
+        method: a name in `settings.CROSS_CHECKS`.
 
     Raises:
         SettingsError: nβ or γ is 0, so that there is no resolution γ/nβ.
@@ -37,9 +39,7 @@ def cross_check(
     if resolution.settings.n_beta == 0 or resolution.settings.gamma == 0:
         raise SettingsError(f"--cross-check {method} needs --n-beta and --gamma above 0.")
     started = time.monotonic()
-    result = (
-        _draws(bench, anchors, resolution, observer) if method == "draws" else _lanczos(bench, resolution, observer)
-    )
+    result = _draws(bench, resolution, observer) if method == "draws" else _lanczos(bench, resolution, observer)
     return {"method": method, **result, "seconds": time.monotonic() - started}
 
 
@@ -55,26 +55,29 @@ def _lanczos(bench: Workbench, resolution: Resolution, observer: Observer) -> di
     return {**asdict(quadrature), "sequences": used}
 
 
-def _draws(bench: Workbench, anchors: Sequence[float], resolution: Resolution, observer: Observer) -> dict[str, Any]:
+def _draws(bench: Workbench, resolution: Resolution, observer: Observer) -> dict[str, Any]:
     """λ̂ from independent draws of the localizing prior, in float32."""
     settings, objective = resolution.settings, bench.in_full
-    device = objective.parameters[0].device
-    losses = torch.tensor(anchors, device=device)
-    if settings.dtype != "float32":
-        # Losses at w* that are rounded otherwise than those of the draws would not cancel in their difference.
-        losses = objective.losses(torch.arange(objective.n)).to(device)
+    draws = PriorDraws(objective, objective, gamma=settings.gamma, batch_size=settings.batch_size, seed=settings.seed)
     observer.begin("cross-check by independent draws", PAIRS + GRADIENT_PAIRS)
-    result = prior_draws(
-        objective,
+    losses, gradients = [], []
+    for pair in range(PAIRS):
+        losses.append(draws.losses(pair))
+        observer.advance(pair + 1)
+    for pair in range(GRADIENT_PAIRS):
+        gradients.append(draws.gradients(pair))
+        observer.advance(PAIRS + pair + 1)
+    observer.end()
+    stiffness = settings.n_beta * resolution.curvature / settings.gamma
+    result = summarise_draws(
         losses,
+        gradients,
+        n=objective.n,
         n_beta=settings.n_beta,
         gamma=settings.gamma,
-        curvature=resolution.curvature,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        progress=observer.advance,
+        largest=stiffness,
+        jumps=bool(resolution.routers),
     )
-    observer.end()
     size = min(settings.batch_size, objective.n)
     return {
         "llc": result.llc,
@@ -84,6 +87,6 @@ def _draws(bench: Workbench, anchors: Sequence[float], resolution: Resolution, o
         "narrowing": result.narrowing.mean,
         "slope": result.slope.mean,
         "open": result.open if result.llc is not None else None,
-        "pairs": result.pairs,
+        "pairs": PAIRS + GRADIENT_PAIRS,
         "sequences": min(objective.n, size * (PAIRS + 2 * GRADIENT_PAIRS)),
     }

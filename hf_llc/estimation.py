@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from hf_llc import queue
+from hf_llc import queue, rounds
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.pictures import drawn
@@ -26,6 +26,7 @@ from hf_llc.core.language import LanguageObjective
 from hf_llc.core.shared import SharedObjective
 from hf_llc.core.variations import Variation
 from hf_llc.cross_check import cross_check, part_name
+from hf_llc.draw_estimates import estimate_of_draws
 from hf_llc.errors import ResourceError, UnusableError, is_read_only
 from hf_llc.grouping import Chains, Job
 from hf_llc.observer import Observer
@@ -91,6 +92,9 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
 
 def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
     """What `run` does, one part at a time."""
+    if plan.sampler.by_draws:
+        yield from rounds.steps(plan, bench, fleet, observer, lambda: keep_draws(plan))
+        return
     store = fleet.store(plan.run_dir, observer.tell, observer.part)
     store.open(plan.inputs())
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
@@ -117,6 +121,8 @@ def shared_part_names(plan: Plan) -> list[str]:
 
 def is_finished(plan: Plan) -> bool:
     """True if there is a file for every part of the run."""
+    if plan.sampler.by_draws:
+        return rounds.is_finished(plan)
     store = RunStore(plan.run_dir, lambda message: None)
     return all(store.path(name).exists() for name in _part_names(plan))
 
@@ -127,6 +133,8 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     Args:
         started: `time.monotonic()` when the command began, for `seconds["total"]`.
     """
+    if plan.sampler.by_draws:
+        return _collect_draws(plan, observer, started)
     store = RunStore(plan.run_dir, observer.tell, part=observer.part)
     anchors = [_finished(store, name) for name in _anchor_names(plan)]
     resolution = Resolution.from_dict(_finished(store, "resolved"))
@@ -149,6 +157,30 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     found = estimate_of(plan, *sampled, sum(losses) / len(losses), seconds)
     if plan.sampler.cross_check is not None:
         found = replace(found, cross_check=_finished(store, part_name(plan.sampler.cross_check)))
+    return _kept(plan, store, found, sampled.traces, observer)
+
+
+def _collect_draws(plan: Plan, observer: Observer, started: float) -> Estimate:
+    store = RunStore(plan.run_dir, observer.tell, part=observer.part)
+    found, groups = _estimate_of_draws(plan, store, time.monotonic() - started)
+    return _kept(plan, store, found, groups, observer)
+
+
+def _estimate_of_draws(plan: Plan, store: RunStore, seconds: float) -> tuple[Estimate, list[ChainTrace]]:
+    prior, sample = rounds.collected(plan, store)
+    spent = {"load": prior.load_seconds, "anchor": prior.seconds, "sampling": sample.seconds, "total": seconds}
+    return estimate_of_draws(plan, prior, sample, rounds.summary_of(plan, prior, sample), spent)
+
+
+def keep_draws(plan: Plan) -> None:
+    """Writes down the number that the draws so far give, as `estimate.json`."""
+    store = RunStore(plan.run_dir, lambda message: None)
+    found, _ = _estimate_of_draws(plan, store, 0.0)
+    store.write("estimate", found.to_dict())
+
+
+def _kept(plan: Plan, store: RunStore, found: Estimate, traces: Sequence[ChainTrace], observer: Observer) -> Estimate:
+    """The estimate, in its folder from now on with its picture."""
     try:
         drop_gradient(plan.run_dir)
         store.write("estimate", found.to_dict())
@@ -163,7 +195,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
         # Not before there is something to draw: chains need not wait for what draws it.
         from hf_llc.adapters import plots
 
-        plots.traces(path, sampled.traces, found)
+        plots.traces(path, traces, found)
 
     drawn([plan.run_dir / "traces.png"], draw, observer.tell)
     return found
@@ -188,7 +220,7 @@ def _anchor_names(plan: Plan) -> list[str]:
 
 def _anchor_size(plan: Plan) -> int:
     """Sequences per part, whole batches: a function of shapes alone, so that every process cuts alike."""
-    batch = plan.sampler.batch_size
+    batch = plan.batch_size
     return batch * math.ceil(plan.corpus.n / (ANCHOR_PARTS * batch))
 
 
@@ -276,7 +308,7 @@ def _chains(
         if [*names] not in others:
             return chains(names)
         with observer.part("measuring"):
-            return [(name, cross_check(name.partition("/")[2], bench, anchors, resolution, observer)) for name in names]
+            return [(name, cross_check(name.partition("/")[2], bench, resolution, observer)) for name in names]
 
     yield from queue.grouped(
         store,

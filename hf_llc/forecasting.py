@@ -12,7 +12,7 @@ from hf_llc.adapters.checkpoint import context_limit, parameter_count
 from hf_llc.core.language import LOGIT_BUDGET
 from hf_llc.core.samplers import check_sampler
 from hf_llc.observer import Observer
-from hf_llc.settings import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings import IMPORTANCE, MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_model
 
 BACKWARD_AND_FORWARD = 6
@@ -66,13 +66,13 @@ def forecast(
         HfLlcError: the model cannot be had, or the settings are impossible.
     """
     observer = observer or Observer()
-    check_sampler(sampler.sampler)
+    check_sampler(sampler.sampler, [IMPORTANCE])
     source = find_model(model, download=False, tell=observer.tell)
     parameters = parameter_count(source)
     context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)
     burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
-    steps = burn_in + sampler.draws * sampler.thin
-    tokens = sampler.chains * (steps + 1) * sampler.batch_size * context
+    steps = burn_in + sampler.chain_draws * sampler.thin
+    tokens = sampler.chains * (steps + 1) * sampler.chain_batch_size * context
     kind = devices.device_kind(device)
     rate = _matrix_rate(fleets.alone(kind).device, getattr(torch, sampler.dtype))
     return Forecast(

@@ -274,8 +274,8 @@ def default_processes(plans: Sequence[Plan]) -> int:
     if plan.device != "cpu":
         return min(devices.device_count(plan.device), plan.sampler.chains * len(plans))
     parameters = plan.source.weight_bytes / 4
-    steps = plan.sampler.draws * plan.sampler.thin * plan.sampler.chains * len(plans)
-    work_to_do = 3 * parameters * steps * plan.sampler.batch_size * plan.corpus.context_length
+    steps = plan.sampler.chain_draws * plan.sampler.thin * plan.sampler.chains * len(plans)
+    work_to_do = 3 * parameters * steps * plan.sampler.chain_batch_size * plan.corpus.context_length
     if work_to_do < WORTH_STARTING:
         return 1
     # Published weights are often 16 bits wide and become 32 here, hence the factor of two.

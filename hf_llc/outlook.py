@@ -48,7 +48,7 @@ class Outlook:
         """The draws for the wanted standard error, within the budget."""
         if abs(self.pilot.llc) <= SIGNIFICANT * self.pilot.stderr:
             # A share of nothing is no error to aim at.
-            return effort.effort_of(replace(self.settings, draws=SamplerSettings().draws), self.spread, met=False)
+            return effort.effort_of(replace(self.settings, draws=SamplerSettings().chain_draws), self.spread, met=False)
         return effort.choose_effort(
             self.settings, self.spread, wanted.target_stderr * abs(self.pilot.llc), wanted.budget
         )

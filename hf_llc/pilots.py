@@ -123,7 +123,7 @@ def steps(site: Site, at: Resolution, burn_in: int) -> list[Swept]:
 
 def pilot_settings(site: Site, at: Resolution, lr: float) -> ResolvedSettings:
     """The settings of the last pilot chains: those of an estimate, with fewer draws."""
-    draws = site.plan.sampler.draws
+    draws = site.plan.sampler.chain_draws
     wanted = replace(at.settings, lr=lr, draws=FINAL_DRAWS * draws, chains=site.plan.sampler.chains)
     own = own_burn_in(wanted, at.typical)
     return replace(own, burn_in=min(own.burn_in, LONGEST_BURN_IN * draws))
@@ -154,7 +154,7 @@ def quadratic_part(site: Site) -> tuple[Nodes, float]:
 
     Also the seconds that one sequence's gradient took.
     """
-    used = min(site.plan.corpus.n, max(CURVED_SEQUENCES, site.plan.sampler.batch_size))
+    used = min(site.plan.corpus.n, max(CURVED_SEQUENCES, site.plan.sampler.chain_batch_size))
 
     def make(name: str) -> dict[str, Any]:
         site.observer.begin("curvatures at w*", 1)

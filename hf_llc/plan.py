@@ -11,8 +11,15 @@ from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.results import SCHEMA
 from hf_llc.settings import SamplerSettings
 
-NOT_INPUTS = {"threads", "dtype", "cross_check"}
+NOT_INPUTS = {"threads", "dtype", "cross_check", "target_stderr", "budget_seconds"}
 """Settings that the chains' numbers do not depend on, threads and dtype but for the entries of their own."""
+INPUTS_OF_DRAWS = ("sampler", "n_beta", "gamma", "params", "seed")
+"""Settings on which what independent draws show depends; how many there are is no part of it."""
+DRAW_TOKENS = 4096
+"""Tokens of an independent draw's minibatch where its size is left open: more draws of fewer items are the better use
+of the same work, as long as making a draw costs little beside the loss of its minibatch."""
+DRAW_BATCH_SIZES = (2, 64)
+"""The least and the most sequences of such a minibatch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +30,8 @@ class Plan:
         device: `cpu`, `cuda` or `mps`, without an index: which one is each process's own business.
         dtype: in which losses and gradients are computed. threads: CPU threads per process.
         run_dir: where its parts are kept. known: of a series: what `known.Known` wrote.
+        deadline: seconds since the epoch at which independent draws end; None without one. followers: plans of a series
+            that share what is left until then.
     """
 
     source: ModelSource
@@ -33,6 +42,16 @@ class Plan:
     threads: int
     run_dir: Path
     known: Mapping[str, Any] | None = None
+    deadline: float | None = None
+    followers: int = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences of a minibatch."""
+        if self.sampler.batch_size is not None or not self.sampler.by_draws:
+            return self.sampler.chain_batch_size
+        least, most = DRAW_BATCH_SIZES
+        return min(self.corpus.n, max(least, min(most, DRAW_TOKENS // self.corpus.context_length)))
 
     def inputs(self) -> dict[str, Any]:
         """Every input that can change the number: all that the key is a hash of.
@@ -42,14 +61,7 @@ class Plan:
         once. So it does
         with the number of devices that hold a model together.
         """
-        sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
-        # Runs as they were before there was a choice go on under the key that they had.
-        if self.sampler.batched_chains == "auto":
-            del sampler["batched_chains"]
-        if self.sampler.baseline == "auto":
-            del sampler["baseline"]
-        if self.sampler.devices_per_chain == 1:
-            del sampler["devices_per_chain"]
+        sampler = self._sampler_inputs()
         code = {"code": self.source.code} if self.source.code is not None else {}
         return {
             "schema": SCHEMA,
@@ -64,6 +76,23 @@ class Plan:
             "dtype": self.dtype,
             "threads": self.threads if self.device == "cpu" else None,
         }
+
+    def _sampler_inputs(self) -> dict[str, Any]:
+        sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
+        sampler |= {"draws": self.sampler.chain_draws, "batch_size": self.batch_size}
+        if self.sampler.by_draws:
+            sampler = {key: sampler[key] for key in (*INPUTS_OF_DRAWS, "batch_size", "devices_per_chain")}
+            if self.sampler.devices_per_chain == 1:
+                del sampler["devices_per_chain"]
+            return sampler
+        # Runs as they were before there was a choice go on under the key that they had.
+        if self.sampler.batched_chains == "auto":
+            del sampler["batched_chains"]
+        if self.sampler.baseline == "auto":
+            del sampler["baseline"]
+        if self.sampler.devices_per_chain == 1:
+            del sampler["devices_per_chain"]
+        return sampler
 
     @property
     def key(self) -> str:
@@ -91,6 +120,8 @@ class Plan:
             threads=stored["threads"],
             run_dir=Path(stored["run_dir"]),
             known=stored["known"],
+            deadline=stored["deadline"],
+            followers=stored["followers"],
         )
 
 

@@ -1,5 +1,6 @@
 """From what a user asks for to a plan: checkpoint and text found, downloaded and pinned, and the folder fixed."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
-from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings import IMPORTANCE, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_corpus, find_model
 
 
@@ -50,7 +51,7 @@ def checked_device(sampler: SamplerSettings, device: str | None) -> str:
     Raises:
         SettingsError: there is no such sampler, gradient or device, or the device has no such dtype.
     """
-    check_sampler(sampler.sampler)
+    check_sampler(sampler.sampler, [IMPORTANCE])
     check_gradient(sampler.gradient)
     check_batches(sampler.batches)
     kind = devices.device_kind(device)
@@ -70,12 +71,9 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
             f"{source.id} is a GGUF file, which transformers cannot spread over devices; leave out "
             "--devices-per-chain, or name the model that it was made from."
         )
-    if sampler.batch_size > corpus.n:
-        raise SettingsError(
-            f"--batch-size is {sampler.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
-            f"{corpus.context_length} tokens. Lower --batch-size or --context-length, or give more text."
-        )
-    return Plan(
+    if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
+        raise SettingsError("--sampler importance draws from the localizing prior: give --n-beta and --gamma above 0.")
+    made = Plan(
         source=source,
         corpus=corpus,
         sampler=sampler,
@@ -83,4 +81,11 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
         dtype=sampler.dtype,
         threads=sampler.threads or machine.default_threads(sampler.chains),
         run_dir=Path(),
+        deadline=None if sampler.budget_seconds is None else time.time() + sampler.budget_seconds,
     )
+    if made.batch_size > corpus.n:
+        raise SettingsError(
+            f"--batch-size is {made.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
+            f"{corpus.context_length} tokens. Lower --batch-size or --context-length, or give more text."
+        )
+    return made

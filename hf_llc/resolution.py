@@ -80,12 +80,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     asked, objective = plan.sampler, bench.objective
     started = time.monotonic()
     n_beta, choices = temperature(asked.n_beta, plan.corpus.n)
-    if plan.source.code is not None:
-        choices["code"] = f"code = {plan.source.code}: the model's Python code is of another repository."
-    if bench.left_out:
-        choices["weights"] = left_out_sentence(bench.left_out)
-    if bench.still:
-        choices["params"] = stillness_sentence(bench.still)
+    choices |= sentences_on(plan, bench)
     gamma = asked.gamma
     if gamma is None:
         gamma, choices["gamma"] = measure_gamma(bench, asked.seed)
@@ -99,11 +94,11 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     found = choose_dynamics(asked_of(asked), n_beta, gamma, measured)
     choices |= found.why
     check_lr(found.lr, n_beta, measured.curvature, gamma)
-    check_batch(found.sampler, asked.batch_size, plan.corpus.n)
+    check_batch(found.sampler, asked.chain_batch_size, plan.corpus.n)
     burn_in, rate = asked.burn_in, relaxation_rate(found.lr, gamma, found.sampler, found.momentum)
     typical = measured.typical_stiffness(n_beta, gamma)
     if burn_in is None:
-        burn_in = choose_burn_in(rate, asked.draws, asked.thin, start, typical)
+        burn_in = choose_burn_in(rate, asked.chain_draws, asked.thin, start, typical)
         choices["burn_in"] = burn_in_sentence(burn_in, rate, start)
     start, other = settled_start(asked.start, start, rate, burn_in, typical, plan.dtype)
     if other is not None:
@@ -120,10 +115,10 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
         burn_in_lr=asked.burn_in_lr or found.burn_in_lr,
         sampler=found.sampler,
         chains=asked.chains,
-        draws=asked.draws,
+        draws=asked.chain_draws,
         burn_in=burn_in,
         thin=asked.thin,
-        batch_size=asked.batch_size,
+        batch_size=asked.chain_batch_size,
         micro_batch_size=bench.micro_batch,
         context_length=plan.corpus.context_length,
         n=plan.corpus.n,
@@ -158,7 +153,7 @@ def _completed(known: Known, bench: Workbench, asked: SamplerSettings) -> Measur
     if known.gradient == asked.gradient:
         return known.measured
     gradient = bench.gradient(asked.gradient)
-    noise = noise_around(bench.in_full, gradient, sigma=known.sigma, batch_size=asked.batch_size, seed=asked.seed)
+    noise = noise_around(bench.in_full, gradient, sigma=known.sigma, batch_size=asked.chain_batch_size, seed=asked.seed)
     return replace(known.measured, noise=noise)
 
 
@@ -166,7 +161,13 @@ def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
     """γ at which the localiser alone raises the loss by TARGET_RISE, and the sentence that says so."""
     objective, batch = bench.in_full, bench.probe_batch()
     gamma, rise, share = choose_gamma(objective, batch, objective.losses(batch), seed)
-    return gamma, (
+    return gamma, gamma_sentence(gamma, rise, share)
+
+
+def gamma_sentence(gamma: float, rise: float, share: float) -> str:
+    """Why γ is as large as it is: the rise of the loss at draws of the prior, and 1/√γ over the root mean square
+    weight."""
+    return (
         f"gamma = {gamma:.2g}: weights drawn from the localiser alone (1/√γ is {share:.1%} of their root mean square) "
         f"change the loss by {rise:+.2g} nats per token, where {TARGET_RISE:g} is aimed at. Keep it fixed when "
         "comparing checkpoints."
@@ -185,7 +186,7 @@ def measure_around(
         n_beta=n_beta,
         gamma=gamma,
         start=asked.start,
-        batch_size=asked.batch_size,
+        batch_size=asked.chain_batch_size,
         seed=asked.seed,
         others=others,
         probe=bench.probe,
@@ -216,6 +217,18 @@ def rounding_sentence(rounded: float, exact: float) -> str:
     if share > ROUNDING_MAX:
         return f"{words}: λ̂ may be off by as much; use float32, or lower --gamma."
     return f"{words}: they agree to {share:.1%}."
+
+
+def sentences_on(plan: Plan, bench: Workbench) -> dict[str, str]:
+    """What a reader must know of the model that was loaded, by what it is about."""
+    sentences = {}
+    if plan.source.code is not None:
+        sentences["code"] = f"code = {plan.source.code}: the model's Python code is of another repository."
+    if bench.left_out:
+        sentences["weights"] = left_out_sentence(bench.left_out)
+    if bench.still:
+        sentences["params"] = stillness_sentence(bench.still)
+    return sentences
 
 
 def left_out_sentence(names: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ class Status(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Do the chains sample the stated posterior, and is the number known well enough?"""
+    """Do the chains or draws sample the stated posterior, and is the number known well enough?"""
 
     CONVERGED = "converged"
     NOT_EQUILIBRATED = "not-equilibrated"
@@ -44,6 +44,7 @@ class Verdict(StrEnum):
     UNDERSAMPLED = "undersampled"
     IMPRECISE = "imprecise"
     JUMPS = "jumps"
+    NOT_LOCAL = "not-local"
     DIVERGED = "diverged"
 
 
@@ -170,7 +171,14 @@ class Diagnostics:
             its other draws; outlier_llc: λ̂ of the draws less λ̂ without them; outlier_rest_stderr: the Monte Carlo error
             of the latter.
         prior_llc: nβ times the mean rise of the loss at draws of the localiser, which λ̂ cannot exceed; None without
-            one.
+            one. Of independent draws with its error.
+        narrowing_llc, slope_llc, bend_llc: of independent draws the other moments of `core.cumulants`, Var e, E[o²] and
+            Σ s x, with their errors; open_llc: how far λ̂ may lie to either side for what these leave open.
+        beyond_llc: what the loss rises at draws of the prior beyond its slope there, with its error: 0 if it is
+            quadratic, below 0 for terms of degree four, above 0 where it jumps.
+        weighted_llc: λ̂ of the same draws by importance weights, with its error; effective_draws: how many the weights
+            leave; pareto_k: shape of their tail. None where a draw's loss is that of a minibatch.
+        gradient_pairs, bends: pairs of draws at which gradients were taken, and gradients along the slope.
     """
 
     r_hat: float | None
@@ -217,6 +225,22 @@ class Diagnostics:
     outlier_llc: float | None = None
     outlier_rest_stderr: float | None = None
     prior_llc: float | None = None
+    prior_llc_stderr: float | None = None
+    narrowing_llc: float | None = None
+    narrowing_llc_stderr: float | None = None
+    slope_llc: float | None = None
+    slope_llc_stderr: float | None = None
+    bend_llc: float | None = None
+    bend_llc_stderr: float | None = None
+    open_llc: float | None = None
+    beyond_llc: float | None = None
+    beyond_llc_stderr: float | None = None
+    weighted_llc: float | None = None
+    weighted_llc_stderr: float | None = None
+    effective_draws: float | None = None
+    pareto_k: float | None = None
+    gradient_pairs: int | None = None
+    bends: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +253,8 @@ class Estimate:
         verdict, verdict_reason: whether the chains sampled the stated posterior, and the numbers behind that.
         choices: for each setting that was left open, what was chosen and why; for `text`, what was left out of it or
             read otherwise than one may think.
-        init_loss: L_n(w*), nats per token. tokens: tokens that went through the model while sampling.
+        init_loss: L_n(w*), nats per token; init_loss_stderr: its standard error where not all n sequences were used.
+            tokens: tokens that went through the model while sampling.
         seconds: wall time of `load`, `anchor`, `sampling` and `total`.
         cross_check: `method`, `llc` and `stderr` by another way, the `sequences` used, and `seconds`; None if it was
             not asked for. Of `lanczos` also the `lowest` and `highest` curvature met; of `draws` the number's parts
@@ -256,6 +281,7 @@ class Estimate:
     seconds: Mapping[str, float]
     run_dir: str
     cross_check: Mapping[str, Any] | None = None
+    init_loss_stderr: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object; non-finite numbers become None."""

@@ -181,17 +181,17 @@ def _chosen(plan: Plan, gamma: float, measured: Sequence[Measured], sentences: S
     rate = relaxation_rate(chosen.lr, gamma, chosen.sampler, chosen.momentum)
     burn_in, typical = sampler.burn_in, sharpest.typical_stiffness(n_beta, gamma)
     if burn_in is None:
-        burn_in = choose_burn_in(rate, sampler.draws, sampler.thin, start, typical)
+        burn_in = choose_burn_in(rate, sampler.chain_draws, sampler.thin, start, typical)
     start, other = settled_start(sampler.start, start, rate, burn_in, typical, plan.dtype)
     why = other or why
-    steps = burn_in + sampler.draws * sampler.thin
-    taken = chain_gradients(steps, sampler.draws, chosen.gradient, chosen.batches, "paired")
+    steps = burn_in + sampler.chain_draws * sampler.thin
+    taken = chain_gradients(steps, sampler.chain_draws, chosen.gradient, chosen.batches, "paired")
     run = Run(
         n_beta=n_beta,
         gamma=gamma,
         n=plan.corpus.n,
-        batch_size=sampler.batch_size,
-        draws=sampler.draws,
+        batch_size=sampler.chain_batch_size,
+        draws=sampler.chain_draws,
         gradients=taken,
         forgets=relaxation_rate(chosen.lr, 1.0, chosen.sampler, chosen.momentum) * sampler.thin,
         start=start,

@@ -15,6 +15,10 @@ DTYPES = ("float32", "bfloat16")
 BASELINES = ("paired", "linear")
 BATCHED = ("auto", "on", "off")
 CROSS_CHECKS = ("lanczos", "draws")
+IMPORTANCE = "importance"
+"""The sampler that draws independently from the localizing prior, without chains."""
+CHAIN_DRAWS, CHAIN_BATCH_SIZE = 200, 32
+TARGET_STDERR = 0.05
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")
 GAMMA_MIN = 1e-12
 """A localiser that reaches a million from w*: numbers of its draws would be beyond all that weights are made for."""
@@ -115,9 +119,11 @@ class SamplerSettings:
             leaves the plain ones where minibatch noise hardly heats.
         baseline: what a draw's loss is compared with: `paired` is the loss of the same sequences at w*, `linear` that
             and its slope there (`hf_llc.core.baseline`); `auto` is linear where that pays.
-        chains, draws, thin: chains of `draws` draws, `thin` steps apart.
+        chains, draws, thin: chains of `draws` draws, `thin` steps apart; None means CHAIN_DRAWS. Of independent draws
+            there are chains times draws pairs; None leaves their number to `target_stderr` and `budget_seconds`.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
-        batch_size: sequences per minibatch; micro_batch_size: sequences per forward pass (memory only).
+        batch_size: sequences per minibatch; None means CHAIN_BATCH_SIZE, of independent draws about 4,096 tokens.
+            micro_batch_size: sequences per forward pass (memory only).
         dtype: one of DTYPES, in which losses and their gradients are computed; weights and updates are float32 always.
         params: only parameters that match a pattern move (`hf_llc.core.selection`); none means all do.
         seed: every random number derives from it.
@@ -129,6 +135,9 @@ class SamplerSettings:
             it is small, and changes no more than rounding; `auto` times both ways (`hf_llc.batching`).
         threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
         devices_per_chain: processes, each with a device of its own, that hold one model together.
+        target_stderr: standard error of λ̂ at which independent draws end, as a share of λ̂, or of 1 where that is less;
+            None means TARGET_STDERR where `draws` is None, else as many draws as were asked for.
+        budget_seconds: time after which they end in any case.
     """
 
     sampler: str = "auto"
@@ -144,10 +153,10 @@ class SamplerSettings:
     chains: Annotated[
         int, Bounds(low=2, high=MOST_CHAINS, why="one chain cannot show that it disagrees with another")
     ] = 4
-    draws: Annotated[int, Bounds(low=4, high=LONGEST, why="fewer have no Monte Carlo error")] = 200
+    draws: Annotated[int | None, Bounds(low=4, high=LONGEST, why="fewer have no Monte Carlo error")] = None
     burn_in: Annotated[int | None, Bounds(low=0, high=LONGEST)] = None
     thin: Annotated[int, Bounds(low=1, high=LONGEST)] = 1
-    batch_size: Annotated[int, Bounds(low=1, high=LONGEST)] = 32
+    batch_size: Annotated[int | None, Bounds(low=1, high=LONGEST)] = None
     micro_batch_size: Annotated[int | None, Bounds(low=1, high=LONGEST)] = None
     dtype: Annotated[str, OneOf(DTYPES, "with either the weights are float32")] = "float32"
     params: tuple[str, ...] = ()
@@ -157,10 +166,27 @@ class SamplerSettings:
     batched_chains: Annotated[str, OneOf(BATCHED)] = "auto"
     threads: Annotated[int | None, Bounds(low=1, high=MOST_THREADS)] = None
     devices_per_chain: Annotated[int, Bounds(low=1, high=LONGEST)] = 1
+    target_stderr: Annotated[float | None, Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC")] = None
+    budget_seconds: Annotated[float | None, Bounds(above=0, high=LONGEST)] = None
+
+    @property
+    def chain_draws(self) -> int:
+        """Draws of a chain."""
+        return CHAIN_DRAWS if self.draws is None else self.draws
+
+    @property
+    def chain_batch_size(self) -> int:
+        """Sequences of a chain's minibatch."""
+        return CHAIN_BATCH_SIZE if self.batch_size is None else self.batch_size
+
+    @property
+    def by_draws(self) -> bool:
+        """True if independent draws are asked for in place of chains."""
+        return self.sampler == IMPORTANCE
 
     def __post_init__(self) -> None:
         check_fields(self)
-        steps = (self.burn_in or 0) + self.draws * self.thin
+        steps = (self.burn_in or 0) + self.chain_draws * self.thin
         _require(
             steps <= LONGEST,
             f"draws times thin plus burn_in must be ≤ {LONGEST}, got {steps}: a chain keeps the loss of every step.",

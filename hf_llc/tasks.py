@@ -111,7 +111,7 @@ def aligned(site: Site, settings: Sequence[ResolvedSettings], least: int = 0) ->
     Args:
         least: burn-in of chains that these are to draw with.
     """
-    draws = site.plan.sampler.draws
+    draws = site.plan.sampler.chain_draws
     shared = max([each.burn_in for each in settings if each.burn_in <= SHARED_BURN_IN * draws] + [least])
     longest, chains = LONGEST_BURN_IN * draws, min(SWEPT_CHAINS, site.plan.sampler.chains)
     return [

@@ -38,6 +38,10 @@ SPARE = 6
 """Copies of the weights for which there must be room where a chain keeps noise: it makes four, and others live too."""
 
 
+COPIES = 5
+"""Of the weights at once: w*, three gradients that wait, and the gradient that is taken."""
+
+
 def drop_gradient(run_dir: Path) -> None:
     """Removes the file that `Workbench.anchor_gradient` left in a run's folder; it is made again where it is needed."""
     (run_dir / GRADIENT_FILE).unlink(missing_ok=True)
@@ -125,7 +129,7 @@ class Workbench:
         tokens = ids.to(self._device)
         # FSDP makes a layer whole for its own forward pass only, which a cut model would not go through.
         named, cut = self._moving(model), None if self._group else last_layer(model)
-        size, dtype = self._plan.sampler.batch_size, torch.bfloat16 if self._plan.dtype == "bfloat16" else None
+        size, dtype = self._plan.batch_size, torch.bfloat16 if self._plan.dtype == "bfloat16" else None
         made = LanguageObjective(
             lambda ids: model(input_ids=ids, use_cache=False).logits,
             list(named.values()),
@@ -156,12 +160,12 @@ class Workbench:
         """
         path = self._plan.run_dir / GRADIENT_FILE
         if self._anchor_gradient is None and self._group is not None:
-            self._anchor_gradient = full_gradient(self.objective, self._plan.sampler.batch_size)
+            self._anchor_gradient = full_gradient(self.objective, self._plan.batch_size)
         if self._anchor_gradient is None:
             device = self.objective.parameters[0].device
             stored = read_tensors(path)
             if stored is None:
-                stored = full_gradient(self.objective, self._plan.sampler.batch_size)
+                stored = full_gradient(self.objective, self._plan.batch_size)
                 write_tensors(path, stored)
             self._anchor_gradient = [tensor.to(device) for tensor in stored]
         return self._anchor_gradient
@@ -171,6 +175,15 @@ class Workbench:
         those that run at once."""
         weights = sum(parameter.nbytes for parameter in self.objective.parameters)
         return machine.free_memory() > SPARE * chains * weights
+
+    def spare_device(self) -> torch.device | None:
+        """Where copies of the weights wait: the host where a GPU has no room for COPIES of them beside w, else None."""
+        parameters = self.objective.parameters
+        device = parameters[0].device
+        if device.type != "cuda":
+            return None
+        weights = sum(parameter.nbytes for parameter in parameters)
+        return torch.device("cpu") if torch.cuda.mem_get_info(device)[0] < COPIES * weights else None
 
     @property
     def left_out(self) -> list[str]:
@@ -200,13 +213,13 @@ class Workbench:
         """What curvature and localisation are measured on: the first sequences, if others are like them."""
         if self._probe is None:
             sampler = self._plan.sampler
-            self._probe = choose_probe(self.in_full, self.probed, sampler.batch_size, sampler.seed)
+            self._probe = choose_probe(self.in_full, self.probed, self._plan.batch_size, sampler.seed)
         return self._probe
 
     @property
     def probed(self) -> int:
         """How many sequences curvature and localisation are measured on: a minibatch's worth."""
-        return min(self._plan.sampler.batch_size, self.objective.n)
+        return min(self._plan.batch_size, self.objective.n)
 
     def probe_batch(self) -> Tensor:
         """Positions of the sequences that curvature and localisation are measured on, (probed,)."""

@@ -159,7 +159,7 @@ def test_the_limits_on_relaxation_times_are_those_of_the_excess() -> None:
 
 
 def test_every_verdict_is_among_the_cases() -> None:
-    assert {verdict for _, _, verdict, _ in CASES} | {Verdict.DIVERGED} == set(Verdict)
+    assert {verdict for _, _, verdict, _ in CASES} | {Verdict.DIVERGED, Verdict.NOT_LOCAL} == set(Verdict)
 
 
 def test_the_readme_says_of_every_verdict_what_it_means_and_what_to_do() -> None:

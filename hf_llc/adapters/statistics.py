@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 FEWEST = 4
 """Draws per chain below which there is neither an effective sample size nor an R-hat."""
+ENOUGH_WEIGHTS = 32
+"""Weights below which their tail is too short to have a shape."""
 PERCENTILE = 2.326
 """Of a normal variable, the 99th."""
 TWO_LEVELS, ALSO_IN_LOG = 0.73, 0.6
@@ -127,14 +129,51 @@ def _division(array: NDArray[numpy.float64]) -> tuple[float, float]:
 def student(ess: float) -> float:
     """What a standard error from so many effective draws is multiplied by, since it is itself an estimate.
 
-    That is the 84th percentile of Student's t (1908), by the expansion of Fisher and Cornish (1960; Abramowitz and
-    Stegun 26.7.5) at z = 1: 1 + 1/(2ν) + 1/(4ν²) + 1/(16ν³), at most 1.81 for ν = 1. An autocorrelation time τ
-    estimated from lags up to some 2.5 τ has the relative variance 10/ESS (Sokal 1997, eq. 3.19) and the draws' variance
-    2/ESS, which Satterthwaite (1946) counts as ν = ESS/6; Geyer's longer window leaves less. PER_FREEDOM is from AR(1)
-    processes of 2 to 8 chains and 10 to 400 draws.
+    An autocorrelation time τ estimated from lags up to some 2.5 τ has the relative variance 10/ESS (Sokal 1997, eq.
+    3.19) and the draws' variance 2/ESS, which Satterthwaite (1946) counts as ν = ESS/6; Geyer's longer window leaves
+    less. PER_FREEDOM is from AR(1) processes of 2 to 8 chains and 10 to 400 draws.
     """
-    freedom = max(1.0, ess / PER_FREEDOM) if math.isfinite(ess) else 1.0
+    return widened(max(1.0, ess / PER_FREEDOM) if math.isfinite(ess) else 1.0)
+
+
+def widened(freedom: float) -> float:
+    """What a standard error of ν ≥ 1 degrees of freedom is multiplied by, so that as many means lie within one, two and
+    three of it as within standard deviations of a normal variable.
+
+    That is the 84th percentile of Student's t (1908), by the expansion of Fisher and Cornish (1960; Abramowitz and
+    Stegun 26.7.5) at z = 1: 1 + 1/(2ν) + 1/(4ν²) + 1/(16ν³), at most 1.81 for ν = 1.
+    """
     return 1 + 1 / (2 * freedom) + 1 / (4 * freedom**2) + 1 / (16 * freedom**3)
+
+
+class Weighted(NamedTuple):
+    """A self-normalised mean under importance weights, its standard error, how many independent draws the weights leave
+    (Kong 1992), and the shape k̂ of their tail (Vehtari et al. 2024): above 0.7 none of it is to be relied on."""
+
+    mean: float
+    stderr: float
+    effective: float
+    pareto_k: float
+
+
+def weighted_mean(values: Sequence[Sequence[float]], log_weights: Sequence[Sequence[float]]) -> Weighted | None:
+    """The mean of values under weights that are smoothed in their tail (PSIS).
+
+    None if a number is not finite, or below ENOUGH_WEIGHTS draws.
+
+    Args:
+        values, log_weights: of draws of the proposal, shape (groups, draws); only groups are independent.
+    """
+    array, logs = numpy.asarray(values, dtype=float), numpy.asarray(log_weights, dtype=float)
+    if array.size < ENOUGH_WEIGHTS or not (numpy.isfinite(array).all() and numpy.isfinite(logs).all()):
+        return None
+    # The library takes the logarithms of what it divides by, and returns those of the weights.
+    smoothed, shape = _arviz().psislw(-logs.ravel())
+    weights = numpy.exp(smoothed - numpy.max(smoothed)).reshape(logs.shape)
+    weights /= weights.sum()
+    mean = float((weights * array).sum())
+    error = math.sqrt(float(((weights * (array - mean)).sum(axis=1) ** 2).sum()))
+    return Weighted(mean, error, float(1 / (weights**2).sum()), float(shape))
 
 
 def r_hat_by_chance(effective: Sequence[float]) -> float:

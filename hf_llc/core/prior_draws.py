@@ -1,210 +1,293 @@
-"""λ̂ from independent draws of the localizing prior: no chain, no step size, no warm-up.
+"""Losses and gradients at independent draws of the localizing prior: no chain, no step size, no warm-up.
 
-Where the localizing prior π = N(w*, I/γ) holds the weights, the posterior p ∝ π e^(−U), U = nβ (L_n(w) − L_n(w*)), is
-π slightly reweighted. Minus the derivative of log E_π[e^(−sU)] at s = 1 is the cumulant series
-
-    λ̂ = E_p[U] = κ₁ − κ₂ + ½ κ₃ − …,   κ_j the cumulants of U under π
-
-Draws come in antithetic pairs w± = w* ± ξ/√γ, ξ standard normal. The even and the odd part of U over a pair are
-e = (U(w+) + U(w−))/2 and o = (U(w+) − U(w−))/2, so that κ₁ = E[e], to which the slope of the loss adds nothing, and
-κ₂ = Var e + E[o²]. By integration by parts under a Gaussian, Var e = E‖∇e‖²/(2γ) for the quadratic and
-E[o²] = E‖∇o‖²/γ for the linear part of the loss, which are the leading ones; from gradients both take far fewer draws
-than from losses. Products are taken of two disjoint minibatches, so that what minibatches differ by adds no bias.
-
-For L − L(w*) = g·Δ + ½ ΔᵀHΔ and x = nβh/γ for the curvatures h, g their directions' slopes,
-
-    κ₁ = ½ Σ x,   Var e = ½ Σ x²,   E[o²] = Σ s   with   s = (nβ)² g²/γ
-    λ̂ = ½ Σ x/(1+x) − Σ s (1 + x/2)/(1+x)²
-
-κ₁, Var e, E[o²] and the largest x = X leave λ̂ an interval. 1/(1+x) is convex, so that by Jensen's inequality, with the
-weights ½x, the first sum is at least κ₁²/(κ₁ + Var e), and at most κ₁ − Var e/(1+X), which all weight at 0 and X gives.
+The prior is π = N(w*, I/γ). Draws come in antithetic pairs w± = w* ± Δ, Δ = ξ/√γ, ξ standard normal, each on a
+minibatch of its own. ξ and the minibatch depend on (seed, purpose, pair) alone, so that any number of processes make
+the same draws, and checkpoints of a series see common random numbers.
 """
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.objective import Objective, clear_gradients, copy_of, gradients, restore
-
-PAIRS = 32
-"""Pairs whose mean is κ₁, each on a minibatch of its own."""
-GRADIENT_PAIRS = 6
-"""Pairs at which gradients are taken, for κ₂: on trained transformers its error is then about a tenth of it."""
-
-
-class Value(NamedTuple):
-    """A mean and its standard error, no unit."""
-
-    mean: float
-    stderr: float
+from hf_llc.core.curvature import RELATIVE_PROBE, root_mean_square
+from hf_llc.core.objective import Objective, clear_gradients, gradients, restore
+from hf_llc.results import jsonable
 
 
 @dataclass(frozen=True, kw_only=True)
-class PriorDraws:
-    """λ̂ by the cumulant series, and its parts; all without a unit.
+class LossPair:
+    """What the losses of a pair show, in nats per token.
 
     Attributes:
-        llc, stderr: λ̂ and its standard error, what the series leaves open included; None where κ₁ is not above 0 or a
-            number is not finite.
-        prior_mean: κ₁, nβ times the mean rise of the loss at draws of the prior.
-        narrowing: Var e, what the curvature of the loss takes from it. slope: E[o²], what its slope at w* takes.
-        open: how far λ̂ may lie from `llc` for what the three and the largest curvature leave open.
-        pairs: antithetic pairs drawn.
+        counts: items of each half of the minibatch; of the whole where it has fewer than two items or all there are.
+        anchor, anchor_square: mean of ℓ_i(w*) and of its square over the minibatch.
+        up, down: mean rise of the loss from w* to w+ and to w−, of each half. squared_distance: ‖Δ‖².
     """
 
-    llc: float | None
-    stderr: float | None
-    prior_mean: Value
-    narrowing: Value
-    slope: Value
-    open: float
-    pairs: int
+    counts: tuple[int, ...]
+    anchor: float
+    anchor_square: float
+    up: tuple[float, ...]
+    down: tuple[float, ...]
+    squared_distance: float
+
+    @property
+    def even(self) -> tuple[float, ...]:
+        """The even part (L(w+) + L(w−))/2 − L(w*) of each half."""
+        return tuple((up + down) / 2 for up, down in zip(self.up, self.down, strict=True))
+
+    @property
+    def odd(self) -> tuple[float, ...]:
+        """The odd part (L(w+) − L(w−))/2 of each half."""
+        return tuple((up - down) / 2 for up, down in zip(self.up, self.down, strict=True))
+
+    @property
+    def rise(self) -> float:
+        """The even part over the whole minibatch."""
+        return sum(count * even for count, even in zip(self.counts, self.even, strict=True)) / sum(self.counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return {key: jsonable(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The pair that `to_dict` wrote."""
+        numbers: dict[str, Any] = {key: _numbers(value) for key, value in stored.items()}
+        return cls(**numbers)
 
 
-def prior_draws(
-    objective: Objective,
-    anchor_losses: Tensor,  # (n,) ℓ_i(w*), nats per token
-    *,
-    n_beta: float,
-    gamma: float,
-    curvature: float,
-    batch_size: int,
-    seed: int,
-    pairs: int = PAIRS,
-    gradient_pairs: int = GRADIENT_PAIRS,
-    progress: Callable[[int], None] = lambda pairs: None,
-) -> PriorDraws:
-    """λ̂ of the localized posterior from antithetic draws of its prior; the weights are w* again afterwards.
+@dataclass(frozen=True, kw_only=True)
+class GradientPair:
+    """What the gradients of a pair show, on two disjoint minibatches A and B of G items.
 
-    Beside w and w* there are at most four gradients in memory.
+    The mean of a_A·a_B over minibatches without a common item is ‖a_n‖² − S²/n, S² the variance of a over the n items,
+    and that of ‖a_A‖² is ‖a_n‖² + S²/G − S²/n. So (1 − G/n) a_A·a_B + (G/n) ‖a_A‖² has the mean ‖a_n‖² (sampling
+    without replacement, Cochran 1977, section 2.5).
+
+    Attributes:
+        even, odd: that of a = (∇L(w+) − ∇L(w−))/2 and of a = (∇L(w+) + ∇L(w−))/2, in (nats per weight)².
+        radial: Δ·(∇L(w+) − ∇L(w−))/4 over both minibatches, nats per token: the even part of the loss as its slope has
+            it, which is the even part itself where that is quadratic, and twice it where it is of degree four.
+        rise: the even part itself over both, nats per token.
+    """
+
+    even: float
+    odd: float
+    radial: float
+    rise: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return {key: jsonable(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The pair that `to_dict` wrote."""
+        return cls(**{key: _numbers(value) for key, value in stored.items()})
+
+
+def _numbers(value: Any) -> Any:
+    """What JSON has, with NaN for null."""
+    if isinstance(value, list):
+        return tuple(map(_numbers, value))
+    return math.nan if value is None else value
+
+
+class _Products(NamedTuple):
+    """Of two gradients at w+ and two at w−: those of equal signs, and the sum of both of unequal ones."""
+
+    plus: float
+    minus: float
+    mixed: float
+
+    @property
+    def even(self) -> float:
+        return (self.plus + self.minus - self.mixed) / 4
+
+    @property
+    def odd(self) -> float:
+        return (self.plus + self.minus + self.mixed) / 4
+
+
+class _Seen(NamedTuple):
+    """The product of a gradient with w − w*, and the mean loss there, both in nats per token."""
+
+    radial: float
+    loss: float
+
+
+class PriorDraws:
+    """Pairs of draws of the prior around the weights as they are when this is made: w*.
+
+    Beside w there are w* and, while gradients are taken, at most three of them in memory; all but one of these may be
+    kept elsewhere than w.
 
     Args:
-        curvature: the largest curvature of L_n near w*, nats per weight².
-        batch_size: items of a minibatch; n where that is less.
-        pairs, gradient_pairs: of each kind, two or more. progress: told how many pairs are there.
-
-    Raises:
-        ValueError: nβ or γ is not above 0, or there are fewer than two pairs of a kind.
+        objective: of losses. in_full: of gradients, at the same tensors.
+        batch_size: items of a minibatch; n where that is less. keep_on: device of w* and of gradients that wait; None
+            is that of w.
     """
-    if not (n_beta > 0 and gamma > 0 and min(pairs, gradient_pairs) > 1):
-        raise ValueError(
-            f"n_beta and gamma must be above 0, pairs and gradient_pairs 2 or more, got {n_beta}, {gamma}, {pairs} and "
-            f"{gradient_pairs}"
+
+    def __init__(
+        self,
+        objective: Objective,
+        in_full: Objective,
+        *,
+        gamma: float,
+        batch_size: int,
+        seed: int,
+        keep_on: torch.device | None = None,
+    ) -> None:
+        self.objective, self._in_full = objective, in_full
+        self._sigma: float = gamma**-0.5
+        self._size, self._seed = min(batch_size, objective.n), seed
+        self._keep_on = keep_on
+        self._center = [self._kept(parameter) for parameter in objective.parameters]
+
+    def losses(self, pair: int) -> LossPair:
+        """The losses of pair number `pair`; the weights are w* again afterwards."""
+        items = minibatch(self.objective.n, self._size, self._seed, pair)
+        # Two halves tell what minibatches make of a product; all items at once make nothing of it.
+        parts = 1 if len(items) in {1, self.objective.n} else 2
+        try:
+            anchors = self.objective.losses(items).double()
+            rises = []
+            for sign in (1.0, -1.0):
+                distance = self._move("prior draw", pair, sign)
+                rises.append((self.objective.losses(items).double() - anchors).tensor_split(parts))
+        finally:
+            restore(self.objective.parameters, self._center)
+        up, down = (tuple(float(half.mean()) for half in each) for each in rises)
+        return LossPair(
+            counts=tuple(map(len, rises[0])),
+            anchor=float(anchors.mean()),
+            anchor_square=float(anchors.square().mean()),
+            up=up,
+            down=down,
+            squared_distance=distance,
         )
-    center = copy_of(objective.parameters)
-    draws = _Draws(objective, center, gamma**-0.5, seed)
-    size = min(batch_size, objective.n)
-    rises: list[float] = []
-    products: list[tuple[float, float]] = []
-    try:
-        for pair in range(pairs):
-            rises.append(draws.rise(pair, _minibatch(objective.n, size, seed, pair), anchor_losses))
-            progress(len(rises))
-        for pair in range(gradient_pairs):
-            products.append(draws.products(pair, *_two(objective.n, size, seed, pair)))
-            progress(pairs + len(products))
-    finally:
-        restore(objective.parameters, center)
-        clear_gradients(objective.parameters)
-    prior_mean = _value([n_beta * rise for rise in rises])
-    narrowing = _value([n_beta**2 / gamma / 2 * even for even, _ in products])
-    slope = _value([n_beta**2 / gamma * odd for _, odd in products])
-    llc, open_ = posterior_mean(prior_mean.mean, narrowing.mean, slope.mean, n_beta * curvature / gamma)
-    parts = [prior_mean.stderr, narrowing.stderr, slope.stderr, open_ / math.sqrt(3)]
-    return PriorDraws(
-        llc=llc,
-        stderr=None if llc is None else math.hypot(*parts),
-        prior_mean=prior_mean,
-        narrowing=narrowing,
-        slope=slope,
-        open=open_,
-        pairs=pairs + gradient_pairs,
-    )
 
+    def gradients(self, pair: int) -> GradientPair:
+        """The gradients of pair number `pair`, drawn apart from those of `losses`; the weights are w* afterwards."""
+        n, purpose = self._in_full.n, "prior draw with gradients"
+        one, other = minibatches(n, self._size, 2, self._seed, "prior draw items with gradients", pair)
+        share = len(one) / n
+        seen: list[_Seen] = []
 
-def posterior_mean(prior_mean: float, narrowing: float, slope: float, largest: float) -> tuple[float | None, float]:
-    """The middle of the interval that κ₁, Var e, E[o²] and X leave λ̂, and its half-width (see the module).
+        def slope_of(items: Tensor) -> list[Tensor]:
+            slope, values = self._gradient(items)
+            seen.append(values)
+            return slope
 
-    (None, inf) where κ₁ is not above 0 or a number is not finite.
-    """
-    # Neither is negative; below 0 they are noise.
-    narrowing, slope = max(narrowing, 0.0), max(slope, 0.0)
-    if not (prior_mean > 0 and all(map(math.isfinite, (prior_mean, narrowing, slope, largest)))):
-        return None, math.inf
-    # No weighted mean of x is above the largest.
-    largest = max(largest, narrowing / prior_mean)
-    least, most = prior_mean**2 / (prior_mean + narrowing), prior_mean - narrowing / (1 + largest)
-    least -= slope
-    most -= slope * (1 + largest / 2) / (1 + largest) ** 2
-    return (least + most) / 2, (most - least) / 2
+        try:
+            anchor = self._mean(one, other)
+            self._move(purpose, pair, 1.0)
+            up = [self._kept(each) for each in slope_of(one)]
+            self._move(purpose, pair, -1.0)
+            down = [self._kept(each) for each in slope_of(one)]
+            alone = _Products(self._dot(up, up), self._dot(down, down), 2 * self._dot(up, down))
+            crossed = alone
+            if share < 1:
+                slope = slope_of(other)
+                down_down, down_up = self._dot(slope, down), self._dot(slope, up)
+                del slope
+                self._move(purpose, pair, 1.0)
+                slope = slope_of(other)
+                crossed = _Products(self._dot(slope, up), down_down, self._dot(slope, down) + down_up)
+        finally:
+            restore(self._in_full.parameters, self._center)
+            clear_gradients(self._in_full.parameters)
+        return GradientPair(
+            even=(1 - share) * crossed.even + share * alone.even,
+            odd=(1 - share) * crossed.odd + share * alone.odd,
+            # At w− the way from w* is −Δ, so that both signs count alike.
+            radial=sum(each.radial for each in seen) / len(seen) / 2,
+            rise=sum(each.loss for each in seen) / len(seen) - anchor,
+        )
 
+    def bend(self, number: int) -> float:
+        """g·Hg of L_n at w* from three disjoint minibatches, nats per token times (nats per weight²)², without bias.
 
-class _Draws:
-    """Losses and gradients at antithetic draws of the prior around w*, of standard deviation `sigma`."""
-
-    def __init__(self, objective: Objective, center: Sequence[Tensor], sigma: float, seed: int) -> None:
-        self._objective, self._center, self._sigma, self._seed = objective, center, sigma, seed
-
-    def rise(self, pair: int, batch: Tensor, anchor_losses: Tensor) -> float:
-        """Mean of L_B(w±) − L_B(w*) over the pair, nats per token."""
-        baseline = anchor_losses[batch.to(anchor_losses.device)].double()
-        total = 0.0
-        for sign in (1.0, -1.0):
-            self._move("prior draw", pair, sign)
-            total += float((self._objective.losses(batch).double() - baseline).mean())
-        return total / 2
-
-    def products(self, pair: int, one: Tensor, other: Tensor) -> tuple[float, float]:
-        """∇e_A·∇e_B and ∇o_A·∇o_B of a pair on two minibatches, e and o of L in place of U: (nats per weight)²."""
-        kept: list[list[Tensor]] = []
-        for sign in (1.0, -1.0):
-            self._move("prior draw with gradients", pair, sign)
-            kept += [self._gradient(one), self._gradient(other)]
-        up, up_other, down, down_other = kept
-        straight = self._dot(up, up_other) + self._dot(down, down_other)
-        crossed = self._dot(up, down_other) + self._dot(down, up_other)
-        return (straight - crossed) / 4, (straight + crossed) / 4
+        H g of the second one is the central difference of two gradients along g of the first one.
+        """
+        parameters, shards = self._in_full.parameters, self._in_full.shards
+        one, other, third = minibatches(self._in_full.n, self._size, 3, self._seed, "items of a bend", number)
+        try:
+            slope, _ = self._gradient(one)
+            along = [self._kept(each) for each in slope]
+            length = math.sqrt(self._dot(along, along))
+            if length == 0:
+                return 0.0
+            step = RELATIVE_PROBE * root_mean_square(parameters, shards) / length
+            products = []
+            for sign in (step, -step):
+                with torch.no_grad():
+                    for parameter, center, direction in zip(parameters, self._center, along, strict=True):
+                        parameter.copy_(center).add_(direction.to(parameter.device), alpha=sign)
+                slope, _ = self._gradient(other)
+                products.append([self._kept(each) for each in slope])
+            restore(parameters, self._center)
+            slope, _ = self._gradient(third)
+            return (self._dot(slope, products[0]) - self._dot(slope, products[1])) / (2 * step)
+        finally:
+            restore(parameters, self._center)
+            clear_gradients(parameters)
 
     @torch.no_grad()
-    def _move(self, purpose: str, pair: int, sign: float) -> None:
-        """w ← w* ± σξ, where ξ depends on (seed, purpose, pair) alone."""
-        parameters, shards = self._objective.parameters, self._objective.shards
+    def _move(self, purpose: str, pair: int, sign: float) -> float:
+        """w ← w* ± Δ; returns ‖Δ‖²."""
+        parameters, shards = self.objective.parameters, self.objective.shards
         stream = seeds.generator(self._seed, purpose, pair, device=parameters[0].device)
-        noise = shards.normals(parameters, stream)
-        for parameter, center, xi in zip(parameters, self._center, noise, strict=True):
+        squares: list[Tensor] = []
+        for parameter, center, xi in zip(parameters, self._center, shards.normals(parameters, stream), strict=True):
             parameter.copy_(center).add_(xi, alpha=sign * self._sigma)
+            squares.append(torch.linalg.vector_norm(xi).square())
+        total: Tensor = shards.total(torch.stack(squares).sum())
+        return float(total) * self._sigma**2
 
-    def _gradient(self, batch: Tensor) -> list[Tensor]:
-        clear_gradients(self._objective.parameters)
-        self._objective.losses_and_gradient(batch)
-        return gradients(self._objective.parameters)
+    def _gradient(self, items: Tensor) -> tuple[list[Tensor], _Seen]:
+        """∇L at w of these items, its product with w − w*, and their mean loss."""
+        parameters = self._in_full.parameters
+        clear_gradients(parameters)
+        losses = self._in_full.losses_and_gradient(items)
+        slope = gradients(parameters)
+        products = [
+            ((parameter.detach() - center.to(parameter.device)) * gradient).sum()
+            for parameter, center, gradient in zip(parameters, self._center, slope, strict=True)
+        ]
+        radial = float(self._in_full.shards.total(torch.stack(products).sum()))
+        return slope, _Seen(radial, float(losses.double().mean()))
 
-    def _dot(self, one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-        products = torch.stack([(a * b).sum() for a, b in zip(one, other, strict=True)])
-        return float(self._objective.shards.total(products.sum()))
+    def _mean(self, one: Tensor, other: Tensor) -> float:
+        """The loss at w over two minibatches of the same size."""
+        return float((self._in_full.losses(one).double().mean() + self._in_full.losses(other).double().mean()) / 2)
+
+    def _dot(self, here: Sequence[Tensor], kept: Sequence[Tensor]) -> float:
+        products = torch.stack([(a * b.to(a.device)).sum() for a, b in zip(here, kept, strict=True)])
+        total: Tensor = self._in_full.shards.total(products.sum())
+        return float(total)
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        """A copy of it where w* is."""
+        return tensor.detach().to(self._keep_on or tensor.device, copy=True)
 
 
-def _minibatch(n: int, size: int, seed: int, pair: int) -> Tensor:
-    """The items of a pair: in turn from a random order of all, a new order once there are not enough left."""
+def minibatch(n: int, size: int, seed: int, pair: int) -> Tensor:
+    """The items of a pair, shape (size,): in turn from a random order of all, a new order once too few are left."""
     epoch, place = divmod(pair, n // size)
     order = torch.randperm(n, generator=seeds.generator(seed, "prior draw items", epoch))
     return order[place * size : (place + 1) * size]
 
 
-def _two(n: int, size: int, seed: int, pair: int) -> tuple[Tensor, Tensor]:
-    """Two disjoint minibatches of a pair; all items, on which there is no minibatch noise, if those are too few."""
-    if n < 2 * size:
-        return torch.arange(n), torch.arange(n)
-    order = torch.randperm(n, generator=seeds.generator(seed, "prior draw items with gradients", pair))
-    return order[:size], order[size : 2 * size]
-
-
-def _value(values: Sequence[float]) -> Value:
-    """The mean of independent values and its standard error."""
-    return Value(statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values)))
+def minibatches(n: int, size: int, count: int, seed: int, purpose: str, number: int) -> list[Tensor]:
+    """Disjoint minibatches, each of shape (size,); all items each, on which there is no noise, if those are too few."""
+    if n < count * size:
+        return [torch.arange(n)] * count
+    order = torch.randperm(n, generator=seeds.generator(seed, purpose, number))
+    return list(order[: count * size].split(size))

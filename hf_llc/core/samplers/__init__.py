@@ -4,7 +4,7 @@ A sampler moves the parameters in place by one step of the law below, given what
 To add one: write its file, and its line in SAMPLERS.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from hf_llc.bounds import shown
@@ -60,11 +60,12 @@ AUTO = "auto"
 """The name that leaves the choice to `core.dynamics`."""
 
 
-def check_sampler(name: str) -> None:
-    """Nothing, if there is a sampler of that name or the choice is left open.
+def check_sampler(name: str, others: Sequence[str] = ()) -> None:
+    """Raise SettingsError unless there is a sampler of that name, or it leaves the choice open.
 
-    Raises:
-        SettingsError: there is none.
+    Args:
+        others: names that are as good, of what is no chain.
     """
-    if name not in {AUTO, *SAMPLERS}:
-        raise SettingsError(f"--sampler is {shown(name)}; choose one of {', '.join([AUTO, *SAMPLERS])}.")
+    names = [AUTO, *others, *SAMPLERS]
+    if name not in names:
+        raise SettingsError(f"--sampler is {shown(name)}; choose one of {', '.join(names)}.")

@@ -1,0 +1,398 @@
+"""Independent draws of the localizing prior, in rounds until λ̂ is known as well as was asked for or the time is up.
+
+Each pair of draws is a part of the run by itself. A round doubles the work done so far. What it draws follows from the
+numbers of the rounds before it: any number of processes make the same draws, and a later command goes on with them.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from hf_llc import queue
+from hf_llc.adapters.fleet import Fleet
+from hf_llc.adapters.store import RunStore
+from hf_llc.core.localisation import approximate_gamma
+from hf_llc.core.objective import dimension
+from hf_llc.core.prior_draws import GradientPair, LossPair, PriorDraws
+from hf_llc.draw_statistics import DrawSummary, summarise_draws
+from hf_llc.errors import ResourceError, UnusableError
+from hf_llc.observer import Observer, duration
+from hf_llc.plan import Plan
+from hf_llc.queue import Steps
+from hf_llc.resolution import gamma_sentence, sentences_on, temperature
+from hf_llc.results import finite_or_none
+from hf_llc.settings import TARGET_STDERR
+from hf_llc.workbench import Workbench
+
+PRIOR = "prior"
+"""The part that holds what is fixed before the first draw."""
+LEAST = 1.0
+"""λ̂ below which the wanted error is a share of this."""
+FIRST_LOSSES, FIRST_GRADIENTS, FIRST_BENDS = 8, 3, 3
+"""Pairs of the first round, and bends of the first round that takes some: as few as leave an error to go by."""
+FEWEST = (4, 2)
+"""Pairs of either kind without which there is no number."""
+MOST = 10**5
+"""Pairs of a kind beyond which no round goes."""
+COSTS = (3.0, 14.0, 12.0)
+"""What a pair with its losses, a pair with its gradients and a bend take, in losses of a minibatch: a gradient is
+three, and pairs have their losses at w*."""
+GROWTH = 2.0
+"""How many times more work there is after a round: looking at the error more often than that would choose among moments
+those at which it happens to look small."""
+STEEPEST = 4.0
+"""How many times more draws of one kind a round may take."""
+OPEN_SHARE = 0.25
+"""Share of the wanted error from which on what the slope's bend leaves open is worth measuring."""
+
+
+class Amount(NamedTuple):
+    """How many pairs with losses, pairs with gradients, and bends along the slope."""
+
+    losses: int
+    gradients: int
+    bends: int
+
+    @property
+    def cost(self) -> float:
+        """In losses of a minibatch."""
+        return sum(cost * count for cost, count in zip(COSTS, self, strict=True))
+
+    def names(self) -> list[str]:
+        """Of the parts, in the order in which they are made: kinds side by side."""
+        kinds = zip(("draws", "gradients", "bends"), self, strict=True)
+        places = [((index + 0.5) / count, kind, index) for kind, count in kinds for index in range(count)]
+        return [f"{kind}/{index:05d}" for _, kind, index in sorted(places)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What is fixed before the first draw.
+
+    Attributes:
+        choices: a sentence for each setting that was left open. dimension: d, weights that move. routers: modules that
+            choose between experts, joined by commas. micro_batch_size: sequences per forward pass.
+    """
+
+    n_beta: float
+    gamma: float
+    choices: dict[str, str]
+    dimension: int
+    routers: str
+    micro_batch_size: int
+    load_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The draws of a run, in order, and the seconds that they took."""
+
+    losses: Sequence[LossPair]
+    gradients: Sequence[GradientPair]
+    bends: Sequence[float]
+    seconds: float
+
+    @property
+    def amount(self) -> Amount:
+        """How many there are."""
+        return Amount(len(self.losses), len(self.gradients), len(self.bends))
+
+
+def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer, keep: Callable[[], None]) -> Steps[None]:
+    """Makes what is missing of the draws, one part at a time.
+
+    Args:
+        keep: called in one process after each round, to write down the number so far.
+    """
+    store = fleet.store(plan.run_dir, observer.tell, observer.part)
+    store.open(plan.inputs())
+    deadline = _deadline(plan)
+    prior = yield from _prior(plan, store, bench, fleet, observer)
+    maker = _Maker(plan, bench, prior, observer)
+    amount: Amount | None = first_amount(plan)
+    while amount is not None:
+        yield from _round(store, amount, maker, observer, deadline)
+        if _is_over(deadline):
+            return
+        sample = sample_of(store, amount)
+        summary = summary_of(plan, prior, sample)
+        amount, why = next_amount(plan, summary, sample.amount)
+        if fleet.is_main:
+            observer.tell(f"{plan.source.id}: {said(summary, sample)}; {why}")
+            keep()
+
+
+def _round(store: RunStore, amount: Amount, maker: "_Maker", observer: Observer, deadline: float | None) -> Steps[None]:
+    names = amount.names()
+    observer.begin("independent draws", len(names))
+    parts = queue.parts(store, names, maker, found=lambda done: observer.advance(len(done)), last=True)
+    try:
+        while not _is_over(deadline):
+            yield next(parts)
+    except StopIteration:
+        pass
+    observer.end()
+
+
+def is_finished(plan: Plan) -> bool:
+    """True if nothing is left to draw, or no time to do it."""
+    store = RunStore(plan.run_dir, lambda message: None)
+    stored = store.read(PRIOR)
+    if stored is None:
+        return False
+    amount: Amount | None = first_amount(plan)
+    while amount is not None:
+        sample = sample_of(store, amount)
+        if sample.amount != amount:
+            return _is_over(plan.deadline) and _suffices(sample)
+        amount, _ = next_amount(plan, summary_of(plan, Prior(**stored), sample), amount)
+    return True
+
+
+def collected(plan: Plan, store: RunStore) -> tuple[Prior, Sample]:
+    """What a run has drawn: all that its settings ask for, or what there was time for.
+
+    Raises:
+        ResourceError: that is too little for a number, or was changed since.
+    """
+    stored = store.read(PRIOR)
+    if stored is None:
+        raise ResourceError(f"{store.path(PRIOR)} is gone since it was made; run the same command again.")
+    prior = Prior(**stored)
+    amount: Amount | None = first_amount(plan)
+    sample = sample_of(store, first_amount(plan))
+    while amount is not None:
+        sample = sample_of(store, amount)
+        if sample.amount != amount:
+            break
+        amount, _ = next_amount(plan, summary_of(plan, prior, sample), amount)
+    if not _suffices(sample):
+        raise ResourceError(
+            f"{sample.amount.losses} pairs of draws with their losses and {sample.amount.gradients} with their "
+            f"gradients are there, and {FEWEST[0]} and {FEWEST[1]} make a number: give more --budget; the same command "
+            "goes on."
+        )
+    return prior, sample
+
+
+def _suffices(sample: Sample) -> bool:
+    return len(sample.losses) >= FEWEST[0] and len(sample.gradients) >= FEWEST[1]
+
+
+def sample_of(store: RunStore, amount: Amount) -> Sample:
+    """The draws that are there of so many, up to the first that is missing of each kind."""
+
+    def there(kind: str, count: int) -> list[dict[str, Any]]:
+        payloads = []
+        for index in range(count):
+            payload = store.read(f"{kind}/{index:05d}")
+            if payload is None:
+                break
+            payloads.append(payload)
+        return payloads
+
+    losses, gradients, bends = (
+        there(kind, count) for kind, count in zip(("draws", "gradients", "bends"), amount, strict=True)
+    )
+    return Sample(
+        losses=[LossPair.from_dict(each["pair"]) for each in losses],
+        gradients=[GradientPair.from_dict(each["pair"]) for each in gradients],
+        bends=[math.nan if each["bend"] is None else float(each["bend"]) for each in bends] if len(bends) > 1 else [],
+        seconds=sum(each["seconds"] for each in [*losses, *gradients, *bends]),
+    )
+
+
+def summary_of(plan: Plan, prior: Prior, sample: Sample) -> DrawSummary:
+    """What the draws say."""
+    return summarise_draws(
+        sample.losses,
+        sample.gradients,
+        sample.bends,
+        n=plan.corpus.n,
+        n_beta=prior.n_beta,
+        gamma=prior.gamma,
+        jumps=bool(prior.routers),
+    )
+
+
+def first_amount(plan: Plan) -> Amount:
+    """Draws of the first round."""
+    if _fixed(plan) is not None:
+        return Amount(_fixed(plan) or 0, FIRST_GRADIENTS, 0)
+    return Amount(plan.sampler.chains * math.ceil(FIRST_LOSSES / plan.sampler.chains), FIRST_GRADIENTS, 0)
+
+
+def _fixed(plan: Plan) -> int | None:
+    """Pairs with losses where the settings give their number."""
+    sampler = plan.sampler
+    return None if sampler.draws is None else sampler.chains * sampler.draws
+
+
+def wanted_stderr(plan: Plan, value: float) -> float:
+    """The standard error at which a run ends, where λ̂ is about `value`."""
+    return (plan.sampler.target_stderr or TARGET_STDERR) * max(abs(value), LEAST)
+
+
+def next_amount(plan: Plan, summary: DrawSummary, amount: Amount) -> tuple[Amount | None, str]:
+    """The draws to have after another round, None if there is to be none, and a clause why."""
+    if summary.llc is None or summary.stderr is None:
+        return None, "there is no number, so more draws would not make it more precise"
+    fixed = _fixed(plan)
+    if fixed is not None and plan.sampler.target_stderr is None:
+        # The pairs are given: what corrects their mean is to be known twice as well as that.
+        wanted = max(summary.errors[0], 1e-9 * abs(summary.llc))
+        grown = _grown_corrections(summary, amount, wanted, plan)
+        return grown, f"{fixed} pairs were asked for" if grown is None else "going on for what corrects their mean"
+    wanted = wanted_stderr(plan, summary.llc)
+    if summary.stderr <= wanted:
+        return None, f"{wanted:.2g} was asked for: done"
+    if summary.open_slope > OPEN_SHARE * wanted and amount.bends == 0 and not summary.by_losses:
+        return amount._replace(bends=FIRST_BENDS), "measuring how the loss bends along its slope"
+    if summary.open >= wanted and (summary.open - summary.open_slope >= wanted or amount.bends):
+        return None, (
+            f"{wanted:.2g} was asked for, and more draws would not get there: they leave λ̂ open by {summary.open:.2g}"
+        )
+    if max(amount) >= MOST:
+        return None, f"{wanted:.2g} was asked for, and there are {max(amount)} draws of a kind already"
+    return _grown(summary, amount, plan.sampler.chains), f"{wanted:.2g} is asked for: going on"
+
+
+def _grown(summary: DrawSummary, amount: Amount, chains: int) -> Amount:
+    """GROWTH times the work, dealt out so that the error is the least: the draws of a kind go as its spread by the root
+    of its cost (Neyman 1934)."""
+    errors = _errors(summary)
+    spreads = [error * math.sqrt(count) for error, count in zip(errors, amount, strict=True)]
+    total = GROWTH * amount.cost
+    unit = sum(spread * math.sqrt(cost) for spread, cost in zip(spreads, COSTS, strict=True)) or 1.0
+    counts = []
+    for count, spread, cost in zip(amount, spreads, COSTS, strict=True):
+        best = total * spread / math.sqrt(cost) / unit
+        counts.append(int(min(max(best, count), STEEPEST * count)))
+    losses = chains * math.ceil(max(counts[0], 1) / chains)
+    grown = Amount(losses, counts[1], counts[2])
+    return grown if grown != amount else amount._replace(losses=int(GROWTH * amount.losses))
+
+
+def _grown_corrections(summary: DrawSummary, amount: Amount, wanted: float, plan: Plan) -> Amount | None:
+    """More gradients and bends, until these add little to an error `wanted` or are as many as pairs; then None."""
+    if summary.by_losses:
+        return None
+    _, gradients, bends = _errors(summary)
+    more = amount
+    if gradients > wanted / 2 and amount.gradients < amount.losses:
+        more = more._replace(gradients=min(2 * amount.gradients, amount.losses))
+    if summary.open_slope > OPEN_SHARE * wanted and amount.bends == 0:
+        more = more._replace(bends=FIRST_BENDS)
+    elif bends > wanted / 2 and amount.bends < amount.losses:
+        more = more._replace(bends=min(2 * amount.bends, amount.losses))
+    return None if more == amount else more
+
+
+def _errors(summary: DrawSummary) -> tuple[float, float, float]:
+    """What each kind of draw leaves of the standard error of λ̂."""
+    errors = [*summary.errors, 0.0][:4]
+    if summary.by_losses:
+        return math.hypot(*errors[:3]), 0.0, 0.0
+    return errors[0], math.hypot(*errors[1:3]), errors[3]
+
+
+def said(summary: DrawSummary, sample: Sample) -> str:
+    """The number so far, in words."""
+    pairs, amount = sum(sample.amount[:2]), sample.amount
+    from_ = f"{pairs} pairs of draws{f' and {amount.bends} bends' if amount.bends else ''}"
+    if summary.llc is None or summary.stderr is None:
+        return f"no number from {from_}"
+    return f"λ̂ = {summary.llc:.4g} ± {summary.stderr:.2g} from {from_} in {duration(sample.seconds)}"
+
+
+def _deadline(plan: Plan) -> float | None:
+    """When this plan's draws end: what is left until the deadline is shared with those that follow."""
+    if plan.deadline is None:
+        return None
+    now = time.time()
+    return now + max(0.0, plan.deadline - now) / (1 + plan.followers)
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.time() >= deadline
+
+
+def _prior(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Prior]:
+    def make(name: str) -> dict[str, Any]:
+        with observer.part("loading"):
+            bench.load()
+        with observer.part("measuring"):
+            return asdict(_fixed_before(plan, bench))
+
+    (payload,) = yield from queue.parts(store, [PRIOR], make)
+    prior = Prior(**payload)
+    if fleet.is_main:
+        for sentence in prior.choices.values():
+            observer.tell(sentence)
+    return prior
+
+
+def _fixed_before(plan: Plan, bench: Workbench) -> Prior:
+    started, sampler, objective = time.monotonic(), plan.sampler, bench.objective
+    n_beta, choices = temperature(sampler.n_beta, plan.corpus.n)
+    choices |= sentences_on(plan, bench)
+    gamma = sampler.gamma
+    if gamma is None:
+        batch = bench.probe_batch()
+        found = approximate_gamma(bench.in_full, batch, bench.in_full.losses(batch), sampler.seed)
+        gamma, choices["gamma"] = found[0], gamma_sentence(*found)
+    return Prior(
+        n_beta=n_beta,
+        gamma=gamma,
+        choices=choices,
+        dimension=dimension(objective.parameters, objective.shards),
+        routers=", ".join(bench.routers),
+        micro_batch_size=bench.micro_batch,
+        load_seconds=bench.load_seconds,
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Maker:
+    """Makes the parts of draws, on one process's workbench."""
+
+    def __init__(self, plan: Plan, bench: Workbench, prior: Prior, observer: Observer) -> None:
+        self._plan, self._bench, self._prior, self._observer = plan, bench, prior, observer
+        self._draws: PriorDraws | None = None
+
+    def __call__(self, name: str) -> dict[str, Any]:
+        started = time.monotonic()
+        kind, _, number = name.partition("/")
+        draws = self._at_anchor()
+        with self._observer.part("forward_backward"):
+            if kind == "bends":
+                return {"bend": finite_or_none(draws.bend(int(number))), "seconds": time.monotonic() - started}
+            pair: LossPair | GradientPair = (
+                draws.losses(int(number)) if kind == "draws" else draws.gradients(int(number))
+            )
+        if isinstance(pair, LossPair):
+            self._require_finite(pair.anchor)
+        return {"pair": pair.to_dict(), "seconds": time.monotonic() - started}
+
+    def _at_anchor(self) -> PriorDraws:
+        with self._observer.part("loading"):
+            objective = self._bench.load()
+        if self._draws is None or self._draws.objective is not objective:
+            self._draws = PriorDraws(
+                objective,
+                self._bench.in_full,
+                gamma=self._prior.gamma,
+                batch_size=self._plan.batch_size,
+                seed=self._plan.sampler.seed,
+                keep_on=self._bench.spare_device(),
+            )
+        return self._draws
+
+    def _require_finite(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise UnusableError(
+                f"The loss of {self._plan.source.id} is inf or NaN on this text: its weights are broken."
+            )
