@@ -76,20 +76,10 @@ def _point(swept: Swept, nodes: Nodes) -> SweepPoint:
         delta_loss=found.diagnostics.delta_loss,
         quadratic=quadratic[0] if quadratic else None,
         quadratic_stderr=quadratic[1] if quadratic else None,
-        n_beta_slope=_n_beta_slope(swept) if found.llc is not None else None,
+        n_beta_slope=found.diagnostics.n_beta_slope,
         excluded=fault or doubt,
         open=doubt is not None,
     )
-
-
-def _n_beta_slope(swept: Swept) -> float | None:
-    """d log λ̂ / d log nβ from draws at one nβ; None where λ̂ is not above 0.
-
-    For p ∝ exp(−nβL − γ/2 ‖w−w*‖²) the derivative of an expectation is a covariance, d E[L]/dnβ = −Var(L).
-    """
-    draws = [swept.settings.n_beta * delta for chain in draws_of(swept) for delta in chain if math.isfinite(delta)]
-    mean = statistics.fmean(draws) if draws else 0.0
-    return 1 - statistics.pvariance(draws, mean) / mean if mean > 0 else None
 
 
 def _fault(swept: Swept, found: Judged) -> str | None:

@@ -29,7 +29,7 @@ class SweepPoint:
         delta_loss: E[L(w)] − L(w*), nats per token.
         slope, slope_stderr: d log λ̂ / d log γ from this point to the next one that counts, at common random numbers.
         quadratic, quadratic_stderr: what the quadratic part of the loss alone gives there; None where it gives nothing.
-        n_beta_slope: d log λ̂ / d log nβ from the variance of the draws, 1 − Var(nβΔL)/λ̂; minibatch noise lowers it.
+        n_beta_slope: d log λ̂ / d log nβ from the variance of the draws, see `core.estimator.n_beta_slope`.
         excluded: why the point does not count in the search for a plateau; None if it does. open: True if it might
             count with longer chains or quieter gradients, so that what is not seen there may be there all the same.
     """

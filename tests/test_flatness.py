@@ -22,11 +22,14 @@ NODES = Nodes(values=[[1.0]] * 4, weights=[[1.0]] * 4, dimension=20)
 BURN_IN, DRAWS = 20, 100
 
 
-def chain(number: int, level: float, *, trend: float = 0.0, apart: float = 0.0, spread: float = 0.0) -> ChainTrace:
+def chain(
+    number: int, level: float, *, trend: float = 0.0, apart: float = 0.0, spread: float = 0.0, noise: float = 0.0
+) -> ChainTrace:
     """Independent draws around a level, with a standard deviation of a tenth of it.
 
     Args:
         trend: of the level over the draws, spread: of ‖w−w*‖² over them, apart: between chains, each as a share.
+        noise: the variance of a draw that the choice of its items makes.
     """
     stream = numpy.random.default_rng(number)
     steps = BURN_IN + DRAWS + 1
@@ -41,6 +44,7 @@ def chain(number: int, level: float, *, trend: float = 0.0, apart: float = 0.0, 
         deltas=tuple(deltas),
         squared_distances=tuple(squared),
         seconds=0.0,
+        noise=(noise,) * DRAWS,
     )
 
 
@@ -187,9 +191,11 @@ def test_flat_in_gamma_where_the_loss_is_constant_is_no_plateau() -> None:
 
 
 def test_the_slope_in_n_beta_follows_from_the_variance_of_the_draws() -> None:
-    """Draws around 5 in λ̂ with a standard deviation of a tenth: 1 − 0.25 / 5."""
+    """Draws around 5 in λ̂ with a standard deviation of a tenth: 1 − 0.25 / 5, and 1 where their items make it all."""
     (made,) = points_of([swept()], NODES)
     assert made.n_beta_slope == pytest.approx(0.95, abs=0.01)
+    (noisy,) = points_of([swept(noise=0.005**2)], NODES)
+    assert noisy.n_beta_slope == pytest.approx(1.0, abs=0.01)
 
 
 def test_steep_everywhere_is_no_plateau_and_stays_in_the_middle() -> None:
