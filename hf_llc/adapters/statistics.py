@@ -194,13 +194,15 @@ def log_ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]
     """log(mean of `above` / mean of `below`) and its standard error, for draws made at common random numbers.
 
     The error is that of the linearised difference a/ā − b/b̄, draw by draw, in which what both have in common cancels.
-    None where a mean is not positive.
+    Of one chain alone, which has no other to differ from and maybe too few draws to see how they depend on one another,
+    it is multiplied by `student`. None where a mean is not positive.
     """
     upper, lower = numpy.asarray(above, dtype=float), numpy.asarray(below, dtype=float)
     high, low = float(upper.mean()), float(lower.mean())
     if high <= 0 or low <= 0:
         return None
-    return math.log(high / low), summarise((upper / high - lower / low).tolist()).mcse
+    apart = summarise((upper / high - lower / low).tolist())
+    return math.log(high / low), apart.stderr if len(upper) == 1 else apart.mcse
 
 
 def _mcse(array: NDArray[numpy.float64]) -> float:

@@ -14,9 +14,9 @@ from hf_llc.core.randomness import ChainRandomness, Cold, Randomness, Refined
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.resolved import ResolvedSettings
 
-SHARE = 8
-"""Draws of a check are an eighth of a chain's, at least FEWEST: they are compared with one another or with the same
-chain's own draws at common random numbers, which needs far fewer than the number itself."""
+SHARE = 12
+"""Draws of a check are a twelfth of a chain's unless it says more, at least FEWEST: they are compared with a limit, or
+with the same chain's own draws at common random numbers, which needs far fewer than the number itself."""
 FEWEST = 16
 STEP_IN_GAMMA = 1.5
 """Factor on γ for a slope in it. Coupled chains differ by less the nearer it is to 1, so that the slope's error hardly
@@ -71,7 +71,7 @@ VARIATIONS = (
     # Its error is part of the number's, and mostly the larger part: the slopes are only said beside it.
     Variation(name="half-step", refinement=2, share=4),
     Variation(name="cold", cold=True, chains=1),
-    Variation(name="stronger", gamma=STEP_IN_GAMMA, chains=1),
+    Variation(name="stronger", gamma=STEP_IN_GAMMA, share=6, chains=1),
 )
 
 LIMIT_VARIATIONS = (*VARIATIONS[:2], Variation(name="gamma-double", gamma=2.0, share=1))

@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from hf_llc.adapters.statistics import FEWEST, r_hat_by_chance, student, summarise, two_levels
+from hf_llc.adapters.statistics import FEWEST, log_ratio, r_hat_by_chance, student, summarise, two_levels
 
 
 def autoregressive(chains: int, draws: int, correlation: float, seed: int) -> numpy.ndarray:
@@ -171,3 +171,15 @@ def test_levels_that_are_changed_often_are_one() -> None:
 @pytest.mark.parametrize("values", [[[1.0] * 10] * 2, [[0.0] * 10] * 2, [[1.0, math.nan, 2.0, 9.0]] * 2, [[1.0]]])
 def test_equal_missing_or_few_values_have_no_two_levels(values: list[list[float]]) -> None:
     assert two_levels(values) is None
+
+
+def test_of_one_short_chain_a_ratio_has_an_error_that_it_keeps() -> None:
+    """Two means of 30 draws whose difference has the autocorrelation time 5.7, compared with how far they are off."""
+    ratios = []
+    for seed in range(300):
+        common, apart = autoregressive(2, 30, 0.7, seed) - 3
+        found = log_ratio([(1 + 0.1 * common + 0.05 * apart).tolist()], [(1 + 0.1 * common).tolist()])
+        assert found is not None
+        ratios.append(found[0] / found[1])
+    assert 0.8 < numpy.sqrt(numpy.mean(numpy.square(ratios))) < 1.15
+    assert numpy.mean(numpy.abs(ratios) < 2) > 0.9
