@@ -304,8 +304,8 @@ CrossCheck = Annotated[
     str | None,
     typer.Option(
         "--cross-check",
-        help="Also the number by another way: draws, independent draws of the localizing prior; or lanczos, the loss's "
-        "quadratic part without sampling.",
+        help="Also the number by another way: sgld, short chains beside independent draws; draws, independent draws "
+        "beside chains; or lanczos, the loss's quadratic part without sampling.",
         rich_help_panel=_CHAINS,
     ),
 ]

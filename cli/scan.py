@@ -76,6 +76,8 @@ def scan(
     baseline: o.Baseline = o.SAMPLER.baseline,
     chains: o.Chains = o.SAMPLER.chains,
     draws: o.Draws = o.SAMPLER.draws,
+    target_stderr: o.TargetStderr = None,
+    budget_seconds: o.Budget = None,
     burn_in: o.BurnIn = o.SAMPLER.burn_in,
     thin: o.Thin = o.SAMPLER.thin,
     batch_size: o.BatchSize = o.SAMPLER.batch_size,

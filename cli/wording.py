@@ -80,13 +80,29 @@ def _parts(found: Estimate) -> str:
 
 def forecast_rows(expected: "Forecast") -> list[tuple[str, str]]:
     """Names and values of the --dry-run table."""
+    if expected.pairs is not None:
+        several = f" in {expected.processes} processes" if expected.processes > 1 else ""
+        work = [
+            ("draws", f"{expected.pairs} pairs make the first number, {expected.tokens:,} tokens through the model")
+        ]
+        time = [
+            ("time", f"{duration(expected.seconds)}{several}, from the start of the command, download apart"),
+            ("15 minutes", f"give {expected.pairs_in_15_minutes:,} pairs"),
+        ]
+    else:
+        work = [
+            ("tokens", f"{expected.tokens:,} through the model ({expected.chains} chains × {expected.steps} steps)")
+        ]
+        steps = f"burn-in as if it were {expected.burn_in} steps"
+        time = [("time", f"{duration(expected.seconds)} in one process, about; {steps}")]
+    rate = f"{expected.rate / 1e9:.0f} GFLOP/s"
     return [
         ("parameters", f"{expected.parameters:,}"),
         ("download", f"{size(expected.download_bytes)} of {size(expected.weight_bytes)} of weights"),
         ("memory", f"{size(expected.memory_bytes)} per process, about"),
-        ("tokens", f"{expected.tokens:,} through the model ({expected.chains} chains × {expected.steps} steps)"),
-        ("device", f"{expected.device} at {expected.rate / 1e9:.0f} GFLOP/s, as a matrix product just now measured"),
-        ("time", f"{duration(expected.seconds)} in one process, about; burn-in as if it were {expected.burn_in} steps"),
+        *work,
+        ("device", f"{expected.device} at {rate}, as a matrix product just now measured"),
+        *time,
     ]
 
 

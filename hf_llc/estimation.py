@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from hf_llc import queue, rounds
+from hf_llc import queue, rounds, sgld_check
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.pictures import drawn
@@ -92,14 +92,26 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
 
 def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
     """What `run` does, one part at a time."""
-    if plan.sampler.by_draws:
-        yield from rounds.steps(plan, bench, fleet, observer, lambda: keep_draws(plan))
-        return
     store = fleet.store(plan.run_dir, observer.tell, observer.part)
     store.open(plan.inputs())
+    notes: Mapping[str, str] = {}
+    if plan.sampler.tries_draws:
+        bench = bench.at(plan.of_draws())
+        chosen_plan = yield from rounds.tried(plan, store, bench, fleet, observer)
+        if not chosen_plan.sampler.by_draws:
+            bench = bench.at(chosen_plan)
+        notes = rounds.why_chains(plan) if not chosen_plan.sampler.by_draws else {}
+        plan = chosen_plan
+    if plan.sampler.by_draws:
+        yield from rounds.steps(plan, store, bench, fleet, observer, lambda: keep_draws(plan))
+        if plan.sampler.cross_check == sgld_check.METHOD and rounds.is_drawn(plan):
+            anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
+            found, _ = _estimate_of_draws(plan, store, 0.0)
+            yield from sgld_check.steps(found, store, bench, anchors, fleet, observer)
+        return
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
     choice = yield from chosen(plan, store, bench, observer)
-    resolution = yield from _resolution(plan, store, bench, choice, fleet, observer)
+    resolution = yield from _resolution(plan, store, bench, choice, fleet, observer, notes)
     yield from _chains(plan, store, bench, anchors, resolution, fleet, observer)
 
 
@@ -116,13 +128,20 @@ def _part_names(plan: Plan) -> list[str]:
 
 def shared_part_names(plan: Plan) -> list[str]:
     """Parts that are the same for every number of chains, as long as there are CHECKED_CHAINS."""
-    return [name for name in _part_names(plan) if name != "resolved"]
+    tried = [rounds.PRIOR, *rounds.first_amount(plan.of_draws()).names()] if plan.sampler.tries_draws else []
+    return [*tried, *(name for name in _part_names(plan) if name != "resolved")]
 
 
 def is_finished(plan: Plan) -> bool:
     """True if there is a file for every part of the run."""
+    decided = rounds.decided(plan)
+    if decided is None:
+        return False
+    plan = decided
     if plan.sampler.by_draws:
-        return rounds.is_finished(plan)
+        others = _sgld_names(plan)
+        store = RunStore(plan.run_dir, lambda message: None)
+        return rounds.is_finished(plan) and all(store.path(name).exists() for name in others)
     store = RunStore(plan.run_dir, lambda message: None)
     return all(store.path(name).exists() for name in _part_names(plan))
 
@@ -133,6 +152,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     Args:
         started: `time.monotonic()` when the command began, for `seconds["total"]`.
     """
+    plan = rounds.decided(plan) or plan.of_draws()
     if plan.sampler.by_draws:
         return _collect_draws(plan, observer, started)
     store = RunStore(plan.run_dir, observer.tell, part=observer.part)
@@ -155,14 +175,18 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
         "total": time.monotonic() - started,
     }
     found = estimate_of(plan, *sampled, sum(losses) / len(losses), seconds)
-    if plan.sampler.cross_check is not None:
-        found = replace(found, cross_check=_finished(store, part_name(plan.sampler.cross_check)))
+    for name in _cross_check_names(plan):
+        found = replace(found, cross_check=_finished(store, name))
     return _kept(plan, store, found, sampled.traces, observer)
 
 
 def _collect_draws(plan: Plan, observer: Observer, started: float) -> Estimate:
     store = RunStore(plan.run_dir, observer.tell, part=observer.part)
     found, groups = _estimate_of_draws(plan, store, time.monotonic() - started)
+    traces = [store.read(name) for name in _sgld_names(plan)]
+    if traces and all(trace is not None for trace in traces):
+        chains = [ChainTrace.from_dict(trace) for trace in traces if trace is not None]
+        found = replace(found, cross_check=sgld_check.result(plan, found, chains))
     return _kept(plan, store, found, groups, observer)
 
 
@@ -170,6 +194,11 @@ def _estimate_of_draws(plan: Plan, store: RunStore, seconds: float) -> tuple[Est
     prior, sample = rounds.collected(plan, store)
     spent = {"load": prior.load_seconds, "anchor": prior.seconds, "sampling": sample.seconds, "total": seconds}
     return estimate_of_draws(plan, prior, sample, rounds.summary_of(plan, prior, sample), spent)
+
+
+def _sgld_names(plan: Plan) -> list[str]:
+    """Parts of the chains beside independent draws."""
+    return sgld_check.part_names() if plan.sampler.cross_check == sgld_check.METHOD else []
 
 
 def keep_draws(plan: Plan) -> None:
@@ -229,7 +258,8 @@ def _chain_names(plan: Plan) -> list[str]:
 
 
 def _cross_check_names(plan: Plan) -> list[str]:
-    return [part_name(plan.sampler.cross_check)] if plan.sampler.cross_check is not None else []
+    method = plan.sampler.cross_check
+    return [part_name(method)] if method not in {None, sgld_check.METHOD} else []
 
 
 def _checked(plan: Plan) -> dict[str, tuple[Variation, int]]:
@@ -266,15 +296,21 @@ def anchor_losses(
 
 
 def _resolution(
-    plan: Plan, store: RunStore, bench: Workbench, choice: Choice, fleet: Fleet, observer: Observer
+    plan: Plan,
+    store: RunStore,
+    bench: Workbench,
+    choice: Choice,
+    fleet: Fleet,
+    observer: Observer,
+    notes: Mapping[str, str],
 ) -> Steps[Resolution]:
     def make(name: str) -> dict[str, Any]:
         observer.begin("curvature", 1)
         _loaded(bench, observer)
         with observer.part("measuring"):
-            made = choice.applied(resolve(plan, bench))
+            resolution = choice.applied(resolve(plan, bench))
         observer.end()
-        return made.to_dict()
+        return replace(resolution, choices={**resolution.choices, **notes}).to_dict()
 
     (payload,) = yield from queue.parts(store, ["resolved"], make)
     found = Resolution.from_dict(payload)

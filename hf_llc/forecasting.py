@@ -1,32 +1,59 @@
 """What an estimate would cost, without downloading weights or sampling."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from hf_llc.adapters import devices
+from hf_llc.adapters import devices, machine
 from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters.checkpoint import context_limit, parameter_count
-from hf_llc.core.language import LOGIT_BUDGET
+from hf_llc.adapters.checkpoint import context_limit, parameter_count, random_model
+from hf_llc.adapters.last_layer import last_layer
+from hf_llc.core.head import Head
+from hf_llc.core.language import LOGIT_BUDGET, LanguageObjective, default_micro_batch
+from hf_llc.core.prior_draws import PriorDraws
 from hf_llc.core.samplers import check_sampler
+from hf_llc.inputs import ModelSource
+from hf_llc.launching import WORTH_STARTING
 from hf_llc.observer import Observer
+from hf_llc.plan import draw_batch_size
+from hf_llc.rounds import FIRST_GRADIENTS, FIRST_LOSSES, Amount, gamma_sequences
 from hf_llc.settings import IMPORTANCE, MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_model
+from hf_llc.workbench import COPIES, computing
 
 BACKWARD_AND_FORWARD = 6
 """Floating-point operations per parameter and token of a forward and a backward pass (Kaplan et al. 2020)."""
 ASSUMED_BURN_IN = 50
 LIVE_LOGITS = 4
 """Tensors as large as the logits that live at once: logits, log-probabilities, their gradient, a copy."""
+QUICKLY_MADE = 2 * 10**8
+"""Weights up to which a model with random ones is made for timing."""
+TIMING = 1.0
+"""Seconds that each kind of work is timed for, about."""
+STARTING, READING = 9.0, 5e8
+"""Seconds until a process has its libraries and its text, and bytes of weights that are read in one."""
+MOVING = 1.5e8
+"""Weights that are moved to a draw in a second by one core, where that is not timed."""
+GAMMA_TRIALS = 12
+"""Losses that finding γ takes, of its own sequences."""
+GRADIENT_SHARE = 6
+"""Pairs for one with its gradients where their number is given, about."""
+LARGEST_TEXT = 10**6
 EFFICIENCY = 0.5
 """Share of a large matrix product's rate that a language model's step reaches, roughly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """The expected cost of an estimate; bytes, seconds and floating-point operations per second."""
+    """The expected cost of an estimate; bytes, seconds and floating-point operations per second.
+
+    Attributes:
+        seconds: from the start of the command to its end, download apart. pairs: of independent draws that make the
+            first number; None for chains. processes: at work then. pairs_in_15_minutes: as many as there is time for.
+    """
 
     model: str
     sha: str
@@ -41,6 +68,9 @@ class Forecast:
     device: str
     rate: float
     seconds: float
+    pairs: int | None = None
+    processes: int = 1
+    pairs_in_15_minutes: int | None = None
 
     @property
     def operations(self) -> float:
@@ -70,6 +100,8 @@ def forecast(
     source = find_model(model, download=False, tell=observer.tell)
     parameters = parameter_count(source)
     context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)
+    if sampler.by_draws or sampler.tries_draws:
+        return _of_draws(source, sampler, data, parameters, context, device)
     burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
     steps = burn_in + sampler.chain_draws * sampler.thin
     tokens = sampler.chains * (steps + 1) * sampler.chain_batch_size * context
@@ -89,6 +121,106 @@ def forecast(
         device=kind,
         rate=rate,
         seconds=BACKWARD_AND_FORWARD * parameters * tokens / (EFFICIENCY * rate),
+    )
+
+
+class Costs(NamedTuple):
+    """Seconds of a minibatch's losses, of their gradient, and of moving the weights to a draw."""
+
+    losses: float
+    gradient: float
+    move: float
+
+    def of(self, amount: Amount) -> float:
+        """Seconds of so many draws; each kind as in `core.prior_draws`."""
+        return (
+            amount.losses * (3 * self.losses + 2 * self.move)
+            + amount.gradients * (4 * self.gradient + 2 * self.losses + 4 * self.move)
+            + amount.bends * (4 * self.gradient + 2 * self.move)
+        )
+
+
+def _of_draws(
+    source: ModelSource,
+    sampler: SamplerSettings,
+    data: DataSettings,
+    parameters: int,
+    context: int,
+    device: str | None,
+) -> Forecast:
+    kind = devices.device_kind(device)
+    place, threads = fleets.alone(kind).device, sampler.threads or machine.default_threads(sampler.chains)
+    n = data.max_sequences or LARGEST_TEXT
+    size = sampler.batch_size or draw_batch_size(context, n)
+    with computing(threads):
+        rate = _matrix_rate(place, getattr(torch, sampler.dtype))
+        costs = _timed(source, place, parameters, size, context, rate)
+    pairs = sampler.chains * (sampler.draws or -(-FIRST_LOSSES // sampler.chains))
+    amount = Amount(pairs, max(FIRST_GRADIENTS, pairs // GRADIENT_SHARE if sampler.draws else 0), 0)
+    work = parameters * amount.cost * size * context
+    processes = 1 if work < WORTH_STARTING and kind == "cpu" else max(1, _places(kind) // threads)
+    processes = min(processes, amount.losses)
+    gamma = 0.0 if sampler.gamma is not None else GAMMA_TRIALS * costs.losses * gamma_sequences(context, n) / size
+    load = source.weight_bytes / READING + STARTING * (1 if processes == 1 else 2)
+    drawing = costs.of(amount) / processes
+    left = max(0.0, min(900.0, sampler.budget_seconds or 900.0) - load - gamma)
+    return Forecast(
+        model=source.id,
+        sha=source.sha,
+        parameters=parameters,
+        weight_bytes=source.weight_bytes,
+        download_bytes=source.download_bytes,
+        memory_bytes=4 * (COPIES * parameters // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET),
+        chains=sampler.chains,
+        steps=pairs // sampler.chains,
+        burn_in=0,
+        tokens=int(amount.cost * size * context),
+        device=kind,
+        rate=rate,
+        seconds=load + gamma + min(drawing, left if sampler.budget_seconds else drawing),
+        pairs=pairs,
+        processes=processes,
+        pairs_in_15_minutes=int(pairs * left / max(drawing, 1e-9)),
+    )
+
+
+def _places(kind: str) -> int:
+    """Cores, or devices."""
+    return machine.cores() if kind == "cpu" else devices.device_count(kind)
+
+
+def _timed(source: ModelSource, device: str, parameters: int, size: int, context: int, rate: float) -> Costs:
+    """The costs of a minibatch, of a model with random weights where one is quickly made, else by their operations."""
+    if parameters > QUICKLY_MADE or 4 * COPIES * parameters > machine.free_memory():
+        losses = 2 * parameters * size * context / (EFFICIENCY * rate)
+        return Costs(losses, 3 * losses, parameters / MOVING)
+    model = random_model(source, device)
+    vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+    tokens = torch.randint(vocabulary, (size, context), generator=torch.Generator().manual_seed(0)).to(device)
+    layer = last_layer(model)
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    objective = LanguageObjective(
+        lambda ids: model(input_ids=ids, use_cache=False).logits,
+        weights,
+        tokens,
+        default_micro_batch(size, context, vocabulary, layer.activations if layer else None),
+        Head(layer.hidden, layer.weight, layer.bias) if layer else None,
+    )
+    items = torch.arange(size)
+
+    def seconds(act: Callable[[], object]) -> float:
+        act()
+        started, done = time.monotonic(), 0
+        while done < 1 or (time.monotonic() - started < TIMING and done < 5):
+            act()
+            done += 1
+        return (time.monotonic() - started) / done
+
+    draws = PriorDraws(objective, objective, gamma=1e12, batch_size=size, seed=0)
+    return Costs(
+        seconds(lambda: objective.losses(items).sum().item()),
+        seconds(lambda: objective.losses_and_gradient(items).sum().item()),
+        seconds(lambda: draws.move("timing", 0, 1.0)),
     )
 
 

@@ -24,6 +24,8 @@ from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.profile import Profile
 from hf_llc.results import Estimate
+from hf_llc.rounds import FIRST_LOSSES as FIRST_PAIRS
+from hf_llc.rounds import first_amount
 from hf_llc.working import is_over, work_through
 
 WORKER = ("hf_llc.cli", "worker")
@@ -271,16 +273,22 @@ def _processes(plans: Sequence[Plan], asked: int | None) -> int:
 def default_processes(plans: Sequence[Plan]) -> int:
     """Processes to start when the user left it open; never more than chains of all plans."""
     plan = plans[0]
+    by_draws = plan.sampler.by_draws or plan.sampler.tries_draws
+    most = FIRST_PAIRS * len(plans) if by_draws else plan.sampler.chains * len(plans)
     if plan.device != "cpu":
-        return min(devices.device_count(plan.device), plan.sampler.chains * len(plans))
+        return min(devices.device_count(plan.device), most)
     parameters = plan.source.weight_bytes / 4
     steps = plan.sampler.chain_draws * plan.sampler.thin * plan.sampler.chains * len(plans)
     work_to_do = 3 * parameters * steps * plan.sampler.chain_batch_size * plan.corpus.context_length
+    if by_draws:
+        draws = plan.of_draws()
+        losses = first_amount(draws).cost * len(plans) * draws.batch_size
+        work_to_do = parameters * losses * plan.corpus.context_length
     if work_to_do < WORTH_STARTING:
         return 1
     # Published weights are often 16 bits wide and become 32 here, hence the factor of two.
     fitting = int(machine.free_memory() / 2 / (2 * COPIES * max(plan.source.weight_bytes, 1)))
-    return max(1, min(plan.sampler.chains * len(plans), machine.cores() // plan.threads, fitting))
+    return max(1, min(most, machine.cores() // plan.threads, fitting))
 
 
 def _as_rank(

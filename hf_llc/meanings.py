@@ -84,7 +84,9 @@ def agreement(found: Estimate) -> str:
     if other is None:
         return ""
     where = f"on {other['sequences']} of {found.settings.n} sequences"
-    by_draws = other["method"] == "draws"
+    by_draws, by_chains = other["method"] == "draws", other["method"] == "sgld"
+    if other["llc"] is None and by_chains:
+        return "no number: chains of plain SGLD became inf or NaN"
     if other["llc"] is None and by_draws:
         return (
             f"no number {where}: at draws of the localizing prior the loss does not rise, but changes by "
@@ -96,6 +98,8 @@ def agreement(found: Estimate) -> str:
             "the loss alone has no posterior"
         )
     how = f"from {other['pairs']} pairs of independent draws" if by_draws else "without sampling"
+    if by_chains:
+        how, where = "from short chains of plain SGLD", f"R-hat {other['r_hat']:.2f}" if other["r_hat"] else "no R-hat"
     sentence = f"{other['llc']:.4g} ± {other['stderr']:.2g} {how}, {where}"
     if found.llc is None or found.stderr is None:
         return sentence
@@ -103,10 +107,12 @@ def agreement(found: Estimate) -> str:
     apart = (found.llc - other["llc"]) / joint if joint > 0 else 0.0
     if abs(apart) <= SIGNIFICANT:
         return f"{sentence}: they agree ({apart:+.1f} joint standard errors)"
-    return f"{sentence}: they disagree ({apart:+.1f} joint standard errors), so {_why_apart(by_draws)}"
+    return f"{sentence}: they disagree ({apart:+.1f} joint standard errors), so {_why_apart(other['method'])}"
 
 
-def _why_apart(by_draws: bool) -> str:
-    if by_draws:
+def _why_apart(method: str) -> str:
+    if method == "sgld":
+        return "the chains have not forgotten where they began, or the draws miss a part of the posterior"
+    if method == "draws":
         return "the chains are not where the posterior is, or it is too far from the localizing prior for such draws"
     return "the loss is not quadratic at this resolution, or other sequences are curved differently"

@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.results import SCHEMA
-from hf_llc.settings import SamplerSettings
+from hf_llc.settings import IMPORTANCE, SamplerSettings
 
 NOT_INPUTS = {"threads", "dtype", "cross_check", "target_stderr", "budget_seconds"}
 """Settings that the chains' numbers do not depend on, threads and dtype but for the entries of their own."""
@@ -50,8 +50,7 @@ class Plan:
         """Sequences of a minibatch."""
         if self.sampler.batch_size is not None or not self.sampler.by_draws:
             return self.sampler.chain_batch_size
-        least, most = DRAW_BATCH_SIZES
-        return min(self.corpus.n, max(least, min(most, DRAW_TOKENS // self.corpus.context_length)))
+        return draw_batch_size(self.corpus.context_length, self.corpus.n)
 
     def inputs(self) -> dict[str, Any]:
         """Every input that can change the number: all that the key is a hash of.
@@ -92,7 +91,19 @@ class Plan:
             del sampler["baseline"]
         if self.sampler.devices_per_chain == 1:
             del sampler["devices_per_chain"]
+        if self.sampler.tries_draws:
+            sampler["batch_size_of_draws"] = self.of_draws().batch_size
         return sampler
+
+    def of_draws(self) -> Self:
+        """The plan of the same number by independent draws."""
+        return replace(self, sampler=replace(self.sampler, sampler=IMPORTANCE))
+
+    def of_chains(self, gamma: float) -> Self:
+        """The plan of the same number by chains, at this γ."""
+        size = min(self.sampler.chain_batch_size, self.corpus.n)
+        sampler = replace(self.sampler, gamma=gamma, draws=self.sampler.chain_draws, batch_size=size)
+        return replace(self, sampler=sampler)
 
     @property
     def key(self) -> str:
@@ -123,6 +134,12 @@ class Plan:
             deadline=stored["deadline"],
             followers=stored["followers"],
         )
+
+
+def draw_batch_size(context_length: int, n: int) -> int:
+    """Sequences of an independent draw's minibatch where their number is left open."""
+    least, most = DRAW_BATCH_SIZES
+    return min(n, max(least, min(most, DRAW_TOKENS // context_length)))
 
 
 def _plain(value: Any) -> Any:

@@ -71,6 +71,10 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
             f"{source.id} is a GGUF file, which transformers cannot spread over devices; leave out "
             "--devices-per-chain, or name the model that it was made from."
         )
+    if sampler.budget_seconds is not None and not (sampler.by_draws or sampler.tries_draws):
+        raise SettingsError(
+            "--budget ends independent draws only: give --sampler importance, or --chains and --draws for chains."
+        )
     if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
         raise SettingsError("--sampler importance draws from the localizing prior: give --n-beta and --gamma above 0.")
     made = Plan(
@@ -83,7 +87,7 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
         run_dir=Path(),
         deadline=None if sampler.budget_seconds is None else time.time() + sampler.budget_seconds,
     )
-    if made.batch_size > corpus.n:
+    if made.batch_size > corpus.n and not (sampler.tries_draws and sampler.batch_size is None):
         raise SettingsError(
             f"--batch-size is {made.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
             f"{corpus.context_length} tokens. Lower --batch-size or --context-length, or give more text."

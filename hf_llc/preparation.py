@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,7 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
     Raises:
         HfLlcError: no checkpoint can be used, or see `planning.plan`.
     """
+    started = time.time()
     checkpoints, shard = request.checkpoints(observer.tell), request.shard
     own = shard.own(checkpoints)
     if not own:
@@ -128,15 +130,27 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
             series.errors[next(name for name in names if folders[name] == plan.run_dir)] = reason(plan, error)
 
         shared = shared_settings(spread, store, request.sampler, observer, note, bring=bring)
+        plans = {name: shared.knowing(plan) for name, plan in plans_at(shared.sampler).items() if name in own}
         yield Ready(
             series=series,
             folder=folder,
             own=own,
-            plans={name: shared.knowing(plan) for name, plan in plans_at(shared.sampler).items() if name in own},
+            plans=_sharing(plans, request.sampler.budget_seconds, started),
             inputs=_shared_inputs(plan_of(names[-1], shared.sampler), series.model),
             arrivals=arrivals,
             shelf=shelf,
         )
+
+
+def _sharing(plans: Mapping[str, Plan], seconds: float | None, started: float) -> dict[str, Plan]:
+    """The plans, each of which leaves its share of the time to those that follow it."""
+    if seconds is None:
+        return dict(plans)
+    last = len(plans) - 1
+    return {
+        name: replace(plan, deadline=started + seconds, followers=last - place)
+        for place, (name, plan) in enumerate(plans.items())
+    }
 
 
 def _shelf(folder: Path, limit: int | None, plans: Sequence[Plan], observer: Observer) -> Shelf | None:

@@ -7,12 +7,14 @@ numbers of the rounds before it: any number of processes make the same draws, an
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
+
+import torch
 
 from hf_llc import queue
 from hf_llc.adapters.fleet import Fleet
-from hf_llc.adapters.store import RunStore
+from hf_llc.adapters.store import INPUTS, RunStore
 from hf_llc.core.localisation import approximate_gamma
 from hf_llc.core.objective import dimension
 from hf_llc.core.prior_draws import GradientPair, LossPair, PriorDraws
@@ -44,6 +46,13 @@ GROWTH = 2.0
 those at which it happens to look small."""
 STEEPEST = 4.0
 """How many times more draws of one kind a round may take."""
+GAMMA_TOKENS, GAMMA_SEQUENCES = 4096, (4, 32)
+"""Of the first sequences, on which γ is looked for where it is open."""
+SERVES = 0.05
+"""Share of λ̂ that the draws may leave open where the choice between them and chains is open; of LEAST where λ̂ is
+below."""
+QUADRATIC = 0.2
+"""Share of κ₁ up to which the loss may rise other than as a quadratic does."""
 OPEN_SHARE = 0.25
 """Share of the wanted error from which on what the slope's bend leaves open is worth measuring."""
 
@@ -101,14 +110,104 @@ class Sample:
         return Amount(len(self.losses), len(self.gradients), len(self.bends))
 
 
-def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer, keep: Callable[[], None]) -> Steps[None]:
+def tried(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Plan]:
+    """The plan to go on with: independent draws where the first of them say that these serve, else chains."""
+    deadline = _deadline(plan)
+    yield from first_round(plan.of_draws(), store, bench, fleet, observer, deadline)
+    going_on = decided(plan)
+    if going_on is None:
+        # The time was up before the first round.
+        return plan.of_draws()
+    if fleet.is_main and not going_on.sampler.by_draws:
+        observer.tell(f"{plan.source.id}: {_decision(plan, store)[1]}")
+    return going_on
+
+
+def first_round(
+    plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer, deadline: float | None = None
+) -> Steps[None]:
+    """Makes the first round of a plan of draws."""
+    prior = yield from _prior(plan, store, bench, fleet, observer)
+    maker = _Maker(plan, bench, prior, observer)
+    yield from _round(store, first_amount(plan), maker, observer, deadline)
+
+
+def decided(plan: Plan) -> Plan | None:
+    """The plan by which the number is made; None where that is to be seen from draws that are not there yet."""
+    if not plan.sampler.tries_draws:
+        return plan
+    store = RunStore(plan.run_dir, lambda message: None)
+    serves, _ = _decision(plan, store)
+    if serves is None:
+        return plan.of_draws() if _is_over(plan.deadline) else None
+    return plan.of_draws() if serves else plan.of_chains(Prior(**(store.read(PRIOR) or {})).gamma)
+
+
+def why_chains(plan: Plan) -> dict[str, str]:
+    """What a reader of a number by chains must know of the draws that were tried first, by the settings concerned."""
+    if not plan.sampler.tries_draws:
+        return {}
+    store = RunStore(plan.run_dir, lambda message: None)
+    gamma = Prior(**(store.read(PRIOR) or {})).choices.get("gamma")
+    return {"draws": _decision(plan, store)[1], **({"gamma": gamma} if gamma else {})}
+
+
+def _decision(plan: Plan, store: RunStore) -> tuple[bool | None, str]:
+    """Whether independent draws serve, by the first round of them, and why not; None as long as that is not there."""
+    draws = plan.of_draws()
+    stored, sample = store.read(PRIOR), sample_of(store, first_amount(draws))
+    if stored is None or sample.amount != first_amount(draws):
+        return None, ""
+    reason = _misfit(summary_of(draws, Prior(**stored), sample))
+    return reason is None, f"Chains are sampled, since independent draws do not serve here: {reason}"
+
+
+def misfit(plan: Plan, store: RunStore) -> str | None:
+    """Why the first round of a plan of draws says that they do not serve; None if they do, or are not there yet."""
+    serves, reason = _decision(plan, store)
+    return None if serves is not False else reason
+
+
+def forget(plan: Plan) -> None:
+    """Removes the first round of a plan of draws, so that chains may take its folder."""
+    store = RunStore(plan.run_dir, lambda message: None)
+    for name in [*first_amount(plan).names(), PRIOR, INPUTS]:
+        store.path(name).unlink(missing_ok=True)
+
+
+def measured_gamma(plan: Plan, bench: Workbench) -> tuple[float, str]:
+    """γ at which the prior alone raises the loss by about TARGET_RISE, and the sentence that says so."""
+    batch = torch.arange(gamma_sequences(plan.corpus.context_length, plan.corpus.n))
+    found = approximate_gamma(bench.in_full, batch, bench.in_full.losses(batch), plan.sampler.seed)
+    return found[0], gamma_sentence(*found)
+
+
+def gamma_sequences(context_length: int, n: int) -> int:
+    """How many sequences γ is looked for on."""
+    least, most = GAMMA_SEQUENCES
+    return min(n, most, max(least, GAMMA_TOKENS // context_length))
+
+
+def _misfit(summary: DrawSummary) -> str | None:
+    """Why independent draws do not serve; None if they do."""
+    if summary.llc is None:
+        return "the loss is inf or NaN at some of them."
+    left, beyond = summary.open - summary.open_slope, abs(summary.beyond.mean)
+    if left > SERVES * max(abs(summary.llc), LEAST):
+        return f"they leave λ̂ = {summary.llc:.3g} open by ± {left:.2g}, where {SERVES:.0%} is asked for."
+    if not summary.by_losses and beyond > QUADRATIC * max(abs(summary.prior_mean.mean), LEAST):
+        return f"of the rise of the loss there {beyond / abs(summary.prior_mean.mean):.0%} is not quadratic."
+    return None
+
+
+def steps(
+    plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer, keep: Callable[[], None]
+) -> Steps[None]:
     """Makes what is missing of the draws, one part at a time.
 
     Args:
         keep: called in one process after each round, to write down the number so far.
     """
-    store = fleet.store(plan.run_dir, observer.tell, observer.part)
-    store.open(plan.inputs())
     deadline = _deadline(plan)
     prior = yield from _prior(plan, store, bench, fleet, observer)
     maker = _Maker(plan, bench, prior, observer)
@@ -121,7 +220,8 @@ def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer, keep: 
         summary = summary_of(plan, prior, sample)
         amount, why = next_amount(plan, summary, sample.amount)
         if fleet.is_main:
-            observer.tell(f"{plan.source.id}: {said(summary, sample)}; {why}")
+            if _fixed(plan) is None:
+                observer.tell(f"{plan.source.id}: {said(summary, sample)}; {why}")
             keep()
 
 
@@ -135,6 +235,11 @@ def _round(store: RunStore, amount: Amount, maker: "_Maker", observer: Observer,
     except StopIteration:
         pass
     observer.end()
+
+
+def is_drawn(plan: Plan) -> bool:
+    """True if all is there that the plan's draws ask for, whatever the time."""
+    return is_finished(replace(plan, deadline=None))
 
 
 def is_finished(plan: Plan) -> bool:
@@ -341,9 +446,7 @@ def _fixed_before(plan: Plan, bench: Workbench) -> Prior:
     choices |= sentences_on(plan, bench)
     gamma = sampler.gamma
     if gamma is None:
-        batch = bench.probe_batch()
-        found = approximate_gamma(bench.in_full, batch, bench.in_full.losses(batch), sampler.seed)
-        gamma, choices["gamma"] = found[0], gamma_sentence(*found)
+        gamma, choices["gamma"] = measured_gamma(plan, bench)
     return Prior(
         n_beta=n_beta,
         gamma=gamma,

@@ -128,11 +128,16 @@ def run_scan(
 
 
 def _require_closed(sampler: SamplerSettings) -> None:
-    """Nothing, unless one process would have to measure for the curve at a model that several hold together.
-
-    Raises:
-        SettingsError: it would.
-    """
+    """Raise SettingsError if one process would have to measure for the curve at a model that several hold together, or
+    if chains are asked to end by their error or the time."""
+    by_draws = sampler.by_draws or sampler.tries_draws
+    if sampler.target_stderr is not None and not by_draws:
+        raise SettingsError(
+            "--target-stderr of a scan ends independent draws only: give --sampler importance, or --chains and --draws "
+            "for chains."
+        )
+    if sampler.by_draws and sampler.gamma is not None:
+        return
     chosen = AUTO not in {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
     if sampler.devices_per_chain > 1 and not (chosen and sampler.gamma is not None and sampler.lr is not None):
         raise SettingsError(

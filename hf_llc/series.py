@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from hf_llc import estimation, planning, queue
+from hf_llc import estimation, planning, queue, rounds
 from hf_llc.adapters import fleet as fleets
+from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
 from hf_llc.bounds import Bounds, checked_arguments
 from hf_llc.core.baseline_choice import Run, choose_baseline
@@ -26,7 +27,7 @@ from hf_llc.plan import Plan
 from hf_llc.resolution import asked_of, measure_around, measure_gamma, temperature
 from hf_llc.resolved import chain_gradients
 from hf_llc.results import Estimate
-from hf_llc.settings import MOST_PROCESSES, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings import IMPORTANCE, MOST_PROCESSES, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.workbench import Room, Workbench, computing
 from hf_llc.working import CHECKPOINT_FAILURES
 
@@ -116,24 +117,101 @@ def shared_settings(
     """
 
     def make(name: str) -> dict[str, Any]:
+        if not (sampler.by_draws or sampler.tries_draws):
+            return for_chains(plans, sampler, [])
+        if sampler.by_draws and sampler.gamma is not None:
+            return {"settings": {"gamma": sampler.gamma}, "sentences": [], "known": {}}
+        observer.begin("first draws at each checkpoint", len(plans))
+        with computing(plans[0].threads), bring(plans[::-1]) as here:
+            gamma, sentences, reasons = _try_draws(plans, sampler, observer, on_failure, here)
+        observer.end()
+        if not reasons:
+            return {"settings": {"sampler": IMPORTANCE, "gamma": gamma}, "sentences": sentences, "known": {}}
+        for plan in plans:
+            rounds.forget(plan.of_draws())
+        size = min(sampler.chain_batch_size, plans[0].corpus.n)
+        chains = replace(sampler, gamma=gamma, draws=sampler.chain_draws, batch_size=size)
+        at, reason = reasons[0]
+        why = (
+            f"At {at} of {len(plans)} checkpoints: {reason}"
+            if len(reasons) == 1
+            else (f"At {len(reasons)} of {len(plans)} checkpoints, {at} first: {reason}")
+        )
+        payload = for_chains([replace(plan, sampler=chains) for plan in plans], chains, [*sentences, why])
+        payload["settings"] |= {"draws": chains.draws, "batch_size": size}
+        return payload
+
+    def for_chains(plans: Sequence[Plan], sampler: SamplerSettings, sentences: Sequence[str]) -> dict[str, Any]:
         choices = {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
         if sampler.gamma is not None and sampler.lr is not None and AUTO not in choices:
-            return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], []), "known": {}}
+            return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], sentences), "known": {}}
         observer.begin("curvature of each checkpoint", len(plans))
         with computing(plans[0].threads), bring(plans[::-1]) as here:
-            gamma, around, sentences = _measure(plans, sampler, observer, on_failure, here)
+            gamma, around, others = _measure(plans, sampler, observer, on_failure, here)
         observer.end()
         gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient
         known = {name: Known.of(each, gradient) for name, each in around.items()}
         stored = {name: each.to_dict() for name, each in known.items() if each.is_finite}
         measured = [each.measured for each in around.values()]
-        return {**_chosen(plans[0], gamma, measured, sentences), "known": stored}
+        return {**_chosen(plans[0], gamma, measured, [*sentences, *others]), "known": stored}
 
     found = queue.complete(store, [SHARED], make)[0]
     for sentence in found["sentences"]:
         observer.tell(sentence)
     # Folders of earlier versions have none.
     return Shared(replace(sampler, **found["settings"]), found.get("known", {}))
+
+
+def _try_draws(
+    plans: Sequence[Plan],
+    sampler: SamplerSettings,
+    observer: Observer,
+    on_failure: Callable[[Plan, HfLlcError], None] | None,
+    here: Here,
+) -> tuple[float, list[str], list[tuple[str, str]]]:
+    """γ from the last checkpoint, sentences on it, and where and why independent draws do not serve.
+
+    The first round of draws at each checkpoint is kept with its run. Where the sampler is given only γ is looked for.
+    """
+    fleet, room = fleets.alone(plans[0].device), Room()
+    gamma, sentences = sampler.gamma, []
+    reasons: list[tuple[str, str]] = []
+    tried = 0
+    for index, plan in enumerate(reversed(plans)):
+        if sampler.by_draws and gamma is not None:
+            break
+        ready = plan
+        try:
+            with here(plan) as ready:
+                bench = Workbench(ready.of_draws(), fleet.device, room)
+                if gamma is None:
+                    with observer.part("loading"):
+                        bench.load()
+                    with observer.part("measuring"):
+                        gamma, sentence = rounds.measured_gamma(ready.of_draws(), bench)
+                    sentences.append(f"At the last checkpoint: {sentence}")
+                draws = replace(ready, sampler=replace(sampler, sampler=IMPORTANCE, gamma=gamma))
+                if not sampler.by_draws:
+                    reason = _first_misfit(draws, Workbench(draws, fleet.device, room), fleet, observer)
+                    reasons += [(plan.source.label, reason)] if reason else []
+                tried += 1
+                bench.clear()
+        except CHECKPOINT_FAILURES as error:
+            if on_failure is None or (index == len(plans) - 1 and not tried):
+                raise
+            on_failure(ready, error)
+        observer.advance(index + 1)
+    assert gamma is not None
+    return gamma, sentences, reasons
+
+
+def _first_misfit(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> str | None:
+    """Why independent draws do not serve at the plan's checkpoint, by the first round of them; None if they do."""
+    store = RunStore(plan.run_dir, observer.tell)
+    store.open(plan.inputs())
+    queue.finished(rounds.first_round(plan, store, bench, fleet, Observer()))
+    bench.clear()
+    return rounds.misfit(plan, store)
 
 
 def _measure(

@@ -14,7 +14,7 @@ MAX_DEFAULT_CONTEXT = 1024
 DTYPES = ("float32", "bfloat16")
 BASELINES = ("paired", "linear")
 BATCHED = ("auto", "on", "off")
-CROSS_CHECKS = ("lanczos", "draws")
+CROSS_CHECKS = ("lanczos", "draws", "sgld")
 IMPORTANCE = "importance"
 """The sampler that draws independently from the localizing prior, without chains."""
 CHAIN_DRAWS, CHAIN_BATCH_SIZE = 200, 32
@@ -104,7 +104,8 @@ class SamplerSettings:
     """How the localised posterior p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w−w*‖²) is sampled.
 
     Attributes:
-        sampler: a name in `hf_llc.core.samplers.SAMPLERS`, or `auto`.
+        sampler: a name in `hf_llc.core.samplers.SAMPLERS`, IMPORTANCE, or `auto`: independent draws where they serve
+            and no setting of chains is given, else chains.
         n_beta: nβ, inverse temperature times n; None means n / log n (Lau et al. 2023).
         gamma: γ, the localisation in 1/weight²; None is chosen by a probe of how far the loss rises.
         lr: ε, the step size; None is chosen from the measured curvature.
@@ -130,7 +131,7 @@ class SamplerSettings:
         checks: also run short chains at ε/2, without noise, and at a larger γ (see core.variations).
         cross_check: one of CROSS_CHECKS, by which the number is computed once more: `lanczos` from the quadratic part
             of the loss without sampling (`hf_llc.core.lanczos`), `draws` from independent draws of the localizing prior
-            (`hf_llc.core.prior_draws`).
+            (`hf_llc.core.prior_draws`); beside independent draws `sgld` by a few short chains of plain SGLD.
         batched_chains: one of BATCHED: chains of a process in one call of the model, which may take less time where
             it is small, and changes no more than rounding; `auto` times both ways (`hf_llc.batching`).
         threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
@@ -184,12 +185,28 @@ class SamplerSettings:
         """True if independent draws are asked for in place of chains."""
         return self.sampler == IMPORTANCE
 
+    @property
+    def tries_draws(self) -> bool:
+        """True if independent draws are taken where they serve: nothing that only chains have was asked for."""
+        given = (self.lr, self.burn_in_lr, self.momentum, self.burn_in, self.draws)
+        chosen = {self.sampler, self.start, self.gradient, self.batches, self.baseline, self.batched_chains}
+        plain = chosen == {"auto"} and self.thin == 1 and self.checks and self.cross_check in {None, "sgld"}
+        return plain and all(value is None for value in given) and 0 not in {self.n_beta, self.gamma}
+
     def __post_init__(self) -> None:
         check_fields(self)
         steps = (self.burn_in or 0) + self.chain_draws * self.thin
         _require(
             steps <= LONGEST,
             f"draws times thin plus burn_in must be ≤ {LONGEST}, got {steps}: a chain keeps the loss of every step.",
+        )
+        _require(
+            not self.by_draws or self.cross_check in {None, "sgld"},
+            f"cross_check {self.cross_check} goes with chains; of independent draws it is sgld.",
+        )
+        _require(
+            self.cross_check != "sgld" or self.by_draws or self.tries_draws,
+            "cross_check sgld goes with independent draws (sampler importance); of chains it is draws or lanczos.",
         )
         _require(
             self.gamma != 0 or self.start in {"auto", "anchor"},

@@ -76,6 +76,10 @@ class Workbench:
         self._routers: list[str] = []
         self._probe: Probe | None = None
 
+    def at(self, plan: Plan) -> "Workbench":
+        """The workbench of another plan in the same place, which takes the room of this one."""
+        return Workbench(plan, self._device, self._room, self._group)
+
     @property
     def objective(self) -> LanguageObjective | SharedObjective:
         """L_n of the plan's checkpoint over its tokens, at w*."""

@@ -169,9 +169,20 @@ def parameter_count(source: ModelSource) -> int:
     return count
 
 
-def _outline(source: ModelSource, config: PretrainedConfig) -> torch.nn.Module:
-    """The model without numbers in it."""
-    with quiet(), explained(source), torch.device("meta"):
+def random_model(source: ModelSource, device: str) -> torch.nn.Module:
+    """A model of that architecture with random weights, for timing; of a checkpoint whose config alone is here.
+
+    Raises:
+        UnusableError: its config is not one of a causal language model.
+    """
+    config = read_config(source)
+    refuse_other_kinds(source, config)
+    return _outline(source, config, device).eval()
+
+
+def _outline(source: ModelSource, config: PretrainedConfig, device: str = "meta") -> torch.nn.Module:
+    """The model without the numbers of the checkpoint in it: on `meta` without any."""
+    with _ONE_AT_A_TIME, quiet(), explained(source), torch.device(device):
         build: Any = AutoModelForCausalLM.from_config
         model = build(config, **building_options(source, config))
     assert isinstance(model, torch.nn.Module)

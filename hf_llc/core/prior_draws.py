@@ -159,7 +159,7 @@ class PriorDraws:
             anchors = self.objective.losses(items).double()
             rises = []
             for sign in (1.0, -1.0):
-                distance = self._move("prior draw", pair, sign)
+                distance = self.move("prior draw", pair, sign)
                 rises.append((self.objective.losses(items).double() - anchors).tensor_split(parts))
         finally:
             restore(self.objective.parameters, self._center)
@@ -187,9 +187,9 @@ class PriorDraws:
 
         try:
             anchor = self._mean(one, other)
-            self._move(purpose, pair, 1.0)
+            self.move(purpose, pair, 1.0)
             up = [self._kept(each) for each in slope_of(one)]
-            self._move(purpose, pair, -1.0)
+            self.move(purpose, pair, -1.0)
             down = [self._kept(each) for each in slope_of(one)]
             alone = _Products(self._dot(up, up), self._dot(down, down), 2 * self._dot(up, down))
             crossed = alone
@@ -197,7 +197,7 @@ class PriorDraws:
                 slope = slope_of(other)
                 down_down, down_up = self._dot(slope, down), self._dot(slope, up)
                 del slope
-                self._move(purpose, pair, 1.0)
+                self.move(purpose, pair, 1.0)
                 slope = slope_of(other)
                 crossed = _Products(self._dot(slope, up), down_down, self._dot(slope, down) + down_up)
         finally:
@@ -240,8 +240,8 @@ class PriorDraws:
             clear_gradients(parameters)
 
     @torch.no_grad()
-    def _move(self, purpose: str, pair: int, sign: float) -> float:
-        """w ← w* ± Δ; returns ‖Δ‖²."""
+    def move(self, purpose: str, pair: int, sign: float) -> float:
+        """w ← w* ± Δ of the pair of that purpose; returns ‖Δ‖²."""
         parameters, shards = self.objective.parameters, self.objective.shards
         stream = seeds.generator(self._seed, purpose, pair, device=parameters[0].device)
         squares: list[Tensor] = []
