@@ -1,10 +1,11 @@
 """An Estimate in words: what people read in the terminal."""
 
+import math
 from typing import TYPE_CHECKING
 
 from hf_llc.meanings import agreement, meaning
 from hf_llc.observer import duration
-from hf_llc.results import Estimate
+from hf_llc.results import Diagnostics, Estimate
 
 if TYPE_CHECKING:
     from hf_llc.forecasting import Forecast
@@ -32,19 +33,20 @@ def with_error(value: float, error: float) -> str:
 def rows(found: Estimate) -> list[tuple[str, str]]:
     """Names and values of the human table, in reading order."""
     s, d = found.settings, found.diagnostics
-    only = f", only {s.params}" if s.params else ""
     listed = [
-        ("LLC", f"{number(found)}   ({_parts(found)}; {s.chains} chains × {s.draws} draws)"),
+        ("LLC", f"{number(found)}   ({_parts(found)}; {_effort(found)})"),
         ("verdict", f"{found.verdict}: {found.verdict_reason}"),
         ("meaning", meaning(d)),
-        ("per chain", ", ".join("failed" if c.llc is None else f"{c.llc:.4g}" for c in found.chains)),
-        ("loss at w*", f"{found.init_loss:.4f} nats per token"),
+        ("parts", _moments(found)) if s.by_draws else ("per chain", _per_chain(found)),
+        ("loss at w*", _loss(found)),
     ]
     if d.delta_loss is not None and d.distance is not None:
-        listed += [
-            ("ΔL", f"{d.delta_loss:.4g} nats per token above it"),
-            ("distance", f"{d.distance:.4g} from w*, where the localiser alone gives {d.free_distance:.4g}"),
-        ]
+        listed.append(("ΔL", f"{d.delta_loss:.4g} nats per token above it"))
+        if not s.by_draws:
+            free = f"where the localiser alone gives {d.free_distance:.4g}"
+            listed.append(("distance", f"{d.distance:.4g} from w*, {free}"))
+    if d.weighted_llc is not None and d.pareto_k is not None:
+        listed.append(("by weights", _weighted(d)))
     if d.r_hat is not None and d.ess is not None:
         listed.append(("mixing", f"R-hat {d.r_hat:.3f}, effective sample size {d.ess:.0f}"))
     if d.n_beta_slope is not None and d.n_beta_slope_stderr is not None:
@@ -53,13 +55,10 @@ def rows(found: Estimate) -> list[tuple[str, str]]:
         listed.append(("cross-check", agreement(found)))
     column = f", column {found.dataset.text_column}" if found.dataset.text_column != "text" else ""
     resolution = "∞" if d.resolution is None else f"{d.resolution:.3g}"
+    trace = f": tr H ≈ {d.trace_hessian:.3g}" if math.isfinite(d.trace_hessian) else ""
     listed += [
-        (
-            "settings",
-            f"n_beta {s.n_beta:.4g}, gamma {s.gamma:.4g}, lr {s.lr:.3g}, {s.sampler}, burn-in {s.burn_in}, "
-            f"thin {s.thin}, batch {s.batch_size} of n = {s.n} × {s.context_length} tokens, seed {s.seed}{only}",
-        ),
-        ("resolution", f"γ/nβ = {resolution}: tr H ≈ {d.trace_hessian:.3g}"),
+        ("settings", _settings(found)),
+        ("resolution", f"γ/nβ = {resolution}{trace}"),
         (
             "text",
             f"{found.dataset.id}@{found.dataset.revision.removeprefix('sha256:')[:12]} {found.dataset.split}"
@@ -71,8 +70,64 @@ def rows(found: Estimate) -> list[tuple[str, str]]:
     return listed
 
 
+def _settings(found: Estimate) -> str:
+    s = found.settings
+    only = f", only {s.params}" if s.params else ""
+    walk = "" if s.by_draws else f"lr {s.lr:.3g}, "
+    length = "" if s.by_draws else f"burn-in {s.burn_in}, thin {s.thin}, "
+    return (
+        f"n_beta {s.n_beta:.4g}, gamma {s.gamma:.4g}, {walk}{s.sampler}, {length}"
+        f"batch {s.batch_size} of n = {s.n} × {s.context_length} tokens, seed {s.seed}{only}"
+    )
+
+
+def _effort(found: Estimate) -> str:
+    s, d = found.settings, found.diagnostics
+    if not s.by_draws:
+        return f"{s.chains} chains × {s.draws} draws"
+    bends = f" and {d.bends} gradients along the slope" if d.bends else ""
+    return f"{d.ess or 0.0:.0f} pairs of independent draws, {d.gradient_pairs} more with gradients{bends}"
+
+
+def _per_chain(found: Estimate) -> str:
+    return ", ".join("failed" if chain.llc is None else f"{chain.llc:.4g}" for chain in found.chains)
+
+
+def _moments(found: Estimate) -> str:
+    """What the mean over the prior is, and what is taken from it."""
+    d = found.diagnostics
+
+    def part(value: float | None, error: float | None) -> str:
+        return "unknown" if value is None or error is None else with_error(value, error)
+
+    return (
+        f"nβΔL over the prior {part(d.prior_llc, d.prior_llc_stderr)}, of which curvature takes "
+        f"{part(d.narrowing_llc, d.narrowing_llc_stderr)} and slope {part(d.slope_llc, d.slope_llc_stderr)}, to first "
+        "order"
+    )
+
+
+def _weighted(diagnostics: Diagnostics) -> str:
+    d = diagnostics
+    return (
+        f"{with_error(d.weighted_llc or 0.0, d.weighted_llc_stderr or 0.0)}, {d.effective_draws or 0.0:.3g} effective "
+        f"draws, Pareto k̂ {d.pareto_k or 0.0:.2f}"
+    )
+
+
+def _loss(found: Estimate) -> str:
+    error = found.init_loss_stderr
+    if not error:
+        return f"{found.init_loss:.4f} nats per token"
+    return f"{with_error(found.init_loss, error)} nats per token, from the sequences that were drawn"
+
+
 def _parts(found: Estimate) -> str:
     d = found.diagnostics
+    if found.settings.by_draws:
+        return (
+            "no error" if d.monte_carlo_stderr is None else f"draws {d.monte_carlo_stderr:.2g}, open ± {d.open_llc:.2g}"
+        )
     if d.step_size_stderr is None or d.monte_carlo_stderr is None:
         return "Monte Carlo error; the step size was not checked"
     return f"Monte Carlo {d.monte_carlo_stderr:.2g}, step size {d.step_size_stderr:.2g}"

@@ -70,8 +70,14 @@ def plan(
         output_dir: None means `hf-llc-runs/<model>/<sha>/calibration-<key>` under the working directory.
 
     Raises:
-        SettingsError: γ or nβ is 0, so that there is no resolution γ/nβ. HfLlcError: see `planning.plan`.
+        SettingsError: γ or nβ is 0, so that there is no resolution γ/nβ, or there are no chains. HfLlcError: see
+            `planning.plan`.
     """
+    if sampler.by_draws:
+        raise SettingsError(
+            f"hf-llc calibrate chooses how chains walk, and --sampler {sampler.sampler} makes none: it needs no step "
+            "size and ends at --target-stderr by itself. Use hf-llc estimate, or another --sampler."
+        )
     if sampler.gamma == 0 or sampler.n_beta == 0:
         raise SettingsError("hf-llc calibrate needs --gamma and --n-beta above 0; leave them out to have them chosen.")
     asked = replace(sampler, draws=wanted.pilot_draws, burn_in=None, thin=1, checks=True, cross_check=None)

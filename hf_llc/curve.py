@@ -84,6 +84,7 @@ class Point:
             "duplicate_of": self.duplicate_of,
             "error": self.error,
             **{name: record["settings"].get(name) for name in SETTINGS},
+            **({"lr": None} if found and found.settings.by_draws else {}),
             "fingerprint": record["dataset"].get("fingerprint"),
             **{name: record["diagnostics"].get(name) for name in DIAGNOSTICS},
         }

@@ -10,13 +10,17 @@ from hf_llc.draw_verdicts import judge_draws
 from hf_llc.plan import Plan
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainSummary, ChainTrace, Diagnostics, Estimate, Status, finite_or_none
-from hf_llc.rounds import Prior, Sample
+from hf_llc.rounds import Prior, Sample, target_of
 from hf_llc.settings import IMPORTANCE
 from hf_llc.summary import dataset_of
 
 
-def resolved_settings(plan: Plan, prior: Prior, pairs: int) -> ResolvedSettings:
-    """The settings of a run of independent draws: `chains` groups of pairs, without steps."""
+def resolved_settings(plan: Plan, prior: Prior, pairs: int, target: float | None) -> ResolvedSettings:
+    """The settings of a run of independent draws: `chains` groups of pairs, without steps.
+
+    Args:
+        target: the share of λ̂ at which they ended; None where they ended otherwise.
+    """
     sampler = plan.sampler
     return ResolvedSettings(
         n_beta=prior.n_beta,
@@ -40,6 +44,7 @@ def resolved_settings(plan: Plan, prior: Prior, pairs: int) -> ResolvedSettings:
         params=",".join(sampler.params),
         start="localiser",
         devices_per_chain=sampler.devices_per_chain,
+        target_stderr=target,
     )
 
 
@@ -47,7 +52,7 @@ def estimate_of_draws(
     plan: Plan, prior: Prior, sample: Sample, summary: DrawSummary, seconds: Mapping[str, float]
 ) -> tuple[Estimate, list[ChainTrace]]:
     """The Estimate, and each group's pairs as a trace."""
-    settings = resolved_settings(plan, prior, len(sample.losses))
+    settings = resolved_settings(plan, prior, len(sample.losses), target_of(plan, summary, sample.amount))
     groups = traces_of(sample, settings)
     diagnostics = _diagnostics(prior, sample, summary)
     verdict, reason = judge_draws(summary.llc, summary.stderr, diagnostics, pairs=len(sample.losses))
@@ -99,15 +104,20 @@ def traces_of(sample: Sample, settings: ResolvedSettings) -> list[ChainTrace]:
 
 
 def loss_at_anchor(sample: Sample, n: int) -> tuple[float, float]:
-    """L_n(w*) from the sequences of the pairs, and its standard error: 0 once every sequence was seen."""
-    counts = [sum(pair.counts) for pair in sample.losses]
-    total = sum(counts)
-    mean = sum(count * pair.anchor for count, pair in zip(counts, sample.losses, strict=True)) / total
-    square = sum(count * pair.anchor_square for count, pair in zip(counts, sample.losses, strict=True)) / total
-    # Minibatches go through an order of all items: none comes twice before all have come.
-    unseen = max(0.0, 1 - total / n)
-    variance = max(0.0, square - mean**2) * total / max(1, total - 1)
-    return mean, math.sqrt(variance / total * unseen)
+    """L_n(w*) from the sequences of the pairs, and its standard error: 0 once every sequence was seen.
+
+    Minibatches go through one order of all sequences after another, each without those too few for a minibatch. So the
+    mean over whole orders has each sequence as often, and an error by those left out alone (sampling without
+    replacement, Cochran 1977, section 2.5), which differ from order to order.
+    """
+    size = sum(sample.losses[0].counts)
+    whole = len(sample.losses) // (n // size)
+    pairs = sample.losses[: whole * (n // size)] if whole else sample.losses
+    mean = sum(pair.anchor for pair in pairs) / len(pairs)
+    square = sum(pair.anchor_square for pair in pairs) / len(pairs)
+    used, seen = len(pairs) * size, len(pairs) * size // max(1, whole)
+    variance = max(0.0, square - mean**2) * used / max(1, used - 1)
+    return mean, math.sqrt(variance / used * (1 - seen / n))
 
 
 def _group(trace: ChainTrace, settings: ResolvedSettings) -> ChainSummary:

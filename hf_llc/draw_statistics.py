@@ -106,7 +106,7 @@ def summarise_draws(
     open_ += quartic * max(narrowing.mean, 0.0)
     errors = [part.stderr * _derivative(parts, place, largest) for place, part in enumerate(parts)]
     sampling = math.hypot(*errors)
-    finite = all(map(math.isfinite, (middle, sampling, open_)))
+    finite = all(map(math.isfinite, (middle, sampling, open_, beyond.mean)))
     return DrawSummary(
         llc=middle if finite else None,
         stderr=math.hypot(sampling, open_ / UNIFORM) if finite else None,

@@ -11,7 +11,7 @@ HfLlcError
 ├── PublishError       the Hub did not take what was to be published; it is kept on this disk
 ├── LaunchError        the processes could not be started or do not know each other
 ├── RankError          a process that this one started failed; in its own words
-└── DivergedError      fewer than two chains stayed finite, so there is no number
+└── DivergedError      fewer than two chains, or not all independent draws, stayed finite: there is no number
 """
 
 import errno
@@ -63,7 +63,7 @@ class LaunchError(HfLlcError):
 
 
 class DivergedError(HfLlcError):
-    """Fewer than two chains stayed finite."""
+    """Fewer than two chains stayed finite, or a loss at an independent draw did not."""
 
 
 class RankError(HfLlcError):

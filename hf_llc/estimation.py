@@ -18,7 +18,7 @@ from hf_llc import queue, rounds, sgld_check
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.pictures import drawn
-from hf_llc.adapters.store import RunStore
+from hf_llc.adapters.store import RunStore, Tell
 from hf_llc.batching import Choice, chosen, groups, part_names
 from hf_llc.bounds import checked_arguments
 from hf_llc.checks import checked_chains
@@ -103,7 +103,7 @@ def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Ste
         notes = rounds.why_chains(plan) if not chosen_plan.sampler.by_draws else {}
         plan = chosen_plan
     if plan.sampler.by_draws:
-        yield from rounds.steps(plan, store, bench, fleet, observer, lambda: keep_draws(plan))
+        yield from rounds.steps(plan, store, bench, fleet, observer, lambda: keep_draws(plan, observer.tell))
         if plan.sampler.cross_check == sgld_check.METHOD and rounds.is_drawn(plan):
             anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
             found, _ = _estimate_of_draws(plan, store, 0.0)
@@ -201,9 +201,9 @@ def _sgld_names(plan: Plan) -> list[str]:
     return sgld_check.part_names() if plan.sampler.cross_check == sgld_check.METHOD else []
 
 
-def keep_draws(plan: Plan) -> None:
+def keep_draws(plan: Plan, tell: Tell) -> None:
     """Writes down the number that the draws so far give, as `estimate.json`."""
-    store = RunStore(plan.run_dir, lambda message: None)
+    store = RunStore(plan.run_dir, tell)
     found, _ = _estimate_of_draws(plan, store, 0.0)
     store.write("estimate", found.to_dict())
 

@@ -24,7 +24,7 @@ def run_here(arguments: Sequence[str], machines: Machines, sampler: SamplerSetti
             arguments,
             processes=machines.processes or machines.count,
             device=device_kind(device),
-            threads=sampler.threads or machine.default_threads(sampler.chains),
+            threads=sampler.threads or machine.default_threads(sampler.side_by_side),
             machines=machines,
         )
     except KeyboardInterrupt as error:

@@ -237,6 +237,7 @@ class Tethered(Observer):
         self._observer.begin(phase, total)
 
     def advance(self, done: int) -> None:
+        self._check()
         self._observer.advance(done)
 
     def chain(self, name: str, step: int, loss: float, llc: float) -> None:

@@ -43,7 +43,9 @@ def meaning(diagnostics: Diagnostics) -> str:
     if slope is None or error is None:
         return "whether it says more than the localiser was not measured: compare it along one curve only"
     words = f"d log λ̂ / d log γ = {slope:+.2f} ± {error:.2f}"
-    basin = "it is that of this basin, the part of weight space that chains reach from w*"
+    by_draws = diagnostics.gradient_pairs is not None
+    basin = f"it is that of this basin, the part of weight space that {'draws' if by_draws else 'chains'} reach from w*"
+    more = "lower --target-stderr" if by_draws else "raise --draws"
     if on_plateau(diagnostics) and diagnostics.n_beta_slope is None:
         return (
             f"on a plateau in γ ({words}): it hardly depends on the localiser, and whether it depends on nβ was not "
@@ -54,12 +56,12 @@ def meaning(diagnostics: Diagnostics) -> str:
     if flat_in_gamma(diagnostics) and _open(diagnostics.n_beta_slope, diagnostics.n_beta_slope_stderr):
         return (
             f"comparable along one curve ({words}): it hardly depends on the localiser; whether it depends on nβ is "
-            f"not known ({_in_n_beta(diagnostics)}): raise --draws or --batch-size; {basin}"
+            f"not known ({_in_n_beta(diagnostics)}): {more}{'' if by_draws else ' or --batch-size'}; {basin}"
         )
     if flat_in_gamma(diagnostics):
         return f"comparable along one curve, not a learning coefficient ({words}): {_at_other_n_beta(diagnostics)}"
     if _open(slope, error):
-        return f"comparable along one curve ({words}): whether it depends on the localiser is not known: raise --draws"
+        return f"comparable along one curve ({words}): whether it depends on the localiser is not known: {more}"
     if slope <= -1 + PLATEAU:
         return f"comparable along one curve, not a learning coefficient ({words}): the localiser sets its size"
     return f"comparable along one curve, not a learning coefficient ({words}): it depends on the localiser"
@@ -69,7 +71,7 @@ def _at_other_n_beta(diagnostics: Diagnostics) -> str:
     """Why a number that does not depend on γ is no learning coefficient, from its slope in nβ."""
     words = f"it hardly depends on the localiser, but on nβ ({_in_n_beta(diagnostics)})"
     if (diagnostics.n_beta_slope or 0.0) >= 1 - PLATEAU:
-        return f"{words}: the loss is as good as constant where the chains are"
+        return f"{words}: the loss is as good as constant around w*"
     return words
 
 

@@ -1,6 +1,7 @@
 """From what a user asks for to a plan: checkpoint and text found, downloaded and pinned, and the folder fixed."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def plan(
     """
     observer = observer or Observer()
     kind = checked_device(sampler, device)
+    if useless := sampler.without_use:
+        observer.tell(f"--sampler {sampler.sampler} makes no chains: {', '.join(useless)} {_are(useless)} of no use.")
     with observer.part("loading"):
         source = find_model(model, tell=observer.tell)
     with observer.part("data"):
@@ -43,6 +46,10 @@ def plan(
     made = plan_for(source, corpus, sampler, kind)
     folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / made.key
     return replace(made, run_dir=folder.resolve())
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def checked_device(sampler: SamplerSettings, device: str | None) -> str:
@@ -73,7 +80,8 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
         )
     if sampler.budget_seconds is not None and not (sampler.by_draws or sampler.tries_draws):
         raise SettingsError(
-            "--budget ends independent draws only: give --sampler importance, or --chains and --draws for chains."
+            "--budget ends independent draws only: give --sampler importance, or leave it out and give --chains and "
+            "--draws for chains."
         )
     if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
         raise SettingsError("--sampler importance draws from the localizing prior: give --n-beta and --gamma above 0.")
@@ -83,7 +91,7 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
         sampler=sampler,
         device=kind,
         dtype=sampler.dtype,
-        threads=sampler.threads or machine.default_threads(sampler.chains),
+        threads=sampler.threads or machine.default_threads(sampler.side_by_side),
         run_dir=Path(),
         deadline=None if sampler.budget_seconds is None else time.time() + sampler.budget_seconds,
     )

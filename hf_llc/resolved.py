@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hf_llc.settings import IMPORTANCE
+
 COOLING = 2 / 3
 """Share of the burn-in in which its step size falls to the chains' own."""
 LOSS = 1 / 3
@@ -18,6 +20,8 @@ class ResolvedSettings:
     `momentum` is 0 for samplers that have none; `start` is one of STARTS. Nothing is `auto`.
     `burn_in_lr` is the step size that the burn-in begins with, from which it falls to `lr`; None means `lr`.
     `batched_chains` is `on` or `off`; `devices_per_chain` is the number of processes that held one model together.
+    Of independent draws there are `chains` times `draws` pairs, and `target_stderr` is the share of λ̂ at which they
+    ended, None where their number or the time was given. What is said of steps is then without meaning.
     """
 
     n_beta: float
@@ -45,6 +49,7 @@ class ResolvedSettings:
     burn_in_lr: float | None = None
     batched_chains: str = "off"
     devices_per_chain: int = 1
+    target_stderr: float | None = None
 
     def starts_displaced(self, chain: int) -> bool:
         """True if that chain does not begin at w* itself; where both starts are used every other one does."""
@@ -59,6 +64,11 @@ class ResolvedSettings:
         if self.burn_in_lr is None or step >= cooling:
             return self.lr
         return float(self.burn_in_lr * (self.lr / self.burn_in_lr) ** (step / cooling))
+
+    @property
+    def by_draws(self) -> bool:
+        """True for independent draws of the localizing prior: `chains` times `draws` pairs, and no chain."""
+        return self.sampler == IMPORTANCE
 
     @property
     def burn_in_time(self) -> float:

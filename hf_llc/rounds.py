@@ -18,7 +18,7 @@ from hf_llc.adapters.store import INPUTS, RunStore
 from hf_llc.core.localisation import approximate_gamma
 from hf_llc.core.objective import dimension
 from hf_llc.core.prior_draws import GradientPair, LossPair, PriorDraws
-from hf_llc.draw_statistics import DrawSummary, summarise_draws
+from hf_llc.draw_statistics import UNIFORM, DrawSummary, summarise_draws
 from hf_llc.errors import ResourceError, UnusableError
 from hf_llc.observer import Observer, duration
 from hf_llc.plan import Plan
@@ -45,7 +45,7 @@ GROWTH = 2.0
 """How many times more work there is after a round: looking at the error more often than that would choose among moments
 those at which it happens to look small."""
 STEEPEST = 4.0
-"""How many times more draws of one kind a round may take."""
+"""How many times more draws of one kind a round may take, unless the work would not be GROWTH times as much then."""
 GAMMA_TOKENS, GAMMA_SEQUENCES = 4096, (4, 32)
 """Of the first sequences, on which γ is looked for where it is open."""
 SERVES = 0.05
@@ -129,7 +129,7 @@ def first_round(
     """Makes the first round of a plan of draws."""
     prior = yield from _prior(plan, store, bench, fleet, observer)
     maker = _Maker(plan, bench, prior, observer)
-    yield from _round(store, first_amount(plan), maker, observer, deadline)
+    yield from _round(store, first_amount(plan), maker, observer, _watch(fleet, deadline))
 
 
 def decided(plan: Plan) -> Plan | None:
@@ -208,29 +208,34 @@ def steps(
     Args:
         keep: called in one process after each round, to write down the number so far.
     """
-    deadline = _deadline(plan)
+    is_over = _watch(fleet, _deadline(plan))
     prior = yield from _prior(plan, store, bench, fleet, observer)
     maker = _Maker(plan, bench, prior, observer)
     amount: Amount | None = first_amount(plan)
     while amount is not None:
-        yield from _round(store, amount, maker, observer, deadline)
-        if _is_over(deadline):
-            return
+        yield from _round(store, amount, maker, observer, is_over)
         sample = sample_of(store, amount)
+        if not _suffices(sample):
+            return
         summary = summary_of(plan, prior, sample)
-        amount, why = next_amount(plan, summary, sample.amount)
+        if sample.amount == amount:
+            amount, why = next_amount(plan, summary, amount)
+        else:
+            amount, why = None, "the time is up"
         if fleet.is_main:
             if _fixed(plan) is None:
                 observer.tell(f"{plan.source.id}: {said(summary, sample)}; {why}")
             keep()
 
 
-def _round(store: RunStore, amount: Amount, maker: "_Maker", observer: Observer, deadline: float | None) -> Steps[None]:
+def _round(
+    store: RunStore, amount: Amount, maker: "_Maker", observer: Observer, is_over: Callable[[], bool]
+) -> Steps[None]:
     names = amount.names()
     observer.begin("independent draws", len(names))
     parts = queue.parts(store, names, maker, found=lambda done: observer.advance(len(done)), last=True)
     try:
-        while not _is_over(deadline):
+        while not is_over():
             yield next(parts)
     except StopIteration:
         pass
@@ -250,6 +255,8 @@ def is_finished(plan: Plan) -> bool:
         return False
     amount: Amount | None = first_amount(plan)
     while amount is not None:
+        if not all(store.path(name).exists() for name in amount.names()) and not _is_over(plan.deadline):
+            return False
         sample = sample_of(store, amount)
         if sample.amount != amount:
             return _is_over(plan.deadline) and _suffices(sample)
@@ -341,6 +348,15 @@ def wanted_stderr(plan: Plan, value: float) -> float:
     return (plan.sampler.target_stderr or TARGET_STDERR) * max(abs(value), LEAST)
 
 
+def target_of(plan: Plan, summary: DrawSummary, amount: Amount) -> float | None:
+    """The share of λ̂ that the standard error was to reach, if it was that which ended the draws; None if their number
+    or the time did."""
+    sampler = plan.sampler
+    if _fixed(plan) is not None and sampler.target_stderr is None:
+        return None
+    return (sampler.target_stderr or TARGET_STDERR) if next_amount(plan, summary, amount)[0] is None else None
+
+
 def next_amount(plan: Plan, summary: DrawSummary, amount: Amount) -> tuple[Amount | None, str]:
     """The draws to have after another round, None if there is to be none, and a clause why."""
     if summary.llc is None or summary.stderr is None:
@@ -356,7 +372,10 @@ def next_amount(plan: Plan, summary: DrawSummary, amount: Amount) -> tuple[Amoun
         return None, f"{wanted:.2g} was asked for: done"
     if summary.open_slope > OPEN_SHARE * wanted and amount.bends == 0 and not summary.by_losses:
         return amount._replace(bends=FIRST_BENDS), "measuring how the loss bends along its slope"
-    if summary.open >= wanted and (summary.open - summary.open_slope >= wanted or amount.bends):
+    # What is left open is a part of the standard error that more draws do not lessen; the rest they do.
+    measured = amount.bends > 0 or summary.by_losses
+    left = (summary.open if measured else summary.open - summary.open_slope) / UNIFORM
+    if left >= wanted and (summary.sampling_stderr or 0.0) <= left:
         return None, (
             f"{wanted:.2g} was asked for, and more draws would not get there: they leave λ̂ open by {summary.open:.2g}"
         )
@@ -371,14 +390,21 @@ def _grown(summary: DrawSummary, amount: Amount, chains: int) -> Amount:
     errors = _errors(summary)
     spreads = [error * math.sqrt(count) for error, count in zip(errors, amount, strict=True)]
     total = GROWTH * amount.cost
-    unit = sum(spread * math.sqrt(cost) for spread, cost in zip(spreads, COSTS, strict=True)) or 1.0
-    counts = []
-    for count, spread, cost in zip(amount, spreads, COSTS, strict=True):
-        best = total * spread / math.sqrt(cost) / unit
-        counts.append(int(min(max(best, count), STEEPEST * count)))
-    losses = chains * math.ceil(max(counts[0], 1) / chains)
-    grown = Amount(losses, counts[1], counts[2])
-    return grown if grown != amount else amount._replace(losses=int(GROWTH * amount.losses))
+    unit = sum(spread * math.sqrt(cost) for spread, cost in zip(spreads, COSTS, strict=True))
+    if unit == 0:
+        return amount._replace(losses=int(GROWTH * amount.losses))
+    best = [total * spread / math.sqrt(cost) / unit for spread, cost in zip(spreads, COSTS, strict=True)]
+    steepest, most = STEEPEST, max(MOST, *amount)
+    while True:
+        counts = [
+            math.ceil(min(max(wanted, count), steepest * count, most))
+            for wanted, count in zip(best, amount, strict=True)
+        ]
+        grown = Amount(chains * math.ceil(counts[0] / chains), counts[1], counts[2])
+        if grown.cost >= total or most in counts:
+            return grown
+        # Little depends on the kind that grows, so far.
+        steepest *= STEEPEST
 
 
 def _grown_corrections(summary: DrawSummary, amount: Amount, wanted: float, plan: Plan) -> Amount | None:
@@ -419,6 +445,12 @@ def _deadline(plan: Plan) -> float | None:
         return None
     now = time.time()
     return now + max(0.0, plan.deadline - now) / (1 + plan.followers)
+
+
+def _watch(fleet: Fleet, deadline: float | None) -> Callable[[], bool]:
+    """Says whether the time is up: processes that hold one model together have clocks of their own, and must end with
+    the same part."""
+    return lambda: fleet.lead(lambda: _is_over(deadline))
 
 
 def _is_over(deadline: float | None) -> bool:

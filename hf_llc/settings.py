@@ -17,6 +17,10 @@ BATCHED = ("auto", "on", "off")
 CROSS_CHECKS = ("lanczos", "draws", "sgld")
 IMPORTANCE = "importance"
 """The sampler that draws independently from the localizing prior, without chains."""
+OF_CHAINS = (
+    "lr", "burn_in_lr", "momentum", "start", "gradient", "batches", "baseline", "burn_in", "thin", "batched_chains",
+)  # fmt: skip
+"""Settings that say how a chain walks: independent draws have no use for them."""
 CHAIN_DRAWS, CHAIN_BATCH_SIZE = 200, 32
 TARGET_STDERR = 0.05
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")
@@ -192,6 +196,20 @@ class SamplerSettings:
         chosen = {self.sampler, self.start, self.gradient, self.batches, self.baseline, self.batched_chains}
         plain = chosen == {"auto"} and self.thin == 1 and self.checks and self.cross_check in {None, "sgld"}
         return plain and all(value is None for value in given) and 0 not in {self.n_beta, self.gamma}
+
+    @property
+    def side_by_side(self) -> int:
+        """Chains, or makers of independent draws, that are expected to share the cores of a machine.
+
+        Rounding depends on the threads of each, and independent draws do not depend on how many are asked for.
+        """
+        return SamplerSettings().chains if self.by_draws else self.chains
+
+    @property
+    def without_use(self) -> list[str]:
+        """Settings that were given and that this sampler has no use for."""
+        default = SamplerSettings()
+        return [name for name in OF_CHAINS if self.by_draws and getattr(self, name) != getattr(default, name)]
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -168,9 +168,15 @@ def _settled(diagnostics: Diagnostics) -> str:
 
 
 def require_number(found: Estimate) -> None:
-    """Raise DivergedError if fewer than two chains stayed finite; it names those that did not."""
+    """Raise DivergedError if fewer than two chains stayed finite, or a loss at an independent draw did not; it names
+    those that did not."""
     if found.verdict is not Verdict.DIVERGED:
         return
+    if found.settings.by_draws:
+        raise DivergedError(
+            f"No number: {found.verdict_reason}. Raise --gamma (now {found.settings.gamma:.3g}), so that the draws are "
+            "closer to w*."
+        )
     failed = [f"chain {c.chain} at step {c.failed_at}" for c in found.chains if c.llc is None]
     raise DivergedError(
         f"No number: fewer than two of {len(found.chains)} chains stayed finite ({', '.join(failed)} became inf or "

@@ -209,7 +209,7 @@ def test_what_the_number_means_follows_from_its_slope_in_gamma(
     [
         (0.05, 0.02, "on a plateau (d log λ̂ / d log γ = +0.02 ± 0.01): it hardly depends on the localiser nor on nβ"),
         (None, None, "whether it depends on nβ was not measured; it is that of this basin"),
-        (1.0, 0.0, "d log nβ = +1.00 ± 0.00): the loss is as good as constant where the chains are"),
+        (1.0, 0.0, "d log nβ = +1.00 ± 0.00): the loss is as good as constant around w*"),
         (0.5, 0.02, "but on nβ (d log λ̂ / d log nβ = +0.50 ± 0.02)"),
         (0.05, 0.2, "whether it depends on nβ is not known (d log λ̂ / d log nβ = +0.05 ± 0.20): raise --draws"),
         (0.45, 0.2, "but on nβ (d log λ̂ / d log nβ = +0.45 ± 0.20)"),

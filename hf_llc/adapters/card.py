@@ -17,6 +17,7 @@ from hf_llc.curve import Curve, Point
 from hf_llc.publication import Kind
 from hf_llc.references import is_id
 from hf_llc.results import SCHEMA, Estimate
+from hf_llc.settings import IMPORTANCE, OF_CHAINS
 
 MOST_ROWS = 16
 
@@ -118,11 +119,17 @@ def settings_file(content: Content) -> str:
             "schema": SCHEMA,
             "model": curve.model,
             "command": content.reproduced_by,
-            "settings": dict(curve.settings),
+            "settings": _asked(curve.settings),
             "dataset": dict(curve.dataset),
             "versions": dict(curve.versions),
         }
     )
+
+
+def _asked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What one can ask for of the settings that all points share."""
+    left_out = OF_CHAINS if settings.get("sampler") == IMPORTANCE else ()
+    return {name: value for name, value in settings.items() if name not in left_out}
 
 
 def _whole(content: Content, front: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,6 +159,7 @@ def _words(content: Content) -> dict[str, Any]:
         "gamma": f"{settings.gamma:.4g}",
         "lr": f"{settings.lr:.3g}",
         "resolution": "∞" if resolution is None else f"{resolution:.3g}",
+        "by_draws": settings.by_draws,
         "step_checked": last.diagnostics.step_size_stderr is not None,
         "slope": "" if slope is None else f"{slope:+.2f} ± {last.diagnostics.gamma_slope_stderr or 0.0:.2f}",
         "last": [point.revision for point in points if point.estimate is not None][-1],

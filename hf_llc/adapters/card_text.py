@@ -16,8 +16,9 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from hf_llc.curve import Point
+from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import Estimate
-from hf_llc.settings import SamplerSettings
+from hf_llc.settings import OF_CHAINS, SamplerSettings
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
 _AUTOLINK = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)
@@ -149,6 +150,8 @@ def command(model: str, points: Sequence[Point]) -> str:
     for name, value in last.settings.to_dict().items():
         if value is None or name in _NO_OPTION or (name == "threads" and last.settings.device != "cpu"):
             continue
+        if last.settings.by_draws and name in _without_use(last.settings):
+            continue
         if name in _LEFT_OUT and value == getattr(SamplerSettings(), name):
             continue
         if name == "batched_chains" and (value, last.settings.device) == ("off", "cpu"):
@@ -157,10 +160,16 @@ def command(model: str, points: Sequence[Point]) -> str:
             words += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]
         else:
             words += ["--" + name.replace("_", "-"), value if isinstance(value, str) else repr(value)]
-    words += ["--no-checks"] if last.diagnostics.step_size_stderr is None else []
+    unchecked = last.diagnostics.step_size_stderr is None and not last.settings.by_draws
+    words += ["--no-checks"] if unchecked else []
     words += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
     return shlex.join(one_line(word) for word in words).replace("<!--", "<!-''-")
+
+
+def _without_use(settings: ResolvedSettings) -> tuple[str, ...]:
+    """Options without a use for independent draws, or that would say another number of them than their target."""
+    return (*OF_CHAINS, *(() if settings.target_stderr is None else ("draws",)))
 
 
 def _chosen(points: Sequence[Point]) -> str:

@@ -19,7 +19,7 @@ SMOOTHING = 9
 """Steps in the running mean that is drawn over a chain's minibatch losses."""
 CROWD = 40
 """Points above which they are drawn smaller, since they would cover the line."""
-NO_NUMBER = "no number: chains diverged"
+NO_NUMBER = "no number: diverged"
 FAILED = "could not be used"
 COPY = "same weights as another"
 
@@ -211,12 +211,14 @@ def _running_mean(values: Sequence[float], width: int) -> tuple[list[float], lis
 def _settings_lines(estimates: Sequence[Estimate]) -> str:
     if not estimates:
         return "There are no numbers yet."
-    every = {(s.n_beta, s.gamma, s.lr, s.n, s.context_length) for s in (found.settings for found in estimates)}
-    if len(every) != 1:
+    every = {(s.n_beta, s.gamma, s.n, s.context_length) for s in (found.settings for found in estimates)}
+    steps = {found.settings.lr for found in estimates if not found.settings.by_draws}
+    if len(every) != 1 or len(steps) > 1:
         return "The settings differ from point to point:\nthese numbers are not comparable with each other."
-    n_beta, gamma, lr, n, context = every.pop()
+    n_beta, gamma, n, context = every.pop()
+    lr = f"lr {steps.pop():.2g}, " if steps else ""
     return (
-        f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, lr {lr:.2g}, n = {n} sequences of {context} tokens.\n"
+        f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, {lr}n = {n} sequences of {context} tokens.\n"
         "Comparable along this curve, not with numbers at other settings."
     )
 
