@@ -17,6 +17,8 @@ CHANCE = 2.0
 """Errors up to which nothing of a step bias is subtracted, see `extrapolation`."""
 
 
+OVERFLOW = 1e150
+"""Products beyond which their squares are no numbers."""
 FEWEST_PAIRS = 8
 """Products of two draws' losses below which their mean has no error to go by."""
 
@@ -147,30 +149,34 @@ def temperature_slope(main: Sequence[ChainTrace], settings: ResolvedSettings) ->
     Where a draw sees one item alone its noise is not known; then only the draws count at which another was looked at.
     """
     healthy = [trace for trace in main if trace.status is Status.HEALTHY]
-    known = [(trace.draws(settings), trace.noise) for trace in healthy if trace.noise]
+    known = [(trace.draws(settings), trace.noise) for trace in healthy]
+    known = [(draws, noise) for draws, noise in known if len(noise) >= len(draws)]
     if len(known) < 2:
         return _slope_of_pairs(healthy, settings)
-    draws, noise = zip(*((chain, scatter[: len(chain)]) for chain, scatter in known), strict=True)
-    if not all(math.isfinite(value) for scatter in noise for value in scatter):
-        return None, None
-    found = n_beta_slope(settings.n_beta, draws, noise, summarise(draws).mcse)
-    return (None, None) if found is None else (found.slope, summarise(found.parts).stderr)
+    every = [draws for draws, _ in known]
+    found = n_beta_slope(settings.n_beta, every, [noise[: len(draws)] for draws, noise in known], summarise(every).mcse)
+    return (None, None) if found is None else _known(found.slope, summarise(found.parts).stderr)
 
 
 def _slope_of_pairs(healthy: Sequence[ChainTrace], settings: ResolvedSettings) -> tuple[float | None, float | None]:
     """The same from the covariance of two losses at a draw, of items chosen independently."""
-    places = [draw - 1 for draw in sorted(measured_draws(settings))]
-    pairs = [
-        (own, other)
-        for trace in healthy
-        for own, other in zip([trace.draws(settings)[place] for place in places], trace.beside, strict=False)
-        if math.isfinite(own) and math.isfinite(other)
-    ]
-    if len(healthy) < 2 or len(pairs) < FEWEST_PAIRS:
+    if len(healthy) < 2:
         return None, None
     mean = summarise([trace.draws(settings) for trace in healthy]).mean
     if not mean > 0:
         return None, None
-    scale = settings.n_beta / mean
-    products = [scale * (own - mean) * (other - mean) for own, other in pairs]
-    return 1 - statistics.fmean(products), statistics.stdev(products) / math.sqrt(len(products))
+    places = [draw - 1 for draw in sorted(measured_draws(settings))]
+    products = [
+        (trace.draws(settings)[place] / mean - 1) * (other / mean - 1)
+        for trace in healthy
+        for place, other in zip(places, trace.beside, strict=False)
+    ]
+    products = [product for product in products if abs(product) < OVERFLOW]
+    if len(products) < FEWEST_PAIRS:
+        return None, None
+    size = settings.n_beta * mean
+    return _known(1 - size * statistics.fmean(products), size * statistics.stdev(products) / math.sqrt(len(products)))
+
+
+def _known(slope: float, error: float) -> tuple[float | None, float | None]:
+    return (slope, error) if math.isfinite(slope) and math.isfinite(error) else (None, None)

@@ -171,6 +171,20 @@ def test_a_trace_without_a_record_of_its_noise_leaves_the_slope_in_n_beta_to_the
     assert temperature_slope(broken, chosen) == (None, None)
 
 
+@pytest.mark.parametrize("size", [1e-310, 1e-160, 1e160, 1e300, 1e308])
+def test_draws_of_any_size_leave_a_slope_in_n_beta_or_none(size: float) -> None:
+    chosen = settings(draws=8)
+    main = [
+        replace(trace, deltas=tuple(size * delta for delta in trace.deltas), beside=(size,) * 8)
+        for trace in traces(quadratic([1.0, 2.0]), chosen)
+    ]
+    for every in (main, [replace(trace, noise=()) for trace in main]):
+        found = temperature_slope(every, chosen)
+        assert found == (None, None) or all(value is not None and math.isfinite(value) for value in found)
+    negative = [replace(trace, deltas=tuple(-delta for delta in trace.deltas)) for trace in main]
+    assert temperature_slope(negative, chosen) == (None, None)
+
+
 def test_checks_take_a_third_of_the_main_chains_gradients_where_the_burn_in_is_short() -> None:
     """200 draws after 10 steps: what a language model has at the settings that are chosen for it."""
     for baseline in ("paired", "linear"):

@@ -69,7 +69,7 @@ class TemperatureSlope(NamedTuple):
 def n_beta_slope(
     n_beta: float, deltas: Sequence[Sequence[float]], noise: Sequence[Sequence[float]], mean_error: float
 ) -> TemperatureSlope | None:
-    """d log λ̂ / d log nβ from draws at one nβ; None where λ̂ is not above 0.
+    """d log λ̂ / d log nβ from draws at one nβ; None where λ̂ is not above 0 or the numbers go out of range.
 
     For p ∝ exp(−nβL − γ/2 ‖w−w*‖²) the derivative of an expectation is a covariance, d E[L]/dnβ = −Var[L], so that
     dλ̂ / d log nβ = λ̂ − (nβ)² Var[L] exactly, where L is the mean over all n items. A draw sees some of them: what their
@@ -84,12 +84,14 @@ def n_beta_slope(
     mean = float(values.mean())
     if not mean > 0:
         return None
-    apart = values - mean
-    squares = apart.square() - scatter
-    variance = float(squares.mean()) + mean_error**2
-    ratio = n_beta * variance / mean
-    parts = n_beta / mean * (squares - squares.mean()) - ratio / mean * apart
-    return TemperatureSlope(1 - ratio, (-parts).tolist())
+    # In units of the mean, whose square may be too large a number or too small a one.
+    apart, size = values / mean - 1, n_beta * mean
+    squares = apart.square() - scatter / mean / mean
+    variance = float(squares.mean()) + (mean_error / mean) ** 2
+    parts = size * (variance * apart - (squares - squares.mean()))
+    if not (math.isfinite(size * variance) and bool(parts.isfinite().all())):
+        return None
+    return TemperatureSlope(1 - size * variance, parts.tolist())
 
 
 def free_distance(dimension: int, gamma: float, lr: float, steps: float) -> float:
