@@ -262,7 +262,7 @@ BatchSize = Annotated[
     int | None,
     typer.Option(
         "--batch-size",
-        help="Sequences per minibatch. (default: 32; of importance about 4,096 tokens)",
+        help="Sequences per minibatch. (default: 32; of importance about 1,024 tokens)",
         rich_help_panel=_CHAINS,
     ),
 ]

@@ -13,7 +13,7 @@ from hf_llc.adapters.checkpoint import context_limit, parameter_count, random_mo
 from hf_llc.adapters.last_layer import last_layer
 from hf_llc.core.head import Head
 from hf_llc.core.language import LOGIT_BUDGET, LanguageObjective, default_micro_batch
-from hf_llc.core.prior_draws import PriorDraws
+from hf_llc.core.prior_draws import GRADIENT_SHARE, PriorDraws
 from hf_llc.core.samplers import check_sampler
 from hf_llc.inputs import ModelSource
 from hf_llc.launching import WORTH_STARTING
@@ -39,7 +39,7 @@ MOVING = 1.5e8
 """Weights that are moved to a draw in a second by one core, where that is not timed."""
 GAMMA_TRIALS = 12
 """Losses that finding γ takes, of its own sequences."""
-GRADIENT_SHARE = 6
+PAIRS_A_GRADIENT = 3
 """Pairs for one with its gradients where their number is given, about."""
 LARGEST_TEXT = 10**6
 EFFICIENCY = 0.5
@@ -135,7 +135,7 @@ class Costs(NamedTuple):
         """Seconds of so many draws; each kind as in `core.prior_draws`."""
         return (
             amount.losses * (3 * self.losses + 2 * self.move)
-            + amount.gradients * (4 * self.gradient + 2 * self.losses + 4 * self.move)
+            + amount.gradients * (4 * self.gradient + 2 * GRADIENT_SHARE * self.losses + 4 * self.move)
             + amount.bends * (4 * self.gradient + 2 * self.move)
         )
 
@@ -156,7 +156,7 @@ def _of_draws(
         rate = _matrix_rate(place, getattr(torch, sampler.dtype))
         costs = _timed(source, place, parameters, size, context, rate)
     pairs = sampler.chains * (sampler.draws or -(-FIRST_LOSSES // sampler.chains))
-    amount = Amount(pairs, max(FIRST_GRADIENTS, pairs // GRADIENT_SHARE if sampler.draws else 0), 0)
+    amount = Amount(pairs, max(FIRST_GRADIENTS, pairs // PAIRS_A_GRADIENT if sampler.draws else 0), 0)
     work = parameters * amount.cost * size * context
     processes = 1 if work < WORTH_STARTING and kind == "cpu" else max(1, _places(kind) // threads)
     processes = min(processes, amount.losses)
@@ -193,7 +193,7 @@ def _timed(source: ModelSource, device: str, parameters: int, size: int, context
     """The costs of a minibatch, of a model with random weights where one is quickly made, else by their operations."""
     if parameters > QUICKLY_MADE or 4 * COPIES * parameters > machine.free_memory():
         losses = 2 * parameters * size * context / (EFFICIENCY * rate)
-        return Costs(losses, 3 * losses, parameters / MOVING)
+        return Costs(losses, 3 * GRADIENT_SHARE * losses, parameters / MOVING)
     model = random_model(source, device)
     vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     tokens = torch.randint(vocabulary, (size, context), generator=torch.Generator().manual_seed(0)).to(device)
@@ -219,7 +219,7 @@ def _timed(source: ModelSource, device: str, parameters: int, size: int, context
     draws = PriorDraws(objective, objective, gamma=1e12, batch_size=size, seed=0)
     return Costs(
         seconds(lambda: objective.losses(items).sum().item()),
-        seconds(lambda: objective.losses_and_gradient(items).sum().item()),
+        seconds(lambda: objective.losses_and_gradient(items[: max(1, int(GRADIENT_SHARE * size))]).sum().item()),
         seconds(lambda: draws.move("timing", 0, 1.0)),
     )
 

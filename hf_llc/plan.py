@@ -15,7 +15,7 @@ NOT_INPUTS = {"threads", "dtype", "cross_check", "target_stderr", "budget_second
 """Settings that the chains' numbers do not depend on, threads and dtype but for the entries of their own."""
 INPUTS_OF_DRAWS = ("sampler", "n_beta", "gamma", "params", "seed")
 """Settings on which what independent draws show depends; how many there are is no part of it."""
-DRAW_TOKENS = 4096
+DRAW_TOKENS = 1024
 """Tokens of an independent draw's minibatch where its size is left open: more draws of fewer items are the better use
 of the same work, as long as making a draw costs little beside the loss of its minibatch."""
 DRAW_BATCH_SIZES = (2, 64)

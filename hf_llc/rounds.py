@@ -17,7 +17,7 @@ from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import INPUTS, RunStore
 from hf_llc.core.localisation import approximate_gamma
 from hf_llc.core.objective import dimension
-from hf_llc.core.prior_draws import GradientPair, LossPair, PriorDraws
+from hf_llc.core.prior_draws import GRADIENT_SHARE, GradientPair, LossPair, PriorDraws
 from hf_llc.draw_statistics import UNIFORM, DrawSummary, summarise_draws
 from hf_llc.errors import ResourceError, UnusableError
 from hf_llc.observer import Observer, duration
@@ -32,13 +32,13 @@ PRIOR = "prior"
 """The part that holds what is fixed before the first draw."""
 LEAST = 1.0
 """λ̂ below which the wanted error is a share of this."""
-FIRST_LOSSES, FIRST_GRADIENTS, FIRST_BENDS = 8, 3, 3
+FIRST_LOSSES, FIRST_GRADIENTS, FIRST_BENDS = 8, 4, 4
 """Pairs of the first round, and bends of the first round that takes some: as few as leave an error to go by."""
 FEWEST = (4, 2)
 """Pairs of either kind without which there is no number."""
 MOST = 10**5
 """Pairs of a kind beyond which no round goes."""
-COSTS = (3.0, 14.0, 12.0)
+COSTS = (3.0, 14 * GRADIENT_SHARE, 12 * GRADIENT_SHARE)
 """What a pair with its losses, a pair with its gradients and a bend take, in losses of a minibatch: a gradient is
 three, and pairs have their losses at w*."""
 GROWTH = 2.0

@@ -127,7 +127,7 @@ class SamplerSettings:
         chains, draws, thin: chains of `draws` draws, `thin` steps apart; None means CHAIN_DRAWS. Of independent draws
             there are chains times draws pairs; None leaves their number to `target_stderr` and `budget_seconds`.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
-        batch_size: sequences per minibatch; None means CHAIN_BATCH_SIZE, of independent draws about 4,096 tokens.
+        batch_size: sequences per minibatch; None means CHAIN_BATCH_SIZE, of independent draws about 1,024 tokens.
             micro_batch_size: sequences per forward pass (memory only).
         dtype: one of DTYPES, in which losses and their gradients are computed; weights and updates are float32 always.
         params: only parameters that match a pattern move (`hf_llc.core.selection`); none means all do.

@@ -117,7 +117,7 @@ def test_the_default_ends_at_five_percent_and_each_round_is_twice_the_work(
     assert found.stderr <= 0.05 * found.llc
     assert found.verdict is Verdict.CONVERGED
     assert found.settings.target_stderr == 0.05
-    assert amounts[0] == (8, 3, 0)
+    assert amounts[0] == (8, 4, 0)
     assert len(amounts) >= 3
     for before, after in pairwise(amounts):
         # The first bends are a round of their own.
@@ -132,7 +132,7 @@ def test_below_one_the_wanted_error_is_a_share_of_one(place: Path, amounts: list
     assert found.stderr is not None
     assert abs(found.llc) < 0.5
     assert 0.05 * abs(found.llc) < found.stderr <= 0.05
-    assert amounts == [(8, 3, 0)]
+    assert amounts == [(8, 4, 0)]
 
 
 def test_the_number_is_that_of_weighted_draws_over_all_sequences(place: Path, default: Estimate) -> None:
@@ -150,7 +150,7 @@ def test_the_number_is_that_of_weighted_draws_over_all_sequences(place: Path, de
 @pytest.mark.parametrize(("chains", "first"), [(2, 8), (3, 9), (10, 10), (16, 16)])
 def test_the_first_round_is_a_multiple_of_the_chains(place: Path, chains: int, first: int) -> None:
     found = drawn(place, chains=chains, target_stderr=100.0)
-    assert amount_in("run") == (first, 3, 0)
+    assert amount_in("run") == (first, 4, 0)
     assert (found.settings.chains, found.settings.draws) == (chains, first // chains)
     assert len(found.chains) == chains
 

@@ -18,6 +18,10 @@ from hf_llc.core.curvature import RELATIVE_PROBE, root_mean_square
 from hf_llc.core.objective import Objective, clear_gradients, gradients, restore
 from hf_llc.results import jsonable
 
+GRADIENT_SHARE = 0.25
+"""Of a minibatch, of whose items gradients are taken: four of them and their losses then cost what three losses of it
+do. What they correct is mostly small."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossPair:
@@ -130,8 +134,8 @@ class PriorDraws:
 
     Args:
         objective: of losses. in_full: of gradients, at the same tensors.
-        batch_size: items of a minibatch; n where that is less. keep_on: device of w* and of gradients that wait; None
-            is that of w.
+        batch_size: items of a minibatch; n where that is less. Gradients are of GRADIENT_SHARE of them.
+        keep_on: device of w* and of gradients that wait; None is that of w.
     """
 
     def __init__(
@@ -147,6 +151,8 @@ class PriorDraws:
         self.objective, self._in_full = objective, in_full
         self._sigma: float = gamma**-0.5
         self._size, self._seed = min(batch_size, objective.n), seed
+        whole = self._size == objective.n
+        self._gradient_size = self._size if whole else max(1, int(GRADIENT_SHARE * self._size))
         self._keep_on = keep_on
         self._center = [self._kept(parameter) for parameter in objective.parameters]
 
@@ -176,7 +182,7 @@ class PriorDraws:
     def gradients(self, pair: int) -> GradientPair:
         """The gradients of pair number `pair`, drawn apart from those of `losses`; the weights are w* afterwards."""
         n, purpose = self._in_full.n, "prior draw with gradients"
-        one, other = minibatches(n, self._size, 2, self._seed, "prior draw items with gradients", pair)
+        one, other = minibatches(n, self._gradient_size, 2, self._seed, "prior draw items with gradients", pair)
         share = len(one) / n
         seen: list[_Seen] = []
 
@@ -217,7 +223,7 @@ class PriorDraws:
         H g of the second one is the central difference of two gradients along g of the first one.
         """
         parameters, shards = self._in_full.parameters, self._in_full.shards
-        one, other, third = minibatches(self._in_full.n, self._size, 3, self._seed, "items of a bend", number)
+        one, other, third = minibatches(self._in_full.n, self._gradient_size, 3, self._seed, "items of a bend", number)
         try:
             slope, _ = self._gradient(one)
             along = [self._kept(each) for each in slope]
