@@ -121,7 +121,7 @@ def test_the_default_ends_at_five_percent_and_each_round_is_twice_the_work(
     assert len(amounts) >= 3
     for before, after in pairwise(amounts):
         # The first bends are a round of their own.
-        assert after.cost >= 2 * before.cost or after == before._replace(bends=3)
+        assert after.cost >= 2 * before.cost or after == before._replace(bends=4)
         assert all(more >= fewer for fewer, more in zip(before, after, strict=True))
     assert amount_in("run") == amounts[-1]
 
