@@ -102,7 +102,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = 
     """
     store = fleet.store(plan.run_dir, observer.tell)
     store.open({**plan.inputs(), "pilots": [list(pilots.RESOLUTIONS), list(pilots.STEPS)]})
-    bench = bench or Workbench(plan, fleet.device, group=fleet.group)
+    bench = bench or Workbench(plan, fleet.device, group=fleet.group, in_proportion=False)
     with computing(plan.threads):
         anchors = queue.finished(estimation.anchor_losses(plan, store, bench, fleet, observer))
         choice = queue.finished(batching.chosen(plan, store, bench, observer))

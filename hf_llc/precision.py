@@ -91,9 +91,13 @@ def _fewest_chains(found: Estimate) -> int:
 
 
 def _take_over(earlier: Plan, later: Plan, observer: Observer) -> None:
-    """Copies the parts that do not depend on how many chains there are."""
+    """Copies the parts: what was measured for fewer chains goes for more."""
     here, there = (RunStore(plan.run_dir, observer.tell) for plan in (earlier, later))
     for name in estimation.shared_part_names(earlier):
         payload = here.read(name)
         if payload is not None and not there.path(name).exists():
             there.write(name, payload)
+    resolved = here.read("resolved")
+    if resolved is not None and not there.path("resolved").exists():
+        settings = {**resolved["settings"], "chains": later.sampler.chains, "threads": later.threads}
+        there.write("resolved", {**resolved, "settings": settings})

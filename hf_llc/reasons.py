@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from hf_llc.assembling import burn_in_sentence
 from hf_llc.core.effort import FEWEST_EFFECTIVE, KEPT, SETTLING_ERRORS, Effort
 from hf_llc.core.stepsize import relaxation_rate, stability
 from hf_llc.flatness import Answer
 from hf_llc.meanings import SIGNIFICANT
 from hf_llc.outlook import Outlook
 from hf_llc.plan import Plan
-from hf_llc.resolution import Resolution, burn_in_sentence, temperature
+from hf_llc.resolution import Resolution, temperature
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.settings import CalibrationSettings, DataSettings, SamplerSettings
 from hf_llc.sweep import Calibration, Finding, Pilot

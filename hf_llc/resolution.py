@@ -6,22 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from hf_llc.core.baseline_choice import Run, choose_baseline
-from hf_llc.core.circumstances import Asked, Measured
-from hf_llc.core.dynamics import choose_dynamics, settled_start
+from hf_llc.assembling import asked_of, assembled
+from hf_llc.core.circumstances import Measured
+from hf_llc.core.gradients import as_noisy
 from hf_llc.core.localisation import TARGET_RISE, choose_gamma, rise
 from hf_llc.core.measurement import Around, measure, noise_around
 from hf_llc.core.noise import predicted_heating
 from hf_llc.core.objective import dimension
-from hf_llc.core.samplers import SAMPLERS
-from hf_llc.core.stepsize import HOT, RELAXED, check_lr, choose_burn_in, relaxation_rate
+from hf_llc.core.proportion import Allowance
+from hf_llc.core.stepsize import HOT, check_lr
 from hf_llc.core.temperature import default_n_beta
-from hf_llc.errors import SettingsError, listed
+from hf_llc.errors import listed
 from hf_llc.known import Known
 from hf_llc.plan import Plan
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import finite_or_none
 from hf_llc.settings import SamplerSettings
+from hf_llc.thoroughness import allowance_of
 from hf_llc.workbench import Workbench
 
 ROUNDING_MAX = 0.05
@@ -88,60 +89,26 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     if known is not None and known.serves(asked.start):
         measured, start = _completed(known, bench, asked), asked.start
     else:
-        measured, start, why, *_ = measure_around(bench, asked, n_beta, gamma)
+        allowance = allowance_of(plan, bench.meter, bench.extent, n_beta=n_beta, gamma=gamma)
+        measured, start, why, *_ = measure_around(bench, asked, n_beta, gamma, allowance)
         if asked.start != start:
             choices["start"] = why
-    found = choose_dynamics(asked_of(asked), n_beta, gamma, measured)
-    choices |= found.why
-    check_lr(found.lr, n_beta, measured.curvature, gamma)
-    check_batch(found.sampler, asked.chain_batch_size, plan.corpus.n)
-    burn_in, rate = asked.burn_in, relaxation_rate(found.lr, gamma, found.sampler, found.momentum)
-    typical = measured.typical_stiffness(n_beta, gamma)
-    if burn_in is None:
-        burn_in = choose_burn_in(rate, asked.chain_draws, asked.thin, start, typical)
-        choices["burn_in"] = burn_in_sentence(burn_in, rate, start)
-    start, other = settled_start(asked.start, start, rate, burn_in, typical, plan.dtype)
-    if other is not None:
-        choices["start"] = other
+    settings, reasons = assembled(
+        plan, measured, n_beta=n_beta, gamma=gamma, start=start, micro_batch=bench.micro_batch
+    )
+    choices |= reasons
+    check_lr(settings.lr, n_beta, measured.curvature, gamma)
     if plan.dtype == "bfloat16" and gamma > 0:
         choices["dtype"] = rounding_sentence(_rise_as_sampled(bench, asked.seed, gamma), measured.rise)
-    settings = ResolvedSettings(
-        n_beta=n_beta,
-        gamma=gamma,
-        lr=found.lr,
-        momentum=found.momentum,
-        gradient=found.gradient,
-        batches=found.batches,
-        burn_in_lr=asked.burn_in_lr or found.burn_in_lr,
-        sampler=found.sampler,
-        chains=asked.chains,
-        draws=asked.chain_draws,
-        burn_in=burn_in,
-        thin=asked.thin,
-        batch_size=asked.chain_batch_size,
-        micro_batch_size=bench.micro_batch,
-        context_length=plan.corpus.context_length,
-        n=plan.corpus.n,
-        seed=asked.seed,
-        threads=plan.threads,
-        device=plan.device,
-        dtype=plan.dtype,
-        params=",".join(asked.params),
-        start=start,
-        devices_per_chain=asked.devices_per_chain,
-    )
-    baseline, other = choose_baseline(asked.baseline, Run.of(settings), [measured])
-    if other is not None:
-        choices["baseline"] = other
     return Resolution(
-        settings=replace(settings, baseline=baseline),
+        settings=settings,
         choices=choices,
         curvature=measured.curvature,
         trace_hessian=measured.trace,
         dimension=dimension(objective.parameters, objective.shards),
         load_seconds=bench.load_seconds,
         seconds=time.monotonic() - started,
-        heating=predicted_heating(found.lr, n_beta, measured.noise, found.momentum),
+        heating=predicted_heating(settings.lr, n_beta, measured.noise, settings.momentum),
         typical=measured.typical_curvature,
         rise=finite_or_none(measured.rise),
         routers=", ".join(bench.routers),
@@ -152,15 +119,23 @@ def _completed(known: Known, bench: Workbench, asked: SamplerSettings) -> Measur
     """What would be measured around w*, of which all is known but the noise of a gradient that was chosen since."""
     if known.gradient == asked.gradient:
         return known.measured
-    gradient = bench.gradient(asked.gradient)
-    noise = noise_around(bench.in_full, gradient, sigma=known.sigma, batch_size=asked.chain_batch_size, seed=asked.seed)
+    noise = noise_around(
+        bench.in_full,
+        as_noisy(asked.gradient, bench.in_full),
+        sigma=known.sigma,
+        batch_size=asked.chain_batch_size,
+        seed=asked.seed,
+        extent=bench.extent,
+    )
     return replace(known.measured, noise=noise)
 
 
 def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
     """γ at which the localiser alone raises the loss by TARGET_RISE, and the sentence that says so."""
     objective, batch = bench.in_full, bench.probe_batch()
-    gamma, rise, share = choose_gamma(objective, batch, objective.losses(batch), seed)
+    gamma, rise, share = choose_gamma(
+        objective, batch, objective.losses(batch), seed, bench.extent.evaluations, bench.extent.directions
+    )
     return gamma, gamma_sentence(gamma, rise, share)
 
 
@@ -175,7 +150,12 @@ def gamma_sentence(gamma: float, rise: float, share: float) -> str:
 
 
 def measure_around(
-    bench: Workbench, asked: SamplerSettings, n_beta: float, gamma: float, others: Sequence[Around] = ()
+    bench: Workbench,
+    asked: SamplerSettings,
+    n_beta: float,
+    gamma: float,
+    allowance: Allowance,
+    others: Sequence[Around] = (),
 ) -> Around:
     """Curvature, gradient noise and more around w*, and where chains start; see `measure`."""
     found = measure(
@@ -190,21 +170,17 @@ def measure_around(
         seed=asked.seed,
         others=others,
         probe=bench.probe,
+        allowance=allowance if bench.in_proportion else None,
     )
     if not bench.routers:
         return found
     return found._replace(measured=replace(found.measured, jumps=True), first=replace(found.first, jumps=True))
 
 
-def asked_of(sampler: SamplerSettings) -> Asked:
-    """The part of the settings that decides how chains move."""
-    return Asked(sampler.sampler, sampler.momentum, sampler.lr, sampler.gradient, sampler.batches)
-
-
 def _rise_as_sampled(bench: Workbench, seed: int, gamma: float) -> float:
     """How far the localiser alone raises the loss, in the precision of the chains; nats per token."""
     objective, batch = bench.objective, bench.probe_batch()
-    return rise(objective, batch, objective.losses(batch), seed, gamma**-0.5)
+    return rise(objective, batch, objective.losses(batch), seed, gamma**-0.5, bench.extent.directions)
 
 
 def rounding_sentence(rounded: float, exact: float) -> str:
@@ -250,28 +226,3 @@ def temperature(asked: float | None, n: int) -> tuple[float, dict[str, str]]:
         return asked, {}
     chosen = default_n_beta(n)
     return chosen, {"n_beta": f"n_beta = {chosen:.4g}: n / log n for n = {n} packed sequences."}
-
-
-def check_batch(sampler: str, batch_size: int, n: int) -> None:
-    """Nothing, if the sampler can do with minibatches of that size.
-
-    Raises:
-        SettingsError: it cannot.
-    """
-    if SAMPLERS[sampler].whole and batch_size < n:
-        raise SettingsError(
-            f"--sampler {sampler} needs the loss of all {n} sequences at each step, but --batch-size is {batch_size}. "
-            f"Give --batch-size {n} (with --micro-batch-size {batch_size} for memory), or lower --max-sequences."
-        )
-
-
-def burn_in_sentence(burn_in: int, rate: float, start: str) -> str:
-    """Why the burn-in is as long as it is."""
-    if rate == 0:
-        return f"burn_in = {burn_in} steps: as many as there are draws, since there is no localiser to time it by."
-    if start == "localiser":
-        return f"burn_in = {burn_in} steps: {burn_in * rate:.2g} relaxation times of a direction that starts settled."
-    return (
-        f"burn_in = {burn_in} steps: a flat direction forgets w* at {rate:.2g} a step, and {1 - RELAXED:.0%} is asked "
-        "for."
-    )

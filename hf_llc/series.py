@@ -12,6 +12,7 @@ from hf_llc import estimation, planning, queue, rounds
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
+from hf_llc.assembling import asked_of
 from hf_llc.bounds import Bounds, checked_arguments
 from hf_llc.core.baseline_choice import Run, choose_baseline
 from hf_llc.core.circumstances import Measured, worst
@@ -24,10 +25,11 @@ from hf_llc.known import Known
 from hf_llc.launching import run_all
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
-from hf_llc.resolution import asked_of, measure_around, measure_gamma, temperature
+from hf_llc.resolution import measure_around, measure_gamma, temperature
 from hf_llc.resolved import chain_gradients
 from hf_llc.results import Estimate
 from hf_llc.settings import IMPORTANCE, MOST_PROCESSES, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.thoroughness import allowance_of
 from hf_llc.workbench import Room, Workbench, computing
 from hf_llc.working import CHECKPOINT_FAILURES
 
@@ -238,7 +240,8 @@ def _measure(
                         gamma, sentence = measure_gamma(bench, sampler.seed)
                         sentences.append(f"At the last checkpoint: {sentence}")
                     walked = [each for each in around.values() if each.walked]
-                    around[plan.run_dir.name] = measure_around(bench, sampler, n_beta, gamma, walked)
+                    allowance = allowance_of(ready, bench.meter, bench.extent, n_beta=n_beta, gamma=gamma)
+                    around[plan.run_dir.name] = measure_around(bench, sampler, n_beta, gamma, allowance, walked)
                 # A file that is mapped into memory takes its room on disk even when it has been removed.
                 bench.clear()
         except CHECKPOINT_FAILURES as error:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_llc.assembling import check_batch
 from hf_llc.cases import Case
 from hf_llc.checks import checked_chains
 from hf_llc.core.baseline_choice import Run, choose_baseline
@@ -26,7 +27,7 @@ from hf_llc.core.samplers import AUTO
 from hf_llc.core.stepsize import check_lr, choose_burn_in, relaxation_rate
 from hf_llc.core.variations import LIMIT_VARIATIONS, VARIATIONS, Variation
 from hf_llc.observer import Observer
-from hf_llc.resolution import Resolution, check_batch
+from hf_llc.resolution import Resolution
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainTrace, Verdict, finite_or_none
 from hf_llc.soundness import Sampled, with_one_baseline

@@ -18,12 +18,14 @@ from hf_llc.adapters.last_layer import LastLayer, last_layer
 from hf_llc.adapters.routers import routers
 from hf_llc.adapters.stateless import Stateless
 from hf_llc.adapters.tensors import read_tensors, write_tensors
+from hf_llc.core.extent import Extent
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.core.head import Head
 from hf_llc.core.language import LanguageObjective, default_micro_batch
 from hf_llc.core.lockstep import LIMIT
-from hf_llc.core.objective import copy_of
+from hf_llc.core.objective import Objective, copy_of
 from hf_llc.core.probe import Probe, choose_probe
+from hf_llc.core.proportion import Meter, Metered, permitted
 from hf_llc.core.reached import out_of_reach
 from hf_llc.core.selection import select
 from hf_llc.core.shards import Shards, Slice
@@ -32,6 +34,7 @@ from hf_llc.core.stacked import StackedLanguageObjective
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.plan import Plan
 from hf_llc.sources import load_tokens, refuse_unknown
+from hf_llc.thoroughness import least_run, needs_of
 
 GRADIENT_FILE = "anchor-gradient.safetensors"
 SPARE = 6
@@ -61,10 +64,23 @@ class Room:
 
 
 class Workbench:
-    """The checkpoint of a plan on one device, or this process's part of it on one of a group's."""
+    """The checkpoint of a plan on one device, or this process's part of it on one of a group's.
 
-    def __init__(self, plan: Plan, device: str, room: Room | None = None, group: Group | None = None) -> None:
+    Args:
+        in_proportion: what is measured before the chains is limited by what these will take.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        device: str,
+        room: Room | None = None,
+        group: Group | None = None,
+        *,
+        in_proportion: bool = True,
+    ) -> None:
         self._plan = plan
+        self.in_proportion, self.meter = in_proportion, Meter()
         self._device, self._group = device, group
         self._room = room or Room()
         self.load_seconds = 0.0
@@ -100,9 +116,12 @@ class Workbench:
         return self._stacked
 
     @property
-    def in_full(self) -> LanguageObjective | SharedObjective:
-        """The same in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone."""
-        return self.objective.in_full()
+    def in_full(self) -> Objective:
+        """The same in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone.
+
+        What is asked of it is counted on `meter`.
+        """
+        return Metered(self.objective.in_full(), self.meter)
 
     def clear(self) -> None:
         """Lets go of the model; it is loaded anew when it is needed again."""
@@ -213,17 +232,26 @@ class Workbench:
         return self.objective.micro_batch
 
     @property
+    def extent(self) -> Extent:
+        """How thoroughly to look around w*: a function of the plan alone, so that every process looks alike."""
+        needs = needs_of(self._plan)
+        if not self.in_proportion or self._plan.sampler.by_draws:
+            return needs.full
+        return needs.within(permitted(least_run(self._plan)))
+
+    @property
     def probe(self) -> Probe:
         """What curvature and localisation are measured on: the first sequences, if others are like them."""
         if self._probe is None:
             sampler = self._plan.sampler
-            self._probe = choose_probe(self.in_full, self.probed, self._plan.batch_size, sampler.seed)
+            extent, size = self.extent, self._plan.batch_size
+            self._probe = choose_probe(self.in_full, self.probed, size, sampler.seed, extent.drawn)
         return self._probe
 
     @property
     def probed(self) -> int:
-        """How many sequences curvature and localisation are measured on: a minibatch's worth."""
-        return min(self._plan.batch_size, self.objective.n)
+        """How many sequences curvature and localisation are measured on: a minibatch's worth, or fewer."""
+        return self.extent.probed
 
     def probe_batch(self) -> Tensor:
         """Positions of the sequences that curvature and localisation are measured on, (probed,)."""

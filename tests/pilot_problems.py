@@ -20,7 +20,7 @@ class ProblemBench(Workbench):
     """A bench whose objective is given, not loaded; None stands for one that must not be needed."""
 
     def __init__(self, plan: Plan, objective: Objective | None) -> None:
-        super().__init__(plan, "cpu")
+        super().__init__(plan, "cpu", in_proportion=False)
         self._given = objective
 
     def load(self) -> Objective:  # type: ignore[override]
@@ -28,7 +28,7 @@ class ProblemBench(Workbench):
         return self._given
 
     @property
-    def in_full(self) -> Objective:  # type: ignore[override]
+    def in_full(self) -> Objective:
         return self.load()
 
     @property

@@ -18,7 +18,8 @@ from hf_llc.series import shared_settings
 from hf_llc.workbench import Workbench, computing
 from tests.tiny import jsonl, save_tiny_model
 
-SAMPLER = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, threads=1, gamma=1000, checks=False)
+SAMPLER = SamplerSettings(batch_size=4, chains=2, draws=2000, burn_in=2, threads=1, gamma=1000, checks=False)
+"""So many draws that a walk is in proportion; none is made."""
 
 
 @pytest.fixture(autouse=True)
@@ -110,8 +111,9 @@ def test_what_the_curve_has_measured_is_what_a_point_would_measure(
         afresh = resolve(there, bench)
         monkeypatch.setattr(resolution, "measure", pytest.fail)
         known = resolve(common.knowing(there), bench)
-    assert replace(known, seconds=0.0) == replace(afresh, seconds=0.0)
-    assert known.heating > 0
+    # What noise adds is of no use to a point where nothing is left to be chosen by it.
+    assert (known.heating > 0, afresh.heating) == (gradient == "minibatch", 0.0)
+    assert replace(known, seconds=0.0, heating=0.0) == replace(afresh, seconds=0.0)
 
 
 def test_without_a_localiser_each_point_measures_for_itself(tmp_path: Path) -> None:

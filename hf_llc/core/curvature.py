@@ -37,30 +37,34 @@ class Spectrum(NamedTuple):
     direction: list[Tensor]
 
 
-def spectrum(objective: Objective, batch: Tensor, seed: int) -> Spectrum:
+def spectrum(objective: Objective, batch: Tensor, seed: int, products: int = ITERATIONS) -> Spectrum:
     """The largest absolute eigenvalue of the Hessian of the batch's mean loss where the weights are, and tr H².
 
     Power iteration on Hessian-vector products; each product is the central difference of two gradients,
     H v ≈ ( g(w+δv) − g(w−δv) ) / 2δ, which every attention kernel supports. The weights are as before afterwards.
-    The value approaches |h| from below; it is returned after ITERATIONS, or once it moves by less than TOLERANCE.
+    The value approaches |h| from below; it is returned after so many products, or once it moves by less than
+    TOLERANCE.
     With v of length 1 the first product gives tr H² ≈ d ‖Hv‖².
     """
-    lengths, direction = _power(objective, batch, _normalise(_random(objective, seed), objective.shards), ITERATIONS)
+    lengths, direction = _power(objective, batch, _normalise(_random(objective, seed), objective.shards), products)
     return Spectrum(lengths[-1], lengths[0] ** 2 * dimension(objective.parameters, objective.shards), direction)
 
 
-def sharpest(objective: Objective, batch: Tensor, near: Sequence[Tensor], seed: int) -> tuple[float, list[Tensor]]:
+def sharpest(
+    objective: Objective, batch: Tensor, near: Sequence[Tensor], seed: int, products: int = ITERATIONS
+) -> tuple[float, list[Tensor]]:
     """The largest absolute eigenvalue and its direction, as `spectrum` finds them, with fewer products.
 
     Args:
         near: a direction of length 1 that was the sharpest close by; its tensors are written over.
+        products: with the Hessian, at most.
     """
     start = list(near)
     for part in start:
         # What was not finite elsewhere is no reason not to look here.
         part.nan_to_num_(0.0, 0.0, 0.0)
     torch._foreach_add_(start, _normalise(_random(objective, seed), objective.shards), alpha=MIXED)
-    lengths, direction = _power(objective, batch, _normalise(start, objective.shards), ITERATIONS)
+    lengths, direction = _power(objective, batch, _normalise(start, objective.shards), products)
     return lengths[-1], direction
 
 

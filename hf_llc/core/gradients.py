@@ -90,6 +90,19 @@ def gradient_of(
     return partial(_estimated, estimator_of(name, objective.parameters, anchors, anchor_gradient), objective)
 
 
+def differences(objective: Objective, anchors: Sequence[Tensor]) -> Gradient:
+    """∇L_B(w) − ∇L_B(w*): as noisy as a control variate's estimate, without the full gradient that this takes."""
+    nothing = [torch.zeros((), dtype=anchor.dtype, device=anchor.device) for anchor in anchors]
+    return gradient_of("control-variate", objective, anchors, nothing)
+
+
+def as_noisy(name: str, objective: Objective) -> Gradient:
+    """An estimator that is as noisy as that of this name around the weights as they are, and takes no full gradient."""
+    if name == "control-variate":
+        return differences(objective, copy_of(objective.parameters))
+    return gradient_of("minibatch", objective, [], None)
+
+
 def _estimated(estimator: Estimator, objective: Objective, batch: Tensor) -> Answer:
     return answered(estimator(batch), objective)
 

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.baseline import FARTHER, ITEMS, Scatter, jumps_near, nudge_of, scattered
+from hf_llc.core.baseline import FARTHER, Scatter, jumps_near, nudge_of, scattered
 from hf_llc.core.circumstances import Asked, Measured, likened
 from hf_llc.core.curvature import root_mean_square, sharpest, spectrum
 from hf_llc.core.dynamics import choose_start, noise_matters
-from hf_llc.core.gradients import Gradient
+from hf_llc.core.extent import Extent, full_extent
+from hf_llc.core.gradients import Gradient, as_noisy
 from hf_llc.core.localisation import rise, trace_of_hessian
 from hf_llc.core.noise import gradient_noise
+from hf_llc.core.noise_budget import without_dear_ones
 from hf_llc.core.objective import Objective, copy_of, dimension, restore
-from hf_llc.core.pilot import measure_settled
+from hf_llc.core.pilot import ROUNDS, measure_settled, round_cost
 from hf_llc.core.probe import Probe
-from hf_llc.core.samplers import AUTO
+from hf_llc.core.proportion import Allowance, permitted
 
 SMALL = 10_000
 """Weights below which one displaced point is not like another, so that several are looked at if there is no walk."""
@@ -29,6 +31,8 @@ STIFFER = 2.0
 """How many times stiffer than elsewhere a minibatch must be for the step to be chosen by it: up to there steps of half
 the stability limit are stable on it too."""
 HALVINGS = 16
+FAR = 1e-2
+"""What a displacement is multiplied by where the loss is not finite and few may be tried."""
 
 
 class Around(NamedTuple):
@@ -61,6 +65,7 @@ def measure(
     seed: int,
     others: Sequence[Around] = (),
     probe: Probe | None = None,
+    allowance: Allowance | None = None,
 ) -> Around:
     """What is found on the batch, and where chains start; the weights are w* again afterwards.
 
@@ -74,44 +79,61 @@ def measure(
             as noisy as this one, noise is not measured again here: see `circumstances.likened`.
         probe: the order of items that the batch begins, and a minibatch that steps must be stable on too; None takes
             them as they come.
+        allowance: how thoroughly to look, and how much of it; None looks at all there is to be seen.
     """
-    items = (probe or Probe(torch.arange(objective.n))).items(max(ITEMS, len(batch)))
-    plain = gradient("minibatch" if asked.gradient == AUTO else asked.gradient)
+    extent = allowance.extent if allowance is not None else full_extent(batch_size, len(batch))
+    items = (probe or Probe(torch.arange(objective.n))).items(extent.compared)
+    plain = as_noisy(asked.gradient, objective)
     anchor_losses = objective.losses(batch)
 
     def raised(sigma: float) -> float:
-        return rise(objective, batch, anchor_losses, seed, sigma)
+        return rise(objective, batch, anchor_losses, seed, sigma, extent.directions)
 
     higher = raised(gamma**-0.5) if gamma > 0 else math.inf
     chosen, why = choose_start(start, gamma, higher)
-    at_anchor = spectrum(objective, batch, seed)
-    trace = trace_of_hessian(objective, batch, anchor_losses, seed)
+    at_anchor = spectrum(objective, batch, seed, extent.products)
+    trace = trace_of_hessian(objective, batch, anchor_losses, seed, extent.directions)
     size = dimension(objective.parameters, objective.shards)
     widest = gamma**-0.5 if gamma > 0 else root_mean_square(objective.parameters, objective.shards)
-    sigma = widest if chosen != "anchor" else _narrowed(raised, widest, size / 2 / n_beta if n_beta > 0 else math.inf)
+    sigma = widest
+    if chosen == "anchor":
+        allowed = size / 2 / n_beta if n_beta > 0 else math.inf
+        sigma = _narrowed(raised, widest, allowed, higher if gamma > 0 else None, extent.narrowings)
     with _displaced(objective, sigma, seed, 0):
-        here, direction = sharpest(objective, batch, at_anchor.direction, seed)
-        noise = gradient_noise(objective, plain, batch_size, seed)
-    curvature = max(at_anchor.largest, here)
+        here, direction = sharpest(objective, batch, at_anchor.direction, seed, extent.products)
     found = Measured(
-        curvature=curvature,
+        curvature=max(at_anchor.largest, here),
         trace=trace,
         squares=at_anchor.squares,
-        noise=noise,
+        noise=0.0,
         rise=higher,
         level=float(anchor_losses.mean()),
         **_scatter(objective, items, sigma, seed)._asdict(),
     )
-    if probe is not None and probe.sharp is not None:
-        found = _sharpened(found, sharpest(objective, probe.sharp, copy_of(direction), seed)[0], n_beta, gamma)
+    noisy = sigma if extent.is_full else min(sigma, _living(found, n_beta, gamma))
+    found = replace(
+        found,
+        noise=noise_around(objective, plain, sigma=noisy, batch_size=batch_size, seed=seed, extent=extent),
+    )
+    if probe is not None and probe.sharp is not None and extent.sharp:
+        near, products = copy_of(direction), extent.products
+        found = _sharpened(found, sharpest(objective, probe.sharp, near, seed, products)[0], n_beta, gamma)
     if not noise_matters(asked, n_beta, gamma, found):
         for draw in range(1, DRAWS if size < SMALL else 1):
+            if allowance is not None and extent.curvature_cost > allowance.left(found, chosen):
+                break
             with _displaced(objective, sigma, seed, draw):
-                here, direction = sharpest(objective, batch, direction, seed)
+                here, direction = sharpest(objective, batch, direction, seed, extent.products)
             found = replace(found, curvature=max(found.curvature, here))
-        return Around(found, chosen, why, found, sigma)
+        return Around(found, chosen, why, found, noisy)
     if (alike := likened(found, [(other.first, other.measured) for other in others])) is not None:
-        return Around(alike, chosen, why, found, sigma)
+        return Around(alike, chosen, why, found, noisy)
+    first = round_cost(ROUNDS[0], 1 + (asked.gradient == "control-variate"), batch_size, extent)
+    if allowance is not None and first > allowance.left(_quiet(found), chosen):
+        unwalked = _unwalked(objective, asked, found, noisy, batch_size, seed, chosen, allowance)
+        return Around(
+            _affordable(unwalked, asked, n_beta, gamma, chosen, objective.n, allowance), chosen, why, found, noisy
+        )
     settled = measure_settled(
         objective,
         gradient,
@@ -125,14 +147,78 @@ def measure(
         seed=seed,
         direction=direction,
         items=items,
+        allowance=allowance,
     )
-    return Around(settled, chosen, why, found, sigma, walked=True)
+    settled = _affordable(settled, asked, n_beta, gamma, chosen, objective.n, allowance)
+    return Around(settled, chosen, why, found, noisy, walked=True)
 
 
-def noise_around(objective: Objective, gradient: Gradient, *, sigma: float, batch_size: int, seed: int) -> float:
-    """The gradient noise that `measure` finds with that estimator and displacement, before a walk."""
+def _affordable(
+    found: Measured, asked: Asked, n_beta: float, gamma: float, start: str, n: int, allowance: Allowance | None
+) -> Measured:
+    """Without control variates where the full gradient of n items, which chains take that have them, is out of
+    proportion to the run, not taken otherwise, and gains less than it costs."""
+    if allowance is None or found.controlled is None:
+        return found
+    without = replace(found, controlled=None)
+    settings, run = allowance.choice(without, start), allowance.run(without, start)
+    if n <= permitted(run) or (settings is not None and settings.uses_anchor_gradient):
+        return found
+    return without_dear_ones(asked, n_beta, gamma, found, n / run)
+
+
+def _quiet(found: Measured) -> Measured:
+    """Without gradient noise, which leads to the shortest run."""
+    return replace(found, noise=0.0, controlled=None)
+
+
+def _living(found: Measured, n_beta: float, gamma: float) -> float:
+    """The standard deviation of a displacement with about the loss that chains have.
+
+    On a quadratic loss a draw w* + ξ/√(nβh + γ) has it, for the h that most of tr H comes from.
+    """
+    stiffness = n_beta * _typical(found) + gamma
+    return 1 / math.sqrt(stiffness) if stiffness > 0 else math.inf
+
+
+def _unwalked(
+    objective: Objective,
+    asked: Asked,
+    found: Measured,
+    sigma: float,
+    batch_size: int,
+    seed: int,
+    start: str,
+    allowance: Allowance,
+) -> Measured:
+    """What a walk would find as far as displacements by σ show it, in place of a walk that would take too much."""
+    extent, controlled = allowance.extent, None
+    if asked.gradient != "minibatch" and 2 * extent.noise_cost <= allowance.left(_quiet(found), start):
+        gradient = as_noisy("control-variate", objective)
+        controlled = noise_around(objective, gradient, sigma=sigma, batch_size=batch_size, seed=seed, extent=extent)
+    return replace(found, controlled=controlled, epoch=max(1, objective.n // batch_size), typical=_typical(found))
+
+
+def _typical(found: Measured) -> float:
+    """The curvature that most of tr H comes from; rough figures may say more than the largest."""
+    return min(found.typical_curvature or found.curvature, found.curvature)
+
+
+def noise_around(
+    objective: Objective,
+    gradient: Gradient,
+    *,
+    sigma: float,
+    batch_size: int,
+    seed: int,
+    extent: Extent | None = None,
+) -> float:
+    """The gradient noise that `measure` finds with that estimator, displacement and extent, before a walk."""
+    extent = full_extent(batch_size, batch_size) if extent is None else extent
+    if not extent.pairs:
+        return 0.0
     with _displaced(objective, sigma, seed, 0):
-        return gradient_noise(objective, gradient, batch_size, seed)
+        return gradient_noise(objective, gradient, batch_size, seed, extent.pairs, extent.noise)
 
 
 def _sharpened(found: Measured, curvature: float, n_beta: float, gamma: float) -> Measured:
@@ -142,7 +228,9 @@ def _sharpened(found: Measured, curvature: float, n_beta: float, gamma: float) -
 
 
 def _scatter(objective: Objective, items: Tensor, sigma: float, seed: int) -> Scatter:
-    """How losses of these items differ at w* + σξ."""
+    """How losses of these items differ at w* + σξ; 0 for no items."""
+    if not len(items):
+        return Scatter()
     nudge = nudge_of(objective.parameters)
     anchor_losses = objective.losses(items)
     with _displaced(objective, sigma, seed, 0):
@@ -154,14 +242,23 @@ def _scatter(objective: Objective, items: Tensor, sigma: float, seed: int) -> Sc
     return scattered(far, near, nudge)._replace(jumps=jumps_near(far, near, farther, anchor_losses, nudge))
 
 
-def _narrowed(raised: Callable[[float], float], widest: float, allowed: float) -> float:
-    """The largest displacement up to `widest` whose rise of the loss is allowed, to a factor of two."""
-    sigma = widest
-    for _ in range(HALVINGS):
+def _narrowed(
+    raised: Callable[[float], float], widest: float, allowed: float, highest: float | None, evaluations: int | None
+) -> float:
+    """The largest displacement up to `widest` whose rise of the loss is allowed, to a factor of two.
+
+    Args:
+        highest: the rise at the widest, if it is known.
+        evaluations: at most so many are tried, each as far down as a quadratic loss asks for; None halves them.
+    """
+    sigma, rise = widest, highest
+    for _ in range(HALVINGS if evaluations is None else evaluations):
+        rise = raised(sigma) if rise is None else rise
         # Written so that a NaN rise counts as too far.
-        if raised(sigma) <= allowed:
+        if rise <= allowed:
             break
-        sigma /= 2
+        share = 0.5 if evaluations is None else math.sqrt(allowed / rise) if math.isfinite(rise) else FAR
+        sigma, rise = sigma * min(0.5, share), None
     return sigma
 
 

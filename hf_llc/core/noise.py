@@ -11,19 +11,27 @@ from hf_llc.core.shards import Shards, sum_of_squares
 PAIRS = 2
 
 
-def gradient_noise(objective: Objective, gradient: Gradient, batch_size: int, seed: int) -> float:
+def gradient_noise(
+    objective: Objective, gradient: Gradient, batch_size: int, seed: int, pairs: int = PAIRS, size: int | None = None
+) -> float:
     """tr Cov(g_B) of one minibatch's gradient at the weights as they are, in (nats per weight)².
 
-    Half the mean squared difference of two disjoint batches' gradients; 0 if the items do not suffice for two.
+    Half the mean squared difference of two disjoint batches' gradients; 0 if the items do not suffice for two
+    minibatches.
+
+    Args:
+        pairs: of batches. size: items of such a batch, of whose gradients the variance is `batch_size` / size times
+            that of a minibatch's; None takes whole minibatches.
     """
-    if objective.n < 2 * batch_size:
+    size = batch_size if size is None else size
+    if objective.n < 2 * batch_size or not pairs:
         return 0.0
     total = 0.0
-    for pair in range(PAIRS):
+    for pair in range(pairs):
         order = torch.randperm(objective.n, generator=seeds.generator(seed, "gradient noise", pair))
-        first, second = order[:batch_size], order[batch_size : 2 * batch_size]
+        first, second = order[:size], order[size : 2 * size]
         total += _squared_difference(gradient, first, second, objective.shards) / 2
-    return total / PAIRS
+    return total / pairs * size / batch_size
 
 
 def _squared_difference(gradient: Gradient, one: Tensor, other: Tensor, shards: Shards) -> float:

@@ -34,7 +34,7 @@ class Probe(NamedTuple):
         return self.order[:count]
 
 
-def choose_probe(objective: Objective, count: int, batch_size: int, seed: int) -> Probe:
+def choose_probe(objective: Objective, count: int, batch_size: int, seed: int, drawn: int | None = None) -> Probe:
     """The first items, if their losses bend like those of others, else a random order; the weights are w* again.
 
     A text may begin unlike the rest of it, and a few items may be far sharper than all others: what chains must be
@@ -42,27 +42,31 @@ def choose_probe(objective: Objective, count: int, batch_size: int, seed: int) -
 
     Args:
         count: of the first items that are looked at. batch_size: of the chains' minibatches.
+        drawn: items drawn at random; 0 leaves out the comparison and takes items in random order. None is DRAWN or two
+            minibatches.
     """
     n = objective.n
     everything = torch.arange(n)
     if batch_size >= n:
         return Probe(everything)
     order = torch.randperm(n, generator=seeds.generator(seed, "probe"))
-    drawn = order[: max(DRAWN, 2 * batch_size, count)]
-    bends = _bends(objective, torch.cat([everything[:count], drawn]), seed)
-    own, others = bends[:count], bends[len(bends) - len(drawn) :]
+    if drawn == 0:
+        return Probe(order)
+    chance = order[: max(DRAWN, 2 * batch_size, count) if drawn is None else drawn]
+    bends = _bends(objective, torch.cat([everything[:count], chance]), seed)
+    own, others = bends[:count], bends[len(bends) - len(chance) :]
     if not bool(torch.isfinite(bends).all()):
         return Probe(everything)
     alike = _within(float(own.mean()), float(others.mean()), ALIKE)
     looked_at = own if alike else others[:count]
+    items = everything if alike else order
     whole = len(others) // batch_size
+    if whole == 0:
+        return Probe(items)
     groups = others[: whole * batch_size].view(whole, batch_size).mean(dim=1)
     place = int(groups.argmax())
-    sharp = drawn[place * batch_size : (place + 1) * batch_size]
-    return Probe(
-        everything if alike else order,
-        sharp if float(groups[place]) > SHARPER * float(looked_at.mean()) else None,
-    )
+    sharp = chance[place * batch_size : (place + 1) * batch_size]
+    return Probe(items, sharp if float(groups[place]) > SHARPER * float(looked_at.mean()) else None)
 
 
 def _bends(objective: Objective, items: Tensor, seed: int) -> Tensor:

@@ -20,6 +20,7 @@ NEAR, SLOWER = 0.1, 4.0
 """Share of λ̂ that they may have left of it in a typical direction; on deep linear nets it took four times as long as on
 a quadratic loss, since they begin where the loss is steeper."""
 LONGEST_BURN_IN = 1000
+SHORTEST_BURN_IN = 10
 
 
 def stability(lr: float, n_beta: float, curvature: float, gamma: float) -> float:
@@ -115,4 +116,4 @@ def choose_burn_in(rate: float, draws: int, thin: int, start: str, typical: floa
     longest = max(LONGEST_BURN_IN, 2 * draws * thin)
     if rate == 0:
         return min(draws * thin, longest)
-    return min(max(10, math.ceil(asked_for(start, typical) / rate)), longest)
+    return min(max(SHORTEST_BURN_IN, math.ceil(asked_for(start, typical) / rate)), longest)
