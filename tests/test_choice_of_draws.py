@@ -89,6 +89,9 @@ def test_the_first_draws_serve_unless_they_leave_much_open_or_are_far_from_quadr
     assert rounds._misfit(summary) is None
     assert "open by ± 0.51" in (rounds._misfit(replace(summary, open=0.51, open_slope=0.0)) or "")
     assert rounds._misfit(replace(summary, open=0.51, open_slope=0.4)) is None
+    # No bend narrows that where gradients miss jumps.
+    jumping = replace(summary, open=0.51, open_slope=0.4, by_losses=True)
+    assert "open by ± 0.51" in (rounds._misfit(jumping) or "")
     bent = replace(summary, beyond=summary.beyond._replace(mean=-2.1))
     assert "21% is not quadratic" in (rounds._misfit(bent) or "")
     assert rounds._misfit(replace(bent, by_losses=True)) is None

@@ -137,6 +137,19 @@ def test_the_truth_lies_within_two_errors_in_nineteen_of_twenty_runs(
     assert inside >= 54
 
 
+def test_the_truth_at_the_end_of_the_open_interval_is_held_too() -> None:
+    """Where all curvatures are alike the truth is the least that the moments allow."""
+    curvatures, gamma, inside = [0.2] * 60, 100.0, 0
+    truth = quadratic_llc(curvatures, N_BETA, gamma)
+    for seed in range(200):
+        result = drawn(quadratic(curvatures), gamma=gamma, seed=seed, pairs=16, gradient_pairs=3)
+        assert result.llc is not None
+        assert result.stderr is not None
+        inside += abs(result.llc - truth) < 2 * result.stderr
+    # 181 of them without the second part of the error.
+    assert inside >= 184
+
+
 def test_minibatches_add_noise_but_no_bias() -> None:
     objective, curvatures = linear_regression(400, 20, seed=1)
     n_beta, gamma = 60.0, 600.0
