@@ -3,8 +3,9 @@
 `None` means "choose from measurement"; what was chosen is a `ResolvedSettings`, and that is what results store.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from hf_llc.bounds import Bounds, OneOf, check_fields, shown
 from hf_llc.errors import SettingsError
@@ -21,6 +22,16 @@ OF_CHAINS = (
     "lr", "burn_in_lr", "momentum", "start", "gradient", "batches", "baseline", "burn_in", "thin", "batched_chains",
 )  # fmt: skip
 """Settings that say how a chain walks: independent draws have no use for them."""
+
+
+def of_no_use(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of those in a result's settings that nobody need ask for to have its number again: of independent draws all
+    that chains alone have, and how many there are where that follows from the error that they were to have."""
+    if settings.get("sampler") != IMPORTANCE:
+        return ()
+    return OF_CHAINS if settings.get("target_stderr") is None else (*OF_CHAINS, "draws")
+
+
 CHAIN_DRAWS, CHAIN_BATCH_SIZE = 200, 32
 TARGET_STDERR = 0.05
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")

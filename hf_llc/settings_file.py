@@ -11,7 +11,7 @@ from hf_llc.bounds import checked
 from hf_llc.errors import SettingsError
 from hf_llc.records import clipped
 from hf_llc.references import nearest
-from hf_llc.settings import IMPORTANCE, OF_CHAINS, DataSettings, SamplerSettings
+from hf_llc.settings import DataSettings, SamplerSettings, of_no_use
 
 DATA = {"config": "dataset_config", "revision": "dataset_revision"}
 """Names on the command line of those fields of DataSettings that are called something else there."""
@@ -42,8 +42,8 @@ def read_settings(path: Path) -> dict[str, Any]:
             stored = stored[part]
     known = known_settings()
     found = {}
-    # A result of independent draws records them as a chain without steps, which nobody can ask for.
-    left_out = (*RECORDED, *OF_CHAINS) if stored.get("sampler") == IMPORTANCE else RECORDED
+    # A result of independent draws records them as chains without steps, which nobody can ask for.
+    left_out = (*RECORDED, *of_no_use(stored))
     for name, value in stored.items():
         if name in left_out:
             continue

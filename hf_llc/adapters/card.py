@@ -17,7 +17,7 @@ from hf_llc.curve import Curve, Point
 from hf_llc.publication import Kind
 from hf_llc.references import is_id
 from hf_llc.results import SCHEMA, Estimate
-from hf_llc.settings import IMPORTANCE, OF_CHAINS
+from hf_llc.settings import of_no_use
 
 MOST_ROWS = 16
 
@@ -128,8 +128,7 @@ def settings_file(content: Content) -> str:
 
 def _asked(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What one can ask for of the settings that all points share."""
-    left_out = OF_CHAINS if settings.get("sampler") == IMPORTANCE else ()
-    return {name: value for name, value in settings.items() if name not in left_out}
+    return {name: value for name, value in settings.items() if name not in of_no_use(settings)}
 
 
 def _whole(content: Content, front: Mapping[str, Any]) -> dict[str, Any]:

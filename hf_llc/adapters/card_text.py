@@ -16,9 +16,8 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from hf_llc.curve import Point
-from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import Estimate
-from hf_llc.settings import OF_CHAINS, SamplerSettings
+from hf_llc.settings import SamplerSettings, of_no_use
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
 _AUTOLINK = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)
@@ -150,7 +149,7 @@ def command(model: str, points: Sequence[Point]) -> str:
     for name, value in last.settings.to_dict().items():
         if value is None or name in _NO_OPTION or (name == "threads" and last.settings.device != "cpu"):
             continue
-        if last.settings.by_draws and name in _without_use(last.settings):
+        if name in of_no_use(last.settings.to_dict()):
             continue
         if name in _LEFT_OUT and value == getattr(SamplerSettings(), name):
             continue
@@ -165,11 +164,6 @@ def command(model: str, points: Sequence[Point]) -> str:
     words += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
     return shlex.join(one_line(word) for word in words).replace("<!--", "<!-''-")
-
-
-def _without_use(settings: ResolvedSettings) -> tuple[str, ...]:
-    """Options without a use for independent draws, or that would say another number of them than their target."""
-    return (*OF_CHAINS, *(() if settings.target_stderr is None else ("draws",)))
 
 
 def _chosen(points: Sequence[Point]) -> str:
