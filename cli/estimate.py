@@ -129,7 +129,10 @@ def estimate(
         return
     rounds_of_chains = target_stderr is not None and not asked_sampler.by_draws
     if rounds_of_chains and machines.count > 1:
-        raise SettingsError("--target-stderr works on one machine; leave out --num-machines, or give more --chains.")
+        raise SettingsError(
+            "--target-stderr of chains works on one machine; leave out --num-machines, or give more --chains, or "
+            "--sampler importance."
+        )
     if several.started(machines, asked_sampler, device):
         return
     with times.part("loading") if times else nullcontext():

@@ -50,7 +50,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             # Ctrl-C reaches every process of a launch; one of a machine speaks for all.
             if os.environ.get("LOCAL_RANK", "0") == "0":
-                typer.echo("Interrupted. Finished chains are kept: run the same command to go on.", err=True)
+                typer.echo("Interrupted. Finished work is kept: run the same command to go on.", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except EXPECTED as error:
             line = message(error)
@@ -91,14 +91,14 @@ def message(error: BaseException) -> str | None:
         return " ".join(str(error).split())
     if of_memory(error):
         return (
-            "Out of memory. Lower --micro-batch-size, --context-length or --num-processes; finished chains are kept "
+            "Out of memory. Lower --micro-batch-size, --context-length or --num-processes; finished work is kept "
             "and the number stays the same but for --context-length."
         )
     if not isinstance(error, OSError) or error.errno in {None, errno.EPIPE}:
         return None
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in DISK_FULL:
-        return f"The disk is full{where}. Make room and run the same command: finished chains are kept."
+        return f"The disk is full{where}. Make room and run the same command: finished work is kept."
     if is_read_only(error):
         return f"No permission to write{where}. Give another folder with --output-dir."
     if error.errno in NO_FOLDER:

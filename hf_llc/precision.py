@@ -31,7 +31,8 @@ def estimate_to(
 ) -> Estimate:
     """The Estimate whose standard error is at most `target` times λ̂, or the best there is; the observer is told which.
 
-    Rounds add chains and not draws: a chain's draws depend on its number alone, so that what is there already stays as
+    Where the plan takes independent draws in place of chains, these go on by themselves. Else rounds add chains and
+    not draws: a chain's draws depend on its number alone, so that what is there already stays as
     it is, and a run that ends with N chains has the numbers of one that was asked for N at once. Each round has a
     folder of its own, which takes over the parts of the one before.
 
@@ -44,12 +45,18 @@ def estimate_to(
     """
     CalibrationSettings(target_stderr=target)  # which refuses what is no share
     if fleets.launched():
-        raise LaunchError("--target-stderr starts its own processes; run it by itself, with --num-processes.")
+        raise LaunchError(
+            "--target-stderr starts its own processes; run it by itself, with --num-processes, or with --sampler "
+            "importance."
+        )
     plan = make_plan(chains)
     while True:
         found = execute(lambda: plan, processes=processes, device=device, observer=observer)  # noqa: B023
         if found is None:
             raise LaunchError("Only the process that prints has an estimate.")
+        if found.settings.by_draws:
+            # Independent draws have gone on to the target by themselves, and have said so.
+            return found
         wanted, why = next_chains(found, target, max_chains)
         observer.tell(why)
         if wanted is None:

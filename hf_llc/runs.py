@@ -22,7 +22,7 @@ from hf_llc.references import Reference, is_remote, parse_dataset, parse_model
 from hf_llc.results import SCHEMA, Estimate
 
 SCAN, ESTIMATE, CARD = "scan.json", "estimate.json", "README.md"
-AGAIN = "Delete it and run the same command again: finished chains are kept."
+AGAIN = "Delete it and run the same command again: finished work is kept."
 LARGEST = 2**28
 """Bytes of the largest file of results that is read; a checkpoint takes about five thousand."""
 LARGEST_SETTINGS = 2**18

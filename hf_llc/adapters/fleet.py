@@ -36,7 +36,7 @@ PATIENCE = timedelta(hours=24)
 """How long ranks wait for the main one, which may be downloading; the usual ten minutes are too short for that."""
 CONNECT_LATER = "TORCH_GLOO_LAZY_INIT"
 """Asks torch to connect the processes of a group with gloo at the first collective operation."""
-INTERRUPTED = "interrupted. Finished chains are kept: run the same command on every machine to go on."
+INTERRUPTED = "interrupted. Finished work is kept: run the same command on every machine to go on."
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ class Group:
             time.sleep(PARTING)
             raise LaunchError(
                 "A process that holds a part of this model has ended; its own message, if it left one, says why. "
-                "Finished chains are kept: run the same command to go on."
+                "Finished work is kept: run the same command to go on."
             ) from error
 
 

@@ -89,7 +89,7 @@ def launch(
             raise RankError(failure.error_file_data.get("told", ""), failure.exitcode) from error
         raise LaunchError(
             f"Process {failure.local_rank} was killed by signal {-failure.exitcode}, as happens when memory runs out. "
-            "Finished chains are kept: run the same command with fewer --num-processes."
+            "Finished work is kept: run the same command with fewer --num-processes."
         ) from error
     finally:
         logging.disable(logging.NOTSET)

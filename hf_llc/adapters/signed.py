@@ -22,7 +22,7 @@ from hf_llc.errors import LaunchError
 
 LOOK = 0.05
 """Seconds between looks at what another process is to say."""
-AGAIN = "Finished chains are kept: run the same command on every machine to go on."
+AGAIN = "Finished work is kept: run the same command on every machine to go on."
 DIGEST = hashlib.sha256().digest_size
 
 

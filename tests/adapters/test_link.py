@@ -140,7 +140,7 @@ def test_a_claim_of_a_process_that_is_lost_is_not_waited_for(links: list[Link]) 
     assert not links[0].claim("part")
     links[1]._over.set()
     began = time.monotonic()
-    with pytest.raises(LaunchError, match=r"Process 1 has not been heard of for .* s\. Finished chains are kept: run"):
+    with pytest.raises(LaunchError, match=r"Process 1 has not been heard of for .* s\. Finished work is kept: run"):
         links[0].wait_for("part", 1)
     with pytest.raises(LaunchError, match="Process 1 has not been heard of"):
         links[0].claim("part")
@@ -151,7 +151,7 @@ def test_a_store_that_is_gone_is_told_of_in_one_sentence(linked: Callable[..., L
     server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     link = linked(client(server), 1, 2, machine=1)
     del server
-    with pytest.raises(LaunchError, match=r"machine of the first process no longer answers\. Finished chains are kept"):
+    with pytest.raises(LaunchError, match=r"machine of the first process no longer answers\. Finished work is kept"):
         link.claim("part")
 
 

@@ -128,7 +128,7 @@ def test_stopping_keeps_what_is_finished(small: Run, monkeypatch: pytest.MonkeyP
         patch.setattr("hf_llc.grouping.run_chain", stop)
         ran = small("--output-dir", "run")
     assert (ran.code, ran.out) == (130, "")
-    assert ran.err.splitlines()[-1] == "Interrupted. Finished chains are kept: run the same command to go on."
+    assert ran.err.splitlines()[-1] == "Interrupted. Finished work is kept: run the same command to go on."
     kept = files_of(Path("run"))
     assert "resolved.json" in kept
     assert small("--output-dir", "run").code == 0

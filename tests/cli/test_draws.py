@@ -108,6 +108,20 @@ def test_the_rows_that_are_published_are_read_back(found: dict[str, Any]) -> Non
     assert row["monte_carlo_stderr"] == found["diagnostics"]["monte_carlo_stderr"]
 
 
+@pytest.mark.parametrize("gamma", [1000, 30_000])
+def test_a_target_is_that_of_draws_where_these_are_chosen(run: Run, learned: Path, gamma: int) -> None:
+    """At the larger γ λ̂ is below 1, and the target is a share of 1."""
+    ran = run(
+        "estimate", learned / "learned", "--dataset", learned / "learned.jsonl", *OPTIONS[2:], "--gamma", gamma,
+        "--target-stderr", 0.2, "--output-dir", "run", "--json", "--num-processes", 1,
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert ran.json["settings"]["sampler"] == "importance"
+    assert ran.json["stderr"] <= 0.2 * max(1, ran.json["llc"])
+    assert [path.name for path in Path("run").iterdir()] == ["chains-4"]
+    assert CHAINS_ONLY.findall(ran.err) == []
+
+
 def test_no_number_is_one_line_with_a_way_out(run: Run, learned: Path) -> None:
     ran = run(
         "estimate", learned / "learned", "--dataset", learned / "learned.jsonl", "--sampler", "importance",

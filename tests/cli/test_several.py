@@ -36,7 +36,11 @@ def test_what_contradicts_itself_is_refused_before_anything_is_read(
 
 def test_more_chains_until_it_is_precise_are_for_one_machine(run: Run) -> None:
     several = ["--num-machines", "2", "--machine-rank", "0", *WHERE, "--num-processes", "2"]
-    refused(run("estimate", "no/model", *several, "--target-stderr", "0.1"), 2, r"--target-stderr works on one machine")
+    refused(
+        run("estimate", "no/model", *several, "--target-stderr", "0.1"),
+        2,
+        r"--target-stderr of chains works on one machine",
+    )
 
 
 @pytest.fixture
