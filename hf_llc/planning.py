@@ -35,6 +35,7 @@ def plan(
     Raises:
         HfLlcError: the model or text cannot be had or used, or the settings do not fit them.
     """
+    started = time.time()
     observer = observer or Observer()
     kind = checked_device(sampler, device)
     if useless := sampler.without_use:
@@ -43,7 +44,7 @@ def plan(
         source = find_model(model, tell=observer.tell)
     with observer.part("data"):
         corpus = find_corpus(data, source, tell=observer.tell)
-    made = plan_for(source, corpus, sampler, kind)
+    made = plan_for(source, corpus, sampler, kind, started)
     folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / made.key
     return replace(made, run_dir=folder.resolve())
 
@@ -67,8 +68,13 @@ def checked_device(sampler: SamplerSettings, device: str | None) -> str:
     return kind
 
 
-def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind: str) -> Plan:
+def plan_for(
+    source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind: str, started: float | None = None
+) -> Plan:
     """The plan for a checkpoint and a text that are on this disk; it has no folder yet.
+
+    Args:
+        started: seconds since the epoch when the time began that `sampler.budget_seconds` gives; None is now.
 
     Raises:
         SettingsError: the batches are larger than the text, or the weights cannot be spread over devices.
@@ -93,7 +99,7 @@ def plan_for(source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind
         dtype=sampler.dtype,
         threads=sampler.threads or machine.default_threads(sampler.side_by_side),
         run_dir=Path(),
-        deadline=None if sampler.budget_seconds is None else time.time() + sampler.budget_seconds,
+        deadline=None if sampler.budget_seconds is None else (started or time.time()) + sampler.budget_seconds,
     )
     if made.batch_size > corpus.n and not (sampler.tries_draws and sampler.batch_size is None):
         raise SettingsError(

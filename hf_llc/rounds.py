@@ -378,7 +378,9 @@ def next_amount(plan: Plan, summary: DrawSummary, amount: Amount) -> tuple[Amoun
     # What is left open is a part of the standard error that more draws do not lessen; the rest they do.
     measured = amount.bends > 0 or summary.by_losses
     left = (summary.open if measured else summary.open - summary.open_slope) / UNIFORM
-    if left >= wanted and (summary.sampling_stderr or 0.0) <= left:
+    # From products of losses it is as noisy as λ̂ itself.
+    enough = left / 3 if summary.by_losses else left
+    if left >= wanted and (summary.sampling_stderr or 0.0) <= enough:
         return None, (
             f"{wanted:.2g} was asked for, and more draws would not get there: they leave λ̂ open by {summary.open:.2g}"
         )

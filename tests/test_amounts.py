@@ -1,7 +1,6 @@
 """How many draws the next round takes, and when there is none: from a summary alone."""
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,7 +10,7 @@ import pytest
 from hf_llc import SamplerSettings
 from hf_llc.draw_statistics import UNIFORM, DrawSummary, Value
 from hf_llc.plan import Plan
-from hf_llc.rounds import COSTS, GROWTH, MOST, Amount, first_amount, next_amount
+from hf_llc.rounds import COSTS, FIRST_BENDS, FIRST_GRADIENTS, GROWTH, MOST, Amount, first_amount, next_amount
 
 FIRST = Amount(8, 3, 0)
 
@@ -104,9 +103,9 @@ def test_the_work_is_dealt_out_as_the_errors_are_the_least() -> None:
 
 def test_bends_are_measured_where_the_slope_leaves_much_open() -> None:
     wide = summary((0.6, 0.1, 0.1), open_=0.3, open_slope=0.2)
-    assert next_amount(asked(), wide, FIRST)[0] == Amount(8, 3, 3)
+    assert next_amount(asked(), wide, FIRST)[0] == Amount(8, 3, FIRST_BENDS)
     little = summary((0.6, 0.1, 0.1), open_=0.3, open_slope=0.1)
-    assert next_amount(asked(), little, FIRST)[0] not in {None, Amount(8, 3, 3)}
+    assert next_amount(asked(), little, FIRST)[0] not in {None, Amount(8, 3, FIRST_BENDS)}
     by_losses = summary((0.6, 0.1, 0.1), open_=0.3, open_slope=0.2, by_losses=True)
     after = next_amount(asked(), by_losses, FIRST)[0]
     assert after is not None
@@ -123,7 +122,9 @@ def test_bends_are_measured_where_the_slope_leaves_much_open() -> None:
         (0.9, 0.0, 0.6, FIRST, False, False),
         (0.9, 0.9, 0.4, Amount(8, 3, 3), False, True),
         (0.9, 0.9, 0.4, FIRST, False, False),
-        (0.9, 0.9, 0.4, FIRST, True, True),
+        # From products of losses what is open is noisy too.
+        (0.9, 0.9, 0.4, FIRST, True, False),
+        (0.9, 0.9, 0.17, FIRST, True, True),
     ],
 )
 def test_it_ends_where_more_draws_would_not_get_there(
@@ -162,19 +163,19 @@ def test_an_interval_without_sampling_error_ends_too() -> None:
 
 def test_pairs_that_are_given_are_no_more_and_what_corrects_them_is_known_twice_as_well() -> None:
     plan = asked(chains=3, draws=5)
-    assert first_amount(plan) == Amount(15, 3, 0)
+    assert first_amount(plan) == Amount(15, FIRST_GRADIENTS, 0)
     amount: Amount | None = first_amount(plan)
     last = amount
     while amount is not None:
         last = amount
-        error = 0.8 / math.sqrt(amount.gradients)
+        error = 0.7 / math.sqrt(amount.gradients * 4 / FIRST_GRADIENTS)
         amount, why = next_amount(plan, summary((0.5, error, 0.0)), amount)
         assert amount is None or amount.losses == 15
-    assert last == Amount(15, 12, 0)
+    assert last == Amount(15, 2 * FIRST_GRADIENTS, 0)
     assert why == "15 pairs were asked for"
     # With a target too they are the first round of more.
     both = asked(chains=3, draws=5, target_stderr=0.01)
     after, _ = next_amount(both, summary((0.5, 0.1, 0.0)), first_amount(both))
     assert after is not None
     assert after.losses > 15
-    assert next_amount(both, replace(summary((0.05, 0.0, 0.0))), first_amount(both))[0] is None
+    assert next_amount(both, summary((0.05, 0.0, 0.0)), first_amount(both))[0] is None

@@ -307,6 +307,13 @@ def test_a_budget_ends_between_parts_and_what_is_there_makes_the_number(place: P
     assert more.stderr < found.stderr
 
 
+def test_a_budget_begins_with_the_command(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it takes to find the model and to pack the text is a part of it."""
+    now = iter([1000.0, 1060.0, 1060.0])
+    monkeypatch.setattr("hf_llc.planning.time", SimpleNamespace(time=lambda: next(now)))
+    assert planned(place, budget_seconds=90.0).deadline == 1090.0
+
+
 def test_a_budget_that_is_too_short_for_a_number_is_told_in_one_line(place: Path, clock: None) -> None:
     with pytest.raises(
         ResourceError, match=r"^\d pairs of draws with their losses and \d with their gradients are ther"
