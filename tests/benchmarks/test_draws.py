@@ -1,0 +1,112 @@
+"""Do independent draws keep their stated error where they end by it? Exact answers, rounds as `estimate` makes them.
+
+`hf_llc.rounds` decides when to end; here its draws are kept in memory. Run by `make bench`, or alone with
+`pytest tests/benchmarks/test_draws.py -s`, which prints a row for each case.
+"""
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from hf_llc.core.exact import quadratic_llc
+from hf_llc.core.objective import Objective
+from hf_llc.core.prior_draws import GradientPair, LossPair, PriorDraws
+from hf_llc.core.problems import FunctionObjective, linear_regression, quadratic
+from hf_llc.draw_statistics import DrawSummary, summarise_draws
+from hf_llc.rounds import Amount, first_amount, next_amount
+from hf_llc.settings import SamplerSettings
+
+SEEDS = 40
+N_BETA = 100.0
+WIDE = [8.0, 2.0, *[0.3] * 40, *[0.01] * 200, *[0.0] * 100]
+
+
+class Loss(NamedTuple):
+    """A loss whose λ̂ is known."""
+
+    make: Callable[[], Objective]
+    truth: float
+    n_beta: float
+    gamma: float
+    batch_size: int
+
+
+def sloped(slope: float) -> Loss:
+    """The wide quadratic with a slope along all directions."""
+    gamma, tilt = 1000.0, slope / math.sqrt(len(WIDE))
+    h = torch.tensor(WIDE, dtype=torch.float64)
+
+    def make() -> Objective:
+        w = torch.zeros(len(WIDE), dtype=torch.float64)
+        return FunctionObjective([w], 1, lambda indices: ((h * w * w) / 2 + tilt * w).sum().expand(len(indices)))
+
+    total = 0.0
+    for curvature in WIDE:
+        stiffness = N_BETA * curvature + gamma
+        mean, variance = -N_BETA * tilt / stiffness, 1 / stiffness
+        total += N_BETA * (curvature * (variance + mean**2) / 2 + tilt * mean)
+    return Loss(make, total, N_BETA, gamma, 1)
+
+
+def wide(gamma: float) -> Loss:
+    """The wide quadratic at its minimum."""
+    return Loss(lambda: quadratic(WIDE), quadratic_llc(WIDE, N_BETA, gamma), N_BETA, gamma, 1)
+
+
+def regression() -> Loss:
+    """A linear regression on minibatches."""
+    _, curvatures = linear_regression(400, 20, seed=1)
+    return Loss(lambda: linear_regression(400, 20, seed=1)[0], quadratic_llc(curvatures, 60.0, 600.0), 60.0, 600.0, 16)
+
+
+LOSSES = {
+    "wide, gamma 1000": wide(1000.0),
+    "wide, gamma 300": wide(300.0),
+    "slope 0.5": sloped(0.5),
+    "slope 2": sloped(2.0),
+    "linear regression": regression(),
+}
+
+
+def run(loss: Loss, seed: int, target: float) -> tuple[DrawSummary, Amount]:
+    """What the rounds end with."""
+    objective = loss.make()
+    draws = PriorDraws(objective, objective, gamma=loss.gamma, batch_size=loss.batch_size, seed=seed)
+    plan: Any = SimpleNamespace(sampler=SamplerSettings(sampler="importance", target_stderr=target))
+    losses: list[LossPair] = []
+    gradients: list[GradientPair] = []
+    bends: list[float] = []
+    amount: Amount | None = first_amount(plan)
+    while amount is not None:
+        losses += [draws.losses(pair) for pair in range(len(losses), amount.losses)]
+        gradients += [draws.gradients(pair) for pair in range(len(gradients), amount.gradients)]
+        bends += [draws.bend(number) for number in range(len(bends), amount.bends)]
+        summary = summarise_draws(losses, gradients, bends, n=objective.n, n_beta=loss.n_beta, gamma=loss.gamma)
+        reached = amount
+        amount, _ = next_amount(plan, summary, amount)
+    return summary, reached
+
+
+@pytest.mark.parametrize("target", [0.05, 0.02])
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_truth_lies_within_the_stated_errors(name: str, target: float) -> None:
+    loss, scores, pairs = LOSSES[name], [], []
+    for seed in range(SEEDS):
+        summary, amount = run(loss, seed, target)
+        assert summary.llc is not None
+        assert summary.stderr is not None
+        scores.append((summary.llc - loss.truth) / summary.stderr)
+        pairs.append(amount.losses)
+    within = [sum(abs(score) <= limit for score in scores) / SEEDS for limit in (1, 2, 3)]
+    rms = math.sqrt(sum(score**2 for score in scores) / SEEDS)
+    print(
+        f"{name:20s} target {target:.0%}: within 1/2/3 "
+        + " ".join(f"{share:.0%}" for share in within)
+        + f", rms {rms:.2f}, pairs {sorted(pairs)[SEEDS // 2]}"
+    )
+    assert within[1] >= 0.87
+    assert within[2] >= 0.95
