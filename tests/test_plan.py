@@ -48,7 +48,7 @@ NO_CHANGES: dict[str, Callable[[Plan], Plan]] = {
     "another dataset with the same tokens": lambda p: replace(p, corpus=replace(p.corpus, id="other", split="test")),
     "where the run is kept": lambda p: replace(p, run_dir=Path("/elsewhere")),
     "what is known around w*": lambda p: replace(p, known=KNOWN),
-    "a number beside the chains": lambda p: replace(p, sampler=replace(p.sampler, cross_check="lanczos")),
+    "a number beside the chains": lambda p: replace(p, sampler=replace(p.sampler, cross_check="sgld")),
 }
 
 
@@ -60,7 +60,7 @@ def other(value: Any) -> Any:
         return {"auto": "sgld"}.get(value, value + "x")
     if isinstance(value, tuple):
         return (*value, "*")
-    return 0.5 if value is None else value + 1
+    return 7 if value is None else value + 1
 
 
 def test_runs_from_before_there_was_a_choice_of_baseline_go_on_under_their_key() -> None:
@@ -104,7 +104,7 @@ def test_processes_are_started_only_where_they_pay(monkeypatch: pytest.MonkeyPat
     assert default_processes([replace(large, source=replace(large.source, weight_bytes=4 * 10**4))]) == 1
     assert default_processes([large]) == 4
     assert default_processes([replace(large, threads=4)]) == 2
-    assert default_processes([replace(large, sampler=SamplerSettings(chains=3))]) == 3
+    assert default_processes([replace(large, sampler=SamplerSettings(chains=3, draws=200))]) == 3
     monkeypatch.setattr(machine, "free_memory", lambda: 14 * 10**9)
     assert default_processes([large]) == 2
     monkeypatch.setattr(machine, "free_memory", lambda: 10**9)
