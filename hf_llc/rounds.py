@@ -30,6 +30,8 @@ from hf_llc.workbench import Workbench
 
 PRIOR = "prior"
 """The part that holds what is fixed before the first draw."""
+STOPPED = "stopped"
+"""The part that says which deadline ended the draws: of a series a checkpoint's share of the time is up before that."""
 LEAST = 1.0
 """λ̂ below which the wanted error is a share of this."""
 FIRST_LOSSES, FIRST_GRADIENTS, FIRST_BENDS = 8, 4, 4
@@ -225,6 +227,7 @@ def steps(
             amount, why = next_amount(plan, summary, amount)
         else:
             amount, why = None, "the time is up"
+            store.write(STOPPED, {"deadline": plan.deadline})
         if fleet.is_main:
             if _fixed(plan) is None:
                 observer.tell(f"{plan.source.id}: {said(summary, sample)}; {why}")
@@ -258,13 +261,20 @@ def is_finished(plan: Plan) -> bool:
         return False
     amount: Amount | None = first_amount(plan)
     while amount is not None:
-        if not all(store.path(name).exists() for name in amount.names()) and not _is_over(plan.deadline):
+        if not all(store.path(name).exists() for name in amount.names()) and not _was_stopped(plan, store):
             return False
         sample = sample_of(store, amount)
         if sample.amount != amount:
-            return _is_over(plan.deadline) and _suffices(sample)
+            return _was_stopped(plan, store) and _suffices(sample)
         amount, _ = next_amount(plan, summary_of(plan, Prior(**stored), sample), amount)
     return True
+
+
+def _was_stopped(plan: Plan, store: RunStore) -> bool:
+    """True if the time that this plan's draws had is up."""
+    if plan.deadline is None or _is_over(plan.deadline):
+        return plan.deadline is not None
+    return (store.read(STOPPED) or {}).get("deadline") == plan.deadline
 
 
 def collected(plan: Plan, store: RunStore) -> tuple[Prior, Sample]:

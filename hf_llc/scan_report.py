@@ -58,7 +58,8 @@ class Report:
             with self._observer.part("results"):
                 self.estimates[name] = estimation.collect(plan, self._observer, self._started)
         else:
-            self._series.errors[name] = failure(plan) or "its run was interrupted"
+            early = "its run was interrupted" if plan.deadline is None else "the time was up before it had a number"
+            self._series.errors[name] = failure(plan) or early
             drop_gradient(plan.run_dir)
         self._started = time.monotonic()
         self._write()

@@ -19,6 +19,8 @@ from hf_llc.adapters.store import RunStore
 from hf_llc.core.prior_draws import LossPair, minibatch
 from hf_llc.draw_estimates import loss_at_anchor
 from hf_llc.errors import DivergedError, ResourceError, SettingsError, UnusableError
+from hf_llc.estimation import collect, is_finished
+from hf_llc.launching import run_all
 from hf_llc.plan import Plan
 from hf_llc.planning import plan
 from hf_llc.results import Verdict
@@ -312,6 +314,18 @@ def test_a_budget_begins_with_the_command(place: Path, monkeypatch: pytest.Monke
     now = iter([1000.0, 1060.0, 1060.0])
     monkeypatch.setattr("hf_llc.planning.time", SimpleNamespace(time=lambda: next(now)))
     assert planned(place, budget_seconds=90.0).deadline == 1090.0
+
+
+def test_a_share_of_the_time_that_is_up_finishes_a_checkpoint_of_a_series(place: Path, clock: None) -> None:
+    made = replace(planned(place, budget_seconds=60.0, target_stderr=1e-3), followers=1)
+    run_all([made], processes=1, observer=Observer())
+    assert 20 < sum(amount_in(made.run_dir)) < 32
+    assert is_finished(made)
+    assert collect(made, Observer(), 0.0).llc is not None
+    # A later command, with time of its own or without a limit, goes on.
+    assert made.deadline is not None
+    assert not is_finished(replace(made, deadline=made.deadline + 1))
+    assert not is_finished(replace(made, deadline=None))
 
 
 def test_a_budget_that_is_too_short_for_a_number_is_told_in_one_line(place: Path, clock: None) -> None:
