@@ -1,7 +1,6 @@
 """From what a user asks for to a plan: checkpoint and text found, downloaded and pinned, and the folder fixed."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,8 +37,7 @@ def plan(
     started = time.time()
     observer = observer or Observer()
     kind = checked_device(sampler, device)
-    if useless := sampler.without_use:
-        observer.tell(f"--sampler {sampler.sampler} makes no chains: {', '.join(useless)} {_are(useless)} of no use.")
+    tell_of_no_use(sampler, observer)
     with observer.part("loading"):
         source = find_model(model, tell=observer.tell)
     with observer.part("data"):
@@ -49,8 +47,11 @@ def plan(
     return replace(made, run_dir=folder.resolve())
 
 
-def _are(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
+def tell_of_no_use(sampler: SamplerSettings, observer: Observer) -> None:
+    """Names the settings that were given and that the sampler has no use for."""
+    if names := sampler.without_use:
+        verb = "is" if len(names) == 1 else "are"
+        observer.tell(f"--sampler {sampler.sampler} makes no chains: {', '.join(names)} {verb} of no use.")
 
 
 def checked_device(sampler: SamplerSettings, device: str | None) -> str:

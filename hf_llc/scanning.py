@@ -104,6 +104,7 @@ def run_scan(
     """What `scan` returns for these arguments."""
     observer = observer or Observer()
     kind = planning.checked_device(request.sampler, request.device)
+    planning.tell_of_no_use(request.sampler, observer)
     _require_closed(request.sampler)
     report_on = partial(_report, request, observer, tracking or Tracking([]), on_point)
     if fleets.launched():
