@@ -93,12 +93,15 @@ def summarise_draws(
     """
     prior_mean = _value([n_beta * pair.rise for pair in losses])
     beyond = _value([n_beta * (pair.rise - pair.radial) for pair in gradients])
+    narrowing = _value([n_beta**2 / gamma / 2 * pair.even for pair in gradients])
+    slope = _value([n_beta**2 / gamma * pair.odd for pair in gradients])
     by_losses = jumps or (beyond.mean > SIGNIFICANT * beyond.stderr and beyond.mean > STEEP * abs(prior_mean.mean))
+    if _tells_of_variance(losses, n):
+        seen = _narrowing_of_losses(losses, n, n_beta)
+        # Jumps rise and fall about the slope too, and then show in the variance of the losses alone.
+        by_losses |= seen.mean - narrowing.mean > SIGNIFICANT * math.hypot(seen.stderr, narrowing.stderr)
     if by_losses:
         narrowing, slope = _narrowing_of_losses(losses, n, n_beta), _slope_of_losses(losses, n, n_beta)
-    else:
-        narrowing = _value([n_beta**2 / gamma / 2 * pair.even for pair in gradients])
-        slope = _value([n_beta**2 / gamma * pair.odd for pair in gradients])
     parts = [prior_mean, narrowing, slope]
     if bends and not by_losses:
         parts.append(_value([n_beta**3 / gamma**2 * bend for bend in bends]))
@@ -149,6 +152,11 @@ def _value(values: Sequence[float]) -> Value:
         return Value(math.nan, math.nan, len(values) - 1)
     error = statistics.stdev(values) / math.sqrt(len(values))
     return Value(statistics.fmean(values), error * widened(len(values) - 1), len(values) - 1)
+
+
+def _tells_of_variance(losses: Sequence[LossPair], n: int) -> bool:
+    """True if each pair has two halves, or all items: one item alone does not tell its own noise from the loss."""
+    return all(len(pair.counts) > 1 or pair.counts[0] == n for pair in losses)
 
 
 def _without_replacement(crossed: float, alone: float, share: float) -> float:

@@ -307,6 +307,26 @@ def test_jumps_that_no_gradient_sees_are_taken_from_the_losses(known: bool) -> N
     assert result.narrowing.mean > 4 * count * (1 / 200 / gamma) ** 2
 
 
+def test_jumps_on_either_side_of_the_slope_show_in_the_variance_of_the_losses() -> None:
+    gamma, count = 4.0, 20
+    w = torch.zeros(count, dtype=torch.float64)
+
+    def rise(x: Tensor) -> Tensor:
+        """x²/4 in steps at odd multiples of ½, so that it has no slope where it does not jump."""
+        return (x.abs() + 0.5).floor() ** 2 / 4
+
+    objective = FunctionObjective([w], 1, lambda indices: (0.2 * w * w + rise(w)).sum().expand(len(indices)))
+    result = drawn(objective, n_beta=1.0, gamma=gamma, pairs=400, gradient_pairs=40)
+    grid = torch.linspace(-6, 6, 200_001, dtype=torch.float64)
+    losses = 0.2 * grid * grid + rise(grid)
+    weights = torch.exp(-losses - gamma * grid * grid / 2)
+    truth = count * float((weights * losses).sum() / weights.sum())
+    assert result.by_losses
+    assert result.llc is not None
+    assert result.stderr is not None
+    assert abs(result.llc - truth) < 3 * result.stderr
+
+
 def test_few_pairs_have_wider_errors_than_their_spread_says() -> None:
     objective = quadratic(WIDE)
     draws = PriorDraws(objective, objective, gamma=1000.0, batch_size=1, seed=0)
