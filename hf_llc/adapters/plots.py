@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 
 from hf_llc.adapters.axes import head, x_axis
 from hf_llc.adapters.drawing import BLUE, GREY, ORANGE, PALE, printable, save, tidy
+from hf_llc.adapters.plots_draws import draws
 from hf_llc.curve import Point
 from hf_llc.results import ChainTrace, Estimate, Status, Verdict
+from hf_llc.settings import IMPORTANCE
 from hf_llc.view import View
 
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000")
@@ -63,11 +65,16 @@ def series(path: Path, points: Sequence[Point], *, name: str, view: View | None 
 def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None:
     """Draws each chain's minibatch loss over its steps, and its running λ̂ over the draws; PNG, or SVG.
 
+    Of independent draws the picture is that of `plots_draws`.
+
     The burn-in is shaded; the final λ̂ ± its standard error is a line in a band. A chain that failed ends in a cross.
     """
+    settings = estimate.settings
+    if settings.sampler == IMPORTANCE:
+        draws(path, chains, estimate, _full_name(estimate))
+        return
     figure = Figure(figsize=(7.2, 6.4), dpi=150, layout="constrained")
     upper, lower = figure.subplots(2, 1)
-    settings = estimate.settings
     upper.axvspan(0, settings.burn_in, color="#EEEEEE", linewidth=0, zorder=0)
     upper.axhline(estimate.init_loss, color="black", linewidth=1, linestyle=(0, (1, 1.5)), label="loss at w*")
     for index, trace in enumerate(chains):

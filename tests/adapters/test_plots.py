@@ -253,3 +253,18 @@ def test_ticks_are_thinned_from_the_end() -> None:
     many = [float(place) for place in range(154)]
     assert len(labelled(many)) <= axes.MOST_TICKS
     assert labelled(many)[-1] == 153
+
+
+def test_draws_are_dots_and_the_running_number_ends_at_the_llc(drawn: list[Figure], tmp_path: Path) -> None:
+    found = estimate(llc=9.5, stderr=0.5)
+    found = replace(found, settings=replace(found.settings, sampler="importance", n_beta=100.0))
+    rises = [0.08, 0.12, 0.1, 0.09, 0.11, 0.1]
+    groups = [replace(trace(chain), deltas=(0.0, *rises[chain::2]), losses=(1.0, 1.1, 1.1, 1.1)) for chain in range(2)]
+    plots.traces(tmp_path / "traces.png", groups, found)
+    upper, lower = drawn[0].axes
+    (dots,) = (line for line in upper.lines if line.get_label() == "a pair of draws")
+    assert data(dots)[1] == pytest.approx([100 * rise for rise in rises])
+    running = data(lower.lines[0])[1]
+    # What is taken from the mean of the pairs, 10, is half a nat all along.
+    assert running == pytest.approx([9.5, 9.5, 9.25, 9.5, 9.5])
+    assert upper.get_title(loc="left").startswith("Independent draws at")
