@@ -6,7 +6,7 @@ BIN := .venv/bin
 TESTS := $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
 READY := .venv/ready
 
-.PHONY: demo test check bench style clean
+.PHONY: demo test check bench bench-gpu style clean
 
 demo: $(READY)
 	$(BIN)/hf-llc demo
@@ -23,6 +23,10 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[bench]'
 	$(BIN)/pytest tests/benchmarks --override-ini addopts= -s
+
+# On a machine with a GPU, in an environment of its own that has torch for it: python -m tests.benchmarks.gpu
+bench-gpu:
+	$(PYTHON) -m tests.benchmarks.gpu
 
 style: $(READY)
 	$(BIN)/ruff check --fix .
