@@ -58,7 +58,7 @@ def estimate_of_draws(
     verdict, reason = judge_draws(summary.llc, summary.stderr, diagnostics, pairs=len(sample.losses))
     loss, loss_stderr = loss_at_anchor(sample, plan.corpus.n)
     text = {"text": " ".join(plan.corpus.remarks)} if plan.corpus.remarks else {}
-    found = Estimate(
+    estimate = Estimate(
         model=plan.source.id,
         revision=plan.source.revision,
         sha=plan.source.sha,
@@ -79,17 +79,17 @@ def estimate_of_draws(
         seconds=seconds,
         run_dir=str(plan.run_dir),
     )
-    return found, groups
+    return estimate, groups
 
 
 def traces_of(sample: Sample, settings: ResolvedSettings) -> list[ChainTrace]:
     """Every `chains`-th pair as the draws of one trace: its minibatch's mean loss at both ends, and the rise to it."""
-    found = []
+    traces = []
     for chain in range(settings.chains):
         pairs = sample.losses[chain :: settings.chains][: settings.draws]
         rises = [pair.rise for pair in pairs]
         failed = next((index + 1 for index, rise in enumerate(rises) if not math.isfinite(rise)), None)
-        found.append(
+        traces.append(
             ChainTrace(
                 chain=chain,
                 status=Status.HEALTHY if failed is None else Status.NONFINITE,
@@ -100,7 +100,7 @@ def traces_of(sample: Sample, settings: ResolvedSettings) -> list[ChainTrace]:
                 seconds=0.0,
             )
         )
-    return found
+    return traces
 
 
 def loss_at_anchor(sample: Sample, n: int) -> tuple[float, float]:

@@ -24,6 +24,7 @@ from hf_llc.settings import IMPORTANCE, MAX_DEFAULT_CONTEXT, DataSettings, Model
 from hf_llc.sources import find_model
 from hf_llc.workbench import COPIES, computing
 
+FORWARD = 2
 BACKWARD_AND_FORWARD = 6
 """Floating-point operations per parameter and token of a forward and a backward pass (Kaplan et al. 2020)."""
 ASSUMED_BURN_IN = 50
@@ -74,8 +75,9 @@ class Forecast:
 
     @property
     def operations(self) -> float:
-        """Floating-point operations of all gradients."""
-        return float(BACKWARD_AND_FORWARD * self.parameters * self.tokens)
+        """Floating-point operations: of draws those of as many losses, of chains those of all gradients."""
+        each = BACKWARD_AND_FORWARD if self.pairs is None else FORWARD
+        return float(each * self.parameters * self.tokens)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""

@@ -33,8 +33,9 @@ def estimate_to(
 
     Where the plan takes independent draws in place of chains, these go on by themselves. Else rounds add chains and
     not draws: a chain's draws depend on its number alone, so that what is there already stays as
-    it is, and a run that ends with N chains has the numbers of one that was asked for N at once. Each round has a
-    folder of its own, which takes over the parts of the one before.
+    it is, and a run that ends with N chains has the numbers of one that was asked for N at once if it began with four
+    or more: what is measured beforehand is in proportion to that many. Each round has a folder of its own, which takes
+    over the parts of the one before.
 
     Args:
         make_plan: the plan for a number of chains. target: relative, above 0.

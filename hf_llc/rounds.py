@@ -15,7 +15,7 @@ import torch
 from hf_llc import queue
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import INPUTS, RunStore
-from hf_llc.core.localisation import approximate_gamma
+from hf_llc.core.localisation import choose_gamma
 from hf_llc.core.objective import dimension
 from hf_llc.core.prior_draws import GRADIENT_SHARE, GradientPair, LossPair, PriorDraws
 from hf_llc.draw_statistics import UNIFORM, DrawSummary, summarise_draws
@@ -50,6 +50,9 @@ STEEPEST = 4.0
 """How many times more draws of one kind a round may take, unless the work would not be GROWTH times as much then."""
 GAMMA_TOKENS, GAMMA_SEQUENCES = 4096, (4, 32)
 """Of the first sequences, on which γ is looked for where it is open."""
+GAMMA_EVALUATIONS, MANY_WEIGHTS = 5, 10**6
+"""Displacements at which the rise of the loss is looked at for it, and weights from which on one direction is like any
+other."""
 SERVES = 0.05
 """Share of λ̂ that the draws may leave open where the choice between them and chains is open; of LEAST where λ̂ is
 below."""
@@ -181,8 +184,12 @@ def forget(plan: Plan) -> None:
 def measured_gamma(plan: Plan, bench: Workbench) -> tuple[float, str]:
     """γ at which the prior alone raises the loss by about TARGET_RISE, and the sentence that says so."""
     batch = torch.arange(gamma_sequences(plan.corpus.context_length, plan.corpus.n))
-    found = approximate_gamma(bench.in_full, batch, bench.in_full.losses(batch), plan.sampler.seed)
-    return found[0], gamma_sentence(*found)
+    objective = bench.in_full
+    directions = 1 if dimension(objective.parameters, objective.shards) >= MANY_WEIGHTS else 2
+    gamma, rise, share = choose_gamma(
+        objective, batch, objective.losses(batch), plan.sampler.seed, GAMMA_EVALUATIONS, directions
+    )
+    return gamma, gamma_sentence(gamma, rise, share)
 
 
 def gamma_sequences(context_length: int, n: int) -> int:

@@ -33,11 +33,11 @@ def part_names() -> list[str]:
     return [f"{part_name(METHOD)}-{chain:03d}" for chain in range(CHAINS)]
 
 
-def settings_of(found: Estimate) -> ResolvedSettings:
+def settings_of(drawn: Estimate) -> ResolvedSettings:
     """The settings of these chains, from what the draws have found: a step of SAMPLERS' fraction at the largest
     curvature that they leave, chains that begin at draws of the prior."""
-    settings, sampler = found.settings, SAMPLERS[METHOD]
-    lr = sampler.step_fraction / (settings.n_beta * found.diagnostics.curvature + settings.gamma)
+    settings, sampler = drawn.settings, SAMPLERS[METHOD]
+    lr = sampler.step_fraction / (settings.n_beta * drawn.diagnostics.curvature + settings.gamma)
     steps = 1 / (lr * settings.gamma)
     size = min(settings.batch_size, BATCH_SIZE)
     return replace(
@@ -53,7 +53,7 @@ def settings_of(found: Estimate) -> ResolvedSettings:
 
 
 def steps(
-    found: Estimate,
+    drawn: Estimate,
     store: RunStore,
     bench: Workbench,
     anchors: Sequence[float],
@@ -63,9 +63,9 @@ def steps(
     """Makes the chains, each a part of the run.
 
     Args:
-        found: what the draws have given. anchors: ℓ_i(w*) of all sequences, nats per token.
+        drawn: what the draws have given. anchors: ℓ_i(w*) of all sequences, nats per token.
     """
-    settings = settings_of(found)
+    settings = settings_of(drawn)
     jobs = {name: Job(settings, chain, None, name.partition("/")[2]) for chain, name in enumerate(part_names())}
     observer.begin("cross-check by SGLD", CHAINS * settings.steps)
     chains = Chains(jobs, bench, anchors, observer, batched=False)
@@ -80,21 +80,21 @@ def steps(
     observer.end()
 
 
-def result(plan: Plan, found: Estimate, traces: Sequence[ChainTrace]) -> Mapping[str, Any]:
+def result(plan: Plan, drawn: Estimate, traces: Sequence[ChainTrace]) -> Mapping[str, Any]:
     """`Estimate.cross_check`, JSON-ready.
 
     An Euler step of size ε widens the variance along a direction of stiffness A = nβh + γ by the factor 1/(1 − εA/4).
     Since 0 < εA ≤ `step_fraction`, λ̂ is too large by between nothing and that much of what it is without the slope;
     the middle of it is subtracted, and the rest is part of the error.
     """
-    settings = settings_of(found)
+    settings = settings_of(drawn)
     healthy = [trace for trace in traces if trace.status is Status.HEALTHY]
     common = {"method": METHOD, "sequences": plan.corpus.n, "seconds": sum(trace.seconds for trace in traces)}
     if len(healthy) < 2:
         return {**common, "llc": None, "stderr": None, "r_hat": None}
     statistics = summarise([trace.draws(settings) for trace in healthy])
     fraction = SAMPLERS[METHOD].step_fraction
-    wider = (1 / (1 - fraction / 4) - 1) * max(0.0, found.diagnostics.prior_llc or 0.0)
+    wider = (1 / (1 - fraction / 4) - 1) * max(0.0, drawn.diagnostics.prior_llc or 0.0)
     return {
         **common,
         "llc": llc(settings.n_beta, statistics.mean) - wider / 2,

@@ -151,7 +151,11 @@ def test_a_part_that_is_taken_away_is_an_error_and_not_a_number(model: str, data
 def test_a_baseline_that_is_taken_back_is_told_when_the_number_is_there(
     model: str, data: DataSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, observer = replace(SMALL, gamma=860.0, lr=1e-3, baseline="linear"), Observer()
+    asked = replace(
+        SMALL, gamma=860.0, lr=1e-3, baseline="linear", sampler="sgld-lm", gradient="minibatch", batches="independent",
+        start="anchor", burn_in=2,
+    )  # fmt: skip
+    observer = Observer()
     lines: list[str] = []
     monkeypatch.setattr(observer, "tell", lines.append)
     found = estimate(model, data, asked, observer=observer)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_llc.core import seeds
 from hf_llc.core.curvature import root_mean_square
-from hf_llc.core.objective import Objective, copy_of, dimension, restore
+from hf_llc.core.objective import Objective, copy_of, restore
 
 TARGET_RISE = 0.1
 """Nats per token: local, and well above float32 rounding. The likelihood then holds the chain closer still."""
@@ -17,11 +17,6 @@ WIDEST = 0.3
 TRACE_PROBE = 0.03
 DIRECTIONS = 2
 BISECTIONS = 10
-TRIALS = 6
-CLOSE = 0.03
-"""Relative distance of the rise from TARGET_RISE at which `approximate_gamma` has come close enough."""
-MANY = 10**6
-"""Weights from which on one direction has a rise like any other."""
 SATURATED = 1.0
 """Rise of the loss above which it is taken to have left its parabola."""
 STRIDE = 0.05
@@ -55,34 +50,6 @@ def choose_gamma(
     gamma = float(f"{(high * scale) ** -2:.2g}")
     sigma = gamma**-0.5
     return gamma, rise(objective, batch, anchor_losses, seed, sigma, directions), sigma / scale
-
-
-def approximate_gamma(
-    objective: Objective, batch: Tensor, anchor_losses: Tensor, seed: int
-) -> tuple[float, float, float]:
-    """What `choose_gamma` returns, to within CLOSE of the rise that is aimed at, from a fifth of the losses.
-
-    The rise is nearly quadratic in 1/√γ, so that each trial leads close to the width that is looked for.
-    """
-    parameters, shards = objective.parameters, objective.shards
-    scale = root_mean_square(parameters, shards)
-    directions = DIRECTIONS if dimension(parameters, shards) < MANY else 1
-
-    def seen(width: float) -> float:
-        return rise(objective, batch, anchor_losses, seed, width * scale, directions)
-
-    width = WIDEST
-    found = seen(width)
-    for _ in range(TRIALS):
-        # Written so that a NaN rise counts as too far.
-        if abs(found / TARGET_RISE - 1) <= CLOSE or (width == WIDEST and found <= TARGET_RISE):
-            break
-        factor = math.sqrt(TARGET_RISE / found) if found > 0 else 2.0
-        # Far out the rise is less than quadratic, or no number.
-        width = min(WIDEST, width * (min(max(factor, 0.1), 2.0) if math.isfinite(found) else 0.1))
-        found = seen(width)
-    gamma = float(f"{(width * scale) ** -2:.2g}")
-    return gamma, found, gamma**-0.5 / scale
 
 
 def _bisected(raised: Callable[[float], float]) -> float:
