@@ -58,6 +58,8 @@ SERVES = 0.05
 below."""
 QUADRATIC = 0.2
 """Share of κ₁ up to which the loss may rise other than as a quadratic does."""
+SLOWEST = 1.4
+"""How many times more draws of each kind a round takes at least."""
 OPEN_SHARE = 0.25
 """Share of the wanted error from which on what the slope's bend leaves open is worth measuring."""
 
@@ -408,7 +410,7 @@ def next_amount(plan: Plan, summary: DrawSummary, amount: Amount) -> tuple[Amoun
 
 def _grown(summary: DrawSummary, amount: Amount, chains: int) -> Amount:
     """GROWTH times the work, dealt out so that the error is the least: the draws of a kind go as its spread by the root
-    of its cost (Neyman 1934)."""
+    of its cost (Neyman 1934). Each grows by SLOWEST at least: a few draws that agree by chance would stay few."""
     errors = _errors(summary)
     spreads = [error * math.sqrt(count) for error, count in zip(errors, amount, strict=True)]
     total = GROWTH * amount.cost
@@ -419,8 +421,8 @@ def _grown(summary: DrawSummary, amount: Amount, chains: int) -> Amount:
     steepest, most = STEEPEST, max(MOST, *amount)
     while True:
         counts = [
-            math.ceil(min(max(wanted, count), steepest * count, most))
-            for wanted, count in zip(best, amount, strict=True)
+            math.ceil(min(max(wanted, SLOWEST * count if spread > 0 else count), steepest * count, most))
+            for wanted, count, spread in zip(best, amount, spreads, strict=True)
         ]
         grown = Amount(chains * math.ceil(counts[0] / chains), counts[1], counts[2])
         if grown.cost >= total or most in counts:

@@ -101,6 +101,16 @@ def test_the_work_is_dealt_out_as_the_errors_are_the_least() -> None:
                 assert left(Amount(*moved)) > left(after) * (1 - 0.005)
 
 
+def test_draws_that_agree_by_chance_do_not_stay_few() -> None:
+    amount = FIRST
+    for _ in range(6):
+        after, _ = next_amount(asked(), summary((1e-4, 5.0, 5.0)), amount)
+        assert after is not None
+        assert after.losses >= 1.4 * amount.losses
+        amount = after
+    assert amount.losses > 50
+
+
 def test_bends_are_measured_where_the_slope_leaves_much_open() -> None:
     wide = summary((0.6, 0.1, 0.1), open_=0.3, open_slope=0.2)
     assert next_amount(asked(), wide, FIRST)[0] == Amount(8, 3, FIRST_BENDS)
