@@ -290,7 +290,7 @@ Budget = Annotated[
         "--budget",
         parser=seconds_of,
         metavar="TIME",
-        help="Stop drawing after this time (90s, 15m, 2h), with what there is; with --sampler importance.",
+        help="Stop drawing after this time (90s, 15m, 2h), with what there is; of independent draws.",
         rich_help_panel=_CHAINS,
     ),
 ]

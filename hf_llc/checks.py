@@ -154,12 +154,12 @@ def temperature_slope(main: Sequence[ChainTrace], settings: ResolvedSettings) ->
     if len(known) < 2:
         return _slope_of_pairs(healthy, settings)
     every = [draws for draws, _ in known]
-    found = n_beta_slope(settings.n_beta, every, [noise[: len(draws)] for draws, noise in known], summarise(every).mcse)
-    return (None, None) if found is None else _known(found.slope, summarise(found.parts).stderr)
+    slope = n_beta_slope(settings.n_beta, every, [noise[: len(draws)] for draws, noise in known], summarise(every).mcse)
+    return (None, None) if slope is None else _known(slope.slope, summarise(slope.parts).stderr)
 
 
 def _slope_of_pairs(healthy: Sequence[ChainTrace], settings: ResolvedSettings) -> tuple[float | None, float | None]:
-    """The same from the covariance of two losses at a draw, of items chosen independently."""
+    """d log λ̂ / d log nβ from the covariance of two losses at a draw, of items chosen independently."""
     if len(healthy) < 2:
         return None, None
     mean = summarise([trace.draws(settings) for trace in healthy]).mean

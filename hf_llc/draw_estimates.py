@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hf_llc.adapters import machine
+from hf_llc.amounts import target_of
 from hf_llc.core.estimator import llc
 from hf_llc.draw_statistics import DrawSummary, Value
 from hf_llc.draw_verdicts import judge_draws
 from hf_llc.plan import Plan
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainSummary, ChainTrace, Diagnostics, Estimate, Status, finite_or_none
-from hf_llc.rounds import Prior, Sample, target_of
+from hf_llc.rounds import Prior, Sample
 from hf_llc.settings import IMPORTANCE
 from hf_llc.summary import dataset_of
 

@@ -95,8 +95,9 @@ def summarise_draws(
     beyond = _value([n_beta * (pair.rise - pair.radial) for pair in gradients])
     narrowing = _value([n_beta**2 / gamma / 2 * pair.even for pair in gradients])
     slope = _value([n_beta**2 / gamma * pair.odd for pair in gradients])
-    by_losses = jumps or (beyond.mean > SIGNIFICANT * beyond.stderr and beyond.mean > STEEP * abs(prior_mean.mean))
+    by_losses = jumps
     if _tells_of_variance(losses, n):
+        by_losses |= beyond.mean > SIGNIFICANT * beyond.stderr and beyond.mean > STEEP * abs(prior_mean.mean)
         seen = _narrowing_of_losses(losses, n, n_beta)
         # Jumps rise and fall about the slope too, and then show in the variance of the losses alone.
         by_losses |= seen.mean - narrowing.mean > SIGNIFICANT * math.hypot(seen.stderr, narrowing.stderr)
@@ -194,9 +195,13 @@ def _weighted(losses: Sequence[LossPair], n_beta: float) -> Weighted | None:
 
 
 def _derivative(parts: Sequence[Value], place: int, largest: float) -> float:
-    """∂λ̂/∂ of one of the parts."""
+    """∂λ̂/∂ of one of the parts.
+
+    Var e and E[o²] are taken at their standard errors at least: what is measured below 0 counts as 0, and would seem to
+    add nothing to the error.
+    """
     step = STEP * max(abs(parts[place].mean), abs(parts[0].mean), TINY)
-    means = _means(parts)
+    means = [max(part.mean, part.stderr) if at in {1, 2} else part.mean for at, part in enumerate(parts)]
     above, below = (
         posterior_mean(Moments(*(mean + sign * step * (at == place) for at, mean in enumerate(means))), largest).middle
         for sign in (1, -1)

@@ -1,7 +1,7 @@
 """The main job: a checkpoint and a text to a local learning coefficient with its error.
 
 plan     find the checkpoint and the text, pin both, fix the folder           (one process; `hf_llc.planning`)
-run      losses at w*, settings left open, chains; each part durable          (every process)
+run      independent draws, or losses at w*, settings left open and chains; each part durable  (every process)
 collect  parts to an Estimate                                                  (one process)
 """
 
@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 
-from hf_llc import queue, rounds, sgld_check
+from hf_llc import draw_choice, queue, rounds, sgld_check
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.pictures import drawn
 from hf_llc.adapters.store import RunStore, Tell
+from hf_llc.amounts import first_amount
 from hf_llc.batching import Choice, chosen, groups, part_names
 from hf_llc.bounds import checked_arguments
 from hf_llc.checks import checked_chains
@@ -97,10 +98,10 @@ def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Ste
     notes: Mapping[str, str] = {}
     if plan.sampler.tries_draws:
         bench = bench.at(plan.of_draws())
-        chosen_plan = yield from rounds.tried(plan, store, bench, fleet, observer)
+        chosen_plan = yield from draw_choice.tried(plan, store, bench, fleet, observer)
         if not chosen_plan.sampler.by_draws:
             bench = bench.at(chosen_plan)
-        notes = rounds.why_chains(plan) if not chosen_plan.sampler.by_draws else {}
+        notes = draw_choice.why_chains(plan) if not chosen_plan.sampler.by_draws else {}
         plan = chosen_plan
     if plan.sampler.by_draws:
         yield from rounds.steps(plan, store, bench, fleet, observer, lambda: keep_draws(plan, observer.tell))
@@ -128,13 +129,13 @@ def _part_names(plan: Plan) -> list[str]:
 
 def shared_part_names(plan: Plan) -> list[str]:
     """Parts that are the same for every number of chains, as long as there are CHECKED_CHAINS."""
-    tried = [rounds.PRIOR, *rounds.first_amount(plan.of_draws()).names()] if plan.sampler.tries_draws else []
+    tried = [rounds.PRIOR, *first_amount(plan.of_draws()).names()] if plan.sampler.tries_draws else []
     return [*tried, *(name for name in _part_names(plan) if name != "resolved")]
 
 
 def is_finished(plan: Plan) -> bool:
     """True if there is a file for every part of the run."""
-    decided = rounds.decided(plan)
+    decided = draw_choice.decided(plan)
     if decided is None:
         return False
     plan = decided
@@ -152,7 +153,7 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     Args:
         started: `time.monotonic()` when the command began, for `seconds["total"]`.
     """
-    plan = rounds.decided(plan) or plan.of_draws()
+    plan = draw_choice.decided(plan) or plan.of_draws()
     if plan.sampler.by_draws:
         return _collect_draws(plan, observer, started)
     store = RunStore(plan.run_dir, observer.tell, part=observer.part)

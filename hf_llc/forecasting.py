@@ -11,6 +11,7 @@ from hf_llc.adapters import devices, machine
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.checkpoint import context_limit, parameter_count, random_model
 from hf_llc.adapters.last_layer import last_layer
+from hf_llc.amounts import FIRST_GRADIENTS, FIRST_LOSSES, Amount
 from hf_llc.core.head import Head
 from hf_llc.core.language import LOGIT_BUDGET, LanguageObjective, default_micro_batch
 from hf_llc.core.prior_draws import GRADIENT_SHARE, PriorDraws
@@ -19,7 +20,7 @@ from hf_llc.inputs import ModelSource
 from hf_llc.launching import WORTH_STARTING
 from hf_llc.observer import Observer
 from hf_llc.plan import draw_batch_size
-from hf_llc.rounds import FIRST_GRADIENTS, FIRST_LOSSES, Amount, gamma_sequences
+from hf_llc.rounds import gamma_sequences
 from hf_llc.settings import IMPORTANCE, MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_model
 from hf_llc.workbench import COPIES, computing

@@ -16,6 +16,7 @@ from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.launcher import launch
 from hf_llc.adapters.store import write_atomically
+from hf_llc.amounts import FIRST_LOSSES, first_amount
 from hf_llc.arrivals import Arrivals
 from hf_llc.calibration import Findings
 from hf_llc.device_groups import processes_for
@@ -24,8 +25,6 @@ from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.profile import Profile
 from hf_llc.results import Estimate
-from hf_llc.rounds import FIRST_LOSSES as FIRST_PAIRS
-from hf_llc.rounds import first_amount
 from hf_llc.working import is_over, work_through
 
 WORKER = ("hf_llc.cli", "worker")
@@ -275,7 +274,7 @@ def default_processes(plans: Sequence[Plan]) -> int:
     """Processes to start when the user left it open; never more than chains of all plans."""
     plan = plans[0]
     by_draws = plan.sampler.by_draws or plan.sampler.tries_draws
-    most = FIRST_PAIRS * len(plans) if by_draws else plan.sampler.chains * len(plans)
+    most = FIRST_LOSSES * len(plans) if by_draws else plan.sampler.chains * len(plans)
     if plan.device != "cpu":
         return min(devices.device_count(plan.device), most)
     parameters = plan.source.weight_bytes / 4

@@ -42,9 +42,9 @@ def plan(
         source = find_model(model, tell=observer.tell)
     with observer.part("data"):
         corpus = find_corpus(data, source, tell=observer.tell)
-    made = plan_for(source, corpus, sampler, kind, started)
-    folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / made.key
-    return replace(made, run_dir=folder.resolve())
+    new_plan = plan_for(source, corpus, sampler, kind, started)
+    folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / new_plan.key
+    return replace(new_plan, run_dir=folder.resolve())
 
 
 def tell_of_no_use(sampler: SamplerSettings, observer: Observer) -> None:
@@ -83,7 +83,7 @@ def plan_for(
     if sampler.devices_per_chain > 1 and source.gguf_file is not None:
         raise SettingsError(
             f"{source.id} is a GGUF file, which transformers cannot spread over devices; leave out "
-            "--devices-per-chain, or name the model that it was made from."
+            "--devices-per-chain, or name the model that it was new_plan from."
         )
     if sampler.budget_seconds is not None and not (sampler.by_draws or sampler.tries_draws):
         raise SettingsError(
@@ -92,7 +92,7 @@ def plan_for(
         )
     if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
         raise SettingsError("--sampler importance draws from the localizing prior: give --n-beta and --gamma above 0.")
-    made = Plan(
+    new_plan = Plan(
         source=source,
         corpus=corpus,
         sampler=sampler,
@@ -102,9 +102,9 @@ def plan_for(
         run_dir=Path(),
         deadline=None if sampler.budget_seconds is None else (started or time.time()) + sampler.budget_seconds,
     )
-    if made.batch_size > corpus.n and not (sampler.tries_draws and sampler.batch_size is None):
+    if new_plan.batch_size > corpus.n and not (sampler.tries_draws and sampler.batch_size is None):
         raise SettingsError(
-            f"--batch-size is {made.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
+            f"--batch-size is {new_plan.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
             f"{corpus.context_length} tokens. Lower --batch-size or --context-length, or give more text."
         )
-    return made
+    return new_plan

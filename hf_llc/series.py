@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from hf_llc import estimation, planning, queue, rounds
+from hf_llc import draw_choice, estimation, planning, queue, rounds
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
@@ -130,7 +130,7 @@ def shared_settings(
         if not reasons:
             return {"settings": {"sampler": IMPORTANCE, "gamma": gamma}, "sentences": sentences, "known": {}}
         for plan in plans:
-            rounds.forget(plan.of_draws())
+            draw_choice.forget(plan.of_draws())
         size = min(sampler.chain_batch_size, plans[0].corpus.n)
         chains = replace(sampler, gamma=gamma, draws=sampler.chain_draws, batch_size=size)
         at, reason = reasons[0]
@@ -213,7 +213,7 @@ def _first_misfit(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer
     store.open(plan.inputs())
     queue.finished(rounds.first_round(plan, store, bench, fleet, Observer()))
     bench.clear()
-    return rounds.misfit(plan, store)
+    return draw_choice.misfit(plan, store)
 
 
 def _measure(

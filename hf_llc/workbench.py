@@ -117,7 +117,7 @@ class Workbench:
 
     @property
     def in_full(self) -> Objective:
-        """The same in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone.
+        """The objective in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone.
 
         What is asked of it is counted on `meter`.
         """

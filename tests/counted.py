@@ -6,34 +6,23 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from hf_llc.core.objective import Objective
-from hf_llc.core.shards import Shards
+from hf_llc.core.proportion import Meter, Metered
 
 
-class Counted:
+class Counted(Metered):
     """An objective that counts the gradients taken of it, in minibatches."""
 
     def __init__(self, inner: Objective, batch_size: int) -> None:
-        self._inner, self._batch_size = inner, batch_size
-        self.gradients = 0.0
+        super().__init__(inner, Meter())
+        self._batch_size = batch_size
 
     @property
-    def n(self) -> int:
-        return self._inner.n
-
-    @property
-    def parameters(self) -> Sequence[Tensor]:
-        return self._inner.parameters
-
-    @property
-    def shards(self) -> Shards:
-        return self._inner.shards
+    def gradients(self) -> float:
+        """So far."""
+        return self._meter.taken / self._batch_size
 
     def losses(self, indices: Tensor) -> Tensor:
         return self._inner.losses(indices)
-
-    def losses_and_gradient(self, indices: Tensor) -> Tensor:
-        self.gradients += len(indices) / self._batch_size
-        return self._inner.losses_and_gradient(indices)
 
 
 def live_copies(parameters: Sequence[Tensor]) -> float:

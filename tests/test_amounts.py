@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from hf_llc import SamplerSettings
+from hf_llc.amounts import COSTS, FIRST_BENDS, FIRST_GRADIENTS, GROWTH, MOST, Amount, first_amount, next_amount
 from hf_llc.draw_statistics import UNIFORM, DrawSummary, Value
 from hf_llc.plan import Plan
-from hf_llc.rounds import COSTS, FIRST_BENDS, FIRST_GRADIENTS, GROWTH, MOST, Amount, first_amount, next_amount
 
 FIRST = Amount(8, 3, 0)
 

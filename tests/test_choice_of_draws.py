@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc import DataSettings, ModelSettings, SamplerSettings, estimate, rounds
+from hf_llc import DataSettings, ModelSettings, SamplerSettings, draw_choice, estimate
 from hf_llc.core.prior_draws import GradientPair, LossPair
 from hf_llc.draw_statistics import summarise_draws
 from hf_llc.errors import SettingsError
@@ -69,7 +69,7 @@ def test_what_both_have_does_not(asked: dict[str, object]) -> None:
 def test_chains_take_over_where_the_first_draws_do_not_serve(
     tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hf_llc.rounds._misfit", lambda summary: "they leave λ̂ open.")
+    monkeypatch.setattr("hf_llc.draw_choice.why_not", lambda summary: "they leave λ̂ open.")
     monkeypatch.setattr("hf_llc.settings.CHAIN_DRAWS", 8)
     listener = Listener()
     found = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu", observer=listener)
@@ -86,16 +86,16 @@ def test_the_first_draws_serve_unless_they_leave_much_open_or_are_far_from_quadr
     pair = LossPair(counts=(1,), anchor=1.0, anchor_square=1.0, up=(0.1,), down=(0.1,), squared_distance=1.0)
     slope = GradientPair(even=1e-3, odd=1e-3, radial=0.1, rise=0.1)
     summary = summarise_draws([pair, pair], [slope, slope], n=1, n_beta=100.0, gamma=1e4)
-    assert rounds._misfit(summary) is None
-    assert "open by ± 0.51" in (rounds._misfit(replace(summary, open=0.51, open_slope=0.0)) or "")
-    assert rounds._misfit(replace(summary, open=0.51, open_slope=0.4)) is None
+    assert draw_choice.why_not(summary) is None
+    assert "open by ± 0.51" in (draw_choice.why_not(replace(summary, open=0.51, open_slope=0.0)) or "")
+    assert draw_choice.why_not(replace(summary, open=0.51, open_slope=0.4)) is None
     # No bend narrows that where gradients miss jumps.
     jumping = replace(summary, open=0.51, open_slope=0.4, by_losses=True)
-    assert "open by ± 0.51" in (rounds._misfit(jumping) or "")
+    assert "open by ± 0.51" in (draw_choice.why_not(jumping) or "")
     bent = replace(summary, beyond=summary.beyond._replace(mean=-2.1))
-    assert "21% is not quadratic" in (rounds._misfit(bent) or "")
-    assert rounds._misfit(replace(bent, by_losses=True)) is None
-    assert "inf or NaN" in (rounds._misfit(replace(summary, llc=None)) or "")
+    assert "21% is not quadratic" in (draw_choice.why_not(bent) or "")
+    assert draw_choice.why_not(replace(bent, by_losses=True)) is None
+    assert "inf or NaN" in (draw_choice.why_not(replace(summary, llc=None)) or "")
 
 
 def test_a_series_takes_draws_at_all_checkpoints_or_chains_at_all(
@@ -108,7 +108,7 @@ def test_a_series_takes_draws_at_all_checkpoints_or_chains_at_all(
     alone = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu")
     assert found[1].llc == alone.llc
     misfits = iter([None, "they leave λ̂ open"])
-    monkeypatch.setattr("hf_llc.rounds.misfit", lambda plan, store: next(misfits))
+    monkeypatch.setattr("hf_llc.draw_choice.misfit", lambda plan, store: next(misfits))
     monkeypatch.setattr("hf_llc.settings.CHAIN_DRAWS", 8)
     listener = Listener()
     chained = estimate_series(
@@ -158,3 +158,12 @@ def test_the_forecast_of_draws_counts_pairs_and_times_the_model(tmp_path: Path, 
     assert given.pairs == 80
     chains = forecast(ModelSettings(model=str(tmp_path / "model")), data, replace(QUICK, draws=8), device="cpu")
     assert asdict(chains)["pairs"] is None
+
+
+def test_minibatches_of_one_do_not_tell_how_a_mixture_of_experts_varies(
+    tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hf_llc.workbench.Workbench.routers", ["layers.0.router"])
+    asked = replace(QUICK, sampler="importance", batch_size=1)
+    with pytest.raises(SettingsError, match=r"--batch-size is 1, but .*layers\.0\.router.*minibatches of 2 or more"):
+        estimate(tmp_path / "model", data, asked, output_dir=tmp_path / "run", device="cpu")

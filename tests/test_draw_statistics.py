@@ -370,6 +370,16 @@ def test_losses_that_are_no_number_leave_no_number() -> None:
         assert summarise_draws([pair, pair], [slope, other], n=1, n_beta=1.0, gamma=1.0).llc is None
 
 
+def test_a_slope_that_is_measured_below_zero_keeps_its_error() -> None:
+    pair = LossPair(counts=(1,), anchor=1.0, anchor_square=1.0, up=(1.0,), down=(1.0,), squared_distance=1.0)
+    slopes = [GradientPair(even=0.02, odd=odd, radial=1.0, rise=1.0) for odd in (-0.3, 0.1, -0.2, 0.0)]
+    result = summarise_draws([pair, pair], slopes, n=1, n_beta=1.0, gamma=1.0)
+    assert result.slope.mean < 0
+    assert result.errors[2] == pytest.approx(result.slope.stderr, rel=0.3)
+    assert result.stderr is not None
+    assert result.stderr > 0.8 * result.slope.stderr
+
+
 def test_values_that_do_not_vary_have_no_error() -> None:
     pair = LossPair(counts=(1,), anchor=1.0, anchor_square=1.0, up=(0.1,), down=(0.1,), squared_distance=1.0)
     slope = GradientPair(even=0.0, odd=0.0, radial=0.1, rise=0.1)

@@ -16,6 +16,7 @@ import torch
 from hf_llc import DataSettings, Estimate, ModelSettings, Observer, estimate, rounds
 from hf_llc.adapters import machine
 from hf_llc.adapters.store import RunStore
+from hf_llc.amounts import Amount
 from hf_llc.core.prior_draws import LossPair, minibatch
 from hf_llc.draw_estimates import loss_at_anchor
 from hf_llc.errors import DivergedError, ResourceError, SettingsError, UnusableError
@@ -24,7 +25,7 @@ from hf_llc.launching import run_all
 from hf_llc.plan import Plan
 from hf_llc.planning import plan
 from hf_llc.results import Verdict
-from hf_llc.rounds import Amount, Sample
+from hf_llc.rounds import Sample
 from hf_llc.workbench import Workbench
 from tests.learned import BY_DRAWS, SEQUENCES, WEIGHTS, save_learned_model
 from tests.tiny import jsonl, make_model, make_tokenizer

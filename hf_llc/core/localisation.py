@@ -70,18 +70,19 @@ def _bisected(raised: Callable[[float], float]) -> float:
 
 
 def _scaled(raised: Callable[[float], float], evaluations: int) -> float:
-    """About the same by few displacements, each from the one before as on a quadratic loss."""
+    """About the displacement that raises the loss by TARGET_RISE, by few trials, each from the one before as on a
+    quadratic loss."""
     share = bound = WIDEST
     for _ in range(evaluations):
-        found = raised(share)
-        if share == WIDEST and found <= TARGET_RISE:
+        risen = raised(share)
+        if share == WIDEST and risen <= TARGET_RISE:
             break
-        if not math.isfinite(found):
+        if not math.isfinite(risen):
             bound, share = share / 2, share * STRIDE
             continue
-        factor = math.sqrt(TARGET_RISE / found) if found > 0 else 1 / STRIDE
+        factor = math.sqrt(TARGET_RISE / risen) if risen > 0 else 1 / STRIDE
         # Farther out the loss bends down: it cannot rise much above that of a guess.
-        share = min(bound, share * max(STRIDE, factor / 2 if found > SATURATED else factor))
+        share = min(bound, share * max(STRIDE, factor / 2 if risen > SATURATED else factor))
     return share
 
 

@@ -218,9 +218,10 @@ class PriorDraws:
         )
 
     def bend(self, number: int) -> float:
-        """g·Hg of L_n at w* from three disjoint minibatches, nats per token times (nats per weight²)², without bias.
+        """g·Hg of L_n at w* from three disjoint minibatches, nats per token times (nats per weight²)².
 
-        H g of the second one is the central difference of two gradients along g of the first one.
+        H g of the second one is the central difference of two gradients along g of the first one. Minibatches without a
+        common item are not quite independent, which biases the product by a term of order 1/n.
         """
         parameters, shards = self._in_full.parameters, self._in_full.shards
         one, other, third = minibatches(self._in_full.n, self._gradient_size, 3, self._seed, "items of a bend", number)
@@ -276,7 +277,7 @@ class PriorDraws:
 
     def _dot(self, here: Sequence[Tensor], kept: Sequence[Tensor]) -> float:
         products = torch.stack([(a * b.to(a.device)).sum() for a, b in zip(here, kept, strict=True)])
-        total: Tensor = self._in_full.shards.total(products.sum())
+        total: Tensor = self._in_full.shards.total(products.sum().to(self._in_full.parameters[0].device))
         return float(total)
 
     def _kept(self, tensor: Tensor) -> Tensor:

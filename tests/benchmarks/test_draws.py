@@ -1,6 +1,6 @@
 """Do independent draws keep their stated error where they end by it? Exact answers, rounds as `estimate` makes them.
 
-`hf_llc.rounds` decides when to end; here its draws are kept in memory. Run by `make bench`, or alone with
+`hf_llc.amounts` decides when to end; here its draws are kept in memory. Run by `make bench`, or alone with
 `pytest tests/benchmarks/test_draws.py -s`, which prints a row for each case.
 """
 
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from hf_llc.amounts import Amount, first_amount, next_amount
 from hf_llc.core.exact import quadratic_llc
 from hf_llc.core.objective import Objective
 from hf_llc.core.prior_draws import GradientPair, LossPair, PriorDraws
 from hf_llc.core.problems import FunctionObjective, linear_regression, quadratic
 from hf_llc.draw_statistics import DrawSummary, summarise_draws
-from hf_llc.rounds import Amount, first_amount, next_amount
 from hf_llc.settings import SamplerSettings
 
 SEEDS = 40

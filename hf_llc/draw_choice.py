@@ -1,0 +1,88 @@
+"""Independent draws or chains: the first round of draws says which, where the choice is open."""
+
+from hf_llc.adapters.fleet import Fleet
+from hf_llc.adapters.store import INPUTS, RunStore
+from hf_llc.amounts import LEAST, first_amount
+from hf_llc.draw_statistics import DrawSummary
+from hf_llc.observer import Observer
+from hf_llc.plan import Plan
+from hf_llc.queue import Steps
+from hf_llc.rounds import PRIOR, Prior, deadline_of, first_round, is_over, sample_of, summary_of
+from hf_llc.workbench import Workbench
+
+SERVES = 0.05
+"""Share of λ̂ that the draws may leave open where the choice between them and chains is open; of LEAST where λ̂ is
+below."""
+QUADRATIC = 0.2
+"""Share of κ₁ up to which the loss may rise other than as a quadratic does."""
+
+
+def tried(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Plan]:
+    """The plan to go on with: independent draws where the first of them say that these serve, else chains."""
+    deadline = deadline_of(plan)
+    yield from first_round(plan.of_draws(), store, bench, fleet, observer, deadline)
+    going_on = decided(plan)
+    if going_on is None:
+        # The time was up before the first round.
+        return plan.of_draws()
+    if fleet.is_main and not going_on.sampler.by_draws:
+        length = "" if plan.deadline is None else " --budget does not end them: they are as long as --draws says."
+        observer.tell(f"{plan.source.id}: {_decision(plan, store)[1]}{length}")
+    return going_on
+
+
+def decided(plan: Plan) -> Plan | None:
+    """The plan by which the number is made; None where that is to be seen from draws that are not there yet."""
+    if not plan.sampler.tries_draws:
+        return plan
+    store = RunStore(plan.run_dir, lambda message: None)
+    serves, _ = _decision(plan, store)
+    if serves is None:
+        return plan.of_draws() if is_over(plan.deadline) else None
+    return plan.of_draws() if serves else plan.of_chains(Prior(**(store.read(PRIOR) or {})).gamma)
+
+
+def why_chains(plan: Plan) -> dict[str, str]:
+    """What a reader of a number by chains must know of the draws that were tried first, by the settings concerned."""
+    if not plan.sampler.tries_draws:
+        return {}
+    store = RunStore(plan.run_dir, lambda message: None)
+    gamma = Prior(**(store.read(PRIOR) or {})).choices.get("gamma")
+    return {"draws": _decision(plan, store)[1], **({"gamma": gamma} if gamma else {})}
+
+
+def _decision(plan: Plan, store: RunStore) -> tuple[bool | None, str]:
+    """Whether independent draws serve, by the first round of them, and why not; None as long as that is not there."""
+    draws = plan.of_draws()
+    stored, sample = store.read(PRIOR), sample_of(store, first_amount(draws))
+    if stored is None or sample.amount != first_amount(draws):
+        return None, ""
+    reason = why_not(summary_of(draws, Prior(**stored), sample))
+    return reason is None, f"Chains are sampled, since independent draws do not serve here: {reason}"
+
+
+def misfit(plan: Plan, store: RunStore) -> str | None:
+    """Why the first round of a plan of draws says that they do not serve; None if they do, or are not there yet."""
+    serves, reason = _decision(plan, store)
+    return None if serves is not False else reason
+
+
+def forget(plan: Plan) -> None:
+    """Removes the first round of a plan of draws, so that chains may take its folder."""
+    store = RunStore(plan.run_dir, lambda message: None)
+    for name in [*first_amount(plan).names(), PRIOR, INPUTS]:
+        store.path(name).unlink(missing_ok=True)
+
+
+def why_not(summary: DrawSummary) -> str | None:
+    """Why independent draws do not serve; None if they do."""
+    if summary.llc is None:
+        return "the loss is inf or NaN at some of them."
+    # What the slope leaves open a bend closes, which is not measured where gradients miss jumps.
+    left = summary.open if summary.by_losses else summary.open - summary.open_slope
+    beyond = abs(summary.beyond.mean)
+    if left > SERVES * max(abs(summary.llc), LEAST):
+        return f"they leave λ̂ = {summary.llc:.3g} open by ± {left:.2g}, where {SERVES:.0%} is asked for."
+    if not summary.by_losses and beyond > QUADRATIC * max(abs(summary.prior_mean.mean), LEAST):
+        return f"of the rise of the loss there {beyond / abs(summary.prior_mean.mean):.0%} is not quadratic."
+    return None
