@@ -317,15 +317,6 @@ Checks = Annotated[
         rich_help_panel=_CHAINS,
     ),
 ]
-BatchedChains = Annotated[
-    str,
-    typer.Option(
-        "--batched-chains",
-        help="on, off or auto: the chains of a process in one call of the model, for small ones. (auto: on a GPU, if "
-        "that takes less time)",
-        rich_help_panel=_WHERE,
-    ),
-]
 Dtype = Annotated[
     str,
     typer.Option(

@@ -87,7 +87,6 @@ def scan(
     cross_check: o.CrossCheck = None,
     dtype: o.Dtype = o.SAMPLER.dtype,
     micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
-    batched_chains: o.BatchedChains = o.SAMPLER.batched_chains,
     num_processes: o.NumProcesses = None,
     devices_per_chain: o.DevicesPerChain = o.SAMPLER.devices_per_chain,
     num_machines: several.NumMachines = None,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hf_llc import batching, estimation, flatness, pilots, planning, queue, reasons, steps
+from hf_llc import estimation, flatness, pilots, planning, queue, reasons, steps
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
 from hf_llc.adapters.fleet import Fleet
@@ -105,11 +105,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = 
     bench = bench or Workbench(plan, fleet.device, group=fleet.group, in_proportion=False)
     with computing(plan.threads):
         anchors = queue.finished(estimation.anchor_losses(plan, store, bench, fleet, observer))
-        choice = queue.finished(batching.chosen(plan, store, bench, observer))
-        if fleet.is_main and not is_finished(plan):
-            for sentence in choice.sentences.values():
-                observer.tell(sentence)
-        site = Site(plan, store, bench, fleet, observer, anchors, choice)
+        site = Site(plan, store, bench, fleet, observer, anchors)
         first = pilots.first_resolutions(site)
         nodes, seconds = pilots.quadratic_part(site)
         if fleet.is_main and not is_finished(plan):

@@ -7,7 +7,7 @@ collect  parts to an Estimate                                                  (
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.pictures import drawn
 from hf_llc.adapters.store import RunStore, Tell
 from hf_llc.amounts import first_amount
-from hf_llc.batching import Choice, chosen, groups, part_names
 from hf_llc.bounds import checked_arguments
 from hf_llc.checks import checked_chains
 from hf_llc.core.language import LanguageObjective
@@ -111,15 +110,13 @@ def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Ste
             yield from sgld_check.steps(found, store, bench, anchors, fleet, observer)
         return
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
-    choice = yield from chosen(plan, store, bench, observer)
-    resolution = yield from _resolution(plan, store, bench, choice, fleet, observer, notes)
+    resolution = yield from _resolution(plan, store, bench, fleet, observer, notes)
     yield from _chains(plan, store, bench, anchors, resolution, fleet, observer)
 
 
 def _part_names(plan: Plan) -> list[str]:
     return [
         *_anchor_names(plan),
-        *part_names(plan),
         "resolved",
         *_chain_names(plan),
         *_checked(plan),
@@ -300,7 +297,6 @@ def _resolution(
     plan: Plan,
     store: RunStore,
     bench: Workbench,
-    choice: Choice,
     fleet: Fleet,
     observer: Observer,
     notes: Mapping[str, str],
@@ -309,7 +305,7 @@ def _resolution(
         observer.begin("curvature", 1)
         _loaded(bench, observer)
         with observer.part("measuring"):
-            resolution = choice.applied(resolve(plan, bench))
+            resolution = resolve(plan, bench)
         observer.end()
         return replace(resolution, choices={**resolution.choices, **notes}).to_dict()
 
@@ -330,26 +326,26 @@ def _chains(
     fleet: Fleet,
     observer: Observer,
 ) -> Steps[None]:
-    main, batched = resolution.settings, resolution.settings.batched_chains == "on"
+    main = resolution.settings
     work: dict[str, tuple[Variation | None, int]] = {name: (None, i) for i, name in enumerate(_chain_names(plan))}
     work |= _checked(plan)
     jobs = {
         name: Job(varied.settings(main) if varied else main, chain, varied, name.partition("/")[2])
         for name, (varied, chain) in work.items()
     }
-    others = [[name] for name in _cross_check_names(plan)]
+    others = _cross_check_names(plan)
     observer.begin("sampling", sum(job.settings.steps for job in jobs.values()))
-    chains = Chains(jobs, bench, anchors, observer, batched=batched)
+    chains = Chains(jobs, bench, anchors, observer)
 
-    def make(names: Sequence[str]) -> Iterable[tuple[str, Mapping[str, Any]]]:
-        if [*names] not in others:
-            return chains(names)
+    def make(name: str) -> Mapping[str, Any]:
+        if name not in others:
+            return chains(name)
         with observer.part("measuring"):
-            return [(name, cross_check(name.partition("/")[2], bench, resolution, observer)) for name in names]
+            return cross_check(name.partition("/")[2], bench, resolution, observer)
 
-    yield from queue.grouped(
+    yield from queue.parts(
         store,
-        [*groups(list(jobs), resolution.dimension, fleet.world, batched=batched), *others],
+        [*jobs, *others],
         make,
         first=fleet.share,
         found=lambda done: observer.advance(sum(jobs[name].settings.steps for name in done if name in jobs)),

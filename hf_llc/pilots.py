@@ -68,7 +68,7 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
     def measured(name: str) -> dict[str, Any]:
         gamma = base["gamma"] if factors[name] == 1 else float(f"{base['gamma'] * factors[name]:.3g}")
         sampler = replace(asked, n_beta=n_beta, gamma=gamma, lr=None, burn_in=None)
-        made = site.choice.applied(resolve(replace(site.plan, sampler=sampler), site.bench))
+        made = resolve(replace(site.plan, sampler=sampler), site.bench)
         why = {"gamma": base["why"]} if factors[name] == 1 else {}
         return replace(made, choices={**made.choices, **why}).to_dict()
 

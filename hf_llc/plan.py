@@ -55,10 +55,8 @@ class Plan:
     def inputs(self) -> dict[str, Any]:
         """Every input that can change the number: all that the key is a hash of.
 
-        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads. So does rounding
-        with whether chains are batched: where that or the baseline is left open the choice is a part of the run, made
-        once. So it does
-        with the number of devices that hold a model together.
+        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads, and rounding with
+        the number of devices that hold a model together.
         """
         sampler = self._sampler_inputs()
         code = {"code": self.source.code} if self.source.code is not None else {}
@@ -85,8 +83,6 @@ class Plan:
                 del sampler["devices_per_chain"]
             return sampler
         # Runs as they were before there was a choice go on under the key that they had.
-        if self.sampler.batched_chains == "auto":
-            del sampler["batched_chains"]
         if self.sampler.baseline == "auto":
             del sampler["baseline"]
         if self.sampler.devices_per_chain == 1:

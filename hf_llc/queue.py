@@ -1,8 +1,7 @@
 """Named parts shared out among whoever works on a run: ranks of one launch, or several commands on one folder."""
 
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -26,10 +25,6 @@ Steps = Generator[Outcome, None, T]
 """Work that is done one part at a time, and says so after each; what it returns is the result."""
 
 
-Make = Callable[[Sequence[str]], Iterable[tuple[str, Mapping[str, Any]]]]
-"""Gives the payloads of parts that are made together, each with its name as soon as it is there, in any order."""
-
-
 def parts(
     store: RunStore,
     names: Sequence[str],
@@ -50,50 +45,25 @@ def parts(
         found: told the names of the parts that are there, whoever made them, whenever there is one more.
         last: nothing of this run comes after these parts.
     """
-
-    def alone(group: Sequence[str]) -> Iterable[tuple[str, Mapping[str, Any]]]:
-        return ((name, make(name)) for name in group)
-
-    there = yield from grouped(store, [[name] for name in names], alone, first=first, found=found, last=last)
-    return [there[name] for name in names]
-
-
-def grouped(
-    store: RunStore,
-    groups: Sequence[Sequence[str]],
-    make: Make,
-    *,
-    first: int = 0,
-    found: Callable[[Collection[str]], None] = lambda names: None,
-    last: bool = False,
-) -> Steps[dict[str, dict[str, Any]]]:
-    """As `parts`, by name; those of a group that nobody has or makes are claimed and made together.
-
-    Each is durable as soon as it is there. What is left of a group is a smaller group.
-
-    Args:
-        first: which group to begin with.
-    """
-    store.offer([name for group in groups for name in group])
-    start = first % len(groups)
-    order = [*groups[start:], *groups[:start]]
-    count = sum(map(len, groups))
-    there: dict[str, dict[str, Any]] = {}
-    while len(there) < count:
-        before = len(there)
-        for group in order:
-            if all(name in there for name in group):
+    store.offer(list(names))
+    start = first % len(names)
+    order = [*names[start:], *names[:start]]
+    done: dict[str, dict[str, Any]] = {}
+    while len(done) < len(names):
+        before = len(done)
+        for name in order:
+            if name in done:
                 continue
-            mine = False
-            for name, payload, made in _together(store, [name for name in group if name not in there], make):
-                there[name] = payload
-                mine = mine or made
-                found(there.keys())
-            if mine:
+            payload, made = _read_or_made(store, name, make)
+            if payload is None:
+                continue
+            done[name] = payload
+            found(done.keys())
+            if made:
                 yield Outcome.MADE
-        if len(there) == before:
+        if len(done) == before:
             yield Outcome.TAKEN if last else Outcome.NEEDED
-    return there
+    return [done[name] for name in names]
 
 
 def complete(
@@ -120,20 +90,18 @@ def finished(steps: Steps[T], wait: Callable[[float], None] = time.sleep) -> T:
             wait(PATIENCE)
 
 
-def _together(store: RunStore, names: Sequence[str], make: Make) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """Those of the parts that are there or are made here, with whether they were; not those that another one makes."""
-    with ExitStack() as claims:
-        mine = []
-        for name in names:
-            payload = store.read(name)
-            if payload is None and claims.enter_context(store.claim(name)):
-                payload = store.read(name)
-                if payload is None:
-                    mine.append(name)
-            if payload is not None:
-                yield name, payload, False
-        for name, made in make(mine) if mine else ():
-            store.write(name, made)
-            payload = store.read(name)
-            if payload is not None:
-                yield name, payload, True
+def _read_or_made(
+    store: RunStore, name: str, make: Callable[[str], Mapping[str, Any]]
+) -> tuple[dict[str, Any] | None, bool]:
+    """The payload of a part, and whether it was made here; None while another process makes it."""
+    payload = store.read(name)
+    if payload is not None:
+        return payload, False
+    with store.claim(name) as claimed:
+        if not claimed:
+            return None, False
+        payload = store.read(name)
+        if payload is not None:
+            return payload, False
+        store.write(name, make(name))
+        return store.read(name), True

@@ -34,9 +34,7 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
     everything = text | {name: getattr(chosen, name) for name in names}
     found = {name: value for name, value in everything.items() if value is not None}
     plain = SamplerSettings()
-    how = {"dtype": plan.dtype} | {
-        name: getattr(plan.sampler, name) for name in ("batched_chains", "devices_per_chain")
-    }
+    how = {"dtype": plan.dtype, "devices_per_chain": plan.sampler.devices_per_chain}
     found |= {name: asked for name, asked in how.items() if asked != getattr(plain, name)}
     return found | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
 

@@ -19,7 +19,8 @@ class ResolvedSettings:
 
     `momentum` is 0 for samplers that have none; `start` is one of STARTS. Nothing is `auto`.
     `burn_in_lr` is the step size that the burn-in begins with, from which it falls to `lr`; None means `lr`.
-    `batched_chains` is `on` or `off`; `devices_per_chain` is the number of processes that held one model together.
+    `batched_chains` is `off`: `on` in results of versions that could compute several chains in one call.
+    `devices_per_chain` is the number of processes that held one model together.
     Of independent draws there are `chains` times `draws` pairs, and `target_stderr` is the share of λ̂ at which they
     ended, None where their number or the time was given. What is said of steps is then without meaning.
     """

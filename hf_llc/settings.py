@@ -14,12 +14,11 @@ DEFAULT_DATASET = "NeelNanda/pile-10k"
 MAX_DEFAULT_CONTEXT = 1024
 DTYPES = ("float32", "bfloat16")
 BASELINES = ("paired", "linear")
-BATCHED = ("auto", "on", "off")
 CROSS_CHECKS = ("lanczos", "draws", "sgld")
 IMPORTANCE = "importance"
 """The sampler that draws independently from the localizing prior, without chains."""
 OF_CHAINS = (
-    "lr", "burn_in_lr", "momentum", "start", "gradient", "batches", "baseline", "burn_in", "thin", "batched_chains",
+    "lr", "burn_in_lr", "momentum", "start", "gradient", "batches", "baseline", "burn_in", "thin",
 )  # fmt: skip
 """Settings that say how a chain walks: independent draws have no use for them."""
 
@@ -147,8 +146,6 @@ class SamplerSettings:
         cross_check: one of CROSS_CHECKS, by which the number is computed once more: `lanczos` from the quadratic part
             of the loss without sampling (`hf_llc.core.lanczos`), `draws` from independent draws of the localizing prior
             (`hf_llc.core.prior_draws`); beside independent draws `sgld` by a few short chains of plain SGLD.
-        batched_chains: one of BATCHED: chains of a process in one call of the model, which may take less time where
-            it is small, and changes no more than rounding; `auto` times both ways (`hf_llc.batching`).
         threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
         devices_per_chain: processes, each with a device of its own, that hold one model together.
         target_stderr: standard error of λ̂ at which independent draws end, as a share of λ̂, or of 1 where that is less;
@@ -179,7 +176,6 @@ class SamplerSettings:
     seed: Annotated[int, Bounds(low=0, high=LARGEST_INTEGER)] = 0
     checks: bool = True
     cross_check: Annotated[str | None, OneOf(CROSS_CHECKS)] = None
-    batched_chains: Annotated[str, OneOf(BATCHED)] = "auto"
     threads: Annotated[int | None, Bounds(low=1, high=MOST_THREADS)] = None
     devices_per_chain: Annotated[int, Bounds(low=1, high=LONGEST)] = 1
     target_stderr: Annotated[float | None, Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC")] = None
@@ -204,7 +200,7 @@ class SamplerSettings:
     def tries_draws(self) -> bool:
         """True if independent draws are taken where they serve: nothing that only chains have was asked for."""
         given = (self.lr, self.burn_in_lr, self.momentum, self.burn_in, self.draws)
-        chosen = {self.sampler, self.start, self.gradient, self.batches, self.baseline, self.batched_chains}
+        chosen = {self.sampler, self.start, self.gradient, self.batches, self.baseline}
         plain = chosen == {"auto"} and self.thin == 1 and self.checks and self.cross_check in {None, "sgld"}
         return plain and all(value is None for value in given) and 0 not in {self.n_beta, self.gamma}
 

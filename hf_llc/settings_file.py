@@ -15,8 +15,8 @@ from hf_llc.settings import DataSettings, SamplerSettings, of_no_use
 
 DATA = {"config": "dataset_config", "revision": "dataset_revision"}
 """Names on the command line of those fields of DataSettings that are called something else there."""
-RECORDED = ("n", "device")
-"""Part of a result's settings, but not for a user to set: they follow from text and machine."""
+RECORDED = ("n", "device", "batched_chains")
+"""Part of a result's settings, but not for a user to set: they follow from text and machine, or from its version."""
 
 
 def known_settings() -> dict[str, Any]:

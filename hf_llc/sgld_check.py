@@ -68,10 +68,10 @@ def steps(
     settings = settings_of(drawn)
     jobs = {name: Job(settings, chain, None, name.partition("/")[2]) for chain, name in enumerate(part_names())}
     observer.begin("cross-check by SGLD", CHAINS * settings.steps)
-    chains = Chains(jobs, bench, anchors, observer, batched=False)
-    yield from queue.grouped(
+    chains = Chains(jobs, bench, anchors, observer)
+    yield from queue.parts(
         store,
-        [[name] for name in jobs],
+        list(jobs),
         chains,
         first=fleet.share,
         found=lambda done: observer.advance(len(done) * settings.steps),

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from hf_llc import queue
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import RunStore
-from hf_llc.batching import Choice, groups
 from hf_llc.core.stepsize import choose_burn_in, relaxation_rate
 from hf_llc.core.variations import Variation
 from hf_llc.grouping import Chains, Job
@@ -45,10 +44,7 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Site:
-    """Where pilot chains run: the plan, whose `sampler.draws` are a pilot chain's, and everything of this process.
-
-    `choice` says whether they go in one call.
-    """
+    """Where pilot chains run: the plan, whose `sampler.draws` are a pilot chain's, and everything of this process."""
 
     plan: Plan
     store: RunStore
@@ -56,25 +52,24 @@ class Site:
     fleet: Fleet
     observer: Observer
     anchors: Sequence[float]
-    choice: Choice
 
     def chains(self, phase: str, tasks: Sequence[Task]) -> list[ChainTrace]:
         """The trace of every task, in order."""
         by_name = {task.name: task for task in tasks}
         jobs = {name: Job(*task, label=str(task.chain)) for name, task in by_name.items()}
-        batched = self.choice.batched
         self.observer.begin(phase, sum(job.settings.steps for job in jobs.values()))
         parts = queue.finished(
-            queue.grouped(
+            queue.parts(
                 self.store,
-                groups(list(jobs), self.choice.size, self.fleet.world, batched=batched),
-                Chains(jobs, self.bench, self.anchors, self.observer, batched=batched),
+                list(jobs),
+                Chains(jobs, self.bench, self.anchors, self.observer),
                 first=self.fleet.share,
                 found=lambda done: self.observer.advance(sum(jobs[name].settings.steps for name in done)),
             )
         )
         self.observer.end()
-        return on_one_baseline([ChainTrace.from_dict(parts[task.name]) for task in tasks])[0]
+        traces = {name: ChainTrace.from_dict(part) for name, part in zip(jobs, parts, strict=True)}
+        return on_one_baseline([traces[task.name] for task in tasks])[0]
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,13 @@ from hf_llc.adapters import machine
 from hf_llc.adapters.checkpoint import load_model
 from hf_llc.adapters.checkpoint_errors import computed
 from hf_llc.adapters.group import Group, local
-from hf_llc.adapters.last_layer import LastLayer, last_layer
+from hf_llc.adapters.last_layer import last_layer
 from hf_llc.adapters.routers import routers
-from hf_llc.adapters.stateless import Stateless
 from hf_llc.adapters.tensors import read_tensors, write_tensors
 from hf_llc.core.extent import Extent
 from hf_llc.core.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.core.head import Head
 from hf_llc.core.language import LanguageObjective, default_micro_batch
-from hf_llc.core.lockstep import LIMIT
 from hf_llc.core.objective import Objective, copy_of
 from hf_llc.core.probe import Probe, choose_probe
 from hf_llc.core.proportion import Meter, Metered, permitted
@@ -30,7 +28,6 @@ from hf_llc.core.reached import out_of_reach
 from hf_llc.core.selection import select
 from hf_llc.core.shards import Shards, Slice
 from hf_llc.core.shared import SharedObjective
-from hf_llc.core.stacked import StackedLanguageObjective
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.plan import Plan
 from hf_llc.sources import load_tokens, refuse_unknown
@@ -85,7 +82,6 @@ class Workbench:
         self._room = room or Room()
         self.load_seconds = 0.0
         self._objective: LanguageObjective | SharedObjective | None = None
-        self._stacked: StackedLanguageObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
         self._still: list[str] = []
         self._left_out: list[str] = []
@@ -102,18 +98,11 @@ class Workbench:
         return self.load()
 
     def load(self) -> LanguageObjective | SharedObjective:
-        """The same; loads the checkpoint unless it is there."""
+        """L_n of the plan's checkpoint over its tokens; loads the checkpoint unless it is in memory."""
         if self._objective is None:
             self._room.take(self)
             self._objective = self._load()
         return self._objective
-
-    @property
-    def stacked(self) -> StackedLanguageObjective:
-        """The same at several sets of weights in one call; not of a model that several devices hold together."""
-        self.load()
-        assert self._stacked is not None
-        return self._stacked
 
     @property
     def in_full(self) -> Objective:
@@ -128,7 +117,7 @@ class Workbench:
         if self._objective is None:
             return
         weight = weakref.ref(self._objective.parameters[0])
-        self._objective, self._stacked, self._anchor_gradient = None, None, None
+        self._objective, self._anchor_gradient = None, None
         if weight() is not None or self._group is not None:
             # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
             gc.collect()
@@ -166,9 +155,6 @@ class Workbench:
         self.load_seconds = time.monotonic() - started
         if self._group is not None:
             return SharedObjective(made, [local(tensor) for tensor in moving], _shards(self._group, moving))
-        self._stacked = StackedLanguageObjective(
-            Stateless(model, moving), tokens, self._stacked_micro_batch(model, LIMIT * size, cut), dtype
-        )
         return made
 
     def gradient(self, name: str) -> Gradient:
@@ -193,11 +179,10 @@ class Workbench:
             self._anchor_gradient = [tensor.to(device) for tensor in stored]
         return self._anchor_gradient
 
-    def can_keep_noise(self, chains: int = 1) -> bool:
-        """True if memory has ample room for the noise of two addresses beside what a chain needs anyway, for each of
-        those that run at once."""
+    def can_keep_noise(self) -> bool:
+        """True if memory has ample room for the noise of two addresses beside what a chain needs anyway."""
         weights = sum(parameter.nbytes for parameter in self.objective.parameters)
-        return machine.free_memory() > SPARE * chains * weights
+        return machine.free_memory() > SPARE * weights
 
     def spare_device(self) -> torch.device | None:
         """Where copies of the weights wait: the host where a GPU has no room for COPIES of them beside w, else None."""
@@ -287,11 +272,6 @@ class Workbench:
         for parameter in every.values():
             parameter.requires_grad_(id(parameter) in chosen)
         return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
-
-    def _stacked_micro_batch(self, model: torch.nn.Module, size: int, cut: LastLayer | None) -> int:
-        """Sequences per forward pass of all sets together: both logits and activations are kept."""
-        logits = self._micro_batch(model, size, None)
-        return min(logits, self._micro_batch(model, size, cut.activations)) if cut else logits
 
     def _micro_batch(self, model: torch.nn.Module, size: int, activations: int | None) -> int:
         """Sequences per forward pass, at most `size`."""

@@ -52,7 +52,7 @@ def test_the_default_takes_independent_draws(tmp_path: Path, data: DataSettings)
     "asked",
     [
         {"lr": 1e-4}, {"burn_in": 2}, {"momentum": 0.5}, {"draws": 8}, {"thin": 2}, {"start": "anchor"},
-        {"gradient": "minibatch"}, {"batches": "independent"}, {"baseline": "paired"}, {"batched_chains": "off"},
+        {"gradient": "minibatch"}, {"batches": "independent"}, {"baseline": "paired"},
         {"checks": False}, {"cross_check": "draws"}, {"sampler": "sgld"}, {"gamma": 0.0}, {"n_beta": 0.0},
     ],
 )  # fmt: skip

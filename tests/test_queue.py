@@ -1,13 +1,12 @@
 """Parts shared out among workers: each made once, whoever dies."""
 
 import threading
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from hf_llc.adapters.store import RunStore
-from hf_llc.queue import Outcome, complete, finished, grouped
+from hf_llc.queue import Outcome, complete, finished, parts
 
 NAMES = [f"chains/{index:03d}" for index in range(6)]
 
@@ -70,48 +69,32 @@ def test_progress_counts_parts_made_by_others_too(tmp_path: Path) -> None:
     assert told == [NAMES[:1], NAMES[:2], NAMES[:3]]
 
 
-GROUPS = [NAMES[:3], NAMES[3:]]
-
-
-def test_a_group_is_made_together_but_for_what_is_there_or_somebody_elses(tmp_path: Path) -> None:
-    store, asked = RunStore(tmp_path, print), []
-    store.write(NAMES[0], {"name": NAMES[0]})
-
-    def make(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-        asked.append(list(names))
-        yield from ((name, {"name": name}) for name in reversed(names))
-
-    with store.claim(NAMES[4]):
-        steps = grouped(RunStore(tmp_path, print), GROUPS, make, first=1)
-        assert [next(steps) for _ in range(3)] == [Outcome.MADE, Outcome.MADE, Outcome.NEEDED]
-    assert asked == [[NAMES[3], NAMES[5]], NAMES[1:3]]
-    assert finished(steps) == {name: {"name": name} for name in NAMES}
-    assert asked[2:] == [[NAMES[4]]]
-
-
-def test_what_was_made_of_a_group_before_an_error_stays_and_its_claims_go(tmp_path: Path) -> None:
+def test_what_was_made_before_an_error_stays_and_the_claim_goes(tmp_path: Path) -> None:
     store = RunStore(tmp_path, print)
 
-    def make(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-        yield names[1], {}
-        raise ZeroDivisionError
+    def make(name: str) -> dict[str, str]:
+        if name == NAMES[1]:
+            raise ZeroDivisionError
+        return {}
 
     with pytest.raises(ZeroDivisionError):
-        finished(grouped(store, GROUPS, make))
-    assert [store.path(name).exists() for name in NAMES[:3]] == [False, True, False]
-    with store.claim(NAMES[0]) as mine:
+        complete(store, NAMES[:3], make)
+    assert [store.path(name).exists() for name in NAMES[:3]] == [True, False, False]
+    with store.claim(NAMES[1]) as mine:
         assert mine
 
 
-def test_the_rest_of_a_group_is_claimed_while_its_first_parts_are_already_kept(tmp_path: Path) -> None:
-    store = RunStore(tmp_path, print)
-    seen = []
+def test_parts_that_another_process_makes_are_waited_for_after_all_others(tmp_path: Path) -> None:
+    store, asked = RunStore(tmp_path, print), []
 
-    def make(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-        for name in names:
-            yield name, {}
-            with RunStore(tmp_path, print).claim(names[-1]) as mine:
-                seen.append((store.path(name).exists(), mine))
+    def make(name: str) -> dict[str, str]:
+        asked.append(name)
+        return {"name": name}
 
-    finished(grouped(store, GROUPS, make))
-    assert seen == [(True, False)] * len(NAMES)
+    with store.claim(NAMES[4]):
+        steps = parts(RunStore(tmp_path, print), NAMES, make, first=3)
+        outcomes = [next(steps) for _ in range(6)]
+    assert outcomes == [Outcome.MADE] * 5 + [Outcome.NEEDED]
+    assert asked == [NAMES[place] for place in (3, 5, 0, 1, 2)]
+    assert finished(steps) == [{"name": name} for name in NAMES]
+    assert asked[5:] == [NAMES[4]]

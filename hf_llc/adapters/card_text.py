@@ -24,7 +24,7 @@ _AUTOLINK = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)
 """The characters that make readers of GitHub's Markdown see a web or mail address in plain words."""
 # Readers of YAML 1.1 and 1.2 agree on these words without quotes, and on nothing else that is let through here.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z_/.-]*[A-Za-z][A-Za-z0-9_/.-]*")
-_NO_OPTION = {"n", "micro_batch_size"}
+_NO_OPTION = {"n", "micro_batch_size", "batched_chains"}
 _LEFT_OUT = {"dtype", "devices_per_chain"}  # where they are what they are by default
 _NOT_WORDS = {"yes", "no", "on", "off", "true", "false", "null"}
 
@@ -153,8 +153,6 @@ def command(model: str, points: Sequence[Point]) -> str:
             continue
         if name in _LEFT_OUT and value == getattr(SamplerSettings(), name):
             continue
-        if name == "batched_chains" and (value, last.settings.device) == ("off", "cpu"):
-            continue  # what is left out there
         if name == "params":
             words += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]
         else:

@@ -12,10 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hf_llc.core.asking import Ask, Asks
 from hf_llc.core.objective import Objective, clear_gradients, copy_of, restore
 from hf_llc.core.pieces import pieces
-from hf_llc.core.shards import WHOLE, Shards
 from hf_llc.resolved import CHECKED
 
 ITEMS = 128
@@ -45,28 +43,27 @@ Correction = Callable[[Tensor], Corrected]
 class Linear:
     """Takes (g_B − g_n)·Δ from a draw's difference of losses.
 
-    Asks for one loss of the batch at w* + ηΔ, with w aside meanwhile, in the memory of the last step's gradient; at one
+    Computes one loss of the batch at w* + ηΔ, with w aside meanwhile, in the memory of the last step's gradient; at one
     draw in CHECKED for another at w* + FARTHER·ηΔ. Where the loss jumps between w* and there, a slope that is a
     difference is none: the two then disagree, which the correction says, and no draw of the run may be corrected.
 
     Args:
-        parameters: w. anchors: w*. anchor_losses: (n,) ℓ_i(w*). anchor_gradient: ∇L_n(w*).
+        objective: its parameters are w. anchors: w*. anchor_losses: (n,) ℓ_i(w*). anchor_gradient: ∇L_n(w*).
     """
 
     def __init__(
         self,
-        parameters: Sequence[Tensor],
+        objective: Objective,
         anchors: Sequence[Tensor],
         anchor_losses: Tensor,
         anchor_gradient: Sequence[Tensor],
-        shards: Shards = WHOLE,
     ) -> None:
-        self._parameters, self._anchors = parameters, anchors
+        self._objective, self._parameters, self._anchors = objective, objective.parameters, anchors
         self._anchor_losses, self._anchor_gradient = anchor_losses, anchor_gradient
-        self._shards, self._nudge = shards, nudge_of(parameters)
+        self._nudge = nudge_of(objective.parameters)
         self._draws = 0
 
-    def __call__(self, batch: Tensor) -> Asks[Correction]:
+    def __call__(self, batch: Tensor) -> Correction:
         """The correction of that batch's difference at the weights as they are, which they are again afterwards."""
         expected = self._expected()
         clear_gradients(self._parameters)
@@ -74,10 +71,10 @@ class Linear:
         level = self._anchor_losses[batch.to(self._anchor_losses.device, non_blocking=True)]
         checked, farther = self._draws % CHECKED == 0, FARTHER * self._nudge
         self._draws += 1
-        second = (yield from self._nudged(batch, level, farther)) if checked else None
+        second = self._nudged(batch, level, farther) if checked else None
         if checked:
             restore(self._parameters, position)
-        nudged = yield from self._nudged(batch, level, self._nudge)
+        nudged = self._nudged(batch, level, self._nudge)
         restore(self._parameters, position)
 
         def corrected(differences: Tensor) -> Corrected:
@@ -93,12 +90,11 @@ class Linear:
 
         return corrected
 
-    def _nudged(self, batch: Tensor, level: Tensor, nudge: float) -> Asks[Tensor]:
+    def _nudged(self, batch: Tensor, level: Tensor, nudge: float) -> Tensor:
         """ℓ_i(w* + ηΔ) − ℓ_i(w*) of the batch's items for that η, shape (m,); leaves the weights there."""
         with torch.no_grad():
             torch._foreach_lerp_(list(self._parameters), list(self._anchors), 1 - nudge)
-        losses, _ = yield Ask(batch, gradient=False)
-        return losses - level
+        return self._objective.losses(batch) - level
 
     @torch.no_grad()
     def _expected(self) -> Tensor:
@@ -107,7 +103,7 @@ class Linear:
         for here, there, whole in pieces(self._parameters, self._anchors, self._anchor_gradient):
             apart = torch._foreach_mul(torch._foreach_sub(here, there), whole)
             products += [part.sum() for part in apart]
-        return self._shards.total(torch.stack(products).sum())
+        return self._objective.shards.total(torch.stack(products).sum())
 
 
 def nudge_of(parameters: Sequence[Tensor]) -> float:

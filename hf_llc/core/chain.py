@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import jumps, laplace
-from hf_llc.core.asking import Ask, Asks, answered
 from hf_llc.core.baseline import Correction, Linear
 from hf_llc.core.estimator import batch_noise
-from hf_llc.core.gradients import Gradient, estimator_of, gradient_of
+from hf_llc.core.gradients import gradient_of
 from hf_llc.core.objective import (
     Objective,
     all_finite,
@@ -24,7 +23,6 @@ from hf_llc.core.randomness import ChainRandomness, Randomness
 from hf_llc.core.recorder import Recorder
 from hf_llc.core.samplers import SAMPLERS
 from hf_llc.core.samplers.law import Law, Look, Walk
-from hf_llc.core.shards import WHOLE, Shards
 from hf_llc.core.timing import Part, TimedObjective, TimedRandomness, timed
 from hf_llc.core.variations import Variation
 from hf_llc.resolved import ResolvedSettings
@@ -38,7 +36,7 @@ Progress = Callable[[int, float, float], None]
 
 
 class Seen(NamedTuple):
-    """What was asked for at a draw: the paired differences of items of its own where it has such, shape (m,), in nats
+    """What was computed at a draw: the paired differences of items of its own where it has such, shape (m,), in nats
     per token, what corrects them, and the segment to the draw where that is looked at."""
 
     differences: Tensor | None = None
@@ -72,91 +70,71 @@ def run_chain(
             reading, at the price of a copy of the weights (two for a refined chain). The numbers are the same.
         part: told of what each part of a step takes; None costs nothing.
     """
-    parameters = objective.parameters
-    anchors = copy_of(parameters)
+    anchors = copy_of(objective.parameters)
     if part is not None:
         objective = TimedObjective(objective, part)
-    made = Chain(
-        parameters,
-        anchors,
-        anchor_losses,
-        settings,
-        chain,
-        anchor_gradient=anchor_gradient,
-        variation=variation,
-        keep_noise=keep_noise,
-        evaluate=gradient_of(settings.gradient, objective, anchors, anchor_gradient),
-        shards=objective.shards,
-        progress=progress,
-        part=part,
-    )
     try:
-        return answered(made.steps(), objective)
+        return _Chain(
+            objective,
+            anchors,
+            anchor_losses,
+            settings,
+            chain,
+            anchor_gradient=anchor_gradient,
+            variation=variation,
+            keep_noise=keep_noise,
+            progress=progress,
+            part=part,
+        ).trace()
     finally:
-        restore(parameters, anchors)
-        for parameter in parameters:
-            parameter.grad = None
+        restore(objective.parameters, anchors)
+        clear_gradients(objective.parameters)
 
 
-def only_asks(batch: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """In place of a gradient for a chain whose asks others answer.
-
-    Raises:
-        RuntimeError: always; samplers marked `whole` need a second look, and so an objective of their own.
-    """
-    raise RuntimeError("this chain has no objective of its own to look at twice")
-
-
-class Chain:
-    """One chain as a loop that asks for losses and gradients at its own weights; arguments as in `run_chain`.
-
-    Args:
-        parameters: w, at w* now and moved in place. anchors: w*.
-        evaluate: losses and gradient at w as it is, for samplers that need a second look.
-        shards: how w lies over a group of processes.
-    """
+class _Chain:
+    """One chain from w*, which the objective's parameters are at now; arguments as in `run_chain`."""
 
     def __init__(
         self,
-        parameters: Sequence[Tensor],
+        objective: Objective,
         anchors: Sequence[Tensor],
         anchor_losses: Tensor,
         settings: ResolvedSettings,
         number: int,
         *,
-        anchor_gradient: Sequence[Tensor] | None = None,
-        variation: Variation | None = None,
-        keep_noise: bool = True,
-        evaluate: Gradient = only_asks,
-        shards: Shards = WHOLE,
-        progress: Progress | None = None,
-        part: Part | None = None,
+        anchor_gradient: Sequence[Tensor] | None,
+        variation: Variation | None,
+        keep_noise: bool,
+        progress: Progress | None,
+        part: Part | None,
     ) -> None:
+        self._objective = objective
         self._anchor_losses, self._settings, self._number = anchor_losses, settings, number
         self._progress, self._part = progress, part
         self._looked_at = jumps.measured_draws(settings) if variation is None else frozenset()
+        parameters = objective.parameters
         device, n = parameters[0].device, len(anchor_losses)
         kept = parameters if keep_noise and device.type == "cpu" and SAMPLERS[settings.sampler].neighbours else ()
         whole = ChainRandomness(
-            settings.seed, number, n, settings.batch_size, device, settings.batches, keep=kept, shards=shards
+            settings.seed, number, n, settings.batch_size, device, settings.batches, keep=kept, shards=objective.shards
         )
         randomness: Randomness = variation.randomness(whole, settings) if variation else whole
         if part is not None:
             randomness = TimedRandomness(randomness, part)
-        self._estimate = estimator_of(settings.gradient, parameters, anchors, anchor_gradient)
+        self._gradient = gradient_of(settings.gradient, objective, anchors, anchor_gradient)
         self._linear: Linear | None = None
         if settings.baseline == "linear":
             if anchor_gradient is None:
                 raise ValueError("a linear baseline needs the full gradient at w*")
-            self._linear = Linear(parameters, anchors, anchor_losses, anchor_gradient, shards)
+            self._linear = Linear(objective, anchors, anchor_losses, anchor_gradient)
         law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
-        self._walk = Walk(parameters, anchors, law, randomness, evaluate, shards)
+        self._walk = Walk(parameters, anchors, law, randomness, self._gradient, objective.shards)
 
-    def steps(self) -> Asks[ChainTrace]:
-        """The trace, after an answer to each ask; stops at the first non-finite loss, distance or weight."""
+    def trace(self) -> ChainTrace:
+        """The trace of the chain, which stops at the first non-finite loss, distance or weight."""
         settings, parameters = self._settings, self._walk.parameters
-        yield from self._start()
-        recorder, failed_at = yield from self._steps()
+        self._start()
+        recorder, failed_at = self._steps()
         if failed_at is None and not all_finite(parameters, self._walk.shards):
             failed_at = settings.steps
         return ChainTrace(
@@ -174,24 +152,18 @@ class Chain:
             noise=tuple(recorder.noise),
         )
 
-    def _start(self) -> Asks[None]:
+    def _start(self) -> None:
         walk, settings = self._walk, self._settings
         if not settings.starts_displaced(self._number):
             return
         if settings.start != "laplace":
             _displace(walk.parameters, walk.randomness, settings.gamma)
             return
-        yield from laplace.displace(
-            walk.parameters,
-            walk.anchors,
-            walk.randomness.first(),
-            walk.randomness.start("weights"),
-            n_beta=settings.n_beta,
-            gamma=settings.gamma,
-            shards=walk.shards,
-        )
+        batch, noise = walk.randomness.first(), walk.randomness.start("weights")
+        n_beta, gamma = settings.n_beta, settings.gamma
+        laplace.displace(self._objective, walk.anchors, batch, noise, n_beta=n_beta, gamma=gamma)
 
-    def _steps(self) -> Asks[tuple[Recorder, int | None]]:
+    def _steps(self) -> tuple[Recorder, int | None]:
         walk, settings = self._walk, self._settings
         sampler = SAMPLERS[settings.sampler]
         state = sampler.init(walk)
@@ -201,8 +173,8 @@ class Chain:
             last = index == settings.steps
             batch = walk.randomness.batch(index)
             drawn = index > settings.burn_in and (index - settings.burn_in) % settings.thin == 0
-            seen = (yield from self._draw(index, batch, recorder)) if drawn else None
-            losses, slope = (yield Ask(batch, gradient=False)) if last else (yield from self._estimate(batch))
+            seen = self._draw(index, batch, recorder) if drawn else None
+            losses, slope = (self._objective.losses(batch), []) if last else self._gradient(batch)
             apart = None if seen is None else seen.differences
             differences = self._paired(losses, batch) if apart is None else apart
             delta = differences.mean()
@@ -221,32 +193,31 @@ class Chain:
                 del slope
         return recorder, None
 
-    def _draw(self, index: int, batch: Tensor, recorder: Recorder) -> Asks[Seen]:
-        """What a draw asks for beside the losses that come with its gradient, and before that takes its memory."""
+    def _draw(self, index: int, batch: Tensor, recorder: Recorder) -> Seen:
+        """What a draw computes beside the losses that come with its gradient, and before that takes its memory."""
         walk = self._walk
         recorder.add_distance(squared_distance(walk.parameters, walk.anchors, walk.shards))
         apart = walk.randomness.measured(index)
         items = batch if apart is None else apart
         looked_at = self._draw_number(index) in self._looked_at
-        segment = (yield from self._segment(index, items)) if looked_at else None
-        corrected = (yield from self._linear(items)) if self._linear is not None else None
+        segment = self._segment(index, items) if looked_at else None
+        corrected = self._linear(items) if self._linear is not None else None
         if apart is None:
             return Seen(None, corrected, segment)
-        losses, _ = yield Ask(apart, gradient=False)
-        return Seen(self._paired(losses, apart), corrected, segment)
+        return Seen(self._paired(self._objective.losses(apart), apart), corrected, segment)
 
     def _draw_number(self, index: int) -> int:
         """From 1."""
         return (index - self._settings.burn_in) // self._settings.thin
 
-    def _segment(self, index: int, items: Tensor) -> Asks[jumps.Segment]:
+    def _segment(self, index: int, items: Tensor) -> jumps.Segment:
         """How far the loss of these items rises from w* by its gradient alone, and that of others altogether."""
         walk, draw = self._walk, self._draw_number(index)
         clear_gradients(walk.parameters)
         others = jumps.other_items(self._settings, self._number, draw)
-        losses, _ = yield Ask(others, gradient=False)
+        losses = self._objective.losses(others)
         rule = jumps.nodes(self._settings.seed, self._number, draw)
-        smooth = yield from jumps.integral(walk.parameters, walk.anchors, items, rule, walk.shards)
+        smooth = jumps.integral(self._objective, walk.anchors, items, rule)
         return jumps.Segment(smooth, self._paired(losses, others).mean())
 
     def _drawn(self, seen: Seen, differences: Tensor, recorder: Recorder) -> Tensor:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.asking import Ask, Asks, answered
-from hf_llc.core.objective import Objective, clear_gradients, copy_of, dimension, restore
+from hf_llc.core.objective import Objective, clear_gradients, copy_of, dimension, gradients, restore
 from hf_llc.core.shards import WHOLE, Shards, sum_of_squares
 
 ITERATIONS = 12
@@ -103,28 +102,23 @@ def _power(
 
 
 def hessian_vector_(
-    objective: Objective, anchors: list[Tensor], batch: Tensor, vector: list[Tensor], probe: float
+    objective: Objective, anchors: Sequence[Tensor], batch: Tensor, vector: list[Tensor], probe: float
 ) -> None:
-    """As `hessian_vector_asks`, answered by the objective."""
-    answered(hessian_vector_asks(objective.parameters, anchors, batch, vector, probe), objective)
-
-
-def hessian_vector_asks(
-    parameters: Sequence[Tensor], anchors: Sequence[Tensor], batch: Tensor, vector: list[Tensor], probe: float
-) -> Asks[None]:
     """v ← H v of the batch's mean loss at w*, by central differences over ±`probe`·v; leaves the weights displaced.
 
     In place, so that beside w*, the weights and v there is one gradient, which counts where a model fills a device.
     """
-    weights = list(parameters)
+    weights = list(objective.parameters)
     with torch.no_grad():
         restore(weights, anchors)
         torch._foreach_add_(weights, vector, alpha=probe)
-    torch._foreach_copy_(vector, (yield Ask(batch, gradient=True)).gradients)
+    objective.losses_and_gradient(batch)
+    torch._foreach_copy_(vector, gradients(weights))
     with torch.no_grad():
         torch._foreach_neg_(weights)
         torch._foreach_add_(weights, list(anchors), alpha=2)
-    torch._foreach_sub_(vector, (yield Ask(batch, gradient=True)).gradients)
+    objective.losses_and_gradient(batch)
+    torch._foreach_sub_(vector, gradients(weights))
     torch._foreach_div_(vector, 2 * probe)
 
 

@@ -2,28 +2,33 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hf_llc.bounds import shown
-from hf_llc.core.asking import Answer, Ask, Asks, answered
 from hf_llc.core.objective import Objective, clear_gradients, copy_of, gradients, restore
 from hf_llc.errors import SettingsError
 
 GRADIENTS = ("minibatch", "control-variate")
 
-Gradient = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
-"""From a batch of indices: its losses at w, shape (m,), and an estimate of ∇L_n(w), a tensor per parameter."""
+
+class BatchGradient(NamedTuple):
+    """ℓ_i(w) of a batch in nats, shape (m,), and an estimate of ∇L_n(w), a tensor per parameter."""
+
+    losses: Tensor
+    gradients: list[Tensor]
 
 
-Estimator = Callable[[Tensor], Asks[Answer]]
-"""The same as a loop that asks for what it needs."""
+Gradient = Callable[[Tensor], BatchGradient]
+"""From a batch of item indices, (m,) int64, to its losses and gradient at the weights as they are."""
 
 
-def minibatch(batch: Tensor) -> Asks[Answer]:
+def minibatch(objective: Objective, batch: Tensor) -> BatchGradient:
     """∇L_B(w): unbiased, with the noise of the batch."""
-    return (yield Ask(batch, gradient=True))
+    losses = objective.losses_and_gradient(batch)
+    return BatchGradient(losses, gradients(objective.parameters))
 
 
 class ControlVariate:
@@ -32,25 +37,23 @@ class ControlVariate:
     Costs a second gradient a step, and the memory of two more copies of the weights beside it.
 
     Args:
-        parameters: w, at w* while the second gradient is asked for. anchors: w*.
+        objective: its parameters w are at w* while the second gradient is computed. anchors: w*.
         anchor_gradient: ∇L_n(w*), nats per weight; see `full_gradient`.
     """
 
-    def __init__(
-        self, parameters: Sequence[Tensor], anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor]
-    ) -> None:
-        self._parameters, self._anchors = parameters, anchors
-        self._anchor_gradient = anchor_gradient
+    def __init__(self, objective: Objective, anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor]) -> None:
+        self._objective, self._anchors, self._anchor_gradient = objective, anchors, anchor_gradient
 
-    def __call__(self, batch: Tensor) -> Asks[Answer]:
-        here = yield Ask(batch, gradient=True)
-        position = copy_of(self._parameters)
-        restore(self._parameters, self._anchors)
-        there = yield Ask(batch, gradient=True)
-        for estimate, slope, whole in zip(here.gradients, there.gradients, self._anchor_gradient, strict=True):
+    def __call__(self, batch: Tensor) -> BatchGradient:
+        parameters = self._objective.parameters
+        at_w = minibatch(self._objective, batch)
+        position = copy_of(parameters)
+        restore(parameters, self._anchors)
+        at_anchor = minibatch(self._objective, batch)
+        for estimate, slope, whole in zip(at_w.gradients, at_anchor.gradients, self._anchor_gradient, strict=True):
             estimate.sub_(slope).add_(whole)
-        restore(self._parameters, position)
-        return here
+        restore(parameters, position)
+        return at_w
 
 
 def full_gradient(objective: Objective, batch_size: int) -> list[Tensor]:
@@ -64,30 +67,19 @@ def full_gradient(objective: Objective, batch_size: int) -> list[Tensor]:
     return total or []
 
 
-def estimator_of(
-    name: str, parameters: Sequence[Tensor], anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor] | None
-) -> Estimator:
-    """The estimator of that name at these weights.
+def gradient_of(
+    name: str, objective: Objective, anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor] | None
+) -> Gradient:
+    """The gradient estimator of that name.
 
     Raises:
         ValueError: a control variate without the gradient at w*.
     """
     if name == "minibatch":
-        return minibatch
+        return partial(minibatch, objective)
     if anchor_gradient is None:
         raise ValueError("a control variate needs the full gradient at w*")
-    return ControlVariate(parameters, anchors, anchor_gradient)
-
-
-def gradient_of(
-    name: str, objective: Objective, anchors: Sequence[Tensor], anchor_gradient: Sequence[Tensor] | None
-) -> Gradient:
-    """The estimator of that name, answered by the objective.
-
-    Raises:
-        ValueError: a control variate without the gradient at w*.
-    """
-    return partial(_estimated, estimator_of(name, objective.parameters, anchors, anchor_gradient), objective)
+    return ControlVariate(objective, anchors, anchor_gradient)
 
 
 def differences(objective: Objective, anchors: Sequence[Tensor]) -> Gradient:
@@ -103,15 +95,7 @@ def as_noisy(name: str, objective: Objective) -> Gradient:
     return gradient_of("minibatch", objective, [], None)
 
 
-def _estimated(estimator: Estimator, objective: Objective, batch: Tensor) -> Answer:
-    return answered(estimator(batch), objective)
-
-
 def check_gradient(name: str) -> None:
-    """Nothing, if there is a gradient estimator of that name.
-
-    Raises:
-        SettingsError: there is none.
-    """
+    """Raise SettingsError if there is no gradient estimator of that name."""
     if name not in {"auto", *GRADIENTS}:
         raise SettingsError(f"--gradient is {shown(name)}; choose one of auto, {', '.join(GRADIENTS)}.")

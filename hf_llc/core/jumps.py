@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import seeds
-from hf_llc.core.asking import Ask, Asks
-from hf_llc.core.objective import clear_gradients, restore
+from hf_llc.core.objective import Objective, clear_gradients, gradients, restore
 from hf_llc.core.pieces import pieces
-from hf_llc.core.shards import WHOLE, Shards
+from hf_llc.core.shards import Shards
 from hf_llc.resolved import LOSS, ResolvedSettings
 
 NODES = 3
@@ -71,19 +70,14 @@ def other_items(settings: ResolvedSettings, chain: int, draw: int) -> Tensor:
     return torch.randperm(settings.n, generator=generator)[: settings.batch_size]
 
 
-def integral(
-    parameters: Sequence[Tensor],
-    anchors: Sequence[Tensor],
-    batch: Tensor,
-    rule: Sequence[Node],
-    shards: Shards = WHOLE,
-) -> Asks[Tensor]:
+def integral(objective: Objective, anchors: Sequence[Tensor], batch: Tensor, rule: Sequence[Node]) -> Tensor:
     """∫ ∇L_B·Δ dt from w* to the weights as they are, by the rule: nats per token, a scalar tensor in float64 where
     the device has it.
 
     The weights are the same again afterwards, bit for bit; meanwhile they wait on the host, since the device must hold
     a gradient beside w and w*.
     """
+    parameters = objective.parameters
     position = [parameter.detach().to("cpu", copy=True) for parameter in parameters]
     total: Tensor | None = None
     at = 1.0
@@ -91,11 +85,10 @@ def integral(
         with torch.no_grad():
             torch._foreach_lerp_(list(parameters), list(anchors), 1 - t / at)
         at = t
-        slope = (yield Ask(batch, gradient=True)).gradients
-        part = _along(parameters, anchors, slope, shards) * (weight / t)
+        objective.losses_and_gradient(batch)
+        part = _along(parameters, anchors, gradients(parameters), objective.shards) * (weight / t)
         total = part if total is None else total + part
         clear_gradients(parameters)
-        del slope
     restore(parameters, position)
     assert total is not None
     return total

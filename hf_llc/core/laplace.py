@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hf_llc.core.asking import Asks
-from hf_llc.core.curvature import RELATIVE_PROBE, hessian_vector_asks, root_mean_square
+from hf_llc.core.curvature import RELATIVE_PROBE, hessian_vector_, root_mean_square
 from hf_llc.core.lanczos import decomposed
-from hf_llc.core.objective import restore
+from hf_llc.core.objective import Objective, restore
 from hf_llc.core.randomness import Noise
 from hf_llc.core.shards import Shards, sum_of_squares
 from hf_llc.resolved import ResolvedSettings
@@ -23,15 +22,8 @@ PRODUCTS = 4
 
 
 def displace(
-    parameters: Sequence[Tensor],
-    anchors: Sequence[Tensor],
-    batch: Tensor,
-    noise: Noise,
-    *,
-    n_beta: float,
-    gamma: float,
-    shards: Shards,
-) -> Asks[None]:
+    objective: Objective, anchors: Sequence[Tensor], batch: Tensor, noise: Noise, *, n_beta: float, gamma: float
+) -> None:
     """w ← w* + (γ + nβH)^(−½) ξ for the Hessian H of the batch's mean loss at w*, by PRODUCTS steps of Lanczos from ξ.
 
     With V T Vᵀ the Lanczos decomposition, f(H) ξ ≈ ‖ξ‖ V f(T) e₁ (Druskin & Knizhnerman 1989; for draws of a Gaussian,
@@ -39,6 +31,7 @@ def displace(
     not finite w is a draw of the localiser alone. Beside w*, w and a gradient one copy of the weights is on the device;
     the basis is on the host.
     """
+    parameters, shards = objective.parameters, objective.shards
     vector = [torch.zeros_like(parameter) for parameter in parameters]
     for part in vector:
         noise.add_to(part, 1.0)
@@ -52,7 +45,7 @@ def displace(
     betas: list[float] = []
     for _ in range(PRODUCTS):
         basis.append([part.to("cpu", copy=True) for part in vector])
-        yield from hessian_vector_asks(parameters, anchors, batch, vector, probe)
+        hessian_vector_(objective, anchors, batch, vector, probe)
         alphas.append(_inner(vector, basis[-1], shards))
         _subtract(vector, basis[-1], alphas[-1])
         if len(basis) > 1:

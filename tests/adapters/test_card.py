@@ -207,7 +207,7 @@ def test_the_command_has_every_setting_as_an_option_of_hf_llc_estimate() -> None
     assert (options["--gamma"], options["--lr"], options["--max-sequences"]) == ("7800.0", "8.3e-05", "2048")
 
 
-@pytest.mark.parametrize(("name", "value"), [("dtype", "bfloat16"), ("devices_per_chain", 2), ("batched_chains", "on")])
+@pytest.mark.parametrize(("name", "value"), [("dtype", "bfloat16"), ("devices_per_chain", 2)])
 def test_the_command_names_what_is_not_as_usual(name: str, value: Any) -> None:
     option = "--" + name.replace("_", "-")
     changed = estimate(settings=replace(SETTINGS, **{name: value}))

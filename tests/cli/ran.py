@@ -25,7 +25,6 @@ TALK = tuple(
         "baseline",
         "params",
         "dtype",
-        "batched_chains",
     )
 )
 """How the lines begin that say what was chosen."""

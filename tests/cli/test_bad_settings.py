@@ -36,7 +36,6 @@ SETTINGS: list[tuple[list[object], str]] = [
     (["--start", "here"], "start must be one of auto, anchor, localiser, both, laplace, got 'here'"),
     (["--start", "both", "--gamma", "0"], "--start both draws from the localiser, and with --gamma 0 there is none"),
     (["--start", "laplace", "--dtype", "bfloat16"], "of which --dtype bfloat16 leaves nothing; use --dtype float32"),
-    (["--batched-chains", "yes"], "batched_chains must be one of auto, on, off, got 'yes'"),
     (["--json", "-q"], "only one of --format, --json and --quiet"),
     (["--format", "agent", "--json"], "only one of --format, --json and --quiet"),
     (["--format", "yaml"], "no --format 'yaml'; choose one of human, agent, json, quiet"),

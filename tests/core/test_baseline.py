@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from hf_llc.adapters.statistics import DrawStatistics, summarise
-from hf_llc.core.asking import answered
 from hf_llc.core.baseline import Linear, Scatter, nudge_of, scatter_at, scattered, slope
 from hf_llc.core.baseline_choice import CHAINS, Run, choose_baseline, gain
 from hf_llc.core.chain import run_chain
@@ -79,13 +78,11 @@ def test_the_slope_of_a_loss_is_its_directional_derivative_but_for_the_machines_
 def test_over_all_minibatches_the_difference_is_as_before_and_scatters_less() -> None:
     objective = logistic()
     anchors, losses, whole = displaced(objective, 0.05)
-    linear = Linear(objective.parameters, anchors, losses, whole)
+    linear = Linear(objective, anchors, losses, whole)
     here = copy_of(objective.parameters)
     batches = torch.randperm(N, generator=torch.Generator().manual_seed(2)).split(6)
     paired = torch.stack([(objective.losses(batch) - losses[batch]).mean() for batch in batches])
-    corrected = torch.stack(
-        [answered(linear(batch), objective)(delta).delta for batch, delta in zip(batches, paired, strict=True)]
-    )
+    corrected = torch.stack([linear(batch)(delta).delta for batch, delta in zip(batches, paired, strict=True)])
     assert torch.equal(objective.parameters[0].detach(), here[0])
     torch.testing.assert_close(corrected.mean(), paired.mean(), rtol=1e-6, atol=0.0)
     assert corrected.std() < paired.std() / 20

@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hf_llc.core.asking import answered
 from hf_llc.core.chain import run_chain
 from hf_llc.core.jumps import COST, LEAST, MOST, SHARE, integral, measured_draws, nodes, other_items
-from hf_llc.core.lockstep import Member, run_together
 from hf_llc.core.objective import Objective, copy_of
 from hf_llc.core.problems import FunctionObjective, deep_linear, normal_crossing, quadratic, separable
 from hf_llc.core.variations import VARIATIONS
@@ -55,8 +53,8 @@ def seen_along(objective: Objective, target: list[Tensor]) -> float:
     with torch.no_grad():
         for parameter, value in zip(objective.parameters, target, strict=True):
             parameter.copy_(value)
-    asks = integral(objective.parameters, anchors, torch.zeros(1, dtype=torch.int64), nodes(1, 2, 3))
-    found = float(answered(asks, objective))
+    value = integral(objective, anchors, torch.zeros(1, dtype=torch.int64), nodes(1, 2, 3))
+    found = float(value)
     for parameter, value in zip(objective.parameters, target, strict=True):
         assert torch.equal(parameter.detach(), value)
         assert parameter.grad is None
@@ -140,23 +138,3 @@ def test_segments_are_few_and_spread_over_the_draws(draws: int) -> None:
     assert 1 <= places[0] <= places[-1] <= draws
     gaps = [after - before for before, after in zip([0, *places], [*places, draws], strict=False)]
     assert max(gaps) <= draws / len(places) + 1
-
-
-def test_chains_in_one_call_see_the_jumps_that_they_see_alone() -> None:
-    class Stacked:
-        def losses(self, weights: list[Tensor], indices: Tensor) -> Tensor:
-            (w,) = weights
-            rise = (w.square() / 2 + 0.05 * (w.abs() > 0.1).to(w.dtype)).sum(dim=1, keepdim=True)
-            return rise.expand(indices.shape).detach()
-
-        def losses_and_gradient(self, weights: list[Tensor], indices: Tensor) -> tuple[Tensor, list[Tensor]]:
-            return self.losses(weights, indices), [weights[0].clone()]
-
-    chosen = settings(draws=60)
-    alone = traces(stepped(), chosen)
-    members = [Member(chosen, chain) for chain in range(4)]
-    anchors = [torch.zeros(10, dtype=torch.float64)]
-    together = dict(run_together(Stacked(), anchors, torch.zeros(1, dtype=torch.float64), members))  # type: ignore[arg-type]
-    for chain, trace in enumerate(alone):
-        assert together[chain].jumps == pytest.approx(trace.jumps, abs=1e-12)
-        assert max(trace.jumps) > 0.04

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from hf_llc.core import exact
-from hf_llc.core.asking import answered
 from hf_llc.core.chain import run_chain
 from hf_llc.core.jumps import NODES, measured_draws
 from hf_llc.core.laplace import PRODUCTS, displace, gradients_of
 from hf_llc.core.objective import Objective
 from hf_llc.core.problems import FunctionObjective, quadratic
 from hf_llc.core.randomness import ChainRandomness, Noise
-from hf_llc.core.shards import WHOLE
 from hf_llc.core.variations import VARIATIONS
 from hf_llc.resolved import ResolvedSettings
 from tests.core.chains import settings
@@ -35,8 +33,7 @@ def drawn(objective: Objective, noise: Noise, n_beta: float = N_BETA, gamma: flo
     """w after `displace` from where it is."""
     anchors = [parameter.detach().clone() for parameter in objective.parameters]
     batch = torch.zeros(1, dtype=torch.int64)
-    loop = displace(objective.parameters, anchors, batch, noise, n_beta=n_beta, gamma=gamma, shards=WHOLE)
-    answered(loop, objective)
+    displace(objective, anchors, batch, noise, n_beta=n_beta, gamma=gamma)
     return objective.parameters[0].detach()
 
 

@@ -26,7 +26,7 @@ ROOM = 6 * 2**30
 LONGEST_LINE = 600
 SAMPLER = SamplerSettings(
     sampler="sgld-lm", n_beta=30, gamma=1000, lr=1e-4, chains=2, draws=4, burn_in=1, batch_size=4, checks=False,
-    start="anchor", gradient="minibatch", batches="independent", baseline="paired", threads=1, batched_chains="off",
+    start="anchor", gradient="minibatch", batches="independent", baseline="paired", threads=1,
 )  # fmt: skip
 
 
