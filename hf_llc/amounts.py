@@ -1,12 +1,11 @@
 """How many independent draws a run takes: the first round, each after it, and when it is enough."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hf_llc.core.prior_draws import GRADIENT_SHARE
 from hf_llc.draw_statistics import UNIFORM, DrawSummary
-from hf_llc.plan import Plan
-from hf_llc.settings import TARGET_STDERR
+from hf_llc.settings import TARGET_STDERR, SamplerSettings
 
 LEAST = 1.0
 """λ̂ below which the wanted error is a share of this."""
@@ -28,6 +27,13 @@ OPEN_SHARE = 0.25
 """Share of the wanted error from which on what the slope's bend leaves open is worth measuring."""
 
 
+class Asked(Protocol):
+    """What a number of draws follows from: a plan, or as much of one."""
+
+    @property
+    def sampler(self) -> SamplerSettings: ...
+
+
 class Amount(NamedTuple):
     """How many pairs with losses, pairs with gradients, and bends along the slope."""
 
@@ -47,25 +53,25 @@ class Amount(NamedTuple):
         return [f"{kind}/{index:05d}" for _, kind, index in sorted(places)]
 
 
-def first_amount(plan: Plan) -> Amount:
+def first_amount(plan: Asked) -> Amount:
     """Draws of the first round."""
     if fixed_pairs(plan) is not None:
         return Amount(fixed_pairs(plan) or 0, FIRST_GRADIENTS, 0)
     return Amount(plan.sampler.chains * math.ceil(FIRST_LOSSES / plan.sampler.chains), FIRST_GRADIENTS, 0)
 
 
-def fixed_pairs(plan: Plan) -> int | None:
+def fixed_pairs(plan: Asked) -> int | None:
     """Pairs with losses where the settings give their number."""
     sampler = plan.sampler
     return None if sampler.draws is None else sampler.chains * sampler.draws
 
 
-def wanted_stderr(plan: Plan, value: float) -> float:
+def wanted_stderr(plan: Asked, value: float) -> float:
     """The standard error at which a run ends, where λ̂ is about `value`."""
     return (plan.sampler.target_stderr or TARGET_STDERR) * max(abs(value), LEAST)
 
 
-def target_of(plan: Plan, summary: DrawSummary, amount: Amount) -> float | None:
+def target_of(plan: Asked, summary: DrawSummary, amount: Amount) -> float | None:
     """The share of λ̂ that the standard error was to reach, if it was that which ended the draws; None if their number
     or the time did."""
     sampler = plan.sampler
@@ -74,7 +80,7 @@ def target_of(plan: Plan, summary: DrawSummary, amount: Amount) -> float | None:
     return (sampler.target_stderr or TARGET_STDERR) if next_amount(plan, summary, amount)[0] is None else None
 
 
-def next_amount(plan: Plan, summary: DrawSummary, amount: Amount) -> tuple[Amount | None, str]:
+def next_amount(plan: Asked, summary: DrawSummary, amount: Amount) -> tuple[Amount | None, str]:
     """The draws to have after another round, None if there is to be none, and a clause why."""
     if summary.llc is None or summary.stderr is None:
         return None, "there is no number, so more draws would not make it more precise"
@@ -126,7 +132,7 @@ def _grown(summary: DrawSummary, amount: Amount, chains: int) -> Amount:
         steepest *= STEEPEST
 
 
-def _grown_corrections(summary: DrawSummary, amount: Amount, wanted: float, plan: Plan) -> Amount | None:
+def _grown_corrections(summary: DrawSummary, amount: Amount, wanted: float, plan: Asked) -> Amount | None:
     """More gradients and bends, until these add little to an error `wanted` or are as many as pairs; then None."""
     if summary.by_losses:
         return None

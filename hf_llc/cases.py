@@ -23,6 +23,7 @@ class Case:
         limit: True if the truth is that of γ/nβ → 0, from which a perfect sampler at this γ/nβ still differs.
         hidden: the part of the truth that directions make which this γ keeps from being seen at this nβ.
         n_beta, gamma: nβ and γ to sample at. batch_size: items of a minibatch. start: where chains begin.
+        by_draws: True if independent draws of the localizing prior sample it, in place of chains.
     """
 
     name: str
@@ -36,19 +37,33 @@ class Case:
     batch_size: int = 1
     start: str = "auto"
     dtype: str = "float64"
+    by_draws: bool = False
 
 
 def gaussian() -> Case:
     """A quadratic at finite γ, where λ̂ is known exactly: ½ Σ nβh/(nβh+γ)."""
-    curvatures = [10 ** (-3 + index / 20) for index in range(80)]
     n_beta, gamma = 200.0, 20.0
     return Case(
         name="gaussian",
-        params={"dimension": len(curvatures), "n_beta": n_beta, "gamma": gamma},
-        objective=problems.quadratic(curvatures),
-        truth=exact.quadratic_llc(curvatures, n_beta, gamma),
+        params={"dimension": len(CURVATURES), "n_beta": n_beta, "gamma": gamma},
+        objective=problems.quadratic(CURVATURES),
+        truth=exact.quadratic_llc(CURVATURES, n_beta, gamma),
         n_beta=n_beta,
         gamma=gamma,
+    )
+
+
+def sloped_gaussian() -> Case:
+    """The same curvatures where the localiser holds the weights, and w* lies on a slope, which takes a third of λ̂."""
+    n_beta, gamma, slope = 200.0, 8000.0, 0.1
+    return Case(
+        name="gaussian-draws",
+        params={"dimension": len(CURVATURES), "slope": slope, "n_beta": n_beta, "gamma": gamma},
+        objective=problems.sloped_quadratic(CURVATURES, slope),
+        truth=exact.sloped_quadratic_llc(CURVATURES, slope, n_beta, gamma),
+        n_beta=n_beta,
+        gamma=gamma,
+        by_draws=True,
     )
 
 
@@ -78,19 +93,20 @@ def normal_crossing() -> Case:
     )
 
 
-def linear_regression() -> Case:
+def linear_regression(gamma: float = 5.0, *, by_draws: bool = False) -> Case:
     """Least squares on real samples with unit noise, minibatches of 50: half the dimension as γ/nβ → 0."""
-    samples, count, gamma = 2000, 20, 5.0
+    samples, count = 2000, 20
     objective, curvatures = problems.linear_regression(samples, count, seed=0)
     n_beta = samples / 40
     return Case(
-        name="linear-regression",
+        name="linear-regression-draws" if by_draws else "linear-regression",
         params={"samples": samples, "dimension": count, "n_beta": n_beta, "gamma": gamma, "batch_size": 50},
         objective=objective,
         truth=exact.quadratic_llc(curvatures, n_beta, gamma),
         n_beta=n_beta,
         gamma=gamma,
         batch_size=50,
+        by_draws=by_draws,
     )
 
 
@@ -203,6 +219,7 @@ def sized(size: str, device: str = "cpu") -> Case:
     return deep_linear([width] * 4, width // 2, n_beta=SIZED_N_BETA * width, device=device)
 
 
+CURVATURES = [10 ** (-3 + index / 20) for index in range(80)]
 SIZES = {"1m": 578, "10m": 1826, "100m": 5774}
 SIZED_N_BETA = 5e3
 """nβ per unit of width: the noise of the product then has a spectral norm of 2/√5000, small against its ones."""
@@ -227,6 +244,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "reduced-rank-10-10": lambda: reduced_rank(10, 10),
     "dln": deep_linear,
     "dln-rescaled": lambda: deep_linear(rescaling=1.5),
+    "gaussian-draws": sloped_gaussian,
+    "linear-regression-draws": lambda: linear_regression(500.0, by_draws=True),
 }
 
 

@@ -55,7 +55,7 @@ def estimate_of_draws(
     """The Estimate, and each group's pairs as a trace."""
     settings = resolved_settings(plan, prior, len(sample.losses), target_of(plan, summary, sample.amount))
     groups = traces_of(sample, settings)
-    diagnostics = _diagnostics(prior, sample, summary)
+    diagnostics = diagnostics_of(prior, sample, summary)
     verdict, reason = judge_draws(summary.llc, summary.stderr, diagnostics, pairs=len(sample.losses))
     loss, loss_stderr = loss_at_anchor(sample, plan.corpus.n)
     text = {"text": " ".join(plan.corpus.remarks)} if plan.corpus.remarks else {}
@@ -133,7 +133,8 @@ def _losses_taken(sample: Sample) -> int:
     return 3 * len(sample.losses) + 6 * len(sample.gradients) + 4 * len(sample.bends)
 
 
-def _diagnostics(prior: Prior, sample: Sample, summary: DrawSummary) -> Diagnostics:
+def diagnostics_of(prior: Prior, sample: Sample, summary: DrawSummary) -> Diagnostics:
+    """What the draws say beside λ̂; of steps there is nothing to say."""
     squared = [pair.squared_distance for pair in sample.losses]
     rise = summary.prior_mean.mean / prior.n_beta
     weighted = summary.weighted

@@ -1,4 +1,4 @@
-"""Exact answers on board: the chain code of `estimate` on models whose coefficient is known in closed form."""
+"""Exact answers on board: what `estimate` samples with, on models whose coefficient is known in closed form."""
 
 import math
 import time
@@ -26,6 +26,7 @@ from hf_llc.core.probe import choose_probe
 from hf_llc.core.samplers import AUTO
 from hf_llc.core.stepsize import check_lr, choose_burn_in, relaxation_rate
 from hf_llc.core.variations import LIMIT_VARIATIONS, VARIATIONS, Variation
+from hf_llc.draw_validation import drawn
 from hf_llc.observer import Observer
 from hf_llc.resolution import Resolution
 from hf_llc.resolved import ResolvedSettings
@@ -73,7 +74,7 @@ class Validation:
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How every case is sampled: the settings that are not the model's."""
+    """How every case is sampled: the settings that are not the model's. Of a case by draws the seed alone counts."""
 
     sampler: str = "auto"
     momentum: float | None = None
@@ -95,13 +96,33 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
     Raises:
         SettingsError: the step size given is unstable, or the sampler cannot do with the case's minibatches.
     """
-    started = time.monotonic()
+    started, observer = time.monotonic(), observer or Observer()
+    if case.by_draws:
+        return _of_draws(case, effort, observer, started)
     resolution, traces, varied = sampled(case, effort, observer)
-    found = judged(resolution, traces, varied, _variations(case))
-    llc, stderr, verdict, reason = _at_the_limit(found, case.hidden) if case.limit else found[:4]
+    judgement = judged(resolution, traces, varied, _variations(case))
+    found = _at_the_limit(judgement, case.hidden) if case.limit else judgement[:4]
     taken = sum(_gradients(resolution.settings, trace) for trace in [*traces, *varied.values()])
     cold = {variation.name for variation in VARIATIONS if variation.cold}
     begun = gradients_of(resolution.settings) * (len(traces) + sum(name not in cold for name, _ in varied))
+    return _validation(case, found, resolution.settings, round(taken) + begun, time.monotonic() - started)
+
+
+def _of_draws(case: Case, effort: Effort, observer: Observer, started: float) -> Validation:
+    with computing(1):
+        summary, verdict, reason, gradients, settings = drawn(case, effort.seed, observer)
+    found = (summary.llc, summary.stderr, verdict, reason)
+    return _validation(case, found, settings, round(gradients), time.monotonic() - started)
+
+
+def _validation(
+    case: Case,
+    found: tuple[float | None, float | None, str, str],
+    settings: ResolvedSettings,
+    gradients: int,
+    seconds: float,
+) -> Validation:
+    llc, stderr, verdict, reason = found
     return Validation(
         case=case.name,
         params=case.params,
@@ -111,10 +132,10 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
         error_in_stderr=(llc - case.truth) / stderr if llc is not None and stderr else None,
         verdict=verdict,
         verdict_reason=reason,
-        sampler=resolution.settings.sampler,
-        gradient_evaluations=round(taken) + begun,
-        seconds=time.monotonic() - started,
-        settings=resolution.settings,
+        sampler=settings.sampler,
+        gradient_evaluations=gradients,
+        seconds=seconds,
+        settings=settings,
     )
 
 

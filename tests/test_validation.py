@@ -8,6 +8,7 @@ import torch
 
 from hf_llc.cases import CASES, case_of, reduced_rank, sized
 from hf_llc.cases import deep_linear as deep_linear_case
+from hf_llc.core.exact import quadratic_llc, sloped_quadratic_llc
 from hf_llc.core.jumps import COST, measured_draws
 from hf_llc.core.objective import dimension
 from hf_llc.core.problems import deep_linear, sampled_deep_linear
@@ -159,3 +160,42 @@ def test_a_sized_net_has_that_many_weights(size: str, weights: float) -> None:
     assert dimension(sized(size).objective.parameters) == pytest.approx(weights, rel=0.01)
     with pytest.raises(NotFoundError, match="choose from 1m"):
         sized("1g")
+
+
+@pytest.mark.parametrize("name", ["gaussian-draws", "linear-regression-draws"])
+def test_independent_draws_have_the_exact_answer_to_5_percent(name: str) -> None:
+    case = case_of(name)
+    found = validate(case, Effort(lr=1e9))
+    assert found.llc is not None
+    assert found.stderr is not None
+    assert found.error_in_stderr is not None
+    assert found.sampler == "importance"
+    assert found.verdict == "converged"
+    assert found.stderr <= 0.05 * max(1.0, found.llc)
+    assert abs(found.error_in_stderr) < 3
+    pairs = found.settings.chains * found.settings.draws
+    assert found.gradient_evaluations > pairs >= 8
+    assert found.params["gamma"] == found.settings.gamma == case.gamma
+
+
+def test_a_slope_takes_a_share_of_the_gaussian_that_draws_know_of() -> None:
+    case = case_of("gaussian-draws")
+    curvatures = [10 ** (-3 + index / 20) for index in range(80)]
+    without = quadratic_llc(curvatures, case.n_beta, case.gamma)
+    assert sloped_quadratic_llc(curvatures, 0.0, case.n_beta, case.gamma) == pytest.approx(without)
+    # By the loss at the mean of the posterior in the limit of a stiff localiser: −(nβ)² ‖g‖²/γ.
+    taken = (case.n_beta * case.params["slope"]) ** 2 / case.gamma
+    assert case.truth == pytest.approx(without - taken, abs=0.25 * taken)
+    everything = torch.zeros(1, dtype=torch.int64)
+    case.objective.losses_and_gradient(everything)
+    (w,) = case.objective.parameters
+    assert w.grad is not None
+    assert float(w.grad.norm()) == pytest.approx(case.params["slope"])
+
+
+def test_seeds_of_draws_differ() -> None:
+    case = case_of("gaussian-draws")
+    first, second = (validate(case, Effort(seed=seed)) for seed in (0, 1))
+    assert first.llc != second.llc
+    assert first.settings.seed == 0
+    assert second.settings.seed == 1

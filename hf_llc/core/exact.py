@@ -16,6 +16,16 @@ def quadratic_llc(curvatures: Sequence[float], n_beta: float, gamma: float) -> f
     return sum(n_beta * h / (n_beta * h + gamma) for h in curvatures) / 2
 
 
+def sloped_quadratic_llc(curvatures: Sequence[float], slope: float, n_beta: float, gamma: float) -> float:
+    """The same on ½ Σ h_i w_i² + b Σ w_i, b² d = slope²: each w_i is normal around −nβb/A_i, A_i = nβh_i + γ."""
+    tilt, total = slope / math.sqrt(len(curvatures)), 0.0
+    for h in curvatures:
+        stiffness = n_beta * h + gamma
+        mean = -n_beta * tilt / stiffness
+        total += n_beta * (h * (1 / stiffness + mean**2) / 2 + tilt * mean)
+    return total
+
+
 def euler_quadratic_llc(curvatures: Sequence[float], n_beta: float, gamma: float, lr: float) -> float:
     """λ̂ of the Euler step of size ε on the same loss, exact gradient: ½ Σ nβh_i / (A_i (1 − εA_i/4)), A = nβh + γ.
 

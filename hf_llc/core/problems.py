@@ -1,5 +1,6 @@
 """Objectives whose learning coefficient is known: what the samplers are held to."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -52,6 +53,13 @@ def quadratic(curvatures: Sequence[float], dtype: torch.dtype = torch.float64) -
     scale = torch.tensor(curvatures, dtype=dtype)
     w = torch.zeros(len(curvatures), dtype=dtype)
     return FunctionObjective([w], 1, lambda indices: (scale * w * w).sum().div(2).expand(len(indices)))
+
+
+def sloped_quadratic(curvatures: Sequence[float], slope: float) -> FunctionObjective:
+    """L = ½ Σ h_i w_i² + b Σ w_i at 0, where b gives the gradient the length `slope`: w* is no minimum of it."""
+    scale, tilt = torch.tensor(curvatures, dtype=torch.float64), slope / math.sqrt(len(curvatures))
+    w = torch.zeros(len(curvatures), dtype=torch.float64)
+    return FunctionObjective([w], 1, lambda indices: (scale * w * w / 2 + tilt * w).sum().expand(len(indices)))
 
 
 def deep_linear(

@@ -1,23 +1,21 @@
 """Do independent draws keep their stated error where they end by it? Exact answers, rounds as `estimate` makes them.
 
-`hf_llc.amounts` decides when to end; here its draws are kept in memory. Run by `make bench`, or alone with
+Run by `make bench`, or alone with
 `pytest tests/benchmarks/test_draws.py -s`, which prints a row for each case.
 """
 
 import math
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-import torch
 
-from hf_llc.amounts import Amount, first_amount, next_amount
-from hf_llc.core.exact import quadratic_llc
+from hf_llc.amounts import Amount
+from hf_llc.core.exact import quadratic_llc, sloped_quadratic_llc
 from hf_llc.core.objective import Objective
-from hf_llc.core.prior_draws import GradientPair, LossPair, PriorDraws
-from hf_llc.core.problems import FunctionObjective, linear_regression, quadratic
-from hf_llc.draw_statistics import DrawSummary, summarise_draws
+from hf_llc.core.problems import linear_regression, quadratic, sloped_quadratic
+from hf_llc.draw_statistics import DrawSummary
+from hf_llc.draw_validation import Request, in_rounds
 from hf_llc.settings import SamplerSettings
 
 SEEDS = 40
@@ -37,19 +35,8 @@ class Loss(NamedTuple):
 
 def sloped(slope: float) -> Loss:
     """The wide quadratic with a slope along all directions."""
-    gamma, tilt = 1000.0, slope / math.sqrt(len(WIDE))
-    h = torch.tensor(WIDE, dtype=torch.float64)
-
-    def make() -> Objective:
-        w = torch.zeros(len(WIDE), dtype=torch.float64)
-        return FunctionObjective([w], 1, lambda indices: ((h * w * w) / 2 + tilt * w).sum().expand(len(indices)))
-
-    total = 0.0
-    for curvature in WIDE:
-        stiffness = N_BETA * curvature + gamma
-        mean, variance = -N_BETA * tilt / stiffness, 1 / stiffness
-        total += N_BETA * (curvature * (variance + mean**2) / 2 + tilt * mean)
-    return Loss(make, total, N_BETA, gamma, 1)
+    truth = sloped_quadratic_llc(WIDE, slope, N_BETA, 1000.0)
+    return Loss(lambda: sloped_quadratic(WIDE, slope), truth, N_BETA, 1000.0, 1)
 
 
 def wide(gamma: float) -> Loss:
@@ -74,21 +61,9 @@ LOSSES = {
 
 def run(loss: Loss, seed: int, target: float) -> tuple[DrawSummary, Amount]:
     """What the rounds end with."""
-    objective = loss.make()
-    draws = PriorDraws(objective, objective, gamma=loss.gamma, batch_size=loss.batch_size, seed=seed)
-    plan: Any = SimpleNamespace(sampler=SamplerSettings(sampler="importance", target_stderr=target))
-    losses: list[LossPair] = []
-    gradients: list[GradientPair] = []
-    bends: list[float] = []
-    amount: Amount | None = first_amount(plan)
-    while amount is not None:
-        losses += [draws.losses(pair) for pair in range(len(losses), amount.losses)]
-        gradients += [draws.gradients(pair) for pair in range(len(gradients), amount.gradients)]
-        bends += [draws.bend(number) for number in range(len(bends), amount.bends)]
-        summary = summarise_draws(losses, gradients, bends, n=objective.n, n_beta=loss.n_beta, gamma=loss.gamma)
-        reached = amount
-        amount, _ = next_amount(plan, summary, amount)
-    return summary, reached
+    asked = Request(SamplerSettings(sampler="importance", seed=seed, target_stderr=target))
+    sample, summary = in_rounds(loss.make(), asked, n_beta=loss.n_beta, gamma=loss.gamma, batch_size=loss.batch_size)
+    return summary, sample.amount
 
 
 @pytest.mark.parametrize("target", [0.05, 0.02])

@@ -34,6 +34,14 @@ def test_people_get_a_table(run: Run) -> None:
     assert "±" in ran.out
 
 
+def test_cases_by_draws_stand_in_the_same_table(run: Run) -> None:
+    ran = run("validate", "--case", "gaussian", "--case", "gaussian-draws", *QUICK)
+    rows = [line for line in ran.out.splitlines() if line.split()[:1] in (["gaussian"], ["gaussian-draws"])]
+    assert len(rows) == 2
+    assert all("±" in row for row in rows)
+    assert "converged" in rows[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
