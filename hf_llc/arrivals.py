@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from hf_llc.adapters.store import write_atomically
+from hf_llc.text_files import write_atomically
 
 
 class Arrivals:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from hf_llc import estimation, flatness, pilots, planning, queue, reasons, steps
 from hf_llc.adapters import fleet as fleets
-from hf_llc.adapters import machine
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.pictures import drawn
 from hf_llc.adapters.store import RunStore
@@ -23,6 +22,7 @@ from hf_llc.flatness import Answer
 from hf_llc.observer import Observer, duration
 from hf_llc.outlook import Outlook, outlook_of
 from hf_llc.plan import Plan
+from hf_llc.provenance import versions
 from hf_llc.resolution import Resolution
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.settings import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
@@ -223,7 +223,7 @@ def collect(
         reasons=reasons.reasons(plan, at, findings.answer, chosen, outlook),
         settings_file=str(path),
         run_dir=str(plan.run_dir),
-        versions=machine.versions(),
+        versions=versions(),
         seconds=time.monotonic() - started,
     )
     write_settings(path, made.settings, reasons.header(made), made.reasons)

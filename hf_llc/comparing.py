@@ -8,9 +8,8 @@ from typing import Any
 from hf_llc.adapters.pictures import drawn
 from hf_llc.bounds import checked_arguments
 from hf_llc.comparability import differences
-from hf_llc.curve import Curve, Point
+from hf_llc.curve import Curve, Point, training_order
 from hf_llc.errors import SettingsError
-from hf_llc.naming import order
 from hf_llc.observer import Observer
 from hf_llc.results import SCHEMA
 from hf_llc.runs import load
@@ -122,4 +121,4 @@ def _key(point: Point) -> str:
 
 
 def _place(point: Point) -> tuple[object, ...]:
-    return order(point.stage, point.step)
+    return training_order(point.stage, point.step)

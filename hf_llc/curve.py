@@ -3,6 +3,7 @@
 The JSON of `hf-llc scan` is `Curve.to_dict()`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -197,3 +198,12 @@ class Curve:
             run_dir=found.run_dir,
             versions=found.versions,
         )
+
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def training_order(stage: str | None, step: int | None) -> tuple[bool, list[tuple[int, str]], int]:
+    """A key that sorts by stage, then step; what has no step comes last."""
+    parts = _DIGITS.split(stage or "")
+    return step is None, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], step or 0

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_llc.adapters import machine
 from hf_llc.adapters.pictures import drawn
-from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.tables import parquet
 from hf_llc.curve import Curve, Point
 from hf_llc.observer import Observer
+from hf_llc.provenance import versions
 from hf_llc.runs import SCAN
+from hf_llc.text_files import write_atomically
 from hf_llc.view import View
 
 ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg")
@@ -18,7 +18,7 @@ ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg
 
 def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
     """`Curve.of_points` of a scan in this folder, made by what runs here now."""
-    return Curve.of_points(model, points, run_dir=str(folder), versions=machine.versions())
+    return Curve.of_points(model, points, run_dir=str(folder), versions=versions())
 
 
 def keep(curve: Curve, folder: Path) -> None:

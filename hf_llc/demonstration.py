@@ -17,7 +17,6 @@ from hf_llc.adapters.card import Content, render_model_card
 from hf_llc.adapters.card_metadata import PICTURE, RESULTS
 from hf_llc.adapters.small_model import Shape, build_model, save_checkpoint
 from hf_llc.adapters.small_tokenizer import train_tokenizer
-from hf_llc.adapters.store import write_atomically
 from hf_llc.core import seeds
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.training import TrainingSettings, train
@@ -30,6 +29,7 @@ from hf_llc.results import Estimate
 from hf_llc.series import estimate_series
 from hf_llc.settings import IMPORTANCE, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.sources import find_corpus, find_model, load_tokens
+from hf_llc.text_files import write_atomically
 from hf_llc.workbench import computing
 
 NAME = "pydoc-gpt-neox"

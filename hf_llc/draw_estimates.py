@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from hf_llc.adapters import machine
 from hf_llc.amounts import target_of
 from hf_llc.core.estimator import llc
 from hf_llc.draw_statistics import DrawSummary, Value
 from hf_llc.draw_verdicts import judge_draws
 from hf_llc.plan import Plan
+from hf_llc.provenance import versions
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import ChainSummary, ChainTrace, Diagnostics, Estimate, Status, finite_or_none
 from hf_llc.rounds import Prior, Sample
@@ -76,7 +76,7 @@ def estimate_of_draws(
         init_loss=loss,
         init_loss_stderr=loss_stderr,
         tokens=_losses_taken(sample) * settings.batch_size * settings.context_length,
-        versions=machine.versions(),
+        versions=versions(),
         seconds=seconds,
         run_dir=str(plan.run_dir),
     )

@@ -16,6 +16,7 @@ HfLlcError
 
 import errno
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
 
 class HfLlcError(Exception):
@@ -111,3 +112,18 @@ _MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 def of_memory(error: BaseException) -> bool:
     """True if memory ran out, of this machine or of a GPU: torch has no type of its own for the first."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _MEMORY)
+
+
+def did_you_mean(name: str, known: list[str], count: int = 3) -> str:
+    """`; did you mean a, b?` for the names closest to `name`, the first few names if none is close, or nothing."""
+    if close := get_close_matches(name, known, n=count, cutoff=0.5):
+        return f"; did you mean {' or '.join(close)}?"
+    if not known:
+        return "."
+    more = ", …" if len(known) > count else ""
+    return f"; there is {', '.join(known[:count])}{more}."
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space and control characters as one space."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -15,7 +15,6 @@ from hf_llc.adapters import devices, machine
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.launcher import launch
-from hf_llc.adapters.store import write_atomically
 from hf_llc.amounts import FIRST_LOSSES, first_amount
 from hf_llc.arrivals import Arrivals
 from hf_llc.calibration import Findings
@@ -25,6 +24,7 @@ from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.profile import Profile
 from hf_llc.results import Estimate
+from hf_llc.text_files import write_atomically
 from hf_llc.working import is_over, work_through
 
 WORKER = ("hf_llc.cli", "worker")

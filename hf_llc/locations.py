@@ -11,9 +11,9 @@ from hf_llc.adapters.listings import commits, files_of_commit, repositories
 from hf_llc.adapters.model_files import choose, inside, is_partial, raw_format, refuse_unusable
 from hf_llc.adapters.model_folder import chosen_in, names_in
 from hf_llc.adapters.threads import at_once
-from hf_llc.errors import AccessError, NotFoundError, SettingsError, UnusableError
+from hf_llc.errors import AccessError, NotFoundError, SettingsError, UnusableError, did_you_mean
 from hf_llc.naming import Place, place_of
-from hf_llc.references import Reference, nearest
+from hf_llc.references import Reference
 from hf_llc.selector import Selection
 from hf_llc.settings import ModelSettings
 
@@ -115,7 +115,7 @@ def _subfolders(reference: Reference, glob: str, place: PlaceOf, trust: bool, te
     matching = [folder for folder in sorted(folders) if _matches(folder, glob)]
     places = {folder: place(folder) for folder in matching if _is_checkpoint(inside(paths, folder), place(folder))}
     if not places:
-        raise NotFoundError(f"{reference.id} has no checkpoints in folders {glob}{nearest(glob, sorted(folders))}")
+        raise NotFoundError(f"{reference.id} has no checkpoints in folders {glob}{did_you_mean(glob, sorted(folders))}")
 
     def look(name: str) -> Found:
         if name not in places:
@@ -142,7 +142,7 @@ def _repositories(reference: Reference, globs: Sequence[str], place: PlaceOf, tr
         of_owner = repositories(glob.partition("/")[0], tell)
         found = {name: sha for name, sha in of_owner.items() if fnmatchcase(name, glob)}
         if not found:
-            raise NotFoundError(f"There are no models {glob} to see{nearest(glob, list(of_owner))}")
+            raise NotFoundError(f"There are no models {glob} to see{did_you_mean(glob, list(of_owner))}")
         shas |= found
     places = {name: place(name.partition("/")[2]) for name in shas}
 

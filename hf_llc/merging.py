@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_llc.adapters.store import INPUTS, RunStore, differences, whole_payload, write_atomically
+from hf_llc.adapters.store import INPUTS, RunStore, differences, whole_payload
 from hf_llc.bounds import checked_arguments
-from hf_llc.curve import Curve, Point
+from hf_llc.curve import Curve, Point, training_order
 from hf_llc.curve_files import curve_of, draw, keep
 from hf_llc.errors import NotFoundError, ResourceError, SourceError
-from hf_llc.naming import order
 from hf_llc.observer import Observer
 from hf_llc.runs import AGAIN, SCAN, load_run
 from hf_llc.sharding import missing
+from hf_llc.text_files import write_atomically
 from hf_llc.view import View
 
 SHARED, SHARDS, POINTS = "shared", "shards", "points"
@@ -150,7 +150,7 @@ def _in_order(points: Sequence[Point], shards: Sequence[Mapping[str, Any]]) -> l
     """By training; what does not say its step as the selection had it."""
     selected = {name: place for shard in shards for place, name in enumerate(shard["selection"])}
     known = sorted(points, key=lambda point: selected.get(point.revision, len(selected)))
-    return sorted(known, key=lambda point: order(point.stage, point.step))
+    return sorted(known, key=lambda point: training_order(point.stage, point.step))
 
 
 def _moved(point: Point, part: _Part, output: Path, observer: Observer) -> Point:

@@ -13,7 +13,6 @@ _STEP_END = re.compile(r"(?:step|checkpoint|ckpt|iter)[-_]?\d+[km]?(?![a-z0-9])"
 _TOKENS = re.compile(r"tokens[-_]?(\d+(?:\.\d+)?)([kmbt]?)(?![a-z0-9])", re.IGNORECASE)
 _BARE_TOKENS = re.compile(r"[-_](\d+(?:\.\d+)?)([kmbt])t?(?![a-z0-9])", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
-_DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +62,3 @@ def read_steps(path: Path) -> dict[str, int]:
         if words:
             found[words[0]] = int(words[1])
     return found
-
-
-def order(stage: str | None, step: int | None) -> tuple[bool, list[tuple[int, str]], int]:
-    """A key that sorts by stage, then step; what has no step comes last."""
-    parts = _DIGITS.split(stage or "")
-    return step is None, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], step or 0

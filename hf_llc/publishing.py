@@ -16,7 +16,6 @@ from hf_llc.adapters.card_text import is_local, last_estimate
 from hf_llc.adapters.hub_account import Account, create, written
 from hf_llc.adapters.hub_base import CARD, Base, content_of
 from hf_llc.adapters.hub_errors import page
-from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.yaml_tree import CardError
 from hf_llc.bounds import checked_arguments
 from hf_llc.curve import Curve
@@ -28,6 +27,7 @@ from hf_llc.references import is_remote
 from hf_llc.rendering import card_maker, headline_of, portable, write_files
 from hf_llc.results import Estimate
 from hf_llc.runs import folder_of, load, own_command
+from hf_llc.text_files import write_atomically
 
 FILES = (RESULTS, SETTINGS, PICTURE, VECTORS)
 """Everything that is published but the card itself."""

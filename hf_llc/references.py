@@ -55,16 +55,6 @@ def is_remote(text: str) -> bool:
     return "://" in text
 
 
-def nearest(name: str, known: list[str], count: int = 3) -> str:
-    """`; did you mean a, b?` for the names closest to `name`, the first few names if none is close, or nothing."""
-    if close := get_close_matches(name, known, n=count, cutoff=0.5):
-        return f"; did you mean {' or '.join(close)}?"
-    if not known:
-        return "."
-    more = ", …" if len(known) > count else ""
-    return f"; there is {', '.join(known[:count])}{more}."
-
-
 def parse_model(text: str, revision: str | None = None, endpoint: str = "https://huggingface.co") -> Reference:
     """Where a model is; `file` is the `.gguf` file if one was pointed at.
 

@@ -9,9 +9,9 @@ from typing import Any
 from hf_llc.adapters import hub_jobs
 from hf_llc.adapters.hub_errors import endpoint
 from hf_llc.bounds import shown
-from hf_llc.errors import SettingsError
+from hf_llc.errors import SettingsError, did_you_mean
 from hf_llc.observer import Observer, duration
-from hf_llc.references import nearest, parse_dataset, parse_model
+from hf_llc.references import parse_dataset, parse_model
 from hf_llc.results import SCHEMA
 from hf_llc.settings import LONGEST
 
@@ -104,7 +104,7 @@ def send(
     hub_jobs.require_sendable(["hf-llc", *words])
     there = hub_jobs.flavors(observer.tell)
     if there and settings.flavor not in there:
-        raise SettingsError(f"There is no --hf-job {settings.flavor}{nearest(settings.flavor, there)}")
+        raise SettingsError(f"There is no --hf-job {settings.flavor}{did_you_mean(settings.flavor, there)}")
     seconds = settings.seconds or expected(settings.flavor, operations() if operations else None)
     started = hub_jobs.start(
         words,

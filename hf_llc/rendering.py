@@ -22,15 +22,15 @@ from hf_llc.adapters.card_metadata import (
     SETTINGS,
     VECTORS,
 )
-from hf_llc.adapters.card_text import is_local, last_estimate, one_line
+from hf_llc.adapters.card_text import is_local, last_estimate
 from hf_llc.adapters.pictures import drawn
-from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.trainer_state import training_facts
 from hf_llc.curve import Curve, Point
-from hf_llc.errors import SettingsError, UnusableError
+from hf_llc.errors import SettingsError, UnusableError, did_you_mean, one_line
 from hf_llc.publication import Kind
 from hf_llc.published import lines_of
-from hf_llc.references import is_remote, nearest
+from hf_llc.references import is_remote
+from hf_llc.text_files import write_atomically
 
 CARD = "README.md"
 FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/]+/)+")
@@ -79,7 +79,7 @@ def headline_of(curve: Curve, names: Sequence[str]) -> list[Point]:
     by_name = {point.revision: point for point in curve.points}
     for name in names:
         if name not in by_name:
-            raise SettingsError(f"--headline {name} is not in the run{nearest(name, list(by_name))}")
+            raise SettingsError(f"--headline {name} is not in the run{did_you_mean(name, list(by_name))}")
         if by_name[name].llc is None:
             raise SettingsError(f"--headline {name} has no number in the run; choose another.")
     last = [point for point in curve.points if point.llc is not None][-1]

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from hf_llc.bounds import Bounds, check_fields, checked, shown
-from hf_llc.errors import NotFoundError, SettingsError
-from hf_llc.naming import Place, order
-from hf_llc.references import nearest
+from hf_llc.curve import training_order
+from hf_llc.errors import NotFoundError, SettingsError, did_you_mean
+from hf_llc.naming import Place
 from hf_llc.text_files import LARGEST_LIST, read_text
 
 DIGITS = 18
@@ -109,19 +109,21 @@ class Selection:
         Raises:
             NotFoundError: a term that matches nothing; the message has near names.
         """
-        known = sorted(places, key=lambda name: order(places[name].stage, places[name].step))
+        known = sorted(places, key=lambda name: training_order(places[name].stage, places[name].step))
         chosen: dict[str, None] = {}
         for term in self.terms:
             found = _match(term, known, places)
             if not found:
-                raise NotFoundError(f"{what} has no checkpoint {term}{nearest(term, known)} Choose with --revisions.")
+                raise NotFoundError(
+                    f"{what} has no checkpoint {term}{did_you_mean(term, known)} Choose with --revisions."
+                )
             chosen.update(dict.fromkeys(found))
         if self.every is not None:
             kept = [name for name in chosen if _place(name, places).step is not None]
             chosen = dict.fromkeys(name for name in kept if (_place(name, places).step or 0) % self.every == 0)
             if not chosen:
                 raise NotFoundError(f"No chosen checkpoint of {what} has a step that is a multiple of {self.every}.")
-        return sorted(chosen, key=lambda name: order(_place(name, places).stage, _place(name, places).step))
+        return sorted(chosen, key=lambda name: training_order(_place(name, places).stage, _place(name, places).step))
 
 
 def _place(name: str, places: Mapping[str, Place]) -> Place:

@@ -5,13 +5,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from hf_llc.adapters.store import write_atomically
 from hf_llc.adapters.yaml_file import mapping_text, read_mapping
 from hf_llc.bounds import checked
-from hf_llc.errors import SettingsError
+from hf_llc.errors import SettingsError, did_you_mean
 from hf_llc.records import clipped
-from hf_llc.references import nearest
 from hf_llc.settings import DataSettings, SamplerSettings, of_no_use
+from hf_llc.text_files import write_atomically
 
 DATA = {"config": "dataset_config", "revision": "dataset_revision"}
 """Names on the command line of those fields of DataSettings that are called something else there."""
@@ -48,7 +47,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         if name in left_out:
             continue
         if name not in known:
-            raise SettingsError(f"{path} sets {clipped(name)}, which there is not{nearest(name[:60], list(known))}")
+            raise SettingsError(
+                f"{path} sets {clipped(name)}, which there is not{did_you_mean(name[:60], list(known))}"
+            )
         found[name] = _typed(name, value, known[name], path)
     return found
 

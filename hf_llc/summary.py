@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hf_llc.adapters import machine
 from hf_llc.adapters.statistics import DrawStatistics, Levels, summarise, two_levels
 from hf_llc.checks import Checks, Extrapolation, evaluate, extrapolation
 from hf_llc.core.estimator import free_distance, gamma_slope, llc
 from hf_llc.core.stepsize import relaxation_rate, stability
 from hf_llc.core.variations import VARIATIONS, Variation
 from hf_llc.plan import Plan
+from hf_llc.provenance import versions
 from hf_llc.resolution import Resolution
 from hf_llc.resolved import ResolvedSettings
 from hf_llc.results import (
@@ -60,7 +60,7 @@ def estimate_of(
         tokens=sum(len(trace.losses) for trace in [*traces, *varied.values()])
         * settings.batch_size
         * settings.context_length,
-        versions=machine.versions(),
+        versions=versions(),
         seconds=seconds,
         run_dir=str(plan.run_dir),
     )

@@ -1,5 +1,7 @@
-"""Small text files that a user names: read up to a limit, so that no file can fill the memory."""
+"""Files read up to a limit, so that none can fill the memory, and written whole or not at all."""
 
+import os
+import secrets
 from pathlib import Path
 
 from hf_llc.errors import NotFoundError, SettingsError
@@ -30,3 +32,25 @@ def read_text(path: Path, option: str, largest: int) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{option} {path} cannot be read as text: byte {error.start} is not UTF-8.") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Puts `content` at `path` so that a reader sees the old file or the new one, never a part, even after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    # Not tempfile: its files are for their owner alone, and results are for whoever may read the folder.
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

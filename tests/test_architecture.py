@@ -31,6 +31,7 @@ NOUNS = {
     "sharding",
     "model_files",
     "view",
+    "provenance",
     "publication",
     "published",
 }

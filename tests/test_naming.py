@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_llc.curve import training_order
 from hf_llc.errors import SettingsError
-from hf_llc.naming import Place, order, place_of, read_steps
+from hf_llc.naming import Place, place_of, read_steps
 
 
 @pytest.mark.parametrize(
@@ -39,14 +40,14 @@ def test_names_are_taken_apart(name: str, stage: str | None, step: int | None, t
 
 def test_order_is_by_stage_as_a_number_then_step_and_unknown_last() -> None:
     names = ["main", "stage10-step1", "stage2-step5", "stage2-step1", "step9"]
-    by_training = sorted(names, key=lambda name: order(place_of(name).stage, place_of(name).step))
+    by_training = sorted(names, key=lambda name: training_order(place_of(name).stage, place_of(name).step))
     assert by_training == ["step9", "stage2-step1", "stage2-step5", "stage10-step1", "main"]
 
 
 @given(st.text(max_size=40))
 def test_any_text_has_a_place_that_sorts(name: str) -> None:
     found = place_of(name)
-    assert order(found.stage, found.step) <= order(None, None)
+    assert training_order(found.stage, found.step) <= training_order(None, None)
 
 
 @given(st.integers(1, 9), st.integers(0, 10**7), st.integers(1, 9999), st.sampled_from([("K", 3), ("B", 9), ("T", 12)]))
@@ -67,7 +68,7 @@ def test_a_step_is_read_back(step: int) -> None:
 def test_more_digits_than_a_step_has_are_no_step(name: str) -> None:
     found = place_of(name)
     assert (found.step or 0, found.tokens or 0) < (10**12, 10**12)
-    assert order("²", 3) < order(None, None)
+    assert training_order("²", 3) < training_order(None, None)
 
 
 def test_a_step_map_with_too_many_digits_is_refused(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc.errors import NotFoundError, SettingsError
-from hf_llc.references import Reference, nearest, parse_dataset, parse_model, training_step
+from hf_llc.errors import NotFoundError, SettingsError, did_you_mean
+from hf_llc.references import Reference, parse_dataset, parse_model, training_step
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -198,9 +198,9 @@ def test_training_step(name: str, step: int | None) -> None:
 
 
 def test_nearest_names_close_ones_first_and_otherwise_some() -> None:
-    assert nearest("tran", ["test", "train"]) == "; did you mean train?"
-    assert nearest("zzz", ["a", "b", "c", "d"]) == "; there is a, b, c, …."
-    assert nearest("zzz", []) == "."
+    assert did_you_mean("tran", ["test", "train"]) == "; did you mean train?"
+    assert did_you_mean("zzz", ["a", "b", "c", "d"]) == "; there is a, b, c, …."
+    assert did_you_mean("zzz", []) == "."
 
 
 @pytest.mark.parametrize("text", ["hf://models/me/x", "hf://models/me/x@main", "hf://spaces/me/x"])

@@ -16,6 +16,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from hf_llc.curve import Point
+from hf_llc.errors import one_line
 from hf_llc.results import Estimate
 from hf_llc.settings import SamplerSettings, of_no_use
 
@@ -39,11 +40,6 @@ def escaped(value: object) -> object:
         return value
     plain = _MARKDOWN.sub(r"\\\1", html.escape(one_line(value), quote=False))
     return _AUTOLINK.sub(lambda match: f"&#{ord(match.group())};", plain)
-
-
-def one_line(text: str) -> str:
-    """The text with every run of white space and control characters as one space."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def code_block(text: str, language: str) -> Verbatim:

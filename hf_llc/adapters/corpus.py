@@ -30,8 +30,8 @@ from hf_llc.adapters.documents import Documents, File, of_dataset, of_files
 from hf_llc.adapters.hub import check_access
 from hf_llc.adapters.hub_errors import Tell, explained, patiently
 from hf_llc.adapters.listings import listing
-from hf_llc.errors import NotFoundError, ResourceError, SettingsError, UnusableError, listed
-from hf_llc.references import DATA_SUFFIXES, nearest
+from hf_llc.errors import NotFoundError, ResourceError, SettingsError, UnusableError, did_you_mean, listed
+from hf_llc.references import DATA_SUFFIXES
 from hf_llc.settings import DataSettings
 
 _PARSING_FAILURES = (
@@ -164,7 +164,7 @@ def _choose_split(splits: Mapping[str, Any], wanted: str, name: str) -> Any:
         return splits[wanted]
     if "[" in wanted or "+" in wanted:
         raise SettingsError(f"--split {wanted} is an expression; give one name and use --max-sequences to take a part.")
-    raise NotFoundError(f"{name} has no split {wanted}{nearest(wanted, sorted(splits))} Choose with --split.")
+    raise NotFoundError(f"{name} has no split {wanted}{did_you_mean(wanted, sorted(splits))} Choose with --split.")
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import IO, Any, cast
 from datasets.inspect import get_dataset_config_names
 from datasets.load import load_dataset_builder
 
-from hf_llc.errors import NotFoundError, SettingsError, UnusableError
-from hf_llc.references import DATA_SUFFIXES, nearest
+from hf_llc.errors import NotFoundError, SettingsError, UnusableError, did_you_mean
+from hf_llc.references import DATA_SUFFIXES
 
 FORMATS = {
     ".txt": "text",
@@ -127,10 +127,10 @@ def builder_of(place: str, config: str | None, name: str, revision: str | None =
         configs = get_dataset_config_names(place, revision=revision)
         if config is None and len(configs) > 1:
             raise NotFoundError(
-                f"{name} has several configs{nearest('', configs, 6)} Choose with --dataset-config."
+                f"{name} has several configs{did_you_mean('', configs, 6)} Choose with --dataset-config."
             ) from error
         if config is not None and config not in configs:
-            near = nearest(config, configs)
+            near = did_you_mean(config, configs)
             raise NotFoundError(f"{name} has no config {config}{near} Choose with --dataset-config.") from error
         raise
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from hf_llc.adapters.store import write_atomically
+from hf_llc.text_files import write_atomically
 
 SETTLED = 2.0
 """Seconds after its last change from which a file's times tell every further change apart."""

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from hf_llc.adapters.store import write_atomically
+from hf_llc.text_files import write_atomically
 
 BLUE, ORANGE, GREY, PALE = "#0072B2", "#D55E00", "#5A5A5A", "#8C8C8C"
 

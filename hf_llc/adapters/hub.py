@@ -23,9 +23,9 @@ from hf_llc.adapters.hub_errors import (
     translate,
     unreachable,
 )
-from hf_llc.adapters.store import write_atomically
-from hf_llc.errors import NotFoundError, SourceError
-from hf_llc.references import is_commit, nearest
+from hf_llc.errors import NotFoundError, SourceError, did_you_mean
+from hf_llc.references import is_commit
+from hf_llc.text_files import write_atomically
 
 REQUEST_TIMEOUT = 10.0  # seconds; the client itself would wait for ever
 
@@ -176,7 +176,7 @@ def _tree(repo_id: str, sha: str, kind: Kind) -> list[RepoFile]:
 def _no_such_revision(repo_id: str, name: str, kind: Kind, tell: Tell) -> NotFoundError:
     option = "--dataset-revision" if kind == "dataset" else "--revision"
     try:
-        near = nearest(name, list(revisions(repo_id, kind, tell)))
+        near = did_you_mean(name, list(revisions(repo_id, kind, tell)))
     except SourceError:
         near = "."
     return NotFoundError(f"The {kind} {repo_id} has no revision {name}{near} Choose with {option}.")

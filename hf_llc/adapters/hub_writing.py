@@ -13,7 +13,6 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import RevisionNotFoundError
 
-from hf_llc.adapters.card_text import one_line
 from hf_llc.adapters.hub_account import MOVED, written
 from hf_llc.adapters.hub_answers import AnswerError, commit_of, understood
 from hf_llc.adapters.hub_base import OURS, Base, entries_of, is_content, read
@@ -28,6 +27,7 @@ from hf_llc.adapters.hub_errors import (
     wait_before_retry,
     what_happened,
 )
+from hf_llc.errors import one_line
 from hf_llc.publication import Target
 
 

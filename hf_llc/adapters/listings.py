@@ -11,9 +11,8 @@ from huggingface_hub.errors import RevisionNotFoundError
 from hf_llc.adapters import hub
 from hf_llc.adapters.hub_answers import commit_of, text_of
 from hf_llc.adapters.hub_errors import Kind, Tell, ask, explained
-from hf_llc.adapters.store import write_atomically
-from hf_llc.errors import NotFoundError
-from hf_llc.references import nearest
+from hf_llc.errors import NotFoundError, did_you_mean
+from hf_llc.text_files import write_atomically
 
 
 def listing(repo_id: str, sha: str, tell: Tell, kind: Kind = "model") -> hub.Listing:
@@ -74,7 +73,7 @@ def commits(repo_id: str, branch: str, tell: Tell) -> dict[str, str]:
         try:
             titles = ask(listed, tell)
         except RevisionNotFoundError as error:
-            near = nearest(branch, list(hub.revisions(repo_id, "model", tell)))
+            near = did_you_mean(branch, list(hub.revisions(repo_id, "model", tell)))
             raise NotFoundError(f"The model {repo_id} has no branch {branch}{near}") from error
     return titles
 

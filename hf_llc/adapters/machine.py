@@ -1,15 +1,11 @@
 """The machine underneath: cores, free memory, network, library versions (psutil, importlib)."""
 
 import os
-import platform
 import socket
-from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
 from hf_llc.errors import LaunchError
-
-REPORTED = ("hf-llc", "torch", "transformers", "datasets", "accelerate", "huggingface_hub", "arviz-stats", "numpy")
 
 
 def cores() -> int:
@@ -66,14 +62,3 @@ def interface_to(host: str) -> str | None:
         return None
     found = (name for name, all_of_it in psutil.net_if_addrs().items() if own in {each.address for each in all_of_it})
     return next(found, None)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of every library that the number depends on."""
-    found = {"python": platform.python_version()}
-    for name in REPORTED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

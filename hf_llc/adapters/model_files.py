@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from hf_llc.errors import NotFoundError, UnusableError
-from hf_llc.references import nearest
+from hf_llc.errors import NotFoundError, UnusableError, did_you_mean
 
 _SMALL = re.compile(
     r"config\.json|generation_config\.json|preprocessor_config\.json"
@@ -85,7 +84,9 @@ def choose(
     if gguf_file is not None:
         if gguf_file not in known:
             there = sorted(name for name in known if name.endswith(".gguf"))
-            raise NotFoundError(f"There is no {gguf_file} here{nearest(gguf_file, there)} Choose with --gguf-file.")
+            raise NotFoundError(
+                f"There is no {gguf_file} here{did_you_mean(gguf_file, there)} Choose with --gguf-file."
+            )
         return ModelFiles(small=sorted(small), weights=[gguf_file])
     for single, shard in (("model.safetensors", _SHARD), ("pytorch_model.bin", _BIN_SHARD)):
         index = f"{single}.index.json"

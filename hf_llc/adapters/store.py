@@ -1,8 +1,6 @@
 """A run on disk: named parts, each durable by itself, each claimed by one process at a time (filelock)."""
 
 import json
-import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -12,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from hf_llc.errors import ResourceError
 from hf_llc.records import CHECKSUM, DamagedError, checksum, parsed, sealed, unsealed
+from hf_llc.text_files import write_atomically
 
 if TYPE_CHECKING:
     from hf_llc.adapters.link import Link
@@ -19,28 +18,6 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 INPUTS = "inputs"
 """The part that says what a run is made from."""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Puts `content` at `path` so that a reader sees the old file or the new one, never a part, even after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    # Not tempfile: its files are for their owner alone, and results are for whoever may read the folder.
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class RunStore:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from hf_llc.adapters.store import write_atomically
+from hf_llc.text_files import write_atomically
 
 _CHECKSUM = "checksum"
 

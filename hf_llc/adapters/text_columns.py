@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from hf_llc.errors import NotFoundError, UnusableError
-from hf_llc.references import nearest
+from hf_llc.errors import NotFoundError, UnusableError, did_you_mean
 
 
 class Kind(StrEnum):
@@ -95,7 +94,9 @@ def text_column(
     """
     strings = [column for column, kind in kinds.items() if kind is Kind.TEXT]
     if wanted is not None and wanted not in kinds:
-        raise NotFoundError(f"{name} has no column {wanted}{nearest(wanted, list(kinds))} Choose with --text-column.")
+        raise NotFoundError(
+            f"{name} has no column {wanted}{did_you_mean(wanted, list(kinds))} Choose with --text-column."
+        )
     if wanted is None and "text" in kinds:
         wanted = "text"
     if wanted is not None:
@@ -104,9 +105,8 @@ def text_column(
             raise UnusableError(f"Column {wanted} of {name} does not hold strings{others}")
         return wanted
     if len(strings) > 1:
-        raise NotFoundError(
-            f"{name} has no column text, and several of strings{nearest('', strings, 6)} Choose with --text-column."
-        )
+        near = did_you_mean("", strings, 6)
+        raise NotFoundError(f"{name} has no column text, and several of strings{near} Choose with --text-column.")
     if not strings:
         raise UnusableError(f"{name} has no column of strings; its columns are {', '.join(kinds) or 'none'}.")
     (only,) = strings

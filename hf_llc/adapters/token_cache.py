@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hf_llc.adapters.store import write_atomically
 from hf_llc.errors import ResourceError
+from hf_llc.text_files import write_atomically
 
 Tell = Callable[[str], None]
 

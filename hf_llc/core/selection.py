@@ -4,8 +4,7 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from hf_llc.errors import NotFoundError, SettingsError
-from hf_llc.references import nearest
+from hf_llc.errors import NotFoundError, SettingsError, did_you_mean
 
 REGULAR = "re:"
 
@@ -27,7 +26,7 @@ def select(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
         found = {name for name in names if _matches(name, pattern)}
         if not found:
             bare = pattern.removeprefix(REGULAR).strip("*^$")
-            raise NotFoundError(f"--params {pattern} matches no parameter{nearest(bare, list(names))}")
+            raise NotFoundError(f"--params {pattern} matches no parameter{did_you_mean(bare, list(names))}")
         chosen |= found
     return [name for name in names if name in chosen]
 

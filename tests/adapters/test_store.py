@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc.adapters.store import RunStore, write_atomically
+from hf_llc.adapters.store import RunStore
 from hf_llc.errors import ResourceError
+from hf_llc.text_files import write_atomically
 
 
 @pytest.fixture
