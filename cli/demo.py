@@ -37,7 +37,8 @@ def demo(
     """Follow the LLC over the training of a small model, with no network and no token.
 
     Trains a small GPT-NeoX on the prose that comes with Python, keeps Pythia-style checkpoints, estimates λ̂ at each,
-    and writes the picture of λ̂ over training and a model card. The same command again resumes what was interrupted.
+    and writes the picture of λ̂ over training and a model card. The last number is cross-checked by a few short chains
+    of SGLD: one line says whether they agree. The same command again resumes what was interrupted.
 
     Examples:
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hf_llc import sgld_check
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters import machine
 from hf_llc.adapters.card import Content, render_model_card
@@ -23,7 +24,10 @@ from hf_llc.core.training import TrainingSettings, train
 from hf_llc.curve import Point
 from hf_llc.curve_files import curve_of, write_scan
 from hf_llc.errors import LaunchError, ResourceError
+from hf_llc.launching import execute
+from hf_llc.meanings import agreement
 from hf_llc.observer import Observer
+from hf_llc.planning import plan
 from hf_llc.rendering import CARD, headline_of, portable, write_files
 from hf_llc.results import Estimate
 from hf_llc.series import estimate_series
@@ -107,6 +111,8 @@ def demonstrate(
 ) -> Demonstration:
     """Trains the model, estimates λ̂ at each checkpoint, and writes the picture, the results and a card to `folder`.
 
+    The number at the last checkpoint is cross-checked by short chains of SGLD where it comes from independent draws.
+
     Needs no network. What an earlier call has finished in the folder is used.
 
     Args:
@@ -126,16 +132,19 @@ def demonstrate(
     documents = prose(size.documents)
     write_atomically(folder / TEXT, "".join(json.dumps({"text": each}) + "\n" for each in documents).encode())
     seconds = train_once(folder, documents, size, observer)
+    processes = processes or min(machine.cores(), size.sampler.chains)
     estimates = estimate_series(
         [_model(folder, step) for step in size.checkpoints],
         _data(folder, size),
         size.sampler,
         output_dir=folder / RUNS,
-        processes=processes or min(machine.cores(), size.sampler.chains),
+        processes=processes,
         device="cpu",
         observer=observer,
         on_point=on_point,
     )
+    if size.sampler.by_draws:
+        estimates[-1] = _cross_checked(folder, size, processes, observer)
     made = Demonstration(
         model=NAME,
         estimates=tuple(estimates),
@@ -147,6 +156,21 @@ def demonstrate(
     )
     _publish(made, observer)
     return made
+
+
+def _cross_checked(folder: Path, size: DemoSize, processes: int, observer: Observer) -> Estimate:
+    """The last checkpoint's Estimate with a few short chains of SGLD beside its draws; tells whether they agree."""
+    model, sampler = _model(folder, size.checkpoints[-1]), replace(size.sampler, cross_check=sgld_check.METHOD)
+    run_dir = folder / RUNS / Path(model.model).name
+    checked = execute(
+        lambda: plan(model, _data(folder, size), sampler, output_dir=run_dir, device="cpu", observer=observer),
+        processes=processes,
+        device="cpu",
+        observer=observer,
+    )
+    assert checked is not None
+    observer.tell(f"Cross-check of {run_dir.name}: {agreement(checked)}.")
+    return checked
 
 
 def _claim(folder: Path) -> None:

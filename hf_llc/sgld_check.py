@@ -24,7 +24,7 @@ METHOD = "sgld"
 CHAINS = 4
 BATCH_SIZE = 16
 """Sequences of a minibatch, at most: more steps of fewer sequences take the same time and tell more."""
-FORGETTING, SAMPLING = 6.0, 10.0
+FORGETTING, SAMPLING = 4.0, 6.0
 """Relaxation times of a flat direction before the draws of a chain, and during them."""
 
 

@@ -15,6 +15,7 @@ from hf_llc.adapters.small_model import Shape
 from hf_llc.core.training import TrainingSettings
 from hf_llc.demonstration import MARKER, Demonstration, DemoSize, demonstrate, prose
 from hf_llc.errors import LaunchError, ResourceError
+from hf_llc.meanings import agreement
 from hf_llc.observer import Observer
 from hf_llc.published import curve_from
 from hf_llc.results import Estimate
@@ -180,6 +181,34 @@ def test_a_training_that_was_cut_short_is_made_again_to_the_same_weights(made: D
     assert again.training_seconds is not None
     assert any(line.startswith("Training a GPT-NeoX") for line in listener.told)
     assert [found.llc for found in again.estimates] == [found.llc for found in copy.estimates]
+
+
+def test_the_last_checkpoint_by_draws_is_cross_checked_by_chains_of_sgld(tmp_path: Path) -> None:
+    draws = SamplerSettings(sampler="importance", chains=2, draws=4, gamma=400.0, batch_size=8, threads=1)
+    listener = Listener()
+    size = replace(SIZE, checkpoints=(0, 4), sampler=draws)
+    found = demonstrate(tmp_path, processes=1, observer=listener, size=size)
+    first, last = found.estimates
+    assert first.cross_check is None
+    assert last.cross_check is not None
+    assert last.cross_check["method"] == "sgld"
+    (line,) = [line for line in listener.told if line.startswith("Cross-check of step4: ")]
+    assert line == f"Cross-check of step4: {agreement(last)}."
+    assert "agree" in line
+    assert (
+        curve_from(found.results.read_text(encoding="utf-8"), ".").points[-1].estimate.cross_check == last.cross_check
+    )
+    chains = sorted(found.folder.glob("runs/step4/cross-check/*.json"))
+    times = [path.stat().st_mtime_ns for path in chains]
+    again = demonstrate(tmp_path, processes=1, size=size)
+    assert again.estimates[-1].llc == last.llc
+    assert again.estimates[-1].cross_check == last.cross_check
+    assert len(times) == 4
+    assert [path.stat().st_mtime_ns for path in chains] == times
+
+
+def test_chains_are_not_cross_checked(made: Demonstration) -> None:
+    assert made.estimates[-1].cross_check is None
 
 
 @pytest.mark.parametrize("name", ["README.md", "text.jsonl", "llc"])
