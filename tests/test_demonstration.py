@@ -195,9 +195,9 @@ def test_the_last_checkpoint_by_draws_is_cross_checked_by_chains_of_sgld(tmp_pat
     (line,) = [line for line in listener.told if line.startswith("Cross-check of step4: ")]
     assert line == f"Cross-check of step4: {agreement(last)}."
     assert "agree" in line
-    assert (
-        curve_from(found.results.read_text(encoding="utf-8"), ".").points[-1].estimate.cross_check == last.cross_check
-    )
+    stored = curve_from(found.results.read_text(encoding="utf-8"), ".").points[-1].estimate
+    assert stored is not None
+    assert stored.cross_check == last.cross_check
     chains = sorted(found.folder.glob("runs/step4/cross-check/*.json"))
     times = [path.stat().st_mtime_ns for path in chains]
     again = demonstrate(tmp_path, processes=1, size=size)
