@@ -4,9 +4,10 @@ export GOMP_SPINCOUNT = 0
 PYTHON ?= python3
 BIN := .venv/bin
 TESTS := $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 READY := .venv/ready
 
-.PHONY: demo test check bench bench-gpu style clean
+.PHONY: demo test check docs docs-serve bench bench-gpu style clean
 
 demo: $(READY)
 	$(BIN)/hf-llc demo
@@ -18,7 +19,14 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(DOCS) build --strict --quiet
 	$(TESTS)
+
+docs: $(READY)
+	$(DOCS) build --strict
+
+docs-serve: $(READY)
+	$(DOCS) serve
 
 bench: $(READY)
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[bench]'
@@ -33,7 +41,7 @@ style: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build site *.egg-info
 
 # torch first and pinned: an open range may fetch a build for hardware that is not there.
 $(READY): pyproject.toml .ci/constraints.txt

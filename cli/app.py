@@ -31,7 +31,7 @@ USAGE_ERROR: type[Any] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="hf-llc",
-    help="The local learning coefficient of language models on the Hugging Face Hub, with an honest error bar.",
+    help="The local learning coefficient of language models on the Hugging Face Hub, with its error and a verdict.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,7 +52,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """The local learning coefficient of language models on the Hugging Face Hub, with an honest error bar."""
+    """The local learning coefficient of language models on the Hugging Face Hub, with its error and a verdict."""
 
 
 app.command()(reported(estimate))

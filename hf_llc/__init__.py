@@ -1,4 +1,4 @@
-"""hf-llc: the local learning coefficient of language models, with an honest error bar and an honest verdict.
+"""hf-llc: the local learning coefficient of language models, with its error and a verdict.
 
 Floors, imports go down only:
     4  hf_llc.cli                     the commands

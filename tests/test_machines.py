@@ -1,4 +1,4 @@
-"""One run on two hosts that share no disk, by the Slurm script of the README: the numbers of one host."""
+"""One run on two hosts that share no disk, by the Slurm script of the documentation: the numbers of one host."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from hf_llc import DataSettings, SamplerSettings, estimate
 from tests.hub.environment import client_environment
 from tests.network import Host, NotPermittedError, two_hosts
-from tests.reference import README
+from tests.reference import DOCS
 from tests.tiny import jsonl, save_tiny_model
 
 pytestmark = pytest.mark.processes
@@ -55,8 +55,8 @@ def hosts() -> Iterator[tuple[list[Host], str | None]]:
 
 
 def slurm_script() -> str:
-    """The job as the README has it, but for a model that can be had here, and a process for each host."""
-    text = README.read_text(encoding="utf-8")
+    """The job as the guide has it, but for a model that can be had here, and a process for each host."""
+    text = (DOCS / "guides/devices.md").read_text(encoding="utf-8")
     script = text.split("<!-- slurm: begin -->\n```bash\n")[1].split("```\n<!-- slurm: end -->")[0]
     asked = f"model --dataset text.jsonl {OPTIONS}"
     assert script.count("EleutherAI/pythia-70m --num-processes 16") == 1

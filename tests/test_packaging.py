@@ -82,7 +82,9 @@ def test_versions_with_published_weaknesses_are_left_out(name: str, weak: str) -
 
 @pytest.mark.processes
 def test_a_source_distribution_runs_its_own_tests(tmp_path: Path) -> None:
-    left_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "build", "*.egg-info", "__pycache__")
+    left_out = shutil.ignore_patterns(
+        ".git", ".venv", ".*_cache", ".hypothesis", "build", "site", "*.egg-info", "__pycache__"
+    )
     shutil.copytree(ROOT, tmp_path / "tree", ignore=left_out)
     code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, tmp_path], cwd=tmp_path / "tree", check=True, capture_output=True)
@@ -96,6 +98,11 @@ def test_a_source_distribution_runs_its_own_tests(tmp_path: Path) -> None:
         "LICENSE",
         "SECURITY.md",
         "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
+        "mkdocs.yml",
+        "docs/index.md",
+        "docs/examples/01_first_estimate.ipynb",
         "Makefile",
         ".ci/constraints.txt",
         "model_cards/__init__.py",

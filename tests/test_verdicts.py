@@ -162,9 +162,10 @@ def test_every_verdict_is_among_the_cases() -> None:
     assert {verdict for _, _, verdict, _ in CASES} | {Verdict.DIVERGED, Verdict.NOT_LOCAL} == set(Verdict)
 
 
-def test_the_readme_says_of_every_verdict_what_it_means_and_what_to_do() -> None:
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("   | `")}
+def test_the_documentation_says_of_every_verdict_what_it_means_and_what_to_do() -> None:
+    page = (Path(__file__).parent.parent / "docs/concepts/verdicts.md").read_text(encoding="utf-8")
+    text = page.split("<!-- verdicts: begin -->")[1].split("<!-- verdicts: end -->")[0]
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
     assert set(rows) == set(map(str, Verdict))
     cells = {name: [cell.strip() for cell in line.strip(" |").split(" | ")] for name, line in rows.items()}
     assert all(len(of) == 4 and all(of) for name, of in cells.items() if name != "converged")

@@ -1,0 +1,70 @@
+"""The example notebooks, run cell by cell; `python -m tests.notebooks` stores their outputs.
+
+It runs in a folder that holds `hf-llc-demo`, as `hf-llc demo` leaves it.
+"""
+
+import base64
+import contextlib
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = Path(__file__).parent.parent / "docs/examples"
+NOTEBOOKS = tuple(sorted(EXAMPLES.glob("*.ipynb")))
+
+
+def run(notebook: dict[str, Any], figures: Callable[[], list[bytes]] = lambda: []) -> list[list[dict[str, Any]]]:
+    """The outputs of each code cell in order: what it prints, and the figures that it draws.
+
+    Args:
+        figures: takes the figures that are open, as PNG.
+    """
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    outputs = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile("".join(cell["source"]), "<cell>", "exec"), namespace)
+            outputs.append([*_stream(printed.getvalue()), *map(_image, figures())])
+    return outputs
+
+
+def _stream(text: str) -> list[dict[str, Any]]:
+    return [{"name": "stdout", "output_type": "stream", "text": text.splitlines(keepends=True)}] if text else []
+
+
+def _image(png: bytes) -> dict[str, Any]:
+    data = {"image/png": base64.b64encode(png).decode(), "text/plain": ["<Figure>"]}
+    return {"data": data, "metadata": {}, "output_type": "display_data"}
+
+
+def open_figures() -> list[bytes]:
+    """The open figures as PNG; closes them."""
+    from matplotlib import pyplot
+
+    pictures = []
+    for number in pyplot.get_fignums():
+        buffer = io.BytesIO()
+        pyplot.figure(number).savefig(buffer, format="png", dpi=80)
+        pictures.append(buffer.getvalue())
+    pyplot.close("all")
+    return pictures
+
+
+def main() -> None:
+    """Run every notebook here and store its outputs."""
+    os.environ["MPLBACKEND"] = "Agg"
+    for path in NOTEBOOKS:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        for count, (cell, outputs) in enumerate(zip(cells, run(notebook, open_figures), strict=True), start=1):
+            cell.update(outputs=outputs, execution_count=count)
+        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
