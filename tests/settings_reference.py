@@ -96,7 +96,7 @@ OPTIONS: Mapping[tuple[type[Any], str], str] = {
 }
 EFFECTS: Mapping[tuple[type[Any], str], str] = {
     (ModelSettings, "trust_remote_code"): NO,
-    **{(SamplerSettings, name): ROUNDING for name in ("micro_batch_size", "dtype", "batched_chains", "threads",
+    **{(SamplerSettings, name): ROUNDING for name in ("micro_batch_size", "dtype", "threads",
                                                      "devices_per_chain")},
     **{(SamplerSettings, name): ERROR for name in ("target_stderr", "budget_seconds")},
     (SamplerSettings, "cross_check"): NO,
