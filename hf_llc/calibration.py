@@ -250,7 +250,19 @@ def calibrate(
     device: str | None = None,
     observer: Observer | None = None,
 ) -> Calibration:
-    """The settings for a standard error of λ̂, found in this process; see `plan`, `run` and `collect`."""
+    """Settings of chains for a wanted standard error, and whether λ̂ has a plateau; computed in this process.
+
+    Args:
+        model: as in `estimate`. data: the text of the loss. sampler: settings that are fixed; draws, burn-in and
+            thinning are to be found. wanted: the error to reach and the gradients allowed for it.
+        output_dir: folder of the run; None means `hf-llc-runs/<model>/<sha>/calibration-<key>`.
+        device: `cpu`, `cuda` or `mps`; None takes the best one available.
+        observer: receives progress and messages; None is silent.
+
+    Raises:
+        SettingsError: the sampler makes no chains, or γ or nβ is 0.
+        HfLlcError: see `estimate`.
+    """
     started = time.monotonic()
     observer, data, wanted = observer or Observer(), data or DataSettings(), wanted or CalibrationSettings()
     asked = model if isinstance(model, ModelSettings) else ModelSettings(model=str(model))

@@ -27,14 +27,17 @@ def find_checkpoints(
     trust_remote_code: bool = False,
     tell: Tell = lambda message: None,
 ) -> list[Checkpoint]:
-    """The chosen checkpoints in order of training, from wherever `selection` says that they are.
+    """The chosen checkpoints of a series in order of training.
 
     One request lists the names and one more each commit's files; no weights are downloaded. Weights that are the same,
     by the content ids of their files, are marked in `duplicate_of`.
 
     Args:
+        model: the Hub id of a repository with checkpoints, or a local folder of checkpoints.
+        selection: which of them, and where they are; None takes all that have a step in their name.
         tokens_per_step: fills `tokens` where the name says nothing.
         steps: the step of names that do not say it, or say it wrongly.
+        trust_remote_code: recorded with the checkpoints, for whoever loads them.
         tell: called with lines worth reading.
 
     Raises:

@@ -30,10 +30,10 @@ COLUMNS = (
     Column(
         "loss", "number", "nats per token", "L(w*) over all n sequences; of independent draws over those that they used"
     ),
-    Column("duplicate_of", "text", "", "the checkpoint with the very same weights, whose numbers these are"),
+    Column("duplicate_of", "text", "", "the checkpoint with identical weights, whose numbers these are"),
     Column("error", "text", "", "why there is no number"),
     Column("n_beta", "number", "", "nβ, inverse temperature times n"),
-    Column("gamma", "number", "1/weight²", "γ, the localisation"),
+    Column("gamma", "number", "1/weight²", "γ, precision of the localizing prior"),
     Column("lr", "number", "weight²", "ε, the step size; null of independent draws"),
     Column("n", "integer", "sequences", "in the empirical loss"),
     Column("context_length", "integer", "tokens", "in each sequence"),
@@ -41,13 +41,13 @@ COLUMNS = (
     Column("fingerprint", "text", "", "hash of the packed tokens"),
     Column("monte_carlo_stderr", "number", "", "part of `stderr`: finite chains, or finitely many draws"),
     Column("step_size_stderr", "number", "", "part of `stderr`: the step size; null if not checked"),
-    Column("r_hat", "number", "", "split rank-normalised R-hat of the draws"),
+    Column("r_hat", "number", "", "split rank-normalized R-hat of the draws"),
     Column("ess", "number", "draws", "effective sample size of their mean, over all chains"),
     Column(
         "gamma_slope",
         "number",
         "",
-        "d log λ̂ / d log γ between γ and 1.5 γ: near 0 a plateau, near −1 the localiser's own number",
+        "d log λ̂ / d log γ between γ and 1.5 γ: near 0 a plateau, near −1 the localizing prior sets λ̂",
     ),
     Column("gamma_slope_stderr", "number", "", "its standard error"),
     Column("n_beta_slope", "number", "", "d log λ̂ / d log nβ, from the variance of the draws"),

@@ -71,13 +71,16 @@ class Comparison:
 def compare(
     runs: Sequence[str], folder: Path, view: View | None = None, observer: Observer | None = None
 ) -> Comparison:
-    """The curves of these runs, drawn into `folder` as `compare.png` and `compare.svg`.
+    """Several curves side by side, and every reason why their numbers are not comparable.
 
     Args:
-        runs: folders that scan, merge, estimate or demo left, or `hf://…` of published ones.
+        runs: two or more folders that scan, merge, estimate or demo left, or `hf://…` of published runs.
+        folder: where `compare.png` and `compare.svg` are drawn. view: their x axis.
+        observer: receives messages; None is silent.
 
     Raises:
-        SettingsError: there are fewer than two. HfLlcError: see `runs.load`.
+        SettingsError: there are fewer than two runs.
+        NotFoundError: a folder holds no finished run. SourceError: a run is damaged or cannot be had.
     """
     if len(runs) < 2:
         raise SettingsError("Give two runs or more to compare; hf-llc show prints one.")

@@ -55,11 +55,22 @@ def estimate(
     device: str | None = None,
     observer: Observer | None = None,
 ) -> Estimate:
-    """λ̂ of one checkpoint, computed in this process; what an earlier call left in the folder is used.
+    """The local learning coefficient of one checkpoint, computed in this process.
+
+    Work that an earlier call has left in the folder is used.
+
+    Args:
+        model: a Hub id, also as org/name@revision, an `hf://` URI, a local folder or a .gguf file; or ModelSettings.
+        data: the text of the loss. sampler: how the posterior is sampled. What is None is chosen.
+        output_dir: folder of the run; None means `hf-llc-runs/<model>/<sha>/<key>` under the working directory.
+        device: `cpu`, `cuda` or `mps`; None takes the best one available.
+        observer: receives progress and messages; None is silent.
 
     Raises:
-        DivergedError: fewer than two chains stayed finite.
-        HfLlcError: see `plan`.
+        SettingsError: the settings contradict each other or the model.
+        SourceError: the model or the text cannot be had. UnusableError: they cannot be used for an estimate.
+        ResourceError: memory, disk or a permission is missing, or the folder holds another run.
+        DivergedError: fewer than two chains, or not all independent draws, stayed finite.
     """
     started = time.monotonic()
     observer = observer or Observer()

@@ -38,11 +38,15 @@ class _Part:
 def merge(
     folders: Sequence[Path], output: Path, *, view: View | None = None, observer: Observer | None = None
 ) -> tuple[Curve, list[str]]:
-    """The curve of all points in these folders and in `output`, which afterwards holds everything; and what is missing.
+    """Join the parts of one scan: the curve of all points in the folders and in `output`, and what is missing.
 
-    Of two points of one checkpoint, one with a number is kept rather than one without, else that of the folder named
-    first, and the observer is told wherever they are not equal. The same call again changes nothing. The finished
-    chains come along, so that a scan of the same options on `output` recomputes nothing.
+    Afterwards `output` holds everything, the finished chains too, so that a scan of the same options on it recomputes
+    nothing. Of two points of one checkpoint, one with a number is kept rather than one without, else that of the folder
+    named first; the observer is told wherever they are not equal. The same call again changes nothing.
+
+    Args:
+        folders: of the parts. output: folder of the whole scan. view: x axis of its pictures.
+        observer: receives messages; None is silent.
 
     Returns:
         The curve, and one sentence for each thing that keeps it from being the whole scan.

@@ -81,13 +81,17 @@ class Draft:
 
 @checked_arguments
 def publish(run: Run, settings: PublishSettings | None = None, *, observer: Observer | None = None) -> Publication:
-    """Publishes a run without asking: one commit, none if everything is there already.
+    """Publish a run to the Hub, without asking: one commit, or none if nothing has changed.
 
     Args:
-        run: its folder, `hf://…` where it was published, or the result itself.
+        run: its folder, `hf://…` of a published run, or the result itself.
+        settings: where to; None means the model's own repository if it may be written to, else a dataset repository.
+        observer: receives progress and messages; None is silent.
 
     Raises:
-        HfLlcError: see `prepare` and `push`.
+        SettingsError: the settings do not fit the run. AccessError: no token, or no permission.
+        NotFoundError: no run, or no such repository. UnusableError: no number, or a card that cannot be changed safely.
+        PublishError: the Hub did not take it; the message has the command to try again.
     """
     return push(prepare(run, settings, observer=observer), observer=observer)
 

@@ -51,29 +51,37 @@ def scan(
     observer: Observer | None = None,
     on_point: Callable[[Point], None] = lambda point: None,
 ) -> Curve | None:
-    """A point for each chosen checkpoint, in order of training, at one γ, nβ, ε and on the same batches and noise.
+    """The local learning coefficient at each chosen checkpoint of a series, in order of training.
 
-    What the settings leave open is measured once, at up to MEASURED of the checkpoints of the first call, and kept with
-    the folder; later calls add points to the same curve. Equal weights are estimated once. A checkpoint without weights
-    or that cannot be used becomes a point with an `error`. `scan.json`, `results.jsonl` and `results.parquet` are
-    rewritten whole after each point, the pictures at the end.
+    All points have the same γ, nβ, ε, batches and noise. What the settings leave open is measured once, at up to 12 of
+    the checkpoints of the first call, and stored in the folder; later calls add points to the same curve. Identical
+    weights are estimated once. A checkpoint without weights or that cannot be used becomes a point with an `error`.
+    `scan.json`, `results.jsonl` and `results.parquet` are rewritten after each point, the pictures at the end.
 
     Under `accelerate launch` or `torchrun` every rank takes its share, and all but the main one return None.
 
     Args:
-        selection, tokens_per_step, steps: as in `catalogue.find_checkpoints`.
-        allow_duplicates: checkpoints with the very same weights are estimated one by one, as if they differed.
-        max_disk: bytes that downloads may take together; they go to a folder of the scan's own and are removed once
-            used. None keeps them in the Hub's cache. What is in that cache already is used from there.
-        processes: how many to start; ignored under a launcher, see `launching.execute`.
-        output_dir: None means `hf-llc-runs/<model>/scan-<key>` under the working directory.
+        model: the Hub id of a repository with checkpoints, or a local folder of checkpoints.
+        data: the text of the loss. sampler: how the posterior is sampled. What is None is chosen.
+        selection: which checkpoints; None takes all that have a step in their name.
+        tokens_per_step: training tokens in a step, where names say only steps.
+        steps: the step of names that do not say it, or say it wrongly.
+        trust_remote_code: run the model code that the repository ships.
+        allow_duplicates: estimate checkpoints with identical weights one by one, as if they differed.
+        max_disk: bytes that downloads may take together; they go to the scan's folder and are removed once used. None
+            downloads to the Hub's cache. What is in that cache already is used from there.
+        processes: how many to start; None chooses, 1 computes in this process. Ignored under a launcher.
+        output_dir: folder of the run; None means `hf-llc-runs/<model>/scan-<key>` under the working directory.
+        device: `cpu`, `cuda` or `mps`; None takes the best one available.
         shard: estimate only this part of the selection, at the γ, ε and text of a scan of all of it, and return its
-            points; the files in the folder are about all points that are there, whichever part made them.
-        view: of the pictures. tracking: is told of each point, too.
-        on_point: called with each point when it is there.
+            points; the files in the folder contain all existing points, whichever part computed them.
+        view: x axis of the pictures. tracking: receives each point as well.
+        observer: receives progress and messages; None is silent.
+        on_point: called with each point as soon as it exists.
 
     Raises:
-        HfLlcError: no checkpoint can be used, or see `planning.plan`.
+        SettingsError: the settings contradict each other. NotFoundError: no such series or checkpoint.
+        HfLlcError: no checkpoint can be used, or see `estimate`.
     """
     request = Request(
         model=str(model),

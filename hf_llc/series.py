@@ -71,16 +71,19 @@ def estimate_series(
     observer: Observer | None = None,
     on_point: Callable[[Estimate], None] = lambda found: None,
 ) -> list[Estimate]:
-    """An Estimate for each checkpoint, in the order given; the same batches and noise at each.
+    """An Estimate for each of these checkpoints, in the order given, with the same batches and noise at each.
 
     What the sampler settings leave open is resolved once for the whole curve, since λ̂ is comparable only at one
     γ/nβ: γ at the last checkpoint, ε at the sharpest. A checkpoint whose chains diverged has no number in its Estimate.
 
     Args:
-        output_dir: holds a folder per checkpoint. on_point: called with each Estimate when it is there.
+        checkpoints: where they are. data: the text of the loss. sampler: how the posterior is sampled.
+        output_dir: holds a folder per checkpoint. processes: how many to start.
+        device: `cpu`, `cuda` or `mps`. observer: receives progress and messages.
+        on_point: called with each Estimate as soon as it exists.
 
     Raises:
-        HfLlcError: see `planning.plan`.
+        HfLlcError: see `estimate`.
     """
     observer = observer or Observer()
 

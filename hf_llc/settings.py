@@ -66,9 +66,13 @@ def _leads_out(folder: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Where the checkpoint w* is. `model` takes every spelling that `hf_llc.references.parse_model` reads, or a path.
+    """Where the checkpoint w* is.
 
-    `subfolder` is a folder inside the repository or the local folder, as in transformers' `from_pretrained`.
+    Attributes:
+        model: a Hub id, also as org/name@revision, an `hf://` URI, the address of a page of the Hub, or a local path.
+        revision: branch, tag or commit. gguf_file: a GGUF file inside the repository.
+        subfolder: a folder inside the repository or the local folder, as in transformers' `from_pretrained`.
+        trust_remote_code: run the model code that the repository ships.
     """
 
     model: str
@@ -89,13 +93,13 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """Which text makes the empirical loss L_n.
+    """The text that defines the empirical loss L_n.
 
     Attributes:
-        dataset: a Hub dataset id or URI, or a local .txt, .jsonl, .json, .csv or .parquet file or a folder of them.
-        config, split, revision, text_column: as in `datasets.load_dataset`; `text_column` None means `text`, or the
-            only column of strings there is.
-        max_sequences: the largest n; 0 takes all there are.
+        dataset: a Hub dataset id or URI, or a local .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a folder.
+        config: configuration of the dataset. split: its split. revision: its branch, tag or commit.
+        text_column: column that holds the text; None means `text`, or the only column of strings that looks like text.
+        max_sequences: the largest n; 0 takes all sequences.
         context_length: tokens per packed sequence; None means min(1024, the model's own).
     """
 
@@ -115,42 +119,41 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """How the localised posterior p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w−w*‖²) is sampled.
+    """How the localized posterior p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w−w*‖²) is sampled.
 
     Attributes:
-        sampler: a name in `hf_llc.core.samplers.SAMPLERS`, IMPORTANCE, or `auto`: independent draws where they serve
-            and no setting of chains is given, else chains.
+        sampler: `importance` for independent draws, the name of a sampler of chains, or `auto`: independent draws where
+            they apply and no setting of chains is given, else chains.
         n_beta: nβ, inverse temperature times n; None means n / log n (Lau et al. 2023).
-        gamma: γ, the localisation in 1/weight²; None is chosen by a probe of how far the loss rises.
+        gamma: γ, the precision of the localizing prior in 1/weight²; None chooses it by how far the loss rises.
         lr: ε, the step size; None is chosen from the measured curvature.
         burn_in_lr: the step size that the burn-in begins with, from which it falls to ε; None leaves it at ε, unless ε
-            was chosen small against gradient noise.
-        momentum: c in [0, 1), the share of momentum that a step keeps, for samplers that have one; None is chosen from
-            the measured curvature and gradient noise.
-        start: where chains begin: `anchor` is w* itself, `localiser` a draw w* + ξ/√γ, `both` the one or the other by
-            turns, `laplace` a draw w* + (γ + nβH)^(−½) ξ (`hf_llc.core.laplace`); `auto` is the localiser where that
-            stays local, both where chains cannot forget their start, and laplace where they cannot even leave it.
-        gradient: a name in `hf_llc.core.gradients.GRADIENTS`; batches: one in `hf_llc.core.randomness.BATCHES`; `auto`
-            leaves the plain ones where minibatch noise hardly heats.
+            was chosen small because of gradient noise.
+        momentum: c in [0, 1), the share of the momentum that a step keeps, for samplers that have one; None is chosen
+            from the measured curvature and gradient noise.
+        start: where chains begin: `anchor` is w* itself, `localiser` a draw w* + ξ/√γ from the localizing prior, `both`
+            the one and the other by turns, `laplace` a draw w* + (γ + nβH)^(−½) ξ. `auto` is `localiser` if that stays
+            local, `both` if chains cannot forget their start, and `laplace` if they cannot even come down from it.
+        gradient: `minibatch`, `control-variate`, or `auto`: minibatch gradients if their noise hardly matters.
+        batches: `independent`, `reshuffled`, or `auto`: independent minibatches if their noise hardly matters.
         baseline: what a draw's loss is compared with: `paired` is the loss of the same sequences at w*, `linear` that
-            and its slope there (`hf_llc.core.baseline`); `auto` is linear where that pays.
-        chains, draws, thin: chains of `draws` draws, `thin` steps apart; None means CHAIN_DRAWS. Of independent draws
-            there are chains times draws pairs; None leaves their number to `target_stderr` and `budget_seconds`.
+            and its slope there; `auto` is `linear` where that pays.
+        chains: how many. draws: of each chain, 200 if None; there are chains × draws pairs of independent draws, and
+            None leaves their number to `target_stderr` and `budget_seconds`. thin: steps from one draw to the next.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
-        batch_size: sequences per minibatch; None means CHAIN_BATCH_SIZE, of independent draws about 1,024 tokens.
-            micro_batch_size: sequences per forward pass (memory only).
-        dtype: one of DTYPES, in which losses and their gradients are computed; weights and updates are float32 always.
-        params: only parameters that match a pattern move (`hf_llc.core.selection`); none means all do.
+        batch_size: sequences per minibatch; None means 32, of independent draws about 1,024 tokens.
+        micro_batch_size: sequences per forward pass, which changes memory only.
+        dtype: `float32` or `bfloat16`, in which losses and gradients are computed; weights and updates are float32.
+        params: only parameters that match a pattern move; none means that all do.
         seed: every random number derives from it.
-        checks: also run short chains at ε/2, without noise, and at a larger γ (see core.variations).
-        cross_check: one of CROSS_CHECKS, by which the number is computed once more: `lanczos` from the quadratic part
-            of the loss without sampling (`hf_llc.core.lanczos`), `draws` from independent draws of the localizing prior
-            (`hf_llc.core.prior_draws`); beside independent draws `sgld` by a few short chains of plain SGLD.
-        threads: CPU threads per process; None means cores divided by chains, so that 1 or N processes agree.
+        checks: also run short chains at ε/2, without noise, and at a larger γ.
+        cross_check: the number in another way: `lanczos` from the quadratic part of the loss without sampling, `draws`
+            from independent draws beside chains, `sgld` from a few short chains of plain SGLD beside independent draws.
+        threads: CPU threads per process; None means cores divided by chains, so that 1 and N processes agree.
         devices_per_chain: processes, each with a device of its own, that hold one model together.
-        target_stderr: standard error of λ̂ at which independent draws end, as a share of λ̂, or of 1 where that is less;
-            None means TARGET_STDERR where `draws` is None, else as many draws as were asked for.
-        budget_seconds: time after which they end in any case.
+        target_stderr: standard error of λ̂ at which independent draws end, as a share of λ̂, or of 1 if that is less;
+            None means 0.05 if `draws` is None, else as many draws as were asked for.
+        budget_seconds: time after which independent draws end in any case.
     """
 
     sampler: str = "auto"

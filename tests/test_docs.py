@@ -226,6 +226,25 @@ def test_every_link_to_a_file_leads_to_one() -> None:
             assert (path.parent / target).exists() or made or notebook.exists(), (path, target)
 
 
+def test_every_path_of_the_repository_that_is_named_exists() -> None:
+    for path in [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *PAGES]:
+        named = re.findall(r"`((?:hf_llc|cli|tests|docs|model_cards)/[\w./-]*)`", path.read_text(encoding="utf-8"))
+        assert [name for name in named if not (ROOT / name).exists()] == [], path
+
+
+JARGON = re.compile(
+    r"\b(localisers?|honest\w*|left open|(?<!random )walks?|lives?|quiet\w*|none the less|the very)\b", re.IGNORECASE
+)
+
+
+def test_prose_has_no_words_of_our_own() -> None:
+    for path in [README, ROOT / "CONTRIBUTING.md", *PAGES]:
+        text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=BLOCK)
+        # What is generated takes the names of values from the help of options.
+        prose = "" if text.startswith(GENERATED) else re.sub(r"`[^`]*`", "", text)
+        assert JARGON.findall(prose) == [], path
+
+
 def test_the_numbers_of_the_demo_are_those_that_its_card_shows() -> None:
     table = re.compile(r"^\|? ?(step\d+) +\|? *(\d+) \|? *([\d.]+) +\|? *(-?[\d.]+) ± ([\d.]+)", flags=re.MULTILINE)
     card = table.findall((ROOT / "model_cards/demo/README.md").read_text(encoding="utf-8"))
