@@ -3,7 +3,7 @@
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.store import INPUTS, RunStore
 from hf_llc.amounts import LEAST, first_amount
-from hf_llc.draw_statistics import DrawSummary
+from hf_llc.draw_statistics import OVERCOUNTED, TINY, DrawSummary
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.queue import Steps
@@ -13,8 +13,6 @@ from hf_llc.workbench import Workbench
 SERVES = 0.05
 """Share of λ̂ that the draws may leave open where the choice between them and chains is open; of LEAST where λ̂ is
 below."""
-QUADRATIC = 0.2
-"""Share of κ₁ up to which the loss may rise other than as a quadratic does."""
 
 
 def tried(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Plan]:
@@ -83,6 +81,11 @@ def why_not(summary: DrawSummary) -> str | None:
     beyond = abs(summary.beyond.mean)
     if left > SERVES * max(abs(summary.llc), LEAST):
         return f"they leave λ̂ = {summary.llc:.3g} open by ± {left:.2g}, where {SERVES:.0%} is asked for."
-    if not summary.by_losses and beyond > QUADRATIC * max(abs(summary.prior_mean.mean), LEAST):
-        return f"of the rise of the loss there {beyond / abs(summary.prior_mean.mean):.0%} is not quadratic."
+    share = beyond / max(abs(summary.prior_mean.mean), TINY)
+    taken = OVERCOUNTED * share * (max(summary.narrowing.mean, 0.0) + max(summary.slope.mean, 0.0))
+    if not summary.by_losses and taken > SERVES * max(abs(summary.llc), LEAST):
+        return (
+            f"of the rise of the loss there {share:.0%} is not quadratic, so that what curvature and slope take from "
+            f"λ̂ = {summary.llc:.3g} is known to ± {taken:.2g}, where {SERVES:.0%} is asked for."
+        )
     return None

@@ -18,6 +18,9 @@ ONE_SIDED = 1.645
 """Standard deviations of a normal variable above which it lies once in twenty times."""
 STEEP = 0.05
 """Share of κ₁ that the loss must rise beyond its slope before it counts as changing by jumps."""
+OVERCOUNTED = 2 / 3
+"""Share of what gradients say of a part of degree k of the loss that is not in it, 1 − 1/k of E‖∇‖²/γ, at most: that of
+degree three in E[o²]. Of degree four in Var e, whose parts of degree two are halved already, it is a half."""
 TINY = 1e-300
 """In place of 0 where something is divided by it."""
 GAMMA_POWERS = (-1, -2, -1, -2, -1)
@@ -110,6 +113,8 @@ def summarise_draws(
     # Of terms of degree four Var e is half of what their gradient says.
     quartic = min(1.0, max(0.0, abs(beyond.mean) - beyond.stderr) / max(abs(prior_mean.mean), TINY))
     open_ += quartic * max(narrowing.mean, 0.0)
+    if not by_losses:
+        open_ += OVERCOUNTED * max(0.0, quartic - STEEP) * max(slope.mean, 0.0)
     errors = [part.stderr * _derivative(parts, place, largest) for place, part in enumerate(parts)]
     sampling = math.hypot(*errors)
     finite = all(map(math.isfinite, (middle, sampling, open_, beyond.mean)))

@@ -35,8 +35,12 @@ QUICKLY_MADE = 2 * 10**8
 """Weights up to which a model with random ones is made for timing."""
 TIMING = 1.0
 """Seconds that each kind of work is timed for, about."""
-STARTING, READING = 9.0, 5e8
-"""Seconds until a process has its libraries and its text, and bytes of weights that are read in one."""
+STARTING, READING = 5.5, 5e8
+"""Seconds of a whole core until a process has its libraries, and bytes of weights that are read in one."""
+PACKING = 1e6
+"""Tokens that are made from text and packed in a second of a whole core, about."""
+LEAST_SHARE = 0.05
+"""Of a core, below which what is measured of it in a second says little."""
 MOVING = 1.5e8
 """Weights that are moved to a draw in a second by one core, where that is not timed."""
 GAMMA_TRIALS = 12
@@ -156,15 +160,20 @@ def _of_draws(
     n = data.max_sequences or LARGEST_TEXT
     size = sampler.batch_size or draw_batch_size(context, n)
     with computing(threads):
+        busy, started = time.thread_time(), time.monotonic()
         rate = _matrix_rate(place, getattr(torch, sampler.dtype))
         costs = _timed(source, place, parameters, size, context, rate)
+        # What else runs here slows down the start as it slows down the draws, which are timed with it.
+        share = max(LEAST_SHARE, min(1.0, (time.thread_time() - busy) / (time.monotonic() - started)))
     pairs = sampler.chains * (sampler.draws or -(-FIRST_LOSSES // sampler.chains))
     amount = Amount(pairs, max(FIRST_GRADIENTS, pairs // PAIRS_A_GRADIENT if sampler.draws else 0), 0)
     work = parameters * amount.cost * size * context
     processes = 1 if work < WORTH_STARTING and kind == "cpu" else max(1, _places(kind) // threads)
     processes = min(processes, amount.losses)
-    gamma = 0.0 if sampler.gamma is not None else GAMMA_TRIALS * costs.losses * gamma_sequences(context, n) / size
-    load = source.weight_bytes / READING + STARTING * (1 if processes == 1 else 2)
+    trial = costs.losses * gamma_sequences(context, n) / size + costs.move
+    gamma = 0.0 if sampler.gamma is not None else GAMMA_TRIALS * trial
+    load = source.weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + n * context / PACKING
+    load /= share if kind == "cpu" else 1.0
     drawing = costs.of(amount) / processes
     left = max(0.0, min(900.0, sampler.budget_seconds or 900.0) - load - gamma)
     return Forecast(

@@ -388,3 +388,17 @@ def test_values_that_do_not_vary_have_no_error() -> None:
     assert result.prior_mean == Value(0.2, 0.0, 1)
     assert result.llc == pytest.approx(0.2)
     assert result.stderr == pytest.approx(0, abs=1e-15)
+
+
+def test_a_loss_far_from_quadratic_leaves_open_what_its_slope_takes() -> None:
+    """With a part of degree four as large as that of degree two, up to two thirds of E[o²] may be counted too much."""
+    pairs = [LossPair(counts=(1,), anchor=1.0, anchor_square=1.0, up=(up,), down=(0.2 - up,), squared_distance=1.0)
+             for up in (0.1, 0.1)]  # fmt: skip
+
+    def opened(radial: float, odd: float) -> float:
+        slope = GradientPair(even=0.0, odd=odd, radial=radial, rise=0.1)
+        return summarise_draws(pairs, [slope, slope], [0.0, 0.0], n=1, n_beta=100.0, gamma=1e4).open
+
+    quadratic, bent = opened(0.1, 2.0), opened(0.15, 2.0)
+    assert bent - quadratic == pytest.approx(2 / 3 * (0.5 - 0.05) * 2.0)
+    assert opened(0.15, 0.0) == pytest.approx(opened(0.1, 0.0))
