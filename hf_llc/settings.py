@@ -21,6 +21,8 @@ OF_CHAINS = (
     "lr", "burn_in_lr", "momentum", "start", "gradient", "batches", "baseline", "burn_in", "thin",
 )  # fmt: skip
 """Settings that say how a chain walks: independent draws have no use for them."""
+CHAINS_ONLY = (*OF_CHAINS, "batched_chains")
+"""Settings of a result that independent draws have no use for, those of earlier versions included."""
 
 
 def of_no_use(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -28,7 +30,7 @@ def of_no_use(settings: Mapping[str, Any]) -> tuple[str, ...]:
     that chains alone have, and how many there are where that follows from the error that they were to have."""
     if settings.get("sampler") != IMPORTANCE:
         return ()
-    return OF_CHAINS if settings.get("target_stderr") is None else (*OF_CHAINS, "draws")
+    return CHAINS_ONLY if settings.get("target_stderr") is None else (*CHAINS_ONLY, "draws")
 
 
 CHAIN_DRAWS, CHAIN_BATCH_SIZE = 200, 32

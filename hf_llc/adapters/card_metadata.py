@@ -7,7 +7,7 @@ from hf_llc.adapters import card_text as text
 from hf_llc.adapters.card_entries import SOURCE, Entries
 from hf_llc.curve import Point
 from hf_llc.results import SCHEMA
-from hf_llc.settings import OF_CHAINS
+from hf_llc.settings import CHAINS_ONLY
 
 LOCAL = "local"
 """The type of a text that is on no Hub, where `model-index` wants an id (as the builders of `datasets` are named)."""
@@ -49,7 +49,7 @@ def _result(point: Point, url: str) -> dict[str, Any]:
         "split": found.dataset.split,
         "revision": found.dataset.revision,
     }
-    left_out = {*NOT_PUBLISHED, *(OF_CHAINS if found.settings.by_draws else ())}
+    left_out = {*NOT_PUBLISHED, *(CHAINS_ONLY if found.settings.by_draws else ())}
     settings = {name: value for name, value in found.settings.to_dict().items() if name not in left_out}
     arguments = {
         "model_revision": point.revision,
