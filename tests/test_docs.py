@@ -213,6 +213,15 @@ def test_the_readme_is_short_and_shows_the_two_commands_and_the_paper() -> None:
     assert all(words in text for words in ("2308.12108", "make demo", "make test"))
 
 
+def test_output_in_the_readme_is_that_of_the_guides() -> None:
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    blocks = re.findall(r"```text\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if re.search(r"\d\.\d", line)]
+    assert len(lines) > 8
+    numbers = [number for line in lines for number in re.findall(r"-?\d+\.\d+ ± \d+\.\d+", line)]
+    assert [number for number in numbers if number not in pages] == []
+
+
 def test_no_text_has_a_placeholder_for_the_owner_of_the_repository() -> None:
     for path in [README, ROOT / "CONTRIBUTING.md", *PAGES]:
         assert "OWNER" not in path.read_text(encoding="utf-8")
