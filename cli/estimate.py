@@ -1,7 +1,6 @@
 """`hf-llc estimate`: the local learning coefficient of one checkpoint."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,7 @@ def estimate(
     burn_in: o.BurnIn = o.SAMPLER.burn_in,
     thin: o.Thin = o.SAMPLER.thin,
     target_stderr: o.TargetStderr = None,
-    max_chains: o.MaxChains = 64,
+    max_chains: o.MaxChains = o.SAMPLER.max_chains,
     budget_seconds: o.Budget = None,
     batch_size: o.BatchSize = o.SAMPLER.batch_size,
     seed: o.Seed = o.SAMPLER.seed,
@@ -135,7 +134,6 @@ def estimate(
     if several.started(machines, asked_sampler, device):
         return
     with times.part("loading") if times else nullcontext():
-        from hf_llc.adapters.machine import default_threads
         from hf_llc.curve import Curve
         from hf_llc.launching import execute
         from hf_llc.planning import plan
@@ -150,30 +148,13 @@ def estimate(
             require_permission(model, push, observer)
             return plan(asked_model, asked_data, sampler, output_dir=folder, device=device, observer=observer)
 
-        if target_stderr is None or not rounds_of_chains:
-            found = execute(
-                lambda: make_plan(asked_sampler, output_dir),
-                processes=num_processes,
-                device=device,
-                observer=observer,
-                devices_per_chain=asked_sampler.devices_per_chain,
-            )
-        else:
-            from hf_llc.precision import estimate_to
-
-            # Rounding depends on the threads, and their default on the number of chains.
-            fixed = replace(asked_sampler, threads=asked_sampler.threads or default_threads(asked_sampler.chains))
-            found = estimate_to(
-                lambda count: make_plan(
-                    replace(fixed, chains=count), output_dir / f"chains-{count}" if output_dir else None
-                ),
-                fixed.chains,
-                target_stderr,
-                max_chains=max_chains,
-                processes=num_processes,
-                device=device,
-                observer=observer,
-            )
+        found = execute(
+            lambda: make_plan(asked_sampler, output_dir),
+            processes=num_processes,
+            device=device,
+            observer=observer,
+            devices_per_chain=asked_sampler.devices_per_chain,
+        )
         if found is not None:
             tracking.begin(Path(found.run_dir), {"model": found.model, **found.settings.to_dict()})
             tracking.log(Curve.of_estimate(found).points[0])

@@ -238,16 +238,20 @@ Baseline = Annotated[
     ),
 ]
 Chains = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--chains", help="Independent chains; fewer than 4 are never called converged.", rich_help_panel=_CHAINS
+        "--chains",
+        help="Independent chains; fewer than 4 are never called converged. (default: 4; with --target-stderr or "
+        "--budget as many short ones as it takes)",
+        rich_help_panel=_CHAINS,
     ),
 ]
 Draws = Annotated[
     int | None,
     typer.Option(
         "--draws",
-        help="Draws per chain. (default: 200; of importance as many as --target-stderr needs)",
+        help="Draws per chain. (default: 200; where --target-stderr or --budget end chains about 50; of importance as "
+        "many as these need)",
         rich_help_panel=_CHAINS,
     ),
 ]
@@ -279,8 +283,8 @@ TargetStderr = Annotated[
     float | None,
     typer.Option(
         "--target-stderr",
-        help="Go on until the standard error is this share of the LLC, or say why it will not be. (default: of "
-        "importance 0.05; of chains as many as --chains)",
+        help="Go on until the standard error is this share of the LLC, or say why it will not be. (default: 0.05 with "
+        "--budget and of importance; else as many chains as --chains)",
         rich_help_panel=_CHAINS,
     ),
 ]
@@ -290,14 +294,18 @@ Budget = Annotated[
         "--budget",
         parser=seconds_of,
         metavar="TIME",
-        help="Stop drawing after this time (90s, 15m, 2h), with what there is; of independent draws.",
+        help="Stop drawing after this time (90s, 15m, 2h) from the start of the command, with what there is.",
         rich_help_panel=_CHAINS,
     ),
 ]
 MaxChains = Annotated[
     int,
     typer.Option(
-        "--max-chains", min=2, max=MOST_CHAINS, help="At most so many, with --target-stderr.", rich_help_panel=_CHAINS
+        "--max-chains",
+        min=2,
+        max=MOST_CHAINS,
+        help="At most so many, with --target-stderr or --budget.",
+        rich_help_panel=_CHAINS,
     ),
 ]
 CrossCheck = Annotated[

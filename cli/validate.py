@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.errors import SettingsError
+from hf_llc.settings import FEW_CHAINS
 
 from . import options as o
 from .output import Form, chosen, write_agent, write_json, write_line, write_table
@@ -52,7 +53,9 @@ def validate(
     gradient: o.Gradient = o.SAMPLER.gradient,
     batches: o.Batches = o.SAMPLER.batches,
     baseline: o.Baseline = o.SAMPLER.baseline,
-    chains: o.Chains = o.SAMPLER.chains,
+    chains: Annotated[
+        int, typer.Option("--chains", help="Chains of each case.", min=2, rich_help_panel="Sampling")
+    ] = FEW_CHAINS,
     draws: Annotated[int, typer.Option("--draws", help="Draws per chain.", rich_help_panel="Sampling")] = 1500,
     seed: o.Seed = o.SAMPLER.seed,
     format: o.Format = "auto",

@@ -57,13 +57,13 @@ def first_amount(plan: Asked) -> Amount:
     """Draws of the first round."""
     if fixed_pairs(plan) is not None:
         return Amount(fixed_pairs(plan) or 0, FIRST_GRADIENTS, 0)
-    return Amount(plan.sampler.chains * math.ceil(FIRST_LOSSES / plan.sampler.chains), FIRST_GRADIENTS, 0)
+    return Amount(plan.sampler.chain_count * math.ceil(FIRST_LOSSES / plan.sampler.chain_count), FIRST_GRADIENTS, 0)
 
 
 def fixed_pairs(plan: Asked) -> int | None:
     """Pairs with losses where the settings give their number."""
     sampler = plan.sampler
-    return None if sampler.draws is None else sampler.chains * sampler.draws
+    return None if sampler.draws is None else sampler.chain_count * sampler.draws
 
 
 def wanted_stderr(plan: Asked, value: float) -> float:
@@ -106,7 +106,7 @@ def next_amount(plan: Asked, summary: DrawSummary, amount: Amount) -> tuple[Amou
         )
     if max(amount) >= MOST:
         return None, f"{wanted:.2g} was asked for, and there are {max(amount)} draws of a kind already"
-    return _grown(summary, amount, plan.sampler.chains), f"{wanted:.2g} is asked for: going on"
+    return _grown(summary, amount, plan.sampler.chain_count), f"{wanted:.2g} is asked for: going on"
 
 
 def _grown(summary: DrawSummary, amount: Amount, chains: int) -> Amount:

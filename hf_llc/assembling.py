@@ -39,6 +39,7 @@ def assembled(
     typical = measured.typical_stiffness(n_beta, gamma)
     if burn_in is None:
         burn_in = choose_burn_in(rate, asked.chain_draws, asked.thin, start, typical)
+        burn_in = burn_in if plan.longest_burn_in is None else min(burn_in, plan.longest_burn_in)
         why["burn_in"] = burn_in_sentence(burn_in, rate, start)
     start, other = settled_start(asked.start, start, rate, burn_in, typical, plan.dtype)
     if other is not None:
@@ -55,7 +56,7 @@ def assembled(
             baseline=baseline,
             burn_in_lr=asked.burn_in_lr or dynamics.burn_in_lr,
             sampler=dynamics.sampler,
-            chains=asked.chains,
+            chains=asked.chain_count,
             draws=asked.chain_draws,
             burn_in=burn_in,
             thin=asked.thin,

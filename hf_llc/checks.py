@@ -43,9 +43,11 @@ class Checks:
     n_beta_slope_stderr: float | None = None
 
 
-def checked_chains(settings_chains: int, variations: Sequence[Variation] = VARIATIONS) -> list[tuple[Variation, int]]:
-    """Every varied chain of a run: (variation, number of the main chain)."""
-    return [(variation, chain) for variation in variations for chain in range(min(variation.chains, settings_chains))]
+def checked_chains(
+    chains: int, draws: int, variations: Sequence[Variation] = VARIATIONS
+) -> list[tuple[Variation, int]]:
+    """Every varied chain of a run of so many chains of so many draws: (variation, number of the main chain)."""
+    return [(variation, chain) for variation in variations for chain in range(variation.count(chains, draws))]
 
 
 def evaluate(

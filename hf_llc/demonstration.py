@@ -132,7 +132,7 @@ def demonstrate(
     documents = prose(size.documents)
     write_atomically(folder / TEXT, "".join(json.dumps({"text": each}) + "\n" for each in documents).encode())
     seconds = train_once(folder, documents, size, observer)
-    processes = processes or min(machine.cores(), size.sampler.chains)
+    processes = processes or min(machine.cores(), size.sampler.chain_count)
     estimates = estimate_series(
         [_model(folder, step) for step in size.checkpoints],
         _data(folder, size),

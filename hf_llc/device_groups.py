@@ -41,4 +41,4 @@ def default_groups(plans: Sequence[Plan]) -> int:
         raise LaunchError(
             f"--devices-per-chain is {group}, but this machine has {there} GPU(s); give at most that many."
         )
-    return min(there // group, plan.sampler.chains * len(plans))
+    return min(there // group, plan.sampler.chain_count * len(plans))

@@ -24,8 +24,7 @@ def tried(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer:
         # The time was up before the first round.
         return plan.of_draws()
     if fleet.is_main and not going_on.sampler.by_draws:
-        length = "" if plan.deadline is None else " --budget does not end them: they are as long as --draws says."
-        observer.tell(f"{plan.source.id}: {_decision(plan, store)[1]}{length}")
+        observer.tell(f"{plan.source.id}: {_decision(plan, store)[1]}")
     return going_on
 
 

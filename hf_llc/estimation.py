@@ -14,29 +14,25 @@ from typing import Any
 
 import torch
 
-from hf_llc import draw_choice, queue, rounds, sgld_check
+from hf_llc import chain_length, chain_rounds, draw_choice, queue, rounds, sgld_check
 from hf_llc.adapters import fleet as fleets
 from hf_llc.adapters.fleet import Fleet
 from hf_llc.adapters.pictures import drawn
 from hf_llc.adapters.store import RunStore, Tell
-from hf_llc.amounts import first_amount
 from hf_llc.bounds import checked_arguments
-from hf_llc.checks import checked_chains
+from hf_llc.chain_parts import Maker, Names, cross_check_names, resolved_name
 from hf_llc.core.language import LanguageObjective
 from hf_llc.core.shared import SharedObjective
-from hf_llc.core.variations import Variation
-from hf_llc.cross_check import cross_check, part_name
 from hf_llc.draw_estimates import estimate_of_draws
 from hf_llc.errors import ResourceError, UnusableError, is_read_only
-from hf_llc.grouping import Chains, Job
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.planning import plan
 from hf_llc.queue import Steps
-from hf_llc.resolution import Resolution, resolve
+from hf_llc.resolution import Resolution
 from hf_llc.results import ChainTrace, Estimate
 from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
-from hf_llc.soundness import Sampled, with_one_baseline
+from hf_llc.soundness import with_one_baseline
 from hf_llc.summary import estimate_of
 from hf_llc.verdicts import require_number
 from hf_llc.workbench import Workbench, computing, drop_gradient
@@ -122,23 +118,24 @@ def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Ste
         return
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
     resolution = yield from _resolution(plan, store, bench, fleet, observer, notes)
-    yield from _chains(plan, store, bench, anchors, resolution, fleet, observer)
+    maker = Maker(plan, store, bench, anchors, resolution, fleet, observer)
+    if plan.sampler.grows:
+        yield from chain_rounds.steps(
+            plan, store, resolution, maker, fleet, observer, lambda: keep_chains(plan, observer.tell)
+        )
+        return
+    jobs = maker.jobs(Names(plan, plan.sampler.chain_count, resolution.settings.draws))
+    yield from maker.made(jobs, cross_check_names(plan))
 
 
 def _part_names(plan: Plan) -> list[str]:
+    names = Names(plan, plan.sampler.chain_count, plan.sampler.chain_draws)
     return [
         *_anchor_names(plan),
-        "resolved",
-        *_chain_names(plan),
-        *_checked(plan),
-        *_cross_check_names(plan),
+        resolved_name(plan),
+        *names.work,
+        *cross_check_names(plan),
     ]
-
-
-def shared_part_names(plan: Plan) -> list[str]:
-    """Parts that are the same for every number of chains, as long as there are CHECKED_CHAINS."""
-    tried = [rounds.PRIOR, *first_amount(plan.of_draws()).names()] if plan.sampler.tries_draws else []
-    return [*tried, *(name for name in _part_names(plan) if name != "resolved")]
 
 
 def is_finished(plan: Plan) -> bool:
@@ -151,6 +148,8 @@ def is_finished(plan: Plan) -> bool:
         others = _sgld_names(plan)
         store = RunStore(plan.run_dir, lambda message: None)
         return rounds.is_finished(plan) and all(store.path(name).exists() for name in others)
+    if plan.sampler.grows:
+        return chain_rounds.is_finished(plan)
     store = RunStore(plan.run_dir, lambda message: None)
     return all(store.path(name).exists() for name in _part_names(plan))
 
@@ -165,28 +164,42 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     if plan.sampler.by_draws:
         return _collect_draws(plan, observer, started)
     store = RunStore(plan.run_dir, observer.tell, part=observer.part)
+    found, traces = _estimate_of_chains(plan, store, started, observer.tell)
+    for name in cross_check_names(plan):
+        if not plan.sampler.grows or store.path(name).exists():
+            found = replace(found, cross_check=_finished(store, name))
+    return _kept(plan, store, found, traces, observer)
+
+
+def _estimate_of_chains(
+    plan: Plan, store: RunStore, started: float, tell: Tell
+) -> tuple[Estimate, Sequence[ChainTrace]]:
     anchors = [_finished(store, name) for name in _anchor_names(plan)]
-    resolution = Resolution.from_dict(_finished(store, "resolved"))
-    traces = [ChainTrace.from_dict(_finished(store, name)) for name in _chain_names(plan)]
-    varied = {
-        (variation.name, chain): ChainTrace.from_dict(_finished(store, name))
-        for name, (variation, chain) in _checked(plan).items()
-    }
-    sampled = with_one_baseline(Sampled(resolution, traces, varied))
+    resolution = Resolution.from_dict(_finished(store, resolved_name(plan)))
+    count = chain_rounds.chains_of(plan, store) if plan.sampler.grows else plan.sampler.chain_count
+    present = chain_rounds.sampled_of(plan, store, resolution, count)
+    names = Names(plan, count, resolution.settings.draws)
+    if not plan.sampler.grows and len(present.traces) + len(present.varied) < len(names.work):
+        raise ResourceError(f"Parts of {plan.run_dir} are gone since they were made; run the same command again.")
+    sampled = with_one_baseline(present)
     if sampled.resolution.settings.baseline != resolution.settings.baseline:
         # What was told when the chains began is true no longer.
-        observer.tell(f"{plan.source.id}: {sampled.resolution.choices['baseline']}")
+        tell(f"{plan.source.id}: {sampled.resolution.choices['baseline']}")
     losses = [loss for part in anchors for loss in part["losses"]]
     seconds = {
         "load": resolution.load_seconds,
         "anchor": sum(part["seconds"] for part in anchors) + resolution.seconds,
-        "sampling": sum(trace.seconds for trace in [*traces, *varied.values()]),
+        "sampling": sum(trace.seconds for trace in [*present.traces, *present.varied.values()]),
         "total": time.monotonic() - started,
     }
-    found = estimate_of(plan, *sampled, sum(losses) / len(losses), seconds)
-    for name in _cross_check_names(plan):
-        found = replace(found, cross_check=_finished(store, name))
-    return _kept(plan, store, found, sampled.traces, observer)
+    return estimate_of(plan, *sampled, sum(losses) / len(losses), seconds), sampled.traces
+
+
+def keep_chains(plan: Plan, tell: Tell) -> None:
+    """Writes down the number that the chains so far give, as `estimate.json`."""
+    store = RunStore(plan.run_dir, tell)
+    found, _ = _estimate_of_chains(plan, store, time.monotonic(), lambda message: None)
+    store.write("estimate", found.to_dict())
 
 
 def _collect_draws(plan: Plan, observer: Observer, started: float) -> Estimate:
@@ -262,23 +275,6 @@ def _anchor_size(plan: Plan) -> int:
     return batch * math.ceil(plan.corpus.n / (ANCHOR_PARTS * batch))
 
 
-def _chain_names(plan: Plan) -> list[str]:
-    return [f"chains/{chain:03d}" for chain in range(plan.sampler.chains)]
-
-
-def _cross_check_names(plan: Plan) -> list[str]:
-    method = plan.sampler.cross_check
-    return [part_name(method)] if method not in {None, sgld_check.METHOD} else []
-
-
-def _checked(plan: Plan) -> dict[str, tuple[Variation, int]]:
-    """Names of the checks' parts, with what each varies."""
-    if not plan.sampler.checks:
-        return {}
-    pairs = checked_chains(plan.sampler.chains)
-    return {f"checks/{variation.name}-{chain:03d}": (variation, chain) for variation, chain in pairs}
-
-
 def anchor_losses(
     plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer
 ) -> Steps[list[float]]:
@@ -316,50 +312,13 @@ def _resolution(
         observer.begin("curvature", 1)
         _loaded(bench, observer)
         with observer.part("measuring"):
-            resolution = resolve(plan, bench)
+            resolution = chain_length.resolved(plan, bench, fleet)
         observer.end()
         return replace(resolution, choices={**resolution.choices, **notes}).to_dict()
 
-    (payload,) = yield from queue.parts(store, ["resolved"], make)
+    (payload,) = yield from queue.parts(store, [resolved_name(plan)], make)
     found = Resolution.from_dict(payload)
     if fleet.is_main:
         for sentence in found.choices.values():
             observer.tell(sentence)
     return found
-
-
-def _chains(
-    plan: Plan,
-    store: RunStore,
-    bench: Workbench,
-    anchors: Sequence[float],
-    resolution: Resolution,
-    fleet: Fleet,
-    observer: Observer,
-) -> Steps[None]:
-    main = resolution.settings
-    work: dict[str, tuple[Variation | None, int]] = {name: (None, i) for i, name in enumerate(_chain_names(plan))}
-    work |= _checked(plan)
-    jobs = {
-        name: Job(varied.settings(main) if varied else main, chain, varied, name.partition("/")[2])
-        for name, (varied, chain) in work.items()
-    }
-    others = _cross_check_names(plan)
-    observer.begin("sampling", sum(job.settings.steps for job in jobs.values()))
-    chains = Chains(jobs, bench, anchors, observer)
-
-    def make(name: str) -> Mapping[str, Any]:
-        if name not in others:
-            return chains(name)
-        with observer.part("measuring"):
-            return cross_check(name.partition("/")[2], bench, resolution, observer)
-
-    yield from queue.parts(
-        store,
-        [*jobs, *others],
-        make,
-        first=fleet.share,
-        found=lambda done: observer.advance(sum(jobs[name].settings.steps for name in done if name in jobs)),
-        last=True,
-    )
-    observer.end()

@@ -111,7 +111,7 @@ def forecast(
         return _of_draws(source, sampler, data, parameters, context, device)
     burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
     steps = burn_in + sampler.chain_draws * sampler.thin
-    tokens = sampler.chains * (steps + 1) * sampler.chain_batch_size * context
+    tokens = sampler.chain_count * (steps + 1) * sampler.chain_batch_size * context
     kind = devices.device_kind(device)
     rate = _matrix_rate(fleets.alone(kind).device, getattr(torch, sampler.dtype))
     return Forecast(
@@ -121,7 +121,7 @@ def forecast(
         weight_bytes=source.weight_bytes,
         download_bytes=source.download_bytes,
         memory_bytes=4 * (4 * parameters // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET),
-        chains=sampler.chains,
+        chains=sampler.chain_count,
         steps=steps,
         burn_in=burn_in,
         tokens=tokens,
@@ -156,7 +156,7 @@ def _of_draws(
     device: str | None,
 ) -> Forecast:
     kind = devices.device_kind(device)
-    place, threads = fleets.alone(kind).device, sampler.threads or machine.default_threads(sampler.chains)
+    place, threads = fleets.alone(kind).device, sampler.threads or machine.default_threads(sampler.chain_count)
     n = data.max_sequences or LARGEST_TEXT
     size = sampler.batch_size or draw_batch_size(context, n)
     with computing(threads):
@@ -165,7 +165,7 @@ def _of_draws(
         costs = _timed(source, place, parameters, size, context, rate)
         # What else runs here slows down the start as it slows down the draws, which are timed with it.
         share = max(LEAST_SHARE, min(1.0, (time.thread_time() - busy) / (time.monotonic() - started)))
-    pairs = sampler.chains * (sampler.draws or -(-FIRST_LOSSES // sampler.chains))
+    pairs = sampler.chain_count * (sampler.draws or -(-FIRST_LOSSES // sampler.chain_count))
     amount = Amount(pairs, max(FIRST_GRADIENTS, pairs // PAIRS_A_GRADIENT if sampler.draws else 0), 0)
     work = parameters * amount.cost * size * context
     processes = 1 if work < WORTH_STARTING and kind == "cpu" else max(1, _places(kind) // threads)
@@ -183,8 +183,8 @@ def _of_draws(
         weight_bytes=source.weight_bytes,
         download_bytes=source.download_bytes,
         memory_bytes=4 * (COPIES * parameters // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET),
-        chains=sampler.chains,
-        steps=pairs // sampler.chains,
+        chains=sampler.chain_count,
+        steps=pairs // sampler.chain_count,
         burn_in=0,
         tokens=int(amount.cost * size * context),
         device=kind,

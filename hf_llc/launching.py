@@ -274,11 +274,11 @@ def default_processes(plans: Sequence[Plan]) -> int:
     """Processes to start when the user left it open; never more than chains of all plans."""
     plan = plans[0]
     by_draws = plan.sampler.by_draws or plan.sampler.tries_draws
-    most = FIRST_LOSSES * len(plans) if by_draws else plan.sampler.chains * len(plans)
+    most = FIRST_LOSSES * len(plans) if by_draws else plan.sampler.chain_count * len(plans)
     if plan.device != "cpu":
         return min(devices.device_count(plan.device), most)
     parameters = plan.source.weight_bytes / 4
-    steps = plan.sampler.chain_draws * plan.sampler.thin * plan.sampler.chains * len(plans)
+    steps = plan.sampler.chain_draws * plan.sampler.thin * plan.sampler.chain_count * len(plans)
     work_to_do = 3 * parameters * steps * plan.sampler.chain_batch_size * plan.corpus.context_length
     if by_draws:
         draws = plan.of_draws()

@@ -124,7 +124,7 @@ def steps(site: Site, at: Resolution, burn_in: int) -> list[Swept]:
 def pilot_settings(site: Site, at: Resolution, lr: float) -> ResolvedSettings:
     """The settings of the last pilot chains: those of an estimate, with fewer draws."""
     draws = site.plan.sampler.chain_draws
-    wanted = replace(at.settings, lr=lr, draws=FINAL_DRAWS * draws, chains=site.plan.sampler.chains)
+    wanted = replace(at.settings, lr=lr, draws=FINAL_DRAWS * draws, chains=site.plan.sampler.chain_count)
     own = own_burn_in(wanted, at.typical)
     return replace(own, burn_in=min(own.burn_in, LONGEST_BURN_IN * draws))
 
@@ -135,7 +135,7 @@ def pilot_tasks(settings: ResolvedSettings) -> tuple[list[Task], list[Task]]:
     names = CHECKED if settings.start == "localiser" else CHECKED + SETTLING
     varied = [
         Task(variation.settings(settings), chain, variation)
-        for variation, chain in checked_chains(settings.chains)
+        for variation, chain in checked_chains(settings.chains, settings.draws)
         if variation.name in names
     ]
     return main, varied

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from hf_llc.inputs import Corpus, ModelSource
 from hf_llc.results import SCHEMA
-from hf_llc.settings import IMPORTANCE, SamplerSettings
+from hf_llc.settings import CHAIN_DRAWS, IMPORTANCE, SamplerSettings
 
-NOT_INPUTS = {"threads", "dtype", "cross_check", "target_stderr", "budget_seconds"}
+NOT_INPUTS = {"threads", "dtype", "cross_check", "target_stderr", "budget_seconds", "max_chains"}
 """Settings that the chains' numbers do not depend on, threads and dtype but for the entries of their own."""
 INPUTS_OF_DRAWS = ("sampler", "n_beta", "gamma", "params", "seed")
 """Settings on which what independent draws show depends; how many there are is no part of it."""
@@ -30,8 +30,8 @@ class Plan:
         device: `cpu`, `cuda` or `mps`, without an index: which one is each process's own business.
         dtype: in which losses and gradients are computed. threads: CPU threads per process.
         run_dir: where its parts are kept. known: of a series: what `known.Known` wrote.
-        deadline: seconds since the epoch at which independent draws end; None without one. followers: plans of a series
-            that share what is left until then.
+        deadline: seconds since the epoch at which draws and chains end; None without one. followers: plans of a series
+            that share what is left until then. longest_burn_in: steps, where there is no time for more.
     """
 
     source: ModelSource
@@ -44,6 +44,7 @@ class Plan:
     known: Mapping[str, Any] | None = None
     deadline: float | None = None
     followers: int = 0
+    longest_burn_in: int | None = None
 
     @property
     def batch_size(self) -> int:
@@ -76,7 +77,9 @@ class Plan:
 
     def _sampler_inputs(self) -> dict[str, Any]:
         sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
-        sampler |= {"draws": self.sampler.chain_draws, "batch_size": self.batch_size}
+        # How many chains there are in the end, and how long they are where that is open, is no part of it.
+        draws = CHAIN_DRAWS if self.sampler.draws is None else self.sampler.draws
+        sampler |= {"chains": self.sampler.chain_count, "draws": draws, "batch_size": self.batch_size}
         if self.sampler.by_draws:
             sampler = {key: sampler[key] for key in (*INPUTS_OF_DRAWS, "batch_size", "devices_per_chain")}
             if self.sampler.devices_per_chain == 1:
@@ -98,7 +101,8 @@ class Plan:
     def of_chains(self, gamma: float) -> Self:
         """The plan of the same number by chains, at this γ."""
         size = min(self.sampler.chain_batch_size, self.corpus.n)
-        sampler = replace(self.sampler, gamma=gamma, draws=self.sampler.chain_draws, batch_size=size)
+        draws = None if self.sampler.grows else self.sampler.chain_draws
+        sampler = replace(self.sampler, gamma=gamma, draws=draws, batch_size=size)
         return replace(self, sampler=sampler)
 
     @property

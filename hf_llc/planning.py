@@ -48,10 +48,15 @@ def plan(
 
 
 def tell_of_no_use(sampler: SamplerSettings, observer: Observer) -> None:
-    """Names the settings that were given and that the sampler has no use for."""
+    """Names the settings that were given and that the sampler has no use for, and chains that no time ends."""
     if names := sampler.without_use:
         verb = "is" if len(names) == 1 else "are"
         observer.tell(f"--sampler {sampler.sampler} makes no chains: {', '.join(names)} {verb} of no use.")
+    if sampler.budget_seconds is not None and not (sampler.by_draws or sampler.tries_draws or sampler.grows):
+        observer.tell(
+            f"--budget does not end {sampler.chains} chains of {sampler.chain_draws} draws, which are made whole as "
+            "asked for; leave out --chains to have as many as there is time for."
+        )
 
 
 def checked_device(sampler: SamplerSettings, device: str | None) -> str:
@@ -84,11 +89,6 @@ def plan_for(
         raise SettingsError(
             f"{source.id} is a GGUF file, which transformers cannot spread over devices; leave out "
             "--devices-per-chain, or name the model that it was new_plan from."
-        )
-    if sampler.budget_seconds is not None and not (sampler.by_draws or sampler.tries_draws):
-        raise SettingsError(
-            "--budget ends independent draws only: give --sampler importance, or leave it out and give --chains and "
-            "--draws for chains."
         )
     if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
         raise SettingsError("--sampler importance draws from the localizing prior: give --n-beta and --gamma above 0.")

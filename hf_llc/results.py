@@ -138,7 +138,8 @@ class Diagnostics:
 
     Attributes:
         r_hat: split rank-normalised R-hat of the draws; r_hat_chance: what it stays below in 99 of 100 runs with as few
-            effective draws whose chains do not differ. ess: effective sample size of their mean, all chains.
+            effective draws whose chains do not differ. moved: how far a chain moves from half to half of its draws,
+            see `adapters.statistics.DrawStatistics`. ess: effective sample size of their mean, all chains.
         delta_loss: E[L(w)] − L(w*), nats per token.
         distance: root mean ‖w−w*‖² over draws; free_distance: √(d(1−e^(−εγt))/γ), the localiser alone, same t.
         dimension: d, weights that move.
@@ -209,6 +210,7 @@ class Diagnostics:
     start_gap: float | None = None
     start_gap_stderr: float | None = None
     r_hat_chance: float | None = None
+    moved: float | None = None
     raw_llc: float | None = None
     step_bias_stderr: float | None = None
     step_correction: float | None = None

@@ -135,7 +135,8 @@ def shared_settings(
         for plan in plans:
             draw_choice.forget(plan.of_draws())
         size = min(sampler.chain_batch_size, plans[0].corpus.n)
-        chains = replace(sampler, gamma=gamma, draws=sampler.chain_draws, batch_size=size)
+        length = None if sampler.grows else sampler.chain_draws
+        chains = replace(sampler, gamma=gamma, draws=length, batch_size=size)
         at, reason = reasons[0]
         why = (
             f"At {at} of {len(plans)} checkpoints: {reason}"

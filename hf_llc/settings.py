@@ -35,6 +35,12 @@ def of_no_use(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 CHAIN_DRAWS, CHAIN_BATCH_SIZE = 200, 32
 TARGET_STDERR = 0.05
+FEW_CHAINS = 4
+"""Chains where their number is left open and their error does not end them."""
+SHORT_DRAWS = 50
+"""Draws of a chain where rounds add chains: sixteen such chains have as many as FEW_CHAINS of CHAIN_DRAWS."""
+MAX_CHAINS = 256
+"""Chains up to which rounds add some: as many draws as 64 of CHAIN_DRAWS."""
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")
 GAMMA_MIN = 1e-12
 """A localiser that reaches a million from w*: numbers of its draws would be beyond all that weights are made for."""
@@ -140,8 +146,9 @@ class SamplerSettings:
         batches: `independent`, `reshuffled`, or `auto`: independent minibatches if their noise hardly matters.
         baseline: what a draw's loss is compared with: `paired` is the loss of the same sequences at w*, `linear` that
             and its slope there; `auto` is `linear` where that pays.
-        chains: how many. draws: of each chain, 200 if None; there are chains × draws pairs of independent draws, and
-            None leaves their number to `target_stderr` and `budget_seconds`. thin: steps from one draw to the next.
+        chains: how many; None means 4, or as many as it takes if `target_stderr` or `budget_seconds` ends them.
+            draws: of each chain; None means 200, or about 50 if one of these ends them. There are chains × draws pairs
+            of independent draws, and None leaves their number to these two. thin: steps from one draw to the next.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
         batch_size: sequences per minibatch; None means 32, of independent draws about 1,024 tokens.
         micro_batch_size: sequences per forward pass, which changes memory only.
@@ -153,9 +160,10 @@ class SamplerSettings:
             from independent draws beside chains, `sgld` from a few short chains of plain SGLD beside independent draws.
         threads: CPU threads per process; None means cores divided by chains, so that 1 and N processes agree.
         devices_per_chain: processes, each with a device of its own, that hold one model together.
-        target_stderr: standard error of λ̂ at which independent draws end, as a share of λ̂, or of 1 if that is less;
-            None means 0.05 if `draws` is None, else as many draws as were asked for.
-        budget_seconds: time after which independent draws end in any case.
+        target_stderr: standard error of λ̂ at which independent draws end, as a share of λ̂, or of 1 if that is less,
+            and chains, as a share of λ̂; None means 0.05 if their number is open, else as many as were asked for.
+        budget_seconds: time after which they end in any case, but for chains whose number was given.
+        max_chains: the most chains that are added.
     """
 
     sampler: str = "auto"
@@ -169,8 +177,8 @@ class SamplerSettings:
     batches: str = "auto"
     baseline: Annotated[str, OneOf(("auto", *BASELINES))] = "auto"
     chains: Annotated[
-        int, Bounds(low=2, high=MOST_CHAINS, why="one chain cannot show that it disagrees with another")
-    ] = 4
+        int | None, Bounds(low=2, high=MOST_CHAINS, why="one chain cannot show that it disagrees with another")
+    ] = None
     draws: Annotated[int | None, Bounds(low=4, high=LONGEST, why="fewer have no Monte Carlo error")] = None
     burn_in: Annotated[int | None, Bounds(low=0, high=LONGEST)] = None
     thin: Annotated[int, Bounds(low=1, high=LONGEST)] = 1
@@ -185,11 +193,25 @@ class SamplerSettings:
     devices_per_chain: Annotated[int, Bounds(low=1, high=LONGEST)] = 1
     target_stderr: Annotated[float | None, Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC")] = None
     budget_seconds: Annotated[float | None, Bounds(above=0, high=LONGEST)] = None
+    max_chains: Annotated[int, Bounds(low=2, high=MOST_CHAINS)] = MAX_CHAINS
+
+    @property
+    def grows(self) -> bool:
+        """True if rounds add chains until their error is small enough or the time is up: a target was given, or a time
+        and not their number."""
+        return self.target_stderr is not None or (self.budget_seconds is not None and self.chains is None)
+
+    @property
+    def chain_count(self) -> int:
+        """Chains, or groups of independent draws; where chains come in rounds they are more in the end."""
+        return FEW_CHAINS if self.chains is None else self.chains
 
     @property
     def chain_draws(self) -> int:
         """Draws of a chain."""
-        return CHAIN_DRAWS if self.draws is None else self.draws
+        if self.draws is not None:
+            return self.draws
+        return SHORT_DRAWS if self.grows else CHAIN_DRAWS
 
     @property
     def chain_batch_size(self) -> int:
@@ -215,7 +237,7 @@ class SamplerSettings:
 
         Rounding depends on the threads of each, and independent draws do not depend on how many are asked for.
         """
-        return SamplerSettings().chains if self.by_draws else self.chains
+        return FEW_CHAINS if self.by_draws else self.chain_count
 
     @property
     def without_use(self) -> list[str]:

@@ -150,6 +150,7 @@ def _diagnostics(
     return Diagnostics(
         r_hat=finite_or_none(statistics.r_hat) if statistics else None,
         r_hat_chance=finite_or_none(statistics.r_hat_chance) if statistics else None,
+        moved=finite_or_none(statistics.moved) if statistics else None,
         ess=finite_or_none(statistics.ess) if statistics else None,
         delta_loss=statistics.mean if statistics else None,
         distance=math.sqrt(sum(squared) / len(squared)) if statistics else None,

@@ -108,7 +108,7 @@ def aligned(site: Site, settings: Sequence[ResolvedSettings], least: int = 0) ->
     """
     draws = site.plan.sampler.chain_draws
     shared = max([each.burn_in for each in settings if each.burn_in <= SHARED_BURN_IN * draws] + [least])
-    longest, chains = LONGEST_BURN_IN * draws, min(SWEPT_CHAINS, site.plan.sampler.chains)
+    longest, chains = LONGEST_BURN_IN * draws, min(SWEPT_CHAINS, site.plan.sampler.chain_count)
     return [
         replace(each, chains=chains, draws=draws, burn_in=min(max(each.burn_in, shared), longest)) for each in settings
     ]

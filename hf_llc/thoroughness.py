@@ -51,7 +51,7 @@ def least_run(plan: Plan) -> float:
         batches="independent" if asked.batches == AUTO else asked.batches,
         baseline="paired" if asked.baseline == AUTO else asked.baseline,
         sampler="sgld-lm" if asked.sampler == AUTO else asked.sampler,
-        chains=asked.chains,
+        chains=asked.chain_count,
         draws=asked.chain_draws,
         burn_in=shortest,
         thin=asked.thin,

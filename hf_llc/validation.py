@@ -195,7 +195,7 @@ def _chains(
     case: Case, settings: ResolvedSettings, anchors: Tensor, slope: Sequence[Tensor] | None, observer: Observer
 ) -> tuple[list[ChainTrace], dict[tuple[str, int], ChainTrace]]:
     """The main chains, and the varied ones by (variation, chain)."""
-    checks = checked_chains(settings.chains, _variations(case))
+    checks = checked_chains(settings.chains, settings.draws, _variations(case))
     observer.begin(case.name, settings.chains + len(checks))
     traces: list[ChainTrace] = []
     varied: dict[tuple[str, int], ChainTrace] = {}

@@ -1,6 +1,7 @@
 """Numbers to words: does the chain sample the stated posterior, and does the number say more than the localiser?"""
 
 from hf_llc import soundness
+from hf_llc.adapters.statistics import MANY_CHAINS
 from hf_llc.core.stepsize import SETTLED, excess_left, relaxation_rate
 from hf_llc.errors import DivergedError
 from hf_llc.meanings import SIGNIFICANT, on_plateau
@@ -12,7 +13,11 @@ R_HAT_MAX = 1.1
 """The limit of Gelman and Rubin (1992), for few draws as for many. A lower one would select among runs of some 100
 effective draws those whose chains agree by chance, and with them standard errors that are too small: of four chains
 that do not differ, 75 effective draws of all together pass 1.05 in half of the runs, 1.1 in one of twenty. Chains that
-do differ by as much leave fewer effective draws than `sufficiency.ESS_MIN`."""
+do differ by as much leave fewer effective draws than `sufficiency.ESS_MIN`. MANY_CHAINS may be as short as
+to differ by more and yet average well; they must have MOVED_MIN."""
+MOVED_MIN = 0.25
+"""`DrawStatistics.moved` of many short chains from which on they do not stay apart: sixteen that forget their place
+have less in one run of 200, where ones in different basins have hardly any."""
 DRIFT_MAX = 4.0
 """Monte Carlo errors between the two halves of the draws."""
 EQUILIBRATION_MIN = 0.9
@@ -79,9 +84,7 @@ def _drift_alone(llc: float, stderr: float, diagnostics: Diagnostics) -> list[tu
 
 
 def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics) -> list[str]:
-    reasons = []
-    if diagnostics.r_hat is not None and not diagnostics.r_hat <= R_HAT_MAX:
-        reasons.append(f"R-hat is {diagnostics.r_hat:.3f}, above {R_HAT_MAX:g}: raise --draws or --burn-in")
+    reasons = _apart(settings, diagnostics)
     if diagnostics.drift is not None and not abs(diagnostics.drift) <= DRIFT_MAX:
         reasons.append(f"the draws' second half lies {diagnostics.drift:+.1f} Monte Carlo errors from the first")
     reasons += _several_basins(diagnostics)
@@ -116,6 +119,21 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
             "--burn-in or --lr"
         )
     return reasons + _not_come_down(settings, diagnostics)
+
+
+def _apart(settings: ResolvedSettings, diagnostics: Diagnostics) -> list[str]:
+    """Why chains do not sample the same, by how they differ."""
+    r_hat, moved = diagnostics.r_hat, diagnostics.moved
+    if r_hat is None or r_hat <= R_HAT_MAX:
+        return []
+    if settings.chains < MANY_CHAINS or moved is None:
+        return [f"R-hat is {r_hat:.3f}, above {R_HAT_MAX:g}: raise --draws or --burn-in"]
+    if moved >= MOVED_MIN:
+        return []
+    return [
+        f"chains stay apart: R-hat is {r_hat:.3f}, and from half to half of its draws a chain moves by {moved:.0%} of "
+        f"what independent halves would ({MOVED_MIN:.0%} is asked for): raise --draws or --burn-in"
+    ]
 
 
 def _several_basins(diagnostics: Diagnostics) -> list[str]:

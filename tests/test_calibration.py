@@ -151,7 +151,7 @@ def rerun(found: Calibration, at: Resolution, objective: Objective) -> Judged:
     main = [run_chain(objective, zero, settings, chain) for chain in range(settings.chains)]
     varied = {
         (each.name, chain): run_chain(objective, zero, each.settings(settings), chain, variation=each)
-        for each, chain in checked_chains(settings.chains)
+        for each, chain in checked_chains(settings.chains, settings.draws)
     }
     return judged(replace(at, settings=settings), main, varied)
 

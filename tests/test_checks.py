@@ -25,7 +25,7 @@ def checks_of(objective: Objective, main: ResolvedSettings) -> Checks:
     anchors = objective.losses(torch.arange(objective.n))
     varied: dict[tuple[str, int], ChainTrace] = {
         (variation.name, chain): run_chain(objective, anchors, variation.settings(main), chain, variation=variation)
-        for variation, chain in checked_chains(main.chains)
+        for variation, chain in checked_chains(main.chains, main.draws)
     }
     return evaluate(traces(objective, main), varied, main)
 
@@ -227,7 +227,7 @@ def test_a_failed_varied_chain_leaves_its_answer_open() -> None:
     anchors = objective.losses(torch.arange(1))
     varied = {
         (variation.name, chain): run_chain(objective, anchors, variation.settings(main), chain, variation=variation)
-        for variation, chain in checked_chains(main.chains)
+        for variation, chain in checked_chains(main.chains, main.draws)
     }
     failed = ChainTrace.from_dict({**varied["stronger", 0].to_dict(), "status": "nonfinite", "failed_at": 3})
     found = evaluate(traces(objective, main), {**varied, ("stronger", 0): failed}, main)
@@ -235,3 +235,11 @@ def test_a_failed_varied_chain_leaves_its_answer_open() -> None:
     assert found.n_beta_slope is not None
     assert found.step_bias is not None
     assert math.isfinite(found.step_bias)
+
+
+@pytest.mark.parametrize(
+    ("chains", "draws", "count"), [(4, 200, 2), (16, 200, 8), (16, 50, 7), (64, 50, 25), (3, 200, 2), (2, 10, 2)]
+)
+def test_an_eighth_of_all_draws_are_made_at_half_the_step(chains: int, draws: int, count: int) -> None:
+    checked = [chain for variation, chain in checked_chains(chains, draws) if variation.name == "half-step"]
+    assert checked == list(range(count))

@@ -107,7 +107,7 @@ def test_a_kill_at_any_moment_loses_the_chain_in_flight_at_most(start: Starter, 
         assert before.items() <= after.items()
         assert kept.items() <= after.items()
         kept = after
-    assert len(kept) < SAMPLER.chains
+    assert len(kept) < SAMPLER.chain_count
     finish_here(start, "killed")
     assert parts(folder) == reference
     assert kept.items() <= chains_of(folder).items()
@@ -132,7 +132,7 @@ def test_ctrl_c_stops_all_processes_with_one_message(start: Starter, reference: 
     assert ran.complaints == ["Interrupted. Finished work is kept: run the same command to go on."]
     ended(workers)
     kept = chains_of(folder)
-    assert 1 <= len(kept) < SAMPLER.chains
+    assert 1 <= len(kept) < SAMPLER.chain_count
     finish_here(start, "stopped")
     assert parts(folder) == reference
     assert kept.items() <= chains_of(folder).items()

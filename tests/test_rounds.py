@@ -338,14 +338,6 @@ def test_a_budget_that_is_too_short_for_a_number_is_told_in_one_line(place: Path
     assert drawn(place, budget_seconds=7.0).llc is not None
 
 
-@pytest.mark.parametrize("changed", [{"sampler": "sgld"}, {"sampler": "auto", "lr": 1e-4}])
-def test_a_budget_is_not_for_chains(place: Path, changed: dict[str, Any]) -> None:
-    with pytest.raises(
-        SettingsError, match=r"^--budget ends independent draws only: give --sampler importance, or leave"
-    ):
-        planned(place, budget_seconds=10.0, **changed)
-
-
 def pairs_of(losses: torch.Tensor, size: int, number: int) -> list[LossPair]:
     """Pairs of which only the losses at w* are of interest."""
     found = []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from hf_llc import DataSettings, Estimate, ModelSettings, SamplerSettings, estimate, resolution
+from hf_llc import DataSettings, ModelSettings, SamplerSettings, estimate, resolution
 from hf_llc.adapters.store import RunStore
 from hf_llc.core import gradients
 from hf_llc.core.extent import full_extent
@@ -18,7 +18,6 @@ from hf_llc.core.proportion import FLOOR, SHARE, Meter, permitted
 from hf_llc.observer import Observer
 from hf_llc.plan import Plan
 from hf_llc.planning import plan
-from hf_llc.precision import _take_over
 from hf_llc.resolved import LOSS
 from hf_llc.series import shared_settings
 from hf_llc.thoroughness import least_run, needs_of
@@ -102,7 +101,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
 
     monkeypatch.setattr(LanguageObjective, "losses", counted_losses)
     monkeypatch.setattr(LanguageObjective, "losses_and_gradient", counted_gradient)
-    monkeypatch.setattr("hf_llc.estimation.resolve", resolved)
+    monkeypatch.setattr("hf_llc.chain_length.resolve", resolved)
     monkeypatch.setattr("hf_llc.workbench.full_gradient", full_gradient)
     return found
 
@@ -192,21 +191,3 @@ def test_a_curve_measures_in_proportion_to_its_runs_too(
     run = least_run(plan_of(model, data, SMALL, tmp_path / "run"))
     assert 0 < short <= max(FLOOR, SHARE * run)
     assert taken(model, data, replace(SMALL, draws=2000), tmp_path / "long", monkeypatch) > 5 * short
-
-
-def test_chains_that_are_added_have_the_settings_of_the_first_ones(
-    model: str, data: DataSettings, tmp_path: Path
-) -> None:
-    """For more chains more may be measured, from which other settings would be chosen."""
-    first: Estimate = estimate(model, data, SMALL, output_dir=tmp_path / "two")
-    two, four = (
-        plan_of(model, data, replace(SMALL, chains=chains), tmp_path / name)
-        for chains, name in ((2, "two"), (4, "four"))
-    )
-    RunStore(four.run_dir, pytest.fail).open(four.inputs())
-    _take_over(two, four, Observer())
-    assert not (four.run_dir / "chains" / "002.json").exists()
-    more = estimate(model, data, four.sampler, output_dir=tmp_path / "four")
-    assert more.settings == replace(first.settings, chains=4)
-    kept = [RunStore(each.run_dir, pytest.fail).read("chains/001") for each in (two, four)]
-    assert kept[0] == kept[1]

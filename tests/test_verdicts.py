@@ -117,6 +117,23 @@ def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict
     assert words in reason
 
 
+@pytest.mark.parametrize(
+    ("chains", "moved", "verdict", "words"),
+    [
+        (16, 0.26, Verdict.CONVERGED, "R-hat 1.300"),
+        (16, 0.24, Verdict.NOT_EQUILIBRATED, "chains stay apart: R-hat is 1.300"),
+        (16, None, Verdict.NOT_EQUILIBRATED, "R-hat is 1.300, above 1.1"),
+        (15, 1.0, Verdict.NOT_EQUILIBRATED, "R-hat is 1.300, above 1.1"),
+    ],
+)
+def test_many_short_chains_may_differ_if_they_do_not_stay_apart(
+    chains: int, moved: float | None, verdict: Verdict, words: str
+) -> None:
+    found, reason = judge(10.0, 0.1, replace(SETTINGS, chains=chains), replace(GOOD, r_hat=1.3, moved=moved), failed=0)
+    assert found is verdict
+    assert words in reason
+
+
 def test_chains_that_began_as_wide_as_they_will_be_show_nothing_by_spreading_no_more() -> None:
     spread = replace(GOOD, **SPREAD)
     verdict, reason = judge(10.0, 0.1, replace(SETTINGS, start="laplace"), spread, failed=0)

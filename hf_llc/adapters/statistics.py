@@ -23,6 +23,9 @@ APART = 1.5
 """How many times larger the upper level must be."""
 SELDOM = 40
 """Draws for each change of level from which on the changes are too few to know how often each level is taken."""
+MANY_CHAINS = 16
+"""Chains from which on how far their means differ is an error to go by alone: each chain is independent of the others
+however its draws depend on one another, and fifteen differences are enough."""
 PER_FREEDOM = 8.0
 """Effective draws for one degree of freedom of a standard error, see `student`."""
 
@@ -33,11 +36,15 @@ class DrawStatistics:
 
     Attributes:
         mean, mcse: their mean and its Monte Carlo standard error as estimated, in the draws' unit.
-        stderr: mcse times `student` of the effective draws: within one, two and three of it lie as many means as within
-            standard deviations of a normal variable, up to some ten effective draws.
+        stderr: mcse times `student` of the effective draws, of MANY_CHAINS times `widened_at_two` of their number:
+            within one, two and three of it lie as many means as within standard deviations of a normal variable, up to
+            some ten effective draws.
         ess: effective sample size of the mean (Vehtari et al. 2021); NaN below FEWEST draws. r_hat: split
             rank-normalised R-hat; None there and where all draws are equal, so that there is no variance to compare.
         r_hat_chance: what R-hat is below in 99 of 100 runs whose chains do not differ, see `r_hat_by_chance`.
+        moved: how much chains differ from one half of their draws to the other, as a share of how much they differ from
+            each other: about 1 where they forget their place meanwhile, near 0 where each stays where it is; None if
+            they do not differ.
         drift: (mean of second halves − mean of first halves) / its Monte Carlo error; None where that is zero.
     """
 
@@ -48,6 +55,7 @@ class DrawStatistics:
     r_hat: float | None
     drift: float | None
     r_hat_chance: float | None = None
+    moved: float | None = None
 
 
 @numpy.errstate(over="ignore", invalid="ignore")
@@ -70,14 +78,26 @@ def summarise(draws: Sequence[Sequence[float]]) -> DrawStatistics:
     return DrawStatistics(
         mean=float(array.mean()),
         mcse=mcse,
-        stderr=mcse * student(ess),
+        stderr=mcse * (widened_at_two(len(array) - 1) if len(array) >= MANY_CHAINS else student(ess)),
         ess=ess,
         r_hat=float(_arviz().rhat(array, method="rank")) if enough else None,
         drift=(float(second.mean() - first.mean()) / error) if error > 0 else None,
         r_hat_chance=r_hat_by_chance([float(_arviz().ess(chain[None], method="mean")) for chain in array])
         if enough
         else None,
+        moved=_moved(array, first, second),
     )
+
+
+def _moved(
+    array: NDArray[numpy.float64], first: NDArray[numpy.float64], second: NDArray[numpy.float64]
+) -> float | None:
+    """Mean square difference of a chain's halves over four times the variance of the chains' means: two independent
+    halves have twice the variance of a whole each."""
+    between = float(array.mean(axis=1).var(ddof=1)) if len(array) > 1 else 0.0
+    if not between > 0:
+        return None
+    return float(((second.mean(axis=1) - first.mean(axis=1)) ** 2).mean()) / (4 * between)
 
 
 class Levels(NamedTuple):
@@ -146,6 +166,13 @@ def widened(freedom: float) -> float:
     return 1 + 1 / (2 * freedom) + 1 / (4 * freedom**2) + 1 / (16 * freedom**3)
 
 
+def widened_at_two(freedom: float) -> float:
+    """What a standard error of many degrees of freedom ν is multiplied by, so that as many means lie within two of it
+    as within two standard deviations of a normal variable: the expansion of `widened` at z = 2, 1 + 5/(4ν) + 49/(32ν²).
+    """
+    return 1 + 5 / (4 * freedom) + 49 / (32 * freedom**2)
+
+
 class Weighted(NamedTuple):
     """A self-normalised mean under importance weights, its standard error, how many independent draws the weights leave
     (Kong 1992), and the shape k̂ of their tail (Vehtari et al. 2024): above 0.7 none of it is to be relied on."""
@@ -208,10 +235,12 @@ def log_ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]
 def _mcse(array: NDArray[numpy.float64]) -> float:
     """Standard error of the mean: what ArviZ says, or the spread of the chains' means where that is larger.
 
-    The second part guards against chains too short to see their own autocorrelation.
+    The second part guards against chains too short to see their own autocorrelation; of MANY_CHAINS it is all.
     """
     means = array.mean(axis=1)
     between = float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    if len(means) >= MANY_CHAINS:
+        return between
     within = float(_arviz().mcse(array, method="mean")) if array.shape[1] >= FEWEST else math.nan
     return max(between, within) if math.isfinite(within) else between
 

@@ -28,7 +28,7 @@ CHECKED_CHAINS = 2
 @dataclass(frozen=True, kw_only=True)
 class Variation:
     """What differs: the factor on γ, steps per whole step, whether there is noise, and the share of draws, 1 / `share`;
-    and how many chains are varied so, the first ones."""
+    and how many chains are varied so at least, the first ones, or as many as have 1 / `of_all` of all chains' draws."""
 
     name: str
     gamma: float = 1.0
@@ -36,6 +36,13 @@ class Variation:
     cold: bool = False
     share: int = SHARE
     chains: int = CHECKED_CHAINS
+    of_all: int | None = None
+
+    def count(self, chains: int, draws: int) -> int:
+        """How many of so many chains, each of so many draws, are varied."""
+        if self.of_all is None:
+            return min(chains, self.chains)
+        return min(chains, max(self.chains, math.ceil(chains * draws / self.of_all / self._share_of(draws))))
 
     def settings(self, main: ResolvedSettings) -> ResolvedSettings:
         """The settings of the varied chain. With momentum a step of ε/4 that keeps √c takes half the time."""
@@ -56,7 +63,10 @@ class Variation:
         # Where the finer steps do not retrace the whole ones nothing cancels, so no draw is spared.
         if self.refinement == 2 and not SAMPLERS[main.sampler].coupled:
             return main.draws
-        return min(main.draws, max(FEWEST, main.draws // self.share))
+        return self._share_of(main.draws)
+
+    def _share_of(self, draws: int) -> int:
+        return min(draws, max(FEWEST, draws // self.share))
 
     def randomness(self, whole: ChainRandomness, settings: ResolvedSettings) -> Randomness:
         """The random numbers of the varied chain, whose own settings these are."""
@@ -68,8 +78,9 @@ class Variation:
 
 
 VARIATIONS = (
-    # Its error is part of the number's, and mostly the larger part: the slopes are only said beside it.
-    Variation(name="half-step", refinement=2, share=4),
+    # Its error is part of the number's, and mostly the larger part: the slopes are only said beside it. As many more
+    # chains are varied as there are main ones, else more of these would not make the number more precise.
+    Variation(name="half-step", refinement=2, share=4, of_all=8),
     Variation(name="cold", cold=True, chains=1),
     Variation(name="stronger", gamma=STEP_IN_GAMMA, share=6, chains=1),
 )

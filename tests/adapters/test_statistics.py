@@ -5,7 +5,16 @@ import math
 import numpy
 import pytest
 
-from hf_llc.adapters.statistics import FEWEST, log_ratio, r_hat_by_chance, student, summarise, two_levels
+from hf_llc.adapters.statistics import (
+    FEWEST,
+    MANY_CHAINS,
+    log_ratio,
+    r_hat_by_chance,
+    student,
+    summarise,
+    two_levels,
+    widened_at_two,
+)
 
 
 def autoregressive(chains: int, draws: int, correlation: float, seed: int) -> numpy.ndarray:
@@ -77,6 +86,33 @@ def test_the_percentile_is_that_of_chi_squared() -> None:
 def test_a_standard_error_is_widened_as_students_t_asks(freedom: int, quantile: float) -> None:
     """The 84.134th percentile of Student's t (scipy.stats.t.ppf), which is 1 of a normal variable."""
     assert student(8.0 * freedom) == pytest.approx(quantile, abs=0.03 if freedom == 1 else 2e-3)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(15, 2.1812), (31, 2.0870), (255, 2.0098)])
+def test_the_error_of_many_chains_covers_at_two_as_students_t_asks(freedom: int, quantile: float) -> None:
+    """The 97.725th percentile of Student's t (scipy.stats.t.ppf), which is 2 of a normal variable."""
+    assert widened_at_two(freedom) == pytest.approx(quantile / 2, abs=2e-3)
+
+
+def test_the_error_of_many_chains_is_how_far_their_means_differ() -> None:
+    draws = autoregressive(MANY_CHAINS, 50, 0.9, seed=1)
+    many, few = summarise(draws.tolist()), summarise(draws[:-1].tolist())
+    means = draws.mean(axis=1)
+    assert many.mcse == pytest.approx(means.std(ddof=1) / MANY_CHAINS**0.5)
+    assert many.stderr == many.mcse * widened_at_two(MANY_CHAINS - 1)
+    assert few.stderr == few.mcse * student(few.ess)
+
+
+def test_many_short_chains_move_where_they_forget_their_place_and_not_where_they_stay_apart() -> None:
+    forgetting = autoregressive(MANY_CHAINS, 50, 0.3, seed=2)
+    staying = forgetting + numpy.linspace(-3, 3, MANY_CHAINS)[:, None]
+    moved = [summarise(draws.tolist()).moved for draws in (forgetting, staying)]
+    assert moved[0] is not None
+    assert moved[1] is not None
+    # The ratio of two variances of fifteen degrees of freedom or so.
+    assert 0.4 < moved[0] < 2.5
+    assert moved[1] < 0.05
+    assert summarise([[1.0, 2.0, 3.0, 4.0]] * 2).moved is None
 
 
 def test_without_an_effective_sample_size_the_error_is_that_of_one_degree_of_freedom() -> None:

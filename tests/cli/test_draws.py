@@ -138,7 +138,6 @@ def test_no_number_is_one_line_with_a_way_out(run: Run, learned: Path) -> None:
         (["estimate", "{model}", "--sampler", "importance", "--gamma", "0"], "give --n-beta and --gamma above 0"),
         (["estimate", "{model}", "--sampler", "importance", "--draws", "1"], "draws must be ≥ 4"),
         (["estimate", "{model}", "--sampler", "importance", "--batch-size", "51"], "--batch-size is 51, but .* 50 seq"),
-        (["estimate", "{model}", "--sampler", "sgld", "--budget", "1m"], "--budget ends independent draws only"),
         (["estimate", "{model}", "--sampler", "importance", "--budget", "soon"], "is no time; write it like 15m"),
     ],
 )  # fmt: skip
