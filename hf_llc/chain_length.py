@@ -64,7 +64,8 @@ def _within(plan: Plan, bench: Workbench, fleet: Fleet, deadline: float) -> Reso
     steps = affordable(settings.gradients / settings.steps, whole if settings.uses_anchor_gradient else whole / 3)
     burn_in = settings.burn_in
     if plan.sampler.burn_in is None:
-        burn_in = min(burn_in, max(LEAST_BURN_IN, steps - LEAST_DRAWS * thin, math.ceil(steps / 2)))
+        # Where the time is too short for either, some draws are worth more than the last of the burn-in.
+        burn_in = min(burn_in, max(LEAST_BURN_IN, 2 * steps // 3))
     most = max(SHORT_DRAWS, math.ceil(OF_BURN_IN * burn_in / thin))
     draws = max(LEAST_DRAWS, min(most, (steps - burn_in) // thin))
     return _of_length(found, burn_in, draws, "the first four and their checks have time for that in half of --budget")
