@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hf_llc.adapters.redaction import watch_logs
-from hf_llc.adapters.threads import left_behind
+from hf_llc.execution.redaction import watch_logs
+from hf_llc.hub.parallel import left_behind
 
 from .calibrate import calibrate
 from .compare import compare

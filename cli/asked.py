@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from hf_llc.settings import DataSettings, SamplerSettings
+    from hf_llc.settings.requested import DataSettings, SamplerSettings
 
 GIVEN = {"COMMANDLINE", "ENVIRONMENT"}
 
@@ -17,13 +17,13 @@ def settings_of(context: typer.Context, file: Path | None) -> "tuple[DataSetting
     """Data and sampler settings: what was given on the command line, else what the file says, else the defaults.
 
     Raises:
-        NotFoundError, SettingsError: see `hf_llc.settings_file.read_settings`, and the settings' own ranges.
+        NotFoundError, SettingsError: see `hf_llc.settings.file.read_settings`, and the settings' own ranges.
     """
-    from hf_llc.settings import DataSettings, SamplerSettings
+    from hf_llc.settings.requested import DataSettings, SamplerSettings
 
     values = dict(context.params)
     if file is not None:
-        from hf_llc.settings_file import read_settings
+        from hf_llc.settings.file import read_settings
 
         values |= {name: value for name, value in read_settings(file).items() if not _given(context, name)}
     values["params"] = tuple(values["params"] or ())
@@ -40,7 +40,7 @@ def _part(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data(values: Mapping[str, Any]) -> dict[str, Any]:
-    from hf_llc.settings import DataSettings
-    from hf_llc.settings_file import DATA
+    from hf_llc.settings.file import DATA
+    from hf_llc.settings.requested import DataSettings
 
     return {field.name: values[DATA.get(field.name, field.name)] for field in fields(DataSettings)}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hf_llc.observer import duration
-from hf_llc.settings import CalibrationSettings, ModelSettings
+from hf_llc.results.progress import duration
+from hf_llc.settings.requested import CalibrationSettings, ModelSettings
 
 from . import options as o
 from . import several
@@ -19,7 +19,7 @@ from .progress import ProgressBar
 from .wording import with_error
 
 if TYPE_CHECKING:
-    from hf_llc.sweep import Calibration, SweepPoint
+    from hf_llc.results.calibration import Calibration, SweepPoint
 
 WANTED = CalibrationSettings()
 
@@ -136,8 +136,8 @@ def calibrate(
     asked_sampler = replace(asked_sampler, target_stderr=None)
     if several.started(machines, asked_sampler, device):
         return
-    from hf_llc.calibration import collect, plan
-    from hf_llc.launching import run_pilots
+    from hf_llc.measures.llc.calibration.calibrate import collect, plan
+    from hf_llc.measures.run import run_pilots
 
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         ended = run_pilots(

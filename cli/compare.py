@@ -13,8 +13,8 @@ from .progress import ProgressBar
 from .wording import number
 
 if TYPE_CHECKING:
-    from hf_llc.comparing import Comparison
-    from hf_llc.curve import Point
+    from hf_llc.report.compare import Comparison
+    from hf_llc.results.curve import Point
 
 Runs = Annotated[
     list[str],
@@ -57,8 +57,8 @@ def compare(
     hf-llc compare hf-llc-demo hf://datasets/me/llc-EleutherAI__pythia-70m
     hf-llc compare one two --x linear --output-dir pictures
     """
-    from hf_llc.comparing import compare as beside
-    from hf_llc.view import View
+    from hf_llc.report.compare import compare as beside
+    from hf_llc.results.figures.axis_options import View
 
     form, view = chosen(format, as_json, quiet), View(scale=x, tokens=x_tokens)
     with ProgressBar(quiet=form is Form.QUIET) as observer:

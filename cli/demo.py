@@ -12,8 +12,8 @@ from .progress import ProgressBar
 from .wording import number
 
 if TYPE_CHECKING:
-    from hf_llc.demonstration import Demonstration
-    from hf_llc.results import Estimate
+    from hf_llc.results.estimate import Estimate
+    from hf_llc.scans.demo import Demonstration
 
 DemoDir = Annotated[
     Path,
@@ -49,7 +49,7 @@ def demo(
       hf-llc demo --json > demo.json
     """
     form = chosen(format, as_json, quiet)
-    from hf_llc.demonstration import demonstrate
+    from hf_llc.scans.demo import demonstrate
 
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         made = demonstrate(

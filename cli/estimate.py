@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from hf_llc.errors import SettingsError
-from hf_llc.profile import Profile
+from hf_llc.results.profile import Profile
 
 from . import options as o
 from . import several
@@ -20,10 +20,10 @@ from .push import asked_push, push_run, require_permission
 from .wording import forecast_rows, rows, title
 
 if TYPE_CHECKING:
-    from hf_llc.forecasting import Forecast
-    from hf_llc.plan import Plan
-    from hf_llc.results import Estimate
-    from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
+    from hf_llc.execution.plan import Plan
+    from hf_llc.measures.llc.forecast import Forecast
+    from hf_llc.results.estimate import Estimate
+    from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
 
 
 def estimate(
@@ -108,7 +108,7 @@ def estimate(
     hf-llc estimate ORG/NAME --num-machines 2 --num-processes 16 --machine-rank 0 --main-process-ip A
     hf-llc estimate me/my-model --push-to-hub
     """
-    from hf_llc.settings import ModelSettings
+    from hf_llc.settings.requested import ModelSettings
 
     form, times = chosen(format, as_json, quiet), Profile() if profile else None
     machines = several.machines_of(context)
@@ -120,7 +120,7 @@ def estimate(
     if submitted(context, push, form, lambda: operations_of(asked_model, asked_data, asked_sampler)):
         return
     if dry_run:
-        from hf_llc.forecasting import forecast
+        from hf_llc.measures.llc.forecast import forecast
 
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
@@ -134,10 +134,10 @@ def estimate(
     if several.started(machines, asked_sampler, device):
         return
     with times.part("loading") if times else nullcontext():
-        from hf_llc.curve import Curve
-        from hf_llc.launching import execute
-        from hf_llc.planning import plan
-        from hf_llc.tracking import Tracking
+        from hf_llc.execution.planning import plan
+        from hf_llc.integrations.tracking import Tracking
+        from hf_llc.measures.run import execute
+        from hf_llc.results.curve import Curve
 
     with (
         ProgressBar(quiet=form is Form.QUIET, profile=times) as observer,
@@ -165,7 +165,7 @@ def estimate(
 
 def operations_of(model: "ModelSettings", data: "DataSettings", sampler: "SamplerSettings") -> float:
     """Floating-point operations of an estimate."""
-    from hf_llc.forecasting import forecast
+    from hf_llc.measures.llc.forecast import forecast
 
     return forecast(model, data, sampler).operations
 
@@ -184,7 +184,7 @@ def _write_forecast(expected: "Forecast", form: Form) -> None:
 
 
 def _write(found: "Estimate", form: Form, profile: Profile | None) -> None:
-    from hf_llc.verdicts import require_number
+    from hf_llc.measures.llc.verdict import require_number
 
     if form is Form.JSON:
         write_json(with_profile(found.to_dict(), profile))

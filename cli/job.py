@@ -14,8 +14,8 @@ from .progress import ProgressBar
 from .push import require_permission
 
 if TYPE_CHECKING:
-    from hf_llc.publication import PublishSettings
-    from hf_llc.remote import JobSettings, SentJob
+    from hf_llc.hub.publication import PublishSettings
+    from hf_llc.integrations.hf_jobs import JobSettings, SentJob
 
 PANEL, OPTION = "Hugging Face Jobs", "--hf-job"
 
@@ -70,10 +70,10 @@ def submitted(
         operations: floating-point operations of the run; None if they are not known beforehand.
 
     Raises:
-        SettingsError: the job could not do what is asked, or its results would be lost. HfLlcError: see `remote.send`.
+        SettingsError: the job could not do what is asked, or its results would be lost. HfLlcError: see `hf_jobs.send`.
     """
-    from hf_llc.adapters.machine import launched
-    from hf_llc.remote import require_visible, send
+    from hf_llc.execution.machine import launched
+    from hf_llc.integrations.hf_jobs import require_visible, send
 
     if context.params["hf_job"] is None:
         if orphans := [
@@ -111,7 +111,7 @@ def own_words(words: Sequence[str]) -> list[str]:
 
 
 def _settings(context: typer.Context) -> "JobSettings":
-    from hf_llc.remote import JobSettings, seconds_of
+    from hf_llc.integrations.hf_jobs import JobSettings, seconds_of
 
     given = context.params
     timeout = given["hf_job_timeout"]
@@ -148,7 +148,7 @@ def _refuse_what_stays_here(context: typer.Context) -> None:
 
 
 def _require_place(context: typer.Context, settings: "JobSettings", push: "PublishSettings | None") -> None:
-    from hf_llc.remote import MOUNTED
+    from hf_llc.integrations.hf_jobs import MOUNTED
 
     folder = context.params["output_dir"]
     mounted = folder is not None and PurePosixPath(MOUNTED) in PurePosixPath(folder).parents
@@ -175,7 +175,7 @@ def _write(sent: "SentJob", form: Form) -> None:
     else:
         import shlex
 
-        from hf_llc.observer import duration
+        from hf_llc.results.progress import duration
 
         rows = [
             ("job", sent.job),

@@ -45,8 +45,8 @@ def merge(
     hf-llc merge part-1 part-2 part-3 --output-dir whole
     hf-llc merge parts/* --output-dir whole --json > curve.json
     """
-    from hf_llc.merging import merge as join
-    from hf_llc.view import View
+    from hf_llc.results.figures.axis_options import View
+    from hf_llc.scans.merge import merge as join
 
     from .points import end_with_failures, write_curve
 

@@ -1,4 +1,4 @@
-"""Option types shared by commands. Their defaults are those of hf_llc.settings."""
+"""Option types shared by commands. Their defaults are those of hf_llc.settings.requested."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hf_llc.settings import (
+from hf_llc.settings.requested import (
     LARGEST_INTEGER,
     LONGEST,
     MOST_CHAINS,

@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hf_llc.bounds import shown
 from hf_llc.errors import SettingsError
+from hf_llc.settings.bounds import shown
 
 from .printable import printable, printable_json, printable_lines
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import typer
 
-from hf_llc.curve import Curve, Point
-from hf_llc.profile import Profile
-from hf_llc.results import Verdict
+from hf_llc.results.curve import Curve, Point
+from hf_llc.results.estimate import Verdict
+from hf_llc.results.profile import Profile
 
 from .output import Form, write_agent, write_json, write_line, write_table
 from .profiling import with_profile

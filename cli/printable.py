@@ -8,7 +8,7 @@ import re
 import unicodedata
 from typing import Any, TextIO
 
-from hf_llc.adapters.redaction import redacted
+from hf_llc.execution.redaction import redacted
 
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories: control, format (direction, zero width), surrogates, line and paragraph separators."""

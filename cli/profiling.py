@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from hf_llc.profile import PARTS, Profile
+from hf_llc.results.profile import PARTS, Profile
 
 from .output import wide_console
 

@@ -7,8 +7,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hf_llc.observer import Observer
-from hf_llc.profile import Profile
+from hf_llc.results.profile import Profile
+from hf_llc.results.progress import Observer
 
 from .printable import printable
 

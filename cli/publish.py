@@ -14,9 +14,9 @@ from .progress import ProgressBar
 from .wording import size
 
 if TYPE_CHECKING:
-    from hf_llc.observer import Observer
-    from hf_llc.publication import Change, Publication
-    from hf_llc.publishing import Draft
+    from hf_llc.hub.publication import Change, Publication
+    from hf_llc.report.publish import Draft
+    from hf_llc.results.progress import Observer
 
 Run = Annotated[
     str,
@@ -63,8 +63,8 @@ def publish(
     form = chosen(format, as_json, quiet)
     if not (yes or dry_run) and not (form is Form.HUMAN and sys.stdin is not None and sys.stdin.isatty()):
         raise SettingsError("There is nobody to ask; see what would change with --dry-run, then publish with --yes.")
-    from hf_llc.publication import PublishSettings
-    from hf_llc.publishing import prepare, push
+    from hf_llc.hub.publication import PublishSettings
+    from hf_llc.report.publish import prepare, push
 
     settings = PublishSettings(
         repo=repo,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hf_llc.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hf_llc.observer import Observer
-    from hf_llc.publication import PublishSettings
+    from hf_llc.hub.publication import PublishSettings
+    from hf_llc.results.progress import Observer
 
 
 def asked_push(
@@ -19,7 +19,7 @@ def asked_push(
     Raises:
         SettingsError: options that say where, without the one that says so; or see `PublishSettings`.
     """
-    from hf_llc.publication import PublishSettings
+    from hf_llc.hub.publication import PublishSettings
 
     if not push_to_hub:
         if repo is not None or dataset_repo is not None or create_pr or private:
@@ -36,7 +36,7 @@ def require_permission(model: str, push: "PublishSettings | None", observer: "Ob
     """
     # Of a user's own launch, one process asks for all.
     if push is not None and os.environ.get("RANK", "0") == "0":
-        from hf_llc.destination import model_place, require_writable
+        from hf_llc.report.destination import model_place, require_writable
 
         require_writable(*model_place(model), push, observer)
 
@@ -48,7 +48,7 @@ def push_run(run_dir: str, push: "PublishSettings | None", observer: "Observer")
         PublishError: it was not published; the message has the command to try again.
     """
     if push is not None:
-        from hf_llc.publishing import publish_finished
+        from hf_llc.report.publish import publish_finished
 
         made = publish_finished(Path(run_dir), push, observer=observer)
         observer.tell(f"Published at {made.url}." if made.changed else f"{made.url} had it already.")

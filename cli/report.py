@@ -10,8 +10,8 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from hf_llc.addresses import require_readable
 from hf_llc.errors import HfLlcError, SettingsError, is_read_only, of_memory
+from hf_llc.hub.address import require_readable
 
 from .interrupts import INTERRUPTED
 from .printable import printable

@@ -10,9 +10,9 @@ from .progress import ProgressBar
 from .wording import size
 
 if TYPE_CHECKING:
-    from hf_llc.checkpoints import Checkpoint
-    from hf_llc.selector import Selection
-    from hf_llc.sharding import Shard
+    from hf_llc.checkpoints.checkpoint import Checkpoint
+    from hf_llc.checkpoints.selection import Selection
+    from hf_llc.scans.shard import Shard
 
 HEADERS = ("revision", "commit", "step", "tokens", "weights", "size", "cached", "same weights as")
 
@@ -41,7 +41,7 @@ def revisions(
     hf-llc revisions org/model --revisions 'subfolder:step-*,log:8'
     hf-llc revisions google --revisions 'repos:multiberts-seed_0-step_*'
     """
-    from hf_llc.selector import Selection
+    from hf_llc.checkpoints.selection import Selection
 
     form = chosen(format, as_json, quiet)
     write_listing(model, Selection.parse(revisions or [], every), tokens_per_step, step_map, form)
@@ -56,8 +56,8 @@ def write_listing(
     part: "Shard | None" = None,
 ) -> None:
     """The checkpoints that are meant on stdout; those of one part of a scan if it is given."""
-    from hf_llc.catalogue import find_checkpoints, without_weights
-    from hf_llc.naming import read_steps
+    from hf_llc.checkpoints.find import find_checkpoints, without_weights
+    from hf_llc.checkpoints.step_names import read_steps
 
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         found = find_checkpoints(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.errors import SettingsError
-from hf_llc.profile import Profile
+from hf_llc.results.profile import Profile
 
 from . import options as o
 from . import several
@@ -18,7 +18,7 @@ from .progress import ProgressBar
 from .push import asked_push, push_run, require_permission
 
 if TYPE_CHECKING:
-    from hf_llc.curve import Point
+    from hf_llc.results.curve import Point
 
 ScanDir = Annotated[
     Path | None,
@@ -132,10 +132,10 @@ def scan(
     hf-llc scan TinyLlama --revisions 'repos:TinyLlama-1.1B-intermediate-step-*' --max-disk 20GB
     hf-llc scan EleutherAI/pythia-70m --revisions log:20 --shard $SLURM_ARRAY_TASK_ID/8
     """
-    from hf_llc.naming import read_steps
-    from hf_llc.selector import Selection
-    from hf_llc.sharding import Shard as Part
-    from hf_llc.view import View
+    from hf_llc.checkpoints.selection import Selection
+    from hf_llc.checkpoints.step_names import read_steps
+    from hf_llc.results.figures.axis_options import View
+    from hf_llc.scans.shard import Shard as Part
 
     form, times = chosen(format, as_json, quiet), Profile() if profile else None
     machines = several.machines_of(context)
@@ -152,10 +152,10 @@ def scan(
         return write_listing(model, selection, tokens_per_step, step_map, form, part)
     if several.started(machines, asked_sampler, device):
         return
-    from hf_llc.adapters.machine import launched
-    from hf_llc.recall import recall
-    from hf_llc.request import Request
-    from hf_llc.tracking import Tracking
+    from hf_llc.execution.machine import launched
+    from hf_llc.integrations.tracking import Tracking
+    from hf_llc.scans.request import Request
+    from hf_llc.scans.resume import recall
 
     from .points import end_with_failures, row, write_curve
 
@@ -188,7 +188,7 @@ def scan(
                 tell(point)
         else:
             with observer.part("loading"):
-                from hf_llc.scanning import run_scan
+                from hf_llc.scans.scan import run_scan
 
             curve = run_scan(
                 request, processes=num_processes, view=view, tracking=tracking, observer=observer, on_point=tell

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.errors import SettingsError
-from hf_llc.machines import PORT, Machines
+from hf_llc.settings.machines import PORT, Machines
 
 if TYPE_CHECKING:
-    from hf_llc.settings import SamplerSettings
+    from hf_llc.settings.requested import SamplerSettings
 
 _WHERE = "Machine"
 
@@ -68,11 +68,11 @@ def started(machines: Machines, sampler: "SamplerSettings", device: str | None) 
     """
     if machines.count == 1:
         return False
-    from hf_llc.adapters.machine import launched
+    from hf_llc.execution.machine import launched
 
     if launched():
         return False
-    from hf_llc.joint import run_here
+    from hf_llc.execution.distributed.machines import run_here
 
     run_here(sys.argv[1:], machines, sampler, device)
     return True

@@ -34,8 +34,8 @@ def show(
     hf-llc show hf-llc-runs/EleutherAI__pythia-70m/scan-0123456789ab --json
     hf-llc show hf://datasets/me/llc-EleutherAI__pythia-70m
     """
-    from hf_llc.showing import show as redraw
-    from hf_llc.view import View
+    from hf_llc.report.show import show as redraw
+    from hf_llc.results.figures.axis_options import View
 
     from .points import write_curve
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.errors import SettingsError
-from hf_llc.settings import FEW_CHAINS
+from hf_llc.settings.requested import FEW_CHAINS
 
 from . import options as o
 from .output import Form, chosen, write_agent, write_json, write_line, write_table
@@ -13,8 +13,8 @@ from .progress import ProgressBar
 from .wording import with_error
 
 if TYPE_CHECKING:
-    from hf_llc.cases import Case
-    from hf_llc.validation import Validation
+    from hf_llc.measures.llc.validation.cases import Case
+    from hf_llc.measures.llc.validation.validate import Validation
 
 _NET = "Deep linear net (--case dln)"
 
@@ -85,12 +85,13 @@ def validate(
         raise typer.BadParameter("--size is a net of its own; leave out --case, --widths, --rank, --n-beta, --samples.")
     if batch_size is not None and samples == 0:
         raise typer.BadParameter("--batch-size is of --samples; without them the loss is exact.")
-    from hf_llc import cases, validation
-    from hf_llc.adapters.devices import device_kind
-    from hf_llc.core.gradients import check_gradient
-    from hf_llc.core.randomness import check_batches
-    from hf_llc.core.samplers import check_sampler
-    from hf_llc.settings import SamplerSettings
+    from hf_llc.execution.devices import device_kind
+    from hf_llc.measures.llc.validation import cases
+    from hf_llc.measures.llc.validation import validate as validation
+    from hf_llc.sampling.gradients import check_gradient
+    from hf_llc.sampling.randomness import check_batches
+    from hf_llc.sampling.samplers import check_sampler
+    from hf_llc.settings.requested import SamplerSettings
 
     check_sampler(sampler)
     check_gradient(gradient)

@@ -3,12 +3,12 @@
 import math
 from typing import TYPE_CHECKING
 
-from hf_llc.meanings import agreement, meaning
-from hf_llc.observer import duration
-from hf_llc.results import Diagnostics, Estimate
+from hf_llc.measures.llc.interpretation import agreement, meaning
+from hf_llc.results.estimate import Diagnostics, Estimate
+from hf_llc.results.progress import duration
 
 if TYPE_CHECKING:
-    from hf_llc.forecasting import Forecast
+    from hf_llc.measures.llc.forecast import Forecast
 
 
 def title(found: Estimate) -> str:

@@ -12,8 +12,8 @@ from .report import EXPECTED, debugging, exit_code, message
 
 def worker(plan: Annotated[Path, typer.Argument(help="The plan file that the launching process wrote.")]) -> None:
     """Do one process's share of a plan. What goes wrong is told by the launching process, once."""
-    from hf_llc.adapters.launcher import hand_over
-    from hf_llc.launching import work
+    from hf_llc.execution.distributed.launcher import hand_over
+    from hf_llc.measures.run import work
 
     try:
         with ProgressBar() as observer:

@@ -1,37 +1,45 @@
 """hf-llc: the local learning coefficient of language models, with its error and a verdict.
 
-Floors, imports go down only:
-    4  hf_llc.cli                     the commands
-    3  estimation, series, …          the use cases: the Python API
-    2  adapters                       one outside library a file
-    1  core                           numerics: torch and math
-    0  errors, settings, results, …   nouns: standard library only
+`ls` shows what a user thinks about; imports go down this list:
+
+    scans          measures over many checkpoints
+    integrations   trackers, Hugging Face Jobs
+    measures       what is computed at a checkpoint: llc
+    execution      durable runs: plan, store, queue, processes
+    tasks          model and data as a loss per item
+    checkpoints    which checkpoints there are, and their weights
+    report         figures, model card, comparison, publishing
+    hub            the Hub's client
+    sampling       the localized posterior, pure torch
+    results        what comes back
+    settings       what is asked for
+    errors         what goes wrong
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hf_llc.checkpoints import Checkpoint
-from hf_llc.curve import Curve, Point
+from hf_llc.checkpoints.checkpoint import Checkpoint
+from hf_llc.checkpoints.selection import Selection
 from hf_llc.errors import HfLlcError
-from hf_llc.observer import Observer
-from hf_llc.publication import Publication, PublishSettings
-from hf_llc.results import Estimate, Verdict
-from hf_llc.selector import Selection
-from hf_llc.settings import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
-from hf_llc.sharding import Shard
-from hf_llc.view import View
+from hf_llc.hub.publication import Publication, PublishSettings
+from hf_llc.results.curve import Curve, Point
+from hf_llc.results.estimate import Estimate, Verdict
+from hf_llc.results.figures.axis_options import View
+from hf_llc.results.progress import Observer
+from hf_llc.scans.shard import Shard
+from hf_llc.settings.requested import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
 
 if TYPE_CHECKING:
-    from hf_llc.calibration import calibrate
-    from hf_llc.catalogue import find_checkpoints
-    from hf_llc.comparing import compare
-    from hf_llc.estimation import estimate
-    from hf_llc.merging import merge
-    from hf_llc.publishing import publish
-    from hf_llc.scanning import scan
-    from hf_llc.series import estimate_series
-    from hf_llc.tracking import Tracking
+    from hf_llc.checkpoints.find import find_checkpoints
+    from hf_llc.integrations.tracking import Tracking
+    from hf_llc.measures.llc.calibration.calibrate import calibrate
+    from hf_llc.measures.llc.estimation import estimate
+    from hf_llc.report.compare import compare
+    from hf_llc.report.publish import publish
+    from hf_llc.scans.merge import merge
+    from hf_llc.scans.scan import scan
+    from hf_llc.scans.shared_settings import estimate_series
 
 __all__ = [
     "CalibrationSettings",
@@ -62,15 +70,15 @@ __all__ = [
 ]
 
 _USE_CASES = {
-    "Tracking": "hf_llc.tracking",
-    "calibrate": "hf_llc.calibration",
-    "compare": "hf_llc.comparing",
-    "estimate": "hf_llc.estimation",
-    "estimate_series": "hf_llc.series",
-    "find_checkpoints": "hf_llc.catalogue",
-    "publish": "hf_llc.publishing",
-    "merge": "hf_llc.merging",
-    "scan": "hf_llc.scanning",
+    "Tracking": "hf_llc.integrations.tracking",
+    "calibrate": "hf_llc.measures.llc.calibration.calibrate",
+    "compare": "hf_llc.report.compare",
+    "estimate": "hf_llc.measures.llc.estimation",
+    "estimate_series": "hf_llc.scans.shared_settings",
+    "find_checkpoints": "hf_llc.checkpoints.find",
+    "publish": "hf_llc.report.publish",
+    "merge": "hf_llc.scans.merge",
+    "scan": "hf_llc.scans.scan",
 }
 
 

@@ -5,11 +5,11 @@ New numbers: `hf-llc demo`, then copy its `llc/results.jsonl` to `model_cards/de
 
 from pathlib import Path
 
-from hf_llc.adapters.card import Content, render_model_card
-from hf_llc.adapters.card_metadata import RESULTS
-from hf_llc.demonstration import ABOUT, NAME
-from hf_llc.published import curve_from
-from hf_llc.rendering import CARD, headline_of, write_files
+from hf_llc.report.card.files import CARD, headline_of, write_files
+from hf_llc.report.card.metadata import RESULTS
+from hf_llc.report.card.render import Content, render_model_card
+from hf_llc.results.jsonl import curve_from
+from hf_llc.scans.demo import ABOUT, NAME
 
 DEMO = Path(__file__).parent.parent / "model_cards" / "demo"
 

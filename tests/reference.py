@@ -1,6 +1,6 @@
 """The generated pages of the documentation; `python -m tests.reference` writes them.
 
-The command line pages are what `--help` prints, the table of columns what `hf_llc.columns` says, and the settings page
+The command line pages are what `--help` prints, the table of columns what `results.columns` says, and the settings page
 what the settings dataclasses say (`tests.settings_reference`).
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from hf_llc.columns import table
+from hf_llc.results.columns import table
 from tests.settings_reference import settings_page
 
 ROOT = Path(__file__).parent.parent

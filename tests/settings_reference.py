@@ -14,14 +14,16 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from typer.main import get_command
 
-from hf_llc.bounds import Bounds, OneOf
-from hf_llc.core.gradients import GRADIENTS
-from hf_llc.core.randomness import BATCHES
-from hf_llc.core.samplers import AUTO, SAMPLERS
-from hf_llc.machines import Machines
-from hf_llc.publication import PublishSettings
-from hf_llc.selector import Selection
-from hf_llc.settings import (
+from hf_llc.checkpoints.selection import Selection
+from hf_llc.hub.publication import PublishSettings
+from hf_llc.results.figures.axis_options import View
+from hf_llc.sampling.gradients import GRADIENTS
+from hf_llc.sampling.randomness import BATCHES
+from hf_llc.sampling.samplers import AUTO, SAMPLERS
+from hf_llc.scans.shard import Shard
+from hf_llc.settings.bounds import Bounds, OneOf
+from hf_llc.settings.machines import Machines
+from hf_llc.settings.requested import (
     CHAIN_BATCH_SIZE,
     CHAIN_DRAWS,
     IMPORTANCE,
@@ -32,8 +34,6 @@ from hf_llc.settings import (
     ModelSettings,
     SamplerSettings,
 )
-from hf_llc.sharding import Shard
-from hf_llc.view import View
 
 NUMBER, ROUNDING, ERROR, NO = "yes", "by rounding", "its error", "no"
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from hf_llc import errors
-from hf_llc.comparing import Comparison
-from hf_llc.core.samplers import SAMPLERS
-from hf_llc.curve import Curve
-from hf_llc.publication import Publication
-from hf_llc.resolved import ResolvedSettings
-from hf_llc.results import ChainSummary, DatasetRecord, Diagnostics, Estimate
-from hf_llc.sweep import Calibration, Flat, Pilot, StepPoint, SweepPoint
-from hf_llc.validation import Validation
+from hf_llc.hub.publication import Publication
+from hf_llc.measures.llc.validation.validate import Validation
+from hf_llc.report.compare import Comparison
+from hf_llc.results.calibration import Calibration, Flat, Pilot, StepPoint, SweepPoint
+from hf_llc.results.curve import Curve
+from hf_llc.results.estimate import ChainSummary, DatasetRecord, Diagnostics, Estimate
+from hf_llc.sampling.samplers import SAMPLERS
+from hf_llc.settings.resolved import ResolvedSettings
 from tests.reference import (
     CLI,
     COMMANDS,

@@ -12,5 +12,5 @@ def test_exported_names_are_sorted_and_exist() -> None:
 
 
 def test_settings_and_results_do_not_import_torch() -> None:
-    code = "import sys, hf_llc, hf_llc.plan, hf_llc.references; sys.exit('torch' in sys.modules)"
+    code = "import sys, hf_llc, hf_llc.execution.plan, hf_llc.hub.reference; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.ran import SMALL
-from tests.hub.environment import client_environment
-from tests.tiny import jsonl, save_tiny_model
+from tests.helpers.command_line import SMALL
+from tests.helpers.tiny_model import jsonl, save_tiny_model
+from tests.hub_server.environment import client_environment
 
 pytestmark = pytest.mark.processes
 
@@ -20,7 +20,7 @@ SHADOWS = ("torch", "datasets", "transformers", "accelerate", "json")
 """Modules of which a file in the working folder must not take the place."""
 START = """
 import os, sys
-from hf_llc.adapters.launcher import launch
+from hf_llc.execution.distributed.launcher import launch
 for place in sys.argv[1:]:
     os.chdir(place)
     launch("hf_llc.cli", ["--version"], processes=2, device="cpu", threads=1)

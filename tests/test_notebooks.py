@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.learned import save_learned_model
+from tests.helpers.learned_model import save_learned_model
 from tests.notebooks import NOTEBOOKS, run
 
 

@@ -110,9 +110,9 @@ def test_a_source_distribution_runs_its_own_tests(tmp_path: Path) -> None:
         assert (folder / name).is_file()
     few = [
         "tests/test_packaging.py",
-        "tests/test_naming.py",
-        "tests/adapters/test_store.py",
-        "tests/hub/test_hub_access.py",
+        "tests/checkpoints/test_step_names.py",
+        "tests/execution/test_store.py",
+        "tests/hub_server/test_hub_access.py",
     ]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not processes", *few],

@@ -19,11 +19,11 @@ import torch
 from torch.nn import functional
 
 from hf_llc import DataSettings, SamplerSettings, estimate
-from hf_llc.adapters.small_model import Shape, build_model, save_checkpoint
-from hf_llc.adapters.small_tokenizer import train_tokenizer
-from hf_llc.core import seeds
-from hf_llc.core.language import LanguageObjective
-from hf_llc.demonstration import prose
+from hf_llc.sampling import seeds
+from hf_llc.scans.demo import prose
+from hf_llc.tasks.text_generation.objective import LanguageObjective
+from hf_llc.tasks.text_generation.toy_model import Shape, build_model, save_checkpoint
+from hf_llc.tasks.text_generation.toy_tokenizer import train_tokenizer
 
 LIMIT = 480.0
 """Seconds for everything."""

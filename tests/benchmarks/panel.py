@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import torch
 
-from hf_llc.cases import Case, deep_linear
-from hf_llc.validation import Effort
+from hf_llc.measures.llc.validation.cases import Case, deep_linear
+from hf_llc.measures.llc.validation.validate import Effort
 
 NETS, SMALLEST, LARGEST = 24, 1e3, 1e6
 FACTORS = (2, 3, 4, 5, 6)

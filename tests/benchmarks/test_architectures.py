@@ -8,15 +8,15 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from hf_llc.adapters.statistics import summarise
-from hf_llc.core.chain import run_chain
-from hf_llc.core.circumstances import Asked
-from hf_llc.core.dynamics import choose_dynamics
-from hf_llc.core.gradients import full_gradient, gradient_of
-from hf_llc.core.language import LanguageObjective
-from hf_llc.core.measurement import measure
-from hf_llc.core.training import TrainingSettings, train
-from hf_llc.resolved import ResolvedSettings
+from hf_llc.sampling.chain import run_chain
+from hf_llc.sampling.gradients import full_gradient, gradient_of
+from hf_llc.sampling.statistics import summarise
+from hf_llc.sampling.tuning.choose_sampler import choose_dynamics
+from hf_llc.sampling.tuning.measure import measure
+from hf_llc.sampling.tuning.measurements import Asked
+from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.tasks.text_generation.objective import LanguageObjective
+from hf_llc.tasks.text_generation.toy_training import TrainingSettings, train
 from tests.benchmarks.trained import Trained, demo_model
 
 VOCABULARY, WIDTH, LAYERS, HEADS = 512, 64, 2, 4

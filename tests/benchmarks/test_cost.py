@@ -17,16 +17,16 @@ import torch
 from datasets.arrow_dataset import Dataset
 from torch import Tensor
 
-from hf_llc.cases import Case
-from hf_llc.core.chain import run_chain
-from hf_llc.core.curvature import spectrum
-from hf_llc.core.problems import chain_product, sampled_data
-from hf_llc.core.variations import CHECKED_CHAINS
-from hf_llc.resolved import ResolvedSettings
-from hf_llc.validation import Effort, validate
-from hf_llc.workbench import computing
+from hf_llc.execution.loaded_model import computing
+from hf_llc.measures.llc.validation.cases import Case
+from hf_llc.measures.llc.validation.problems import chain_product, sampled_data
+from hf_llc.measures.llc.validation.validate import Effort, validate
+from hf_llc.sampling.chain import run_chain
+from hf_llc.sampling.tuning.curvature import spectrum
+from hf_llc.sampling.variations import CHECKED_CHAINS
+from hf_llc.settings.resolved import ResolvedSettings
 from tests.benchmarks.panel import Net, nets
-from tests.counted import Counted
+from tests.helpers.counting_objective import Counted
 
 CLOSE = 0.05
 SIZES = range(11)

@@ -9,11 +9,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hf_llc.core.variations import VARIATIONS
-from hf_llc.results import Verdict
-from hf_llc.soundness import Sampled
-from hf_llc.summary import judged
-from hf_llc.validation import Effort, sampled
+from hf_llc.measures.llc.soundness import Sampled
+from hf_llc.measures.llc.summarise import judged
+from hf_llc.measures.llc.validation.validate import Effort, sampled
+from hf_llc.results.estimate import Verdict
+from hf_llc.sampling.variations import VARIATIONS
 from tests.benchmarks.kinds import kinds
 from tests.benchmarks.truths import Kind
 

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import pytest
 
-from hf_llc.amounts import Amount
-from hf_llc.core.exact import quadratic_llc, sloped_quadratic_llc
-from hf_llc.core.objective import Objective
-from hf_llc.core.problems import linear_regression, quadratic, sloped_quadratic
-from hf_llc.draw_statistics import DrawSummary
-from hf_llc.draw_validation import Request, in_rounds
-from hf_llc.settings import SamplerSettings
+from hf_llc.measures.llc.draws.amounts import Amount
+from hf_llc.measures.llc.validation.draws import Request, in_rounds
+from hf_llc.measures.llc.validation.exact import quadratic_llc, sloped_quadratic_llc
+from hf_llc.measures.llc.validation.problems import linear_regression, quadratic, sloped_quadratic
+from hf_llc.sampling.draws.statistics import DrawSummary
+from hf_llc.sampling.objective import Objective
+from hf_llc.settings.requested import SamplerSettings
 
 SEEDS = 40
 N_BETA = 100.0

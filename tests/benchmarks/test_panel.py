@@ -1,6 +1,6 @@
 """24 deep linear nets with label noise and minibatches: how far λ̂ is from the exact coefficient, and what it says."""
 
-from hf_llc.validation import Validation, validate
+from hf_llc.measures.llc.validation.validate import Validation, validate
 from tests.benchmarks.panel import Net, nets
 
 MEAN, WORST, COVERAGE = 0.02, 0.05, 0.95

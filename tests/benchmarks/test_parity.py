@@ -15,9 +15,9 @@ from arviz_stats.base.array import array_stats
 from datasets.arrow_dataset import Dataset
 from numpy.typing import NDArray
 
-from hf_llc.adapters.statistics import summarise
-from hf_llc.core.chain import run_chain
-from hf_llc.resolved import ResolvedSettings
+from hf_llc.sampling.chain import run_chain
+from hf_llc.sampling.statistics import summarise
+from hf_llc.settings.resolved import ResolvedSettings
 from tests.benchmarks.trained import Trained, demo_model
 
 N_BETA, GAMMA, LR = 100.0, 2000.0, 1e-4

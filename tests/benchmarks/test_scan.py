@@ -13,14 +13,14 @@ import psutil
 import pytest
 
 from hf_llc import DataSettings, SamplerSettings
-from hf_llc.demonstration import CHECKPOINTS, DemoSize
-from hf_llc.request import Request
-from hf_llc.scanning import run_scan
+from hf_llc.scans.demo import CHECKPOINTS, DemoSize
+from hf_llc.scans.request import Request
+from hf_llc.scans.scan import run_scan
 from tests.benchmarks.trained import demo_model
-from tests.hub.environment import client_environment
-from tests.hub.server import HubServer
-from tests.started import Started, Starter
-from tests.tiny import jsonl, read_files, save_tiny_model
+from tests.helpers.processes import Started, Starter
+from tests.helpers.tiny_model import jsonl, read_files, save_tiny_model
+from tests.hub_server.environment import client_environment
+from tests.hub_server.server import HubServer
 
 REVISIONS, HIDDEN, LAYERS = 12, 128, 2
 BANDWIDTH, LATENCY = 20e6, 0.2

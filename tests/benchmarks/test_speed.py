@@ -24,14 +24,14 @@ from datasets.arrow_dataset import Dataset
 from torch.nn import functional
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from hf_llc.adapters.last_layer import last_layer
-from hf_llc.adapters.statistics import summarise
-from hf_llc.core.chain import run_chain
-from hf_llc.core.head import Head
-from hf_llc.core.language import LanguageObjective, default_micro_batch
-from hf_llc.core.training import TrainingSettings, train
-from hf_llc.resolved import ResolvedSettings
-from hf_llc.workbench import computing
+from hf_llc.execution.loaded_model import computing
+from hf_llc.sampling.chain import run_chain
+from hf_llc.sampling.statistics import summarise
+from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.tasks.text_generation.head import Head
+from hf_llc.tasks.text_generation.last_layer import last_layer
+from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch
+from hf_llc.tasks.text_generation.toy_training import TrainingSettings, train
 from tests.benchmarks.trained import demo_model
 
 BATCH, CONTEXT, SEQUENCES = 8, 128, 64
@@ -341,7 +341,7 @@ def test_start_up(tmp_path: Path) -> None:
         "import os; os._exit(0)"
     )
     first_step = (
-        "import os, sys; from hf_llc.core.language import LanguageObjective; "
+        "import os, sys; from hf_llc.tasks.text_generation.objective import LanguageObjective; "
         "LanguageObjective.losses_and_gradient = lambda *_: os._exit(0); from hf_llc.cli.app import main; main()"
     )
     reached, loaded = [], []

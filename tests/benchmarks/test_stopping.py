@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 
 import numpy
 
-from hf_llc.adapters.statistics import MANY_CHAINS
-from hf_llc.precision import next_chains
-from hf_llc.resolution import Resolution
-from hf_llc.results import ChainTrace, Status, Verdict
-from hf_llc.settings import MAX_CHAINS, SHORT_DRAWS
-from hf_llc.summary import Judged, judged
-from hf_llc.validation import Effort, sampled
-from tests.adapters.estimates import estimate
+from hf_llc.measures.llc.chains.target import next_chains
+from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.summarise import Judged, judged
+from hf_llc.measures.llc.validation.validate import Effort, sampled
+from hf_llc.results.estimate import ChainTrace, Status, Verdict
+from hf_llc.sampling.statistics import MANY_CHAINS
+from hf_llc.settings.requested import MAX_CHAINS, SHORT_DRAWS
 from tests.benchmarks.kinds import kinds
 from tests.benchmarks.truths import Kind
+from tests.helpers.estimates import estimate
 
 REPLICATES, SEEDS = 200, 20
 LEAST = (0.92, 0.98)

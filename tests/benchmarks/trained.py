@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hf_llc.adapters.checkpoint import load_model
-from hf_llc.core.language import LanguageObjective
-from hf_llc.demonstration import CHECKPOINTS, DemoSize, prose, train_once
-from hf_llc.observer import Observer
-from hf_llc.settings import DataSettings, ModelSettings
-from hf_llc.sources import find_corpus, find_model, load_tokens
+from hf_llc.checkpoints.loading.load import load_model
+from hf_llc.results.progress import Observer
+from hf_llc.scans.demo import CHECKPOINTS, DemoSize, prose, train_once
+from hf_llc.settings.requested import DataSettings, ModelSettings
+from hf_llc.tasks.text_generation.objective import LanguageObjective
+from hf_llc.tasks.text_generation.prepare import find_corpus, find_model, load_tokens
 
 
 @dataclass(frozen=True)

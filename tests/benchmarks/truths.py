@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_llc.cases import Case
-from hf_llc.core.problems import FunctionObjective
+from hf_llc.measures.llc.validation.cases import Case
+from hf_llc.measures.llc.validation.problems import FunctionObjective
 
 REACH = 8.0
 """Standard deviations of the localiser alone out to which is integrated."""
@@ -42,7 +42,7 @@ class Kind:
 
     Attributes:
         case: makes the case anew. regular: False for those built so that chains miss the stated posterior.
-        effort: settings of `validation.Effort` that are given and not chosen.
+        effort: settings of `validate.Effort` that are given and not chosen.
     """
 
     name: str

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.ran import SMALL, Ran, Run
-from tests.hub import fixtures
-from tests.hub.environment import use_hub
-from tests.tiny import jsonl, save_tiny_model
+from tests.helpers.command_line import SMALL, Ran, Run
+from tests.helpers.tiny_model import jsonl, save_tiny_model
+from tests.hub_server import fixtures
+from tests.hub_server.environment import use_hub
 
 hub_server, hub = fixtures.hub_server, fixtures.hub
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.ran import SMALL, Run, refused
-from tests.hub.server import HubServer
-from tests.tiny import read_files, save_tiny_model
+from tests.helpers.command_line import SMALL, Run, refused
+from tests.helpers.tiny_model import read_files, save_tiny_model
+from tests.hub_server.server import HubServer
 
 
 @pytest.fixture
@@ -105,13 +105,13 @@ def test_offline_and_not_on_this_machine(run: Run, text: Path) -> None:
 
 
 def test_a_hub_that_does_not_answer(run: Run, served: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hf_llc.adapters.hub_errors.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("hf_llc.hub.errors.time.sleep", lambda seconds: None)
     served.close()
     refused(run("estimate", "org/tiny"), 1, "cannot be reached.*model org/tiny is not here yet; try again")
 
 
 def test_a_hub_that_only_fails(run: Run, served: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hf_llc.adapters.hub_errors.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("hf_llc.hub.errors.time.sleep", lambda seconds: None)
     served.faults.add("/api/models/org/tiny", "error", status=500, times=None)
     refused(run("estimate", "org/tiny"), 1, "answered 500 when asked for the model org/tiny; try again later")
 
@@ -119,7 +119,7 @@ def test_a_hub_that_only_fails(run: Run, served: HubServer, monkeypatch: pytest.
 def test_a_download_that_breaks_off_once_is_tried_again(
     run: Run, served: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hf_llc.adapters.hub_errors.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("hf_llc.hub.errors.time.sleep", lambda seconds: None)
     fault = served.faults.add("model.safetensors", "truncate", method="GET")
     ran = run("estimate", "org/tiny", "--dataset", "org/text", *SMALL, "--json")
     assert fault.hits == 1
@@ -128,7 +128,7 @@ def test_a_download_that_breaks_off_once_is_tried_again(
 
 
 def test_a_download_that_always_breaks_off(run: Run, served: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hf_llc.adapters.hub_errors.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("hf_llc.hub.errors.time.sleep", lambda seconds: None)
     served.faults.add("model.safetensors", "truncate", method="GET", times=None)
     refused(run("estimate", "org/tiny", "--dataset", "org/text", *SMALL), 1, "org/tiny.*try again")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_llc.core.language import LanguageObjective
 from hf_llc.errors import SettingsError
-from tests.cli.ran import Ran, Run, files_of, refused
+from hf_llc.tasks.text_generation.objective import LanguageObjective
+from tests.helpers.command_line import Ran, Run, files_of, refused
 
 
 def test_a_folder_of_another_run_is_refused_and_left_alone(small: Run, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_stopping_keeps_what_is_finished(small: Run, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hf_llc.grouping.run_chain", stop)
+        patch.setattr("hf_llc.execution.chain_jobs.run_chain", stop)
         ran = small("--output-dir", "run")
     assert (ran.code, ran.out) == (130, "")
     assert ran.err.splitlines()[-1] == "Interrupted. Finished work is kept: run the same command to go on."
@@ -144,7 +144,7 @@ def test_a_worker_leaves_it_to_its_parent_to_tell(
 
     told = tmp_path / "error.json"
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(told))
-    monkeypatch.setattr("hf_llc.launching.work", fail)
+    monkeypatch.setattr("hf_llc.measures.run.work", fail)
     if isinstance(error, KeyboardInterrupt):
         assert run("worker", "plans.json") == Ran(130, "", "")
         assert not told.exists()
@@ -165,7 +165,7 @@ def test_a_fault_of_the_program_is_not_hidden(small: Run, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr("hf_llc.chain_length.resolve", fail)
+    monkeypatch.setattr("hf_llc.measures.llc.chains.length.resolve", fail)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         small()
 

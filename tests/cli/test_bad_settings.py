@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.ran import Run, refused
+from tests.helpers.command_line import Run, refused
 
 SETTINGS: list[tuple[list[object], str]] = [
     (["--gamma", "-1"], "gamma must be ≥ 0, got -1.0"),

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from hf_llc.demonstration import CHECKPOINTS, prose, train_once
-from hf_llc.observer import Observer
-from hf_llc.settings_file import read_settings
-from tests.cli.ran import Ran, Run, files_of, refused
-from tests.hub.environment import use_hub
-from tests.hub.server import HubServer
-from tests.test_demonstration import SIZE
-from tests.tiny import sentences
+from hf_llc.results.progress import Observer
+from hf_llc.scans.demo import CHECKPOINTS, prose, train_once
+from hf_llc.settings.file import read_settings
+from tests.helpers.command_line import Ran, Run, files_of, refused
+from tests.helpers.tiny_model import sentences
+from tests.hub_server.environment import use_hub
+from tests.hub_server.server import HubServer
+from tests.scans.test_demo import SIZE
 
 KEYS = {
     "schema", "model", "revision", "sha", "step", "dataset", "dimension", "curvature", "trace_hessian", "sweep",

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from hf_llc.adapters.store import RunStore
-from hf_llc.curve import Point
-from hf_llc.curve_files import curve_of, keep
 from hf_llc.errors import SourceError
-from hf_llc.published import curve_from, lines_of
-from hf_llc.records import sealed
-from hf_llc.results import Verdict
-from hf_llc.runs import load_run
-from tests.adapters.estimates import DIAGNOSTICS, estimate
+from hf_llc.execution.store import RunStore
+from hf_llc.report.export import curve_of, keep
+from hf_llc.report.load import load_run
+from hf_llc.results.curve import Point
+from hf_llc.results.estimate import Verdict
+from hf_llc.results.jsonl import curve_from, lines_of
+from hf_llc.settings.strict_json import sealed
 from tests.cli.conftest import NOWHERE
-from tests.cli.ran import SMALL, Ran, Run, refused
-from tests.finished import quick_picture
-from tests.hub.environment import use_hub
-from tests.mutations import changed_bytes, changed_text, changed_value
+from tests.helpers.command_line import SMALL, Ran, Run, refused
+from tests.helpers.estimates import DIAGNOSTICS, estimate
+from tests.helpers.fake_runs import quick_picture
+from tests.helpers.json_mutations import changed_bytes, changed_text, changed_value
+from tests.hub_server.environment import use_hub
 
 MUTATIONS = int(os.environ.get("HF_LLC_MUTATIONS", "25"))
 """Of each kind; a longer search sets the variable."""
@@ -36,12 +36,12 @@ FILES = ("scan/scan.json", "single/estimate.json")
 def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures that take no time."""
     if "HF_LLC_PICTURES" not in os.environ:
-        monkeypatch.setattr("hf_llc.adapters.plots.series", quick_picture)
-        monkeypatch.setattr("hf_llc.adapters.comparison_plot.comparison", quick_comparison)
+        monkeypatch.setattr("hf_llc.results.figures.plots.series", quick_picture)
+        monkeypatch.setattr("hf_llc.results.figures.comparison.comparison", quick_comparison)
 
 
 def quick_comparison(path: Path, drawn: object, reasons: object, *, view: object) -> None:
-    """A stand-in for `comparison_plot.comparison`."""
+    """A stand-in for `comparison.comparison`."""
     quick_picture(path, reasons, name="")
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc.curve import Point
-from hf_llc.curve_files import curve_of, keep
-from tests.adapters.estimates import SETTINGS, estimate
-from tests.cli.ran import Run, refused
+from hf_llc.report.export import curve_of, keep
+from hf_llc.results.curve import Point
+from tests.helpers.command_line import Run, refused
+from tests.helpers.estimates import SETTINGS, estimate
 
 
 @pytest.fixture

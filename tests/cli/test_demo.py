@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc import demonstration
-from hf_llc.results import Estimate, Verdict
-from tests.cli.ran import Ran, Run
-from tests.test_demonstration import SIZE
+from hf_llc.results.estimate import Estimate, Verdict
+from hf_llc.scans import demo as demonstration
+from tests.helpers.command_line import Ran, Run
+from tests.scans.test_demo import SIZE
 
 STEPS = (0, 1, 4)
 
@@ -28,7 +28,7 @@ def demo(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
 @pytest.fixture
 def without_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second checkpoint's chains diverge."""
-    estimate_series: Callable[..., list[Estimate]] = import_module("hf_llc.series").estimate_series
+    estimate_series: Callable[..., list[Estimate]] = import_module("hf_llc.scans.shared_settings").estimate_series
 
     def failing(*args: object, **named: object) -> list[Estimate]:
         found = estimate_series(*args, **named)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from hf_llc.adapters.card import Content, render_dataset_card, render_model_card, render_section, settings_file
-from hf_llc.rendering import headline_of, portable, write_files
-from hf_llc.runs import load
-from tests.cli.ran import Ran, Run, refused
-from tests.learned import OPTIONS, save_learned_model
+from hf_llc.report.card.files import headline_of, portable, write_files
+from hf_llc.report.card.render import Content, render_dataset_card, render_model_card, render_section, settings_file
+from hf_llc.report.load import load
+from tests.helpers.command_line import Ran, Run, refused
+from tests.helpers.learned_model import OPTIONS, save_learned_model
 
 CHAINS_ONLY = re.compile(r"\bchains?\b|\blr\b|burn-in|step size|R-hat|warm-up|thin\b|ε|localiser alone")
 

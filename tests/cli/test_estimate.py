@@ -12,12 +12,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hf_llc import DataSettings, Estimate, SamplerSettings, estimate
-from hf_llc.adapters.store import RunStore
-from hf_llc.resolved import ResolvedSettings
-from hf_llc.results import ChainTrace, Diagnostics, Status
-from tests.adapters.estimates import estimate as made_up
-from tests.cli.ran import Ran, Run, files_of, refused
-from tests.tiny import WEIGHTS
+from hf_llc.execution.store import RunStore
+from hf_llc.results.estimate import ChainTrace, Diagnostics, Status
+from hf_llc.settings.resolved import ResolvedSettings
+from tests.helpers.command_line import Ran, Run, files_of, refused
+from tests.helpers.estimates import estimate as made_up
+from tests.helpers.tiny_model import WEIGHTS
 
 KEYS = {
     "schema", "model", "revision", "sha", "step", "llc", "stderr", "verdict", "verdict_reason", "settings", "choices",
@@ -140,7 +140,9 @@ def test_the_same_command_again_recomputes_nothing(small: Run, monkeypatch: pyte
     first = small("--json").json
     before = files_of(Path(first["run_dir"]))
     assert {"inputs.json", "resolved.json", "chains/000.json", "chains/001.json"} < before.keys()
-    monkeypatch.setattr("hf_llc.workbench.load_model", lambda *_: pytest.fail("the model was loaded again"))
+    monkeypatch.setattr(
+        "hf_llc.execution.loaded_model.load_model", lambda *_: pytest.fail("the model was loaded again")
+    )
     second = small("--json").json
     assert files_of(Path(first["run_dir"])) == before
     assert {**second, "seconds": 0} == {**first, "seconds": 0}
@@ -210,7 +212,7 @@ def test_fewer_than_two_healthy_chains_give_no_number(small: Run, failed: tuple[
 
 
 def test_a_chain_that_blows_up_by_itself_is_seen(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hf_llc.resolution.check_lr", lambda *_: None)
+    monkeypatch.setattr("hf_llc.measures.llc.resolution.check_lr", lambda *_: None)
     ran = small("--json", "--lr", 100, "--gamma", 0, "--draws", 40, "--sampler", "sgld")
     assert ran.code == 1
     assert ran.json["llc"] is None

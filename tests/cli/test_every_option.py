@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from tests.cli.ran import Run, refused
+from tests.helpers.command_line import Run, refused
 
 ARGUMENTS: dict[str, list[str]] = {
     "estimate": ["none/such"],

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from datasets.arrow_dataset import Dataset
 
-from tests.cli.ran import SMALL, Ran, Run
-from tests.hub.repository import Repository
-from tests.hub.server import HubServer
-from tests.tiny import WEIGHTS, read_files, save_tiny_model, sentences
+from tests.helpers.command_line import SMALL, Ran, Run
+from tests.helpers.tiny_model import WEIGHTS, read_files, save_tiny_model, sentences
+from tests.hub_server.repository import Repository
+from tests.hub_server.server import HubServer
 
 LINES = sentences(200)
 JSONL = "".join(json.dumps({"text": line, "body": line[::-1]}) + "\n" for line in LINES)
@@ -204,7 +204,7 @@ def test_a_server_that_stumbles_is_waited_for(
     run: Run, hub: HubServer, model: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quiet = estimated(run, "org/tiny").json
-    monkeypatch.setattr("hf_llc.adapters.hub_errors.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("hf_llc.hub.errors.time.sleep", lambda seconds: None)
     model.commit({"README.md": "# another commit, so that all is asked again"})
     hub.faults.add("/api/models/org/tiny", "error", status=503)
     hub.faults.add("/api/models/org/tiny", "retry-after", seconds=1)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from hf_llc.adapters import hub_jobs
-from tests.cli.ran import SMALL, Run, refused
-from tests.hub.server import HubServer
-from tests.tiny import jsonl, read_files
+from hf_llc.integrations import hf_jobs_client
+from tests.helpers.command_line import SMALL, Run, refused
+from tests.helpers.tiny_model import jsonl, read_files
+from tests.hub_server.server import HubServer
 
 TOKEN = "hf_test"
 
@@ -194,12 +194,12 @@ def test_the_job_installs_what_runs_here(monkeypatch: pytest.MonkeyPatch) -> Non
             return self.origin
 
     here = Here()
-    monkeypatch.setattr(hub_jobs, "distribution", lambda name: here)
-    assert hub_jobs.package() == "hf-llc==1.2.3"
+    monkeypatch.setattr(hf_jobs_client, "distribution", lambda name: here)
+    assert hf_jobs_client.package() == "hf-llc==1.2.3"
     here.origin = json.dumps({"url": "file:///home/me/hf-llc", "dir_info": {"editable": True}})
-    assert hub_jobs.package() == "hf-llc==1.2.3"
+    assert hf_jobs_client.package() == "hf-llc==1.2.3"
     commit = "a" * 40
     here.origin = json.dumps({"url": "https://x.org/hf-llc", "vcs_info": {"vcs": "git", "commit_id": commit}})
-    assert hub_jobs.package() == f"hf-llc @ git+https://x.org/hf-llc@{commit}"
+    assert hf_jobs_client.package() == f"hf-llc @ git+https://x.org/hf-llc@{commit}"
     here.origin = json.dumps({"url": "https://x.org/hf-llc.zip", "archive_info": {}})
-    assert hub_jobs.package() == "hf-llc @ https://x.org/hf-llc.zip"
+    assert hf_jobs_client.package() == "hf-llc @ https://x.org/hf-llc.zip"

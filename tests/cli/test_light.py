@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc.curve import Point
-from hf_llc.curve_files import curve_of, keep
-from tests.adapters.estimates import estimate
+from hf_llc.report.export import curve_of, keep
+from hf_llc.results.curve import Point
+from tests.helpers.estimates import estimate
 from tests.reference import COMMANDS
 
 HEAVY = (

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.cli.ran import SMALL, Run
 from tests.cli.test_lying_server import LINE
-from tests.hub.environment import use_hub
-from tests.hub.mutations import CONTENT_MUTATIONS, MUTATIONS
-from tests.hub.server import HubServer
-from tests.hub.wire import Response
-from tests.tiny import jsonl, read_files, save_tiny_model
+from tests.helpers.command_line import SMALL, Run
+from tests.helpers.tiny_model import jsonl, read_files, save_tiny_model
+from tests.hub_server.environment import use_hub
+from tests.hub_server.mutations import CONTENT_MUTATIONS, MUTATIONS
+from tests.hub_server.server import HubServer
+from tests.hub_server.wire import Response
 
 SCAN = [
     "scan", "alice/tiny", "--dataset", "alice/text", *SMALL, "--gamma", "1000", "--num-processes", "1", "--json",
@@ -61,7 +61,7 @@ def honest(
     tmp_path: Path,
 ) -> list[Any]:
     """The numbers of a server that does not lie, after which nothing is remembered."""
-    monkeypatch.setattr("hf_llc.adapters.plots.series", lambda path, *others, **named: path.touch())
+    monkeypatch.setattr("hf_llc.results.figures.plots.series", lambda path, *others, **named: path.touch())
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     use_hub(monkeypatch, hub_server.url, tmp_path / "hf_home")
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")

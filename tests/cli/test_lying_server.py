@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc.curve import Curve, Point
-from hf_llc.published import lines_of
-from hf_llc.rendering import portable
-from tests.adapters.estimates import estimate
-from tests.cards.hostile import HOSTILE
-from tests.cli.ran import Run
-from tests.finished import quick_picture, write_run
-from tests.hub.environment import use_hub
-from tests.hub.mutations import CONTENT_MUTATIONS, MUTATIONS
-from tests.hub.repository import Repository
-from tests.hub.server import HubServer
-from tests.hub.wire import Response
+from hf_llc.report.card.files import portable
+from hf_llc.results.curve import Curve, Point
+from hf_llc.results.jsonl import lines_of
+from tests.helpers.command_line import Run
+from tests.helpers.estimates import estimate
+from tests.helpers.fake_runs import quick_picture, write_run
+from tests.helpers.hostile_cards import HOSTILE
+from tests.hub_server.environment import use_hub
+from tests.hub_server.mutations import CONTENT_MUTATIONS, MUTATIONS
+from tests.hub_server.repository import Repository
+from tests.hub_server.server import HubServer
+from tests.hub_server.wire import Response
 
 CARD = HOSTILE["trainer"].card
 COUNT = 45 + int(os.environ.get("HF_LLC_LIES", "0"))
@@ -91,8 +91,8 @@ class World:
 
 @pytest.fixture
 def world(hub_server: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
-    monkeypatch.setattr("hf_llc.adapters.plots.series", quick_picture)
-    monkeypatch.setattr("hf_llc.adapters.comparison_plot.comparison", lambda path, *others, **named: path.touch())
+    monkeypatch.setattr("hf_llc.results.figures.plots.series", quick_picture)
+    monkeypatch.setattr("hf_llc.results.figures.comparison.comparison", lambda path, *others, **named: path.touch())
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     use_hub(monkeypatch, hub_server.url, tmp_path / "hf_home")
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")

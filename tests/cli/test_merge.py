@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from hf_llc.curve import Curve
-from hf_llc.preparation import MEASURED
-from hf_llc.records import sealed
-from hf_llc.scanning import scan
-from hf_llc.settings import DataSettings, SamplerSettings
-from hf_llc.sharding import Shard
+from hf_llc.results.curve import Curve
+from hf_llc.scans.prepare import MEASURED
+from hf_llc.scans.scan import scan
+from hf_llc.scans.shard import Shard
+from hf_llc.settings.requested import DataSettings, SamplerSettings
+from hf_llc.settings.strict_json import sealed
 from tests.cli.conftest import NOWHERE
-from tests.cli.ran import SMALL, Ran, Run, files_of, refused
-from tests.hub.environment import use_hub
-from tests.hub.server import HubServer
-from tests.tiny import jsonl, read_files, save_tiny_model
+from tests.helpers.command_line import SMALL, Ran, Run, files_of, refused
+from tests.helpers.tiny_model import jsonl, read_files, save_tiny_model
+from tests.hub_server.environment import use_hub
+from tests.hub_server.server import HubServer
 
 CLOCK = {"seconds", "run_dir", "versions"}
 PLAIN = {"gradient": "minibatch", "batches": "independent"}
@@ -179,7 +179,7 @@ def test_a_number_is_kept_rather_than_a_failure(run: Run, place: Path, tmp_path:
 
 def rewrite(path: Path, change: Any) -> None:
     """Changes the payload of a part, as somebody else's run would have written it."""
-    from hf_llc.adapters.store import RunStore
+    from hf_llc.execution.store import RunStore
 
     store = RunStore(path.parent, lambda message: None)
     payload = store.read(path.stem)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.ran import SMALL, Run
+from tests.helpers.command_line import SMALL, Run
 
 FIXED = ["--gamma", "1000", "--lr", "1e-4", "--sampler", "sgld-lm", "--start", "anchor"]
 
@@ -16,8 +16,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("Failed to process string with tex because latex could not be found")
 
-    for name in ("plots.series", "plots.traces", "plots_sweep.sweep", "comparison_plot.comparison"):
-        monkeypatch.setattr(f"hf_llc.adapters.{name}", fail)
+    for name in ("plots.series", "plots.traces", "calibration.sweep", "comparison.comparison"):
+        monkeypatch.setattr(f"hf_llc.results.figures.{name}", fail)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_llc.adapters.store import RunStore
-from tests.cli.ran import SMALL, Run
-from tests.hub.server import HubServer
-from tests.hub.wire import json_response
-from tests.tiny import jsonl, read_files, save_tiny_model
+from hf_llc.execution.store import RunStore
+from tests.helpers.command_line import SMALL, Run
+from tests.helpers.tiny_model import jsonl, read_files, save_tiny_model
+from tests.hub_server.server import HubServer
+from tests.hub_server.wire import json_response
 
 printing: Any = import_module("hf_llc.cli.printable")
 HOSTILE = "a\x1b[31m\x1b]0;owned\x07\nverdict=converged\r\u202egnp\u2066\x9b2J\u200b\u2028\u200f\x7f\ufeff中é😀"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc.profile import PARTS
-from tests.cli.ran import SMALL, Run
+from hf_llc.results.profile import PARTS
+from tests.helpers.command_line import SMALL, Run
 
 WORKED = ("loading", "data", "measuring", "forward_backward", "update", "noise", "io", "results", "other")
 

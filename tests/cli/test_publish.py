@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from hf_llc.adapters.card_text import rounded
-from hf_llc.curve import Curve, Point
-from tests.adapters.estimates import estimate
-from tests.adapters.test_card_merge import front, ours
-from tests.cards.hostile import HOSTILE
-from tests.cli.ran import SMALL, Run, refused
-from tests.finished import quick_picture, write_run
-from tests.hub.environment import use_hub
-from tests.hub.repository import Repository
-from tests.hub.server import HubServer
-from tests.tiny import jsonl, read_files, save_tiny_model
+from hf_llc.report.card.escaping import rounded
+from hf_llc.results.curve import Curve, Point
+from tests.helpers.command_line import SMALL, Run, refused
+from tests.helpers.estimates import estimate
+from tests.helpers.fake_runs import quick_picture, write_run
+from tests.helpers.hostile_cards import HOSTILE
+from tests.helpers.tiny_model import jsonl, read_files, save_tiny_model
+from tests.hub_server.environment import use_hub
+from tests.hub_server.repository import Repository
+from tests.hub_server.server import HubServer
+from tests.report.card.test_merge import front, ours
 
 JSONL = jsonl(200)
 SETTINGS = ["--dataset", "alice/text", *SMALL, "--gamma", "1000", "--num-processes", "1"]
@@ -57,7 +57,7 @@ def scanned(run: Run, model: Repository) -> Path:
 @pytest.fixture
 def kept(model: Repository, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a scan of both that nobody had to wait for."""
-    monkeypatch.setattr("hf_llc.adapters.plots.series", quick_picture)
+    monkeypatch.setattr("hf_llc.results.figures.plots.series", quick_picture)
     points = [
         Point(revision=each.revision or "", sha=model.at(each.revision or "").sha, step=each.step, estimate=each)
         for each in (replace(estimate(step, 1.5 + step), model="alice/tiny") for step in (0, 8))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.ran import Run, refused
-from tests.hub.repository import Repository
-from tests.hub.server import HubServer
+from tests.helpers.command_line import Run, refused
+from tests.hub_server.repository import Repository
+from tests.hub_server.server import HubServer
 
 STEPS = [0, *(2**k for k in range(10)), *range(1000, 144000, 1000)]
 CONFIG = {"config.json": "{}"}

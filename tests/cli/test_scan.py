@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cli.ran import SMALL, Ran, Run, files_of, refused
-from tests.hub.repository import Repository
-from tests.hub.server import HubServer
-from tests.tiny import jsonl, read_files, save_tiny_model
+from tests.helpers.command_line import SMALL, Ran, Run, files_of, refused
+from tests.helpers.tiny_model import jsonl, read_files, save_tiny_model
+from tests.hub_server.repository import Repository
+from tests.hub_server.server import HubServer
 
 JSONL = jsonl(200)
 SETTINGS = [*SMALL, "--gamma", "1000", "--num-processes", "1"]

@@ -12,14 +12,15 @@ import huggingface_hub
 import pytest
 from torch import Tensor
 
-from hf_llc import workbench
-from hf_llc.adapters import downloads, hub_errors
-from hf_llc.adapters.tensors import write_tensors
-from tests.cli.ran import SMALL, Ran, Run, files_of, refused
-from tests.hub.faults import Kind
-from tests.hub.repository import Repository
-from tests.hub.server import HubServer
-from tests.tiny import read_files, save_tiny_model
+from hf_llc.execution import loaded_model
+from hf_llc.execution.tensors import write_tensors
+from hf_llc.hub import download
+from hf_llc.hub import errors as hub_errors
+from tests.helpers.command_line import SMALL, Ran, Run, files_of, refused
+from tests.helpers.tiny_model import read_files, save_tiny_model
+from tests.hub_server.faults import Kind
+from tests.hub_server.repository import Repository
+from tests.hub_server.server import HubServer
 
 FIXED = ["--gamma", 1000, "--lr", 1e-4, "--sampler", "sgld-lm", "--start", "anchor", "--gradient", "minibatch",
          "--batches", "independent", "--num-processes", 1]  # fmt: skip
@@ -124,7 +125,7 @@ def test_gradients_at_the_anchors_never_pile_up_where_disk_is_short(
         write_tensors(path, tensors)
         there.append(len(list(Path("out").rglob("anchor-gradient*"))))
 
-    monkeypatch.setattr(workbench, "write_tensors", counted)
+    monkeypatch.setattr(loaded_model, "write_tensors", counted)
     asked = ["--gamma", 1000, "--num-processes", 1, "--gradient", "control-variate", "--output-dir", "out"]
     ran = run("scan", "org/m", "--dataset", text, *SMALL, *asked, "--revisions", "..1", "--max-disk", "10MB", "--json")
     assert ran.code == 0, ran.err
@@ -161,7 +162,7 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def fail(*_: object, **__: object) -> None:
         raise LoadedError
 
-    return lambda: monkeypatch.setattr("hf_llc.scanning.run_scan", fail)
+    return lambda: monkeypatch.setattr("hf_llc.scans.scan.run_scan", fail)
 
 
 def test_a_finished_scan_is_known_by_what_was_asked(
@@ -247,7 +248,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
                 raise OSError(errno.ENOSPC, "No space left on device")
             return real(repo_id, name, local_dir=local_dir, **options)
 
-        monkeypatch.setattr(downloads, "hf_hub_download", limited)
+        monkeypatch.setattr(download, "hf_hub_download", limited)
     yield folder
     if mounted:
         # Lazily: a file of it may still be mapped into this process.

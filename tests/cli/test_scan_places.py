@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cli.ran import SMALL, Run, refused
-from tests.hub.repository import Content
-from tests.hub.server import HubServer
-from tests.tiny import jsonl, make_model, read_files, save_tiny_model
+from tests.helpers.command_line import SMALL, Run, refused
+from tests.helpers.tiny_model import jsonl, make_model, read_files, save_tiny_model
+from tests.hub_server.repository import Content
+from tests.hub_server.server import HubServer
 
 FIXED = ["--gamma", 1000, "--lr", 1e-4, "--sampler", "sgld-lm", "--start", "anchor", "--gradient", "minibatch",
          "--batches", "independent", "--num-processes", 1]  # fmt: skip

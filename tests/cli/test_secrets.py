@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc.adapters import redaction
-from hf_llc.adapters.redaction import redacted
-from hf_llc.adapters.secret import VARIABLE
-from tests.cli.ran import SMALL, Ran, Run
-from tests.hub.environment import use_hub
-from tests.hub.server import HubServer
-from tests.tiny import jsonl, read_files
+from hf_llc.execution import redaction
+from hf_llc.execution.distributed.secret import VARIABLE
+from hf_llc.execution.redaction import redacted
+from tests.helpers.command_line import SMALL, Ran, Run
+from tests.helpers.tiny_model import jsonl, read_files
+from tests.hub_server.environment import use_hub
+from tests.hub_server.server import HubServer
 
 TOKEN = "hf_" + "Q1w2E3r4T5y6U7i8O9p0" + "AsDfGhJkLzXcVb"
 LAUNCH = "the secret of a launch, 7f3a9c"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_llc.settings import SamplerSettings
-from hf_llc.settings_file import known_settings
-from tests.cli.ran import Run, refused
+from hf_llc.settings.file import known_settings
+from hf_llc.settings.requested import SamplerSettings
+from tests.helpers.command_line import Run, refused
 
 
 def test_the_file_sets_what_the_command_line_leaves_open(run: Run, tiny: Path, text: Path) -> None:

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from hf_llc.adapters.machine import default_threads
-from tests.cli.ran import Run, refused
+from hf_llc.execution.machine import default_threads
+from tests.helpers.command_line import Run, refused
 
 WHERE = ["--main-process-ip", "10.0.0.1"]
 

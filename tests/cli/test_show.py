@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from hf_llc.curve import Point
-from hf_llc.curve_files import curve_of, keep
-from hf_llc.results import Verdict
-from tests.adapters.estimates import estimate
-from tests.adapters.test_plots import words
-from tests.cli.ran import Run, refused
+from hf_llc.report.export import curve_of, keep
+from hf_llc.results.curve import Point
+from hf_llc.results.estimate import Verdict
+from tests.helpers.command_line import Run, refused
+from tests.helpers.estimates import estimate
+from tests.results.figures.test_plots import words
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.cli.ran import Run
+from tests.helpers.command_line import Run
 
 QUICK = ("--chains", 2, "--draws", 40)
 

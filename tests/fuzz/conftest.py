@@ -7,7 +7,7 @@ import pytest
 
 from tests.fuzz.budget import TALLY
 from tests.fuzz.folders import save_all
-from tests.hub.environment import use_hub
+from tests.hub_server.environment import use_hub
 
 
 @pytest.fixture(scope="package")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig, PretrainedConfig
 
-from tests.tiny import CONTEXT, VOCABULARY, make_tokenizer, sentences
+from tests.helpers.tiny_model import CONTEXT, VOCABULARY, make_tokenizer, sentences
 
 TEXTS = sentences(40)
 IDS: dict[str, Any] = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0}

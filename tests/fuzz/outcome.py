@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from hf_llc.planning import plan
-from hf_llc.settings import DataSettings, ModelSettings, SamplerSettings
-from hf_llc.workbench import Workbench, computing
+from hf_llc.execution.loaded_model import Workbench, computing
+from hf_llc.execution.planning import plan
+from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
 
 REPORT = import_module("hf_llc.cli.report")
 CONTEXT = 32

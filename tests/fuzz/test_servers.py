@@ -18,11 +18,11 @@ from tests.fuzz.folders import TEXTS
 from tests.fuzz.mutation import ODD_VALUES, WHOLE, at, paths
 from tests.fuzz.outcome import Number, loss_at
 from tests.fuzz.plain import loss_of
-from tests.hub.blob import Blob
-from tests.hub.environment import use_hub
-from tests.hub.server import HubServer
-from tests.hub.wire import Response
-from tests.tiny import read_files
+from tests.helpers.tiny_model import read_files
+from tests.hub_server.blob import Blob
+from tests.hub_server.environment import use_hub
+from tests.hub_server.server import HubServer
+from tests.hub_server.wire import Response
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 KINDS = ["places", "places", "bytes", "status", "headers", "empty"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_llc.settings import DataSettings, SamplerSettings
-from hf_llc.settings_file import DATA, known_settings, read_settings
+from hf_llc.settings.file import DATA, known_settings, read_settings
+from hf_llc.settings.requested import DataSettings, SamplerSettings
 from tests.fuzz.budget import TALLY, examples, recorded
 from tests.fuzz.folders import TEXTS
 from tests.fuzz.mutation import ODD_VALUES, damaged

@@ -1,1 +1,0 @@
-"""Adapters: one outside library a file. They know the nouns, not the numerics."""

@@ -1,0 +1,1 @@
+"""Which checkpoints a model has, where they are, and which bytes they are."""

@@ -1,0 +1,46 @@
+"""Which content a name stands for now: a commit on the Hub, a hash of files on this disk."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hf_llc.checkpoints.files import ModelFiles
+from hf_llc.errors import ResourceError
+from hf_llc.hub import client
+from hf_llc.hub.digests import local_identity, sha256_of
+from hf_llc.hub.reference import Reference
+
+
+def dataset_revision(reference: Reference, tell: Callable[[str], None]) -> str:
+    """The commit SHA of a dataset, or `sha256:<64 hex>` of local files.
+
+    Raises:
+        SourceError: it cannot be had. ResourceError: a file cannot be read.
+    """
+    if reference.path is not None:
+        with readable(reference.path):
+            return local_identity(reference.path)
+    return client.resolve(reference.id, reference.revision, "dataset", tell)
+
+
+def checkpoint_identity(folder: Path, chosen: ModelFiles) -> str:
+    """`sha256:<64 hex>` of what decides the function that local weights compute: they, the config and the code."""
+    names = [name for name in chosen.small if name == "config.json" or name.endswith(".py")]
+    digest = hashlib.sha256()
+    for name in sorted({*names, *chosen.weights}):
+        digest.update(f"{name}\0{sha256_of(folder / name, client.home())}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Names the file that cannot be read inside the block.
+
+    Raises:
+        ResourceError: naming it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(f"{error.filename or path} cannot be read ({error.strerror}).") from error

@@ -1,0 +1,1 @@
+"""A checkpoint's files as a model whose every weight is the one that the files hold (transformers, safetensors)."""

@@ -1,0 +1,1 @@
+"""Durable runs: the plan, the store of parts, the work queue, the loaded model, machines and devices."""

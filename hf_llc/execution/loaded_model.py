@@ -1,0 +1,322 @@
+"""One process's model, tokens and objective: loaded when the first part of a run needs them, and not before."""
+
+import gc
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hf_llc.checkpoints.loading.errors import computed
+from hf_llc.checkpoints.loading.load import load_model
+from hf_llc.checkpoints.loading.routers import routers
+from hf_llc.errors import SettingsError, UnusableError
+from hf_llc.execution import machine
+from hf_llc.execution.distributed.model_group import Group, local
+from hf_llc.execution.plan import Plan
+from hf_llc.execution.tensors import read_tensors, write_tensors
+from hf_llc.execution.thoroughness import least_run, needs_of
+from hf_llc.sampling.gradients import Gradient, full_gradient, gradient_of
+from hf_llc.sampling.objective import Objective, copy_of
+from hf_llc.sampling.reached import out_of_reach
+from hf_llc.sampling.selection import select
+from hf_llc.sampling.sharded_objective import SharedObjective
+from hf_llc.sampling.shards import Shards, Slice
+from hf_llc.sampling.tuning.extent import Extent
+from hf_llc.sampling.tuning.probe import Probe, choose_probe
+from hf_llc.sampling.tuning.proportion import Meter, Metered, permitted
+from hf_llc.tasks.text_generation.head import Head
+from hf_llc.tasks.text_generation.last_layer import last_layer
+from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch
+from hf_llc.tasks.text_generation.prepare import load_tokens, refuse_unknown
+
+GRADIENT_FILE = "anchor-gradient.safetensors"
+SPARE = 6
+"""Copies of the weights for which there must be room where a chain keeps noise: it makes four, and others live too."""
+
+
+COPIES = 5
+"""Of the weights at once: w*, three gradients that wait, and the gradient that is taken."""
+
+
+def drop_gradient(run_dir: Path) -> None:
+    """Removes the file that `Workbench.anchor_gradient` left in a run's folder; it is made again where it is needed."""
+    (run_dir / GRADIENT_FILE).unlink(missing_ok=True)
+
+
+class Room:
+    """Memory for one loaded checkpoint: whoever comes in sends out who was there."""
+
+    def __init__(self) -> None:
+        self._guest: Workbench | None = None
+
+    def take(self, bench: "Workbench") -> None:
+        """The room is for this one now."""
+        if self._guest is not None and self._guest is not bench:
+            self._guest.clear()
+        self._guest = bench
+
+
+class Workbench:
+    """The checkpoint of a plan on one device, or this process's part of it on one of a group's.
+
+    Args:
+        in_proportion: what is measured before the chains is limited by what these will take.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        device: str,
+        room: Room | None = None,
+        group: Group | None = None,
+        *,
+        in_proportion: bool = True,
+    ) -> None:
+        self._plan = plan
+        self.in_proportion, self.meter = in_proportion, Meter()
+        self._device, self._group = device, group
+        self._room = room or Room()
+        self.load_seconds = 0.0
+        self._objective: LanguageObjective | SharedObjective | None = None
+        self._anchor_gradient: list[Tensor] | None = None
+        self._still: list[str] = []
+        self._left_out: list[str] = []
+        self._routers: list[str] = []
+        self._probe: Probe | None = None
+
+    def at(self, plan: Plan) -> "Workbench":
+        """The workbench of another plan in the same place, which takes the room of this one."""
+        return Workbench(plan, self._device, self._room, self._group)
+
+    @property
+    def objective(self) -> LanguageObjective | SharedObjective:
+        """L_n of the plan's checkpoint over its tokens, at w*."""
+        return self.load()
+
+    def load(self) -> LanguageObjective | SharedObjective:
+        """L_n of the plan's checkpoint over its tokens; loads the checkpoint unless it is in memory."""
+        if self._objective is None:
+            self._room.take(self)
+            self._objective = self._load()
+        return self._objective
+
+    @property
+    def in_full(self) -> Objective:
+        """The objective in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone.
+
+        What is asked of it is counted on `meter`.
+        """
+        return Metered(self.objective.in_full(), self.meter)
+
+    def clear(self) -> None:
+        """Lets go of the model; it is loaded anew when it is needed again."""
+        if self._objective is None:
+            return
+        weight = weakref.ref(self._objective.parameters[0])
+        self._objective, self._anchor_gradient = None, None
+        if weight() is not None or self._group is not None:
+            # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
+            gc.collect()
+
+    def _load(self) -> LanguageObjective | SharedObjective:
+        devices = self._plan.sampler.devices_per_chain
+        if devices > 1 and self._group is None:
+            raise SettingsError(
+                f"devices_per_chain is {devices}, but this is one process by itself; use hf-llc estimate, or "
+                "hf_llc.measures.run.execute, which start as many."
+            )
+        started = time.monotonic()
+        ids = load_tokens(self._plan.corpus)
+        # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
+        model = load_model(self._plan.source, self._device, devices=devices)
+        self._routers = routers(model)
+        self._left_out = list(getattr(model, "hf_llc_left_out", []))
+        # All checkpoints of a scan share the tokens of one of them.
+        refuse_unknown(ids, model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+        # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
+        tokens = ids.to(self._device)
+        # FSDP makes a layer whole for its own forward pass only, which a cut model would not go through.
+        named, cut = self._moving(model), None if self._group else last_layer(model)
+        size, dtype = self._plan.batch_size, torch.bfloat16 if self._plan.dtype == "bfloat16" else None
+        made = LanguageObjective(
+            lambda ids: model(input_ids=ids, use_cache=False).logits,
+            list(named.values()),
+            tokens,
+            self._micro_batch(model, size, cut.activations if cut else None),
+            Head(cut.hidden, cut.weight, cut.bias) if cut else None,
+            dtype,
+        )
+        moving = self._within_reach(made, named)
+        made = made.moving(moving)
+        self.load_seconds = time.monotonic() - started
+        if self._group is not None:
+            return SharedObjective(made, [local(tensor) for tensor in moving], _shards(self._group, moving))
+        return made
+
+    def gradient(self, name: str) -> Gradient:
+        """The estimator of ∇L_n of that name, around the weights as they are now: w*."""
+        slope = self.anchor_gradient() if name != "minibatch" else None
+        return gradient_of(name, self.in_full, copy_of(self.objective.parameters) if slope else [], slope)
+
+    def anchor_gradient(self) -> list[Tensor]:
+        """∇L_n(w*) in nats per weight, from the run's folder if a process has left it there, else put there.
+
+        Parts of it that a group holds stay where they are.
+        """
+        path = self._plan.run_dir / GRADIENT_FILE
+        if self._anchor_gradient is None and self._group is not None:
+            self._anchor_gradient = full_gradient(self.objective, self._plan.batch_size)
+        if self._anchor_gradient is None:
+            device = self.objective.parameters[0].device
+            stored = read_tensors(path)
+            if stored is None:
+                stored = full_gradient(self.objective, self._plan.batch_size)
+                write_tensors(path, stored)
+            self._anchor_gradient = [tensor.to(device) for tensor in stored]
+        return self._anchor_gradient
+
+    def can_keep_noise(self) -> bool:
+        """True if memory has ample room for the noise of two addresses beside what a chain needs anyway."""
+        weights = sum(parameter.nbytes for parameter in self.objective.parameters)
+        return machine.free_memory() > SPARE * weights
+
+    def spare_device(self) -> torch.device | None:
+        """Where copies of the weights wait: the host where a GPU has no room for COPIES of them beside w, else None."""
+        parameters = self.objective.parameters
+        device = parameters[0].device
+        if device.type != "cuda":
+            return None
+        weights = sum(parameter.nbytes for parameter in parameters)
+        return torch.device("cpu") if torch.cuda.mem_get_info(device)[0] < COPIES * weights else None
+
+    @property
+    def left_out(self) -> list[str]:
+        """Names of weights in the files that the model has no use for."""
+        self.load()
+        return self._left_out
+
+    @property
+    def still(self) -> list[str]:
+        """Names of the parameters that would move, were there a gradient of them."""
+        self.load()
+        return self._still
+
+    @property
+    def routers(self) -> list[str]:
+        """Names of the modules that choose between experts: where their choice changes, the loss jumps."""
+        self.load()
+        return self._routers
+
+    @property
+    def micro_batch(self) -> int:
+        """Sequences per forward pass."""
+        return self.objective.micro_batch
+
+    @property
+    def extent(self) -> Extent:
+        """How thoroughly to look around w*: a function of the plan alone, so that every process looks alike."""
+        needs = needs_of(self._plan)
+        if not self.in_proportion or self._plan.sampler.by_draws:
+            return needs.full
+        return needs.within(permitted(least_run(self._plan)))
+
+    @property
+    def probe(self) -> Probe:
+        """What curvature and localisation are measured on: the first sequences, if others are like them."""
+        if self._probe is None:
+            sampler = self._plan.sampler
+            extent, size = self.extent, self._plan.batch_size
+            self._probe = choose_probe(self.in_full, self.probed, size, sampler.seed, extent.drawn)
+        return self._probe
+
+    @property
+    def probed(self) -> int:
+        """How many sequences curvature and localisation are measured on: a minibatch's worth, or fewer."""
+        return self.extent.probed
+
+    def probe_batch(self) -> Tensor:
+        """Positions of the sequences that curvature and localisation are measured on, (probed,)."""
+        return self.probe.items(self.probed)
+
+    def _within_reach(self, made: LanguageObjective, named: Mapping[str, Tensor]) -> list[Tensor]:
+        """Those that the loss gives a gradient; the others stay at w*.
+
+        Raises:
+            UnusableError: it cannot be computed, or gives none of them a gradient.
+        """
+        with computed(self._plan.source, self._plan.corpus.context_length, self._plan.dtype):
+            left = out_of_reach(made)
+        names = list(named)
+        self._still = [names[position] for position in left]
+        if len(left) == len(names):
+            asked = " ".join(self._plan.sampler.params)
+            which = (
+                f"--params {asked} names no weight that it depends on smoothly; name others"
+                if asked
+                else "it changes by jumps only"
+            )
+            raise UnusableError(f"The loss of {self._plan.source.id} has no gradient: {which}.")
+        for name in self._still:
+            named[name].requires_grad_(False)
+        return [tensor for name, tensor in named.items() if name not in self._still]
+
+    def _moving(self, model: torch.nn.Module) -> dict[str, Tensor]:
+        """The parameters that may move by name; the others stay at w* and need no gradient."""
+        # A tied weight has several names, and each of them is one to choose it by.
+        every = {name: each for name, each in model.named_parameters(remove_duplicate=False) if each.requires_grad}
+        chosen = {id(every[name]) for name in select(list(every), self._plan.sampler.params)}
+        for parameter in every.values():
+            parameter.requires_grad_(id(parameter) in chosen)
+        return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
+
+    def _micro_batch(self, model: torch.nn.Module, size: int, activations: int | None) -> int:
+        """Sequences per forward pass, at most `size`."""
+        wanted = self._plan.sampler.micro_batch_size
+        if wanted is not None:
+            return min(wanted, size)
+        head = model.get_output_embeddings()  # type: ignore[operator]
+        vocabulary = model.config.vocab_size if head is None else head.weight.shape[0]  # type: ignore[union-attr]
+        return default_micro_batch(
+            size,
+            self._plan.corpus.context_length,
+            int(vocabulary),  # type: ignore[arg-type]
+            activations,
+        )
+
+
+def _shards(group: Group, parameters: Sequence[Tensor]) -> Shards:
+    """How the tensors that a group shares lie over it."""
+    return Shards(
+        slices=[Slice(*group.extent(parameter)) for parameter in parameters],
+        rank=group.rank,
+        count=group.count,
+        total=group.total,
+        joined=group.joined,
+        local=local,
+    )
+
+
+@contextmanager
+def computing(count: int) -> Iterator[None]:
+    """torch computes with this many CPU threads inside the block: sums depend on how many share them.
+
+    In float32, with gradients and without autocast too, whatever the caller has set for work of their own; that is put
+    back.
+    """
+    before, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    torch.set_num_threads(count)
+    torch.set_default_dtype(torch.float32)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps")):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_default_dtype(dtype)

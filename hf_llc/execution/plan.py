@@ -1,0 +1,153 @@
+"""A resolved request: everything that decides the number, and the key under which its parts are kept."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from hf_llc.checkpoints.source import Corpus, ModelSource
+from hf_llc.results.estimate import SCHEMA
+from hf_llc.settings.requested import CHAIN_DRAWS, IMPORTANCE, SamplerSettings
+
+NOT_INPUTS = {"threads", "dtype", "cross_check", "target_stderr", "budget_seconds", "max_chains"}
+"""Settings that the chains' numbers do not depend on, threads and dtype but for the entries of their own."""
+INPUTS_OF_DRAWS = ("sampler", "n_beta", "gamma", "params", "seed")
+"""Settings on which what independent draws show depends; how many there are is no part of it."""
+DRAW_TOKENS = 1024
+"""Tokens of an independent draw's minibatch where its size is left open: more draws of fewer items are the better use
+of the same work, as long as making a draw costs little beside the loss of its minibatch."""
+DRAW_BATCH_SIZES = (2, 64)
+"""The least and the most sequences of such a minibatch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one estimate is made from, where it is made, and on what.
+
+    Attributes:
+        device: `cpu`, `cuda` or `mps`, without an index: which one is each process's own business.
+        dtype: in which losses and gradients are computed. threads: CPU threads per process.
+        run_dir: where its parts are kept. known: of a series: what `cached.Known` wrote.
+        deadline: seconds since the epoch at which draws and chains end; None without one. followers: plans of a series
+            that share what is left until then. longest_burn_in: steps, where there is no time for more.
+    """
+
+    source: ModelSource
+    corpus: Corpus
+    sampler: SamplerSettings
+    device: str
+    dtype: str
+    threads: int
+    run_dir: Path
+    known: Mapping[str, Any] | None = None
+    deadline: float | None = None
+    followers: int = 0
+    longest_burn_in: int | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences of a minibatch."""
+        if self.sampler.batch_size is not None or not self.sampler.by_draws:
+            return self.sampler.chain_batch_size
+        return draw_batch_size(self.corpus.context_length, self.corpus.n)
+
+    def inputs(self) -> dict[str, Any]:
+        """Every input that can change the number: all that the key is a hash of.
+
+        Noise and rounding differ between kinds of device and, on a CPU, with the number of threads, and rounding with
+        the number of devices that hold a model together.
+        """
+        sampler = self._sampler_inputs()
+        code = {"code": self.source.code} if self.source.code is not None else {}
+        return {
+            "schema": SCHEMA,
+            "sha": self.source.sha,
+            **code,
+            "subfolder": self.source.subfolder,
+            "gguf_file": self.source.gguf_file,
+            "fingerprint": self.corpus.fingerprint,
+            "n": self.corpus.n,
+            "sampler": sampler,
+            "device": self.device,
+            "dtype": self.dtype,
+            "threads": self.threads if self.device == "cpu" else None,
+        }
+
+    def _sampler_inputs(self) -> dict[str, Any]:
+        sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
+        # How many chains there are in the end, and how long they are where that is open, is no part of it.
+        draws = CHAIN_DRAWS if self.sampler.draws is None else self.sampler.draws
+        sampler |= {"chains": self.sampler.chain_count, "draws": draws, "batch_size": self.batch_size}
+        if self.sampler.by_draws:
+            sampler = {key: sampler[key] for key in (*INPUTS_OF_DRAWS, "batch_size", "devices_per_chain")}
+            if self.sampler.devices_per_chain == 1:
+                del sampler["devices_per_chain"]
+            return sampler
+        # Runs as they were before there was a choice go on under the key that they had.
+        if self.sampler.baseline == "auto":
+            del sampler["baseline"]
+        if self.sampler.devices_per_chain == 1:
+            del sampler["devices_per_chain"]
+        if self.sampler.tries_draws:
+            sampler["batch_size_of_draws"] = self.of_draws().batch_size
+        return sampler
+
+    def of_draws(self) -> Self:
+        """The plan of the same number by independent draws."""
+        return replace(self, sampler=replace(self.sampler, sampler=IMPORTANCE))
+
+    def of_chains(self, gamma: float) -> Self:
+        """The plan of the same number by chains, at this γ."""
+        size = min(self.sampler.chain_batch_size, self.corpus.n)
+        draws = None if self.sampler.grows else self.sampler.chain_draws
+        sampler = replace(self.sampler, gamma=gamma, draws=draws, batch_size=size)
+        return replace(self, sampler=sampler)
+
+    @property
+    def key(self) -> str:
+        """Twelve hex digits that differ whenever an input does."""
+        text = json.dumps(self.inputs(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping, for handing the plan to another process."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The plan that `to_dict` wrote."""
+        source, corpus = dict(stored["source"]), dict(stored["corpus"])
+        source["path"] = Path(source["path"]) if source["path"] else None
+        corpus["path"] = Path(corpus["path"])
+        corpus["remarks"] = tuple(corpus.get("remarks", ()))
+        return cls(
+            source=ModelSource(**source),
+            corpus=Corpus(**corpus),
+            sampler=SamplerSettings(**stored["sampler"]),
+            device=stored["device"],
+            dtype=stored["dtype"],
+            threads=stored["threads"],
+            run_dir=Path(stored["run_dir"]),
+            known=stored["known"],
+            deadline=stored["deadline"],
+            followers=stored["followers"],
+        )
+
+
+def draw_batch_size(context_length: int, n: int) -> int:
+    """Sequences of an independent draw's minibatch where their number is left open."""
+    least, most = DRAW_BATCH_SIZES
+    return min(n, max(least, min(most, DRAW_TOKENS // context_length)))
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON would give it back."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
+    return value

@@ -1,0 +1,110 @@
+"""From what a user asks for to a plan: checkpoint and text found, downloaded and pinned, and the folder fixed."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from hf_llc.checkpoints.source import Corpus, ModelSource
+from hf_llc.errors import SettingsError
+from hf_llc.execution import devices, machine
+from hf_llc.execution.plan import Plan
+from hf_llc.results.progress import Observer
+from hf_llc.sampling.gradients import check_gradient
+from hf_llc.sampling.randomness import check_batches
+from hf_llc.sampling.samplers import check_sampler
+from hf_llc.settings.requested import IMPORTANCE, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.tasks.text_generation.prepare import find_corpus, find_model
+
+
+def plan(
+    model: ModelSettings,
+    data: DataSettings,
+    sampler: SamplerSettings,
+    *,
+    output_dir: Path | None = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+) -> Plan:
+    """The checkpoint and text found, downloaded and pinned; nothing is sampled yet.
+
+    Args:
+        output_dir: where the run is kept; None means `hf-llc-runs/<model>/<sha>/<key>` under the working directory.
+        device: `cpu`, `cuda` or `mps`; None takes the best there is.
+
+    Raises:
+        HfLlcError: the model or text cannot be had or used, or the settings do not fit them.
+    """
+    started = time.time()
+    observer = observer or Observer()
+    kind = checked_device(sampler, device)
+    tell_of_no_use(sampler, observer)
+    with observer.part("loading"):
+        source = find_model(model, tell=observer.tell)
+    with observer.part("data"):
+        corpus = find_corpus(data, source, tell=observer.tell)
+    new_plan = plan_for(source, corpus, sampler, kind, started)
+    folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / new_plan.key
+    return replace(new_plan, run_dir=folder.resolve())
+
+
+def tell_of_no_use(sampler: SamplerSettings, observer: Observer) -> None:
+    """Names the settings that were given and that the sampler has no use for, and chains that no time ends."""
+    if names := sampler.without_use:
+        verb = "is" if len(names) == 1 else "are"
+        observer.tell(f"--sampler {sampler.sampler} makes no chains: {', '.join(names)} {verb} of no use.")
+    if sampler.budget_seconds is not None and not (sampler.by_draws or sampler.tries_draws or sampler.grows):
+        observer.tell(
+            f"--budget does not end {sampler.chains} chains of {sampler.chain_draws} draws, which are made whole as "
+            "asked for; leave out --chains to have as many as there is time for."
+        )
+
+
+def checked_device(sampler: SamplerSettings, device: str | None) -> str:
+    """The kind of device to use.
+
+    Raises:
+        SettingsError: there is no such sampler, gradient or device, or the device has no such dtype.
+    """
+    check_sampler(sampler.sampler, [IMPORTANCE])
+    check_gradient(sampler.gradient)
+    check_batches(sampler.batches)
+    kind = devices.device_kind(device)
+    if sampler.dtype == "bfloat16" and not devices.computes_bfloat16(kind):
+        raise SettingsError("--dtype is bfloat16, which this GPU does not compute (Ampere and later do); leave it out.")
+    return kind
+
+
+def plan_for(
+    source: ModelSource, corpus: Corpus, sampler: SamplerSettings, kind: str, started: float | None = None
+) -> Plan:
+    """The plan for a checkpoint and a text that are on this disk; it has no folder yet.
+
+    Args:
+        started: seconds since the epoch when the time began that `sampler.budget_seconds` gives; None is now.
+
+    Raises:
+        SettingsError: the batches are larger than the text, or the weights cannot be spread over devices.
+    """
+    if sampler.devices_per_chain > 1 and source.gguf_file is not None:
+        raise SettingsError(
+            f"{source.id} is a GGUF file, which transformers cannot spread over devices; leave out "
+            "--devices-per-chain, or name the model that it was new_plan from."
+        )
+    if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
+        raise SettingsError("--sampler importance draws from the localizing prior: give --n-beta and --gamma above 0.")
+    new_plan = Plan(
+        source=source,
+        corpus=corpus,
+        sampler=sampler,
+        device=kind,
+        dtype=sampler.dtype,
+        threads=sampler.threads or machine.default_threads(sampler.side_by_side),
+        run_dir=Path(),
+        deadline=None if sampler.budget_seconds is None else (started or time.time()) + sampler.budget_seconds,
+    )
+    if new_plan.batch_size > corpus.n and not (sampler.tries_draws and sampler.batch_size is None):
+        raise SettingsError(
+            f"--batch-size is {new_plan.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
+            f"{corpus.context_length} tokens. Lower --batch-size or --context-length, or give more text."
+        )
+    return new_plan

@@ -1,0 +1,107 @@
+"""Named parts shared out among whoever works on a run: ranks of one launch, or several commands on one folder."""
+
+import time
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from enum import Enum
+from typing import Any, TypeVar
+
+from hf_llc.execution.store import RunStore
+
+T = TypeVar("T")
+
+PATIENCE = 0.1
+"""Seconds between looks at parts that another process is making."""
+
+
+class Outcome(Enum):
+    """How far one step of shared work came."""
+
+    MADE = "one more part was made here"
+    NEEDED = "all that is left is being made by others, and more will be left once it is there"
+    TAKEN = "all that is left is being made by others"
+
+
+Steps = Generator[Outcome, None, T]
+"""Work that is done one part at a time, and says so after each; what it returns is the result."""
+
+
+def parts(
+    store: RunStore,
+    names: Sequence[str],
+    make: Callable[[str], Mapping[str, Any]],
+    *,
+    first: int = 0,
+    found: Callable[[Collection[str]], None] = lambda names: None,
+    last: bool = False,
+) -> Steps[list[dict[str, Any]]]:
+    """The payloads of `names`, in order, once all are there: those that nobody has or makes are made here.
+
+    A part is claimed before it is made and looked for again once claimed, so that it is made once. If the process
+    that makes one dies, its claim is free and somebody else makes it.
+
+    Args:
+        make: the payload of a part, by name.
+        first: where in the list to begin, so that ranks start apart.
+        found: told the names of the parts that are there, whoever made them, whenever there is one more.
+        last: nothing of this run comes after these parts.
+    """
+    store.offer(list(names))
+    start = first % len(names)
+    order = [*names[start:], *names[:start]]
+    done: dict[str, dict[str, Any]] = {}
+    while len(done) < len(names):
+        before = len(done)
+        for name in order:
+            if name in done:
+                continue
+            payload, made = _read_or_made(store, name, make)
+            if payload is None:
+                continue
+            done[name] = payload
+            found(done.keys())
+            if made:
+                yield Outcome.MADE
+        if len(done) == before:
+            yield Outcome.TAKEN if last else Outcome.NEEDED
+    return [done[name] for name in names]
+
+
+def complete(
+    store: RunStore,
+    names: Sequence[str],
+    make: Callable[[str], Mapping[str, Any]],
+    *,
+    first: int = 0,
+    found: Callable[[Collection[str]], None] = lambda names: None,
+) -> list[dict[str, Any]]:
+    """What `parts` returns, waited for."""
+    return finished(parts(store, names, make, first=first, found=found))
+
+
+def finished(steps: Steps[T], wait: Callable[[float], None] = time.sleep) -> T:
+    """The result of work, done to its end here; waits where others make what is left."""
+    while True:
+        try:
+            outcome = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if outcome is not Outcome.MADE:
+            wait(PATIENCE)
+
+
+def _read_or_made(
+    store: RunStore, name: str, make: Callable[[str], Mapping[str, Any]]
+) -> tuple[dict[str, Any] | None, bool]:
+    """The payload of a part, and whether it was made here; None while another process makes it."""
+    payload = store.read(name)
+    if payload is not None:
+        return payload, False
+    with store.claim(name) as claimed:
+        if not claimed:
+            return None, False
+        payload = store.read(name)
+        if payload is not None:
+            return payload, False
+        store.write(name, make(name))
+        return store.read(name), True

@@ -1,0 +1,1 @@
+"""The Hub's client: references, reading, downloading, writing, accounts, errors."""

@@ -1,0 +1,1 @@
+"""Other tools: trackers and Hugging Face Jobs."""

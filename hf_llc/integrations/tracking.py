@@ -1,0 +1,136 @@
+"""Points reported to experiment trackers while a run goes on."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from hf_llc.errors import SettingsError
+from hf_llc.execution.store import RunStore
+from hf_llc.integrations import tensorboard, trackio
+from hf_llc.results.curve import Point
+from hf_llc.results.estimate import Verdict
+from hf_llc.settings.bounds import checked_arguments, shown
+
+TRACKIO, TENSORBOARD = "trackio", "tensorboard"
+PROJECT = "hf-llc"
+"""The project on a Trackio board if none is named."""
+
+
+class _Tracker(Protocol):
+    told: str
+
+    def log(self, values: Mapping[str, float | str], step: int) -> None:
+        """Returns once the values are on disk, or wherever the tracker keeps them."""
+
+    def close(self) -> None: ...
+
+
+class Tracking:
+    """Where points are reported to; nowhere if nothing is named. To be used as a context, which closes what it opened.
+
+    Each point is reported once: which ones were is kept in the run's folder and written when the tracker has a point on
+    disk, so that a run that goes on, even after a `kill -9`, or is only looked at again, does not report twice.
+
+    Args:
+        names: `trackio`, `tensorboard` or both. project: on the Trackio board.
+
+    Raises:
+        SettingsError: there is no such tracker, or its package is not installed.
+    """
+
+    @checked_arguments
+    def __init__(
+        self, names: Sequence[str], project: str | None = None, tell: Callable[[str], None] = lambda message: None
+    ) -> None:
+        self._names = list(dict.fromkeys([*names, *[TRACKIO] * (project is not None)]))
+        self._project, self._tell = project or PROJECT, tell
+        self._open: dict[str, _Tracker] = {}
+        self._store: RunStore | None = None
+        self._part = ""
+        for name in self._names:
+            if name not in {TRACKIO, TENSORBOARD}:
+                raise SettingsError(f"There is no --report-to {shown(name)}; choose {TRACKIO} or {TENSORBOARD}.")
+            (trackio if name == TRACKIO else tensorboard).load()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for tracker in self._open.values():
+            tracker.close()
+        self._open = {}
+
+    def begin(self, folder: Path, config: Mapping[str, Any], part: str = "") -> None:
+        """Opens the trackers for the run in this folder.
+
+        Args:
+            config: what is shown beside the numbers; `model` is part of the run's name on a Trackio board.
+            part: of a scan that other processes work on at the same time.
+        """
+        self._store, self._part = RunStore(folder, self._tell), part
+        for name in self._names:
+            if name == TRACKIO:
+                self._open[name] = trackio.TrackioTracker(
+                    self._project, _run_name(folder, str(config["model"]), part), config
+                )
+            else:
+                self._open[name] = tensorboard.TensorBoardTracker(folder / TENSORBOARD / part, config)
+            self._tell(f"Follow it with: {self._open[name].told}")
+
+    def has_all(self, folder: Path, points: Sequence[Point], part: str = "") -> bool:
+        """True if every tracker was told of these points before, by an earlier run in this folder."""
+        store, self._part = RunStore(folder, self._tell), part
+        ledgers = [self._reported(store, name) for name in self._names]
+        return all(ledger.get(point.revision) == _outcome(point) for ledger in ledgers for point in points)
+
+    def log(self, point: Point) -> None:
+        """Reports a point, if it was not reported before.
+
+        It stands at its training step, or at the number of points before it if it has none. Copies and failures have
+        words only.
+        """
+        values, fresh = values_of(point), _outcome(point)
+        for name, tracker in self._open.items():
+            assert self._store is not None
+            # Another scan may be at work on the same folder.
+            with self._store.turn(self._ledger(name).replace("/", "-")):
+                reported = self._reported(self._store, name)
+                if reported.get(point.revision) != fresh:
+                    tracker.log(values, len(reported) if point.step is None else point.step)
+                    self._store.write(self._ledger(name), {"reported": {**reported, point.revision: fresh}})
+
+    def _reported(self, store: RunStore, name: str) -> dict[str, Any]:
+        return dict((store.read(self._ledger(name)) or {"reported": {}})["reported"])
+
+    def _ledger(self, name: str) -> str:
+        return "-".join(filter(None, (f"reported/{name}", self._part)))
+
+
+def _run_name(folder: Path, model: str, part: str) -> str:
+    """The same whenever a run in this folder goes on; two folders of one name are told apart."""
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
+    return "-".join(filter(None, (Path(model).name, folder.name, place, part)))
+
+
+def _outcome(point: Point) -> list[float | str | None]:
+    """What is reported again when it changes."""
+    return [point.llc, point.error]
+
+
+def values_of(point: Point) -> dict[str, float | str]:
+    """What is reported of a point: numbers by name, and words."""
+    if point.estimate is None or point.llc is None:
+        return {"revision": point.revision, "error": point.error or ""}
+    if point.duplicate_of is not None:
+        return {"revision": point.revision, "duplicate_of": point.duplicate_of}
+    numbers = {"llc": point.llc, "stderr": point.stderr, "loss": point.loss}
+    return {
+        **{name: value for name, value in numbers.items() if value is not None},
+        "converged": float(point.verdict is Verdict.CONVERGED),
+        "verdict": str(point.verdict),
+        "revision": point.revision,
+    }

@@ -1,0 +1,1 @@
+"""What is computed at a checkpoint: one folder a measure."""

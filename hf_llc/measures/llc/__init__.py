@@ -1,0 +1,1 @@
+"""The local learning coefficient: estimate, verdict, forecast, calibration, validation."""

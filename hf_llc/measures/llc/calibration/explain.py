@@ -1,0 +1,146 @@
+"""What a calibration's settings file says: the values, and why they are what they are."""
+
+from typing import Any
+
+from hf_llc.execution.assemble import burn_in_sentence
+from hf_llc.execution.plan import Plan
+from hf_llc.measures.llc.calibration.budget import FEWEST_EFFECTIVE, KEPT, SETTLING_ERRORS, Effort
+from hf_llc.measures.llc.calibration.gamma_plateau import Answer
+from hf_llc.measures.llc.calibration.predict import Outlook
+from hf_llc.measures.llc.interpretation import SIGNIFICANT
+from hf_llc.measures.llc.resolution import Resolution, temperature
+from hf_llc.results.calibration import Calibration, Finding, Pilot
+from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
+from hf_llc.settings.requested import CalibrationSettings, DataSettings, SamplerSettings
+from hf_llc.settings.resolved import ResolvedSettings
+
+AS_ASKED, AS_GIVEN = "as asked", "as asked, or the default"
+
+
+def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dict[str, Any]:
+    """The settings file's content: the text, pinned, and everything that `estimate` and `scan` would else choose."""
+    corpus, local = plan.corpus, plan.corpus.revision.startswith("sha256:")
+    text = {
+        "dataset": corpus.id,
+        "dataset_config": corpus.config,
+        "split": corpus.split,
+        "dataset_revision": None if local else corpus.revision,
+        "text_column": corpus.text_column,
+        "max_sequences": data.max_sequences,
+        "context_length": corpus.context_length,
+    }
+    names = ("n_beta", "gamma", "sampler", "momentum", "lr", "burn_in_lr", "start", "gradient", "batches", "baseline",
+             "burn_in", "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
+    everything = text | {name: getattr(chosen, name) for name in names}
+    found = {name: value for name, value in everything.items() if value is not None}
+    plain = SamplerSettings()
+    how = {"dtype": plan.dtype, "devices_per_chain": plan.sampler.devices_per_chain}
+    found |= {name: asked for name, asked in how.items() if asked != getattr(plain, name)}
+    return found | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
+
+
+def header(found: Calibration) -> list[str]:
+    """The paragraphs at the head of the settings file."""
+    revision = f" @ {found.revision}" if found.revision else ""
+    return [
+        f"Settings for hf-llc estimate --settings and hf-llc scan --settings, found by hf-llc calibrate on "
+        f"{found.model}{revision} ({found.sha.removeprefix('sha256:')[:12]}), whose λ̂ was {found.pilot.llc:.4g} ± "
+        f"{found.pilot.stderr:.2g} in the pilot chains (verdict: {found.pilot.verdict}).",
+        found.precision,
+        found.plateau_reason,
+        found.steps_reason,
+    ]
+
+
+def reasons(plan: Plan, at: Resolution, answer: Answer, chosen: Effort, outlook: Outlook) -> dict[str, str]:
+    """Where each number of the settings file came from, by its name."""
+    asked, settings, pilot = plan.sampler, chosen.settings, outlook.pilot
+    _, n_beta = temperature(asked.n_beta, plan.corpus.n)
+    rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
+    found = {
+        "dataset": f"The text: {plan.corpus.n} sequences, tokens {plan.corpus.fingerprint[7:19]}.",
+        "n_beta": n_beta.get("n_beta", AS_ASKED),
+        "gamma": _gamma(at, answer, asked.gamma is not None),
+        "lr": AS_ASKED if asked.lr is not None else _lr(at),
+        "burn_in": f"{burn_in_sentence(settings.burn_in, rate, settings.start)} {_burn_in(pilot)}",
+        "chains": AS_GIVEN,
+        "draws": _draws(chosen, pilot),
+        "thin": _thin(settings.thin, pilot.autocorrelation),
+        "batch_size": AS_GIVEN,
+    }
+    for name in ("sampler", "start"):
+        found[name] = at.choices.get(name, AS_ASKED)
+    # The value stands beside the remark; what goes before the colon would only repeat it.
+    return {name: _bare(name, words) for name, words in found.items()}
+
+
+def _bare(name: str, words: str) -> str:
+    return words.partition(": ")[2] if words.startswith(f"{name} = ") else words
+
+
+def _gamma(at: Resolution, answer: Answer, asked: bool) -> str:
+    if asked:
+        return AS_ASKED
+    if answer.finding is Finding.FOUND:
+        return "the largest value on the plateau around which λ̂ is flat."
+    plateau = "There is no plateau" if answer.finding is Finding.NONE else "A plateau is not shown"
+    why = at.choices.get("gamma", "the nearest value above the usual choice at which λ̂ counts.")
+    return f"{_bare('gamma', why)} {plateau}, see above."
+
+
+def _lr(at: Resolution) -> str:
+    value = stability(at.settings.lr, at.settings.n_beta, at.curvature, at.settings.gamma)
+    return (
+        f"ε(nβh+γ) = {value:.2g} at the measured curvature h = {at.curvature:.3g} (unstable from 4): the largest step "
+        "that agrees with smaller ones, as far as curvature and gradient noise allow it; see above."
+    )
+
+
+def _burn_in(pilot: Pilot) -> str:
+    apart = f"{pilot.burn_in_error:+.1f} standard errors"
+    if abs(pilot.burn_in_error) > SETTLING_ERRORS:
+        return f"It may be too short: the pilot chains had not settled, their first draws lie {apart} from later ones."
+    return f"In the pilot chains the first draws lie {apart} from later ones."
+
+
+def _draws(chosen: Effort, pilot: Pilot) -> str:
+    words = f"an effective draw takes {pilot.autocorrelation:.2g} steps"
+    if chosen.floor:
+        return (
+            f"{words}; fewer would do for the wanted error, but below {FEWEST_EFFECTIVE:g} effective draws the error "
+            "itself and R-hat are noise."
+        )
+    return f"{words}; the error that these are expected to leave is at the head of this file."
+
+
+def _thin(thin: int, autocorrelation: float) -> str:
+    if thin == 1:
+        return (
+            "every step is kept: its loss is seen anyway, so that a draw costs nothing and dropping one can only lose."
+        )
+    return (
+        f"neighbouring steps are nearly the same draw (an effective one takes {autocorrelation:.2g}); {KEPT} of each "
+        "of these lose about 1 % of the precision, and keep files and checks short."
+    )
+
+
+def precision(chosen: Effort, outlook: Outlook, wanted: CalibrationSettings) -> str:
+    """What error is to be expected, and at what cost, beside what was wanted."""
+    value, target, budget = abs(outlook.pilot.llc), wanted.target_stderr, wanted.budget
+    cost = f"{chosen.gradients:,} gradients, checks included"
+    expected = f"{chosen.stderr / value:.2%} of λ̂" if value else f"{chosen.stderr:.2g}"
+    if chosen.met:
+        return f"Wanted: a standard error of {target:.2%} of λ̂. Expected: {expected}, for {cost}."
+    least = outlook.spread.bias / 3
+    if value <= SIGNIFICANT * outlook.pilot.stderr:
+        why = "λ̂ is 0 within the errors of the pilot chains, so that no share of it can be aimed at"
+    elif least > target * value:
+        why = f"the step size alone leaves {least / value:.2%}; lower --lr"
+    elif chosen.gradients > budget:
+        why = f"burn-in, checks and the fewest draws take more than the budget of {budget:,} gradients"
+    else:
+        why = f"the budget is {budget:,} gradients"
+    return (
+        f"Wanted: a standard error of {target:.2%} of λ̂. It will not be reached: {why}. Expected: {expected}, for "
+        f"{cost}."
+    )

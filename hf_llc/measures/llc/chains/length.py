@@ -1,0 +1,93 @@
+"""How long chains are that come in rounds: short ones, and shorter where the time would not do."""
+
+import math
+import time
+from dataclasses import replace
+
+import torch
+
+from hf_llc.execution.distributed.world import Fleet
+from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.plan import Plan
+from hf_llc.measures.llc.draws.rounds import deadline_of
+from hf_llc.measures.llc.resolution import Resolution, resolve
+from hf_llc.sampling.objective import clear_gradients
+from hf_llc.settings.requested import FEW_CHAINS, SHORT_DRAWS
+
+OF_BURN_IN = 0.5
+"""Draws of a chain at least, as a share of its burn-in: where that is long, shorter chains would be little else."""
+SHARE = 0.5
+"""Of the time that is left, what the first chains and their checks may take."""
+LENGTHS = 8
+"""What these are, in chains: four, two of twice as many steps, and two that are shorter."""
+LEAST_BURN_IN, LEAST_DRAWS = 2, 4
+LATE = 0.05
+"""Share of its time that a run without any left is planned for."""
+QUICK = 0.5
+"""Seconds of a gradient from which on the first one is taken for the others."""
+
+
+def resolved(plan: Plan, bench: Workbench, fleet: Fleet) -> Resolution:
+    """The settings of the plan's chains, where their length is open with one that is chosen."""
+    if not (plan.sampler.grows and plan.sampler.draws is None):
+        return resolve(plan, bench)
+    deadline = deadline_of(plan)
+    if deadline is None:
+        found = resolve(plan, bench)
+        draws = max(SHORT_DRAWS, math.ceil(OF_BURN_IN * found.settings.burn_in / found.settings.thin))
+        return _of_length(found, found.settings.burn_in, draws, "many short chains make an error to go by")
+    return _within(plan, bench, fleet, deadline)
+
+
+def _within(plan: Plan, bench: Workbench, fleet: Fleet, deadline: float) -> Resolution:
+    """With chains of which the first and their checks take SHARE of the time that is left."""
+    thin, side_by_side = plan.sampler.thin, min(fleet.world // plan.sampler.devices_per_chain, FEW_CHAINS)
+    seconds = _seconds(plan, bench)
+    # Processes that hold one model together have clocks of their own, and must choose alike.
+    each = fleet.lead(lambda: seconds)
+
+    def affordable(gradients: float, before: float) -> int:
+        """Steps of a chain, each of so many gradients, after as many `before` them all."""
+        late = LATE * (plan.sampler.budget_seconds or 0.0)
+        left = fleet.lead(lambda: deadline - time.time()) - before * each
+        return int(SHARE * max(late, left) * side_by_side / (LENGTHS * each * gradients))
+
+    steps = affordable(1.0, plan.corpus.n / plan.batch_size / 3)
+    draws = max(LEAST_DRAWS, min(SHORT_DRAWS, steps // (2 * thin)))
+    longest = max(LEAST_BURN_IN, steps - draws * thin)
+    found = resolve(
+        replace(plan, sampler=replace(plan.sampler, draws=draws), longest_burn_in=longest),
+        bench,
+    )
+    settings = found.settings
+    whole = settings.n / settings.batch_size
+    steps = affordable(settings.gradients / settings.steps, whole if settings.uses_anchor_gradient else whole / 3)
+    burn_in = settings.burn_in
+    if plan.sampler.burn_in is None:
+        # Where the time is too short for either, some draws are worth more than the last of the burn-in.
+        burn_in = min(burn_in, max(LEAST_BURN_IN, 2 * steps // 3))
+    most = max(SHORT_DRAWS, math.ceil(OF_BURN_IN * burn_in / thin))
+    draws = max(LEAST_DRAWS, min(most, (steps - burn_in) // thin))
+    return _of_length(found, burn_in, draws, "the first four and their checks have time for that in half of --budget")
+
+
+def _of_length(found: Resolution, burn_in: int, draws: int, why: str) -> Resolution:
+    sentence = f"chains = as many as it takes, of {draws} draws after {burn_in} steps: {why}."
+    settings = replace(found.settings, burn_in=burn_in, draws=draws)
+    return replace(found, settings=settings, choices={**found.choices, "chains": sentence})
+
+
+def _seconds(plan: Plan, bench: Workbench) -> float:
+    """Seconds of a gradient of a minibatch."""
+    objective = bench.objective
+    batch = torch.arange(min(plan.batch_size, objective.n))
+
+    def timed() -> float:
+        started = time.monotonic()
+        float(objective.losses_and_gradient(batch).sum())
+        clear_gradients(objective.parameters)
+        return time.monotonic() - started
+
+    first = timed()
+    # The first one also finds out how to compute.
+    return first if first > QUICK else min(timed(), timed())

@@ -1,0 +1,1 @@
+"""λ̂ by independent draws: rounds, how many, when they serve, the verdict."""

@@ -1,0 +1,90 @@
+"""Independent draws or chains: the first round of draws says which, where the choice is open."""
+
+from hf_llc.execution.distributed.world import Fleet
+from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.plan import Plan
+from hf_llc.execution.store import INPUTS, RunStore
+from hf_llc.execution.work_queue import Steps
+from hf_llc.measures.llc.draws.amounts import LEAST, first_amount
+from hf_llc.measures.llc.draws.rounds import PRIOR, Prior, deadline_of, first_round, is_over, sample_of, summary_of
+from hf_llc.results.progress import Observer
+from hf_llc.sampling.draws.statistics import OVERCOUNTED, TINY, DrawSummary
+
+SERVES = 0.05
+"""Share of λ̂ that the draws may leave open where the choice between them and chains is open; of LEAST where λ̂ is
+below."""
+
+
+def tried(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Plan]:
+    """The plan to go on with: independent draws where the first of them say that these serve, else chains."""
+    deadline = deadline_of(plan)
+    yield from first_round(plan.of_draws(), store, bench, fleet, observer, deadline)
+    going_on = decided(plan)
+    if going_on is None:
+        # The time was up before the first round.
+        return plan.of_draws()
+    if fleet.is_main and not going_on.sampler.by_draws:
+        observer.tell(f"{plan.source.id}: {_decision(plan, store)[1]}")
+    return going_on
+
+
+def decided(plan: Plan) -> Plan | None:
+    """The plan by which the number is made; None where that is to be seen from draws that are not there yet."""
+    if not plan.sampler.tries_draws:
+        return plan
+    store = RunStore(plan.run_dir, lambda message: None)
+    serves, _ = _decision(plan, store)
+    if serves is None:
+        return plan.of_draws() if is_over(plan.deadline) else None
+    return plan.of_draws() if serves else plan.of_chains(Prior(**(store.read(PRIOR) or {})).gamma)
+
+
+def why_chains(plan: Plan) -> dict[str, str]:
+    """What a reader of a number by chains must know of the draws that were tried first, by the settings concerned."""
+    if not plan.sampler.tries_draws:
+        return {}
+    store = RunStore(plan.run_dir, lambda message: None)
+    gamma = Prior(**(store.read(PRIOR) or {})).choices.get("gamma")
+    return {"draws": _decision(plan, store)[1], **({"gamma": gamma} if gamma else {})}
+
+
+def _decision(plan: Plan, store: RunStore) -> tuple[bool | None, str]:
+    """Whether independent draws serve, by the first round of them, and why not; None as long as that is not there."""
+    draws = plan.of_draws()
+    stored, sample = store.read(PRIOR), sample_of(store, first_amount(draws))
+    if stored is None or sample.amount != first_amount(draws):
+        return None, ""
+    reason = why_not(summary_of(draws, Prior(**stored), sample))
+    return reason is None, f"Chains are sampled, since independent draws do not serve here: {reason}"
+
+
+def misfit(plan: Plan, store: RunStore) -> str | None:
+    """Why the first round of a plan of draws says that they do not serve; None if they do, or are not there yet."""
+    serves, reason = _decision(plan, store)
+    return None if serves is not False else reason
+
+
+def forget(plan: Plan) -> None:
+    """Removes the first round of a plan of draws, so that chains may take its folder."""
+    store = RunStore(plan.run_dir, lambda message: None)
+    for name in [*first_amount(plan).names(), PRIOR, INPUTS]:
+        store.path(name).unlink(missing_ok=True)
+
+
+def why_not(summary: DrawSummary) -> str | None:
+    """Why independent draws do not serve; None if they do."""
+    if summary.llc is None:
+        return "the loss is inf or NaN at some of them."
+    # What the slope leaves open a bend closes, which is not measured where gradients miss jumps.
+    left = summary.open if summary.by_losses else summary.open - summary.open_slope
+    beyond = abs(summary.beyond.mean)
+    if left > SERVES * max(abs(summary.llc), LEAST):
+        return f"they leave λ̂ = {summary.llc:.3g} open by ± {left:.2g}, where {SERVES:.0%} is asked for."
+    share = beyond / max(abs(summary.prior_mean.mean), TINY)
+    taken = OVERCOUNTED * share * (max(summary.narrowing.mean, 0.0) + max(summary.slope.mean, 0.0))
+    if not summary.by_losses and taken > SERVES * max(abs(summary.llc), LEAST):
+        return (
+            f"of the rise of the loss there {share:.0%} is not quadratic, so that what curvature and slope take from "
+            f"λ̂ = {summary.llc:.3g} is known to ± {taken:.2g}, where {SERVES:.0%} is asked for."
+        )
+    return None

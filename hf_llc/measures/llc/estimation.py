@@ -1,0 +1,328 @@
+"""The main job: a checkpoint and a text to a local learning coefficient with its error.
+
+plan     find the checkpoint and the text, pin both, fix the folder           (one process; `hf_llc.execution.planning`)
+run      independent draws, or losses at w*, settings left open and chains; each part durable  (every process)
+collect  parts to an Estimate                                                  (one process)
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_llc.errors import ResourceError, UnusableError, is_read_only
+from hf_llc.execution import work_queue
+from hf_llc.execution.distributed import world as fleets
+from hf_llc.execution.distributed.world import Fleet
+from hf_llc.execution.loaded_model import Workbench, computing, drop_gradient
+from hf_llc.execution.plan import Plan
+from hf_llc.execution.planning import plan
+from hf_llc.execution.store import RunStore, Tell
+from hf_llc.execution.work_queue import Steps
+from hf_llc.measures.llc import sgld_check
+from hf_llc.measures.llc.chains import length
+from hf_llc.measures.llc.chains import rounds as chain_rounds
+from hf_llc.measures.llc.chains.parts import Maker, Names, cross_check_names, resolved_name
+from hf_llc.measures.llc.draws import choice, rounds
+from hf_llc.measures.llc.draws.estimate import estimate_of_draws
+from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.soundness import with_one_baseline
+from hf_llc.measures.llc.summarise import estimate_of
+from hf_llc.measures.llc.verdict import require_number
+from hf_llc.results.estimate import ChainTrace, Estimate
+from hf_llc.results.figures.safely import drawn
+from hf_llc.results.progress import Observer
+from hf_llc.sampling.sharded_objective import SharedObjective
+from hf_llc.settings.bounds import checked_arguments
+from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.tasks.text_generation.objective import LanguageObjective
+
+ANCHOR_PARTS = 16
+"""The losses at w* are computed in at most this many parts, so that every process takes a share."""
+
+
+@checked_arguments
+def estimate(
+    model: str | Path | ModelSettings,
+    data: DataSettings | None = None,
+    sampler: SamplerSettings | None = None,
+    *,
+    output_dir: Path | None = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+) -> Estimate:
+    """The local learning coefficient of one checkpoint, computed in this process.
+
+    Work that an earlier call has left in the folder is used.
+
+    Args:
+        model: a Hub id, also as org/name@revision, an `hf://` URI, a local folder or a .gguf file; or ModelSettings.
+        data: the text of the loss. sampler: how the posterior is sampled. What is None is chosen.
+        output_dir: folder of the run; None means `hf-llc-runs/<model>/<sha>/<key>` under the working directory.
+        device: `cpu`, `cuda` or `mps`; None takes the best one available.
+        observer: receives progress and messages; None is silent.
+
+    Raises:
+        SettingsError: the settings contradict each other or the model.
+        SourceError: the model or the text cannot be had. UnusableError: they cannot be used for an estimate.
+        ResourceError: memory, disk or a permission is missing, or the folder holds another run.
+        DivergedError: fewer than two chains, or not all independent draws, stayed finite.
+    """
+    started = time.monotonic()
+    observer = observer or Observer()
+    asked = model if isinstance(model, ModelSettings) else ModelSettings(model=str(model))
+    made = plan(
+        asked,
+        data or DataSettings(),
+        sampler or SamplerSettings(),
+        output_dir=output_dir,
+        device=device,
+        observer=observer,
+    )
+    run(made, fleets.alone(made.device), observer)
+    with observer.part("results"):
+        found = collect(made, observer, started)
+    require_number(found)
+    return found
+
+
+def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
+    """Makes every part of the run that is not on disk yet, together with whoever else works on the same folder."""
+
+    def wait(seconds: float) -> None:
+        with observer.part("waiting"):
+            time.sleep(seconds)
+
+    with computing(plan.threads):
+        work_queue.finished(steps(plan, Workbench(plan, fleet.device, group=fleet.group), fleet, observer), wait)
+
+
+def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
+    """What `run` does, one part at a time."""
+    store = fleet.store(plan.run_dir, observer.tell, observer.part)
+    store.open(plan.inputs())
+    notes: Mapping[str, str] = {}
+    if plan.sampler.tries_draws:
+        bench = bench.at(plan.of_draws())
+        chosen_plan = yield from choice.tried(plan, store, bench, fleet, observer)
+        if not chosen_plan.sampler.by_draws:
+            bench = bench.at(chosen_plan)
+        notes = choice.why_chains(plan) if not chosen_plan.sampler.by_draws else {}
+        plan = chosen_plan
+    if plan.sampler.by_draws:
+        yield from rounds.steps(plan, store, bench, fleet, observer, lambda: keep_draws(plan, observer.tell))
+        if plan.sampler.cross_check == sgld_check.METHOD and rounds.is_drawn(plan):
+            anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
+            found, _ = _estimate_of_draws(plan, store, 0.0)
+            yield from sgld_check.steps(found, store, bench, anchors, fleet, observer)
+        return
+    anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
+    resolution = yield from _resolution(plan, store, bench, fleet, observer, notes)
+    maker = Maker(plan, store, bench, anchors, resolution, fleet, observer)
+    if plan.sampler.grows:
+        yield from chain_rounds.steps(
+            plan, store, resolution, maker, fleet, observer, lambda: keep_chains(plan, observer.tell)
+        )
+        return
+    jobs = maker.jobs(Names(plan, plan.sampler.chain_count, resolution.settings.draws))
+    yield from maker.made(jobs, cross_check_names(plan))
+
+
+def _part_names(plan: Plan) -> list[str]:
+    names = Names(plan, plan.sampler.chain_count, plan.sampler.chain_draws)
+    return [
+        *_anchor_names(plan),
+        resolved_name(plan),
+        *names.work,
+        *cross_check_names(plan),
+    ]
+
+
+def is_finished(plan: Plan) -> bool:
+    """True if there is a file for every part of the run."""
+    decided = choice.decided(plan)
+    if decided is None:
+        return False
+    plan = decided
+    if plan.sampler.by_draws:
+        others = _sgld_names(plan)
+        store = RunStore(plan.run_dir, lambda message: None)
+        return rounds.is_finished(plan) and all(store.path(name).exists() for name in others)
+    if plan.sampler.grows:
+        return chain_rounds.is_finished(plan)
+    store = RunStore(plan.run_dir, lambda message: None)
+    return all(store.path(name).exists() for name in _part_names(plan))
+
+
+def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
+    """The Estimate from a finished run's parts; also kept in its folder, as `estimate.json` beside `traces.png`.
+
+    Args:
+        started: `time.monotonic()` when the command began, for `seconds["total"]`.
+    """
+    plan = choice.decided(plan) or plan.of_draws()
+    if plan.sampler.by_draws:
+        return _collect_draws(plan, observer, started)
+    store = RunStore(plan.run_dir, observer.tell, part=observer.part)
+    found, traces = _estimate_of_chains(plan, store, started, observer.tell)
+    for name in cross_check_names(plan):
+        if not plan.sampler.grows or store.path(name).exists():
+            found = replace(found, cross_check=_finished(store, name))
+    return _kept(plan, store, found, traces, observer)
+
+
+def _estimate_of_chains(
+    plan: Plan, store: RunStore, started: float, tell: Tell
+) -> tuple[Estimate, Sequence[ChainTrace]]:
+    anchors = [_finished(store, name) for name in _anchor_names(plan)]
+    resolution = Resolution.from_dict(_finished(store, resolved_name(plan)))
+    count = chain_rounds.chains_of(plan, store) if plan.sampler.grows else plan.sampler.chain_count
+    present = chain_rounds.sampled_of(plan, store, resolution, count)
+    names = Names(plan, count, resolution.settings.draws)
+    if not plan.sampler.grows and len(present.traces) + len(present.varied) < len(names.work):
+        raise ResourceError(f"Parts of {plan.run_dir} are gone since they were made; run the same command again.")
+    sampled = with_one_baseline(present)
+    if sampled.resolution.settings.baseline != resolution.settings.baseline:
+        # What was told when the chains began is true no longer.
+        tell(f"{plan.source.id}: {sampled.resolution.choices['baseline']}")
+    losses = [loss for part in anchors for loss in part["losses"]]
+    seconds = {
+        "load": resolution.load_seconds,
+        "anchor": sum(part["seconds"] for part in anchors) + resolution.seconds,
+        "sampling": sum(trace.seconds for trace in [*present.traces, *present.varied.values()]),
+        "total": time.monotonic() - started,
+    }
+    return estimate_of(plan, *sampled, sum(losses) / len(losses), seconds), sampled.traces
+
+
+def keep_chains(plan: Plan, tell: Tell) -> None:
+    """Writes down the number that the chains so far give, as `estimate.json`."""
+    store = RunStore(plan.run_dir, tell)
+    found, _ = _estimate_of_chains(plan, store, time.monotonic(), lambda message: None)
+    store.write("estimate", found.to_dict())
+
+
+def _collect_draws(plan: Plan, observer: Observer, started: float) -> Estimate:
+    store = RunStore(plan.run_dir, observer.tell, part=observer.part)
+    found, groups = _estimate_of_draws(plan, store, time.monotonic() - started)
+    traces = [store.read(name) for name in _sgld_names(plan)]
+    if traces and all(trace is not None for trace in traces):
+        chains = [ChainTrace.from_dict(trace) for trace in traces if trace is not None]
+        found = replace(found, cross_check=sgld_check.result(plan, found, chains))
+    return _kept(plan, store, found, groups, observer)
+
+
+def _estimate_of_draws(plan: Plan, store: RunStore, seconds: float) -> tuple[Estimate, list[ChainTrace]]:
+    prior, sample = rounds.collected(plan, store)
+    spent = {"load": prior.load_seconds, "anchor": prior.seconds, "sampling": sample.seconds, "total": seconds}
+    return estimate_of_draws(plan, prior, sample, rounds.summary_of(plan, prior, sample), spent)
+
+
+def _sgld_names(plan: Plan) -> list[str]:
+    """Parts of the chains beside independent draws."""
+    return sgld_check.part_names() if plan.sampler.cross_check == sgld_check.METHOD else []
+
+
+def keep_draws(plan: Plan, tell: Tell) -> None:
+    """Writes down the number that the draws so far give, as `estimate.json`."""
+    store = RunStore(plan.run_dir, tell)
+    found, _ = _estimate_of_draws(plan, store, 0.0)
+    store.write("estimate", found.to_dict())
+
+
+def _kept(plan: Plan, store: RunStore, found: Estimate, traces: Sequence[ChainTrace], observer: Observer) -> Estimate:
+    """The estimate, in its folder from now on with its picture."""
+    try:
+        drop_gradient(plan.run_dir)
+        store.write("estimate", found.to_dict())
+    except OSError as error:
+        # A finished run is shown wherever it is kept.
+        if not is_read_only(error):
+            raise
+        observer.tell(f"{plan.run_dir} cannot be written ({error.strerror}) and is left as it is.")
+        return found
+
+    def draw(path: Path) -> None:
+        # Not before there is something to draw: chains need not wait for what draws it.
+        from hf_llc.results.figures import plots
+
+        plots.traces(path, traces, found)
+
+    drawn([plan.run_dir / "traces.png"], draw, observer.tell)
+    return found
+
+
+def _loaded(bench: Workbench, observer: Observer) -> LanguageObjective | SharedObjective:
+    with observer.part("loading"):
+        return bench.load()
+
+
+def _finished(store: RunStore, name: str) -> dict[str, Any]:
+    payload = store.read(name)
+    if payload is None:
+        raise ResourceError(f"{store.path(name)} is gone since it was made; run the same command again.")
+    return payload
+
+
+def _anchor_names(plan: Plan) -> list[str]:
+    size = _anchor_size(plan)
+    return [f"anchor/{index:02d}" for index in range(math.ceil(plan.corpus.n / size))]
+
+
+def _anchor_size(plan: Plan) -> int:
+    """Sequences per part, whole batches: a function of shapes alone, so that every process cuts alike."""
+    batch = plan.batch_size
+    return batch * math.ceil(plan.corpus.n / (ANCHOR_PARTS * batch))
+
+
+def anchor_losses(
+    plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer
+) -> Steps[list[float]]:
+    """ℓ_i(w*) of every sequence, in nats per token, shape (n,)."""
+    size, names = _anchor_size(plan), _anchor_names(plan)
+    observer.begin("losses at w*", len(names))
+
+    def make(name: str) -> dict[str, Any]:
+        objective = _loaded(bench, observer)
+        started = time.monotonic()
+        index = names.index(name)
+        indices = torch.arange(index * size, min((index + 1) * size, objective.n))
+        with observer.part("forward_backward"):
+            losses = objective.losses(indices).tolist()
+        if not all(map(math.isfinite, losses)):
+            raise UnusableError(f"The loss of {plan.source.id} is inf or NaN on this text: its weights are broken.")
+        return {"losses": losses, "seconds": time.monotonic() - started}
+
+    parts = yield from work_queue.parts(
+        store, names, make, first=fleet.share, found=lambda done: observer.advance(len(done))
+    )
+    observer.end()
+    return [loss for part in parts for loss in part["losses"]]
+
+
+def _resolution(
+    plan: Plan,
+    store: RunStore,
+    bench: Workbench,
+    fleet: Fleet,
+    observer: Observer,
+    notes: Mapping[str, str],
+) -> Steps[Resolution]:
+    def make(name: str) -> dict[str, Any]:
+        observer.begin("curvature", 1)
+        _loaded(bench, observer)
+        with observer.part("measuring"):
+            resolution = length.resolved(plan, bench, fleet)
+        observer.end()
+        return replace(resolution, choices={**resolution.choices, **notes}).to_dict()
+
+    (payload,) = yield from work_queue.parts(store, [resolved_name(plan)], make)
+    found = Resolution.from_dict(payload)
+    if fleet.is_main:
+        for sentence in found.choices.values():
+            observer.tell(sentence)
+    return found

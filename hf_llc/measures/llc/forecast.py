@@ -1,0 +1,247 @@
+"""What an estimate would cost, without downloading weights or sampling."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from hf_llc.checkpoints.loading.load import context_limit, parameter_count, random_model
+from hf_llc.checkpoints.source import ModelSource
+from hf_llc.execution import devices, machine
+from hf_llc.execution.distributed import world as fleets
+from hf_llc.execution.loaded_model import COPIES, computing
+from hf_llc.execution.plan import draw_batch_size
+from hf_llc.measures.llc.draws.amounts import FIRST_GRADIENTS, FIRST_LOSSES, Amount
+from hf_llc.measures.llc.draws.rounds import gamma_sequences
+from hf_llc.measures.run import WORTH_STARTING
+from hf_llc.results.progress import Observer
+from hf_llc.sampling.draws.prior import GRADIENT_SHARE, PriorDraws
+from hf_llc.sampling.samplers import check_sampler
+from hf_llc.settings.requested import IMPORTANCE, MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.tasks.text_generation.head import Head
+from hf_llc.tasks.text_generation.last_layer import last_layer
+from hf_llc.tasks.text_generation.objective import LOGIT_BUDGET, LanguageObjective, default_micro_batch
+from hf_llc.tasks.text_generation.prepare import find_model
+
+FORWARD = 2
+BACKWARD_AND_FORWARD = 6
+"""Floating-point operations per parameter and token of a forward and a backward pass (Kaplan et al. 2020)."""
+ASSUMED_BURN_IN = 50
+LIVE_LOGITS = 4
+"""Tensors as large as the logits that live at once: logits, log-probabilities, their gradient, a copy."""
+QUICKLY_MADE = 2 * 10**8
+"""Weights up to which a model with random ones is made for timing."""
+TIMING = 1.0
+"""Seconds that each kind of work is timed for, about."""
+STARTING, READING = 5.5, 5e8
+"""Seconds of a whole core until a process has its libraries, and bytes of weights that are read in one."""
+PACKING = 1e6
+"""Tokens that are made from text and packed in a second of a whole core, about."""
+LEAST_SHARE = 0.05
+"""Of a core, below which what is measured of it in a second says little."""
+MOVING = 1.5e8
+"""Weights that are moved to a draw in a second by one core, where that is not timed."""
+GAMMA_TRIALS = 12
+"""Losses that finding γ takes, of its own sequences."""
+PAIRS_A_GRADIENT = 3
+"""Pairs for one with its gradients where their number is given, about."""
+LARGEST_TEXT = 10**6
+EFFICIENCY = 0.5
+"""Share of a large matrix product's rate that a language model's step reaches, roughly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """The expected cost of an estimate; bytes, seconds and floating-point operations per second.
+
+    Attributes:
+        seconds: from the start of the command to its end, download apart. pairs: of independent draws that make the
+            first number; None for chains. processes: at work then. pairs_in_15_minutes: as many as there is time for.
+    """
+
+    model: str
+    sha: str
+    parameters: int
+    weight_bytes: int
+    download_bytes: int
+    memory_bytes: int
+    chains: int
+    steps: int
+    burn_in: int
+    tokens: int
+    device: str
+    rate: float
+    seconds: float
+    pairs: int | None = None
+    processes: int = 1
+    pairs_in_15_minutes: int | None = None
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations: of draws those of as many losses, of chains those of all gradients."""
+        each = BACKWARD_AND_FORWARD if self.pairs is None else FORWARD
+        return float(each * self.parameters * self.tokens)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return asdict(self)
+
+
+def forecast(
+    model: ModelSettings,
+    data: DataSettings,
+    sampler: SamplerSettings,
+    *,
+    device: str | None = None,
+    observer: Observer | None = None,
+) -> Forecast:
+    """The cost of `estimate` with the same arguments, from the model's config and a short look at the machine.
+
+    Raises:
+        HfLlcError: the model cannot be had, or the settings are impossible.
+    """
+    observer = observer or Observer()
+    check_sampler(sampler.sampler, [IMPORTANCE])
+    source = find_model(model, download=False, tell=observer.tell)
+    parameters = parameter_count(source)
+    context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)
+    if sampler.by_draws or sampler.tries_draws:
+        return _of_draws(source, sampler, data, parameters, context, device)
+    burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
+    steps = burn_in + sampler.chain_draws * sampler.thin
+    tokens = sampler.chain_count * (steps + 1) * sampler.chain_batch_size * context
+    kind = devices.device_kind(device)
+    rate = _matrix_rate(fleets.alone(kind).device, getattr(torch, sampler.dtype))
+    return Forecast(
+        model=source.id,
+        sha=source.sha,
+        parameters=parameters,
+        weight_bytes=source.weight_bytes,
+        download_bytes=source.download_bytes,
+        memory_bytes=4 * (4 * parameters // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET),
+        chains=sampler.chain_count,
+        steps=steps,
+        burn_in=burn_in,
+        tokens=tokens,
+        device=kind,
+        rate=rate,
+        seconds=BACKWARD_AND_FORWARD * parameters * tokens / (EFFICIENCY * rate),
+    )
+
+
+class Costs(NamedTuple):
+    """Seconds of a minibatch's losses, of their gradient, and of moving the weights to a draw."""
+
+    losses: float
+    gradient: float
+    move: float
+
+    def of(self, amount: Amount) -> float:
+        """Seconds of so many draws; each kind as in `sampling.draws.prior`."""
+        return (
+            amount.losses * (3 * self.losses + 2 * self.move)
+            + amount.gradients * (4 * self.gradient + 2 * GRADIENT_SHARE * self.losses + 4 * self.move)
+            + amount.bends * (4 * self.gradient + 2 * self.move)
+        )
+
+
+def _of_draws(
+    source: ModelSource,
+    sampler: SamplerSettings,
+    data: DataSettings,
+    parameters: int,
+    context: int,
+    device: str | None,
+) -> Forecast:
+    kind = devices.device_kind(device)
+    place, threads = fleets.alone(kind).device, sampler.threads or machine.default_threads(sampler.chain_count)
+    n = data.max_sequences or LARGEST_TEXT
+    size = sampler.batch_size or draw_batch_size(context, n)
+    with computing(threads):
+        busy, started = time.thread_time(), time.monotonic()
+        rate = _matrix_rate(place, getattr(torch, sampler.dtype))
+        costs = _timed(source, place, parameters, size, context, rate)
+        # What else runs here slows down the start as it slows down the draws, which are timed with it.
+        share = max(LEAST_SHARE, min(1.0, (time.thread_time() - busy) / (time.monotonic() - started)))
+    pairs = sampler.chain_count * (sampler.draws or -(-FIRST_LOSSES // sampler.chain_count))
+    amount = Amount(pairs, max(FIRST_GRADIENTS, pairs // PAIRS_A_GRADIENT if sampler.draws else 0), 0)
+    work = parameters * amount.cost * size * context
+    processes = 1 if work < WORTH_STARTING and kind == "cpu" else max(1, _places(kind) // threads)
+    processes = min(processes, amount.losses)
+    trial = costs.losses * gamma_sequences(context, n) / size + costs.move
+    gamma = 0.0 if sampler.gamma is not None else GAMMA_TRIALS * trial
+    load = source.weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + n * context / PACKING
+    load /= share if kind == "cpu" else 1.0
+    drawing = costs.of(amount) / processes
+    left = max(0.0, min(900.0, sampler.budget_seconds or 900.0) - load - gamma)
+    return Forecast(
+        model=source.id,
+        sha=source.sha,
+        parameters=parameters,
+        weight_bytes=source.weight_bytes,
+        download_bytes=source.download_bytes,
+        memory_bytes=4 * (COPIES * parameters // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET),
+        chains=sampler.chain_count,
+        steps=pairs // sampler.chain_count,
+        burn_in=0,
+        tokens=int(amount.cost * size * context),
+        device=kind,
+        rate=rate,
+        seconds=load + gamma + min(drawing, left if sampler.budget_seconds else drawing),
+        pairs=pairs,
+        processes=processes,
+        pairs_in_15_minutes=int(pairs * left / max(drawing, 1e-9)),
+    )
+
+
+def _places(kind: str) -> int:
+    """Cores, or devices."""
+    return machine.cores() if kind == "cpu" else devices.device_count(kind)
+
+
+def _timed(source: ModelSource, device: str, parameters: int, size: int, context: int, rate: float) -> Costs:
+    """The costs of a minibatch, of a model with random weights where one is quickly made, else by their operations."""
+    if parameters > QUICKLY_MADE or 4 * COPIES * parameters > machine.free_memory():
+        losses = 2 * parameters * size * context / (EFFICIENCY * rate)
+        return Costs(losses, 3 * GRADIENT_SHARE * losses, parameters / MOVING)
+    model = random_model(source, device)
+    vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+    tokens = torch.randint(vocabulary, (size, context), generator=torch.Generator().manual_seed(0)).to(device)
+    layer = last_layer(model)
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    objective = LanguageObjective(
+        lambda ids: model(input_ids=ids, use_cache=False).logits,
+        weights,
+        tokens,
+        default_micro_batch(size, context, vocabulary, layer.activations if layer else None),
+        Head(layer.hidden, layer.weight, layer.bias) if layer else None,
+    )
+    items = torch.arange(size)
+
+    def seconds(act: Callable[[], object]) -> float:
+        act()
+        started, done = time.monotonic(), 0
+        while done < 1 or (time.monotonic() - started < TIMING and done < 5):
+            act()
+            done += 1
+        return (time.monotonic() - started) / done
+
+    draws = PriorDraws(objective, objective, gamma=1e12, batch_size=size, seed=0)
+    return Costs(
+        seconds(lambda: objective.losses(items).sum().item()),
+        seconds(lambda: objective.losses_and_gradient(items[: max(1, int(GRADIENT_SHARE * size))]).sum().item()),
+        seconds(lambda: draws.move("timing", 0, 1.0)),
+    )
+
+
+def _matrix_rate(device: str, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of a matrix product on this device, from a tenth of a second."""
+    size = 1024
+    left = torch.ones(size, size, device=device, dtype=dtype)
+    done, started = 0, time.monotonic()
+    while time.monotonic() - started < 0.1:
+        (left @ left).sum().item()
+        done += 1
+    return done * 2 * size**3 / (time.monotonic() - started)

@@ -1,0 +1,228 @@
+"""From what a user left open to numbers, each measured at w* and each with its reason."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from hf_llc.errors import listed
+from hf_llc.execution.assemble import asked_of, assembled
+from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.plan import Plan
+from hf_llc.execution.thoroughness import allowance_of
+from hf_llc.results.estimate import finite_or_none
+from hf_llc.sampling.gradients import as_noisy
+from hf_llc.sampling.objective import dimension
+from hf_llc.sampling.tuning.cached import Known
+from hf_llc.sampling.tuning.gamma import TARGET_RISE, choose_gamma, rise
+from hf_llc.sampling.tuning.gradient_noise import predicted_heating
+from hf_llc.sampling.tuning.measure import Around, measure, noise_around
+from hf_llc.sampling.tuning.measurements import Measured
+from hf_llc.sampling.tuning.proportion import Allowance
+from hf_llc.sampling.tuning.step_size import HOT, check_lr
+from hf_llc.sampling.tuning.temperature import default_n_beta
+from hf_llc.settings.requested import SamplerSettings
+from hf_llc.settings.resolved import ResolvedSettings
+
+ROUNDING_MAX = 0.05
+"""Error of differences of the loss, as a share of them, above which 16 bits are advised against."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """The resolved settings, one sentence per choice, and the measurements behind them.
+
+    Attributes:
+        curvature, trace_hessian: largest |h| and tr H on the probe batch, nats per weight². typical: the curvature that
+            most of tr H comes from.
+        dimension: d, weights that move. heating: what gradient noise is predicted to add to λ̂, at most.
+        rise: mean rise of the loss at draws of the localiser, nats per token; None if it is not known.
+        routers: the model's modules that choose between experts, joined by commas.
+        load_seconds, seconds: wall time of loading the model and of these measurements.
+    """
+
+    settings: ResolvedSettings
+    choices: Mapping[str, str]
+    curvature: float
+    trace_hessian: float
+    dimension: int
+    load_seconds: float
+    seconds: float
+    heating: float = 0.0
+    typical: float = 0.0
+    rise: float | None = None
+    routers: str = ""
+
+    @property
+    def starts_hot(self) -> bool:
+        """True if draws of the localiser are far above where chains live."""
+        return self.settings.n_beta * self.typical > HOT * self.settings.gamma
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The resolution that `to_dict` wrote."""
+        return cls(**{**stored, "settings": ResolvedSettings(**stored["settings"])})
+
+
+def resolve(plan: Plan, bench: Workbench) -> Resolution:
+    """Every setting as a number: those the user gave, and for the others what was measured on a probe batch.
+
+    What the plan knows from the choice of settings for a series is not measured again.
+
+    Raises:
+        SettingsError: the step size given is past the stability limit at the measured curvature, or the sampler needs
+            whole batches.
+    """
+    asked, objective = plan.sampler, bench.objective
+    started = time.monotonic()
+    n_beta, choices = temperature(asked.n_beta, plan.corpus.n)
+    choices |= sentences_on(plan, bench)
+    gamma = asked.gamma
+    if gamma is None:
+        gamma, choices["gamma"] = measure_gamma(bench, asked.seed)
+    known = Known.from_dict(plan.known) if plan.known is not None else None
+    if known is not None and known.serves(asked.start):
+        measured, start = _completed(known, bench, asked), asked.start
+    else:
+        allowance = allowance_of(plan, bench.meter, bench.extent, n_beta=n_beta, gamma=gamma)
+        measured, start, why, *_ = measure_around(bench, asked, n_beta, gamma, allowance)
+        if asked.start != start:
+            choices["start"] = why
+    settings, reasons = assembled(
+        plan, measured, n_beta=n_beta, gamma=gamma, start=start, micro_batch=bench.micro_batch
+    )
+    choices |= reasons
+    check_lr(settings.lr, n_beta, measured.curvature, gamma)
+    if plan.dtype == "bfloat16" and gamma > 0:
+        choices["dtype"] = rounding_sentence(_rise_as_sampled(bench, asked.seed, gamma), measured.rise)
+    return Resolution(
+        settings=settings,
+        choices=choices,
+        curvature=measured.curvature,
+        trace_hessian=measured.trace,
+        dimension=dimension(objective.parameters, objective.shards),
+        load_seconds=bench.load_seconds,
+        seconds=time.monotonic() - started,
+        heating=predicted_heating(settings.lr, n_beta, measured.noise, settings.momentum),
+        typical=measured.typical_curvature,
+        rise=finite_or_none(measured.rise),
+        routers=", ".join(bench.routers),
+    )
+
+
+def _completed(known: Known, bench: Workbench, asked: SamplerSettings) -> Measured:
+    """What would be measured around w*, of which all is known but the noise of a gradient that was chosen since."""
+    if known.gradient == asked.gradient:
+        return known.measured
+    noise = noise_around(
+        bench.in_full,
+        as_noisy(asked.gradient, bench.in_full),
+        sigma=known.sigma,
+        batch_size=asked.chain_batch_size,
+        seed=asked.seed,
+        extent=bench.extent,
+    )
+    return replace(known.measured, noise=noise)
+
+
+def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
+    """γ at which the localiser alone raises the loss by TARGET_RISE, and the sentence that says so."""
+    objective, batch = bench.in_full, bench.probe_batch()
+    gamma, rise, share = choose_gamma(
+        objective, batch, objective.losses(batch), seed, bench.extent.evaluations, bench.extent.directions
+    )
+    return gamma, gamma_sentence(gamma, rise, share)
+
+
+def gamma_sentence(gamma: float, rise: float, share: float) -> str:
+    """Why γ is as large as it is: the rise of the loss at draws of the prior, and 1/√γ over the root mean square
+    weight."""
+    return (
+        f"gamma = {gamma:.2g}: weights drawn from the localiser alone (1/√γ is {share:.1%} of their root mean square) "
+        f"change the loss by {rise:+.2g} nats per token, where {TARGET_RISE:g} is aimed at. Keep it fixed when "
+        "comparing checkpoints."
+    )
+
+
+def measure_around(
+    bench: Workbench,
+    asked: SamplerSettings,
+    n_beta: float,
+    gamma: float,
+    allowance: Allowance,
+    others: Sequence[Around] = (),
+) -> Around:
+    """Curvature, gradient noise and more around w*, and where chains start; see `measure`."""
+    found = measure(
+        bench.in_full,
+        bench.gradient,
+        bench.probe_batch(),
+        asked_of(asked),
+        n_beta=n_beta,
+        gamma=gamma,
+        start=asked.start,
+        batch_size=asked.chain_batch_size,
+        seed=asked.seed,
+        others=others,
+        probe=bench.probe,
+        allowance=allowance if bench.in_proportion else None,
+    )
+    if not bench.routers:
+        return found
+    return found._replace(measured=replace(found.measured, jumps=True), first=replace(found.first, jumps=True))
+
+
+def _rise_as_sampled(bench: Workbench, seed: int, gamma: float) -> float:
+    """How far the localiser alone raises the loss, in the precision of the chains; nats per token."""
+    objective, batch = bench.objective, bench.probe_batch()
+    return rise(objective, batch, objective.losses(batch), seed, gamma**-0.5, bench.extent.directions)
+
+
+def rounding_sentence(rounded: float, exact: float) -> str:
+    """What 16 bits do to differences of the loss, by the rise at the same draws of the localiser in both precisions."""
+    share = abs(rounded / exact - 1) if exact else math.inf
+    words = (
+        f"dtype = bfloat16: a draw w* + ξ/√γ changes the loss by {rounded:+.4g} nats per token, in float32 by "
+        f"{exact:+.4g}"
+    )
+    if share > ROUNDING_MAX:
+        return f"{words}: λ̂ may be off by as much; use float32, or lower --gamma."
+    return f"{words}: they agree to {share:.1%}."
+
+
+def sentences_on(plan: Plan, bench: Workbench) -> dict[str, str]:
+    """What a reader must know of the model that was loaded, by what it is about."""
+    sentences = {}
+    if plan.source.code is not None:
+        sentences["code"] = f"code = {plan.source.code}: the model's Python code is of another repository."
+    if bench.left_out:
+        sentences["weights"] = left_out_sentence(bench.left_out)
+    if bench.still:
+        sentences["params"] = stillness_sentence(bench.still)
+    return sentences
+
+
+def left_out_sentence(names: Sequence[str]) -> str:
+    """Which weights of the files the loss of text has no use for."""
+    return f"weights = without {listed(names)}: the loss of the next token does not depend on those."
+
+
+def stillness_sentence(names: Sequence[str]) -> str:
+    """Which tensors stay at w* since the loss gives them no gradient."""
+    return (
+        f"params = without {listed(names)}: the loss gives no gradient of those, so they stay at w* and do not "
+        "count in the dimension."
+    )
+
+
+def temperature(asked: float | None, n: int) -> tuple[float, dict[str, str]]:
+    """nβ, and the sentence on it by the setting's name if it was left open."""
+    if asked is not None:
+        return asked, {}
+    chosen = default_n_beta(n)
+    return chosen, {"n_beta": f"n_beta = {chosen:.4g}: n / log n for n = {n} packed sequences."}

@@ -1,0 +1,233 @@
+"""Chain traces to an Estimate: averages, errors and the verdict."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from hf_llc.execution.plan import Plan
+from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.sensitivity import Checks, Extrapolation, evaluate, extrapolation
+from hf_llc.measures.llc.soundness import numbers_of
+from hf_llc.measures.llc.verdict import judge
+from hf_llc.results.estimate import (
+    ChainSummary,
+    ChainTrace,
+    DatasetRecord,
+    Diagnostics,
+    Estimate,
+    Status,
+    Verdict,
+    finite_or_none,
+)
+from hf_llc.results.provenance import versions
+from hf_llc.sampling.estimator import free_distance, gamma_slope, llc
+from hf_llc.sampling.statistics import DrawStatistics, Levels, summarise, two_levels
+from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
+from hf_llc.sampling.variations import VARIATIONS, Variation
+from hf_llc.settings.resolved import ResolvedSettings
+
+
+def estimate_of(
+    plan: Plan,
+    resolution: Resolution,
+    traces: Sequence[ChainTrace],
+    varied: Mapping[tuple[str, int], ChainTrace],
+    init_loss: float,
+    seconds: Mapping[str, float],
+) -> Estimate:
+    """The Estimate; `llc` is None and the verdict `diverged` if fewer than two chains stayed finite.
+
+    Args:
+        varied: traces of the checks by (variation, chain); empty if they were not asked for.
+    """
+    settings, found = resolution.settings, judged(resolution, traces, varied)
+    text = {"text": " ".join(plan.corpus.remarks)} if plan.corpus.remarks else {}
+    return Estimate(
+        model=plan.source.id,
+        revision=plan.source.revision,
+        sha=plan.source.sha,
+        step=plan.source.step,
+        llc=found.llc,
+        stderr=found.stderr,
+        verdict=found.verdict,
+        verdict_reason=found.reason,
+        settings=settings,
+        choices={**text, **resolution.choices},
+        diagnostics=found.diagnostics,
+        dataset=dataset_of(plan),
+        chains=tuple(_summary(trace, settings) for trace in traces),
+        init_loss=init_loss,
+        tokens=sum(len(trace.losses) for trace in [*traces, *varied.values()])
+        * settings.batch_size
+        * settings.context_length,
+        versions=versions(),
+        seconds=seconds,
+        run_dir=str(plan.run_dir),
+    )
+
+
+class Judged(NamedTuple):
+    """λ̂ with its standard error, both None without two healthy chains, and what is to be thought of it."""
+
+    llc: float | None
+    stderr: float | None
+    verdict: Verdict
+    reason: str
+    diagnostics: Diagnostics
+
+
+def judged(
+    resolution: Resolution,
+    traces: Sequence[ChainTrace],
+    varied: Mapping[tuple[str, int], ChainTrace],
+    variations: Sequence[Variation] = VARIATIONS,
+) -> Judged:
+    """The number, its error, its diagnostics and its verdict; arguments as in `estimate_of`."""
+    settings = resolution.settings
+    healthy = [trace for trace in traces if trace.status is Status.HEALTHY]
+    statistics = summarise([trace.draws(settings) for trace in healthy]) if len(healthy) >= 2 else None
+    checks = evaluate(traces, varied, settings, variations)
+    diagnostics = _diagnostics(resolution, healthy, statistics, checks)
+    value, stderr = _number(diagnostics)
+    verdict, reason = judge(value, stderr, settings, diagnostics, failed=len(traces) - len(healthy))
+    return Judged(value, stderr, verdict, reason, diagnostics)
+
+
+def _number(diagnostics: Diagnostics) -> tuple[float | None, float | None]:
+    """λ̂ without what the step size is known to add to it, and its standard error, as far as the step was checked."""
+    if diagnostics.raw_llc is None or diagnostics.monte_carlo_stderr is None:
+        return None, None
+    value = diagnostics.raw_llc - (diagnostics.step_correction or 0.0)
+    return value, math.hypot(diagnostics.monte_carlo_stderr, diagnostics.step_size_stderr or 0.0)
+
+
+def _extrapolation(checks: Checks) -> Extrapolation | None:
+    """None if the step size was not checked."""
+    if checks.step_bias is None or checks.step_bias_stderr is None:
+        return None
+    return extrapolation(checks.step_bias, checks.step_bias_stderr)
+
+
+def _summary(trace: ChainTrace, settings: ResolvedSettings) -> ChainSummary:
+    if trace.status is not Status.HEALTHY:
+        return ChainSummary(chain=trace.chain, llc=None, status=trace.status, failed_at=trace.failed_at)
+    draws = trace.draws(settings)
+    value = llc(settings.n_beta, sum(draws) / len(draws))
+    return ChainSummary(chain=trace.chain, llc=value, status=trace.status)
+
+
+def dataset_of(plan: Plan) -> DatasetRecord:
+    """The text of a plan, as results record it."""
+    corpus = plan.corpus
+    return DatasetRecord(
+        id=corpus.id,
+        revision=corpus.revision,
+        config=corpus.config,
+        split=corpus.split,
+        text_column=corpus.text_column,
+        fingerprint=corpus.fingerprint,
+    )
+
+
+def _diagnostics(
+    resolution: Resolution, healthy: Sequence[ChainTrace], statistics: DrawStatistics | None, checks: Checks
+) -> Diagnostics:
+    settings = resolution.settings
+    squared = [value for trace in healthy for value in trace.squared_distances]
+    steps = settings.burn_in_time + (settings.draws + 1) * settings.thin / 2
+    covariance = gamma_slope(
+        settings.gamma, [trace.draws(settings) for trace in healthy], [trace.squared_distances for trace in healthy]
+    )
+    rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
+    free = [
+        free_distance(resolution.dimension, settings.gamma, settings.lr, math.inf if displaced else steps)
+        for displaced in map(settings.starts_displaced, range(2))
+    ]
+    settled = settings.start == "localiser" and not resolution.starts_hot
+    gap, gap_stderr = _start_gap(settings, healthy)
+    growth, growth_stderr = _distance_drift(healthy)
+    step, levels = _extrapolation(checks), _levels(settings, healthy)
+    return Diagnostics(
+        r_hat=finite_or_none(statistics.r_hat) if statistics else None,
+        r_hat_chance=finite_or_none(statistics.r_hat_chance) if statistics else None,
+        moved=finite_or_none(statistics.moved) if statistics else None,
+        ess=finite_or_none(statistics.ess) if statistics else None,
+        delta_loss=statistics.mean if statistics else None,
+        distance=math.sqrt(sum(squared) / len(squared)) if statistics else None,
+        free_distance=math.sqrt((free[0] ** 2 + free[1] ** 2) / 2),
+        dimension=resolution.dimension,
+        curvature=resolution.curvature,
+        stability=stability(settings.lr, settings.n_beta, resolution.curvature, settings.gamma),
+        resolution=settings.gamma / settings.n_beta if settings.n_beta > 0 else None,
+        equilibration=1.0 if settled else -math.expm1(-rate * settings.burn_in_time),
+        drift=finite_or_none(statistics.drift) if statistics else None,
+        monte_carlo_stderr=llc(settings.n_beta, statistics.stderr) if statistics else None,
+        step_size_stderr=step.stderr if step else None,
+        step_bias=checks.step_bias,
+        step_bias_stderr=checks.step_bias_stderr,
+        step_correction=step.correction if step else None,
+        raw_llc=llc(settings.n_beta, statistics.mean) if statistics else None,
+        cold_llc=checks.cold_llc,
+        gamma_slope=checks.gamma_slope,
+        gamma_slope_stderr=checks.gamma_slope_stderr,
+        n_beta_slope=checks.n_beta_slope,
+        n_beta_slope_stderr=checks.n_beta_slope_stderr,
+        trace_hessian=resolution.trace_hessian,
+        distance_drift=growth,
+        distance_drift_stderr=growth_stderr,
+        distance_drift_free=_free_growth(settings),
+        gamma_slope_covariance=covariance[0] if covariance else None,
+        gamma_slope_covariance_stderr=covariance[1] if covariance else None,
+        start_gap=gap,
+        start_gap_stderr=gap_stderr,
+        level_near=math.sqrt(levels.lower) if levels else None,
+        level_far=math.sqrt(levels.upper) if levels else None,
+        level_changes=levels.changes if levels else None,
+        **numbers_of(resolution, healthy),
+    )
+
+
+def _start_gap(settings: ResolvedSettings, healthy: Sequence[ChainTrace]) -> tuple[float | None, float | None]:
+    """λ̂ of chains from draws of the localiser minus that of chains from w*, and its error; (None, None) if all began
+    alike or a group is empty."""
+    groups = [
+        [trace.draws(settings) for trace in healthy if settings.starts_displaced(trace.chain) is displaced]
+        for displaced in (True, False)
+    ]
+    if not all(groups):
+        return None, None
+    # A chain alone is told apart from itself by its two halves.
+    middle = settings.draws // 2
+    far, near = (summarise(g if len(g) > 1 else [g[0][:middle], g[0][-middle:]]) for g in groups)
+    return llc(settings.n_beta, far.mean - near.mean), llc(settings.n_beta, math.hypot(far.stderr, near.stderr))
+
+
+def _levels(settings: ResolvedSettings, healthy: Sequence[ChainTrace]) -> Levels | None:
+    """The two levels of ‖w−w*‖² between which chains seldom change; None if there are none, or where chains begin at
+    two, which `start_gap` compares."""
+    if settings.start == "both" or not healthy:
+        return None
+    return two_levels([trace.squared_distances for trace in healthy])
+
+
+def _distance_drift(healthy: Sequence[ChainTrace]) -> tuple[float | None, float | None]:
+    """Relative growth of the mean squared distance from one half of the draws to the other over all chains, and its
+    error from how the chains differ."""
+    halves = []
+    for trace in healthy:
+        middle = len(trace.squared_distances) // 2
+        halves.append((sum(trace.squared_distances[:middle]), sum(trace.squared_distances[-middle:])))
+    first = sum(early for early, _ in halves)
+    if len(halves) < 2 or not first > 0:
+        return None, None
+    growth = sum(late for _, late in halves) / first - 1
+    apart = [late - (1 + growth) * early for early, late in halves]
+    count = len(apart)
+    stderr = math.hypot(*apart) * math.sqrt(count / (count - 1)) / first
+    return finite_or_none(growth), finite_or_none(stderr)
+
+
+def _free_growth(settings: ResolvedSettings) -> float:
+    """What `distance_drift` would be of a walk whose variance is proportional to the time since it left w*."""
+    window = settings.draws * settings.thin
+    return (window / 2) / (settings.burn_in_time + window / 4)

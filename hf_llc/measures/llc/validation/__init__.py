@@ -1,0 +1,1 @@
+"""The sampler on models whose coefficient is known exactly."""

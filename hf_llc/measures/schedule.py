@@ -1,0 +1,169 @@
+"""One process's share of several plans: their parts are one queue, and a checkpoint is loaded when its turn comes."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hf_llc.errors import SettingsError, SourceError, UnusableError
+from hf_llc.execution.availability import Arrivals
+from hf_llc.execution.distributed.world import Fleet
+from hf_llc.execution.loaded_model import Room, Workbench, computing
+from hf_llc.execution.plan import Plan
+from hf_llc.execution.store import RunStore
+from hf_llc.execution.work_queue import PATIENCE, Outcome, Steps
+from hf_llc.measures.llc import estimation
+from hf_llc.results.progress import Observer
+from hf_llc.results.stage import PlanEvents, Stage
+
+CHECKPOINT_FAILURES = (SourceError, UnusableError, SettingsError)
+"""What is wrong with one checkpoint and need not stop the others of a series."""
+FAILURE = "failed"
+
+
+def failure(plan: Plan) -> str | None:
+    """Why the plan's checkpoint could not be used when it was last tried; None if it could, or was not tried."""
+    stored = RunStore(plan.run_dir, lambda message: None).read(FAILURE)
+    return None if stored is None else str(stored["error"])
+
+
+def note_failure(plan: Plan, error: Exception) -> None:
+    """Keeps the reason why the plan's checkpoint cannot be used; the first one, since others may follow from it."""
+    if failure(plan) is None:
+        RunStore(plan.run_dir, lambda message: None).write(FAILURE, {"error": reason(plan, error)})
+
+
+def reason(plan: Plan, error: Exception) -> str:
+    """The error's sentence, in which a file of the checkpoint goes by its name: where it is now means nothing later."""
+    return str(error).replace(f"{plan.source.path}/", "")
+
+
+def forget_failure(plan: Plan) -> None:
+    """Whatever failed is tried again."""
+    RunStore(plan.run_dir, lambda message: None).path(FAILURE).unlink(missing_ok=True)
+
+
+def is_over(plan: Plan) -> bool:
+    """True if nothing is left to do: every part is there, or the checkpoint cannot be used."""
+    return estimation.is_finished(plan) or failure(plan) is not None
+
+
+def work_through(
+    plans: Sequence[Plan],
+    fleet: Fleet,
+    observer: Observer,
+    *,
+    keep_going: bool = False,
+    arrivals: Arrivals | None = None,
+    on_settled: Callable[[Plan], None] = lambda plan: None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Makes every missing part of every plan, together with whoever else works on the same folders.
+
+    Plans are taken in order. Where others make all that is left of one, this process goes on to the next, and comes
+    back should they die. Where they make what the rest of it waits for, it waits: no checkpoint is loaded twice.
+
+    Args:
+        keep_going: a checkpoint that cannot be used leaves its `failure`, and the others go on.
+        arrivals: tells which checkpoints are here of those that another thread or process downloads; plans whose
+            checkpoint will not come are left as they are.
+        on_settled: told of each plan once it is over.
+        check: called now and then; what it raises ends the work.
+    """
+    room, stage = Room(), Stage(observer)
+    left = [_Job(plan, fleet, room, stage, arrivals) for plan in plans]
+    while left:
+        waiting = False
+        for job in list(left):
+            # Only one is asked for at a time: what is asked for stays on this disk until it is over.
+            if not (job.is_here or job.begin(ask=not waiting) or job.is_over):
+                waiting = True
+                continue
+            try:
+                outcome = job.work()
+            except CHECKPOINT_FAILURES as error:
+                check()
+                if not (keep_going and fleet.all_failed()):
+                    raise
+                if fleet.writes:
+                    note_failure(job.plan, error)
+                outcome = None
+            if outcome is None:
+                job.close()
+                left.remove(job)
+                on_settled(job.plan)
+            if outcome is Outcome.NEEDED:
+                break
+        else:
+            if waiting and arrivals is not None and fleet.lead(lambda: arrivals.closed):
+                left = [job for job in left if job.is_here or job.begin(ask=False) or job.is_over]
+        check()
+        if left:
+            with observer.part("waiting"):
+                time.sleep(PATIENCE)
+
+
+class _Job:
+    """One plan of several."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        fleet: Fleet,
+        room: Room,
+        stage: Stage,
+        arrivals: Arrivals | None,
+    ) -> None:
+        self.plan = plan
+        self._fleet, self._room, self._arrivals = fleet, room, arrivals
+        self._events = PlanEvents(stage)
+        self._bench: Workbench | None = None
+        self._steps: Steps[None] | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """True if its work has begun."""
+        return self._steps is not None
+
+    @property
+    def is_over(self) -> bool:
+        """True if others have seen to all of it."""
+        return self._fleet.lead(lambda: is_over(self.plan))
+
+    def begin(self, ask: bool) -> bool:
+        """Begins, if the checkpoint is on this disk; otherwise it may be asked for."""
+        plan, key = self.plan, self.plan.run_dir.name
+        if plan.source.path is None:
+            assert self._arrivals is not None
+            path = self._fleet.lead(lambda: self._path(key, ask))
+            if path is None:
+                return False
+            plan = replace(plan, source=replace(plan.source, path=path))
+        self.plan = plan
+        self._bench = Workbench(plan, self._fleet.device, self._room, self._fleet.group)
+        self._steps = estimation.steps(plan, self._bench, self._fleet, self._events)
+        return True
+
+    def _path(self, key: str, ask: bool) -> Path | None:
+        assert self._arrivals is not None
+        return self._arrivals.wanted(key) if ask or self._arrivals.path_of(key) is not None else None
+
+    def work(self) -> Outcome | None:
+        """Makes parts until others have the rest in hand, and says so; None when there is nothing left to do."""
+        if self._steps is None or self._fleet.lead(lambda: failure(self.plan)) is not None:
+            return None
+        outcome = Outcome.MADE
+        try:
+            with computing(self.plan.threads):
+                while outcome is Outcome.MADE:
+                    outcome = next(self._steps)
+        except StopIteration:
+            return None
+        return outcome
+
+    def close(self) -> None:
+        """Frees what the checkpoint took."""
+        self._events.end()
+        if self._bench is not None:
+            self._bench.clear()
+        self._steps = None

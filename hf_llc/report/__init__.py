@@ -1,0 +1,1 @@
+"""What is shown and published: figures, model cards, comparisons, exports, publishing."""

@@ -1,0 +1,187 @@
+"""Pieces of a card that hold words from outside: none of them can become Markdown, HTML, YAML or a shell command."""
+
+import html
+import io
+import math
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
+
+from hf_llc.errors import one_line
+from hf_llc.results.curve import Point
+from hf_llc.results.estimate import Estimate
+from hf_llc.settings.requested import SamplerSettings, of_no_use
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
+_AUTOLINK = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)
+"""The characters that make readers of GitHub's Markdown see a web or mail address in plain words."""
+# Readers of YAML 1.1 and 1.2 agree on these words without quotes, and on nothing else that is let through here.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z_/.-]*[A-Za-z][A-Za-z0-9_/.-]*")
+_NO_OPTION = {"n", "micro_batch_size", "batched_chains"}
+_LEFT_OUT = {"dtype", "devices_per_chain"}  # where they are what they are by default
+_NOT_WORDS = {"yes", "no", "on", "off", "true", "false", "null"}
+
+
+class Verbatim(str):
+    """Text that a template may write as it is."""
+
+
+def escaped(value: object) -> object:
+    """What a template writes for `value`: text in one line and without any mark-up, Verbatim as it is."""
+    if not isinstance(value, str) or isinstance(value, Verbatim):
+        return value
+    plain = _MARKDOWN.sub(r"\\\1", html.escape(one_line(value), quote=False))
+    return _AUTOLINK.sub(lambda match: f"&#{ord(match.group())};", plain)
+
+
+def code_block(text: str, language: str) -> Verbatim:
+    """A fenced block that nothing in `text` can close."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return Verbatim(f"{fence}{language}\n{text}\n{fence}")
+
+
+def front_matter(values: Mapping[str, Any]) -> Verbatim:
+    """The values as a YAML document between `---` lines, the same for readers of YAML 1.1 and 1.2."""
+    return Verbatim(f"---\n{yaml_text(values)}---")
+
+
+def yaml_text(values: Any, *, flow: bool = False) -> str:
+    """The values as YAML, the same for readers of YAML 1.1 and 1.2: in lines, or in `flow` style on one."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _CardRepresenter
+    yaml.default_flow_style = flow
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.allow_unicode = True
+    yaml.width = sys.maxsize
+    stream = io.StringIO()
+    yaml.dump(values, stream)
+    return stream.getvalue()
+
+
+class _CardRepresenter(SafeRepresenter):
+    """Quotes every string that is not a plain word, and writes exponents as YAML 1.1 needs them (1.0e-05)."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """What stands in two places is written in both."""
+        return True
+
+
+def _represent_text(representer: SafeRepresenter, value: str) -> ScalarNode:
+    text = one_line(value)
+    plain = _PLAIN.fullmatch(text) is not None and text.lower() not in _NOT_WORDS
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+def _represent_number(representer: SafeRepresenter, value: float) -> ScalarNode:
+    text = repr(value)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")
+    return representer.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+_CardRepresenter.add_representer(str, _represent_text)
+_CardRepresenter.add_representer(float, _represent_number)
+
+
+def is_local(found: Estimate) -> bool:
+    """True if the model is a folder or file of the user's own, whose path nobody else should see."""
+    return found.sha.startswith("sha256:")
+
+
+def is_local_text(found: Estimate) -> bool:
+    """True if the text is a folder or file of the user's own."""
+    return found.dataset.revision.startswith("sha256:")
+
+
+def dataset_name(found: Estimate) -> str:
+    """The Hub id of the text, or its file name."""
+    return Path(found.dataset.id).name if is_local_text(found) else found.dataset.id
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """`value ± error`, the error to two digits; `no number` if there is none."""
+    if value is None or error is None:
+        return "no number"
+    if not 0 < error < math.inf:
+        return f"{value:.6g} ± {error:g}"
+    shown, uncertain = rounded(value, error)
+    places = max(0, _places(error))
+    return f"{shown:.{places}f} ± {uncertain:.{places}f}"
+
+
+def rounded(value: float | None, error: float | None) -> tuple[float | None, float | None]:
+    """Value and error to the second digit of the error; as they are where there is no error above 0."""
+    if value is None or error is None or not 0 < error < math.inf:
+        return value, error
+    places = _places(error)
+    return round(value, places), round(error, places)
+
+
+def _places(error: float) -> int:
+    """The decimal place of the second digit of an error after rounding: 1 for 1.2, −1 for 120."""
+    return 1 - int(f"{error:.1e}".partition("e")[2])
+
+
+def command(model: str, points: Sequence[Point]) -> str:
+    """The shell command that makes these numbers again with the very settings."""
+    last = last_estimate(points)
+    d = last.dataset
+    if len(points) > 1:
+        words = ["hf-llc", "scan", model, "--revisions", _chosen(points)]
+    else:
+        words = ["hf-llc", "estimate", model, *([] if is_local(last) else ["--revision", last.sha])]
+    words += ["--dataset", dataset_name(last)]
+    words += ["--dataset-config", d.config] if d.config is not None else []
+    words += [] if d.revision.startswith("sha256:") else ["--dataset-revision", d.revision]
+    words += ["--split", d.split, "--text-column", d.text_column, "--max-sequences", str(last.settings.n)]
+    for name, value in last.settings.to_dict().items():
+        if value is None or name in _NO_OPTION or (name == "threads" and last.settings.device != "cpu"):
+            continue
+        if name in of_no_use(last.settings.to_dict()):
+            continue
+        if name in _LEFT_OUT and value == getattr(SamplerSettings(), name):
+            continue
+        if name == "params":
+            words += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]
+        else:
+            words += ["--" + name.replace("_", "-"), value if isinstance(value, str) else repr(value)]
+    unchecked = last.diagnostics.step_size_stderr is None and not last.settings.by_draws
+    words += ["--no-checks"] if unchecked else []
+    words += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
+    # Quotes closed and opened again: the same word, but no comment marker in the card's source.
+    return shlex.join(one_line(word) for word in words).replace("<!--", "<!-''-")
+
+
+def _chosen(points: Sequence[Point]) -> str:
+    """The `--revisions` that choose these points: by name, and where they are no revisions by where they live."""
+    names = [point.revision for point in points]
+    listed = ",".join(names)
+    own = [(point, point.estimate) for point in points if point.estimate is not None and point.duplicate_of is None]
+    if any(found.model == point.revision for point, found in own):
+        return f"repos:{listed}"
+    local = is_local(last_estimate(points))
+    one_commit = len(own) > 1 and len({point.sha for point, _ in own}) == 1
+    if any("/" in name for name in names) if local else one_commit:
+        parts = zip(*(name.split("/") for name in names), strict=False)
+        glob = "/".join(part[0] if len(set(part)) == 1 else f"{_beginning(part)}*" for part in parts)
+        return f"subfolder:{glob},{listed}"
+    return listed
+
+
+def _beginning(words: Sequence[str]) -> str:
+    """What all of them begin with."""
+    pairs = zip(min(words), max(words), strict=False)
+    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def last_estimate(points: Sequence[Point]) -> Estimate:
+    """The last record of a curve, which has one at least."""
+    return [point.estimate for point in points if point.estimate is not None][-1]

@@ -1,0 +1,84 @@
+"""What hf-llc says in the front matter of a card."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hf_llc.report.card import escaping as text
+from hf_llc.report.card.ownership import SOURCE, Entries
+from hf_llc.results.curve import Point
+from hf_llc.results.estimate import SCHEMA
+from hf_llc.settings.requested import CHAINS_ONLY
+
+LOCAL = "local"
+"""The type of a text that is on no Hub, where `model-index` wants an id (as the builders of `datasets` are named)."""
+RESULTS, SETTINGS, PICTURE, VECTORS = "llc/results.jsonl", "llc/settings.yaml", "llc/curve.png", "llc/curve.svg"
+"""Where everything but the card itself lies in a repository."""
+CONFIG = "llc"
+NOT_PUBLISHED = {"micro_batch_size", "threads"}
+"""Settings that say how a machine was used and change no more than the rounding."""
+
+
+def model_entries(name: str, headline: Sequence[Point], *, url: str = "", picture: bool = True) -> Entries:
+    """What belongs into the front matter of a model's card.
+
+    Args:
+        url: the address of the results, for whoever wants to check a number; "" leaves the source out.
+        picture: there is one.
+    """
+    return Entries(name=name, results=[_result(point, url) for point in headline], key=_key(picture))
+
+
+def dataset_entries(name: str, *, picture: bool = True) -> Entries:
+    """What belongs into the front matter of the card of a results repository, so that its viewer opens the curve."""
+    config = {"config_name": CONFIG, "data_files": RESULTS}
+    return Entries(name=name, configs=[config], key=_key(picture))
+
+
+def _result(point: Point, url: str) -> dict[str, Any]:
+    """One entry of `model-index`, results: what was measured on which text, and everything the number depends on.
+
+    Value and error have the digits that the error leaves; those of the results file are whole.
+    """
+    found = point.estimate
+    assert found is not None
+    value, error = text.rounded(found.llc, found.stderr)
+    dataset = {
+        "type": LOCAL if text.is_local_text(found) else found.dataset.id,
+        "name": text.dataset_name(found),
+        "config": found.dataset.config,
+        "split": found.dataset.split,
+        "revision": found.dataset.revision,
+    }
+    left_out = {*NOT_PUBLISHED, *(CHAINS_ONLY if found.settings.by_draws else ())}
+    settings = {name: value for name, value in found.settings.to_dict().items() if name not in left_out}
+    arguments = {
+        "model_revision": point.revision,
+        "model_sha": point.sha or found.sha,
+        "step": point.step,
+        "stderr": error,
+        "verdict": str(found.verdict),
+        **settings,
+        "token_fingerprint": found.dataset.fingerprint,
+        "hf_llc_version": found.versions.get("hf-llc", "unknown"),
+    }
+    metric = {
+        "type": "llc",
+        "name": f"Local learning coefficient ({point.revision})",
+        "value": value,
+        "args": _known(arguments),
+    }
+    result = {
+        "task": {"type": "text-generation", "name": "Text Generation"},
+        "dataset": _known(dataset),
+        "metrics": [metric],
+    }
+    return {**result, "source": {"name": SOURCE, "url": url}} if url else result
+
+
+def _key(picture: bool) -> dict[str, Any]:
+    key = {"schema": SCHEMA, "results": RESULTS, "settings": SETTINGS}
+    return {**key, "picture": PICTURE} if picture else key
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}

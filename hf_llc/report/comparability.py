@@ -1,0 +1,106 @@
+"""Whether λ̂ of several curves may be compared, in plain words."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from hf_llc.results.curve import Curve
+
+
+@dataclass(frozen=True)
+class _Aspect:
+    """Something that two comparable curves have in common.
+
+    Attributes:
+        value: what must be equal. subject: what it is the value of. words: it, for one curve. why: what follows.
+    """
+
+    value: Callable[[Curve], str]
+    subject: str
+    words: Callable[[Curve], str]
+    why: str
+
+
+def differences(names: Sequence[str], curves: Sequence[Curve]) -> list[str]:
+    """Why the numbers of these curves are not comparable, one sentence a reason; none if nothing speaks against it.
+
+    Sampler, step size, chains and seed are no reason: with them the same number is estimated more or less well. Curves
+    without a number are left out.
+    """
+    there = [(name, curve) for name, curve in zip(names, curves, strict=True) if curve.settings]
+    changing = [name for name, curve in there if not {"gamma", "n_beta"} <= curve.settings.keys()]
+    found = [f"γ or nβ changes along the curve of {name}." for name in changing]
+    steady = [(name, curve) for name, curve in there if name not in changing]
+    found += filter(None, [_told(RESOLUTION, steady)])
+    texts = [sentence for aspect in TEXTS if (sentence := _told(aspect, there))]
+    # Other text, or more of it, has other tokens in any case.
+    found += texts or filter(None, [_told(TOKENS, there)])
+    found += filter(None, [_told(PARAMS, there)])
+    return found
+
+
+def _told(aspect: _Aspect, named: Iterable[tuple[str, Curve]]) -> str | None:
+    """One sentence, None if all are alike."""
+    alike: dict[str, list[tuple[str, Curve]]] = {}
+    for name, curve in named:
+        alike.setdefault(aspect.value(curve), []).append((name, curve))
+    if len(alike) < 2:
+        return None
+    told = [f"{aspect.words(group[0][1])} for {_listed([name for name, _ in group])}" for group in alike.values()]
+    return f"{aspect.subject} {', '.join(told)}: {aspect.why}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _resolution(curve: Curve) -> str:
+    """γ/nβ to six digits: what differs further behind is rounding."""
+    n_beta = curve.settings["n_beta"]
+    return f"{curve.settings['gamma'] / n_beta if n_beta else math.inf:.6g}"
+
+
+def _text(curve: Curve) -> str:
+    # The revision of a file is the hash of its content, wherever it lies.
+    return " ".join(str(curve.dataset[name]) for name in ("revision", "config", "split", "text_column"))
+
+
+def _text_words(curve: Curve) -> str:
+    data = curve.dataset
+    config = f" ({data['config']})" if data["config"] else ""
+    revision = str(data["revision"]).removeprefix("sha256:")[:12]
+    return f"{data['text_column']} of {data['id']}{config} {data['split']} at {revision}"
+
+
+def _params_words(curve: Curve) -> str:
+    params = curve.settings.get("params")
+    return f"only {params}" if params else "all weights"
+
+
+RESOLUTION = _Aspect(
+    _resolution, "γ/nβ is", lambda curve: f"{float(_resolution(curve)):.4g}", "curvatures below it are not seen"
+)
+TEXTS = (
+    _Aspect(_text, "The text is", _text_words, "the loss is that of other sentences"),
+    _Aspect(
+        lambda curve: str(curve.settings.get("context_length")),
+        "A sequence has",
+        lambda curve: f"{curve.settings.get('context_length')} tokens",
+        "the loss of a token depends on how much stands before it",
+    ),
+    _Aspect(
+        lambda curve: str(curve.settings.get("n")),
+        "The loss is over",
+        lambda curve: f"{curve.settings.get('n')} sequences",
+        "more or less text is another loss",
+    ),
+)
+TOKENS = _Aspect(
+    lambda curve: str(curve.dataset.get("fingerprint")),
+    "The tokens are",
+    lambda curve: str(curve.dataset.get("fingerprint")).removeprefix("sha256:")[:12],
+    "the same text is cut in other places, as by another tokenizer, so a nat per token is not the same for all",
+)
+PARAMS = _Aspect(
+    lambda curve: str(curve.settings.get("params")), "What moves is", _params_words, "λ̂ counts other directions"
+)

@@ -1,0 +1,209 @@
+"""LLC over training: the points of a scan in order of training, and the flat rows that tables and cards are made of.
+
+The JSON of `hf-llc scan` is `Curve.to_dict()`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from hf_llc.results.estimate import SCHEMA, Estimate, Verdict, refuse_negative
+from hf_llc.settings.bounds import shown
+from hf_llc.settings.strict_json import DamagedError, sealed, unsealed
+from hf_llc.settings.typed import build
+
+SETTINGS = ("n_beta", "gamma", "lr", "n", "context_length", "params")
+"""What a number is not comparable without."""
+DIAGNOSTICS = ("monte_carlo_stderr", "step_size_stderr", "r_hat", "ess", "gamma_slope", "gamma_slope_stderr",
+               "n_beta_slope", "n_beta_slope_stderr", "resolution", "trace_hessian", "dimension")  # fmt: skip
+
+IDENTITY = ("revision", "sha", "stage", "step", "tokens", "duplicate_of", "error")
+"""What a point is beside its record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One checkpoint of a curve.
+
+    Attributes:
+        revision: its name in the series. sha, stage, step, tokens: as in `checkpoint.Checkpoint`.
+        estimate: the whole record; that of the checkpoint `duplicate_of` if the weights are the same.
+        error: why there is no number, in one line; None if there is one.
+    """
+
+    revision: str
+    sha: str | None = None
+    stage: str | None = None
+    step: int | None = None
+    tokens: int | None = None
+    duplicate_of: str | None = None
+    error: str | None = None
+    estimate: Estimate | None = None
+
+    def __post_init__(self) -> None:
+        if self.error is None and self.estimate is not None and self.estimate.llc is None:
+            object.__setattr__(self, "error", f"{self.estimate.verdict}: {self.estimate.verdict_reason}")
+
+    @property
+    def llc(self) -> float | None:
+        """λ̂, None if there is no number."""
+        return self.estimate.llc if self.estimate else None
+
+    @property
+    def stderr(self) -> float | None:
+        """The standard error of λ̂."""
+        return self.estimate.stderr if self.estimate else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether its chains sampled the stated posterior."""
+        return self.estimate.verdict if self.estimate else None
+
+    @property
+    def loss(self) -> float | None:
+        """L_n(w*), nats per token."""
+        return self.estimate.init_loss if self.estimate else None
+
+    def to_row(self) -> dict[str, Any]:
+        """The values of `columns.COLUMNS`: one line of `results.jsonl`."""
+        found = self.estimate
+        record = found.to_dict() if found else {"settings": {}, "dataset": {}, "diagnostics": {}}
+        return {
+            "schema": SCHEMA,
+            "revision": self.revision,
+            "sha": self.sha,
+            "stage": self.stage,
+            "step": self.step,
+            "tokens": self.tokens,
+            "llc": self.llc,
+            "stderr": self.stderr,
+            "verdict": str(self.verdict) if self.verdict else None,
+            "verdict_reason": found.verdict_reason if found else None,
+            "loss": self.loss,
+            "duplicate_of": self.duplicate_of,
+            "error": self.error,
+            **{name: record["settings"].get(name) for name in SETTINGS},
+            **({"lr": None} if found and found.settings.by_draws else {}),
+            "fingerprint": record["dataset"].get("fingerprint"),
+            **{name: record["diagnostics"].get(name) for name in DIAGNOSTICS},
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The flat columns and the whole record; JSON-ready."""
+        return {**self.to_row(), "estimate": self.estimate.to_dict() if self.estimate else None}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any], where: str = "") -> Self:
+        """The point that `to_dict` wrote.
+
+        Args:
+            where: what messages call it.
+
+        Raises:
+            DamagedError: if something is missing or of another type, or a flat column is not what the record says.
+        """
+        if not isinstance(stored, Mapping):
+            raise DamagedError(f"{where or 'a point'} must be a mapping, got {shown(stored)}")
+        if missing := [name for name in (*IDENTITY, "estimate") if name not in stored]:
+            raise DamagedError(f"{where} has no {missing[0]}")
+        record = stored["estimate"]
+        point = build(cls, {name: stored[name] for name in IDENTITY}, where)
+        refuse_negative(point, where, ["step", "tokens"])
+        if record is not None:
+            point = replace(point, estimate=Estimate.from_dict(record, f"{where}.estimate"))
+        for name, value in point.to_row().items():
+            if name in stored and stored[name] != value:
+                raise DamagedError(f"{where}.{name} is {shown(stored[name])}, but its record says {shown(value)}")
+        return point
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The points of a scan in order of training.
+
+    Attributes:
+        model: the repository or folder the series is of. settings: what every point shares, as the user would read it.
+        dataset: `DatasetRecord` as a mapping, the same for every point.
+        run_dir: the folder that holds everything else. versions: of what ran.
+    """
+
+    schema: int = SCHEMA
+    model: str
+    settings: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    points: tuple[Point, ...]
+    run_dir: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented JSON object, with the checksum of everything else in it (`strict_json.sealed`)."""
+        return sealed(
+            {
+                "schema": self.schema,
+                "model": self.model,
+                "settings": dict(self.settings),
+                "dataset": dict(self.dataset),
+                "points": [point.to_dict() for point in self.points],
+                "run_dir": self.run_dir,
+                "versions": dict(self.versions),
+            }
+        )
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The curve that `to_dict` wrote.
+
+        Raises:
+            DamagedError: if it was changed since, or something in it is missing or of another type.
+        """
+        rest = unsealed(stored)
+        if not isinstance(rest.get("points"), list):
+            raise DamagedError(f"points must be a list, got {shown(rest.get('points'))}")
+        points = [Point.from_dict(point, f"points[{index}]") for index, point in enumerate(rest["points"])]
+        frame = build(cls, {**rest, "points": []})
+        # What the points share follows from them.
+        return cls.of_points(frame.model, points, run_dir=frame.run_dir, versions=frame.versions)
+
+    @classmethod
+    def of_points(cls, model: str, points: Sequence[Point], *, run_dir: str, versions: Mapping[str, str]) -> Self:
+        """The curve of these points, with the settings and the text that all of them share."""
+        records = [point.estimate.to_dict() for point in points if point.estimate is not None]
+        first: dict[str, Any] = records[0] if records else {"settings": {}, "dataset": {}}
+        settings = {
+            name: value
+            for name, value in first["settings"].items()
+            if all(record["settings"][name] == value for record in records)
+        }
+        return cls(
+            model=model,
+            settings=settings,
+            dataset=first["dataset"],
+            points=tuple(points),
+            run_dir=run_dir,
+            versions=versions,
+        )
+
+    @classmethod
+    def of_estimate(cls, found: Estimate) -> Self:
+        """A curve of one point."""
+        record = found.to_dict()
+        point = Point(revision=found.revision or Path(found.model).name, sha=found.sha, step=found.step, estimate=found)
+        return cls(
+            model=found.model,
+            settings=record["settings"],
+            dataset=record["dataset"],
+            points=(point,),
+            run_dir=found.run_dir,
+            versions=found.versions,
+        )
+
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def training_order(stage: str | None, step: int | None) -> tuple[bool, list[tuple[int, str]], int]:
+    """A key that sorts by stage, then step; what has no step comes last."""
+    parts = _DIGITS.split(stage or "")
+    return step is None, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], step or 0

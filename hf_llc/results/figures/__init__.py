@@ -1,0 +1,1 @@
+"""Pictures of curves, chains, draws, calibrations and comparisons (matplotlib)."""

@@ -1,0 +1,247 @@
+"""Pictures: the LLC over training, and the chains behind one number (matplotlib, without its global state)."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hf_llc.results.curve import Point
+from hf_llc.results.estimate import ChainTrace, Estimate, Status, Verdict
+from hf_llc.results.figures.axes import head, x_axis
+from hf_llc.results.figures.axis_options import View
+from hf_llc.results.figures.draws import draws
+from hf_llc.results.figures.style import BLUE, GREY, ORANGE, PALE, printable, save, tidy
+from hf_llc.settings.requested import IMPORTANCE
+
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000")
+"""Distinguishable with any colour vision (Okabe & Ito 2008; their yellow is too pale for a line on white)."""
+SMOOTHING = 9
+"""Steps in the running mean that is drawn over a chain's minibatch losses."""
+CROWD = 40
+"""Points above which they are drawn smaller, since they would cover the line."""
+NO_NUMBER = "no number: diverged"
+FAILED = "could not be used"
+COPY = "same weights as another"
+
+
+def curve(path: Path, estimates: Sequence[Estimate], *, name: str = "") -> None:
+    """Draws λ̂ ± its standard error, and below it L_n(w*), over the training steps; PNG, or SVG if `path` ends so.
+
+    A point whose chains did not converge is hollow; one without a number is a cross on the axis. Estimates without a
+    training step are placed in the order given.
+
+    Args:
+        name: of the model, for the title; "" takes it from the estimates.
+    """
+    points = [
+        Point(revision=found.revision or _full_name(found), step=found.step, estimate=found) for found in estimates
+    ]
+    series(path, points, name=name or _common_name(estimates))
+
+
+def series(path: Path, points: Sequence[Point], *, name: str, view: View | None = None) -> None:
+    """Draws the points of a curve; PNG, or SVG if `path` ends so.
+
+    As in `curve`; checkpoints whose weights are those of another are grey diamonds off the line, since they are no
+    evidence of their own, and one that could not be used is a grey cross on the axis. The band along the line is the
+    standard error. The loss has none: it is that of all n sequences.
+    """
+    figure = Figure(figsize=(7.2, 5.8), dpi=150, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
+    axis = x_axis([points], view or View())
+    places = axis.places(points)
+    _draw_llc(upper, places, points)
+    draw_loss(lower, places, points, GREY, "s")
+    axis.draw(lower)
+    for axes in (upper, lower):
+        tidy(axes)
+    words = _settings_lines([point.estimate for point in points if point.estimate])
+    head(upper, f"Local learning coefficient of {name}", words)
+    save(figure, path)
+
+
+def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None:
+    """Draws each chain's minibatch loss over its steps, and its running λ̂ over the draws; PNG, or SVG.
+
+    Of independent draws the picture is that of `plots_draws`.
+
+    The burn-in is shaded; the final λ̂ ± its standard error is a line in a band. A chain that failed ends in a cross.
+    """
+    settings = estimate.settings
+    if settings.sampler == IMPORTANCE:
+        draws(path, chains, estimate, _full_name(estimate))
+        return
+    figure = Figure(figsize=(7.2, 6.4), dpi=150, layout="constrained")
+    upper, lower = figure.subplots(2, 1)
+    upper.axvspan(0, settings.burn_in, color="#EEEEEE", linewidth=0, zorder=0)
+    upper.axhline(estimate.init_loss, color="black", linewidth=1, linestyle=(0, (1, 1.5)), label="loss at w*")
+    for index, trace in enumerate(chains):
+        _draw_trace(upper, lower, trace, estimate, CYCLE[index % len(CYCLE)])
+    if estimate.llc is not None and estimate.stderr is not None:
+        low, high = estimate.llc - estimate.stderr, estimate.llc + estimate.stderr
+        lower.axhspan(low, high, color="#DDDDDD", linewidth=0, zorder=0)
+        lower.axhline(estimate.llc, color="black", linewidth=1, linestyle=(0, (5, 3)), label="LLC ± standard error")
+    upper.set_xlim(0, settings.steps)
+    lower.set_xlim(0, settings.draws)
+    upper.set_xlabel("step (shaded: burn-in)")
+    upper.set_ylabel("minibatch loss\n(nats per token)")
+    lower.set_xlabel("draw")
+    lower.set_ylabel(r"running mean of $\hat\lambda$")
+    for axes in (upper, lower):
+        tidy(axes)
+    figure.legend(fontsize=8.5, frameon=False, ncols=4, loc="outside lower center")
+    title = f"Chains at {printable(_full_name(estimate))}: {estimate.verdict}"
+    upper.set_title(title, loc="left", fontsize=12, parse_math=False)
+    save(figure, path)
+
+
+Style = str | tuple[float, tuple[float, ...]]
+
+
+def draw_line(
+    axes: Axes, places: Sequence[float], points: Sequence[Point], colour: str, style: Style = "-", label: str = ""
+) -> None:
+    """λ̂ as a line in a band of its standard error; both break where there is no number, and copies are left out."""
+    own = [index for index, point in enumerate(points) if point.duplicate_of is None]
+    across = [places[i] for i in own]
+    middle = [_or_nan(points[i].llc) for i in own]
+    errors = [_or_nan(points[i].stderr) for i in own]
+    low = [value - error for value, error in zip(middle, errors, strict=True)]
+    high = [value + error for value, error in zip(middle, errors, strict=True)]
+    axes.fill_between(across, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
+    axes.plot(across, middle, color=colour, linewidth=1.4, linestyle=style, label=label, zorder=2)
+
+
+def draw_points(
+    axes: Axes, places: Sequence[float], points: Sequence[Point], marker: str, fill: str, colour: str, label: str
+) -> None:
+    """λ̂ ± its standard error."""
+    size = (6 if marker == "o" else 5) if len(points) <= CROWD else 3.5
+    axes.errorbar(
+        places,
+        [_or_nan(point.llc) for point in points],
+        [_or_nan(point.stderr) for point in points],
+        fmt=marker,
+        color=colour,
+        markerfacecolor=fill,
+        markersize=size,
+        capsize=3 if len(points) <= CROWD else 0,
+        elinewidth=1.5 if len(points) <= CROWD else 0.7,
+        label=label,
+        zorder=3,
+    )
+
+
+def draw_crosses(axes: Axes, places: Sequence[float], colour: str, label: str) -> None:
+    """Crosses on the x axis."""
+    crosses = axes.plot(places, [0.0] * len(places), "X", color=colour, markersize=9, label=label)[0]
+    crosses.set(transform=axes.get_xaxis_transform(), clip_on=False, zorder=4)
+
+
+def draw_loss(
+    axes: Axes, places: Sequence[float], points: Sequence[Point], colour: str, marker: str, style: Style = "-"
+) -> None:
+    """L_n(w*) as a line, copies left out."""
+    own = [i for i, point in enumerate(points) if point.duplicate_of is None]
+    size = 4 if len(own) <= CROWD else 2
+    axes.plot(
+        [places[i] for i in own],
+        [_or_nan(points[i].loss) for i in own],
+        color=colour,
+        marker=marker,
+        markersize=size,
+        linewidth=1.4,
+        linestyle=style,
+    )
+    axes.set_ylabel("loss at w*\n(nats per token)")
+
+
+def _draw_llc(axes: Axes, places: Sequence[float], points: Sequence[Point]) -> None:
+    draw_line(axes, places, points, BLUE)
+    numbers = [i for i, point in enumerate(points) if point.llc is not None]
+    own = [i for i in numbers if points[i].duplicate_of is None]
+    good = [i for i in own if points[i].verdict is Verdict.CONVERGED]
+    doubtful = [i for i in own if points[i].verdict is not Verdict.CONVERGED]
+    copies = [i for i in numbers if points[i].duplicate_of is not None]
+    for chosen, marker, fill, colour in (
+        (good, "o", BLUE, BLUE),
+        (doubtful, "o", "white", BLUE),
+        (copies, "D", "white", PALE),
+    ):
+        if chosen:
+            label = COPY if chosen is copies else ", ".join(sorted({str(points[i].verdict) for i in chosen}))
+            draw_points(axes, [places[i] for i in chosen], [points[i] for i in chosen], marker, fill, colour, label)
+    for label, colour, chosen in (
+        (NO_NUMBER, ORANGE, [i for i, p in enumerate(points) if p.estimate and p.llc is None and not p.duplicate_of]),
+        (FAILED, GREY, [i for i, point in enumerate(points) if point.estimate is None]),
+    ):
+        if chosen:
+            draw_crosses(axes, [places[i] for i in chosen], colour, label)
+    axes.set_ylabel(r"LLC  $\hat\lambda$  (± standard error)")
+    if points:
+        handles, names = axes.get_legend_handles_labels()
+        order = sorted(range(len(names)), key=lambda i: (names[i] == FAILED, names[i] == NO_NUMBER, names[i] == COPY))
+        axes.legend([handles[i] for i in order], [names[i] for i in order], fontsize=8.5, frameon=False, loc="best")
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _draw_trace(upper: Axes, lower: Axes, trace: ChainTrace, estimate: Estimate, colour: str) -> None:
+    losses = [loss for loss in trace.losses if math.isfinite(loss)]
+    healthy = trace.status is Status.HEALTHY
+    label = f"chain {trace.chain}" + ("" if healthy else f" (failed at step {trace.failed_at})")
+    upper.plot(losses, color=colour, linewidth=0.6, alpha=0.35)
+    upper.plot(*_running_mean(losses, SMOOTHING), color=colour, linewidth=1.4, label=label)
+    if not healthy:
+        end = losses[-1] if losses else estimate.init_loss
+        upper.plot(max(0, len(losses) - 1), end, marker="X", markersize=9, color=colour, clip_on=False)
+        return
+    running, total = [], 0.0
+    for count, delta in enumerate(trace.draws(estimate.settings), start=1):
+        total += delta
+        running.append(estimate.settings.n_beta * total / count)
+    lower.plot(range(1, len(running) + 1), running, color=colour, linewidth=1.4)
+
+
+def _running_mean(values: Sequence[float], width: int) -> tuple[list[float], list[float]]:
+    """Centres and means of every full window of `width` values; the values themselves if there are too few."""
+    if len(values) < width:
+        return [float(index) for index in range(len(values))], list(values)
+    means = [sum(values[start : start + width]) / width for start in range(len(values) - width + 1)]
+    return [start + (width - 1) / 2 for start in range(len(means))], means
+
+
+def _settings_lines(estimates: Sequence[Estimate]) -> str:
+    if not estimates:
+        return "There are no numbers yet."
+    every = {(s.n_beta, s.gamma, s.n, s.context_length) for s in (found.settings for found in estimates)}
+    steps = {found.settings.lr for found in estimates if not found.settings.by_draws}
+    if len(every) != 1 or len(steps) > 1:
+        return "The settings differ from point to point:\nthese numbers are not comparable with each other."
+    n_beta, gamma, n, context = every.pop()
+    lr = f"lr {steps.pop():.2g}, " if steps else ""
+    return (
+        f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, {lr}n = {n} sequences of {context} tokens.\n"
+        "Comparable along this curve, not with numbers at other settings."
+    )
+
+
+def _common_name(estimates: Sequence[Estimate]) -> str:
+    """The model that all are checkpoints of, without a revision; how many checkpoints they are if that is not known."""
+    names = {found.model if not _is_local(found) else _full_name(found) for found in estimates}
+    return names.pop() if len(names) == 1 else f"{len(estimates)} checkpoints"
+
+
+def _full_name(found: Estimate) -> str:
+    """`org/name@revision`, or the last part of a local path."""
+    if _is_local(found):
+        return Path(found.model).name
+    return f"{found.model}@{found.revision}" if found.revision else found.model
+
+
+def _is_local(found: Estimate) -> bool:
+    return found.sha.startswith("sha256:")

@@ -1,0 +1,24 @@
+"""SGLD with Leimkuhler–Matthews noise (Leimkuhler & Matthews 2013, the limit method of BAOAB at high friction).
+
+    w ← w − ε/2 ( nβ g + γ (w − w*) ) + √ε (ξ_t + ξ_{t+1}) / 2
+
+The noise of neighbouring steps is shared by half. On a quadratic loss the stationary variance is the target's own at
+every stable ε; on other losses the error is of second order in ε where Euler's is of first.
+"""
+
+import math
+
+from hf_llc.sampling.randomness import add_noise
+from hf_llc.sampling.samplers.base import Look, Walk
+from hf_llc.sampling.samplers.sgld import drift
+
+
+def init(walk: Walk) -> None:
+    """Nothing: the noise of the step before comes again from its address, or from where the chain keeps it."""
+
+
+def step(walk: Walk, look: Look, state: None, index: int) -> None:
+    """One step; its noise is the mean of those addressed `index` and `index + 1`."""
+    drift(walk, look.gradients)
+    now, following = walk.randomness.noise(index), walk.randomness.noise(index + 1)
+    add_noise(walk.parameters, [now, following], math.sqrt(walk.law.lr) / 2)

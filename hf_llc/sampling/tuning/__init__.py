@@ -1,0 +1,1 @@
+"""Settings left open, chosen from measurements at w*: γ, step size, sampler, start, warm-up, noise reduction."""

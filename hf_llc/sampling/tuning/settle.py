@@ -1,0 +1,194 @@
+"""A short walk before the chains: curvature and gradient noise where chains live, not where they begin."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hf_llc.sampling import seeds
+from hf_llc.sampling.baseline import scatter_at
+from hf_llc.sampling.gradients import Gradient, differences
+from hf_llc.sampling.objective import Objective, copy_of, restore
+from hf_llc.sampling.randomness import ChainRandomness
+from hf_llc.sampling.samplers import AUTO, SAMPLERS, Sampler
+from hf_llc.sampling.samplers.base import Law, Look, Walk
+from hf_llc.sampling.tuning.curvature import sharpest, squares
+from hf_llc.sampling.tuning.extent import Extent, full_extent
+from hf_llc.sampling.tuning.gamma import trace_of_hessian
+from hf_llc.sampling.tuning.gradient_noise import gradient_noise
+from hf_llc.sampling.tuning.measurements import Asked, Measured
+from hf_llc.sampling.tuning.noise_reduction import choose_quieter
+from hf_llc.sampling.tuning.proportion import Allowance
+
+ROUNDS = (20, 40, 80, 160)
+"""Steps of each round; from one to the next the walk has time to go as far again as it has come."""
+ALIKE = 0.2
+"""Share by which gradient noise and curvature may differ after two rounds for the second to be the last."""
+WARMTH = 1.0
+"""Heating that the walk may have, as a share of the least λ̂: it only has to come near where chains will be."""
+
+
+def measure_settled(
+    objective: Objective,
+    gradient: Callable[[str], Gradient],
+    batch: Tensor,
+    asked: Asked,
+    measured: Measured,
+    *,
+    n_beta: float,
+    gamma: float,
+    start: str,
+    batch_size: int,
+    seed: int,
+    direction: Sequence[Tensor],
+    items: Tensor,
+    allowance: Allowance | None = None,
+) -> Measured:
+    """The measurements again after a walk from where chains start; the weights are w* again afterwards.
+
+    Each of ROUNDS walks as the measurements so far advise. The last is one that finds them as they were before, or that
+    changes none of the chains' settings, or after which the next would take more than is allowed. The largest curvature
+    met stays: chains must be stable there. If a walk blows up, what was measured before it stays.
+
+    Args:
+        gradient: the estimator of ∇L_n by its name. batch: items that curvature is measured on; items: those that the
+            scatter of losses is. direction: the sharpest one so far; its tensors are written over.
+        allowance: see `measure.measure`.
+    """
+    parameters = objective.parameters
+    anchors = copy_of(parameters)
+    device = parameters[0].device
+    extent = allowance.extent if allowance is not None else full_extent(batch_size, len(batch))
+    estimators = _Estimators(objective, gradient, anchors, asked)
+
+    def noise(name: str) -> float | None:
+        estimator = estimators.noise(name)
+        return estimator and gradient_noise(objective, estimator, batch_size, seed, extent.pairs, extent.noise)
+
+    found = replace(measured, epoch=max(1, objective.n // batch_size), typical=measured.curvature)
+    try:
+        if start != "anchor":
+            stream = seeds.generator(seed, "pilot", device=device)
+            with torch.no_grad():
+                for parameter, xi in zip(parameters, objective.shards.normals(parameters, stream), strict=True):
+                    parameter.add_(xi, alpha=gamma**-0.5)
+        for number, steps in enumerate(ROUNDS):
+            left = math.inf if allowance is None or number == 0 else allowance.left(_halved(found), start)
+            way = choose_quieter(asked, n_beta, gamma, found, WARMTH)
+            full = objective.n if estimators.missing(way.way.gradient) and asked.gradient == AUTO else 0
+            if full and full + round_cost(steps, 2, batch_size, extent) > left:
+                full, way = 0, choose_quieter(asked._replace(gradient="minibatch"), n_beta, gamma, found, WARMTH)
+            if round_cost(steps, 1 + (way.way.gradient == "control-variate"), batch_size, extent) > left:
+                break
+            if allowance is not None:
+                # The full gradient is the run's own where it was asked for.
+                allowance.meter.taken += full
+            randomness = ChainRandomness(
+                seed, -1 - number, objective.n, batch_size, device, way.way.batches, shards=objective.shards
+            )
+            law = Law(n_beta, gamma, way.lr, way.way.momentum, steps)
+            walk = Walk(parameters, anchors, law, randomness, estimators.of(way.way.gradient), objective.shards)
+            _walk(walk, SAMPLERS[way.way.sampler], steps)
+            largest, direction = sharpest(objective, batch, direction, seed, extent.products)
+            seen = _look(objective, batch, noise, found, largest, seed, extent.directions)
+            if seen is None:
+                break
+            if len(items):
+                seen = replace(seen, **scatter_at(objective, anchors, items)._asdict())
+            found, before = seen, found
+            if number > 0 and (_alike(before, found) or (allowance and allowance.settles(before, found, start))):
+                break
+    finally:
+        restore(parameters, anchors)
+        for parameter in parameters:
+            parameter.grad = None
+    return found
+
+
+def round_cost(steps: int, gradients: int, batch_size: int, extent: Extent) -> float:
+    """What a round takes at most, in gradients of one item.
+
+    Args:
+        gradients: of a minibatch that a step takes.
+    """
+    return steps * gradients * batch_size + extent.look_cost
+
+
+class _Estimators:
+    """Estimators of ∇L_n by name; one that needs the full gradient at w* is made when it is first walked by."""
+
+    def __init__(
+        self, objective: Objective, gradient: Callable[[str], Gradient], anchors: Sequence[Tensor], asked: Asked
+    ) -> None:
+        self._objective, self._anchors = objective, anchors
+        self._gradient, self._made = gradient, {"minibatch": gradient("minibatch")}
+        self._differences = differences(objective, anchors) if asked.gradient != "minibatch" else None
+
+    def missing(self, name: str) -> bool:
+        """True if the full gradient must be taken for it."""
+        return name not in self._made
+
+    def of(self, name: str) -> Gradient:
+        """The estimator of that name, wherever the weights are."""
+        if self.missing(name):
+            parameters = self._objective.parameters
+            position = copy_of(parameters)
+            restore(parameters, self._anchors)
+            self._made[name] = self._gradient(name)
+            restore(parameters, position)
+        return self._made[name]
+
+    def noise(self, name: str) -> Gradient | None:
+        """One that is as noisy; None if it is not a choice."""
+        return self._made[name] if name == "minibatch" else self._differences
+
+
+def _halved(measured: Measured) -> Measured:
+    """With half the gradient noise, as a longer walk may find it, so that a run is not thought longer than it gets."""
+    controlled = None if measured.controlled is None else measured.controlled / 2
+    return replace(measured, noise=measured.noise / 2, controlled=controlled)
+
+
+def _alike(before: Measured, after: Measured) -> bool:
+    pairs = [(before.noise, after.noise), (before.typical, after.typical)]
+    if before.controlled is not None and after.controlled is not None:
+        pairs.append((before.controlled, after.controlled))
+    return all(abs(one - other) <= ALIKE * max(one, other) for one, other in pairs)
+
+
+def _look(
+    objective: Objective,
+    batch: Tensor,
+    noise: Callable[[str], float | None],
+    before: Measured,
+    largest: float,
+    seed: int,
+    directions: int,
+) -> Measured | None:
+    """The measurements at the weights as they are; None if any is not finite, as where the walk blew up.
+
+    Args:
+        largest: |h| there. directions: pairs of draws that tr H is taken from.
+    """
+    squared = squares(objective, batch, seed)
+    trace = trace_of_hessian(objective, batch, objective.losses(batch), seed, directions)
+    plain, controlled = noise("minibatch"), noise("control-variate")
+    if not all(map(math.isfinite, (largest, squared, trace, plain or 0.0, controlled or 0.0))):
+        return None
+    return replace(
+        before,
+        noise=plain or 0.0,
+        controlled=controlled,
+        curvature=max(before.curvature, largest),
+        typical=min(squared / trace, largest) if trace > 0 else largest,
+    )
+
+
+def _walk(walk: Walk, sampler: Sampler, steps: int) -> None:
+    state = sampler.init(walk)
+    for index in range(steps):
+        batch = walk.randomness.batch(index)
+        losses, slope = walk.evaluate(batch)
+        sampler.step(walk, Look(batch, losses, slope), state, index)

@@ -1,0 +1,1 @@
+"""Measures over many checkpoints: shared settings, downloads ahead, resume, shards, the demo."""

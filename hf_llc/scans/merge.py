@@ -1,0 +1,178 @@
+"""Folders of one scan's parts made into one: the same inputs, one measured γ and ε, each checkpoint once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hf_llc.errors import NotFoundError, ResourceError, SourceError
+from hf_llc.execution.store import INPUTS, RunStore, differences, whole_payload
+from hf_llc.report.export import curve_of, draw, keep
+from hf_llc.report.load import AGAIN, SCAN, load_run
+from hf_llc.results.curve import Curve, Point, training_order
+from hf_llc.results.figures.axis_options import View
+from hf_llc.results.progress import Observer
+from hf_llc.scans.shard import missing
+from hf_llc.settings.bounds import checked_arguments
+from hf_llc.settings.files import write_atomically
+
+SHARED, SHARDS, POINTS = "shared", "shards", "points"
+NOT_COPIED = {"plans.json", "estimate.json"}
+"""What is about the place itself: the second is written anew with its own."""
+CLOCK = ("seconds", "run_dir", "versions")
+"""Of an estimate: what may differ between two that are the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One folder: what it was made from, what it measured for the whole curve, its points, which shards it holds."""
+
+    folder: Path
+    inputs: Mapping[str, Any]
+    shared: Mapping[str, Any]
+    shards: Mapping[str, Mapping[str, Any]]
+    curve: Curve
+
+
+@checked_arguments
+def merge(
+    folders: Sequence[Path], output: Path, *, view: View | None = None, observer: Observer | None = None
+) -> tuple[Curve, list[str]]:
+    """Join the parts of one scan: the curve of all points in the folders and in `output`, and what is missing.
+
+    Afterwards `output` holds everything, the finished chains too, so that a scan of the same options on it recomputes
+    nothing. Of two points of one checkpoint, one with a number is kept rather than one without, else that of the folder
+    named first; the observer is told wherever they are not equal. The same call again changes nothing.
+
+    Args:
+        folders: of the parts. output: folder of the whole scan. view: x axis of its pictures.
+        observer: receives messages; None is silent.
+
+    Returns:
+        The curve, and one sentence for each thing that keeps it from being the whole scan.
+
+    Raises:
+        NotFoundError: a folder holds no scan. SourceError: it is damaged.
+        ResourceError: the folders were made from other inputs, or with another γ, ε, …; the message names them.
+    """
+    observer = observer or Observer()
+    output = output.resolve()
+    named = list(dict.fromkeys(folder.resolve() for folder in folders))
+    parts = [_read(folder) for folder in named]
+    if output not in named and (output / SCAN).is_file():
+        parts.append(_read(output))
+    for part in parts[1:]:
+        _check(parts[0], part, observer)
+    store = RunStore(output, observer.tell)
+    store.open(parts[0].inputs)
+    store.write(SHARED, parts[0].shared)
+    shards = {name: stored for part in reversed(parts) for name, stored in part.shards.items()}
+    for name, stored in shards.items():
+        store.write(f"{SHARDS}/{name}", stored)
+    points = [_moved(point, part, output, observer) for point, part in _chosen(parts, observer)]
+    curve = curve_of(parts[0].curve.model, _in_order(points, list(shards.values())), output)
+    curve = replace(curve, versions=parts[0].curve.versions)
+    with store.turn(SCAN):
+        keep(curve, output)
+    draw(curve, output, view, observer)
+    return curve, missing(list(shards.values()), [point.revision for point in points])
+
+
+def _read(folder: Path) -> _Part:
+    if not all((folder / name).is_file() for name in (f"{INPUTS}.json", f"{SHARED}.json", SCAN)):
+        raise NotFoundError(f"{folder} holds no scan (no {SCAN}). Name folders that `hf-llc scan` printed as run_dir.")
+    return _Part(
+        folder=folder,
+        inputs=_payload(folder / f"{INPUTS}.json"),
+        shared=_payload(folder / f"{SHARED}.json"),
+        shards={path.stem: _payload(path) for path in sorted((folder / SHARDS).glob("*.json"))},
+        curve=load_run(folder),
+    )
+
+
+def _payload(path: Path) -> dict[str, Any]:
+    """The payload of a part.
+
+    Raises:
+        SourceError: if it is damaged.
+    """
+    payload = whole_payload(path)
+    if payload is None:
+        raise SourceError(f"{path} is damaged (half-written or changed). {AGAIN}")
+    return payload
+
+
+def _check(first: _Part, other: _Part, observer: Observer) -> None:
+    """Raise ResourceError if the two do not belong to one scan."""
+    unequal = differences(first.inputs, other.inputs)
+    unequal += differences(first.shared["settings"], other.shared["settings"])
+    if unequal:
+        listed = "; ".join(f"{name} is {here} there and {there} here" for name, here, there in unequal)
+        raise ResourceError(
+            f"{other.folder} is no part of the scan in {first.folder}: {listed}. Give all parts the same options, and "
+            "--threads and --device where their machines differ."
+        )
+    for name, here, there in differences(first.curve.versions, other.curve.versions):
+        observer.tell(
+            f"{first.folder} was made with {name} {here}, {other.folder} with {there}: numbers may differ in rounding."
+        )
+
+
+def _chosen(parts: Sequence[_Part], observer: Observer) -> list[tuple[Point, _Part]]:
+    """Each checkpoint once, with the part it is from."""
+    found: dict[str, list[tuple[Point, _Part]]] = {}
+    for part in parts:
+        for point in part.curve.points:
+            found.setdefault(point.revision, []).append((point, part))
+    chosen = []
+    for name, several in found.items():
+        point, part = next(((p, f) for p, f in several if p.llc is not None), several[0])
+        chosen.append((point, part))
+        told = [_compared(point, other, elsewhere) for other, elsewhere in several]
+        if words := "; ".join(filter(None, told)):
+            observer.tell(f"{name}: {words}. That of {part.folder} is kept.")
+    return chosen
+
+
+def _compared(kept: Point, other: Point, elsewhere: _Part) -> str:
+    """What is different about another point of the same checkpoint; "" if nothing is."""
+    if kept.sha != other.sha:
+        return f"{elsewhere.folder} has it at commit {other.sha}, not {kept.sha}"
+    if other.estimate is None and kept.estimate is not None:
+        return f"it failed in {elsewhere.folder} ({other.error})"
+    if kept.llc != other.llc:
+        return f"{elsewhere.folder} has LLC {other.llc}, not {kept.llc}"
+    return "" if _numbers(kept) == _numbers(other) else f"{elsewhere.folder} has the same LLC, but other diagnostics"
+
+
+def _numbers(point: Point) -> dict[str, Any]:
+    record = point.estimate.to_dict() if point.estimate else {}
+    return {name: value for name, value in record.items() if name not in CLOCK}
+
+
+def _in_order(points: Sequence[Point], shards: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """By training; what does not say its step as the selection had it."""
+    selected = {name: place for shard in shards for place, name in enumerate(shard["selection"])}
+    known = sorted(points, key=lambda point: selected.get(point.revision, len(selected)))
+    return sorted(known, key=lambda point: training_order(point.stage, point.step))
+
+
+def _moved(point: Point, part: _Part, output: Path, observer: Observer) -> Point:
+    """The point with its folder in `output`, where its finished parts now are."""
+    if point.estimate is None:
+        return point
+    name = Path(point.estimate.run_dir).name
+    here, there = part.folder / POINTS / name, output / POINTS / name
+    estimate = replace(point.estimate, run_dir=str(there))
+    if here.is_dir() and point.duplicate_of is None:
+        if here != there:
+            _copy(here, there)
+        RunStore(there, observer.tell).write("estimate", estimate.to_dict())
+    return replace(point, estimate=estimate)
+
+
+def _copy(here: Path, there: Path) -> None:
+    for path in sorted([*here.rglob("*.json"), *here.glob("*.png")]):
+        copy, content = there / path.relative_to(here), path.read_bytes()
+        if path.name not in NOT_COPIED and not (copy.is_file() and copy.read_bytes() == content):
+            write_atomically(copy, content)

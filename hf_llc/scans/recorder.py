@@ -1,0 +1,117 @@
+"""The points of a scan so far: taken up as they come, written down, told of."""
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from hf_llc.checkpoints.checkpoint import Checkpoint
+from hf_llc.execution.loaded_model import drop_gradient
+from hf_llc.execution.plan import Plan
+from hf_llc.execution.store import RunStore
+from hf_llc.measures.llc import estimation
+from hf_llc.measures.schedule import failure
+from hf_llc.report.export import curve_of, draw, keep
+from hf_llc.report.load import SCAN, load_run
+from hf_llc.results.curve import Curve, Point
+from hf_llc.results.estimate import Estimate
+from hf_llc.results.figures.axis_options import View
+from hf_llc.results.progress import Observer
+from hf_llc.scans.prepare import Ready
+from hf_llc.settings.strict_json import DamagedError
+
+COLLECTED = 5
+"""Points after which garbage is collected: a picture leaves megabytes in circles that Python is slow to find."""
+
+
+class Report:
+    """The points so far, kept on disk."""
+
+    def __init__(self, ready: Ready, observer: Observer, listeners: Sequence[Callable[[Point], None]]) -> None:
+        self._series, self._own, self._plans = ready.series, set(ready.own), ready.plans
+        self._store = RunStore(ready.folder, observer.tell)
+        self._observer, self._listeners = observer, listeners
+        self._names = {plan.run_dir: name for name, plan in ready.plans.items()}
+        self._told: set[str] = set()
+        self._started = time.monotonic()
+        self.estimates: dict[str, Estimate] = {}
+
+    def begin(self) -> None:
+        """Takes over what an earlier call has finished, and tells of what is known without sampling."""
+        for name, plan in self._plans.items():
+            stored = RunStore(plan.run_dir, self._observer.tell).read("estimate")
+            if stored is not None and estimation.is_finished(plan):
+                # A record of an earlier version may lack a field; it is made again from the chains.
+                with suppress(DamagedError):
+                    self.estimates[name] = Estimate.from_dict(stored)
+        self._write()
+
+    @property
+    def missing(self) -> list[Plan]:
+        """What is left to estimate."""
+        return [plan for name, plan in self._plans.items() if name not in self.estimates]
+
+    def settle(self, plan: Plan) -> None:
+        """Takes up a plan that is finished or has failed."""
+        name = self._names[plan.run_dir]
+        if estimation.is_finished(plan):
+            with self._observer.part("results"):
+                self.estimates[name] = estimation.collect(plan, self._observer, self._started)
+        else:
+            early = "its run was interrupted" if plan.deadline is None else "the time was up before it had a number"
+            self._series.errors[name] = failure(plan) or early
+            drop_gradient(plan.run_dir)
+        self._started = time.monotonic()
+        self._write()
+        if len(self._told) % COLLECTED == 0:
+            gc.collect()
+
+    def finish(self, view: View | None) -> Curve:
+        """The curve of its own points, with pictures of all that are there."""
+        everything = self._write()
+        with self._observer.part("results"):
+            draw(everything, self._store.folder, view, self._observer)
+        own = [point for point in everything.points if point.revision in self._own]
+        return curve_of(self._series.model, own, self._store.folder)
+
+    def _write(self) -> Curve:
+        # Parts of one scan that share a folder all write about the whole of it.
+        with self._store.turn(SCAN):
+            others = self._others()
+            found = {each.name: self._point(each) or others.get(each.name) for each in self._series.checkpoints}
+            points = [point for point in found.values() if point is not None]
+            curve = curve_of(self._series.model, points, self._store.folder)
+            keep(curve, self._store.folder)
+        for point in points:
+            if point.revision in self._own - self._told:
+                self._told.add(point.revision)
+                for listener in self._listeners:
+                    listener(point)
+        return curve
+
+    def _others(self) -> dict[str, Point]:
+        """What other parts of the scan have left in the folder about the checkpoints as they are now, by name."""
+        left = {each.name: each.sha for each in self._series.checkpoints if each.name not in self._own}
+        if not left or not (self._store.folder / SCAN).exists():
+            return {}
+        points = load_run(self._store.folder).points
+        return {point.revision: point for point in points if left.get(point.revision, "") in {None, point.sha}}
+
+    def _point(self, checkpoint: Checkpoint) -> Point | None:
+        first = checkpoint.duplicate_of or checkpoint.name
+        if checkpoint.name not in self._own:
+            return None
+        found, error = self.estimates.get(first), self._series.errors.get(first)
+        if found is None and error is None:
+            return None
+        source = self._series.sources.get(first)
+        return Point(
+            revision=checkpoint.name,
+            sha=checkpoint.sha or (source.sha if source else None),
+            stage=checkpoint.stage,
+            step=checkpoint.step,
+            tokens=checkpoint.tokens,
+            duplicate_of=checkpoint.duplicate_of,
+            error=None if found else error,
+            estimate=found,
+        )

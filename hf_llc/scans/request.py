@@ -1,0 +1,45 @@
+"""What a scan is asked for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hf_llc.checkpoints.checkpoint import Checkpoint
+from hf_llc.checkpoints.find import find_checkpoints
+from hf_llc.checkpoints.selection import Selection
+from hf_llc.scans.shard import Shard
+from hf_llc.settings.requested import DataSettings, SamplerSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Everything that decides the curve, and where it is kept; the attributes are the arguments of `scan.scan`."""
+
+    model: str
+    data: DataSettings = field(default_factory=DataSettings)
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
+    selection: Selection | None = None
+    tokens_per_step: int | None = None
+    steps: Mapping[str, int] | None = None
+    trust_remote_code: bool = False
+    allow_duplicates: bool = False
+    max_disk: int | None = None
+    output_dir: Path | None = None
+    device: str | None = None
+    shard: Shard = field(default_factory=Shard)
+
+    def checkpoints(self, tell: Callable[[str], None]) -> list[Checkpoint]:
+        """The chosen checkpoints, whichever part of them `shard` is.
+
+        Raises:
+            HfLlcError: see `find.find_checkpoints`.
+        """
+        found = find_checkpoints(
+            self.model,
+            self.selection,
+            tokens_per_step=self.tokens_per_step,
+            steps=self.steps,
+            trust_remote_code=self.trust_remote_code,
+            tell=tell,
+        )
+        return [replace(each, duplicate_of=None) for each in found] if self.allow_duplicates else found

@@ -1,0 +1,224 @@
+"""A whole series: checkpoints chosen by name, one point each, written down as they come."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from hf_llc.checkpoints.selection import Selection
+from hf_llc.errors import SettingsError
+from hf_llc.execution import planning
+from hf_llc.execution.availability import Arrivals
+from hf_llc.execution.distributed import world as fleets
+from hf_llc.execution.plan import Plan
+from hf_llc.integrations.tracking import Tracking
+from hf_llc.measures.run import run_all, tethered
+from hf_llc.measures.schedule import work_through
+from hf_llc.report.export import curve_of
+from hf_llc.results.curve import Curve, Point
+from hf_llc.results.figures.axis_options import View
+from hf_llc.results.progress import Observer
+from hf_llc.sampling.samplers import AUTO
+from hf_llc.scans.prefetch import Supply
+from hf_llc.scans.prepare import Ready, prepared
+from hf_llc.scans.recorder import Report
+from hf_llc.scans.request import Request
+from hf_llc.scans.resume import remember
+from hf_llc.scans.shard import Shard
+from hf_llc.settings.bounds import Bounds, checked_arguments
+from hf_llc.settings.requested import MOST_PROCESSES, MOST_TOKENS, DataSettings, SamplerSettings
+
+
+@checked_arguments
+def scan(
+    model: str | Path,
+    data: DataSettings | None = None,
+    sampler: SamplerSettings | None = None,
+    *,
+    selection: Selection | None = None,
+    tokens_per_step: Annotated[int | None, Bounds(low=1, high=MOST_TOKENS)] = None,
+    steps: Mapping[str, int] | None = None,
+    trust_remote_code: bool = False,
+    allow_duplicates: bool = False,
+    max_disk: Annotated[int | None, Bounds(low=1)] = None,
+    processes: Annotated[int | None, Bounds(low=1, high=MOST_PROCESSES)] = None,
+    output_dir: Path | None = None,
+    device: str | None = None,
+    shard: Shard | None = None,
+    view: View | None = None,
+    tracking: Tracking | None = None,
+    observer: Observer | None = None,
+    on_point: Callable[[Point], None] = lambda point: None,
+) -> Curve | None:
+    """The local learning coefficient at each chosen checkpoint of a series, in order of training.
+
+    All points have the same γ, nβ, ε, batches and noise. What the settings leave open is measured once, at up to 12 of
+    the checkpoints of the first call, and stored in the folder; later calls add points to the same curve. Identical
+    weights are estimated once. A checkpoint without weights or that cannot be used becomes a point with an `error`.
+    `scan.json`, `results.jsonl` and `results.parquet` are rewritten after each point, the pictures at the end.
+
+    Under `accelerate launch` or `torchrun` every rank takes its share, and all but the main one return None.
+
+    Args:
+        model: the Hub id of a repository with checkpoints, or a local folder of checkpoints.
+        data: the text of the loss. sampler: how the posterior is sampled. What is None is chosen.
+        selection: which checkpoints; None takes all that have a step in their name.
+        tokens_per_step: training tokens in a step, where names say only steps.
+        steps: the step of names that do not say it, or say it wrongly.
+        trust_remote_code: run the model code that the repository ships.
+        allow_duplicates: estimate checkpoints with identical weights one by one, as if they differed.
+        max_disk: bytes that downloads may take together; they go to the scan's folder and are removed once used. None
+            downloads to the Hub's cache. What is in that cache already is used from there.
+        processes: how many to start; None chooses, 1 computes in this process. Ignored under a launcher.
+        output_dir: folder of the run; None means `hf-llc-runs/<model>/scan-<key>` under the working directory.
+        device: `cpu`, `cuda` or `mps`; None takes the best one available.
+        shard: estimate only this part of the selection, at the γ, ε and text of a scan of all of it, and return its
+            points; the files in the folder contain all existing points, whichever part computed them.
+        view: x axis of the pictures. tracking: receives each point as well.
+        observer: receives progress and messages; None is silent.
+        on_point: called with each point as soon as it exists.
+
+    Raises:
+        SettingsError: the settings contradict each other. NotFoundError: no such series or checkpoint.
+        HfLlcError: no checkpoint can be used, or see `estimate`.
+    """
+    request = Request(
+        model=str(model),
+        data=data or DataSettings(),
+        sampler=sampler or SamplerSettings(),
+        selection=selection,
+        tokens_per_step=tokens_per_step,
+        steps=steps,
+        trust_remote_code=trust_remote_code,
+        allow_duplicates=allow_duplicates,
+        max_disk=max_disk,
+        output_dir=output_dir,
+        device=device,
+        shard=shard or Shard(),
+    )
+    return run_scan(request, processes=processes, view=view, tracking=tracking, observer=observer, on_point=on_point)
+
+
+def run_scan(
+    request: Request,
+    *,
+    processes: int | None = None,
+    view: View | None = None,
+    tracking: Tracking | None = None,
+    observer: Observer | None = None,
+    on_point: Callable[[Point], None] = lambda point: None,
+) -> Curve | None:
+    """What `scan` returns for these arguments."""
+    observer = observer or Observer()
+    kind = planning.checked_device(request.sampler, request.device)
+    planning.tell_of_no_use(request.sampler, observer)
+    _require_closed(request.sampler)
+    report_on = partial(_report, request, observer, tracking or Tracking([]), on_point)
+    if fleets.launched():
+        return _as_rank(request, kind, observer, view, report_on)
+    with prepared(request, kind, observer) as ready:
+        if ready is None:
+            return _nothing(request)
+        report = report_on(ready)
+        if missing := report.missing:
+            with Supply(missing, ready.arrivals, ready.shelf, observer.tell):
+                run_all(
+                    missing,
+                    processes=processes,
+                    observer=observer,
+                    keep_going=True,
+                    arrivals=ready.arrivals,
+                    on_settled=report.settle,
+                )
+        curve = report.finish(view)
+    remember(curve, request, observer.tell)
+    return curve
+
+
+def _require_closed(sampler: SamplerSettings) -> None:
+    """Raise SettingsError if one process would have to measure for the curve at a model that several hold together, or
+    if chains are asked to end by their error or the time."""
+    by_draws = sampler.by_draws or sampler.tries_draws
+    if sampler.target_stderr is not None and not by_draws:
+        raise SettingsError(
+            "--target-stderr of a scan ends independent draws only: give --sampler importance, or --chains and --draws "
+            "for chains."
+        )
+    if sampler.by_draws and sampler.gamma is not None:
+        return
+    chosen = AUTO not in {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
+    if sampler.devices_per_chain > 1 and not (chosen and sampler.gamma is not None and sampler.lr is not None):
+        raise SettingsError(
+            "hf-llc scan measures what is left open for the whole curve in one process, into which a model for several "
+            "devices need not fit: with --devices-per-chain give --gamma, --lr, --sampler, --start, --gradient and "
+            "--batches, or all of them by --settings with the file that hf-llc calibrate writes."
+        )
+
+
+def _as_rank(
+    request: Request,
+    kind: str,
+    observer: Observer,
+    view: View | None,
+    report_on: Callable[[Ready], Report],
+) -> Curve | None:
+    """One rank's share of a scan below a user's own launcher; the curve on the main one."""
+    fleet = fleets.join(kind, request.sampler.devices_per_chain)
+    ready: Ready | None = None
+    report: Report | None = None
+    with fleet.together(), ExitStack() as stack:
+
+        def prepare() -> tuple[list[Plan], Path]:
+            nonlocal ready
+            ready = stack.enter_context(prepared(request, kind, observer, fleet.link))
+            return (list(ready.plans.values()), ready.arrivals.folder) if ready else ([], Path())
+
+        def begin() -> list[str]:
+            nonlocal report
+            report = report_on(ready) if ready else None
+            return [plan.run_dir.name for plan in report.missing] if report else []
+
+        def supply() -> None:
+            if ready is not None:
+                stack.enter_context(Supply(missing, ready.arrivals, ready.shelf, observer.tell))
+
+        plans, folder = fleet.on_each_machine(prepare, _inputs)
+        names = fleet.on_main(begin)
+        missing = [plan for plan in plans if plan.run_dir.name in names]
+        fleet.on_each_machine(supply)
+        work_through(
+            missing,
+            fleet,
+            tethered(fleet, observer),
+            keep_going=True,
+            arrivals=Arrivals(folder),
+            on_settled=report.settle if report else lambda plan: None,
+            check=fleet.check,
+        )
+        fleet.wait()
+    if report is None:
+        return _nothing(request) if fleet.is_main else None
+    curve = report.finish(view)
+    remember(curve, request, observer.tell)
+    return curve
+
+
+def _inputs(prepared_here: tuple[list[Plan], Path]) -> dict[str, Any]:
+    """What has to be the same on every machine."""
+    return {plan.run_dir.name: plan.inputs() for plan in prepared_here[0]}
+
+
+def _nothing(request: Request) -> Curve:
+    """The curve of a part that has no checkpoints."""
+    return curve_of(request.model, [], request.output_dir or Path())
+
+
+def _report(
+    request: Request, observer: Observer, tracking: Tracking, on_point: Callable[[Point], None], ready: Ready
+) -> Report:
+    """A report that has begun, with the trackers open."""
+    tracking.begin(ready.folder, ready.inputs, request.shard.part)
+    report = Report(ready, observer, [on_point, tracking.log])
+    report.begin()
+    return report

@@ -1,0 +1,304 @@
+"""LLC over training: several checkpoints of one model at one temperature, one localisation and one step size."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from hf_llc.errors import HfLlcError
+from hf_llc.execution import planning, work_queue
+from hf_llc.execution.assemble import asked_of
+from hf_llc.execution.distributed import world as fleets
+from hf_llc.execution.distributed.world import Fleet
+from hf_llc.execution.loaded_model import Room, Workbench, computing
+from hf_llc.execution.plan import Plan
+from hf_llc.execution.store import RunStore
+from hf_llc.execution.thoroughness import allowance_of
+from hf_llc.measures.llc import estimation
+from hf_llc.measures.llc.draws import choice, rounds
+from hf_llc.measures.llc.resolution import measure_around, measure_gamma, temperature
+from hf_llc.measures.run import run_all
+from hf_llc.measures.schedule import CHECKPOINT_FAILURES
+from hf_llc.results.estimate import Estimate
+from hf_llc.results.progress import Observer
+from hf_llc.sampling.samplers import AUTO
+from hf_llc.sampling.tuning.cached import Known
+from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
+from hf_llc.sampling.tuning.choose_sampler import choose_dynamics, choose_start, settled_start
+from hf_llc.sampling.tuning.measure import Around
+from hf_llc.sampling.tuning.measurements import Measured, worst
+from hf_llc.sampling.tuning.step_size import choose_burn_in, relaxation_rate
+from hf_llc.settings.bounds import Bounds, checked_arguments
+from hf_llc.settings.requested import IMPORTANCE, MOST_PROCESSES, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.resolved import chain_gradients
+
+Here = Callable[[Plan], AbstractContextManager[Plan]]
+"""Gives a plan whose checkpoint is on this disk while the block runs."""
+Bring = Callable[[Sequence[Plan]], AbstractContextManager[Here]]
+
+SHARED = "shared"
+"""The part of a run's folder that holds what was measured for the whole curve."""
+
+UNMEASURED = Measured(curvature=math.nan, trace=math.nan, squares=math.nan, noise=math.nan, rise=math.nan)
+"""In place of measurements where nothing is left to choose."""
+
+
+class Shared(NamedTuple):
+    """The settings of a whole curve, and what is known around its checkpoints, by name of the run's folder."""
+
+    sampler: SamplerSettings
+    known: Mapping[str, Mapping[str, Any]]
+
+    def knowing(self, plan: Plan) -> Plan:
+        """The plan with what is known around its checkpoint."""
+        return replace(plan, known=self.known.get(plan.run_dir.name))
+
+
+def _in_place(plans: Sequence[Plan]) -> AbstractContextManager[Here]:
+    return nullcontext(nullcontext)
+
+
+@checked_arguments
+def estimate_series(
+    checkpoints: Sequence[ModelSettings],
+    data: DataSettings,
+    sampler: SamplerSettings,
+    *,
+    output_dir: Path,
+    processes: Annotated[int | None, Bounds(low=1, high=MOST_PROCESSES)] = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+    on_point: Callable[[Estimate], None] = lambda found: None,
+) -> list[Estimate]:
+    """An Estimate for each of these checkpoints, in the order given, with the same batches and noise at each.
+
+    What the sampler settings leave open is resolved once for the whole curve, since λ̂ is comparable only at one
+    γ/nβ: γ at the last checkpoint, ε at the sharpest. A checkpoint whose chains diverged has no number in its Estimate.
+
+    Args:
+        checkpoints: where they are. data: the text of the loss. sampler: how the posterior is sampled.
+        output_dir: holds a folder per checkpoint. processes: how many to start.
+        device: `cpu`, `cuda` or `mps`. observer: receives progress and messages.
+        on_point: called with each Estimate as soon as it exists.
+
+    Raises:
+        HfLlcError: see `estimate`.
+    """
+    observer = observer or Observer()
+
+    def plan_at(index: int, settings: SamplerSettings) -> Plan:
+        folder = output_dir / Path(checkpoints[index].revision or checkpoints[index].model).name
+        return planning.plan(checkpoints[index], data, settings, output_dir=folder, device=device, observer=observer)
+
+    started = time.monotonic()
+    open_plans = [plan_at(index, sampler) for index in range(len(checkpoints))]
+    store = RunStore(output_dir, observer.tell)
+    store.open({"checkpoints": [plan.inputs() for plan in open_plans]})
+    shared = shared_settings(open_plans, store, sampler, observer)
+    plans = [shared.knowing(plan_at(index, shared.sampler)) for index in range(len(checkpoints))]
+    run_all(plans, processes=processes, observer=observer)
+    found = []
+    for plan in plans:
+        found.append(estimation.collect(plan, observer, started))
+        on_point(found[-1])
+        started = time.monotonic()
+    return found
+
+
+def shared_settings(
+    plans: Sequence[Plan],
+    store: RunStore,
+    sampler: SamplerSettings,
+    observer: Observer,
+    on_failure: Callable[[Plan, HfLlcError], None] | None = None,
+    bring: Bring = _in_place,
+) -> Shared:
+    """The settings with γ, ε, sampler and start filled in for the whole curve; once measured, kept in the store.
+
+    Args:
+        on_failure: told of a checkpoint that cannot be measured, which is then left out; None raises instead.
+        bring: makes these plans' checkpoints, in this order, be here one after the other.
+    """
+
+    def make(name: str) -> dict[str, Any]:
+        if not (sampler.by_draws or sampler.tries_draws):
+            return for_chains(plans, sampler, [])
+        if sampler.by_draws and sampler.gamma is not None:
+            return {"settings": {"gamma": sampler.gamma}, "sentences": [], "known": {}}
+        observer.begin("first draws at each checkpoint", len(plans))
+        with computing(plans[0].threads), bring(plans[::-1]) as here:
+            gamma, sentences, reasons = _try_draws(plans, sampler, observer, on_failure, here)
+        observer.end()
+        if not reasons:
+            return {"settings": {"sampler": IMPORTANCE, "gamma": gamma}, "sentences": sentences, "known": {}}
+        for plan in plans:
+            choice.forget(plan.of_draws())
+        size = min(sampler.chain_batch_size, plans[0].corpus.n)
+        length = None if sampler.grows else sampler.chain_draws
+        chains = replace(sampler, gamma=gamma, draws=length, batch_size=size)
+        at, reason = reasons[0]
+        why = (
+            f"At {at} of {len(plans)} checkpoints: {reason}"
+            if len(reasons) == 1
+            else (f"At {len(reasons)} of {len(plans)} checkpoints, {at} first: {reason}")
+        )
+        payload = for_chains([replace(plan, sampler=chains) for plan in plans], chains, [*sentences, why])
+        payload["settings"] |= {"draws": chains.draws, "batch_size": size}
+        return payload
+
+    def for_chains(plans: Sequence[Plan], sampler: SamplerSettings, sentences: Sequence[str]) -> dict[str, Any]:
+        choices = {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
+        if sampler.gamma is not None and sampler.lr is not None and AUTO not in choices:
+            return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], sentences), "known": {}}
+        observer.begin("curvature of each checkpoint", len(plans))
+        with computing(plans[0].threads), bring(plans[::-1]) as here:
+            gamma, around, others = _measure(plans, sampler, observer, on_failure, here)
+        observer.end()
+        gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient
+        known = {name: Known.of(each, gradient) for name, each in around.items()}
+        stored = {name: each.to_dict() for name, each in known.items() if each.is_finite}
+        measured = [each.measured for each in around.values()]
+        return {**_chosen(plans[0], gamma, measured, [*sentences, *others]), "known": stored}
+
+    found = work_queue.complete(store, [SHARED], make)[0]
+    for sentence in found["sentences"]:
+        observer.tell(sentence)
+    # Folders of earlier versions have none.
+    return Shared(replace(sampler, **found["settings"]), found.get("known", {}))
+
+
+def _try_draws(
+    plans: Sequence[Plan],
+    sampler: SamplerSettings,
+    observer: Observer,
+    on_failure: Callable[[Plan, HfLlcError], None] | None,
+    here: Here,
+) -> tuple[float, list[str], list[tuple[str, str]]]:
+    """γ from the last checkpoint, sentences on it, and where and why independent draws do not serve.
+
+    The first round of draws at each checkpoint is kept with its run. Where the sampler is given only γ is looked for.
+    """
+    fleet, room = fleets.alone(plans[0].device), Room()
+    gamma, sentences = sampler.gamma, []
+    reasons: list[tuple[str, str]] = []
+    tried = 0
+    for index, plan in enumerate(reversed(plans)):
+        if sampler.by_draws and gamma is not None:
+            break
+        ready = plan
+        try:
+            with here(plan) as ready:
+                bench = Workbench(ready.of_draws(), fleet.device, room)
+                if gamma is None:
+                    with observer.part("loading"):
+                        bench.load()
+                    with observer.part("measuring"):
+                        gamma, sentence = rounds.measured_gamma(ready.of_draws(), bench)
+                    sentences.append(f"At the last checkpoint: {sentence}")
+                draws = replace(ready, sampler=replace(sampler, sampler=IMPORTANCE, gamma=gamma))
+                if not sampler.by_draws:
+                    reason = _first_misfit(draws, Workbench(draws, fleet.device, room), fleet, observer)
+                    reasons += [(plan.source.label, reason)] if reason else []
+                tried += 1
+                bench.clear()
+        except CHECKPOINT_FAILURES as error:
+            if on_failure is None or (index == len(plans) - 1 and not tried):
+                raise
+            on_failure(ready, error)
+        observer.advance(index + 1)
+    assert gamma is not None
+    return gamma, sentences, reasons
+
+
+def _first_misfit(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> str | None:
+    """Why independent draws do not serve at the plan's checkpoint, by the first round of them; None if they do."""
+    store = RunStore(plan.run_dir, observer.tell)
+    store.open(plan.inputs())
+    work_queue.finished(rounds.first_round(plan, store, bench, fleet, Observer()))
+    bench.clear()
+    return choice.misfit(plan, store)
+
+
+def _measure(
+    plans: Sequence[Plan],
+    sampler: SamplerSettings,
+    observer: Observer,
+    on_failure: Callable[[Plan, HfLlcError], None] | None,
+    here: Here,
+) -> tuple[float, dict[str, Around], list[str]]:
+    """γ from the last checkpoint, what was measured around each by the name of its folder, and sentences on γ."""
+    device, room = fleets.alone(plans[0].device).device, Room()
+    gamma, sentences = sampler.gamma, []
+    n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
+    around: dict[str, Around] = {}
+    for index, plan in enumerate(reversed(plans)):
+        ready = plan
+        try:
+            with here(plan) as ready:
+                bench = Workbench(ready, device, room)
+                with observer.part("loading"):
+                    bench.load()
+                with observer.part("measuring"):
+                    if gamma is None:
+                        gamma, sentence = measure_gamma(bench, sampler.seed)
+                        sentences.append(f"At the last checkpoint: {sentence}")
+                    walked = [each for each in around.values() if each.walked]
+                    allowance = allowance_of(ready, bench.meter, bench.extent, n_beta=n_beta, gamma=gamma)
+                    around[plan.run_dir.name] = measure_around(bench, sampler, n_beta, gamma, allowance, walked)
+                # A file that is mapped into memory takes its room on disk even when it has been removed.
+                bench.clear()
+        except CHECKPOINT_FAILURES as error:
+            if on_failure is None or (index == len(plans) - 1 and not around):
+                raise
+            on_failure(ready, error)
+        observer.advance(index + 1)
+    assert gamma is not None
+    return gamma, around, sentences
+
+
+def _chosen(plan: Plan, gamma: float, measured: Sequence[Measured], sentences: Sequence[str]) -> dict[str, Any]:
+    """What is shared, with the sentences behind it."""
+    sampler, sharpest = plan.sampler, worst(measured)
+    n_beta, _ = temperature(sampler.n_beta, plan.corpus.n)
+    start, why = choose_start(sampler.start, gamma, sharpest.rise)
+    chosen = choose_dynamics(asked_of(sampler), n_beta, gamma, sharpest)
+    rate = relaxation_rate(chosen.lr, gamma, chosen.sampler, chosen.momentum)
+    burn_in, typical = sampler.burn_in, sharpest.typical_stiffness(n_beta, gamma)
+    if burn_in is None:
+        burn_in = choose_burn_in(rate, sampler.chain_draws, sampler.thin, start, typical)
+    start, other = settled_start(sampler.start, start, rate, burn_in, typical, plan.dtype)
+    why = other or why
+    steps = burn_in + sampler.chain_draws * sampler.thin
+    taken = chain_gradients(steps, sampler.chain_draws, chosen.gradient, chosen.batches, "paired")
+    run = Run(
+        n_beta=n_beta,
+        gamma=gamma,
+        n=plan.corpus.n,
+        batch_size=sampler.chain_batch_size,
+        draws=sampler.chain_draws,
+        gradients=taken,
+        forgets=relaxation_rate(chosen.lr, 1.0, chosen.sampler, chosen.momentum) * sampler.thin,
+        start=start,
+        dtype=plan.dtype,
+    )
+    baseline, slope = choose_baseline(sampler.baseline, run, measured)
+    said = list(sentences)
+    if chosen.why or slope is not None or sampler.start != start:
+        said.append("For every checkpoint, from the sharpest and the noisiest of them:")
+    said += [why] if sampler.start != start else []
+    said += [*chosen.why.values(), slope] if slope is not None else chosen.why.values()
+    settings = {
+        "gamma": gamma,
+        "lr": chosen.lr,
+        "burn_in_lr": sampler.burn_in_lr or chosen.burn_in_lr,
+        "sampler": chosen.sampler,
+        "momentum": chosen.momentum,
+        "gradient": chosen.gradient,
+        "batches": chosen.batches,
+        "baseline": baseline,
+        "start": start,
+    }
+    return {"settings": settings, "sentences": said}

@@ -1,0 +1,1 @@
+"""A model and data as a loss per item: one folder a task."""

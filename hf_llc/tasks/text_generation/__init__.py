@@ -1,0 +1,1 @@
+"""Causal language models: next-token cross-entropy of packed sequences, in nats per token."""

@@ -1,0 +1,256 @@
+"""From a user's words to a checkpoint on this disk and packed tokens on this disk, both pinned."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from hf_llc.checkpoints.files import inside, refuse_unusable
+from hf_llc.checkpoints.folder import chosen_in, names_in
+from hf_llc.checkpoints.foreign_code import with_code
+from hf_llc.checkpoints.identity import checkpoint_identity, dataset_revision, readable
+from hf_llc.checkpoints.loading.load import facts
+from hf_llc.checkpoints.remote_files import chosen_of, files_of
+from hf_llc.checkpoints.source import Corpus, ModelSource
+from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
+from hf_llc.hub import client
+from hf_llc.hub import download as downloads
+from hf_llc.hub.errors import endpoint
+from hf_llc.hub.listings import listing
+from hf_llc.hub.reference import Reference, parse_dataset, parse_model, training_step
+from hf_llc.settings.requested import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings
+from hf_llc.tasks.text import token_cache
+from hf_llc.tasks.text.encoding import token_ids
+from hf_llc.tasks.text.tokenizer import load_tokenizer
+from hf_llc.tasks.text_generation.packing import PACKING, fingerprint, pack
+
+if TYPE_CHECKING:
+    from hf_llc.tasks.text.documents import Documents
+
+Tell = Callable[[str], None]
+MIN_SEQUENCES = 2
+
+
+def _silent(message: str) -> None:
+    """Nobody listens."""
+
+
+def find_model(settings: ModelSettings, *, download: bool = True, tell: Tell = _silent) -> ModelSource:
+    """The checkpoint, pinned and on this disk.
+
+    Args:
+        download: False leaves out the weights: `download_bytes` then says how much is missing, and `path` holds the
+            config and tokenizer, or is None if the repository has none of its own.
+        tell: called with lines worth reading (a retry, what was used while offline).
+
+    Raises:
+        SourceError, UnusableError, SettingsError, ResourceError: it cannot be had or is not a model.
+    """
+    reference = parse_model(settings.model, settings.revision, endpoint())
+    if None not in {reference.file, settings.gguf_file} and reference.file != settings.gguf_file:
+        raise SettingsError(f"{settings.model} and --gguf-file {settings.gguf_file} name different files; give one.")
+    gguf_file = settings.gguf_file or reference.file
+    if reference.path is not None:
+        with readable(reference.path):
+            return with_code(_local_model(reference, reference.path, settings, gguf_file), tell)
+    return with_code(_hub_model(reference, settings, gguf_file, download, tell), tell)
+
+
+def find_corpus(
+    data: DataSettings, source: ModelSource, *, tokenizer: ModelSource | None = None, tell: Tell = _silent
+) -> Corpus:
+    """The text as packed tokens of the model's tokenizer, on this disk; made once for the same inputs.
+
+    Args:
+        tokenizer: where the tokenizer is, if not with the model itself.
+
+    Raises:
+        SettingsError: a context length above the model's.
+        SourceError, UnusableError, ResourceError: the text cannot be had or used, or gives fewer than 2 sequences.
+    """
+    # First the config: transformers reads it for the tokenizer too, and what is wrong with it is no fault of that.
+    known = facts(source)
+    encoder = load_tokenizer(tokenizer or source)
+    context_length = _context_length(data.context_length, known.context_limit, source.id)
+    eos_id = known.eos_token_id if encoder.eos_token_id is None else encoder.eos_token_id
+    if eos_id is None:
+        raise UnusableError(f"{source.id} names no end-of-text token; set eos_token in its tokenizer_config.json.")
+    reference = parse_dataset(data.dataset, data.revision, endpoint())
+    revision = dataset_revision(reference, tell)
+    inputs = {
+        "packing": PACKING,
+        "dataset": reference.id if reference.path is None else reference.path.name,
+        "revision": revision,
+        "config": data.config,
+        "split": data.split,
+        "text_column": data.text_column,
+        "tokenizer": encoder.identity,
+        "eos": eos_id,
+        "context_length": context_length,
+        "max_sequences": data.max_sequences,
+    }
+    path = token_cache.path_of(client.home() / "tokens", inputs)
+    stored = token_cache.read(path, fingerprint, tell)
+    if stored is None:
+        documents = _open(reference, data, revision, tell)
+        counter = _Counter(token_ids(encoder, documents.texts, enough=data.max_sequences * context_length))
+        tokens = pack(counter, eos_id, context_length, data.max_sequences)
+        remarks = [*documents.remarks(), *encoder.remarks]
+        _refuse_too_few(reference.id, tokens, counter.tokens, context_length, remarks)
+        notes = {"text_column": documents.text_column, "remarks": json.dumps(remarks)}
+        stored = token_cache.StoredTokens(tokens=tokens, fingerprint=fingerprint(tokens), notes=notes)
+        token_cache.write(path, stored)
+    refuse_unknown(stored.tokens, known.vocabulary_size)
+    remarks = json.loads(stored.notes.get("remarks", "[]"))
+    for remark in remarks:
+        tell(remark)
+    return Corpus(
+        id=reference.id,
+        revision=revision,
+        config=data.config,
+        split=data.split,
+        text_column=stored.notes["text_column"],
+        fingerprint=stored.fingerprint,
+        n=len(stored.tokens),
+        context_length=context_length,
+        path=path,
+        remarks=tuple(remarks),
+    )
+
+
+def load_tokens(corpus: Corpus) -> Tensor:
+    """The corpus as an int32 tensor (n, context_length), checked against its fingerprint.
+
+    Raises:
+        ResourceError: the file is gone or no longer the same.
+    """
+    stored = token_cache.read(corpus.path, fingerprint, _silent)
+    if stored is None or stored.fingerprint != corpus.fingerprint:
+        raise ResourceError(f"The tokens at {corpus.path} are gone or changed since they were made; start again.")
+    return stored.tokens
+
+
+class _Counter:
+    """Token lists passed on and counted, an end-of-text token added to each that is not empty."""
+
+    def __init__(self, documents: Iterator[list[int]]) -> None:
+        self._documents = documents
+        self.tokens = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for ids in self._documents:
+            self.tokens += len(ids) + bool(ids)
+            yield ids
+
+
+def _hub_model(
+    reference: Reference, settings: ModelSettings, gguf_file: str | None, download: bool, tell: Tell
+) -> ModelSource:
+    revision = reference.revision or "main"
+    sha = client.resolve(reference.id, reference.revision, "model", tell)
+    found = listing(reference.id, sha, tell)
+    known = {file.path: file for file in found.files}
+    names = inside(known, settings.subfolder)
+    if not found.whole and gguf_file is not None and gguf_file not in names:
+        raise OfflineError(f"{gguf_file} of {reference.id} is not on this machine; try again with a network.")
+    chosen = chosen_of(
+        reference.id,
+        sha,
+        known,
+        tell,
+        subfolder=settings.subfolder,
+        gguf_file=gguf_file,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    if not chosen.weights and not found.whole:
+        raise OfflineError(f"The weights of {reference.id} are not on this machine; try again with a network.")
+    others = (
+        [] if chosen.weights else [name for name in client.revisions(reference.id, "model", tell) if name != revision]
+    )
+    what = f"{settings.subfolder} of {reference.id}" if settings.subfolder else reference.id
+    refuse_unusable(f"{what} at {revision}", names, chosen, others)
+    small, weights = files_of(known, settings.subfolder, chosen)
+    wanted = small + (weights if download else [])
+    return ModelSource(
+        id=reference.id,
+        revision=revision,
+        sha=sha,
+        step=training_step(settings.subfolder or revision),
+        path=downloads.download(reference.id, sha, wanted, tell) if wanted else None,
+        subfolder=settings.subfolder,
+        gguf_file=gguf_file,
+        trust_remote_code=settings.trust_remote_code,
+        weight_bytes=sum(file.size for file in weights),
+        download_bytes=0 if download else client.bytes_to_download(reference.id, sha, weights),
+    )
+
+
+def _local_model(reference: Reference, path: Path, settings: ModelSettings, gguf_file: str | None) -> ModelSource:
+    path = path.resolve()
+    folder = path / (settings.subfolder or "")
+    what = str(Path(reference.id) / (settings.subfolder or ""))
+    if not folder.is_dir():
+        raise NotFoundError(f"There is no folder {what}.")
+    chosen = chosen_in(folder, gguf_file=gguf_file, trust_remote_code=settings.trust_remote_code)
+    if not chosen.weights and (inner := _inner_checkpoints(folder)):
+        raise NotFoundError(f"{what} holds no model itself, but {', '.join(inner[:6])}; name one of them.")
+    refuse_unusable(what, names_in(folder), chosen)
+    return ModelSource(
+        id=what if settings.subfolder else reference.id,
+        revision=None,
+        sha=checkpoint_identity(folder, chosen),
+        step=training_step(Path(gguf_file).stem if gguf_file else folder.name),
+        path=path,
+        subfolder=settings.subfolder,
+        gguf_file=gguf_file,
+        trust_remote_code=settings.trust_remote_code,
+        weight_bytes=sum((folder / name).stat().st_size for name in chosen.weights),
+    )
+
+
+def _inner_checkpoints(folder: Path) -> list[str]:
+    """The `checkpoint-N` folders that a Trainer leaves, in order of N."""
+    found = [(training_step(entry.name), entry.name) for entry in folder.iterdir() if (entry / "config.json").is_file()]
+    return [name for _, name in sorted((step, name) for step, name in found if step is not None)]
+
+
+def _context_length(asked: int | None, limit: int | None, name: str) -> int:
+    if asked is None:
+        return MAX_DEFAULT_CONTEXT if limit is None else min(MAX_DEFAULT_CONTEXT, limit)
+    if limit is not None and asked > limit:
+        raise SettingsError(f"--context-length is {asked}, but {name} has positions for {limit} tokens only.")
+    return asked
+
+
+def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> "Documents":
+    # Only now: what reads text takes a second to import, and tokens that are kept need none of it.
+    from hf_llc.tasks.text import corpus as corpora
+
+    if reference.path is not None:
+        return corpora.open_local(data, reference.path)
+    return corpora.open_hub(data, reference.id, revision, tell)
+
+
+def _refuse_too_few(name: str, tokens: Tensor, found: int, context_length: int, remarks: list[str]) -> None:
+    if len(tokens) < MIN_SEQUENCES:
+        raise UnusableError(
+            f"{name} gives {found} tokens, which fill {len(tokens)} sequences of {context_length}, and at least "
+            f"{MIN_SEQUENCES} are needed; lower --context-length, raise --max-sequences, or give more text."
+            + "".join(f" {remark}" for remark in remarks)
+        )
+
+
+def refuse_unknown(tokens: Tensor, vocabulary: int | None) -> None:
+    """Nothing, if the model knows all of these ids: text that another model has been shown may hold others.
+
+    Raises:
+        UnusableError: it does not.
+    """
+    lowest, highest = (int(each) for each in tokens.aminmax())
+    if vocabulary is not None and not 0 <= lowest <= highest < vocabulary:
+        unknown = highest if lowest >= 0 else lowest
+        raise UnusableError(
+            f"The tokenizer makes token {unknown}, but the model knows {vocabulary}; they do not belong together."
+        )

@@ -1,5 +1,0 @@
-"""Fixtures of the server's own tests."""
-
-from tests.hub.fixtures import hub, hub_server
-
-__all__ = ["hub", "hub_server"]

@@ -1,0 +1,60 @@
+"""How many chains a wanted error takes, and when none will do."""
+
+from dataclasses import replace
+
+import pytest
+
+from hf_llc.measures.llc.chains.target import next_chains
+from hf_llc.measures.llc.summarise import Judged
+from hf_llc.results.estimate import Verdict
+from tests.helpers.estimates import estimate
+
+TARGET, MOST = 0.02, 256
+
+
+def found(
+    stderr: float, *, correction: float | None = None, llc: float | None = 10.0, ess: float | None = 120.0
+) -> Judged:
+    diagnostics = replace(estimate().diagnostics, step_correction=correction, ess=ess)
+    verdict = Verdict.CONVERGED if llc is not None else Verdict.DIVERGED
+    return Judged(llc, stderr if llc is not None else None, verdict, "", diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("made", "chains", "wanted", "words"),
+    [
+        (found(0.1), 16, None, "done"),
+        # The total doubles at least, and grows at once to what the error asks for.
+        (found(0.21), 16, 32, "going on with 32"),
+        (found(0.8), 16, 256, "going on with 256"),
+        (found(0.5), 16, 110, "going on with 110"),
+        (found(4.0), 16, MOST, "going on with 256"),
+        (found(4.0), MOST, None, "--max-chains 256 are there"),
+        # What was subtracted for the step size leaves a third of itself, which more chains do not lessen.
+        (found(0.4, correction=0.3), 16, 88, "going on with 88"),
+        (found(0.4, correction=0.9), 16, None, "the step size makes 3.00% that they do not lessen. Lower --lr"),
+        (found(0.1, llc=None), 16, None, "no number"),
+        # A few chains end no run by their error, be it as small as it may.
+        (found(0.001), 4, 8, "the spread of so few says little: going on with 8"),
+        (found(0.001), 5, 10, "going on with 10"),
+        (found(0.001), 8, 16, "going on with 16"),
+        (found(0.001), 12, 16, "going on with 16"),
+        (found(0.1, ess=19.0), 16, 43, "but that error is itself too rough: going on with 43"),
+        (found(0.1, ess=49.0), 16, 32, "but that error is itself too rough: going on with 32"),
+        (found(0.1, ess=19.0), MOST, None, "done"),
+        (found(0.1, llc=0.0), 16, 32, "going on"),
+    ],
+)
+def test_the_next_look(made: Judged, chains: int, wanted: int | None, words: str) -> None:
+    count, why = next_chains(made, chains, TARGET, MOST)
+    assert count == wanted
+    assert words in why
+
+
+def test_the_most_chains_are_fewer_than_it_takes_to_end() -> None:
+    assert next_chains(found(0.1), 4, TARGET, 6) == (
+        6,
+        "The standard error is 1.00% of the LLC with 4 chains, and 2.00% was asked for, but the spread of so few says "
+        "little: going on with 6.",
+    )
+    assert next_chains(found(0.1), 6, TARGET, 6)[0] is None

@@ -1,0 +1,174 @@
+"""What `auto` takes: independent draws where the first of them serve, chains where they do not or are asked for."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from hf_llc import DataSettings, ModelSettings, SamplerSettings, estimate
+from hf_llc.errors import SettingsError
+from hf_llc.measures.llc.draws import choice
+from hf_llc.measures.llc.forecast import forecast
+from hf_llc.results.progress import Observer
+from hf_llc.sampling.draws.prior import GradientPair, LossPair
+from hf_llc.sampling.draws.statistics import summarise_draws
+from hf_llc.scans.shared_settings import estimate_series
+from tests.helpers.tiny_model import jsonl, save_tiny_model
+
+QUICK = SamplerSettings(gamma=2000.0, threads=1)
+
+
+class Listener(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def tell(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataSettings:
+    save_tiny_model(tmp_path / "model")
+    (tmp_path / "text.jsonl").write_text(jsonl(200))
+    return DataSettings(dataset=str(tmp_path / "text.jsonl"))
+
+
+def test_the_default_takes_independent_draws(tmp_path: Path, data: DataSettings) -> None:
+    listener = Listener()
+    found = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu", observer=listener)
+    assert found.settings.sampler == "importance"
+    assert found.llc is not None
+    assert found.stderr is not None
+    assert any("pairs of draws" in line for line in listener.lines)
+    assert not (tmp_path / "run/chains").exists()
+    given = estimate(
+        tmp_path / "model", data, replace(QUICK, sampler="importance"), output_dir=tmp_path / "other", device="cpu"
+    )
+    assert (given.llc, given.stderr) == (found.llc, found.stderr)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"lr": 1e-4}, {"burn_in": 2}, {"momentum": 0.5}, {"draws": 8}, {"thin": 2}, {"start": "anchor"},
+        {"gradient": "minibatch"}, {"batches": "independent"}, {"baseline": "paired"},
+        {"checks": False}, {"cross_check": "draws"}, {"sampler": "sgld"}, {"gamma": 0.0}, {"n_beta": 0.0},
+    ],
+)  # fmt: skip
+def test_what_only_chains_have_asks_for_chains(asked: dict[str, object]) -> None:
+    assert SamplerSettings().tries_draws
+    assert not SamplerSettings(**asked).tries_draws  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("asked", [{"gamma": 1.0}, {"chains": 8}, {"cross_check": "sgld"}, {"target_stderr": 0.01}])
+def test_what_both_have_does_not(asked: dict[str, object]) -> None:
+    assert SamplerSettings(**asked).tries_draws  # type: ignore[arg-type]
+
+
+def test_chains_take_over_where_the_first_draws_do_not_serve(
+    tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hf_llc.measures.llc.draws.choice.why_not", lambda summary: "they leave λ̂ open.")
+    monkeypatch.setattr("hf_llc.settings.requested.CHAIN_DRAWS", 8)
+    listener = Listener()
+    found = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu", observer=listener)
+    assert found.settings.sampler not in {"importance", "auto"}
+    assert (found.settings.gamma, found.settings.draws, found.settings.chains) == (2000.0, 8, 4)
+    assert "independent draws do not serve here: they leave" in found.choices["draws"]
+    assert any("Chains are sampled" in line for line in listener.lines)
+    # The same call again finds all of it.
+    again = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu")
+    assert (again.llc, again.settings) == (found.llc, found.settings)
+
+
+def test_the_first_draws_serve_unless_they_leave_much_open_or_are_far_from_quadratic() -> None:
+    pair = LossPair(counts=(1,), anchor=1.0, anchor_square=1.0, up=(0.1,), down=(0.1,), squared_distance=1.0)
+    slope = GradientPair(even=1e-3, odd=1e-3, radial=0.1, rise=0.1)
+    summary = summarise_draws([pair, pair], [slope, slope], n=1, n_beta=100.0, gamma=1e4)
+    assert choice.why_not(summary) is None
+    assert "open by ± 0.51" in (choice.why_not(replace(summary, open=0.51, open_slope=0.0)) or "")
+    assert choice.why_not(replace(summary, open=0.51, open_slope=0.4)) is None
+    # No bend narrows that where gradients miss jumps.
+    jumping = replace(summary, open=0.51, open_slope=0.4, by_losses=True)
+    assert "open by ± 0.51" in (choice.why_not(jumping) or "")
+    # Of what corrects the mean two thirds may be counted too much where all of the rise is of another degree.
+    bent = replace(summary, beyond=summary.beyond._replace(mean=-5.0))
+    assert choice.why_not(bent) is None
+    steep = replace(bent, slope=summary.slope._replace(mean=1.6))
+    assert "50% is not quadratic" in (choice.why_not(steep) or "")
+    assert choice.why_not(replace(steep, slope=summary.slope._replace(mean=1.2))) is None
+    assert choice.why_not(replace(steep, by_losses=True)) is None
+    assert "inf or NaN" in (choice.why_not(replace(summary, llc=None)) or "")
+
+
+def test_a_series_takes_draws_at_all_checkpoints_or_chains_at_all(
+    tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tiny_model(tmp_path / "other", seed=1)
+    models = [ModelSettings(model=str(tmp_path / name)) for name in ("other", "model")]
+    found = estimate_series(models, data, QUICK, output_dir=tmp_path / "curve", processes=1, device="cpu")
+    assert {each.settings.sampler for each in found} == {"importance"}
+    alone = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu")
+    assert found[1].llc == alone.llc
+    misfits = iter([None, "they leave λ̂ open"])
+    monkeypatch.setattr("hf_llc.measures.llc.draws.choice.misfit", lambda plan, store: next(misfits))
+    monkeypatch.setattr("hf_llc.settings.requested.CHAIN_DRAWS", 8)
+    listener = Listener()
+    chained = estimate_series(
+        models, data, QUICK, output_dir=tmp_path / "chained", processes=1, device="cpu", observer=listener
+    )
+    assert len({each.settings.sampler for each in chained}) == 1
+    assert "importance" not in {each.settings.sampler for each in chained}
+    assert any("they leave λ̂ open" in line for line in listener.lines)
+
+
+def test_short_chains_of_sgld_are_laid_beside_the_draws(tmp_path: Path, data: DataSettings) -> None:
+    asked = replace(QUICK, cross_check="sgld", batch_size=16)
+    found = estimate(tmp_path / "model", data, asked, output_dir=tmp_path / "run", device="cpu")
+    other = found.cross_check
+    assert other is not None
+    assert found.llc is not None
+    assert found.stderr is not None
+    assert other["method"] == "sgld"
+    assert abs(other["llc"] - found.llc) < 4 * (other["stderr"] ** 2 + found.stderr**2) ** 0.5
+    without = estimate(
+        tmp_path / "model", data, replace(asked, cross_check=None), output_dir=tmp_path / "run", device="cpu"
+    )
+    assert (without.llc, without.cross_check) == (found.llc, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"sampler": "importance", "cross_check": "lanczos"}, "cross_check lanczos goes with chains"),
+        ({"sampler": "sgld", "cross_check": "sgld"}, "cross_check sgld goes with independent draws"),
+    ],
+)
+def test_a_cross_check_that_does_not_fit_is_refused(asked: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        SamplerSettings(**asked)  # type: ignore[arg-type]
+
+
+def test_the_forecast_of_draws_counts_pairs_and_times_the_model(tmp_path: Path, data: DataSettings) -> None:
+    expected = forecast(ModelSettings(model=str(tmp_path / "model")), data, QUICK, device="cpu")
+    assert (expected.pairs, expected.processes) == (8, 1)
+    assert 8 < expected.seconds < 60
+    assert expected.pairs_in_15_minutes is not None
+    assert expected.pairs_in_15_minutes > 100
+    given = forecast(
+        ModelSettings(model=str(tmp_path / "model")), data, replace(QUICK, sampler="importance", draws=20), device="cpu"
+    )
+    assert given.pairs == 80
+    chains = forecast(ModelSettings(model=str(tmp_path / "model")), data, replace(QUICK, draws=8), device="cpu")
+    assert asdict(chains)["pairs"] is None
+
+
+def test_minibatches_of_one_do_not_tell_how_a_mixture_of_experts_varies(
+    tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hf_llc.execution.loaded_model.Workbench.routers", ["layers.0.router"])
+    asked = replace(QUICK, sampler="importance", batch_size=1)
+    with pytest.raises(SettingsError, match=r"--batch-size is 1, but .*layers\.0\.router.*minibatches of 2 or more"):
+        estimate(tmp_path / "model", data, asked, output_dir=tmp_path / "run", device="cpu")

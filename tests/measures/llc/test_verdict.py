@@ -1,0 +1,275 @@
+"""Every verdict, from diagnostics that call for it and from those just short of that."""
+
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_llc.errors import DivergedError
+from hf_llc.measures.llc.interpretation import agreement, meaning, on_plateau
+from hf_llc.measures.llc.verdict import EXCESS_MAX, judge, require_number
+from hf_llc.results.estimate import ChainSummary, DatasetRecord, Diagnostics, Estimate, Status, Verdict
+from hf_llc.sampling.tuning.step_size import LEFT, SETTLED, excess_left
+from tests.helpers.chains import settings
+from tests.helpers.estimates import estimate
+
+SETTINGS = settings(chains=4)
+NUMBERS: dict[str, Any] = {
+    "r_hat": 1.01, "ess": 300.0, "delta_loss": 0.5, "distance": 1.0, "free_distance": 1.0, "dimension": 1000,
+    "curvature": 3.0, "stability": 0.2, "resolution": 5.0, "equilibration": 0.99, "drift": 0.5,
+    "monte_carlo_stderr": 0.1,
+}  # fmt: skip
+UNCHECKED: dict[str, Any] = {field.name: None for field in fields(Diagnostics) if field.name not in NUMBERS}
+CHECKED = UNCHECKED | {"step_size_stderr": 0.1, "step_bias": 0.0, "step_bias_stderr": 0.1, "cold_llc": 0.0}
+GOOD = Diagnostics(**NUMBERS, **CHECKED)
+SPREAD: dict[str, Any] = {
+    "equilibration": 0.1, "gamma_slope": 0.0, "gamma_slope_stderr": 0.01, "distance_drift": 0.02,
+    "distance_drift_stderr": 0.01, "distance_drift_free": 0.2,
+}  # fmt: skip
+"""On a plateau, from w*, and spreading no more."""
+
+
+JUMPING: dict[str, Any] = {
+    "jump_llc": 3.0, "jump_llc_stderr": 0.1, "jump_spread": 1.0, "jump_shift": 2.0, "jump_shift_stderr": 0.5,
+}  # fmt: skip
+
+CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
+    ({}, 10.0, Verdict.CONVERGED, "R-hat 1.010, effective sample size 300"),
+    (UNCHECKED, 10.0, Verdict.CONVERGED, "the step size was not checked"),
+    ({"r_hat": 1.11}, 10.0, Verdict.NOT_EQUILIBRATED, "R-hat is 1.110, above 1.1: raise --draws"),
+    ({"r_hat": 1.11, "r_hat_chance": 1.3, "ess": 55.0}, 10.0, Verdict.NOT_EQUILIBRATED, "R-hat is 1.110, above 1.1"),
+    ({"r_hat": 1.099, "r_hat_chance": 1.01}, 10.0, Verdict.CONVERGED, "R-hat 1.099"),
+    ({"r_hat": math.nan}, 10.0, Verdict.NOT_EQUILIBRATED, "R-hat is nan"),
+    ({"r_hat": None, "ess": None, "drift": None}, 10.0, Verdict.UNDERSAMPLED, "effective sample size is unknown"),
+    ({"ess": 49.0}, 10.0, Verdict.UNDERSAMPLED, "sample size is 49, where 50 is asked for: raise --draws"),
+    ({"ess": 50.0}, 10.0, Verdict.CONVERGED, "effective sample size 50"),
+    ({"drift": -5.0}, 10.0, Verdict.NOT_EQUILIBRATED, "second half lies -5.0 Monte Carlo errors"),
+    ({"drift": -3.9}, 10.0, Verdict.CONVERGED, "R-hat"),
+    (
+        {"level_near": 0.9, "level_far": 2.1, "level_changes": 4},
+        10.0,
+        Verdict.NOT_EQUILIBRATED,
+        "chains live at two distances from w*, 0.9 and 2.1, and change between them 4 times in all: they seem to be",
+    ),
+    ({"equilibration": 0.5}, 10.0, Verdict.NOT_EQUILIBRATED, "50% of its variance"),
+    (SPREAD, 10.0, Verdict.CONVERGED, "R-hat"),
+    (SPREAD | {"distance_drift": 0.04}, 10.0, Verdict.NOT_EQUILIBRATED, "grows by +4.0% ± 1.0% while they last"),
+    (SPREAD | {"distance_drift_stderr": 0.02}, 10.0, Verdict.NOT_EQUILIBRATED, "a walk without bounds by 20.0%"),
+    (SPREAD | {"distance_drift_free": 0.1}, 10.0, Verdict.NOT_EQUILIBRATED, "10% of its variance"),
+    (SPREAD | {"gamma_slope": 0.3}, 10.0, Verdict.NOT_EQUILIBRATED, "10% of its variance"),
+    ({"equilibration": 0.1, "start_gap": 0.5, "start_gap_stderr": 0.2}, 10.0, Verdict.CONVERGED, "R-hat"),
+    ({"start_gap": 2.0, "start_gap_stderr": 0.2}, 10.0, Verdict.NOT_EQUILIBRATED, "+2 ± 0.2 apart in λ̂"),
+    ({"start_gap": 0.0, "start_gap_stderr": 1.1}, 10.0, Verdict.NOT_EQUILIBRATED, "is known to ± 1.1 only"),
+    ({"step_bias": 2.0, "step_bias_stderr": 0.6}, 10.0, Verdict.STEP_TOO_LARGE, "lower --lr"),
+    ({"step_bias": 2.0, "step_bias_stderr": 0.6, "raw_llc": 10.4}, 10.0, Verdict.STEP_TOO_LARGE, "+19% of the chains'"),
+    ({"step_bias": 0.9, "step_bias_stderr": 0.1}, 10.0, Verdict.CONVERGED, "makes +0.9 ± 0.1 of it"),
+    ({"step_bias": 2.0, "step_bias_stderr": 0.8}, 10.0, Verdict.CONVERGED, "makes +2 ± 0.8 of it"),
+    ({"step_bias": 0.1, "step_bias_stderr": 1.1}, 10.0, Verdict.IMPRECISE, "known to ± 1.1 only: raise --draws"),
+    ({"step_bias": 2.0, "step_bias_stderr": 0.6, "cold_llc": 2.0}, 10.0, Verdict.HEATED, "raise --batch-size"),
+    ({"step_bias": None}, 10.0, Verdict.STEP_TOO_LARGE, "half the step size became inf or NaN: lower --lr"),
+    ({"cold_llc": 2.0}, 10.0, Verdict.HEATED, "gradient noise alone gives 2 of"),
+    ({"cold_llc": 0.9}, 10.0, Verdict.CONVERGED, "R-hat"),
+    ({"cold_llc": -2.0}, 10.0, Verdict.NOT_A_MINIMUM, "without noise the loss falls below that at w*, by 2"),
+    ({}, -1.0, Verdict.NOT_A_MINIMUM, "the loss falls away from w*"),
+    ({}, -0.2, Verdict.IMPRECISE, "λ̂ is 0 within its error, between -0.4 and 0 at two standard errors"),
+    ({}, 0.15, Verdict.IMPRECISE, "λ̂ is 0 within its error, between -0.05 and 0.35 at two"),
+    (UNCHECKED, 0.33, Verdict.IMPRECISE, "the standard error is 30% of λ̂, where 30% is asked for"),
+    (UNCHECKED, 0.34, Verdict.CONVERGED, "R-hat"),
+    ({"step_bias_stderr": math.nan}, 10.0, Verdict.IMPRECISE, "what the step size makes of λ̂ is known to ± nan only"),
+    (UNCHECKED, 2e5, Verdict.UNDERSAMPLED, "all draws are equal, to rounding"),
+    (JUMPING, 10.0, Verdict.JUMPS, "they make +3 ± 0.1 of λ̂, which is about +2 ± 0.5 off for that"),
+    ({"delta_loss": 50.0, "prior_llc": 10.0}, 10.0, Verdict.STEP_TOO_LARGE, "the chains ran away: nβΔL is 5e+03"),
+    ({"outliers": 2, "outlier_llc": 1.0, "outlier_rest_stderr": 0.1}, 10.0, Verdict.NOT_EQUILIBRATED, "2 draws lie"),
+]
+
+
+@pytest.mark.parametrize(("chains", "failed", "words"), [(2, 0, "2 chains"), (4, 1, "3 chains"), (3, 0, "3 chains")])
+def test_fewer_than_four_chains_show_too_little_of_how_they_differ(chains: int, failed: int, words: str) -> None:
+    verdict, reason = judge(10.0, 0.1, replace(SETTINGS, chains=chains), GOOD, failed=failed)
+    assert verdict is (Verdict.STEP_TOO_LARGE if failed else Verdict.UNDERSAMPLED)
+    assert f"{words}, where 4 are asked for: raise --chains" in reason
+
+
+@pytest.mark.parametrize("error", [math.nan, math.inf])
+def test_an_error_that_is_no_number_is_not_called_converged(error: float) -> None:
+    assert judge(40.5, error, SETTINGS, GOOD, failed=0)[0] is Verdict.IMPRECISE
+
+
+def test_a_main_chain_that_failed_is_not_taken_for_one_at_half_the_step() -> None:
+    _, reason = judge(10.0, 0.1, SETTINGS, replace(GOOD, step_bias=None, step_bias_stderr=None), failed=1)
+    assert "half the step size" not in reason
+
+
+def test_an_error_of_nothing_is_not_called_converged() -> None:
+    for error in (0.0, 1e-6):
+        verdict, reason = judge(40.5, error, SETTINGS, GOOD, failed=0)
+        assert verdict is Verdict.UNDERSAMPLED
+        assert "the loss does not change where the chains are" in reason
+    assert judge(0.0, 0.0, SETTINGS, GOOD, failed=0)[0] is Verdict.UNDERSAMPLED
+
+
+@pytest.mark.parametrize(("changes", "llc", "verdict", "words"), CASES)
+def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict: Verdict, words: str) -> None:
+    found, reason = judge(llc, 0.1, SETTINGS, replace(GOOD, **changes), failed=0)
+    assert found is verdict
+    assert words in reason
+
+
+@pytest.mark.parametrize(
+    ("chains", "moved", "verdict", "words"),
+    [
+        (16, 0.26, Verdict.CONVERGED, "R-hat 1.300"),
+        (16, 0.24, Verdict.NOT_EQUILIBRATED, "chains stay apart: R-hat is 1.300"),
+        (16, None, Verdict.NOT_EQUILIBRATED, "R-hat is 1.300, above 1.1"),
+        (15, 1.0, Verdict.NOT_EQUILIBRATED, "R-hat is 1.300, above 1.1"),
+    ],
+)
+def test_many_short_chains_may_differ_if_they_do_not_stay_apart(
+    chains: int, moved: float | None, verdict: Verdict, words: str
+) -> None:
+    found, reason = judge(10.0, 0.1, replace(SETTINGS, chains=chains), replace(GOOD, r_hat=1.3, moved=moved), failed=0)
+    assert found is verdict
+    assert words in reason
+
+
+def test_chains_that_began_as_wide_as_they_will_be_show_nothing_by_spreading_no_more() -> None:
+    spread = replace(GOOD, **SPREAD)
+    verdict, reason = judge(10.0, 0.1, replace(SETTINGS, start="laplace"), spread, failed=0)
+    assert verdict is Verdict.NOT_EQUILIBRATED
+    assert "10% of its variance" in reason
+    assert judge(10.0, 0.1, replace(SETTINGS, start="laplace"), GOOD, failed=0)[0] is Verdict.CONVERGED
+
+
+def test_chains_from_far_above_are_judged_by_what_they_have_forgotten_of_the_way_down() -> None:
+    local = replace(SETTINGS, start="localiser", gamma=10.0, lr=1e-3, burn_in=200)
+    verdict, reason = judge(10.0, 0.1, local, replace(GOOD, equilibration=0.86), failed=0)
+    assert verdict is Verdict.NOT_EQUILIBRATED
+    assert "had forgotten 86% of the way down from draws of the localiser (90% is asked for)" in reason
+    # That λ̂ is flat and that nothing spreads says no more, since they began at their full width.
+    verdict, _ = judge(10.0, 0.1, local, replace(GOOD, **SPREAD), failed=0)
+    assert verdict is Verdict.NOT_EQUILIBRATED
+
+
+def test_chains_that_came_down_alike_but_not_far_enough_are_not_called_converged() -> None:
+    """A flat direction forgets at 0.01 a step; the stiffest is k = 30 times as stiff as the localiser."""
+    short = replace(SETTINGS, start="localiser", gamma=10.0, lr=1e-3, burn_in=20)
+    verdict, reason = judge(10.0, 0.1, short, GOOD, failed=0)
+    assert verdict is Verdict.NOT_EQUILIBRATED
+    assert "had 0.2 relaxation times to come down from there (1.3 are asked for)" in reason
+    for enough in (replace(short, burn_in=130), replace(short, n_beta=0.3), replace(short, burn_in_lr=5e-2)):
+        assert judge(10.0, 0.1, enough, GOOD, failed=0)[0] is Verdict.CONVERGED
+
+
+@pytest.mark.parametrize("times", [0.05, LEFT, SETTLED, 3.0])
+@pytest.mark.parametrize("stiffest", [0.2, 5.0, 1000.0])
+def test_the_worst_excess_is_that_of_the_worst_direction(times: float, stiffest: float) -> None:
+    grid = [stiffest * 10 ** (-index / 2000) for index in range(10_001)]
+    assert excess_left(times, stiffest) == pytest.approx(max(k * math.exp(-(1 + k) * times) for k in grid), rel=1e-3)
+
+
+def test_the_limits_on_relaxation_times_are_those_of_the_excess() -> None:
+    assert excess_left(LEFT, math.inf) == pytest.approx(1, rel=0.02)
+    assert excess_left(SETTLED, math.inf) < EXCESS_MAX
+    assert excess_left(0.0, 7.0) == 7.0
+
+
+def test_every_verdict_is_among_the_cases() -> None:
+    assert {verdict for _, _, verdict, _ in CASES} | {Verdict.DIVERGED, Verdict.NOT_LOCAL} == set(Verdict)
+
+
+def test_the_documentation_says_of_every_verdict_what_it_means_and_what_to_do() -> None:
+    page = (Path(__file__).parents[3] / "docs/concepts/verdicts.md").read_text(encoding="utf-8")
+    text = page.split("<!-- verdicts: begin -->")[1].split("<!-- verdicts: end -->")[0]
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+    assert set(rows) == set(map(str, Verdict))
+    cells = {name: [cell.strip() for cell in line.strip(" |").split(" | ")] for name, line in rows.items()}
+    assert all(len(of) == 4 and all(of) for name, of in cells.items() if name != "converged")
+
+
+def test_everything_that_is_wrong_is_named_and_the_worst_decides() -> None:
+    bad = replace(GOOD, r_hat=1.2, drift=9.0, cold_llc=-5.0)
+    verdict, reason = judge(10.0, 0.1, SETTINGS, bad, failed=1)
+    assert verdict is Verdict.STEP_TOO_LARGE
+    parts = reason.split("; ")
+    assert parts[0] == "1 of 4 chains became inf or NaN and were left out"
+    assert [word in reason for word in ("no minimum", "R-hat is 1.200", "+9.0 Monte Carlo")] == [True, True, True]
+
+
+def test_without_two_healthy_chains_there_is_no_number() -> None:
+    verdict, reason = judge(None, None, SETTINGS, GOOD, failed=3)
+    assert verdict is Verdict.DIVERGED
+    assert reason == "3 of 4 chains became inf or NaN, so there is no number"
+
+
+@pytest.mark.parametrize(
+    ("slope", "error", "words"),
+    [
+        (0.05, 0.02, "on a plateau"),
+        (-0.05, 0.1, "whether it depends on the localiser is not known"),
+        (-0.3, 0.14, "it depends on the localiser"),
+        (-0.95, 0.02, "the localiser sets its size"),
+        (-0.5, 0.02, "it depends on the localiser"),
+        (None, None, "was not measured"),
+    ],
+)
+def test_what_the_number_means_follows_from_its_slope_in_gamma(
+    slope: float | None, error: float | None, words: str
+) -> None:
+    sentence = meaning(replace(GOOD, gamma_slope=slope, gamma_slope_stderr=error))
+    assert words in sentence
+    assert ("not a learning coefficient" in sentence) == (words == "it depends on the localiser" or "sets" in words)
+
+
+@pytest.mark.parametrize(
+    ("slope", "error", "words"),
+    [
+        (0.05, 0.02, "on a plateau (d log λ̂ / d log γ = +0.02 ± 0.01): it hardly depends on the localiser nor on nβ"),
+        (None, None, "whether it depends on nβ was not measured; it is that of this basin"),
+        (1.0, 0.0, "d log nβ = +1.00 ± 0.00): the loss is as good as constant around w*"),
+        (0.5, 0.02, "but on nβ (d log λ̂ / d log nβ = +0.50 ± 0.02)"),
+        (0.05, 0.2, "whether it depends on nβ is not known (d log λ̂ / d log nβ = +0.05 ± 0.20): raise --draws"),
+        (0.45, 0.2, "but on nβ (d log λ̂ / d log nβ = +0.45 ± 0.20)"),
+    ],
+)
+def test_a_plateau_is_one_in_the_temperature_too(slope: float | None, error: float | None, words: str) -> None:
+    flat = replace(GOOD, gamma_slope=0.02, gamma_slope_stderr=0.01, n_beta_slope=slope, n_beta_slope_stderr=error)
+    assert words in meaning(flat)
+    assert ("on a plateau" in meaning(flat)) == (error in {0.02, None} and slope != 0.5)
+    assert ("of this basin" in meaning(flat)) == ((error in {0.02, None} and slope != 0.5) or "not known" in words)
+    assert on_plateau(flat) == (error in {0.02, None} and slope != 0.5)
+
+
+def test_a_diverged_estimate_is_raised_with_the_chains_that_failed() -> None:
+    chains = (
+        ChainSummary(chain=0, llc=1.5, status=Status.HEALTHY),
+        ChainSummary(chain=1, llc=None, status=Status.NONFINITE, failed_at=32),
+    )
+    text = DatasetRecord(id="d", revision="r", config=None, split="train", text_column="text", fingerprint="f")
+    found = Estimate(
+        model="m", revision=None, sha="s", step=None, llc=None, stderr=None, verdict=Verdict.DIVERGED,
+        verdict_reason="", settings=SETTINGS, diagnostics=GOOD, dataset=text, chains=chains, init_loss=1.0, tokens=1,
+        versions={}, seconds={}, run_dir="r",
+    )  # fmt: skip
+    with pytest.raises(DivergedError, match=r"of 2 chains stayed finite \(chain 1 at step 32 became.*Lower --lr \(now"):
+        require_number(found)
+    require_number(replace(found, verdict=Verdict.CONVERGED))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"llc": 13.5, "stderr": 1.0}, "they agree"),
+        ({"llc": 30.0, "stderr": 1.0}, "they disagree"),
+        ({"llc": None, "stderr": None}, "no number on 64 of"),
+        ({"llc": 13.5, "stderr": 1.0, "method": "draws"}, "from 38 pairs of independent draws, on 64 of"),
+        ({"llc": 30.0, "stderr": 1.0, "method": "draws"}, "too far from the localizing prior"),
+        ({"llc": None, "stderr": None, "method": "draws"}, "the loss does not rise, but changes by -2.5"),
+    ],
+)
+def test_a_cross_check_is_put_into_words(other: dict[str, Any], words: str) -> None:
+    record = {"method": "lanczos", "lowest": -3.0, "highest": 9.0, "sequences": 64, "pairs": 38, "prior_mean": -2.5}
+    record |= other
+    assert words in agreement(estimate(cross_check=record))
+    assert agreement(estimate()) == ""

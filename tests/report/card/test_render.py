@@ -1,0 +1,404 @@
+"""Cards: what the Hub's own reader sees in them, and that nothing from outside becomes mark-up."""
+
+import re
+import shlex
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from markdown_it import MarkdownIt
+from ruamel.yaml import YAML
+from typer.main import get_command
+
+from hf_llc.report.card import escaping
+from hf_llc.report.card import render as card
+from hf_llc.report.card.render import Content
+from hf_llc.report.card.section import BEGIN, END
+from hf_llc.results.curve import Curve, Point
+from hf_llc.results.estimate import Estimate
+from hf_llc.settings.file import read_settings
+from tests.helpers.estimates import DIAGNOSTICS, SETTINGS, estimate
+
+STEPS = (0, 8, 512)
+HOSTILE = "x|y\n---\n<script>alert(1)</script> <!-- hf-llc:end --> ![a](http://evil) `$(rm -rf ~)` 'q' \"d\" # no: yes"
+
+
+def content(*found: Estimate, name: str = "model", **named: Any) -> Content:
+    """What is published of these estimates, the last of them in the headline."""
+    points = [
+        Point(
+            revision=each.revision or Path(each.model).name,
+            sha=each.sha if each is found[-1] else f"{i:040x}",
+            step=each.step,
+            estimate=each,
+        )
+        for i, each in enumerate(found)
+    ]
+    curve = Curve.of_points(found[-1].model, points, run_dir=".", versions={})
+    return Content(curve=curve, name=name, headline=[point for point in points[-1:] if point.llc is not None], **named)
+
+
+def render(*found: Estimate, name: str = "model", about: str = "", **named: Any) -> str:
+    """A whole card."""
+    return card.render_model_card(content(*found, name=name, **named), about=about)
+
+
+def series() -> list[Estimate]:
+    return [estimate(step, 1.0 + step, stderr=0.25) for step in STEPS]
+
+
+def results(text: str) -> list[EvalResult]:
+    """What huggingface_hub reads from a card's metadata; it drops what it cannot read, hence the check of the tags."""
+    data = ModelCard(text).data
+    assert isinstance(data, ModelCardData)
+    assert data.tags == ["llc"]
+    return data.eval_results or []
+
+
+def metadata(text: str) -> dict[str, Any]:
+    found = yaml.safe_load(text.split("---\n")[1])
+    assert isinstance(found, dict)
+    return found
+
+
+def test_huggingface_hub_reads_the_last_estimate() -> None:
+    (found,) = results(render(*series(), url="https://huggingface.co/me/m/blob/main/llc/results.jsonl"))
+    assert (found.metric_type, found.metric_value) == ("llc", 513.0)
+    assert found.metric_name == "Local learning coefficient (step512)"
+    assert (found.task_type, found.dataset_type, found.dataset_name) == ("text-generation", "org/text", "org/text")
+    assert (found.dataset_split, found.dataset_revision, found.dataset_config) == ("train", "b" * 40, None)
+    source = ("hf-llc", "https://huggingface.co/me/m/blob/main/llc/results.jsonl")
+    assert (found.source_name, found.source_url) == source
+
+
+def test_where_no_repository_is_known_no_source_is_made_up() -> None:
+    (found,) = results(render(*series()))
+    assert (found.source_name, found.source_url) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "wanted"),
+    [
+        (22.943198786900748, 0.16045487059052593, (22.94, 0.16)),
+        (24.6712, 12.345, (25.0, 12.0)),
+        (56789.0, 1234.5, (56800.0, 1200.0)),
+        (0.0123412, 0.000671, (0.01234, 0.00067)),
+        (1.23456, 0.0997, (1.23, 0.1)),
+        (-9.0712, 21.49, (-9.0, 21.0)),
+        (7.5e97, 1.6e96, (7.5e97, 1.6e96)),
+        (3.14159, 0.0, (3.14159, 0.0)),
+    ],
+)
+def test_metadata_has_the_digits_that_the_error_leaves(value: float, error: float, wanted: tuple[float, float]) -> None:
+    (found,) = results(render(estimate(llc=value, stderr=error)))
+    assert (found.metric_value, (found.metric_args or {})["stderr"]) == wanted
+
+
+def test_a_text_of_this_disk_is_no_id_of_the_hub() -> None:
+    text = render(card.without_paths(local(), Path("/home/someone/demo")))
+    (found,) = results(text)
+    assert (found.dataset_type, found.dataset_name) == ("local", "text.jsonl")
+    assert str(found.dataset_revision).startswith("sha256:")
+
+
+def test_a_picture_that_is_missing_is_one_line_and_no_link() -> None:
+    text = render(*series(), picture=False)
+    assert text.count("The picture is missing: it could not be drawn where these results were published from.") == 1
+    assert "curve.png" not in text
+    assert "picture" not in metadata(text)["hf-llc"]
+    assert "The picture is missing" not in render(*series())
+
+
+def test_the_arguments_are_all_that_the_number_depends_on() -> None:
+    (found,) = results(render(*series()))
+    wanted = {
+        "model_revision": "step512",
+        "model_sha": "a" * 40,
+        "stderr": 0.25,
+        "verdict": "converged",
+        "n": 2048,
+        "n_beta": 268.6,
+        "gamma": 7800.0,
+        "lr": 8.3e-5,
+        "sampler": "sgld-lm",
+        "chains": 2,
+        "draws": 20,
+        "context_length": 64,
+        "token_fingerprint": "sha256:" + "c" * 64,
+        "hf_llc_version": "0.1.0",
+    }
+    assert found.metric_args is not None
+    assert wanted.items() <= found.metric_args.items()
+
+
+def test_the_metadata_says_what_the_model_is_and_where_the_results_are() -> None:
+    found = metadata(render(*series()))
+    assert found["library_name"] == "transformers"
+    assert found["tags"] == ["llc"]
+    assert found["hf-llc"] == {
+        "schema": 1,
+        "results": "llc/results.jsonl",
+        "settings": "llc/settings.yaml",
+        "picture": "llc/curve.png",
+    }
+
+
+def test_an_estimate_without_number_is_in_the_table_and_not_in_the_metadata() -> None:
+    text = render(estimate(8, 9.0), estimate(512, None))
+    assert "model-index" not in metadata(text)
+    assert "| step512 | 512 | 2.8594 | no number | 1.012 | diverged |" in text
+
+
+def test_the_table_has_a_row_per_estimate_in_order() -> None:
+    table = [line for line in render(*series()).splitlines() if line.startswith("| step")]
+    assert table == [
+        "| step0 | 0 | 2.8594 | 1.00 ± 0.25 | 1.012 | converged |",
+        "| step8 | 8 | 2.8594 | 9.00 ± 0.25 | 1.012 | converged |",
+        "| step512 | 512 | 2.8594 | 513.00 ± 0.25 | 1.012 | converged |",
+    ]
+
+
+def test_the_body_shows_the_picture_the_paper_and_the_limits() -> None:
+    text = render(*series())
+    assert "](llc/curve.png)" in text
+    assert "2308.12108" in text
+    assert "γ/nβ = 29" in text
+    assert "share nβ, γ and text" in text
+    assert "d log λ̂ / d log γ is -0.93 ± 0.02 at step512" in text
+
+
+def test_numbers_at_different_settings_are_not_called_comparable() -> None:
+    text = render(estimate(8), estimate(512, settings=replace(SETTINGS, gamma=1.0)))
+    assert "must not be compared with each other" in text
+    assert "share nβ, γ and text" not in text
+
+
+def test_the_section_is_between_its_markers_once() -> None:
+    text = render(*series())
+    section = card.render_section(content(*series()))
+    assert section.startswith(BEGIN)
+    assert section.rstrip().endswith(END)
+    assert text.endswith(section)
+    assert text.count(BEGIN) == text.count(END) == 1
+
+
+def command_of(text: str) -> list[str]:
+    found = re.findall(r"```bash\n(.*)\n```", text)
+    return shlex.split(found[-1])
+
+
+def options_of(words: list[str], command: str) -> dict[str, str]:
+    """The options of a command by name, each of which the command has to know."""
+    assert words[:2] == ["hf-llc", command]
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    program: Any = get_command(import_module("hf_llc.cli.app").app)
+    assert set(options) <= {name for each in program.commands[command].params for name in each.opts}
+    return options
+
+
+def test_the_command_has_every_setting_as_an_option_of_hf_llc_estimate() -> None:
+    words = command_of(render(estimate()))
+    options = options_of(words, "estimate")
+    assert words[2] == "org/model"
+    assert (options["--revision"], options["--dataset-revision"]) == ("a" * 40, "b" * 40)
+    assert (options["--gamma"], options["--lr"], options["--max-sequences"]) == ("7800.0", "8.3e-05", "2048")
+
+
+@pytest.mark.parametrize(("name", "value"), [("dtype", "bfloat16"), ("devices_per_chain", 2)])
+def test_the_command_names_what_is_not_as_usual(name: str, value: Any) -> None:
+    option = "--" + name.replace("_", "-")
+    changed = estimate(settings=replace(SETTINGS, **{name: value}))
+    assert options_of(command_of(render(changed)), "estimate")[option] == str(value)
+    assert option not in command_of(render(estimate()))
+
+
+def test_the_command_of_a_curve_is_a_scan_of_its_revisions() -> None:
+    options = options_of(command_of(render(*series())), "scan")
+    assert options["--revisions"] == "step0,step8,step512"
+    assert (options["--seed"], options["--sampler"], options["--chains"]) == ("0", "sgld-lm", "2")
+
+
+def place_of(found: Content) -> str:
+    """The --revisions of the command that a card shows."""
+    return options_of(command_of(card.render_section(found)), "scan")["--revisions"]
+
+
+def test_checkpoints_that_are_no_revisions_are_named_by_where_they_live() -> None:
+    found = content(*series())
+    curve = found.curve
+    folders = [replace(point, revision=f"run-1/ckpt-{i}", sha="a" * 40) for i, point in enumerate(curve.points)]
+    assert place_of(replace(found, curve=replace(curve, points=tuple(folders)))) == (
+        "subfolder:run-1/ckpt-*,run-1/ckpt-0,run-1/ckpt-1,run-1/ckpt-2"
+    )
+    repositories = [
+        replace(point, revision=name, estimate=replace(each, model=name))
+        for name, point, each in zip(("o/a", "o/b", "p/c"), curve.points, series(), strict=True)
+    ]
+    assert place_of(replace(found, curve=replace(curve, points=tuple(repositories)))) == "repos:o/a,o/b,p/c"
+
+
+def test_the_command_names_part_of_a_model_and_a_cross_check() -> None:
+    found = estimate(settings=replace(SETTINGS, params="*.0.*,*.1.*"), cross_check={"method": "lanczos", "llc": 1.0})
+    words = command_of(render(found))
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--params"] == ["*.0.*", "*.1.*"]
+    assert words[-2:] == ["--cross-check", "lanczos"]
+
+
+def test_where_to_read_it_back_is_said() -> None:
+    assert "```bash\nhf-llc show hf://org/model\n```" in render(estimate(), home="hf://org/model")
+    assert "hf-llc show" not in render(estimate())
+
+
+def test_a_long_curve_has_a_short_table_with_its_headline_and_says_what_is_left_out() -> None:
+    found = content(*(estimate(step) for step in range(100)))
+    named = found.curve.points[41]
+    text = card.render_section(replace(found, headline=[named, found.curve.points[-1]]))
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| step")]
+    assert len(rows) == 17
+    assert rows[0] == "step0"
+    assert {"step41", "step99"} <= set(rows)
+    assert "83 more checkpoints are in the results file." in text
+    assert options_of(command_of(text), "scan")["--revisions"].count(",") == 99
+
+
+def test_copies_and_failures_are_rows_that_say_so() -> None:
+    found = content(estimate(0), estimate(8))
+    points = (
+        replace(found.curve.points[0], duplicate_of="step8"),
+        found.curve.points[1],
+        Point(revision="step9", step=9, error="no weights | at all"),
+    )
+    text = card.render_section(replace(found, curve=replace(found.curve, points=points)))
+    assert "| step0 | 0 | 2.8594 | 13.93 ± 0.42 | 1.012 | converged (weights of step8) |" in text
+    assert "| step9 | 9 |  | no number |  | could not be used: no weights \\| at all |" in text
+
+
+def test_the_card_of_results_opens_in_the_viewer_and_links_to_the_model() -> None:
+    text = card.render_dataset_card(content(estimate()))
+    found = metadata(text)
+    assert found["configs"] == [{"config_name": "llc", "data_files": "llc/results.jsonl"}]
+    assert found["tags"] == ["llc"]
+    assert "model-index" not in found
+    assert "[org/model](/org/model)" in text
+    assert text.count(BEGIN) == text.count(END) == 1
+
+
+@pytest.mark.parametrize(
+    "model", ["/evil.example", "//evil.example/x", "../../spaces/evil/x", "x) [a](https://evil.example"]
+)
+def test_a_model_that_is_no_id_is_no_link(model: str) -> None:
+    found = content(estimate())
+    text = card.render_dataset_card(replace(found, curve=replace(found.curve, model=model)))
+    body = text.partition("\n---\n")[2].partition("## Local")[0]
+    links = [token for block in MarkdownIt().parse(body) for token in block.children or [] if token.type == "link_open"]
+    assert not links
+
+
+def test_the_card_of_a_trainers_model_says_how_it_was_trained() -> None:
+    text = card.render_trainer_card(content(estimate()), {"steps": "500", "training loss at the end": "2.5|1"})
+    assert "trainer" in metadata(text)["tags"]
+    assert "| steps | 500 |" in text
+    assert "| training loss at the end | 2.5\\|1 |" in text
+    assert text.count(BEGIN) == 1
+
+
+def test_the_settings_file_reads_as_settings(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(card.settings_file(content(estimate())))
+    found = read_settings(tmp_path / "settings.yaml")
+    assert (found["gamma"], found["lr"], found["batch_size"], found["sampler"]) == (7800.0, 8.3e-5, 8, "sgld-lm")
+
+
+def test_the_command_leaves_out_checks_that_were_not_made() -> None:
+    unchecked = estimate(diagnostics=replace(DIAGNOSTICS, step_size_stderr=None))
+    assert command_of(render(unchecked))[-1] == "--no-checks"
+    assert "--no-checks" not in command_of(render(estimate()))
+
+
+def test_hostile_names_stay_words_in_the_metadata() -> None:
+    dataset = replace(estimate().dataset, id=HOSTILE, config="no", split="12:30", revision="1e5")
+    text = render(estimate(revision=HOSTILE, dataset=dataset), name=HOSTILE)
+    flat = " ".join(HOSTILE.split())
+    for read in (yaml.safe_load, YAML(typ="safe").load):
+        found = read(text[4 : text.index("\n---\n", 4)])
+        (entry,) = found["model-index"][0]["results"]
+        assert found["model-index"][0]["name"] == flat
+        assert entry["dataset"] == {"type": flat, "name": flat, "config": "no", "split": "12:30", "revision": "1e5"}
+        assert entry["metrics"][0]["args"]["model_revision"] == flat
+        assert entry["metrics"][0]["args"]["lr"] == 8.3e-5
+    assert len(results(text)) == 1
+
+
+def test_hostile_names_stay_words_in_the_body() -> None:
+    dataset = replace(estimate().dataset, id=HOSTILE, config=HOSTILE)
+    found = estimate(model=HOSTILE, revision=HOSTILE, dataset=dataset)
+    text = render(found, name=HOSTILE, about=HOSTILE)
+    body = text[text.index("\n---\n", 4) + 5 :]
+    assert (body.count(BEGIN), body.count(END), body.count("```bash")) == (1, 1, 1)
+    outside_code = re.sub(r"```bash\n.*\n```", "", body)
+    assert "<script" not in outside_code
+    assert "](http://evil)" not in outside_code
+    assert not re.search(r"(?<!\\)`\$\(rm", outside_code)
+    (row,) = (line for line in body.splitlines() if "2.8594" in line)
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7
+    words = command_of(body)
+    assert words[words.index("--dataset-config") + 1] == " ".join(HOSTILE.split())
+
+
+def test_a_code_block_cannot_be_closed_from_inside() -> None:
+    assert escaping.code_block("a\n```\nb", "bash") == "````bash\na\n```\nb\n````"
+
+
+def local() -> Estimate:
+    dataset = replace(estimate().dataset, id="/home/someone/demo/text.jsonl", revision="sha256:" + "d" * 64)
+    return estimate(
+        model="/home/someone/demo/checkpoints/step512",
+        revision=None,
+        sha="sha256:" + "e" * 64,
+        dataset=dataset,
+        run_dir="/home/someone/demo/runs/step512",
+    )
+
+
+def test_a_card_of_local_files_names_no_folder_of_this_machine() -> None:
+    made = card.without_paths(local(), Path("/srv"))
+    text = render(made)
+    assert "someone" not in text
+    (found,) = results(text)
+    assert (found.dataset_type, found.dataset_name) == ("local", "text.jsonl")
+    assert found.metric_args is not None
+    assert found.metric_args["model_revision"] == "step512"
+
+
+def test_without_paths_keeps_them_relative_to_the_root() -> None:
+    found = card.without_paths(local(), Path("/home/someone/demo"))
+    assert (found.model, found.dataset.id, found.run_dir) == ("checkpoints/step512", "text.jsonl", "runs/step512")
+    assert "someone" not in str(found.to_dict())
+
+
+def test_without_paths_keeps_only_the_name_of_what_lies_elsewhere() -> None:
+    found = card.without_paths(local(), Path("/srv"))
+    assert (found.model, found.dataset.id, found.run_dir) == ("step512", "text.jsonl", "step512")
+
+
+def test_without_paths_leaves_hub_names_alone() -> None:
+    found = card.without_paths(estimate(), Path("/home/someone"))
+    assert (found.model, found.dataset.id) == ("org/model", "org/text")
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (24.67, 0.22, "24.67 ± 0.22"),
+        (24.67, 12.0, "25 ± 12"),
+        (56789.0, 1234.5, "56800 ± 1200"),
+        (1.23456, 0.0997, "1.23 ± 0.10"),
+        (0.012341, 0.00067, "0.01234 ± 0.00067"),
+        (3.0, 0.0, "3 ± 0"),
+    ],
+)
+def test_numbers_have_the_digits_that_their_error_leaves(value: float, error: float, shown: str) -> None:
+    assert escaping.with_error(value, error) == shown

@@ -1,0 +1,74 @@
+"""When λ̂ of two curves may be compared, and what is said when not."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_llc.report.comparability import differences
+from hf_llc.report.export import curve_of
+from hf_llc.results.curve import Curve, Point
+from tests.helpers.estimates import SETTINGS, estimate
+
+
+def curve(*, dataset: dict[str, Any] | None = None, **settings: Any) -> Curve:
+    """A curve of two points with these changes to their settings and text."""
+    found = [estimate(step, settings=replace(SETTINGS, **settings)) for step in (1, 2)]
+    found = [replace(each, dataset=replace(each.dataset, **(dataset or {}))) for each in found]
+    points = [Point(revision=f"step{each.step}", step=each.step, estimate=each) for each in found]
+    return curve_of("org/model", points, Path("run"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        curve(sampler="baoab", momentum=0.9, lr=1e-6, chains=8, draws=500, seed=3, batch_size=64, threads=4),
+        curve(gamma=2 * SETTINGS.gamma, n_beta=2 * SETTINGS.n_beta),
+        curve(gamma=SETTINGS.gamma * (1 + 1e-9)),
+        curve(dataset={"id": "/elsewhere/the same file"}),
+    ],
+)
+def test_how_well_a_number_is_estimated_is_no_reason(other: Curve) -> None:
+    assert differences(["a", "b"], [curve(), other]) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (curve(gamma=SETTINGS.gamma / 2), "γ/nβ is 29.04 for a, 14.52 for b: curvatures below"),
+        (curve(n_beta=2 * SETTINGS.n_beta), "γ/nβ is 29.04 for a, 14.52 for b: curvatures below"),
+        (curve(context_length=32), "A sequence has 64 tokens for a, 32 tokens for b"),
+        (curve(n=512), "The loss is over 2048 sequences for a, 512 sequences for b"),
+        (curve(params="*attention*"), "What moves is all weights for a, only *attention* for b"),
+        (curve(dataset={"revision": "d" * 40}), "The text is text of org/text train at bbbbbbbbbbbb for a, text of"),
+        (curve(dataset={"split": "test"}), "test at bbbbbbbbbbbb for b: the loss is that of other sentences"),
+        (curve(dataset={"config": "en"}), "org/text (en) train at"),
+        (curve(dataset={"fingerprint": "sha256:" + "e" * 64}), "as by another tokenizer"),
+    ],
+)  # fmt: skip
+def test_what_makes_numbers_incomparable_is_said(other: Curve, words: str) -> None:
+    (sentence,) = differences(["a", "b"], [curve(), other])
+    assert words in sentence
+
+
+def test_those_that_agree_are_named_together() -> None:
+    (sentence,) = differences(["a", "b", "c"], [curve(), curve(context_length=32), curve()])
+    assert sentence.startswith("A sequence has 64 tokens for a and c, 32 tokens for b: ")
+
+
+def test_other_text_has_other_tokens_in_any_case() -> None:
+    other = curve(dataset={"revision": "d" * 40, "fingerprint": "sha256:" + "e" * 64})
+    assert len(differences(["a", "b"], [curve(), other])) == 1
+
+
+def test_a_curve_at_changing_settings_is_comparable_with_nothing() -> None:
+    mixed = [estimate(1), estimate(2, settings=replace(SETTINGS, gamma=1.0))]
+    points = [Point(revision=f"step{each.step}", step=each.step, estimate=each) for each in mixed]
+    found = differences(["a", "b"], [curve(), curve_of("org/model", points, Path("run"))])
+    assert found == ["γ or nβ changes along the curve of b."]
+
+
+def test_a_curve_without_numbers_speaks_against_nothing() -> None:
+    failed = curve_of("org/model", [Point(revision="main", error="no weights")], Path("run"))
+    assert differences(["a", "b"], [curve(), failed]) == []
