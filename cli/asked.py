@@ -1,6 +1,6 @@
-"""What the command line and a settings file ask for, as settings; an option that a command lacks has its default."""
+"""What the command line and a settings file ask for, as settings."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,39 +8,50 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from hf_llc.settings.requested import DataSettings, SamplerSettings
+    from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
 
 GIVEN = {"COMMANDLINE", "ENVIRONMENT"}
 
 
-def settings_of(context: typer.Context, file: Path | None) -> "tuple[DataSettings, SamplerSettings]":
-    """Data and sampler settings: what was given on the command line, else what the file says, else the defaults.
+def settings_of(
+    context: typer.Context, file: Path | None, assignments: Sequence[str] | None
+) -> "tuple[DataSettings, SamplerSettings]":
+    """Data and sampler settings: options of the command line, else `--set`, else the settings file, else the defaults.
 
     Raises:
-        NotFoundError, SettingsError: see `hf_llc.settings.file.read_settings`, and the settings' own ranges.
+        NotFoundError, SettingsError: see `hf_llc.settings.file.read_settings` and the ranges of the settings.
     """
+    from hf_llc.settings.file import parse_assignments, read_settings
+    from hf_llc.settings.option import settings_in
     from hf_llc.settings.requested import DataSettings, SamplerSettings
 
     values = dict(context.params)
-    if file is not None:
-        from hf_llc.settings.file import read_settings
-
-        values |= {name: value for name, value in read_settings(file).items() if not _given(context, name)}
+    stored = {**(read_settings(file) if file is not None else {}), **parse_assignments(assignments or ())}
+    values |= {name: value for name, value in stored.items() if not _given(context, name)}
     values["params"] = tuple(values["params"] or ())
-    return DataSettings(**_data(values)), SamplerSettings(**_part(SamplerSettings, values))
+
+    def of(kind: type[Any]) -> dict[str, Any]:
+        names = {each.field: each.name for each in settings_in(kind)}
+        return {field.name: values[names[field.name]] for field in fields(kind) if names[field.name] in values}
+
+    return DataSettings(**of(DataSettings)), SamplerSettings(**of(SamplerSettings))
+
+
+def checkpoint_of(context: typer.Context) -> "ModelSettings":
+    """The checkpoint that a command is about.
+
+    Raises:
+        SettingsError: see `ModelSettings`.
+    """
+    from hf_llc.settings.option import settings_in
+    from hf_llc.settings.requested import ModelSettings
+
+    given = {
+        each.field: context.params[each.name] for each in settings_in(ModelSettings) if each.name in context.params
+    }
+    return ModelSettings(model=context.params["model"], **given)
 
 
 def _given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name in GIVEN
-
-
-def _part(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.name: values[field.name] for field in fields(kind) if field.name in values}
-
-
-def _data(values: Mapping[str, Any]) -> dict[str, Any]:
-    from hf_llc.settings.file import DATA
-    from hf_llc.settings.requested import DataSettings
-
-    return {field.name: values[DATA.get(field.name, field.name)] for field in fields(DataSettings)}

@@ -2,47 +2,26 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_llc.results.progress import duration
-from hf_llc.settings.requested import CalibrationSettings, ModelSettings
+from hf_llc.settings.option import Option
+from hf_llc.settings.requested import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
 
 from . import options as o
 from . import several
-from .asked import settings_of
-from .output import Form, chosen, write_agent, write_json, write_line, write_pairs, write_table
+from .asked import checkpoint_of, settings_of
+from .output import Form, write_agent, write_json, write_line, write_pairs, write_table
 from .progress import ProgressBar
 from .wording import with_error
 
 if TYPE_CHECKING:
     from hf_llc.results.calibration import Calibration, SweepPoint
 
-WANTED = CalibrationSettings()
-
-Target = Annotated[
-    float,
-    typer.Option(
-        "--target-stderr", help="Wanted standard error, as a share of the LLC.", rich_help_panel="What is wanted"
-    ),
-]
-Budget = Annotated[
-    int,
-    typer.Option(
-        "--budget", help="Gradients of a minibatch that the estimate may take.", rich_help_panel="What is wanted"
-    ),
-]
-PilotDraws = Annotated[
-    int,
-    typer.Option(
-        "--pilot-draws",
-        help="Draws of a pilot chain; more give sharper slopes and allow a longer burn-in.",
-        rich_help_panel="What is wanted",
-    ),
-]
 CalibrationDir = Annotated[
     Path | None,
     typer.Option(
@@ -54,59 +33,53 @@ CalibrationDir = Annotated[
         rich_help_panel="Output",
     ),
 ]
-QuietPath = Annotated[
-    bool,
-    typer.Option(
-        "-q", "--quiet", help="Short for --format quiet: the settings file's path alone.", rich_help_panel="Output"
-    ),
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuietPathOptions(o.FormOptions):
+    """How the result is written; quiet is the path of the settings file."""
+
+    quiet: Annotated[
+        bool,
+        Option(
+            help="Short for --format quiet: the settings file's path alone.",
+            panel="Output",
+            flag="-q/--quiet",
+            common=True,
+        ),
+    ] = False
+
+
 HEADERS = ("γ/nβ", "γ", "LLC ± stderr", "d log λ̂ / d log γ", "quadratic part", "ΔL", "")
 
 
+@o.with_options(
+    ModelSettings,
+    DataSettings,
+    SamplerSettings,
+    o.MachineOptions,
+    without={
+        "target_stderr",
+        "budget_seconds",
+        "max_chains",
+        "draws",
+        "burn_in",
+        "burn_in_lr",
+        "thin",
+        "checks",
+        "cross_check",
+    },
+)
 def calibrate(
     context: typer.Context,
     model: o.Model,
-    revision: o.Revision = None,
-    gguf_file: o.GgufFile = None,
-    trust_remote_code: o.TrustRemoteCode = False,
-    target_stderr: Target = WANTED.target_stderr,
-    budget: Budget = WANTED.budget,
-    pilot_draws: PilotDraws = WANTED.pilot_draws,
+    wanted: CalibrationSettings,
+    written: QuietPathOptions,
     settings: o.SettingsFile = None,
-    dataset: o.Dataset = o.DATA.dataset,
-    dataset_config: o.DatasetConfig = o.DATA.config,
-    split: o.Split = o.DATA.split,
-    dataset_revision: o.DatasetRevision = o.DATA.revision,
-    text_column: o.TextColumn = o.DATA.text_column,
-    max_sequences: o.MaxSequences = o.DATA.max_sequences,
-    context_length: o.ContextLength = o.DATA.context_length,
-    sampler: o.Sampler = o.SAMPLER.sampler,
-    n_beta: o.NBeta = o.SAMPLER.n_beta,
-    gamma: o.Gamma = o.SAMPLER.gamma,
-    lr: o.Lr = o.SAMPLER.lr,
-    momentum: o.Momentum = None,
-    start: o.Start = o.SAMPLER.start,
-    gradient: o.Gradient = o.SAMPLER.gradient,
-    batches: o.Batches = o.SAMPLER.batches,
-    baseline: o.Baseline = o.SAMPLER.baseline,
-    chains: o.Chains = o.SAMPLER.chains,
-    batch_size: o.BatchSize = None,
-    seed: o.Seed = o.SAMPLER.seed,
-    params: o.Params = None,
-    dtype: o.Dtype = o.SAMPLER.dtype,
-    micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
+    assignments: o.Assignments = None,
     num_processes: o.NumProcesses = None,
-    devices_per_chain: o.DevicesPerChain = o.SAMPLER.devices_per_chain,
-    num_machines: several.NumMachines = None,
-    machine_rank: several.MachineRank = None,
-    main_process_ip: several.MainProcessIp = None,
-    main_process_port: several.MainProcessPort = several.FIRST_PORT,
     device: o.Device = None,
-    threads: o.Threads = o.SAMPLER.threads,
     output_dir: CalibrationDir = None,
-    format: o.Format = "auto",
-    as_json: o.Json = False,
-    quiet: QuietPath = False,
 ) -> None:
     """Find settings for a wanted standard error, and whether the LLC has a plateau.
 
@@ -125,13 +98,10 @@ def calibrate(
     hf-llc scan EleutherAI/pythia-70m --settings calibration/settings.yaml
     """
     started = time.monotonic()
-    form = chosen(format, as_json, quiet)
+    form = written.form
     machines = several.machines_of(context)
-    wanted = CalibrationSettings(target_stderr=target_stderr, budget=budget, pilot_draws=pilot_draws)
-    asked_model = ModelSettings(
-        model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
-    )
-    asked_data, asked_sampler = settings_of(context, settings)
+    asked_model = checkpoint_of(context)
+    asked_data, asked_sampler = settings_of(context, settings, assignments)
     # What is wanted of the calibration is no part of how chains are sampled.
     asked_sampler = replace(asked_sampler, target_stderr=None)
     if several.started(machines, asked_sampler, device):

@@ -8,12 +8,13 @@ import typer
 
 from hf_llc.errors import SettingsError
 from hf_llc.results.profile import Profile
+from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
 
 from . import options as o
 from . import several
-from .asked import settings_of
-from .job import HfJob, HfJobBucket, HfJobPackage, HfJobTimeout, submitted
-from .output import Form, chosen, write_agent, write_json, write_line, write_pairs
+from .asked import checkpoint_of, settings_of
+from .job import submitted
+from .output import Form, write_agent, write_json, write_line, write_pairs
 from .profiling import Profiled, with_profile, write_profile
 from .progress import ProgressBar
 from .push import asked_push, push_run, require_permission
@@ -23,72 +24,29 @@ if TYPE_CHECKING:
     from hf_llc.execution.plan import Plan
     from hf_llc.measures.llc.forecast import Forecast
     from hf_llc.results.estimate import Estimate
-    from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
 
 
+@o.with_options(
+    ModelSettings,
+    DataSettings,
+    SamplerSettings,
+    o.MachineOptions,
+    o.JobOptions,
+    rare={"profile"},
+)
 def estimate(
     context: typer.Context,
     model: o.Model,
-    revision: o.Revision = None,
-    gguf_file: o.GgufFile = None,
-    trust_remote_code: o.TrustRemoteCode = False,
+    publishing: o.PushOptions,
+    reporting: o.TrackingOptions,
+    written: o.FormOptions,
     settings: o.SettingsFile = None,
-    dataset: o.Dataset = o.DATA.dataset,
-    dataset_config: o.DatasetConfig = o.DATA.config,
-    split: o.Split = o.DATA.split,
-    dataset_revision: o.DatasetRevision = o.DATA.revision,
-    text_column: o.TextColumn = o.DATA.text_column,
-    max_sequences: o.MaxSequences = o.DATA.max_sequences,
-    context_length: o.ContextLength = o.DATA.context_length,
-    sampler: o.Sampler = o.SAMPLER.sampler,
-    n_beta: o.NBeta = o.SAMPLER.n_beta,
-    gamma: o.Gamma = o.SAMPLER.gamma,
-    lr: o.Lr = o.SAMPLER.lr,
-    burn_in_lr: o.BurnInLr = None,
-    momentum: o.Momentum = None,
-    start: o.Start = o.SAMPLER.start,
-    gradient: o.Gradient = o.SAMPLER.gradient,
-    batches: o.Batches = o.SAMPLER.batches,
-    baseline: o.Baseline = o.SAMPLER.baseline,
-    chains: o.Chains = o.SAMPLER.chains,
-    draws: o.Draws = o.SAMPLER.draws,
-    burn_in: o.BurnIn = o.SAMPLER.burn_in,
-    thin: o.Thin = o.SAMPLER.thin,
-    target_stderr: o.TargetStderr = None,
-    max_chains: o.MaxChains = o.SAMPLER.max_chains,
-    budget_seconds: o.Budget = None,
-    batch_size: o.BatchSize = o.SAMPLER.batch_size,
-    seed: o.Seed = o.SAMPLER.seed,
-    params: o.Params = None,
-    checks: o.Checks = o.SAMPLER.checks,
-    cross_check: o.CrossCheck = None,
-    dtype: o.Dtype = o.SAMPLER.dtype,
-    micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
+    assignments: o.Assignments = None,
     num_processes: o.NumProcesses = None,
-    devices_per_chain: o.DevicesPerChain = o.SAMPLER.devices_per_chain,
-    num_machines: several.NumMachines = None,
-    machine_rank: several.MachineRank = None,
-    main_process_ip: several.MainProcessIp = None,
-    main_process_port: several.MainProcessPort = several.FIRST_PORT,
     device: o.Device = None,
-    threads: o.Threads = o.SAMPLER.threads,
     output_dir: o.OutputDir = None,
-    trackio: o.Trackio = None,
-    report_to: o.ReportTo = None,
-    push_to_hub: o.PushToHub = False,
-    repo: o.Repo = None,
-    dataset_repo: o.DatasetRepo = None,
-    create_pr: o.CreatePr = False,
-    private: o.Private = False,
-    hf_job: HfJob = None,
-    hf_job_timeout: HfJobTimeout = None,
-    hf_job_bucket: HfJobBucket = None,
-    hf_job_package: HfJobPackage = None,
     profile: Profiled = False,
     dry_run: o.DryRun = False,
-    format: o.Format = "auto",
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
 ) -> None:
     """Estimate the local learning coefficient of one checkpoint.
 
@@ -108,15 +66,11 @@ def estimate(
     hf-llc estimate ORG/NAME --num-machines 2 --num-processes 16 --machine-rank 0 --main-process-ip A
     hf-llc estimate me/my-model --push-to-hub
     """
-    from hf_llc.settings.requested import ModelSettings
-
-    form, times = chosen(format, as_json, quiet), Profile() if profile else None
+    form, times = written.form, Profile() if profile else None
     machines = several.machines_of(context)
-    asked_model = ModelSettings(
-        model=model, revision=revision, gguf_file=gguf_file, trust_remote_code=trust_remote_code
-    )
-    asked_data, asked_sampler = settings_of(context, settings)
-    push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
+    asked_model = checkpoint_of(context)
+    asked_data, asked_sampler = settings_of(context, settings, assignments)
+    push = asked_push(publishing)
     if submitted(context, push, form, lambda: operations_of(asked_model, asked_data, asked_sampler)):
         return
     if dry_run:
@@ -125,7 +79,7 @@ def estimate(
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
         return
-    rounds_of_chains = target_stderr is not None and not asked_sampler.by_draws
+    rounds_of_chains = asked_sampler.target_stderr is not None and not asked_sampler.by_draws
     if rounds_of_chains and machines.count > 1:
         raise SettingsError(
             "--target-stderr of chains works on one machine; leave out --num-machines, or give more --chains, or "
@@ -141,10 +95,10 @@ def estimate(
 
     with (
         ProgressBar(quiet=form is Form.QUIET, profile=times) as observer,
-        Tracking(report_to or [], trackio, observer.tell) as tracking,
+        Tracking(reporting.report_to, reporting.trackio, observer.tell) as tracking,
     ):
 
-        def make_plan(sampler: "SamplerSettings", folder: Path | None) -> "Plan":
+        def make_plan(sampler: SamplerSettings, folder: Path | None) -> "Plan":
             require_permission(model, push, observer)
             return plan(asked_model, asked_data, sampler, output_dir=folder, device=device, observer=observer)
 
@@ -163,7 +117,7 @@ def estimate(
             write_profile(times)
 
 
-def operations_of(model: "ModelSettings", data: "DataSettings", sampler: "SamplerSettings") -> float:
+def operations_of(model: ModelSettings, data: DataSettings, sampler: SamplerSettings) -> float:
     """Floating-point operations of an estimate."""
     from hf_llc.measures.llc.forecast import forecast
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,45 +17,7 @@ if TYPE_CHECKING:
     from hf_llc.hub.publication import PublishSettings
     from hf_llc.integrations.hf_jobs import JobSettings, SentJob
 
-PANEL, OPTION = "Hugging Face Jobs", "--hf-job"
-
-HfJob = Annotated[
-    str | None,
-    typer.Option(
-        OPTION,
-        metavar="FLAVOR",
-        help="Run this very command as a job on rented hardware of that name, such as a10g-small; needs --push-to-hub.",
-        rich_help_panel=PANEL,
-    ),
-]
-HfJobTimeout = Annotated[
-    str | None,
-    typer.Option(
-        "--hf-job-timeout",
-        metavar="TIME",
-        help="Stop the job after this, such as 90m, 6h or 2d. (default: hours, from the expected length of an "
-        "estimate; 12h for a scan)",
-        rich_help_panel=PANEL,
-    ),
-]
-HfJobBucket = Annotated[
-    str | None,
-    typer.Option(
-        "--hf-job-bucket",
-        metavar="ORG/NAME",
-        help="Bucket for the run, in place of --push-to-hub: it is /results there; give --output-dir /results/NAME.",
-        rich_help_panel=PANEL,
-    ),
-]
-HfJobPackage = Annotated[
-    str | None,
-    typer.Option(
-        "--hf-job-package",
-        metavar="SPEC",
-        help="How the job installs hf-llc. (default: from where this one came, or this version)",
-        rich_help_panel=PANEL,
-    ),
-]
+OPTION = "--hf-job"
 
 
 def submitted(

@@ -1,21 +1,28 @@
-"""Option types shared by commands. Their defaults are those of hf_llc.settings.requested."""
+"""Options of the commands: those of settings are generated from the fields of their dataclasses.
+
+`with_options` gives a command the options of settings dataclasses and of groups of options, so that none of them is
+listed in a signature. `--help` lists what people touch, `--help-all` everything.
+"""
 
 import os
 import re
+from collections.abc import Callable, Collection
+from copy import copy
+from dataclasses import dataclass, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
-from hf_llc.settings.requested import (
-    LARGEST_INTEGER,
-    LONGEST,
-    MOST_CHAINS,
-    MOST_PROCESSES,
-    MOST_TOKENS,
-    DataSettings,
-    SamplerSettings,
-)
+from hf_llc.settings.machines import PORT
+from hf_llc.settings.option import Option, Setting, settings_in
+from hf_llc.settings.requested import LARGEST_INTEGER, LONGEST, MOST_PROCESSES, MOST_TOKENS
+
+from .output import Form, chosen
+
+C = TypeVar("C", bound=Callable[..., None])
 
 SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
@@ -28,8 +35,8 @@ def bytes_of(text: str) -> int:
     Raises:
         BadParameter: it is no size above 0.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
-    size = float(found[1]) * SIZES[found[2] or ""] if found else 0.0
+    read = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
+    size = float(read[1]) * SIZES[read[2] or ""] if read else 0.0
     if not 1 <= size <= LARGEST_INTEGER:
         raise typer.BadParameter(f"{text!r} is no size; write it like 20GB.")
     return round(size)
@@ -59,11 +66,6 @@ def path_of(text: str | Path) -> Path:
     return Path(os.path.expanduser(text))
 
 
-DATA = DataSettings()
-SAMPLER = SamplerSettings()
-
-_MODEL, _TEXT, _CHAINS, _WHERE, _OUT, _HUB = "Model", "Text", "Sampling", "Machine", "Output", "Publishing"
-
 Model = Annotated[
     str,
     typer.Argument(
@@ -85,12 +87,12 @@ Revisions = Annotated[
         help="Names or SHAs (comma list), globs, re:REGEX, FROM..TO[:APART] by step, all, log:N, linear:N, every:K, "
         "first:N, last:N, @file; repeatable. They choose among branches and tags, or among commits:BRANCH, "
         "subfolder:GLOB or repos:GLOB. (default: all that have a step in their name)",
-        rich_help_panel=_MODEL,
+        rich_help_panel="Model",
     ),
 ]
 Every = Annotated[
     int | None,
-    typer.Option("--every", help="Keep only steps that are a multiple of this.", rich_help_panel=_MODEL),
+    typer.Option("--every", help="Keep only steps that are a multiple of this.", rich_help_panel="Model"),
 ]
 TokensPerStep = Annotated[
     int | None,
@@ -99,7 +101,7 @@ TokensPerStep = Annotated[
         min=1,
         max=MOST_TOKENS,
         help="Training tokens in a step, where names say only steps.",
-        rich_help_panel=_MODEL,
+        rich_help_panel="Model",
     ),
 ]
 StepMap = Annotated[
@@ -109,7 +111,7 @@ StepMap = Annotated[
         parser=path_of,
         metavar="<path>",
         help="File of lines NAME STEP, for names that do not say it.",
-        rich_help_panel=_MODEL,
+        rich_help_panel="Model",
     ),
 ]
 AllowDuplicates = Annotated[
@@ -117,18 +119,8 @@ AllowDuplicates = Annotated[
     typer.Option(
         "--allow-duplicates",
         help="Estimate checkpoints with the very same weights one by one, and draw them so.",
-        rich_help_panel=_MODEL,
+        rich_help_panel="Model",
     ),
-]
-Revision = Annotated[
-    str | None, typer.Option("--revision", help="Branch, tag or commit of the model.", rich_help_panel=_MODEL)
-]
-GgufFile = Annotated[
-    str | None, typer.Option("--gguf-file", help="GGUF file inside the repository.", rich_help_panel=_MODEL)
-]
-TrustRemoteCode = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Run the model code that the repository ships.", rich_help_panel=_MODEL),
 ]
 SettingsFile = Annotated[
     Path | None,
@@ -139,233 +131,29 @@ SettingsFile = Annotated[
         help="YAML or JSON file with options by name (n_beta: 30), or a result; options given here win.",
     ),
 ]
-Dataset = Annotated[
-    str,
-    typer.Option("--dataset", help="Hub dataset id, or a local .txt, .jsonl or .parquet file.", rich_help_panel=_TEXT),
-]
-DatasetConfig = Annotated[
-    str | None, typer.Option("--dataset-config", help="Its configuration.", rich_help_panel=_TEXT)
-]
-Split = Annotated[str, typer.Option("--split", help="Its split.", rich_help_panel=_TEXT)]
-DatasetRevision = Annotated[
-    str | None, typer.Option("--dataset-revision", help="Its branch, tag or commit.", rich_help_panel=_TEXT)
-]
-TextColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--text-column", help="Column that holds the text. (default: text, or the only one)", rich_help_panel=_TEXT
-    ),
-]
-MaxSequences = Annotated[
-    int,
-    typer.Option("--max-sequences", help="Use at most this many packed sequences; 0 for all.", rich_help_panel=_TEXT),
-]
-ContextLength = Annotated[
-    int | None,
-    typer.Option(
-        "--context-length",
-        help="Tokens per sequence. (default: min(1024, the model's own))",
-        rich_help_panel=_TEXT,
-    ),
-]
-CHAINS = "auto, sgld (the paper's), sgld-lm, rmsprop-sgld, baoab, badodab, sgnht or mala"
-SAMPLERS = f"{CHAINS}; or importance: independent draws, without chains."
-Sampler = Annotated[str, typer.Option("--sampler", help=SAMPLERS, rich_help_panel=_CHAINS)]
-NBeta = Annotated[
-    float | None,
-    typer.Option("--n-beta", help="nβ, the inverse temperature times n. (default: n / log n)", rich_help_panel=_CHAINS),
-]
-Gamma = Annotated[
-    float | None,
-    typer.Option(
-        "--gamma",
-        help="γ, the localisation. (default: measured, so that the loss stays close)",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Lr = Annotated[
-    float | None,
-    typer.Option("--lr", help="ε, the step size. (default: from the measured curvature)", rich_help_panel=_CHAINS),
-]
-BurnInLr = Annotated[
-    float | None,
-    typer.Option(
-        "--burn-in-lr",
-        help="ε that the burn-in begins with and falls from. (default: --lr, or from stability where --lr is left out)",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Momentum = Annotated[
-    float | None,
-    typer.Option(
-        "--momentum",
-        help="Share of momentum that a step keeps. (default: from gradient noise)",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Start = Annotated[
-    str,
-    typer.Option(
-        "--start",
-        help="Where chains begin: anchor (the weights themselves), localiser (a draw around them), both, laplace (a "
-        "draw that knows the curvature) or auto.",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Gradient = Annotated[
-    str,
-    typer.Option(
-        "--gradient",
-        help="minibatch, control-variate (less noise, twice the cost) or auto.",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Batches = Annotated[
-    str,
-    typer.Option(
-        "--batches",
-        help="independent, reshuffled (every sequence once an epoch: its noise cancels) or auto.",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Baseline = Annotated[
-    str,
-    typer.Option(
-        "--baseline",
-        help="What a draw's loss is compared with: paired (the loss of the same sequences at the weights themselves), "
-        "linear (that and its slope: less noise, a third of a step more a draw) or auto.",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Chains = Annotated[
-    int | None,
-    typer.Option(
-        "--chains",
-        help="Independent chains; fewer than 4 are never called converged. (default: 4; with --target-stderr or "
-        "--budget as many short ones as it takes)",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Draws = Annotated[
-    int | None,
-    typer.Option(
-        "--draws",
-        help="Draws per chain. (default: 200; where --target-stderr or --budget end chains about 50; of importance as "
-        "many as these need)",
-        rich_help_panel=_CHAINS,
-    ),
-]
-BurnIn = Annotated[
-    int | None,
-    typer.Option(
-        "--burn-in", help="Steps thrown away first. (default: from the relaxation time)", rich_help_panel=_CHAINS
-    ),
-]
-Thin = Annotated[int, typer.Option("--thin", help="Steps from one draw to the next.", rich_help_panel=_CHAINS)]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size",
-        help="Sequences per minibatch. (default: 32; of importance about 1,024 tokens)",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Seed = Annotated[int, typer.Option("--seed", help="Every random number derives from it.", rich_help_panel=_CHAINS)]
-Params = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--params",
-        help="Move only parameters that match this glob or re:REGEX (repeatable): the weight-refined LLC.",
-        rich_help_panel=_CHAINS,
-    ),
-]
-TargetStderr = Annotated[
-    float | None,
-    typer.Option(
-        "--target-stderr",
-        help="Go on until the standard error is this share of the LLC, or say why it will not be. (default: 0.05 with "
-        "--budget and of importance; else as many chains as --chains)",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Budget = Annotated[
-    float | None,
-    typer.Option(
-        "--budget",
-        parser=seconds_of,
-        metavar="TIME",
-        help="Stop drawing after this time (90s, 15m, 2h) from the start of the command, with what there is.",
-        rich_help_panel=_CHAINS,
-    ),
-]
-MaxChains = Annotated[
-    int,
-    typer.Option(
-        "--max-chains",
-        min=2,
-        max=MOST_CHAINS,
-        help="At most so many, with --target-stderr or --budget.",
-        rich_help_panel=_CHAINS,
-    ),
-]
-CrossCheck = Annotated[
-    str | None,
-    typer.Option(
-        "--cross-check",
-        help="Also the number by another way: sgld, short chains beside independent draws; draws, independent draws "
-        "beside chains; or lanczos, the loss's quadratic part without sampling.",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Checks = Annotated[
-    bool,
-    typer.Option(
-        "--checks/--no-checks",
-        help="Also run short chains at ε/2, without noise, and at a larger γ.",
-        rich_help_panel=_CHAINS,
-    ),
-]
-Dtype = Annotated[
-    str,
-    typer.Option(
-        "--dtype",
-        help="float32, or bfloat16: matrix products in 16 bits, for GPUs; weights, noise and updates stay float32.",
-        rich_help_panel=_WHERE,
-    ),
-]
-MicroBatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--micro-batch-size",
-        help="Sequences per forward pass; lower it when memory is short. (default: by size of the logits)",
-        rich_help_panel=_WHERE,
-    ),
-]
 NumProcesses = Annotated[
     int | None,
     typer.Option(
         "--num-processes",
         min=1,
         max=MOST_PROCESSES,
+        metavar="<int>",
         help="Processes to share the chains. (default: one per GPU; on a CPU by chains, cores and memory)",
-        rich_help_panel=_WHERE,
-    ),
-]
-DevicesPerChain = Annotated[
-    int,
-    typer.Option(
-        "--devices-per-chain",
-        help="Devices that hold one model together (FSDP2), for a model too big for one; --num-processes is a multiple "
-        "of it.",
-        rich_help_panel=_WHERE,
+        rich_help_panel="Machine",
     ),
 ]
 Device = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda or mps. (default: the best there is)", rich_help_panel=_WHERE)
+    str | None,
+    typer.Option("--device", help="cpu, cuda or mps. (default: the best there is)", rich_help_panel="Machine"),
 ]
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", help="CPU threads per process. (default: cores / chains)", rich_help_panel=_WHERE),
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting by its name in a settings file, such as start=anchor or burn_in=400; repeatable. It wins "
+        "over --settings, and the setting's own option over it.",
+    ),
 ]
 MaxDisk = Annotated[
     int | None,
@@ -375,7 +163,7 @@ MaxDisk = Annotated[
         parser=bytes_of,
         help="Room for downloads, such as 20GB: they go to the scan's folder and are removed once used. (default: they "
         "go to the Hub's cache and stay)",
-        rich_help_panel=_WHERE,
+        rich_help_panel="Machine",
     ),
 ]
 OutputDir = Annotated[
@@ -385,64 +173,274 @@ OutputDir = Annotated[
         parser=path_of,
         metavar="<path>",
         help="Folder of the run; one that is there is resumed. (default: hf-llc-runs/<model>/<sha>/<key>)",
-        rich_help_panel=_OUT,
+        rich_help_panel="Output",
     ),
 ]
 DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run", help="Print size, memory, tokens and time, and stop before any download.", rich_help_panel=_OUT
-    ),
-]
-Trackio = Annotated[
-    str | None,
-    typer.Option(
-        "--trackio",
-        metavar="PROJECT",
-        help=r"Report to this Trackio project: pip install 'hf-llc\[trackio]'.",
-        rich_help_panel=_OUT,
-    ),
-]
-ReportTo = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--report-to",
-        help="trackio (project hf-llc) or tensorboard (folder tensorboard of the run): each point when it is there; "
-        "repeatable.",
-        rich_help_panel=_OUT,
+        "--dry-run", help="Print size, memory, tokens and time, and stop before any download.", rich_help_panel="Output"
     ),
 ]
 X = Annotated[
     str,
-    typer.Option("--x", help="x axis of the pictures: log, linear or auto.", rich_help_panel=_OUT),
+    typer.Option("--x", help="x axis of the pictures: log, linear or auto.", rich_help_panel="Output"),
 ]
 XTokens = Annotated[
     bool,
-    typer.Option("--x-tokens", help="Training tokens along x, where all checkpoints say them.", rich_help_panel=_OUT),
+    typer.Option(
+        "--x-tokens", help="Training tokens along x, where all checkpoints say them.", rich_help_panel="Output"
+    ),
 ]
-Repo = Annotated[str | None, typer.Option("--repo", help="The model's repository on the Hub.", rich_help_panel=_HUB)]
+Repo = Annotated[
+    str | None, typer.Option("--repo", help="The model's repository on the Hub.", rich_help_panel="Publishing")
+]
 DatasetRepo = Annotated[
     str | None,
-    typer.Option("--dataset-repo", help="A dataset repository; made if it is not there.", rich_help_panel=_HUB),
+    typer.Option("--dataset-repo", help="A dataset repository; made if it is not there.", rich_help_panel="Publishing"),
 ]
 CreatePr = Annotated[
     bool,
     typer.Option(
-        "--create-pr", help="Propose it in a pull request; one of yours that is open is updated.", rich_help_panel=_HUB
+        "--create-pr",
+        help="Propose it in a pull request; one of yours that is open is updated.",
+        rich_help_panel="Publishing",
     ),
 ]
 Private = Annotated[
-    bool, typer.Option("--private", help="Make a new dataset repository private.", rich_help_panel=_HUB)
+    bool, typer.Option("--private", help="Make a new dataset repository private.", rich_help_panel="Publishing")
 ]
-PushToHub = Annotated[
-    bool,
-    typer.Option("--push-to-hub", help="Publish at the end, as hf-llc publish --yes does.", rich_help_panel=_HUB),
+Format = Annotated[
+    str, typer.Option("--format", help="human, agent (key=value), json or quiet.", rich_help_panel="Output")
 ]
-Format = Annotated[str, typer.Option("--format", help="human, agent (key=value), json or quiet.", rich_help_panel=_OUT)]
-Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=_OUT)]
+Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel="Output")]
 Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the number alone.", rich_help_panel=_OUT)
+    bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the number alone.", rich_help_panel="Output")
 ]
 QuietNames = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the names alone.", rich_help_panel=_OUT)
+    bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the names alone.", rich_help_panel="Output")
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormOptions:
+    """How the result is written."""
+
+    format: Annotated[str, Option(help="human, agent (key=value), json or quiet.", panel="Output")] = "auto"
+    as_json: Annotated[bool, Option(help="Short for --format json.", panel="Output", flag="--json", common=True)] = (
+        False
+    )
+    quiet: Annotated[
+        bool,
+        Option(help="Short for --format quiet: the number alone.", panel="Output", flag="-q/--quiet", common=True),
+    ] = False
+
+    @property
+    def form(self) -> Form:
+        """The one form that the options name.
+
+        Raises:
+            SettingsError: two of them are given, or there is no such form.
+        """
+        return chosen(self.format, self.as_json, self.quiet)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions:
+    """Publishing at the end of a run."""
+
+    push_to_hub: Annotated[
+        bool, Option(help="Publish at the end, as hf-llc publish --yes does.", panel="Publishing", common=True)
+    ] = False
+    repo: Annotated[str | None, Option(help="The model's repository on the Hub.", panel="Publishing")] = None
+    dataset_repo: Annotated[
+        str | None, Option(help="A dataset repository; made if it is not there.", panel="Publishing")
+    ] = None
+    create_pr: Annotated[
+        bool,
+        Option(help="Propose it in a pull request; one of yours that is open is updated.", panel="Publishing"),
+    ] = False
+    private: Annotated[bool, Option(help="Make a new dataset repository private.", panel="Publishing")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingOptions:
+    """Where points are reported while a run goes on."""
+
+    trackio: Annotated[
+        str | None,
+        Option(
+            help=r"Report to this Trackio project: pip install 'hf-llc\[trackio]'.", panel="Output", metavar="PROJECT"
+        ),
+    ] = None
+    report_to: Annotated[
+        tuple[str, ...],
+        Option(
+            help="trackio (project hf-llc) or tensorboard (folder tensorboard of the run): each point when it is "
+            "there; repeatable.",
+            panel="Output",
+        ),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions:
+    """Several machines that share one command."""
+
+    num_machines: Annotated[
+        int | None,
+        Option(
+            help="Machines that share the work, each by this command; they need no shared disk, and --num-processes "
+            "counts the processes of all. (default: 1)",
+            panel="Machine",
+        ),
+    ] = None
+    machine_rank: Annotated[
+        int | None, Option(help="Which of them this is, from 0; rank 0 prints the result.", panel="Machine")
+    ] = None
+    main_process_ip: Annotated[
+        str | None, Option(help="Address of the machine of rank 0, the same on all.", panel="Machine")
+    ] = None
+    main_process_port: Annotated[int, Option(help="Free port there, the same on all.", panel="Machine")] = PORT
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """Running the command as a job of Hugging Face Jobs."""
+
+    hf_job: Annotated[
+        str | None,
+        Option(
+            help="Run this very command as a job on rented hardware of that name, such as a10g-small; needs "
+            "--push-to-hub.",
+            panel="Hugging Face Jobs",
+            metavar="FLAVOR",
+        ),
+    ] = None
+    hf_job_timeout: Annotated[
+        str | None,
+        Option(
+            help="Stop the job after this, such as 90m, 6h or 2d. (default: hours, from the expected length of an "
+            "estimate; 12h for a scan)",
+            panel="Hugging Face Jobs",
+            metavar="TIME",
+        ),
+    ] = None
+    hf_job_bucket: Annotated[
+        str | None,
+        Option(
+            help="Bucket for the run, in place of --push-to-hub: it is /results there; give --output-dir "
+            "/results/NAME.",
+            panel="Hugging Face Jobs",
+            metavar="ORG/NAME",
+        ),
+    ] = None
+    hf_job_package: Annotated[
+        str | None,
+        Option(
+            help="How the job installs hf-llc. (default: from where this one came, or this version)",
+            panel="Hugging Face Jobs",
+            metavar="SPEC",
+        ),
+    ] = None
+
+
+def option_of(setting: Setting, *, hidden: bool = False) -> Any:
+    """The option of a setting as an annotation that Typer reads."""
+    option, kind = setting.option, setting.kind
+    kinds = get_args(kind) or (kind,)
+    if getattr(kind, "__origin__", None) is tuple:
+        kind = list[str] | None
+    flag = f"{setting.flag}/{option.negative}" if option.negative else setting.flag
+    flags = flag.split("/") if flag.startswith("-q/") else [flag]
+    extra: dict[str, Any] = {"parser": seconds_of} if option.metavar == "TIME" and float in kinds else {}
+    info = typer.Option(
+        *flags, help=option.help, rich_help_panel=option.panel, metavar=option.metavar, hidden=hidden, **extra
+    )
+    return Annotated[kind, info]
+
+
+def _show_all(context: typer.Context, asked: bool) -> None:
+    if asked:
+        for parameter in context.command.params:
+            parameter.hidden = False  # type: ignore[attr-defined]
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option("--help-all", is_eager=True, callback=_show_all, help="Show every option, and exit."),
+]
+
+
+def with_options(
+    *kinds: type[Any], only: Collection[str] | None = None, without: Collection[str] = (), rare: Collection[str] = ()
+) -> Callable[[C], Callable[..., None]]:
+    """Gives a command the options of settings dataclasses and of its groups of options.
+
+    A parameter that is annotated with a dataclass of options is a group: the command is called with an instance. The
+    fields of `kinds` become options of the command, found in `context.params`; a parameter of a field's name, without
+    an option of its own, takes the value, and its default in place of the field's.
+
+    Args:
+        kinds: settings dataclasses. only: names of the fields that the command has options for; None means all but
+            `without`.
+        rare: options of the signature itself that only `--help-all` lists.
+    """
+
+    def decorate(function: C) -> Callable[..., None]:
+        declared = signature(function, eval_str=True).parameters
+        groups: dict[str, type[Any]] = {
+            name: each.annotation
+            for name, each in declared.items()
+            if isinstance(each.annotation, type) and is_dataclass(each.annotation)
+        }
+        own = declared.keys() - groups
+        wanted = [
+            each
+            for each in (setting for kind in kinds for setting in settings_in(kind))
+            if each.name not in without and (only is None or each.name in only)
+        ] + [each for kind in groups.values() for each in settings_in(kind)]
+        generated = [_parameter(each, declared.get(each.name)) for each in wanted]
+        names = {each.name for each in generated}
+        plain = [_hidden(each) if name in rare else each for name, each in declared.items() if name in own - names]
+        leading = [each for each in plain if each.default is Parameter.empty]
+        parameters = [*leading, *generated, *(each for each in plain if each not in leading)]
+        if rare or not all(each.option.common for each in wanted):
+            help_all = Parameter("help_all", Parameter.KEYWORD_ONLY, default=False, annotation=HelpAll)
+            parameters.append(help_all)
+
+        @wraps(function)
+        def command(**values: Any) -> None:
+            built = {
+                name: kind(**{each.field: _value(values[each.name]) for each in settings_in(kind)})
+                for name, kind in groups.items()
+            }
+            function(**{name: values[name] for name in own}, **built)
+
+        keyword = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters]
+        command.__signature__ = Signature(keyword)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in keyword}
+        return command
+
+    return decorate
+
+
+def _parameter(setting: Setting, declared: Parameter | None) -> Parameter:
+    default = setting.default if declared is None else declared.default
+    default = None if default == () else default
+    annotation = option_of(setting, hidden=not setting.option.common)
+    return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _hidden(parameter: Parameter) -> Parameter:
+    """The parameter, listed by `--help-all` only."""
+    kind, info = get_args(parameter.annotation)
+    hidden = copy(info)  # other commands list it
+    hidden.hidden = True
+    return parameter.replace(annotation=Annotated[kind, hidden])
+
+
+def _value(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

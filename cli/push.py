@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from hf_llc.hub.publication import PublishSettings
     from hf_llc.results.progress import Observer
 
+    from .options import PushOptions
 
-def asked_push(
-    push_to_hub: bool, repo: str | None, dataset_repo: str | None, create_pr: bool, private: bool
-) -> "PublishSettings | None":
+
+def asked_push(asked: "PushOptions") -> "PublishSettings | None":
     """Where to publish at the end; None if that was not asked for.
 
     Raises:
@@ -21,11 +21,13 @@ def asked_push(
     """
     from hf_llc.hub.publication import PublishSettings
 
-    if not push_to_hub:
-        if repo is not None or dataset_repo is not None or create_pr or private:
+    if not asked.push_to_hub:
+        if asked.repo is not None or asked.dataset_repo is not None or asked.create_pr or asked.private:
             raise SettingsError("--repo, --dataset-repo, --create-pr and --private belong to --push-to-hub; add it.")
         return None
-    return PublishSettings(repo=repo, dataset_repo=dataset_repo, create_pr=create_pr, private=private)
+    return PublishSettings(
+        repo=asked.repo, dataset_repo=asked.dataset_repo, create_pr=asked.create_pr, private=asked.private
+    )
 
 
 def require_permission(model: str, push: "PublishSettings | None", observer: "Observer") -> None:

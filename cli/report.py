@@ -1,6 +1,7 @@
 """The one place that turns an exception into a line on stderr and an exit code."""
 
 import errno
+import inspect
 import os
 import re
 import sys
@@ -60,7 +61,17 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
                 say(line)
             raise typer.Exit(exit_code(error)) from error
 
+    run.__doc__ = paragraphs(command.__doc__ or "")
     return run
+
+
+def paragraphs(text: str) -> str:
+    """A docstring with each paragraph on one line, so that help is wrapped at the width of the terminal.
+
+    Paragraphs that begin with a line of `\\b` keep their lines.
+    """
+    parts = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(part if part.startswith("\b") else " ".join(part.split()) for part in parts)
 
 
 def require_words(given: Mapping[str, object]) -> None:

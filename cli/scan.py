@@ -7,12 +7,13 @@ import typer
 
 from hf_llc.errors import SettingsError
 from hf_llc.results.profile import Profile
+from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
 
 from . import options as o
 from . import several
 from .asked import settings_of
-from .job import HfJob, HfJobBucket, HfJobPackage, HfJobTimeout, submitted
-from .output import Form, chosen
+from .job import submitted
+from .output import Form
 from .profiling import Profiled, write_profile
 from .progress import ProgressBar
 from .push import asked_push, push_run, require_permission
@@ -47,75 +48,38 @@ DryRun = Annotated[
 ]
 
 
+@o.with_options(
+    ModelSettings,
+    DataSettings,
+    SamplerSettings,
+    o.MachineOptions,
+    o.JobOptions,
+    without={"revision", "gguf_file"},
+    rare={"tokens_per_step", "step_map", "allow_duplicates", "x", "x_tokens", "profile"},
+)
 def scan(
     context: typer.Context,
     model: o.Series,
+    publishing: o.PushOptions,
+    reporting: o.TrackingOptions,
+    written: o.FormOptions,
     revisions: o.Revisions = None,
     every: o.Every = None,
     tokens_per_step: o.TokensPerStep = None,
     step_map: o.StepMap = None,
     allow_duplicates: o.AllowDuplicates = False,
-    trust_remote_code: o.TrustRemoteCode = False,
+    trust_remote_code: bool = False,
     settings: o.SettingsFile = None,
-    dataset: o.Dataset = o.DATA.dataset,
-    dataset_config: o.DatasetConfig = o.DATA.config,
-    split: o.Split = o.DATA.split,
-    dataset_revision: o.DatasetRevision = o.DATA.revision,
-    text_column: o.TextColumn = o.DATA.text_column,
-    max_sequences: o.MaxSequences = o.DATA.max_sequences,
-    context_length: o.ContextLength = o.DATA.context_length,
-    sampler: o.Sampler = o.SAMPLER.sampler,
-    n_beta: o.NBeta = o.SAMPLER.n_beta,
-    gamma: o.Gamma = o.SAMPLER.gamma,
-    lr: o.Lr = o.SAMPLER.lr,
-    burn_in_lr: o.BurnInLr = None,
-    momentum: o.Momentum = None,
-    start: o.Start = o.SAMPLER.start,
-    gradient: o.Gradient = o.SAMPLER.gradient,
-    batches: o.Batches = o.SAMPLER.batches,
-    baseline: o.Baseline = o.SAMPLER.baseline,
-    chains: o.Chains = o.SAMPLER.chains,
-    draws: o.Draws = o.SAMPLER.draws,
-    target_stderr: o.TargetStderr = None,
-    budget_seconds: o.Budget = None,
-    burn_in: o.BurnIn = o.SAMPLER.burn_in,
-    thin: o.Thin = o.SAMPLER.thin,
-    batch_size: o.BatchSize = o.SAMPLER.batch_size,
-    seed: o.Seed = o.SAMPLER.seed,
-    params: o.Params = None,
-    checks: o.Checks = o.SAMPLER.checks,
-    cross_check: o.CrossCheck = None,
-    dtype: o.Dtype = o.SAMPLER.dtype,
-    micro_batch_size: o.MicroBatchSize = o.SAMPLER.micro_batch_size,
+    assignments: o.Assignments = None,
     num_processes: o.NumProcesses = None,
-    devices_per_chain: o.DevicesPerChain = o.SAMPLER.devices_per_chain,
-    num_machines: several.NumMachines = None,
-    machine_rank: several.MachineRank = None,
-    main_process_ip: several.MainProcessIp = None,
-    main_process_port: several.MainProcessPort = several.FIRST_PORT,
     device: o.Device = None,
-    threads: o.Threads = o.SAMPLER.threads,
     max_disk: o.MaxDisk = None,
     shard: Shard = None,
     output_dir: ScanDir = None,
-    trackio: o.Trackio = None,
-    report_to: o.ReportTo = None,
     x: o.X = "auto",
     x_tokens: o.XTokens = False,
-    push_to_hub: o.PushToHub = False,
-    repo: o.Repo = None,
-    dataset_repo: o.DatasetRepo = None,
-    create_pr: o.CreatePr = False,
-    private: o.Private = False,
-    hf_job: HfJob = None,
-    hf_job_timeout: HfJobTimeout = None,
-    hf_job_bucket: HfJobBucket = None,
-    hf_job_package: HfJobPackage = None,
     profile: Profiled = False,
     dry_run: DryRun = False,
-    format: o.Format = "auto",
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
 ) -> None:
     """Follow the local learning coefficient over the checkpoints of a series.
 
@@ -137,11 +101,11 @@ def scan(
     from hf_llc.results.figures.axis_options import View
     from hf_llc.scans.shard import Shard as Part
 
-    form, times = chosen(format, as_json, quiet), Profile() if profile else None
+    form, times = written.form, Profile() if profile else None
     machines = several.machines_of(context)
     selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
-    asked_data, asked_sampler = settings_of(context, settings)
-    push = asked_push(push_to_hub, repo, dataset_repo, create_pr, private)
+    asked_data, asked_sampler = settings_of(context, settings, assignments)
+    push = asked_push(publishing)
     if push is not None and not part.is_whole:
         raise SettingsError("--push-to-hub is for a whole scan; join the parts with hf-llc merge, then hf-llc publish.")
     if submitted(context, push, form):
@@ -175,7 +139,7 @@ def scan(
     )
     with (
         ProgressBar(quiet=form is Form.QUIET, profile=times) as observer,
-        Tracking(report_to or [], trackio, observer.tell) as tracking,
+        Tracking(reporting.report_to, reporting.trackio, observer.tell) as tracking,
     ):
         require_permission(model, push, observer)
 

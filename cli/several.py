@@ -1,44 +1,15 @@
 """Options for one command on several machines, and its start there."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from hf_llc.errors import SettingsError
-from hf_llc.settings.machines import PORT, Machines
+from hf_llc.settings.machines import Machines
 
 if TYPE_CHECKING:
     from hf_llc.settings.requested import SamplerSettings
-
-_WHERE = "Machine"
-
-NumMachines = Annotated[
-    int | None,
-    typer.Option(
-        "--num-machines",
-        help="Machines that share the work, each by this command; they need no shared disk, and --num-processes counts "
-        "the processes of all. (default: 1)",
-        rich_help_panel=_WHERE,
-    ),
-]
-MachineRank = Annotated[
-    int | None,
-    typer.Option(
-        "--machine-rank", help="Which of them this is, from 0; rank 0 prints the result.", rich_help_panel=_WHERE
-    ),
-]
-MainProcessIp = Annotated[
-    str | None,
-    typer.Option(
-        "--main-process-ip", help="Address of the machine of rank 0, the same on all.", rich_help_panel=_WHERE
-    ),
-]
-MainProcessPort = Annotated[
-    int,
-    typer.Option("--main-process-port", help="Free port there, the same on all.", rich_help_panel=_WHERE),
-]
-FIRST_PORT = PORT
 
 
 def machines_of(context: typer.Context) -> Machines:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.errors import SettingsError
-from hf_llc.settings.requested import FEW_CHAINS
+from hf_llc.settings.requested import CHAIN_SAMPLERS, FEW_CHAINS, SamplerSettings
 
 from . import options as o
 from .output import Form, chosen, write_agent, write_json, write_line, write_table
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _NET = "Deep linear net (--case dln)"
 
 
+@o.with_options(SamplerSettings, only=("momentum", "gradient", "batches", "baseline", "seed"))
 def validate(
     case: Annotated[
         list[str] | None, typer.Option("--case", help="Run this case only (repeatable). (default: all)")
@@ -48,16 +49,16 @@ def validate(
     device: Annotated[
         str, typer.Option("--device", help="cpu, cuda or mps, for nets without --samples.", rich_help_panel=_NET)
     ] = "cpu",
-    sampler: Annotated[str, typer.Option("--sampler", help=f"{o.CHAINS}.", rich_help_panel="Sampling")] = "auto",
-    momentum: o.Momentum = None,
-    gradient: o.Gradient = o.SAMPLER.gradient,
-    batches: o.Batches = o.SAMPLER.batches,
-    baseline: o.Baseline = o.SAMPLER.baseline,
+    sampler: Annotated[str, typer.Option("--sampler", help=f"{CHAIN_SAMPLERS}.", rich_help_panel="Sampling")] = "auto",
+    momentum: float | None = None,
+    gradient: str = "auto",
+    batches: str = "auto",
+    baseline: str = "auto",
     chains: Annotated[
         int, typer.Option("--chains", help="Chains of each case.", min=2, rich_help_panel="Sampling")
     ] = FEW_CHAINS,
     draws: Annotated[int, typer.Option("--draws", help="Draws per chain.", rich_help_panel="Sampling")] = 1500,
-    seed: o.Seed = o.SAMPLER.seed,
+    seed: int = 0,
     format: o.Format = "auto",
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -91,7 +92,6 @@ def validate(
     from hf_llc.sampling.gradients import check_gradient
     from hf_llc.sampling.randomness import check_batches
     from hf_llc.sampling.samplers import check_sampler
-    from hf_llc.settings.requested import SamplerSettings
 
     check_sampler(sampler)
     check_gradient(gradient)

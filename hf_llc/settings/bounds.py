@@ -152,7 +152,8 @@ def _scalar(value: Any) -> Any:
 def _fitted(value: Any, hint: Any) -> Any:
     rule: Bounds | OneOf | None = None
     if get_origin(hint) is Annotated:
-        hint, rule, *_ = get_args(hint)
+        hint, *metadata = get_args(hint)
+        rule = next((each for each in metadata if isinstance(each, Bounds | OneOf)), None)
     if hint is Any:
         return value
     options = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)

@@ -1,28 +1,28 @@
 """Settings from a file and to one: the options of the command line by their names, with underscores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from hf_llc.errors import SettingsError, did_you_mean
-from hf_llc.settings.bounds import checked
+from hf_llc.settings.bounds import checked, shown
 from hf_llc.settings.files import write_atomically
+from hf_llc.settings.option import settings_in
 from hf_llc.settings.requested import DataSettings, SamplerSettings, of_no_use
 from hf_llc.settings.strict_json import clipped
-from hf_llc.settings.yaml_file import mapping_text, read_mapping
+from hf_llc.settings.yaml_file import mapping_text, read_mapping, scalar
 
-DATA = {"config": "dataset_config", "revision": "dataset_revision"}
-"""Names on the command line of those fields of DataSettings that are called something else there."""
 RECORDED = ("n", "device", "batched_chains")
 """Part of a result's settings, but not for a user to set: they follow from text and machine, or from its version."""
 
 
 def known_settings() -> dict[str, Any]:
     """Type and bounds by name of everything that a settings file may hold."""
-    sampler, data = (get_type_hints(kind, include_extras=True) for kind in (SamplerSettings, DataSettings))
-    named = {DATA.get(field.name, field.name): data[field.name] for field in fields(DataSettings)}
-    return named | {field.name: sampler[field.name] for field in fields(SamplerSettings)}
+    known: dict[str, Any] = {}
+    for kind in (DataSettings, SamplerSettings):
+        hints = get_type_hints(kind, include_extras=True)
+        known |= {setting.name: hints[setting.field] for setting in settings_in(kind)}
+    return known
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -39,19 +39,26 @@ def read_settings(path: Path) -> dict[str, Any]:
     for part in ("payload", "settings"):
         if isinstance(stored.get(part), dict):
             stored = stored[part]
-    known = known_settings()
-    found = {}
     # A result of independent draws records them as chains without steps, which nobody can ask for.
     left_out = (*RECORDED, *of_no_use(stored))
-    for name, value in stored.items():
-        if name in left_out:
-            continue
-        if name not in known:
-            raise SettingsError(
-                f"{path} sets {clipped(name)}, which there is not{did_you_mean(name[:60], list(known))}"
-            )
-        found[name] = _typed(name, value, known[name], path)
-    return found
+    return {name: _checked(name, value, str(path)) for name, value in stored.items() if name not in left_out}
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Settings by name from texts `NAME=VALUE`, the value as YAML has it.
+
+    Raises:
+        SettingsError: there is no `=`, a name is not known (near ones are named), or a value is of another type or out
+            of its bounds.
+    """
+    settings = {}
+    for text in assignments:
+        name, joined, value = text.partition("=")
+        if not joined:
+            raise SettingsError(f"--set takes NAME=VALUE, such as --set burn_in=400, got {shown(text)}.")
+        name = name.strip().replace("-", "_")
+        settings[name] = _checked(name, scalar(value, f"--set {clipped(text)}"), "--set")
+    return settings
 
 
 def write_settings(path: Path, settings: Mapping[str, Any], header: Sequence[str], remarks: Mapping[str, str]) -> None:
@@ -59,12 +66,15 @@ def write_settings(path: Path, settings: Mapping[str, Any], header: Sequence[str
     write_atomically(path, mapping_text(settings, header, remarks).encode())
 
 
-def _typed(name: str, value: Any, hint: Any, path: Path) -> Any:
-    """The value as its setting's type."""
+def _checked(name: str, value: Any, source: str) -> Any:
+    """The value in the type of its setting; `source` is what a message says that it comes from."""
+    known = known_settings()
+    if name not in known:
+        raise SettingsError(f"{source} sets {clipped(name)}, which there is not{did_you_mean(name[:60], list(known))}")
     if name == "params" and isinstance(value, str):
         # A result joins its patterns by commas.
         value = [part for part in value.split(",") if part]
     try:
-        return checked(name, value, hint)
+        return checked(name, value, known[name])
     except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from None
+        raise SettingsError(f"{source}: {error}") from None

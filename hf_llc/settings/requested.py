@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from hf_llc.errors import SettingsError
 from hf_llc.settings.bounds import Bounds, OneOf, check_fields, shown
+from hf_llc.settings.option import Option
 
 DEFAULT_DATASET = "NeelNanda/pile-10k"
 MAX_DEFAULT_CONTEXT = 1024
@@ -33,6 +34,8 @@ def of_no_use(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return CHAINS_ONLY if settings.get("target_stderr") is None else (*CHAINS_ONLY, "draws")
 
 
+CHAIN_SAMPLERS = "auto, sgld (the paper's), sgld-lm, rmsprop-sgld, baoab, badodab, sgnht or mala"
+SAMPLER_HELP = f"{CHAIN_SAMPLERS}; or importance: independent draws, without chains."
 CHAIN_DRAWS, CHAIN_BATCH_SIZE = 200, 32
 TARGET_STDERR = 0.05
 FEW_CHAINS = 4
@@ -84,10 +87,14 @@ class ModelSettings:
     """
 
     model: str
-    revision: str | None = None
+    revision: Annotated[str | None, Option(help="Branch, tag or commit of the model.", panel="Model", common=True)] = (
+        None
+    )
     subfolder: str | None = None
-    gguf_file: str | None = None
-    trust_remote_code: bool = False
+    gguf_file: Annotated[str | None, Option(help="GGUF file inside the repository.", panel="Model")] = None
+    trust_remote_code: Annotated[bool, Option(help="Run the model code that the repository ships.", panel="Model")] = (
+        False
+    )
 
     def __post_init__(self) -> None:
         if self.subfolder == "":  # the default of transformers' from_pretrained
@@ -111,14 +118,28 @@ class DataSettings:
         context_length: tokens per packed sequence; None means min(1024, the model's own).
     """
 
-    dataset: str = DEFAULT_DATASET
-    config: str | None = None
-    split: str = "train"
-    revision: str | None = None
-    text_column: str | None = None
-    max_sequences: Annotated[int, Bounds(low=0, high=LARGEST_INTEGER, why="0 takes all there are")] = 2048
+    dataset: Annotated[
+        str, Option(help="Hub dataset id, or a local .txt, .jsonl or .parquet file.", panel="Text", common=True)
+    ] = DEFAULT_DATASET
+    config: Annotated[str | None, Option(help="Configuration of the dataset.", panel="Text", name="dataset_config")] = (
+        None
+    )
+    split: Annotated[str, Option(help="Split of the dataset.", panel="Text")] = "train"
+    revision: Annotated[
+        str | None, Option(help="Branch, tag or commit of the dataset.", panel="Text", name="dataset_revision")
+    ] = None
+    text_column: Annotated[
+        str | None, Option(help="Column that holds the text. (default: text, or the only one)", panel="Text")
+    ] = None
+    max_sequences: Annotated[
+        int,
+        Bounds(low=0, high=LARGEST_INTEGER, why="0 takes all there are"),
+        Option(help="Use at most this many packed sequences; 0 for all.", panel="Text", common=True),
+    ] = 2048
     context_length: Annotated[
-        int | None, Bounds(low=2, high=LONGEST, why="a next-token loss needs at least 2 tokens")
+        int | None,
+        Bounds(low=2, high=LONGEST, why="a next-token loss needs at least 2 tokens"),
+        Option(help="Tokens per sequence. (default: min(1024, the model's own))", panel="Text", common=True),
     ] = None
 
     def __post_init__(self) -> None:
@@ -166,34 +187,189 @@ class SamplerSettings:
         max_chains: the most chains that are added.
     """
 
-    sampler: str = "auto"
-    n_beta: Annotated[float | None, Bounds(low=0, high=LARGEST)] = None
-    gamma: Annotated[float | None, Bounds(low=GAMMA_MIN, high=LARGEST, or_zero=True)] = None
-    lr: Annotated[float | None, Bounds(above=0, high=LARGEST)] = None
-    burn_in_lr: Annotated[float | None, Bounds(above=0, high=LARGEST)] = None
-    momentum: Annotated[float | None, Bounds(low=0, below=1)] = None
-    start: Annotated[str, OneOf(STARTS)] = "auto"
-    gradient: str = "auto"
-    batches: str = "auto"
-    baseline: Annotated[str, OneOf(("auto", *BASELINES))] = "auto"
-    chains: Annotated[
-        int | None, Bounds(low=2, high=MOST_CHAINS, why="one chain cannot show that it disagrees with another")
+    sampler: Annotated[str, Option(help=SAMPLER_HELP, panel="Sampling", common=True)] = "auto"
+    n_beta: Annotated[
+        float | None,
+        Bounds(low=0, high=LARGEST),
+        Option(help="nβ, the inverse temperature times n. (default: n / log n)", panel="Sampling", common=True),
     ] = None
-    draws: Annotated[int | None, Bounds(low=4, high=LONGEST, why="fewer have no Monte Carlo error")] = None
-    burn_in: Annotated[int | None, Bounds(low=0, high=LONGEST)] = None
-    thin: Annotated[int, Bounds(low=1, high=LONGEST)] = 1
-    batch_size: Annotated[int | None, Bounds(low=1, high=LONGEST)] = None
-    micro_batch_size: Annotated[int | None, Bounds(low=1, high=LONGEST)] = None
-    dtype: Annotated[str, OneOf(DTYPES, "with either the weights are float32")] = "float32"
-    params: tuple[str, ...] = ()
-    seed: Annotated[int, Bounds(low=0, high=LARGEST_INTEGER)] = 0
-    checks: bool = True
-    cross_check: Annotated[str | None, OneOf(CROSS_CHECKS)] = None
-    threads: Annotated[int | None, Bounds(low=1, high=MOST_THREADS)] = None
-    devices_per_chain: Annotated[int, Bounds(low=1, high=LONGEST)] = 1
-    target_stderr: Annotated[float | None, Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC")] = None
-    budget_seconds: Annotated[float | None, Bounds(above=0, high=LONGEST)] = None
-    max_chains: Annotated[int, Bounds(low=2, high=MOST_CHAINS)] = MAX_CHAINS
+    gamma: Annotated[
+        float | None,
+        Bounds(low=GAMMA_MIN, high=LARGEST, or_zero=True),
+        Option(
+            help="γ, the strength of the localizing prior. (default: measured, so that the loss rises little)",
+            panel="Sampling",
+            common=True,
+        ),
+    ] = None
+    lr: Annotated[
+        float | None,
+        Bounds(above=0, high=LARGEST),
+        Option(help="ε, the step size of chains. (default: from the measured curvature)", panel="Sampling"),
+    ] = None
+    burn_in_lr: Annotated[
+        float | None,
+        Bounds(above=0, high=LARGEST),
+        Option(
+            help="ε at the start of the warm-up, from which it falls to --lr. (default: --lr, or from stability "
+            "where --lr is left out)",
+            panel="Sampling",
+        ),
+    ] = None
+    momentum: Annotated[
+        float | None,
+        Bounds(low=0, below=1),
+        Option(help="Share of momentum that a step keeps. (default: from gradient noise)", panel="Sampling"),
+    ] = None
+    start: Annotated[
+        str,
+        OneOf(STARTS),
+        Option(
+            help="Where chains start: anchor (at w*), localiser (a draw of the localizing prior), both, laplace "
+            "(a draw that knows the curvature) or auto.",
+            panel="Sampling",
+        ),
+    ] = "auto"
+    gradient: Annotated[
+        str, Option(help="minibatch, control-variate (less gradient noise, twice the cost) or auto.", panel="Sampling")
+    ] = "auto"
+    batches: Annotated[
+        str,
+        Option(
+            help="independent, reshuffled (every sequence once an epoch, so that its noise cancels) or auto.",
+            panel="Sampling",
+        ),
+    ] = "auto"
+    baseline: Annotated[
+        str,
+        OneOf(("auto", *BASELINES)),
+        Option(
+            help="What a draw's loss is compared with: paired (the loss of the same sequences at w*), linear "
+            "(that and its slope: less noise, a third of a step more a draw) or auto.",
+            panel="Sampling",
+        ),
+    ] = "auto"
+    chains: Annotated[
+        int | None,
+        Bounds(low=2, high=MOST_CHAINS, why="one chain cannot show that it disagrees with another"),
+        Option(
+            help="Independent chains; fewer than 4 are never called converged. (default: 4; with --target-stderr or "
+            "--budget as many short ones as it takes)",
+            panel="Sampling",
+            common=True,
+        ),
+    ] = None
+    draws: Annotated[
+        int | None,
+        Bounds(low=4, high=LONGEST, why="fewer have no Monte Carlo error"),
+        Option(
+            help="Draws per chain. (default: 200; where --target-stderr or --budget end chains about 50; of importance "
+            "as many as these need)",
+            panel="Sampling",
+            common=True,
+        ),
+    ] = None
+    burn_in: Annotated[
+        int | None,
+        Bounds(low=0, high=LONGEST),
+        Option(
+            help="Warm-up: steps of a chain before its first draw. (default: from the relaxation time)",
+            panel="Sampling",
+        ),
+    ] = None
+    thin: Annotated[
+        int, Bounds(low=1, high=LONGEST), Option(help="Steps from one draw to the next.", panel="Sampling")
+    ] = 1
+    batch_size: Annotated[
+        int | None,
+        Bounds(low=1, high=LONGEST),
+        Option(help="Sequences per minibatch. (default: 32; of importance about 1,024 tokens)", panel="Sampling"),
+    ] = None
+    micro_batch_size: Annotated[
+        int | None,
+        Bounds(low=1, high=LONGEST),
+        Option(
+            help="Sequences per forward pass; lower it when memory is short. (default: by size of the logits)",
+            panel="Machine",
+        ),
+    ] = None
+    dtype: Annotated[
+        str,
+        OneOf(DTYPES, "with either the weights are float32"),
+        Option(
+            help="float32, or bfloat16: matrix products in 16 bits, for GPUs; weights, noise and updates stay float32.",
+            panel="Machine",
+            common=True,
+        ),
+    ] = "float32"
+    params: Annotated[
+        tuple[str, ...],
+        Option(
+            help="Move only parameters that match this glob or re:REGEX (repeatable): the weight-refined LLC.",
+            panel="Sampling",
+        ),
+    ] = ()
+    seed: Annotated[
+        int, Bounds(low=0, high=LARGEST_INTEGER), Option(help="Every random number derives from it.", panel="Sampling")
+    ] = 0
+    checks: Annotated[
+        bool,
+        Option(
+            help="Also run short sensitivity chains: at ε/2, without noise, and at a larger γ.",
+            panel="Sampling",
+            negative="--no-checks",
+        ),
+    ] = True
+    cross_check: Annotated[
+        str | None,
+        OneOf(CROSS_CHECKS),
+        Option(
+            help="Also estimate in another way: sgld (short chains beside independent draws), draws "
+            "(independent draws beside chains) or lanczos (the quadratic part of the loss, without "
+            "sampling).",
+            panel="Sampling",
+        ),
+    ] = None
+    threads: Annotated[
+        int | None,
+        Bounds(low=1, high=MOST_THREADS),
+        Option(help="CPU threads per process. (default: cores / chains)", panel="Machine"),
+    ] = None
+    devices_per_chain: Annotated[
+        int,
+        Bounds(low=1, high=LONGEST),
+        Option(
+            help="Devices that hold one model together (FSDP2), for a model too big for one; --num-processes is "
+            "a multiple of it.",
+            panel="Machine",
+        ),
+    ] = 1
+    target_stderr: Annotated[
+        float | None,
+        Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC"),
+        Option(
+            help="Go on until the standard error is this share of the LLC, or say why it will not be. (default: "
+            "0.05 with --budget and of importance; else as many chains as --chains)",
+            panel="Sampling",
+            common=True,
+        ),
+    ] = None
+    budget_seconds: Annotated[
+        float | None,
+        Bounds(above=0, high=LONGEST),
+        Option(
+            help="Stop drawing after this time (90s, 15m, 2h) from the start of the command, with what there is.",
+            panel="Sampling",
+            common=True,
+            flag="--budget",
+            metavar="TIME",
+        ),
+    ] = None
+    max_chains: Annotated[
+        int,
+        Bounds(low=2, high=MOST_CHAINS),
+        Option(help="At most so many, with --target-stderr or --budget.", panel="Sampling"),
+    ] = MAX_CHAINS
 
     @property
     def grows(self) -> bool:
@@ -296,9 +472,25 @@ class CalibrationSettings:
         pilot_draws: draws of a pilot chain.
     """
 
-    target_stderr: Annotated[float, Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC")] = 0.02
-    budget: Annotated[int, Bounds(low=1, high=LARGEST_INTEGER)] = 20_000
-    pilot_draws: Annotated[int, Bounds(low=8, high=LONGEST, why="fewer show nothing")] = 24
+    target_stderr: Annotated[
+        float,
+        Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC"),
+        Option(help="Standard error of the estimate, as a share of the LLC.", panel="What is wanted", common=True),
+    ] = 0.02
+    budget: Annotated[
+        int,
+        Bounds(low=1, high=LARGEST_INTEGER),
+        Option(help="Gradients of a minibatch that the estimate may take.", panel="What is wanted", common=True),
+    ] = 20_000
+    pilot_draws: Annotated[
+        int,
+        Bounds(low=8, high=LONGEST, why="fewer show nothing"),
+        Option(
+            help="Draws of a pilot chain; more give sharper slopes and allow a longer warm-up.",
+            panel="What is wanted",
+            common=True,
+        ),
+    ] = 24
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -20,6 +20,8 @@ from hf_llc.settings.strict_json import DamagedError, clipped, parsed
 WIDTH = 100
 LARGEST, LARGEST_JSON = 2**18, 2**26
 """Characters of YAML, which takes a second for a hundred thousand, and bytes of a result's JSON."""
+LONGEST_SCALAR = 2**12
+"""Characters of one value on the command line."""
 DEEPEST, MOST = 20, 20_000
 """Levels and values of a YAML file, those that aliases repeat counted each time."""
 _MALFORMED = (YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -68,6 +70,17 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return values
 
 
+def scalar(text: str, source: str) -> Any:
+    """One value as YAML has it; `source` is what a message says that it comes from.
+
+    Raises:
+        SettingsError: it is not YAML, or longer than a setting can be.
+    """
+    if len(text) > LONGEST_SCALAR:
+        raise SettingsError(f"{source} has {len(text)} characters; a setting has {LONGEST_SCALAR} at most.")
+    return _yaml(text, source)
+
+
 def _json(text: str) -> Any:
     """The JSON value; None if the text is none, and might be YAML."""
     try:
@@ -76,7 +89,7 @@ def _json(text: str) -> Any:
         return None
 
 
-def _yaml(text: str, path: Path) -> Any:
+def _yaml(text: str, path: Path | str) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):
             _refuse_bombs(text)

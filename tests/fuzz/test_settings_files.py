@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_llc.settings.file import DATA, known_settings, read_settings
+from hf_llc.settings.file import known_settings, read_settings
+from hf_llc.settings.option import settings_in
 from hf_llc.settings.requested import DataSettings, SamplerSettings
 from tests.fuzz.budget import TALLY, examples, recorded
 from tests.fuzz.folders import TEXTS
@@ -57,7 +58,7 @@ def read(path: Path) -> tuple[DataSettings, SamplerSettings] | Refusal:
 
 def _names(kind: type[Any]) -> list[tuple[str, str]]:
     """Names in a file, and of the fields."""
-    renamed = DATA if kind is DataSettings else {}
+    renamed = {each.field: each.name for each in settings_in(kind)}
     return [(renamed.get(field, field), field) for field in kind.__dataclass_fields__]
 
 
