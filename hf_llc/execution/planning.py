@@ -88,7 +88,7 @@ def plan_for(
     if sampler.devices_per_chain > 1 and source.gguf_file is not None:
         raise SettingsError(
             f"{source.id} is a GGUF file, which transformers cannot spread over devices; leave out "
-            "--devices-per-chain, or name the model that it was new_plan from."
+            "--devices-per-chain, or name the model that it was made from."
         )
     if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
         raise SettingsError("--sampler importance draws from the localizing prior: give --n-beta and --gamma above 0.")

@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from hf_llc.results.estimate import ChainTrace, Estimate
-from hf_llc.results.figures.style import BLUE, GREY, ORANGE, printable, save, tidy
+from hf_llc.results.figures.style import BLUE, GREY, ORANGE, printable, tidy
 
 MANY = 200
 """Pairs above which their dots are drawn smaller."""
 
 
-def draws(path: Path, groups: Sequence[ChainTrace], estimate: Estimate, name: str) -> None:
-    """Draws nβΔL of each pair of draws, and λ̂ over the pairs so far with its standard error; PNG, or SVG.
+def draws(groups: Sequence[ChainTrace], estimate: Estimate, name: str) -> Figure:
+    """nβΔL of each pair of draws, and λ̂ over the pairs so far with its standard error.
 
     What curvature and slope take from the mean of the pairs is that of the whole run at every pair: so the line ends at
     λ̂.
@@ -46,7 +45,7 @@ def draws(path: Path, groups: Sequence[ChainTrace], estimate: Estimate, name: st
     upper.set_title(
         f"Independent draws at {printable(name)}: {estimate.verdict}", loc="left", fontsize=12, parse_math=False
     )
-    save(figure, path)
+    return figure
 
 
 def _in_order(groups: Sequence[ChainTrace]) -> list[float]:

@@ -42,11 +42,17 @@ def curve(path: Path, estimates: Sequence[Estimate], *, name: str = "") -> None:
 
 
 def series(path: Path, points: Sequence[Point], *, name: str, view: View | None = None) -> None:
-    """Draws the points of a curve; PNG, or SVG if `path` ends so.
+    """Draws `series_figure` into a file; PNG, or SVG if `path` ends so."""
+    save(series_figure(points, name=name, view=view), path)
 
-    As in `curve`; checkpoints whose weights are those of another are grey diamonds off the line, since they are no
-    evidence of their own, and one that could not be used is a grey cross on the axis. The band along the line is the
-    standard error. The loss has none: it is that of all n sequences.
+
+def series_figure(points: Sequence[Point], *, name: str, view: View | None = None) -> Figure:
+    """The points of a curve.
+
+    A point whose chains did not converge is hollow; one without a number is a cross on the axis. Checkpoints whose
+    weights are those of another are grey diamonds off the line, since they are no evidence of their own, and one that
+    could not be used is a grey cross on the axis. The band along the line is the standard error. The loss has none: it
+    is that of all n sequences.
     """
     figure = Figure(figsize=(7.2, 5.8), dpi=150, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
@@ -59,20 +65,22 @@ def series(path: Path, points: Sequence[Point], *, name: str, view: View | None 
         tidy(axes)
     words = _settings_lines([point.estimate for point in points if point.estimate])
     head(upper, f"Local learning coefficient of {name}", words)
-    save(figure, path)
+    return figure
 
 
 def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None:
-    """Draws each chain's minibatch loss over its steps, and its running λ̂ over the draws; PNG, or SVG.
+    """Draws `traces_figure` into a file; PNG, or SVG if `path` ends so."""
+    save(traces_figure(chains, estimate), path)
 
-    Of independent draws the picture is that of `plots_draws`.
 
-    The burn-in is shaded; the final λ̂ ± its standard error is a line in a band. A chain that failed ends in a cross.
+def traces_figure(chains: Sequence[ChainTrace], estimate: Estimate) -> Figure:
+    """Each chain's minibatch loss over its steps, and its running λ̂ over the draws; of independent draws `draws`.
+
+    The warm-up is shaded; the final λ̂ ± its standard error is a line in a band. A chain that failed ends in a cross.
     """
     settings = estimate.settings
     if settings.sampler == IMPORTANCE:
-        draws(path, chains, estimate, _full_name(estimate))
-        return
+        return draws(chains, estimate, _full_name(estimate))
     figure = Figure(figsize=(7.2, 6.4), dpi=150, layout="constrained")
     upper, lower = figure.subplots(2, 1)
     upper.axvspan(0, settings.burn_in, color="#EEEEEE", linewidth=0, zorder=0)
@@ -94,7 +102,7 @@ def traces(path: Path, chains: Sequence[ChainTrace], estimate: Estimate) -> None
     figure.legend(fontsize=8.5, frameon=False, ncols=4, loc="outside lower center")
     title = f"Chains at {printable(_full_name(estimate))}: {estimate.verdict}"
     upper.set_title(title, loc="left", fontsize=12, parse_math=False)
-    save(figure, path)
+    return figure
 
 
 Style = str | tuple[float, tuple[float, ...]]
