@@ -76,7 +76,7 @@ def calibrate(
     wanted: CalibrationSettings,
     written: QuietPathOptions,
     settings: o.SettingsFile = None,
-    assignments: o.Assignments = None,
+    set_: o.Assignments = None,
     num_processes: o.NumProcesses = None,
     device: o.Device = None,
     output_dir: CalibrationDir = None,
@@ -101,7 +101,7 @@ def calibrate(
     form = written.form
     machines = several.machines_of(context)
     asked_model = checkpoint_of(context)
-    asked_data, asked_sampler = settings_of(context, settings, assignments)
+    asked_data, asked_sampler = settings_of(context, settings, set_)
     # What is wanted of the calibration is no part of how chains are sampled.
     asked_sampler = replace(asked_sampler, target_stderr=None)
     if several.started(machines, asked_sampler, device):

@@ -41,7 +41,7 @@ def estimate(
     reporting: o.TrackingOptions,
     written: o.FormOptions,
     settings: o.SettingsFile = None,
-    assignments: o.Assignments = None,
+    set_: o.Assignments = None,
     num_processes: o.NumProcesses = None,
     device: o.Device = None,
     output_dir: o.OutputDir = None,
@@ -69,7 +69,7 @@ def estimate(
     form, times = written.form, Profile() if profile else None
     machines = several.machines_of(context)
     asked_model = checkpoint_of(context)
-    asked_data, asked_sampler = settings_of(context, settings, assignments)
+    asked_data, asked_sampler = settings_of(context, settings, set_)
     push = asked_push(publishing)
     if submitted(context, push, form, lambda: operations_of(asked_model, asked_data, asked_sampler)):
         return

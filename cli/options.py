@@ -12,7 +12,7 @@ from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 
@@ -349,7 +349,7 @@ def option_of(setting: Setting, *, hidden: bool = False) -> Any:
     """The option of a setting as an annotation that Typer reads."""
     option, kind = setting.option, setting.kind
     kinds = get_args(kind) or (kind,)
-    if getattr(kind, "__origin__", None) is tuple:
+    if get_origin(kind) is tuple:
         kind = list[str] | None
     flag = f"{setting.flag}/{option.negative}" if option.negative else setting.flag
     flags = flag.split("/") if flag.startswith("-q/") else [flag]
@@ -414,7 +414,7 @@ def with_options(
         @wraps(function)
         def command(**values: Any) -> None:
             built = {
-                name: kind(**{each.field: _value(values[each.name]) for each in settings_in(kind)})
+                name: kind(**{each.field: _value(each, values[each.name]) for each in settings_in(kind)})
                 for name, kind in groups.items()
             }
             function(**{name: values[name] for name in own}, **built)
@@ -442,5 +442,6 @@ def _hidden(parameter: Parameter) -> Parameter:
     return parameter.replace(annotation=Annotated[kind, hidden])
 
 
-def _value(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _value(setting: Setting, value: Any) -> Any:
+    """The value as its field has it: Typer knows lists, and None for one that is left out."""
+    return tuple(value or ()) if get_origin(setting.kind) is tuple else value

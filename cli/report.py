@@ -13,6 +13,8 @@ import typer
 
 from hf_llc.errors import HfLlcError, SettingsError, is_read_only, of_memory
 from hf_llc.hub.address import require_readable
+from hf_llc.settings.option import settings_in
+from hf_llc.settings.requested import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
 
 from .interrupts import INTERRUPTED
 from .printable import printable
@@ -83,7 +85,18 @@ def require_words(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         each = value if isinstance(value, list) else [value]
         if any(isinstance(word, str) and not word.strip() for word in each):
-            raise SettingsError(f"{name} must be a string that is not empty, got ''; leave it out for its default.")
+            named = "--set" if name == "set_" else name
+            raise SettingsError(f"{named} must be a string that is not empty, got ''; leave it out for its default.")
+
+
+def with_flags(line: str) -> str:
+    """The line with `gamma must be …` as `--gamma must be …`: a field in Python is an option here."""
+    kinds = (ModelSettings, DataSettings, SamplerSettings, CalibrationSettings)
+    flags = {each.field: each.flag for kind in kinds for each in settings_in(kind)} | {
+        "num_processes": "--num-processes"
+    }
+    rule = re.compile(rf"(?<![\w-])({'|'.join(flags)}) (must|plus|times)\b")
+    return rule.sub(lambda found: f"{flags[found[1]]} {found[2]}", line)
 
 
 def debugging() -> bool:
@@ -98,6 +111,8 @@ def exit_code(error: BaseException) -> int:
 
 def message(error: BaseException) -> str | None:
     """What to tell the user: one line; "" if that was done already; None if this is a fault of the program."""
+    if isinstance(error, SettingsError):
+        return with_flags(" ".join(str(error).split()))
     if isinstance(error, HfLlcError):
         return " ".join(str(error).split())
     if of_memory(error):

@@ -55,7 +55,7 @@ DryRun = Annotated[
     o.MachineOptions,
     o.JobOptions,
     without={"revision", "gguf_file"},
-    rare={"tokens_per_step", "step_map", "allow_duplicates", "x", "x_tokens", "profile"},
+    rare={"every", "shard", "tokens_per_step", "step_map", "allow_duplicates", "x", "x_tokens", "profile"},
 )
 def scan(
     context: typer.Context,
@@ -70,7 +70,7 @@ def scan(
     allow_duplicates: o.AllowDuplicates = False,
     trust_remote_code: bool = False,
     settings: o.SettingsFile = None,
-    assignments: o.Assignments = None,
+    set_: o.Assignments = None,
     num_processes: o.NumProcesses = None,
     device: o.Device = None,
     max_disk: o.MaxDisk = None,
@@ -104,7 +104,7 @@ def scan(
     form, times = written.form, Profile() if profile else None
     machines = several.machines_of(context)
     selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
-    asked_data, asked_sampler = settings_of(context, settings, assignments)
+    asked_data, asked_sampler = settings_of(context, settings, set_)
     push = asked_push(publishing)
     if push is not None and not part.is_whole:
         raise SettingsError("--push-to-hub is for a whole scan; join the parts with hf-llc merge, then hf-llc publish.")

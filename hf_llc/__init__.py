@@ -17,33 +17,39 @@
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from hf_llc.checkpoints.checkpoint import Checkpoint
 from hf_llc.checkpoints.selection import Selection
 from hf_llc.errors import HfLlcError
 from hf_llc.hub.publication import Publication, PublishSettings
+from hf_llc.results.calibration import Calibration
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate, Verdict
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
 from hf_llc.scans.shard import Shard
 from hf_llc.settings.requested import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.resolved import ResolvedSettings
 
 if TYPE_CHECKING:
     from hf_llc.checkpoints.find import find_checkpoints
     from hf_llc.integrations.tracking import Tracking
     from hf_llc.measures.llc.calibration.calibrate import calibrate
-    from hf_llc.measures.llc.estimation import estimate
-    from hf_llc.report.compare import compare
+    from hf_llc.measures.llc.estimate import estimate
+    from hf_llc.report.compare import Comparison, compare
+    from hf_llc.report.load import load
     from hf_llc.report.publish import publish
     from hf_llc.scans.merge import merge
     from hf_llc.scans.scan import scan
     from hf_llc.scans.shared_settings import estimate_series
 
 __all__ = [
+    "Calibration",
     "CalibrationSettings",
     "Checkpoint",
+    "Comparison",
     "Curve",
     "DataSettings",
     "Estimate",
@@ -53,6 +59,7 @@ __all__ = [
     "Point",
     "Publication",
     "PublishSettings",
+    "ResolvedSettings",
     "SamplerSettings",
     "Selection",
     "Shard",
@@ -64,18 +71,21 @@ __all__ = [
     "estimate",
     "estimate_series",
     "find_checkpoints",
+    "load",
     "merge",
     "publish",
     "scan",
 ]
 
 _USE_CASES = {
+    "Comparison": "hf_llc.report.compare",
     "Tracking": "hf_llc.integrations.tracking",
     "calibrate": "hf_llc.measures.llc.calibration.calibrate",
     "compare": "hf_llc.report.compare",
-    "estimate": "hf_llc.measures.llc.estimation",
+    "estimate": "hf_llc.measures.llc.estimate",
     "estimate_series": "hf_llc.scans.shared_settings",
     "find_checkpoints": "hf_llc.checkpoints.find",
+    "load": "hf_llc.report.load",
     "publish": "hf_llc.report.publish",
     "merge": "hf_llc.scans.merge",
     "scan": "hf_llc.scans.scan",
@@ -86,4 +96,6 @@ def __getattr__(name: str) -> Any:
     """Use cases on first use: they import torch, which nothing that only reads settings should wait for."""
     if name in _USE_CASES:
         return getattr(import_module(_USE_CASES[name]), name)
+    if name == "__version__":
+        return version("hf-llc")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -82,7 +82,7 @@ def parse_dataset(text: str, revision: str | None = None, endpoint: str = "https
         NotFoundError: it looks like a path, and nothing is there.
         SettingsError: not a spelling of a dataset, or the two revisions differ.
     """
-    reference = _parse(text, revision, endpoint, "dataset", DATA_SUFFIXES)
+    reference = _parse(text, revision, endpoint, "dataset", (*DATA_SUFFIXES, ".safetensors"))
     if reference.file is not None:
         raise SettingsError(
             f"{text} points inside {reference.id}; name the dataset itself, and a part of it with --dataset-config."

@@ -1,6 +1,6 @@
 """Curves of several models side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.report.comparability import differences
 from hf_llc.report.load import load
 from hf_llc.results.curve import Curve, Point, training_order
-from hf_llc.results.estimate import SCHEMA
+from hf_llc.results.estimate import SCHEMA, Estimate
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.figures.safely import drawn
 from hf_llc.results.progress import Observer
@@ -69,12 +69,16 @@ class Comparison:
 
 @checked_arguments
 def compare(
-    runs: Sequence[str], folder: Path, view: View | None = None, observer: Observer | None = None
+    runs: Sequence[str | Path | Curve | Estimate],
+    folder: Path = Path("hf-llc-compare"),
+    view: View | None = None,
+    observer: Observer | None = None,
 ) -> Comparison:
     """Several curves side by side, and every reason why their numbers are not comparable.
 
     Args:
-        runs: two or more folders that scan, merge, estimate or demo left, or `hf://…` of published runs.
+        runs: two or more folders that scan, merge, estimate or demo left, or `hf://…` of published runs, or
+            results themselves.
         folder: where `compare.png` and `compare.svg` are drawn. view: their x axis.
         observer: receives messages; None is silent.
 
@@ -85,8 +89,12 @@ def compare(
     if len(runs) < 2:
         raise SettingsError("Give two runs or more to compare; hf-llc show prints one.")
     tell = (observer or Observer()).tell
-    curves = [load(run, tell) for run in runs]
-    names = _told_apart(curves, runs)
+    curves = [_curve(run, tell) for run in runs]
+    places = [
+        curve.run_dir if isinstance(run, Curve | Estimate) else str(run)
+        for run, curve in zip(runs, curves, strict=True)
+    ]
+    names = _told_apart(curves, places)
     named = list(zip(names, curves, strict=True))
     first = named[0]
     apart = {name for name, curve in named if differences([first[0], name], [first[1], curve])}
@@ -115,6 +123,12 @@ def _told_apart(curves: Sequence[Curve], runs: Sequence[str]) -> list[str]:
         name if names.count(name) == 1 else f"{name} ({Path(run).name})" for name, run in zip(names, runs, strict=True)
     ]
     return [name if names.count(name) == 1 else f"{name} #{index}" for index, name in enumerate(names, start=1)]
+
+
+def _curve(run: str | Path | Curve | Estimate, tell: Callable[[str], None]) -> Curve:
+    if isinstance(run, Estimate):
+        return Curve.of_estimate(run)
+    return run if isinstance(run, Curve) else load(run, tell)
 
 
 def _key(point: Point) -> str:

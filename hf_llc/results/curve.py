@@ -4,15 +4,22 @@ The JSON of `hf-llc scan` is `Curve.to_dict()`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Self
 
+from hf_llc.errors import NotFoundError, did_you_mean
 from hf_llc.results.estimate import SCHEMA, Estimate, Verdict, refuse_negative
 from hf_llc.settings.bounds import shown
 from hf_llc.settings.strict_json import DamagedError, sealed, unsealed
 from hf_llc.settings.typed import build
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 SETTINGS = ("n_beta", "gamma", "lr", "n", "context_length", "params")
 """What a number is not comparable without."""
@@ -119,7 +126,7 @@ class Point:
         return point
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Curve:
     """The points of a scan in order of training.
 
@@ -136,6 +143,61 @@ class Curve:
     points: tuple[Point, ...]
     run_dir: str
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return str(_views().curve_line(self))
+
+    def __repr__(self) -> str:
+        return f"<Curve {self}>"
+
+    def _repr_html_(self) -> str:
+        return str(_views().curve_html(self))
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[Point]:
+        return iter(self.points)
+
+    def __getitem__(self, revision: str) -> Point:
+        """The point of that name.
+
+        Raises:
+            NotFoundError: there is none; names near ones.
+        """
+        for point in self.points:
+            if point.revision == revision:
+                return point
+        known = [point.revision for point in self.points]
+        raise NotFoundError(f"The curve of {self.model} has no {revision}{did_you_mean(str(revision), known)}")
+
+    def to_pandas(self) -> "DataFrame":
+        """A `pandas.DataFrame` with a row a checkpoint; columns as in `results.jsonl`."""
+        frame: DataFrame = _views().frame_of([point.to_row() for point in self.points])
+        return frame
+
+    def plot(self, x: str = "auto", *, tokens: bool = False) -> "Figure":
+        """λ̂ and the loss over training, as a matplotlib figure.
+
+        Args:
+            x: `log`, `linear` or `auto`, the scale of the x axis. tokens: training tokens along x in place of steps.
+        """
+        figure: Figure = _views().curve_figure(self, x, tokens)
+        return figure
+
+    def publish(self, repo: str | None = None, **settings: Any) -> Any:
+        """Publishes the curve without asking, as `hf_llc.publish` does.
+
+        Args:
+            repo: the model's repository on the Hub; None where the curve says it. settings: fields of
+                `PublishSettings`, such as `dataset_repo`, `create_pr` and `private`.
+
+        Raises:
+            HfLlcError: see `hf_llc.publish`.
+        """
+        import hf_llc
+
+        return hf_llc.publish(self, hf_llc.PublishSettings(repo=repo, **settings))
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object, with the checksum of everything else in it (`strict_json.sealed`)."""
@@ -207,3 +269,8 @@ def training_order(stage: str | None, step: int | None) -> tuple[bool, list[tupl
     """A key that sorts by stage, then step; what has no step comes last."""
     parts = _DIGITS.split(stage or "")
     return step is None, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], step or 0
+
+
+def _views() -> ModuleType:
+    """The views on results, on first use: they know results, and not the other way round."""
+    return import_module("hf_llc.results.views")

@@ -7,11 +7,16 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, Self
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Self
 
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.settings.strict_json import DamagedError
 from hf_llc.settings.typed import build
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA = 1
 OUTLYING = 8.0
@@ -246,7 +251,7 @@ class Diagnostics:
     bends: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Estimate:
     """A local learning coefficient with its error, its verdict and everything it depends on.
 
@@ -285,6 +290,41 @@ class Estimate:
     run_dir: str
     cross_check: Mapping[str, Any] | None = None
     init_loss_stderr: float | None = None
+
+    def __str__(self) -> str:
+        return str(_views().estimate_line(self))
+
+    def __repr__(self) -> str:
+        return f"<Estimate {self}>"
+
+    def _repr_html_(self) -> str:
+        return str(_views().estimate_html(self))
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Why each setting that was left open is what it is, by its name: `choices`."""
+        return self.choices
+
+    def traces(self) -> Any:
+        """The draws as ArviZ's own type, an `xarray.DataTree` with the group `posterior`: dimensions chain and draw.
+
+        `llc` is nβ(L(w) − L(w*)), `delta_loss` is in nats per token, `distance` is ‖w − w*‖. Of independent draws a
+        draw is an antithetic pair, dealt out to `settings.chains` groups.
+
+        Raises:
+            UnusableError: ArviZ is not installed, or no chain stayed finite. NotFoundError: the run's folder is not on
+                this disk.
+        """
+        return _views().arviz_traces(self)
+
+    def plot(self) -> "Figure":
+        """The picture of the chains or draws, as a matplotlib figure.
+
+        Raises:
+            NotFoundError: the run's folder is not on this disk.
+        """
+        figure: Figure = _views().estimate_figure(self)
+        return figure
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object; non-finite numbers become None."""
@@ -329,3 +369,8 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
     return value
+
+
+def _views() -> ModuleType:
+    """The views on results, on first use: they know results, and not the other way round."""
+    return import_module("hf_llc.results.views")

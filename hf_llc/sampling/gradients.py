@@ -98,4 +98,4 @@ def as_noisy(name: str, objective: Objective) -> Gradient:
 def check_gradient(name: str) -> None:
     """Raise SettingsError if there is no gradient estimator of that name."""
     if name not in {"auto", *GRADIENTS}:
-        raise SettingsError(f"--gradient is {shown(name)}; choose one of auto, {', '.join(GRADIENTS)}.")
+        raise SettingsError(f"gradient must be one of auto, {', '.join(GRADIENTS)}, got {shown(name)}")

@@ -120,7 +120,7 @@ def check_batches(name: str) -> None:
         SettingsError: they cannot.
     """
     if name not in {"auto", *BATCHES}:
-        raise SettingsError(f"--batches is {shown(name)}; choose one of auto, {', '.join(BATCHES)}.")
+        raise SettingsError(f"batches must be one of auto, {', '.join(BATCHES)}, got {shown(name)}")
 
 
 class Randomness(Protocol):

@@ -1,6 +1,6 @@
 """A whole series: checkpoints chosen by name, one point each, written down as they come."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -27,21 +27,26 @@ from hf_llc.scans.request import Request
 from hf_llc.scans.resume import remember
 from hf_llc.scans.shard import Shard
 from hf_llc.settings.bounds import Bounds, checked_arguments
-from hf_llc.settings.requested import MOST_PROCESSES, MOST_TOKENS, DataSettings, SamplerSettings
+from hf_llc.settings.overrides import requested
+from hf_llc.settings.requested import MOST_PROCESSES, MOST_TOKENS, SamplerSettings
+from hf_llc.tasks.in_memory import data_settings
 
 
 @checked_arguments
 def scan(
     model: str | Path,
-    data: DataSettings | None = None,
-    sampler: SamplerSettings | None = None,
+    data: Any = None,
+    sampler: SamplerSettings | str | None = None,
     *,
+    revisions: str | Sequence[str] | None = None,
+    settings: Any = None,
     selection: Selection | None = None,
     tokens_per_step: Annotated[int | None, Bounds(low=1, high=MOST_TOKENS)] = None,
     steps: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
     allow_duplicates: bool = False,
     max_disk: Annotated[int | None, Bounds(low=1)] = None,
+    num_processes: Annotated[int | None, Bounds(low=1, high=MOST_PROCESSES)] = None,
     processes: Annotated[int | None, Bounds(low=1, high=MOST_PROCESSES)] = None,
     output_dir: Path | None = None,
     device: str | None = None,
@@ -50,6 +55,7 @@ def scan(
     tracking: Tracking | None = None,
     observer: Observer | None = None,
     on_point: Callable[[Point], None] = lambda point: None,
+    **overrides: Any,
 ) -> Curve | None:
     """The local learning coefficient at each chosen checkpoint of a series, in order of training.
 
@@ -62,15 +68,21 @@ def scan(
 
     Args:
         model: the Hub id of a repository with checkpoints, or a local folder of checkpoints.
-        data: the text of the loss. sampler: how the posterior is sampled. What is None is chosen.
-        selection: which checkpoints; None takes all that have a step in their name.
+        data: a Hub dataset, a file, `DataSettings`, or in memory a `datasets.Dataset`, a list of texts or a tensor of
+            token ids of shape (n, context length); None is the default text.
+        sampler: how the posterior is sampled, or the name of a sampler. What is None is chosen.
+        revisions: which checkpoints, as `--revisions` says them: `log:20`, `step1000..step9000`, a list of names; None
+            takes all that have a step in their name.
+        settings: a settings file, a mapping of its names, or a result whose settings to use, such as a calibration.
+        selection: as a `Selection`, in place of `revisions`.
         tokens_per_step: training tokens in a step, where names say only steps.
         steps: the step of names that do not say it, or say it wrongly.
         trust_remote_code: run the model code that the repository ships.
         allow_duplicates: estimate checkpoints with identical weights one by one, as if they differed.
         max_disk: bytes that downloads may take together; they go to the scan's folder and are removed once used. None
             downloads to the Hub's cache. What is in that cache already is used from there.
-        processes: how many to start; None chooses, 1 computes in this process. Ignored under a launcher.
+        num_processes: how many to start; None chooses, 1 computes in this process. Ignored under a launcher.
+        processes: an older name of `num_processes`.
         output_dir: folder of the run; None means `hf-llc-runs/<model>/scan-<key>` under the working directory.
         device: `cpu`, `cuda` or `mps`; None takes the best one available.
         shard: estimate only this part of the selection, at the γ, ε and text of a scan of all of it, and return its
@@ -78,15 +90,21 @@ def scan(
         view: x axis of the pictures. tracking: receives each point as well.
         observer: receives progress and messages; None is silent.
         on_point: called with each point as soon as it exists.
+        overrides: single settings by name, such as `gamma=7800` or `max_sequences=512`; they win over all others.
 
     Raises:
         SettingsError: the settings contradict each other. NotFoundError: no such series or checkpoint.
         HfLlcError: no checkpoint can be used, or see `estimate`.
     """
+    if revisions is not None and selection is not None:
+        raise SettingsError("Give revisions or selection, not both.")
+    if revisions is not None:
+        selection = Selection.parse([revisions] if isinstance(revisions, str) else list(revisions))
+    asked_data, asked_sampler = requested(data_settings(data), sampler, settings, overrides, "scan")
     request = Request(
         model=str(model),
-        data=data or DataSettings(),
-        sampler=sampler or SamplerSettings(),
+        data=asked_data,
+        sampler=asked_sampler,
         selection=selection,
         tokens_per_step=tokens_per_step,
         steps=steps,
@@ -97,7 +115,14 @@ def scan(
         device=device,
         shard=shard or Shard(),
     )
-    return run_scan(request, processes=processes, view=view, tracking=tracking, observer=observer, on_point=on_point)
+    return run_scan(
+        request,
+        processes=num_processes or processes,
+        view=view,
+        tracking=tracking,
+        observer=observer,
+        on_point=on_point,
+    )
 
 
 def run_scan(

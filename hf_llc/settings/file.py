@@ -39,9 +39,21 @@ def read_settings(path: Path) -> dict[str, Any]:
     for part in ("payload", "settings"):
         if isinstance(stored.get(part), dict):
             stored = stored[part]
-    # A result of independent draws records them as chains without steps, which nobody can ask for.
+    return checked_settings(stored, str(path))
+
+
+def checked_settings(stored: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The settings, each in its type; what a result records and nobody can ask for is left out.
+
+    Args:
+        source: what a message says that they come from.
+
+    Raises:
+        SettingsError: a name is not known (near ones are named), or a value is of another type or out of its bounds.
+    """
+    # A result of independent draws records them as chains without steps.
     left_out = (*RECORDED, *of_no_use(stored))
-    return {name: _checked(name, value, str(path)) for name, value in stored.items() if name not in left_out}
+    return {name: _checked(name, value, source) for name, value in stored.items() if name not in left_out}
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -70,7 +82,7 @@ def _checked(name: str, value: Any, source: str) -> Any:
     """The value in the type of its setting; `source` is what a message says that it comes from."""
     known = known_settings()
     if name not in known:
-        raise SettingsError(f"{source} sets {clipped(name)}, which there is not{did_you_mean(name[:60], list(known))}")
+        raise SettingsError(f"{source}: there is no setting {clipped(name)}{did_you_mean(name[:60], list(known))}")
     if name == "params" and isinstance(value, str):
         # A result joins its patterns by commas.
         value = [part for part in value.split(",") if part]

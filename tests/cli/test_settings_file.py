@@ -46,10 +46,10 @@ def test_a_result_is_a_settings_file_and_gives_the_same_number(small: Run, whole
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("gama: 3\n", "sets gama, which there is not; did you mean gamma"),
-        ("draws: many\n", "settings.yaml: draws must be a whole number, got 'many'"),
-        ("params: [1, 2]\n", r"settings.yaml: params must be a string, got 1"),
-        (f"gamma: 1{'0' * 400}\n", "settings.yaml: gamma must be a finite number, got about 10\\^400"),
+        ("gama: 3\n", "there is no setting gama; did you mean gamma"),
+        ("draws: many\n", "settings.yaml: --draws must be a whole number, got 'many'"),
+        ("params: [1, 2]\n", r"settings.yaml: --params must be a string, got 1"),
+        (f"gamma: 1{'0' * 400}\n", "settings.yaml: --gamma must be a finite number, got about 10\\^400"),
         (f"seed: 1{'0' * 5000}\n", "is not YAML"),
         ("[" * 3000, "is not YAML"),
         ("checks: 1\n", "checks must be True or False, got 1"),

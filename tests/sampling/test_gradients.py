@@ -81,7 +81,7 @@ def test_control_variates_remove_the_heat_of_small_batches() -> None:
 
 
 def test_names_are_checked() -> None:
-    with pytest.raises(SettingsError, match="choose one of auto, minibatch, control-variate"):
+    with pytest.raises(SettingsError, match="gradient must be one of auto, minibatch, control-variate"):
         check_gradient("full")
     with pytest.raises(ValueError, match="full gradient"):
         gradient_of("control-variate", logistic(), [], None)

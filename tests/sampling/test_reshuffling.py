@@ -106,7 +106,7 @@ def without_time(trace: ChainTrace) -> tuple[tuple[float, ...], tuple[float, ...
 def test_names_are_checked() -> None:
     for name in ("auto", *BATCHES):
         check_batches(name)
-    with pytest.raises(SettingsError, match="choose one of auto, independent, reshuffled"):
+    with pytest.raises(SettingsError, match="batches must be one of auto, independent, reshuffled"):
         check_batches("shuffled")
 
 

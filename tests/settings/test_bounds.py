@@ -176,10 +176,15 @@ def test_paths_and_lists_are_taken_for_strings_and_tuples() -> None:
 
 
 CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
-    (hf_llc.estimate, (3,), {}, "model must be a string or a path or a ModelSettings, got 3"),
+    (
+        hf_llc.estimate,
+        (3,),
+        {},
+        "ModelSettings or a transformers model, got an int",
+    ),
     (hf_llc.estimate, (None,), {}, "model must be"),
-    (hf_llc.estimate, ("m", SamplerSettings()), {}, "data must be a DataSettings, got a SamplerSettings"),
-    (hf_llc.estimate, ("m", {"dataset": "x"}), {}, "data must be a DataSettings, got a dict"),
+    (hf_llc.estimate, ("m", SamplerSettings()), {}, "data must be a Hub id, a file, DataSettings"),
+    (hf_llc.estimate, ("m", {"dataset": "x"}), {}, "of shape (n, context length), got a dict"),
     (hf_llc.estimate, ("m",), {"device": 0}, "device must be a string, got 0"),
     (hf_llc.estimate, ("m",), {"output_dir": 3}, "output_dir must be a path, got 3"),
     (hf_llc.estimate, ("m",), {"observer": print}, "observer must be an Observer, got a builtin_function_or_method"),
@@ -190,7 +195,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
     (hf_llc.scan, ("m",), {"shard": "1/2"}, "shard must be a Shard, got '1/2'"),
     (hf_llc.scan, ("m",), {"on_point": 3}, "on_point must be a function, got 3"),
     (hf_llc.calibrate, ("m",), {"wanted": 0.02}, "wanted must be a CalibrationSettings, got 0.02"),
-    (hf_llc.compare, ([1, 2], "out"), {}, "runs must be a string, got 1"),
+    (hf_llc.compare, ([1, 2], "out"), {}, "runs must be a string or a path or a Curve or an Estimate, got 1"),
     (hf_llc.compare, (["a", "b"], ""), {}, "folder must be a path, got ''"),
     (hf_llc.merge, ([None], "out"), {}, "folders must be a path, got None"),
     (hf_llc.publish, (3,), {}, "run must be"),

@@ -16,11 +16,9 @@ import torch
 
 from hf_llc.errors import ResourceError, UnusableError, is_read_only
 from hf_llc.execution import work_queue
-from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.distributed.world import Fleet
 from hf_llc.execution.loaded_model import Workbench, computing, drop_gradient
 from hf_llc.execution.plan import Plan
-from hf_llc.execution.planning import plan
 from hf_llc.execution.store import RunStore, Tell
 from hf_llc.execution.work_queue import Steps
 from hf_llc.measures.llc import sgld_check
@@ -32,62 +30,14 @@ from hf_llc.measures.llc.draws.estimate import estimate_of_draws
 from hf_llc.measures.llc.resolution import Resolution
 from hf_llc.measures.llc.soundness import with_one_baseline
 from hf_llc.measures.llc.summarise import estimate_of
-from hf_llc.measures.llc.verdict import require_number
 from hf_llc.results.estimate import ChainTrace, Estimate
 from hf_llc.results.figures.safely import drawn
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.sharded_objective import SharedObjective
-from hf_llc.settings.bounds import checked_arguments
-from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.tasks.text_generation.objective import LanguageObjective
 
 ANCHOR_PARTS = 16
 """The losses at w* are computed in at most this many parts, so that every process takes a share."""
-
-
-@checked_arguments
-def estimate(
-    model: str | Path | ModelSettings,
-    data: DataSettings | None = None,
-    sampler: SamplerSettings | None = None,
-    *,
-    output_dir: Path | None = None,
-    device: str | None = None,
-    observer: Observer | None = None,
-) -> Estimate:
-    """The local learning coefficient of one checkpoint, computed in this process.
-
-    Work that an earlier call has left in the folder is used.
-
-    Args:
-        model: a Hub id, also as org/name@revision, an `hf://` URI, a local folder or a .gguf file; or ModelSettings.
-        data: the text of the loss. sampler: how the posterior is sampled. What is None is chosen.
-        output_dir: folder of the run; None means `hf-llc-runs/<model>/<sha>/<key>` under the working directory.
-        device: `cpu`, `cuda` or `mps`; None takes the best one available.
-        observer: receives progress and messages; None is silent.
-
-    Raises:
-        SettingsError: the settings contradict each other or the model.
-        SourceError: the model or the text cannot be had. UnusableError: they cannot be used for an estimate.
-        ResourceError: memory, disk or a permission is missing, or the folder holds another run.
-        DivergedError: fewer than two chains, or not all independent draws, stayed finite.
-    """
-    started = time.monotonic()
-    observer = observer or Observer()
-    asked = model if isinstance(model, ModelSettings) else ModelSettings(model=str(model))
-    made = plan(
-        asked,
-        data or DataSettings(),
-        sampler or SamplerSettings(),
-        output_dir=output_dir,
-        device=device,
-        observer=observer,
-    )
-    run(made, fleets.alone(made.device), observer)
-    with observer.part("results"):
-        found = collect(made, observer, started)
-    require_number(found)
-    return found
 
 
 def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
@@ -238,6 +188,7 @@ def _kept(plan: Plan, store: RunStore, found: Estimate, traces: Sequence[ChainTr
     """The estimate, in its folder from now on with its picture."""
     try:
         drop_gradient(plan.run_dir)
+        store.write("traces", {"traces": [trace.to_dict() for trace in traces]})
         store.write("estimate", found.to_dict())
     except OSError as error:
         # A finished run is shown wherever it is kept.

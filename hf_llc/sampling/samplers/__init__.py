@@ -68,4 +68,4 @@ def check_sampler(name: str, others: Sequence[str] = ()) -> None:
     """
     names = [AUTO, *others, *SAMPLERS]
     if name not in names:
-        raise SettingsError(f"--sampler is {shown(name)}; choose one of {', '.join(names)}.")
+        raise SettingsError(f"sampler must be one of {', '.join(names)}, got {shown(name)}")

@@ -11,17 +11,18 @@ from hf_llc.checkpoints.files import inside, refuse_unusable
 from hf_llc.checkpoints.folder import chosen_in, names_in
 from hf_llc.checkpoints.foreign_code import with_code
 from hf_llc.checkpoints.identity import checkpoint_identity, dataset_revision, readable
-from hf_llc.checkpoints.loading.load import facts
+from hf_llc.checkpoints.loading.load import Facts, facts
 from hf_llc.checkpoints.remote_files import chosen_of, files_of
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
 from hf_llc.hub import client
 from hf_llc.hub import download as downloads
+from hf_llc.hub.digests import local_identity
 from hf_llc.hub.errors import endpoint
 from hf_llc.hub.listings import listing
 from hf_llc.hub.reference import Reference, parse_dataset, parse_model, training_step
 from hf_llc.settings.requested import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings
-from hf_llc.tasks.text import token_cache
+from hf_llc.tasks.text import token_cache, token_file
 from hf_llc.tasks.text.encoding import token_ids
 from hf_llc.tasks.text.tokenizer import load_tokenizer
 from hf_llc.tasks.text_generation.packing import PACKING, fingerprint, pack
@@ -72,12 +73,14 @@ def find_corpus(
     """
     # First the config: transformers reads it for the tokenizer too, and what is wrong with it is no fault of that.
     known = facts(source)
+    reference = parse_dataset(data.dataset, data.revision, endpoint())
+    if reference.path is not None and reference.path.suffix.lower() == token_file.SUFFIX:
+        return _ready_tokens(reference.path, data, known, source.id, tell)
     encoder = load_tokenizer(tokenizer or source)
     context_length = _context_length(data.context_length, known.context_limit, source.id)
     eos_id = known.eos_token_id if encoder.eos_token_id is None else encoder.eos_token_id
     if eos_id is None:
         raise UnusableError(f"{source.id} names no end-of-text token; set eos_token in its tokenizer_config.json.")
-    reference = parse_dataset(data.dataset, data.revision, endpoint())
     revision = dataset_revision(reference, tell)
     inputs = {
         "packing": PACKING,
@@ -117,6 +120,34 @@ def find_corpus(
         context_length=context_length,
         path=path,
         remarks=tuple(remarks),
+    )
+
+
+def _ready_tokens(path: Path, data: DataSettings, known: Facts, model: str, tell: Tell) -> Corpus:
+    """The sequences of a file of token ids; the model's tokenizer has no part in them."""
+    with readable(path):
+        revision = local_identity(path)
+    tokens = token_file.read_token_file(path, data.context_length, data.max_sequences)
+    n, context_length = tokens.shape
+    _context_length(context_length, known.context_limit, model)
+    if n < MIN_SEQUENCES:
+        raise UnusableError(f"{path.name} holds {n} sequences, and at least {MIN_SEQUENCES} are needed.")
+    refuse_unknown(tokens, known.vocabulary_size)
+    stored = token_cache.StoredTokens(tokens=tokens, fingerprint=fingerprint(tokens), notes={})
+    inputs = {"token ids": revision, "max_sequences": data.max_sequences}
+    kept = token_cache.path_of(client.home() / "tokens", inputs)
+    if token_cache.read(kept, fingerprint, tell) is None:
+        token_cache.write(kept, stored)
+    return Corpus(
+        id=path.name,
+        revision=revision,
+        config=None,
+        split=data.split,
+        text_column=token_file.NAMES[0],
+        fingerprint=stored.fingerprint,
+        n=n,
+        context_length=context_length,
+        path=kept,
     )
 
 

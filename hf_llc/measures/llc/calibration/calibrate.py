@@ -7,8 +7,9 @@ collect  what they say: a Calibration, its settings file and its pictures
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from hf_llc.errors import SettingsError
 from hf_llc.execution import planning, work_queue
@@ -31,8 +32,10 @@ from hf_llc.results.provenance import versions
 from hf_llc.sampling.tuning.step_size import check_lr
 from hf_llc.settings.bounds import checked_arguments
 from hf_llc.settings.file import write_settings
+from hf_llc.settings.overrides import requested
 from hf_llc.settings.requested import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.tasks.in_memory import data_settings, model_settings
 
 SETTINGS_FILE, RESULT, COMPLETE, PICTURES = "settings.yaml", "calibration", "complete", ("sweep.png", "sweep.svg")
 ATTEMPTS = 3
@@ -243,33 +246,42 @@ def collect(
 
 @checked_arguments
 def calibrate(
-    model: str | Path | ModelSettings,
-    data: DataSettings | None = None,
-    sampler: SamplerSettings | None = None,
+    model: Any,
+    data: Any = None,
+    sampler: SamplerSettings | str | None = None,
     wanted: CalibrationSettings | None = None,
     *,
+    tokenizer: Any = None,
+    settings: Any = None,
     output_dir: Path | None = None,
     device: str | None = None,
     observer: Observer | None = None,
+    **overrides: Any,
 ) -> Calibration:
     """Settings of chains for a wanted standard error, and whether λ̂ has a plateau; computed in this process.
 
     Args:
-        model: as in `estimate`. data: the text of the loss. sampler: settings that are fixed; draws, burn-in and
-            thinning are to be found. wanted: the error to reach and the gradients allowed for it.
+        model: as in `estimate`. data: as in `estimate`. sampler: settings that are fixed; draws, burn-in and thinning
+            are to be found. wanted: the error to reach and the gradients allowed for it.
+        tokenizer: of a model in memory; token ids need none.
+        settings: a settings file, a mapping of its names, or a result whose settings to use, such as a calibration.
         output_dir: folder of the run; None means `hf-llc-runs/<model>/<sha>/calibration-<key>`.
         device: `cpu`, `cuda` or `mps`; None takes the best one available.
         observer: receives progress and messages; None is silent.
+        overrides: single settings by name, such as `gamma=7800`; `target_stderr`, `budget` and `pilot_draws` are those
+            of `CalibrationSettings`.
 
     Raises:
         SettingsError: the sampler makes no chains, or γ or nβ is 0.
         HfLlcError: see `estimate`.
     """
     started = time.monotonic()
-    observer, data, wanted = observer or Observer(), data or DataSettings(), wanted or CalibrationSettings()
-    asked = model if isinstance(model, ModelSettings) else ModelSettings(model=str(model))
-    made = plan(
-        asked, data, sampler or SamplerSettings(), wanted, output_dir=output_dir, device=device, observer=observer
-    )
-    findings = run(made, fleets.alone(made.device), observer)
-    return collect(made, findings, data, wanted, observer, started)
+    observer = observer or Observer()
+    names = {field.name for field in fields(CalibrationSettings)}
+    aims = {name: overrides.pop(name) for name in names & overrides.keys()}
+    wanted = replace(wanted or CalibrationSettings(), **aims)
+    asked_data, asked_sampler = requested(data_settings(data), sampler, settings, overrides, "calibrate")
+    asked_model = model_settings(model, tokenizer, data)
+    own = plan(asked_model, asked_data, asked_sampler, wanted, output_dir=output_dir, device=device, observer=observer)
+    findings = run(own, fleets.alone(own.device), observer)
+    return collect(own, findings, asked_data, wanted, observer, started)

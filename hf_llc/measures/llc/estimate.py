@@ -1,0 +1,82 @@
+"""`hf_llc.estimate`: the local learning coefficient of one checkpoint, from Python."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from hf_llc.execution.distributed import world as fleets
+from hf_llc.execution.plan import Plan
+from hf_llc.execution.planning import plan
+from hf_llc.measures.llc import estimation
+from hf_llc.measures.llc.verdict import require_number
+from hf_llc.measures.run import execute
+from hf_llc.results.estimate import Estimate
+from hf_llc.results.progress import Observer
+from hf_llc.settings.bounds import Bounds, checked_arguments
+from hf_llc.settings.overrides import requested
+from hf_llc.settings.requested import MOST_PROCESSES, SamplerSettings
+from hf_llc.tasks.in_memory import data_settings, model_settings
+
+
+@checked_arguments
+def estimate(
+    model: Any,
+    data: Any = None,
+    sampler: SamplerSettings | str | None = None,
+    *,
+    tokenizer: Any = None,
+    settings: Any = None,
+    output_dir: Path | None = None,
+    device: str | None = None,
+    num_processes: Annotated[int, Bounds(low=1, high=MOST_PROCESSES)] = 1,
+    observer: Observer | None = None,
+    **overrides: Any,
+) -> Estimate:
+    """The local learning coefficient of one checkpoint, with its standard error and verdict.
+
+    Work that an earlier call has left in the folder is used.
+
+    Args:
+        model: a Hub id, also as org/name@revision, an `hf://` URI, a local folder or a .gguf file; ModelSettings; or a
+            transformers model in memory, which is saved below `hf-llc-runs/in-memory` first and stays as it is.
+        data: a Hub dataset, a file, `DataSettings`, or in memory a `datasets.Dataset`, a list of texts or a tensor of
+            token ids of shape (n, context length); None is the default text.
+        sampler: how the posterior is sampled, or the name of a sampler. What is None is chosen.
+        tokenizer: of a model in memory; token ids need none.
+        settings: a settings file, a mapping of its names, or a result whose settings to use, such as a calibration.
+        output_dir: folder of the run; None means `hf-llc-runs/<model>/<sha>/<key>` under the working directory.
+        device: `cpu`, `cuda` or `mps`; None takes the best one available.
+        num_processes: more than one starts as many, which share the chains or draws.
+        observer: receives progress and messages; None is silent.
+        overrides: single settings by name, such as `gamma=7800` or `max_sequences=512`; they win over all others.
+
+    Raises:
+        SettingsError: an argument makes no sense, or contradicts another one or the model; names it.
+        SourceError: the model or the text cannot be had. UnusableError: they cannot be used for an estimate.
+        ResourceError: memory, disk or a permission is missing, or the folder holds another run.
+        DivergedError: fewer than two chains, or not all independent draws, stayed finite.
+    """
+    started = time.monotonic()
+    observer = observer or Observer()
+    asked_model, asked_data = model_settings(model, tokenizer, data), data_settings(data)
+    asked_data, asked_sampler = requested(asked_data, sampler, settings, overrides, "estimate")
+
+    def make_plan() -> Plan:
+        return plan(asked_model, asked_data, asked_sampler, output_dir=output_dir, device=device, observer=observer)
+
+    if num_processes > 1:
+        result = execute(
+            make_plan,
+            processes=num_processes,
+            device=device,
+            observer=observer,
+            devices_per_chain=asked_sampler.devices_per_chain,
+        )
+        assert result is not None  # only ranks of a user's own launch have none
+    else:
+        own = make_plan()
+        estimation.run(own, fleets.alone(own.device), observer)
+        with observer.part("results"):
+            result = estimation.collect(own, observer, started)
+    require_number(result)
+    return result

@@ -1,0 +1,64 @@
+"""Options from the fields of settings: what `--help` lists, `--set`, and which of several sources wins."""
+
+from pathlib import Path
+
+import pytest
+
+from hf_llc.settings.option import settings_in
+from hf_llc.settings.requested import DataSettings, SamplerSettings
+from tests.helpers.command_line import Run, refused
+
+COMMON = 24
+"""Options that `estimate --help` and `scan --help` may list at most."""
+
+
+def listed(text: str) -> set[str]:
+    """The options in the boxes of a help text."""
+    rows = [line.strip("│ ").split() for line in text.splitlines() if line.startswith("│ --")]
+    return {row[0] for row in rows}
+
+
+@pytest.mark.parametrize("command", ["estimate", "scan"])
+def test_help_lists_what_people_touch_and_help_all_every_setting(run: Run, command: str) -> None:
+    few, every = listed(run(command, "--help").out), listed(run(command, "--help-all").out)
+    settings = {each.flag for kind in (DataSettings, SamplerSettings) for each in settings_in(kind)}
+    assert settings <= every
+    assert few < every
+    assert len(few) <= COMMON
+    assert {"--dataset", "--gamma", "--n-beta", "--num-processes", "--device", "--dtype", "--output-dir"} <= few
+    assert "--burn-in-lr" not in few
+
+
+@pytest.mark.parametrize("command", ["estimate", "scan", "calibrate"])
+def test_help_fits_eighty_columns(run: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run(command, "--help-all").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+
+
+def test_set_gives_any_setting_and_the_options_of_its_own_win(small: Run) -> None:
+    settings = small("--set", "seed=3", "--set", "burn-in=4", "--set", "burn_in_lr=2e-4", "--lr", "1e-4", "--json").json
+    assert (settings["settings"]["seed"], settings["settings"]["burn_in_lr"]) == (3, 2e-4)
+    # `small` gives --burn-in 2.
+    assert settings["settings"]["burn_in"] == 2
+
+
+def test_set_wins_over_the_settings_file(small: Run) -> None:
+    Path("settings.yaml").write_text("seed: 5\ngamma: 500\n")
+    found = small("--settings", "settings.yaml", "--set", "seed=6", "--json").json["settings"]
+    assert (found["seed"], found["gamma"]) == (6, 500)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed", r"--set takes NAME=VALUE, such as --set burn_in=400, got 'seed'"),
+        ("sede=3", "--set: there is no setting sede; did you mean seed"),
+        ("seed=many", "--set: --seed must be a whole number, got 'many'"),
+        ("gamma=[1, 2]", "--gamma must be a number"),
+        ("gamma={", "is not YAML"),
+    ],
+)
+def test_what_set_cannot_take_is_one_line(small: Run, text: str, message: str) -> None:
+    refused(small("--set", text), 2, message)
