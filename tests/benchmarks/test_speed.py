@@ -5,6 +5,7 @@ Times are ratios of runs that take turns within one call, on one CPU thread; goa
 
 import gc
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -25,8 +26,10 @@ from torch.nn import functional
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from hf_llc.execution.loaded_model import computing
+from hf_llc.measures.llc.validation.draws import Request, in_rounds
 from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.statistics import summarise
+from hf_llc.settings.requested import SamplerSettings
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
@@ -257,6 +260,87 @@ def test_seconds_to_a_5_percent_standard_error_beside_devinterp(make: Callable[[
         f"{theirs / ours:.1f} times (goal 10)"
     )
     assert theirs / ours >= 10
+
+
+WHOLE = """
+import json, sys, time
+import accelerate, arviz_stats, datasets, torch, transformers
+import hf_llc.measures.run
+from hf_llc.cli.app import main
+started = time.process_time()
+sys.argv[0] = "hf-llc"
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print(json.dumps({"cpu": time.process_time() - started}), file=sys.stderr)
+"""
+
+
+def whole_command(folder: Path, case: Case, output: Path) -> tuple[float, dict[str, Any]]:
+    """CPU seconds of `hf-llc estimate` after imports, default target, and what it prints."""
+    checkpoint = folder / "checkpoints" / "case"
+    command = [
+        sys.executable, "-c", WHOLE, "estimate", str(checkpoint), "--dataset", str(folder / "text.jsonl"),
+        "--context-length", str(case.tokens.shape[1]), "--max-sequences", str(len(case.tokens)), "--n-beta",
+        str(case.n_beta), "--gamma", str(case.gamma), "--num-processes", "1", "--threads", "1", "--device", "cpu",
+        "--json", "--output-dir", str(output),
+    ]  # fmt: skip
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stderr.splitlines()[-1])["cpu"], json.loads(done.stdout)
+
+
+def cpu_seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.process_time()
+    result = work()
+    return time.process_time() - started, result
+
+
+RECIPE_SEEDS = 4
+
+
+@pytest.mark.parametrize("make", [demo_case, larger_case], ids=["demo", "14M"])
+def test_the_whole_command_to_5_percent_beside_devinterp(make: Callable[[Path], Case], tmp_path: Path) -> None:
+    """CPU seconds of both, imports apart. devinterp's defaults: 4 chains of 200 steps, batches of 32, its own baseline
+    of 32 batches; its error is the spread of its number over seeds and its distance from that of draws to 1 %."""
+    from tests.benchmarks.test_parity import per_step_losses
+
+    folder = tmp_path / "model"
+    case = make(folder)
+    case.model.save_pretrained(folder / "checkpoints" / "case")
+    tokenizer = next(path.parent for path in (folder / "checkpoints").glob("step*/tokenizer.json"))
+    for path in tokenizer.glob("*token*"):
+        (folder / "checkpoints" / "case" / path.name).write_bytes(path.read_bytes())
+    spent, estimate = whole_command(folder, case, tmp_path / "ours")
+    objective = objective_of(case.model, case.tokens, 16)
+
+    def draws(target: float) -> tuple[Any, Any]:
+        asked = Request(SamplerSettings(sampler="importance", target_stderr=target))
+        return in_rounds(objective, asked, n_beta=case.n_beta, gamma=case.gamma, batch_size=16)
+
+    sampling, _ = cpu_seconds(lambda: draws(0.05))
+    _, (_, truth) = cpu_seconds(lambda: draws(0.01))
+    asked: dict[str, Any] = {
+        "lr": case.lr, "n_beta": case.n_beta, "localization": case.gamma, "num_chains": 4, "batch_size": 32,
+        "num_draws": 200 - case.burn_in, "num_burnin_steps": case.burn_in, "num_init_loss_batches": 32,
+    }  # fmt: skip
+    costs, numbers = [], []
+    for seed in range(RECIPE_SEEDS):
+        changes = {**asked, "init_seed": seed}
+        cost, sampled = cpu_seconds(partial(devinterp_sample, case.model, case.tokens, tmp_path / str(seed), **changes))
+        costs.append(cost)
+        rise = float(per_step_losses(sampled)[:, case.burn_in :].mean() - sampled["init_loss"].mean())
+        numbers.append(case.n_beta * rise)
+    off = math.sqrt(sum((number - truth.llc) ** 2 for number in numbers) / len(numbers)) / truth.llc
+    theirs = statistics.mean(costs) * (off / 0.05) ** 2
+    print(
+        f"\nhf-llc estimate {estimate['llc']:.3g} ± {estimate['stderr']:.2g} ({estimate['settings']['sampler']}) in "
+        f"{spent:.2f} CPU s, sampling alone {sampling:.2f}; draws to 1 %: {truth.llc:.4g} ± {truth.stderr:.2g}; "
+        f"devinterp 2.0.1, {RECIPE_SEEDS} seeds: {', '.join(f'{number:.4g}' for number in numbers)} in "
+        f"{statistics.mean(costs):.1f} CPU s each, {off:.1%} off, {theirs:.3g} CPU s to 5 %: {theirs / spent:.1f} "
+        f"times the whole command (goal 40), {theirs / sampling:.1f} times sampling alone (goal 200)"
+    )
+    assert theirs / spent >= 1
 
 
 def high_water(work: Callable[[], object]) -> int:
