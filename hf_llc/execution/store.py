@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from hf_llc.errors import ResourceError
+from hf_llc.settings.bounds import shown
 from hf_llc.settings.files import write_atomically
 from hf_llc.settings.strict_json import CHECKSUM, DamagedError, checksum, parsed, sealed, unsealed
 
@@ -50,9 +51,14 @@ class RunStore:
         """Makes the folder, or checks that what is in it was made from the same inputs.
 
         Raises:
-            ResourceError: the folder holds a run with other inputs; the message names those that differ.
+            ResourceError: the folder holds a run with other inputs, which the message names; or it cannot be made.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResourceError(
+                f"output_dir {shown(self.folder)} cannot be made ({error.strerror}); name one that can."
+            ) from error
         known = self.read(INPUTS)
         if known is None:
             self.write(INPUTS, inputs)

@@ -18,7 +18,7 @@ from hf_llc.report.card.yaml_tree import CardError
 from hf_llc.results.curve import Curve
 from hf_llc.results.estimate import SCHEMA, Estimate
 from hf_llc.results.jsonl import curve_from
-from hf_llc.settings.bounds import shown
+from hf_llc.settings.bounds import checked_arguments, shown
 from hf_llc.settings.strict_json import DamagedError, parsed, unsealed
 from hf_llc.settings.yaml_file import read_mapping
 
@@ -32,10 +32,12 @@ KNOWN_COMMANDS = ("hf-llc demo",)
 """Commands that a run may name as its own; every other one is built from its settings."""
 
 
+@checked_arguments
 def load(run: str | Path, tell: Tell = lambda _: None) -> Curve:
     """The curve of a run: of a folder on this disk, or published at `hf://org/name` or `hf://datasets/org/name`.
 
     Raises:
+        SettingsError: `run` is no string or path.
         NotFoundError, AccessError, OfflineError: there is none, or it cannot be had. SourceError: it is damaged.
     """
     if not is_remote(str(run)):
@@ -134,7 +136,11 @@ def load_run(folder: Path) -> Curve:
     """
     for name in (SCAN, ESTIMATE):
         path = folder / name
-        if path.is_file():
+        try:
+            present = path.is_file()
+        except OSError as error:
+            raise SourceError(f"{shown(folder)} cannot be read ({error.strerror}).") from error
+        if present:
             return _read(path)
     raise NotFoundError(
         f"{folder} holds no finished run (no {SCAN} or {ESTIMATE}). Name the folder that `hf-llc scan` or "

@@ -254,7 +254,8 @@ def _as_tuple(value: Any, kind: Any) -> tuple[bool, Any]:
     """One string stands for a tuple of it alone; a set has no order, and is sorted."""
     if isinstance(value, str | os.PathLike):
         value = (value,)
-    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+    # A result that can be iterated over is one value.
+    if isinstance(value, bytes | Mapping) or is_dataclass(value) or not isinstance(value, Iterable):
         return False, value
     items = tuple(_fitted(_scalar(item), kind) for item in _listed(value))
     return True, tuple(sorted(items)) if isinstance(value, Set) else items
@@ -280,10 +281,16 @@ def _kind(option: Any) -> str:
         return KINDS[option]
     origin = get_origin(option)
     if origin is tuple or origin is Sequence:
-        return f"a list of {_kind(get_args(option)[0]).removeprefix('a ')}s"
+        return f"a list of {_plural(get_args(option)[0])}"
     if origin is Mapping:
         return "a mapping"
     if origin is Callable:
         return "a function"
     name = getattr(cast(Any, origin or option), "__name__", str(option))
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _plural(option: Any) -> str:
+    if get_origin(option) in (types.UnionType, Union):
+        return " or ".join(_plural(each) for each in get_args(option))
+    return f"{_kind(option).removeprefix('an ').removeprefix('a ')}s"

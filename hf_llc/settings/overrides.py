@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_llc.errors import SettingsError, did_you_mean
+from hf_llc.settings.bounds import checked
 from hf_llc.settings.file import checked_settings, read_settings
 from hf_llc.settings.option import settings_in
 from hf_llc.settings.requested import DataSettings, SamplerSettings
@@ -51,7 +52,7 @@ def settings_from(source: Any) -> dict[str, Any]:
     if source is None:
         return {}
     if isinstance(source, str | Path):
-        return read_settings(Path(source))
+        return read_settings(checked("settings", source, Path))
     settings = getattr(source, "settings", source)
     if hasattr(settings, "to_dict"):
         settings = settings.to_dict()

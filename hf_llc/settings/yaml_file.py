@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from hf_llc.errors import NotFoundError, SettingsError
+from hf_llc.settings.bounds import shown
 from hf_llc.settings.files import read_text
 from hf_llc.settings.strict_json import DamagedError, clipped, parsed
 
@@ -54,11 +55,15 @@ def read_mapping(path: Path) -> dict[str, Any]:
         NotFoundError: if there is no such file. SettingsError: if it is not YAML, larger than settings can be, or no
             mapping with words as keys.
     """
-    if path.is_dir():
+    try:
+        is_folder, is_file, exists = path.is_dir(), path.is_file(), path.exists()
+    except OSError as error:
+        raise SettingsError(f"settings file {shown(path)} cannot be read ({error.strerror}).") from error
+    if is_folder:
         raise SettingsError(f"{path} is a folder; name a YAML or JSON file in it.")
-    if not path.is_file():
+    if not is_file:
         # A pipe or a device may have no end.
-        raise NotFoundError(f"{path} is no regular file." if path.exists() else f"There is no file {path}.")
+        raise NotFoundError(f"{path} is no regular file." if exists else f"There is no file {path}.")
     text = read_text(path, "--settings", LARGEST_JSON)
     values = _json(text)
     if values is None:

@@ -7,7 +7,10 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from hf_llc.errors import SettingsError, UnusableError
+from hf_llc.checkpoints.loading.errors import quiet
+from hf_llc.errors import ResourceError, SettingsError, UnusableError
 from hf_llc.settings.bounds import shown
 from hf_llc.settings.files import write_atomically
 from hf_llc.settings.requested import DataSettings, ModelSettings
+from hf_llc.tasks.text.token_file import LARGEST_ID
 
 FOLDER = Path("hf-llc-runs") / "in-memory"
 """Under the working directory, beside the runs."""
@@ -26,6 +31,8 @@ MODELS = "a Hub id, a folder, a .gguf file, ModelSettings or a transformers mode
 DATA = "a Hub id, a file, DataSettings, a datasets.Dataset, a list of texts or token ids of shape (n, context length)"
 TOKENS = "tokens"
 """Name of the tensor in a file of token ids."""
+ABANDONED = 24 * 3600.0
+"""Seconds without a change after which a folder that is being written is taken for that of a killed process."""
 
 
 def model_settings(model: Any, tokenizer: Any, data: Any) -> ModelSettings:
@@ -49,9 +56,10 @@ def model_settings(model: Any, tokenizer: Any, data: Any) -> ModelSettings:
         raise SettingsError(f"model must be {MODELS}, got {_kind(model)}.")
     if tokenizer is None and not _are_ids(data):
         raise SettingsError(
-            "tokenizer is needed for a model in memory: pass tokenizer=…, or token ids of shape (n, context length) as "
-            "data."
+            "tokenizer is needed for a model in memory: pass tokenizer=…, or as data a tensor of token ids of shape "
+            "(n, context length)."
         )
+    _require_tokenizer(tokenizer)
     folder = _saved(type(model).__name__, lambda place: _save_model(model, tokenizer, place))
     return ModelSettings(model=str(folder), trust_remote_code=bool(getattr(model.config, "auto_map", None)))
 
@@ -85,13 +93,21 @@ def data_settings(data: Any) -> DataSettings:
     return DataSettings(dataset=str(_saved("dataset", lambda place: _save_dataset(data, place)) / "data.parquet"))
 
 
+def _require_tokenizer(tokenizer: Any) -> None:
+    from transformers import PreTrainedTokenizerBase, ProcessorMixin
+
+    if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase | ProcessorMixin):
+        raise SettingsError(f"tokenizer must be a tokenizer of transformers, got {shown(tokenizer)}.")
+
+
 def _are_ids(data: Any) -> bool:
     return isinstance(data, Tensor) or type(data).__module__ == "numpy"
 
 
 def _save_model(model: Any, tokenizer: Any, place: Path) -> None:
     try:
-        model.save_pretrained(place)
+        with _without_bars():
+            model.save_pretrained(place)
         if tokenizer is not None:
             tokenizer.save_pretrained(place)
     except (OSError, RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
@@ -104,14 +120,17 @@ def _save_model(model: Any, tokenizer: Any, place: Path) -> None:
 def _save_dataset(data: Any, place: Path) -> None:
     if not len(data):
         raise SettingsError("data has no rows; give a dataset with text.")
-    data.to_parquet(str(place / "data.parquet"))
+    with _without_bars():
+        data.to_parquet(str(place / "data.parquet"))
 
 
 def _text_file(texts: Iterable[Any]) -> bytes:
     lines = []
     for index, text in enumerate(texts):
         if not isinstance(text, str):
-            raise SettingsError(f"data[{index}] must be a string, got {shown(text)}.")
+            is_row = isinstance(text, list | tuple)
+            hint = "; token ids go into one tensor of shape (n, context length)" if is_row else ""
+            raise SettingsError(f"data[{index}] must be a string, got {shown(text)}{hint}.")
         lines.append(json.dumps({"text": text}, ensure_ascii=False))
     if not lines:
         raise SettingsError("data is an empty list; give at least one text.")
@@ -123,28 +142,84 @@ def _token_file(ids: Tensor) -> bytes:
         raise SettingsError(f"data must hold whole numbers as token ids, got a tensor of {ids.dtype}.")
     if ids.dim() != 2:
         raise SettingsError(f"data must have the shape (n, context length), got {tuple(ids.shape)}.")
-    return save({TOKENS: ids.detach().cpu().to(torch.int64).contiguous()})
+    if ids.layout != torch.strided or ids.is_meta:
+        raise SettingsError(f"data must be a dense tensor of token ids, got one of {ids.layout} on {ids.device}.")
+    if ids.shape[0] < 2 or ids.shape[1] < 2:
+        raise SettingsError(f"data must hold 2 sequences or more, of 2 tokens or more, got {tuple(ids.shape)}.")
+    ids = ids.detach().cpu().to(torch.int64).contiguous()
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high > LARGEST_ID:
+        raise SettingsError(f"data must hold token ids from 0 to {LARGEST_ID}, got {low} to {high}.")
+    return save({TOKENS: ids})
 
 
 def _kept(name: str, suffix: str, content: bytes) -> Path:
     path = FOLDER / f"{name}-{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
-    if not path.exists():
-        write_atomically(path, content)
+    with _writing():
+        if not path.exists():
+            write_atomically(path, content)
     return path
 
 
 def _saved(name: str, write: Callable[[Path], None]) -> Path:
     """The folder that `write` fills, named by its content."""
+    _remove_abandoned()
     place = FOLDER / f".{name}-{secrets.token_hex(6)}"
-    place.mkdir(parents=True)
+    with _writing():
+        place.mkdir(parents=True)
     try:
-        write(place)
+        with _writing():
+            write(place)
         folder = FOLDER / f"{name}-{_digest(place)[:12]}"
         if not folder.exists():
-            place.rename(folder)
+            try:
+                place.rename(folder)
+            except OSError:
+                if not folder.exists():  # else another process was faster, with the same content
+                    raise
         return folder
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Remove what processes that were killed while they saved a model or a dataset left."""
+    for place in FOLDER.glob(".*"):
+        try:
+            if not place.is_dir():
+                continue
+            changed = max(path.stat().st_mtime for path in [place, *place.iterdir()])
+            if time.time() - changed > ABANDONED:
+                shutil.rmtree(place, ignore_errors=True)
+        except OSError:
+            continue  # another process removes it
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(
+            f"A model or data in memory is saved below {FOLDER.absolute()}, which cannot be written "
+            f"({error.strerror or error}); change to a folder that can."
+        ) from error
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """No progress bars of transformers and datasets."""
+    from datasets.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shown_before = not are_progress_bars_disabled()
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # HF_DATASETS_DISABLE_PROGRESS_BARS wins over both calls, and says so
+        disable_progress_bars()
+        try:
+            yield
+        finally:
+            if shown_before:
+                enable_progress_bars()
 
 
 def _digest(folder: Path) -> str:

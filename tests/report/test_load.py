@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hf_llc.errors import NotFoundError, SourceError
+from hf_llc.errors import NotFoundError, SettingsError, SourceError
 from hf_llc.execution.store import RunStore
-from hf_llc.report.load import load_run, own_command
+from hf_llc.report.compare import compare
+from hf_llc.report.load import load, load_run, own_command
 from hf_llc.results.curve import Curve, Point
 from tests.helpers.estimates import estimate
 
@@ -63,3 +65,20 @@ def test_no_command_is_taken_but_that_of_the_demo(tmp_path: Path, command: objec
         assert own_command(tmp_path) is None
     (tmp_path / "llc/settings.yaml").write_text("command: hf-llc demo\n")
     assert own_command(tmp_path) == "hf-llc demo"
+
+
+@pytest.mark.parametrize("run", [3, None, b"run", ["run"], object(), "a\0b", ""])
+def test_a_run_is_a_string_or_a_path(run: Any) -> None:
+    with pytest.raises(SettingsError, match="^run must be a string"):
+        load(run)
+
+
+def test_a_name_that_no_file_can_have_is_one_line() -> None:
+    with pytest.raises(SourceError, match="cannot be read .File name too long"):
+        load("x" * 5000)
+
+
+@pytest.mark.parametrize("runs", [estimate(), Curve.of_estimate(estimate()), 3])
+def test_what_is_compared_is_a_list(runs: Any) -> None:
+    with pytest.raises(SettingsError, match="^runs must be a list of strings or paths or Curves or Estimates, got "):
+        compare(runs)

@@ -1,7 +1,10 @@
 """Models, texts and token ids in memory: the number of the same files, and one line for what makes no sense."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,11 @@ import pytest
 import torch
 from datasets.arrow_dataset import Dataset
 from datasets.dataset_dict import DatasetDict
+from transformers.utils import logging
 
 from hf_llc import Estimate, HfLlcError, SamplerSettings, estimate, scan
-from hf_llc.errors import SettingsError
+from hf_llc.errors import ResourceError, SettingsError
+from hf_llc.tasks.in_memory import data_settings, model_settings
 from tests.helpers.tiny_model import CONTEXT, make_model, make_tokenizer, save_tiny_model, sentences
 from tests.hub_server.environment import use_hub
 
@@ -90,9 +95,13 @@ def test_max_sequences_takes_the_first_token_ids() -> None:
         (("MODEL", torch.rand(4, 8)), r"whole numbers as token ids, got a tensor of torch\.float32"),
         (("MODEL", torch.zeros(8, dtype=torch.int64)), r"shape \(n, context length\), got \(8,\)"),
         (("MODEL", torch.full((4, 8), 300)), "token 300, but the model knows 300"),
-        (("MODEL", torch.full((4, 8), -1)), "ids from 0 to"),
+        (("MODEL", torch.full((4, 8), -1)), "data must hold token ids from 0 to 2147483647, got -1 to -1"),
+        (("MODEL", torch.full((4, 8), 2**31)), "data must hold token ids from 0 to"),
         (("MODEL", torch.zeros((4, CONTEXT + 1), dtype=torch.int64)), "positions for 64 tokens only"),
-        (("MODEL", torch.zeros((1, 8), dtype=torch.int64)), "holds 1 sequences, and at least 2 are needed"),
+        (("MODEL", torch.zeros((1, 8), dtype=torch.int64)), r"data must hold 2 sequences or more, .* got \(1, 8\)"),
+        (("MODEL", torch.zeros((4, 1), dtype=torch.int64)), r"data must hold .* of 2 tokens or more, got \(4, 1\)"),
+        (("MODEL", torch.zeros((4, 8), dtype=torch.int64).to_sparse()), "data must be a dense tensor of token ids"),
+        (("MODEL", torch.zeros((4, 8), dtype=torch.int64, device="meta")), "data must be a dense tensor of token ids"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(arguments: tuple[Any, Any], message: str) -> None:
@@ -106,6 +115,7 @@ def test_what_cannot_be_meant_is_one_line(arguments: tuple[Any, Any], message: s
     [
         ([], "empty list"),
         (["a", 1], r"data\[1\] must be a string, got 1"),
+        ([[1, 2], [3, 4]], r"data\[0\] must be a string, got a list; token ids go into one tensor of shape"),
         (3, "data must be a Hub id, .* got an int"),
         (DatasetDict({"train": Dataset.from_dict({"text": ["a"]})}), "choose one of train"),
         (Dataset.from_dict({"text": []}), "no rows"),
@@ -125,6 +135,9 @@ def test_data_that_cannot_be_meant_is_one_line(data: Any, message: str) -> None:
         ({"num_processes": 0}, "num_processes must be ≥ 1, got 0"),
         ({"settings": {"foo": 1}}, "settings: there is no setting foo"),
         ({"settings": 3}, "settings must be a settings file, a mapping or a result, got int"),
+        ({"settings": ""}, "settings must be a path, got ''"),
+        ({"settings": "a\0b"}, "settings must be a string without null characters"),
+        ({"settings": "x" * 5000}, "settings file 'x+… cannot be read .File name too long"),
         ({"sampler": "sgdl"}, "sampler must be one of auto, importance, sgld, .*, got .sgdl."),
         ({"sampler": 3}, "sampler must be a SamplerSettings or a string, got 3"),
     ],
@@ -151,3 +164,56 @@ def test_a_scan_takes_revisions_data_and_settings_by_name(tmp_path: Path) -> Non
     assert [point.step for point in curve] == [1, 3]
     with pytest.raises(SettingsError, match="scan has no setting gama; did you mean gamma"):
         scan(tmp_path / "run", gama=3)
+
+
+@pytest.mark.parametrize("tokenizer", ["gpt2", 3, torch.nn.Linear(2, 2), object])
+def test_a_tokenizer_is_one_of_transformers(tokenizer: Any) -> None:
+    with pytest.raises(SettingsError, match="tokenizer must be a tokenizer of transformers, got"):
+        estimate(make_model(), ["a text"], tokenizer=tokenizer, **SHORT)
+
+
+@pytest.mark.parametrize("data", [["a text"], Dataset.from_dict({"text": ["a"]}), numpy.zeros((4, 8), dtype=int)])
+def test_a_working_directory_that_cannot_be_written_is_named(data: Any) -> None:
+    Path("hf-llc-runs").write_text("a file where the folder should be")
+    with pytest.raises(ResourceError, match="in-memory, which cannot be written .*change to a folder that can"):
+        estimate(make_model(), data, tokenizer=make_tokenizer(), **SHORT)
+
+
+def test_what_a_killed_process_left_of_saving_goes_after_a_day_and_what_another_one_writes_stays() -> None:
+    abandoned, current = (Path("hf-llc-runs/in-memory") / name for name in (".Model-0123", ".Model-4567"))
+    for folder in (abandoned, current):
+        folder.mkdir(parents=True)
+        (folder / "config.json").touch()
+    for path in (abandoned / "config.json", abandoned):
+        os.utime(path, (0, 0))
+    data_settings(Dataset.from_dict({"text": ["a"]}))
+    assert (abandoned.exists(), current.exists()) == (False, True)
+
+
+def test_the_same_model_saved_by_two_processes_at_once_is_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, rename = numpy.zeros((4, 8), dtype=int), Path.rename
+
+    def rename_late(self: Path, target: Path) -> Path:
+        """Rename after another process has put the same content there."""
+        shutil.copytree(self, target)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename_late)
+    folder = Path(model_settings(make_model(), None, ids).model)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_saving_draws_no_progress_bars(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "_tqdm_active", True)
+    monkeypatch.setattr(import_module("datasets.utils.tqdm"), "_hf_datasets_progress_bars_disabled", False)
+    model_settings(make_model(), make_tokenizer(), None)
+    data_settings(Dataset.from_dict({"text": ["a"]}))
+    assert capfd.readouterr().err == ""
+    assert logging.is_progress_bar_enabled()
+
+
+@pytest.mark.parametrize(("output_dir", "reason"), [("x" * 5000, "File name too long"), ("file", "File exists")])
+def test_an_output_dir_that_cannot_be_made_is_named(output_dir: str, reason: str) -> None:
+    Path("file").touch()
+    with pytest.raises(ResourceError, match=f"output_dir .* cannot be made .{reason}"):
+        estimate(make_model(), numpy.zeros((4, 8), dtype=int), output_dir=Path(output_dir), **SHORT)
