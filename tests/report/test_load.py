@@ -69,16 +69,16 @@ def test_no_command_is_taken_but_that_of_the_demo(tmp_path: Path, command: objec
 
 @pytest.mark.parametrize("run", [3, None, b"run", ["run"], object(), "a\0b", ""])
 def test_a_run_is_a_string_or_a_path(run: Any) -> None:
-    with pytest.raises(SettingsError, match="^run must be a string"):
+    with pytest.raises(SettingsError, match=r"^run must be a string"):
         load(run)
 
 
 def test_a_name_that_no_file_can_have_is_one_line() -> None:
-    with pytest.raises(SourceError, match="cannot be read .File name too long"):
+    with pytest.raises(SourceError, match=r"cannot be read .File name too long"):
         load("x" * 5000)
 
 
 @pytest.mark.parametrize("runs", [estimate(), Curve.of_estimate(estimate()), 3])
 def test_what_is_compared_is_a_list(runs: Any) -> None:
-    with pytest.raises(SettingsError, match="^runs must be a list of strings or paths or Curves or Estimates, got "):
+    with pytest.raises(SettingsError, match=r"^runs must be a list of strings or paths or Curves or Estimates, got "):
         compare(runs)

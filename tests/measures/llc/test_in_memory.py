@@ -175,7 +175,7 @@ def test_a_tokenizer_is_one_of_transformers(tokenizer: Any) -> None:
 @pytest.mark.parametrize("data", [["a text"], Dataset.from_dict({"text": ["a"]}), numpy.zeros((4, 8), dtype=int)])
 def test_a_working_directory_that_cannot_be_written_is_named(data: Any) -> None:
     Path("hf-llc-runs").write_text("a file where the folder should be")
-    with pytest.raises(ResourceError, match="in-memory, which cannot be written .*change to a folder that can"):
+    with pytest.raises(ResourceError, match=r"in-memory, which cannot be written .*change to a folder that can"):
         estimate(make_model(), data, tokenizer=make_tokenizer(), **SHORT)
 
 
