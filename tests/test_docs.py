@@ -21,6 +21,7 @@ from hf_llc.results.curve import Curve
 from hf_llc.results.estimate import ChainSummary, DatasetRecord, Diagnostics, Estimate
 from hf_llc.sampling.samplers import SAMPLERS
 from hf_llc.settings.resolved import ResolvedSettings
+from tests.hub_server.environment import use_hub
 from tests.reference import (
     CLI,
     COMMANDS,
@@ -156,7 +157,11 @@ EXAMPLES = [(path, *block) for path in PAGES for block in blocks(path, "run")]
 
 
 @pytest.mark.parametrize(("path", "code", "output"), EXAMPLES)
-def test_a_quick_example_prints_what_stands_below_it(path: Path, code: str, output: str) -> None:
+def test_a_quick_example_prints_what_stands_below_it(
+    path: Path, code: str, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "hf_home")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, str(path), "exec"), {})
@@ -164,7 +169,8 @@ def test_a_quick_example_prints_what_stands_below_it(path: Path, code: str, outp
 
 
 def test_there_are_quick_examples() -> None:
-    assert len(EXAMPLES) >= 3
+    assert len(EXAMPLES) >= 4
+    assert any("estimate(model, ids" in code for _, code, _ in EXAMPLES)
 
 
 def python_blocks() -> list[str]:
