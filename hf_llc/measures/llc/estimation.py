@@ -188,7 +188,8 @@ def _kept(plan: Plan, store: RunStore, found: Estimate, traces: Sequence[ChainTr
     """The estimate, in its folder from now on with its picture."""
     try:
         drop_gradient(plan.run_dir)
-        store.write("traces", {"traces": [trace.to_dict() for trace in traces]})
+        # Without times, so that equal runs have equal files.
+        store.write("traces", {"traces": [replace(trace, seconds=0.0).to_dict() for trace in traces]})
         store.write("estimate", found.to_dict())
     except OSError as error:
         # A finished run is shown wherever it is kept.
