@@ -52,7 +52,7 @@ SETTINGS: list[tuple[list[object], str]] = [
     (["--threads", 10**6], "threads must be ≤ 4096, got 1000000"),
     (["--target-stderr", "nan"], "--target-stderr must be a finite number, got nan"),
     (["--target-stderr", "-1"], "--target-stderr must be > 0, got -1.0"),
-    (["--max-chains", 10**12], "'--max-chains'.*less than or equal to 100000"),
+    (["--max-chains", 10**12], "--max-chains must be ≤ 100000, got 1000000000000"),
     (["--num-processes", 10**12], "'--num-processes'.*less than or equal to 10000"),
     (["--device", "tpu"], "--device is 'tpu', but this machine has"),
     (["--sampler", ""], "sampler must be a string that is not empty, got ''; leave it out"),

@@ -118,7 +118,7 @@ def test_a_target_is_that_of_draws_where_these_are_chosen(run: Run, learned: Pat
     assert ran.code == 0, ran.err
     assert ran.json["settings"]["sampler"] == "importance"
     assert ran.json["stderr"] <= 0.2 * max(1, ran.json["llc"])
-    assert [path.name for path in Path("run").iterdir()] == ["chains-4"]
+    assert not Path("run/chains").exists()
     assert CHAINS_ONLY.findall(ran.err) == []
 
 

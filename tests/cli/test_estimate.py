@@ -126,7 +126,7 @@ def test_quiet_prints_the_number_alone(small: Run) -> None:
 
 
 def test_the_help_names_every_option_once(run: Run) -> None:
-    ran = run("estimate", "--help")
+    ran = run("estimate", "--help-all")
     assert (ran.code, ran.err) == (0, "")
     sampler = [name.removesuffix("_seconds") for name in asdict(SamplerSettings())]
     names = [*sampler, "revision", "gguf-file", "dataset", "text-column", "num-processes", "dry-run"]
@@ -282,7 +282,7 @@ def test_a_wanted_error_adds_chains_and_ends_with_the_numbers_of_as_many_at_once
     assert "was asked for" in ran.err
     at_once = small(*asked, "--chains", 20, "--output-dir", "at-once").json
     assert (found["llc"], found["stderr"]) == (at_once["llc"], at_once["stderr"])
-    refused(small("--target-stderr", 0), 2, "target_stderr must be > 0, got 0.0")
+    refused(small("--target-stderr", 0), 2, "--target-stderr must be > 0, got 0.0")
 
 
 def test_the_result_is_reported_to_a_tracker(small: Run) -> None:

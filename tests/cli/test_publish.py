@@ -119,7 +119,7 @@ def test_a_dry_run_prints_the_full_diff_and_writes_nothing(run: Run, model: Repo
     ]
     assert "+        model_revision: step0" in ran.out
     assert ran.err.splitlines()[0].endswith("/alice/tiny, as one commit:")
-    assert re.search(r"llc/curve\.png: new, [\d.]+ kB", ran.err)
+    assert re.search(r"llc/curve\.png: new, [\d.]+ k?B", ran.err)
     assert model.at().sha == head
     plan = run("publish", kept, "--dry-run", "--json", "--headline", "step0").json
     assert (plan["commit"], plan["changed"], plan["diff"]) == (None, PATHS, ran.out)

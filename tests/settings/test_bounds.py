@@ -92,7 +92,7 @@ def test_a_scalar_is_its_python_value(name: str, value: Any, plain: Any) -> None
         ("lr", math.nan, "lr must be a finite number, got nan"),
         ("momentum", 1, "momentum must be < 1, got 1.0"),
         ("chains", 1, "chains must be ≥ 2, got 1: one chain"),
-        ("chains", None, "chains must be a whole number, got None"),
+        ("thin", None, "thin must be a whole number, got None"),
         ("chains", "4", "chains must be a whole number, got '4'"),
         ("chains", 4.0, "chains must be a whole number, got 4.0"),
         ("draws", 10**12, "draws must be ≤ 1000000000, got 1000000000000"),

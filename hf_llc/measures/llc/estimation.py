@@ -189,7 +189,9 @@ def _kept(plan: Plan, store: RunStore, found: Estimate, traces: Sequence[ChainTr
     try:
         drop_gradient(plan.run_dir)
         # Without times, so that equal runs have equal files.
-        store.write("traces", {"traces": [replace(trace, seconds=0.0).to_dict() for trace in traces]})
+        kept = {"traces": [replace(trace, seconds=0.0).to_dict() for trace in traces]}
+        if store.read("traces") != kept:
+            store.write("traces", kept)
         store.write("estimate", found.to_dict())
     except OSError as error:
         # A finished run is shown wherever it is kept.

@@ -154,7 +154,7 @@ def test_a_cross_check_that_does_not_fit_is_refused(asked: dict[str, str], words
 def test_the_forecast_of_draws_counts_pairs_and_times_the_model(tmp_path: Path, data: DataSettings) -> None:
     expected = forecast(ModelSettings(model=str(tmp_path / "model")), data, QUICK, device="cpu")
     assert (expected.pairs, expected.processes) == (8, 1)
-    assert 8 < expected.seconds < 60
+    assert 1 < expected.seconds < 60
     assert expected.pairs_in_15_minutes is not None
     assert expected.pairs_in_15_minutes > 100
     given = forecast(

@@ -80,7 +80,11 @@ def planned(place: Path, **changed: Any) -> Plan:
 def files(folder: str | Path) -> dict[str, bytes]:
     """The parts of a run by name, the summary apart."""
     there = sorted(Path(folder).rglob("*.json"))
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in there if path.name != "estimate.json"}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in there
+        if path.name not in {"estimate.json", "traces.json"}
+    }
 
 
 def amount_in(folder: str | Path) -> Amount:
