@@ -29,7 +29,7 @@ def main() -> None:
     """Prints what the commands of this checkout compute."""
     with tempfile.TemporaryDirectory() as folder:
         for point in lines_of("demo", "--output-dir", str(Path(folder) / "demo"), "--num-processes", "1"):
-            print("demo", point["revision"], repr(point["llc"]), repr(point["stderr"]), point["verdict"], flush=True)
+            print("demo", point["step"], repr(point["llc"]), repr(point["stderr"]), point["verdict"], flush=True)
         for case in lines_of("validate"):
             print("validate", case["case"], repr(case["llc"]), repr(case["stderr"]), case["verdict"], flush=True)
         for net in nets()[:NETS]:
