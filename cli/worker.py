@@ -13,10 +13,10 @@ from .report import EXPECTED, debugging, exit_code, message
 def worker(plan: Annotated[Path, typer.Argument(help="The plan file that the launching process wrote.")]) -> None:
     """Do one process's share of a plan. What goes wrong is told by the launching process, once."""
     from hf_llc.execution.distributed.launcher import hand_over
-    from hf_llc.measures.run import work
+    from hf_llc.measures.run import is_silent, work
 
     try:
-        with ProgressBar() as observer:
+        with ProgressBar(quiet=is_silent(plan)) as observer:
             work(plan, observer)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

@@ -145,6 +145,7 @@ def _start_workers(
         "arrivals": str(arrivals.folder) if arrivals else None,
         "calibrate": calibrate,
         "profile": observer.profile is not None,
+        "silent": type(observer) is Observer,
     }
     write_atomically(path, json.dumps(listed).encode())
     module, command = WORKER
@@ -157,6 +158,11 @@ def _start_workers(
 
     with observer.profile.handed_over(count, told) if observer.profile else nullcontext():
         launch(module, [command, str(path)], processes=count, device=plans[0].device, threads=plans[0].threads)
+
+
+def is_silent(path: Path) -> bool:
+    """Whether the process that wrote the plan file prints nothing, so that a rank prints nothing either."""
+    return path.is_file() and bool(json.loads(path.read_bytes()).get("silent"))
 
 
 def work(path: Path, observer: Observer) -> None:

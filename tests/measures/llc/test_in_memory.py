@@ -217,3 +217,11 @@ def test_an_output_dir_that_cannot_be_made_is_named(output_dir: str, reason: str
     Path("file").touch()
     with pytest.raises(ResourceError, match=f"output_dir .* cannot be made .{reason}"):
         estimate(make_model(), numpy.zeros((4, 8), dtype=int), output_dir=Path(output_dir), **SHORT)
+
+
+def test_without_an_observer_several_processes_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    ids = torch.arange(320).reshape(20, 16) % 300
+    settings = {**SHORT, "lr": None, "gamma": None}
+    result = estimate(make_model(), ids, num_processes=2, **settings)
+    assert capfd.readouterr() == ("", "")
+    assert estimate(make_model(), ids, **settings).llc == result.llc
