@@ -86,7 +86,7 @@ def _settings(context: typer.Context) -> "JobSettings":
 
 
 def _refuse_what_stays_here(context: typer.Context) -> None:
-    """Nothing, if no option names a file of this disk or asks for what a job cannot do."""
+    """Raise SettingsError if an option names a file of this disk or asks for what a job cannot do."""
     given = context.params
     if given["dry_run"]:
         raise SettingsError("--dry-run shows what would be done here; leave out --hf-job, or --dry-run.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from hf_llc.settings.files import write_atomically
 
 
-class Arrivals:
+class CheckpointAvailability:
     """Small files in one folder, for any number of processes. Checkpoints go by a key."""
 
     def __init__(self, folder: Path) -> None:
@@ -20,11 +20,11 @@ class Arrivals:
         self._end.unlink(missing_ok=True)
 
     def announce(self, key: str, path: Path) -> None:
-        """The checkpoint is here."""
+        """Mark the checkpoint as downloaded to `path`."""
         write_atomically(self._here(key), json.dumps({"path": str(path)}).encode())
 
     def withdraw(self, key: str) -> None:
-        """The checkpoint is here no longer."""
+        """Mark the checkpoint as no longer on this disk."""
         self._here(key).unlink(missing_ok=True)
 
     def path_of(self, key: str) -> Path | None:
@@ -35,7 +35,7 @@ class Arrivals:
             return None
 
     def wanted(self, key: str) -> Path | None:
-        """The same; whoever downloads learns that somebody is waiting for it or at work on it."""
+        """The folder of the checkpoint, None if it is not here; marks it as waited for or in use."""
         path = self._asked(key)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,13 +47,13 @@ class Arrivals:
         return self._asked(key).exists()
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Mark the downloads as finished."""
         self._end.parent.mkdir(parents=True, exist_ok=True)
         self._end.touch()
 
     @property
     def closed(self) -> bool:
-        """True if nothing more will come."""
+        """True if all downloads are finished."""
         return self._end.exists()
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.chain import Progress, run_chain
 from hf_llc.sampling.estimator import llc as llc_of
@@ -32,7 +32,9 @@ class Chains:
         jobs: by the names of their parts. anchors: ℓ_i(w*) of all sequences, in nats per token.
     """
 
-    def __init__(self, jobs: Mapping[str, Job], bench: Workbench, anchors: Sequence[float], observer: Observer) -> None:
+    def __init__(
+        self, jobs: Mapping[str, Job], bench: LoadedModel, anchors: Sequence[float], observer: Observer
+    ) -> None:
         self._jobs, self._bench, self._anchors, self._observer = jobs, bench, anchors, observer
 
     def __call__(self, name: str) -> dict[str, Any]:

@@ -43,24 +43,24 @@ COPIES = 5
 
 
 def drop_gradient(run_dir: Path) -> None:
-    """Removes the file that `Workbench.anchor_gradient` left in a run's folder; it is made again where it is needed."""
+    """Removes the file that `LoadedModel.anchor_gradient` left in a run's folder."""
     (run_dir / GRADIENT_FILE).unlink(missing_ok=True)
 
 
-class Room:
-    """Memory for one loaded checkpoint: whoever comes in sends out who was there."""
+class ModelSlot:
+    """At most one model stays in memory: loading another one evicts it."""
 
     def __init__(self) -> None:
-        self._guest: Workbench | None = None
+        self._current: LoadedModel | None = None
 
-    def take(self, bench: "Workbench") -> None:
-        """The room is for this one now."""
-        if self._guest is not None and self._guest is not bench:
-            self._guest.clear()
-        self._guest = bench
+    def acquire(self, bench: "LoadedModel") -> None:
+        """Evict the model that is in memory, unless it is this one."""
+        if self._current is not None and self._current is not bench:
+            self._current.clear()
+        self._current = bench
 
 
-class Workbench:
+class LoadedModel:
     """The checkpoint of a plan on one device, or this process's part of it on one of a group's.
 
     Args:
@@ -71,7 +71,7 @@ class Workbench:
         self,
         plan: Plan,
         device: str,
-        room: Room | None = None,
+        slot: ModelSlot | None = None,
         group: Group | None = None,
         *,
         in_proportion: bool = True,
@@ -79,7 +79,7 @@ class Workbench:
         self._plan = plan
         self.in_proportion, self.meter = in_proportion, Meter()
         self._device, self._group = device, group
-        self._room = room or Room()
+        self._slot = slot or ModelSlot()
         self.load_seconds = 0.0
         self._objective: LanguageObjective | SharedObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
@@ -88,9 +88,9 @@ class Workbench:
         self._routers: list[str] = []
         self._probe: Probe | None = None
 
-    def at(self, plan: Plan) -> "Workbench":
-        """The workbench of another plan in the same place, which takes the room of this one."""
-        return Workbench(plan, self._device, self._room, self._group)
+    def at(self, plan: Plan) -> "LoadedModel":
+        """The workbench of another plan in the same place, which evicts this one when it is loaded."""
+        return LoadedModel(plan, self._device, self._slot, self._group)
 
     @property
     def objective(self) -> LanguageObjective | SharedObjective:
@@ -100,7 +100,7 @@ class Workbench:
     def load(self) -> LanguageObjective | SharedObjective:
         """L_n of the plan's checkpoint over its tokens; loads the checkpoint unless it is in memory."""
         if self._objective is None:
-            self._room.take(self)
+            self._slot.acquire(self)
             self._objective = self._load()
         return self._objective
 

@@ -29,7 +29,7 @@ class Plan:
     Attributes:
         device: `cpu`, `cuda` or `mps`, without an index: which one is each process's own business.
         dtype: in which losses and gradients are computed. threads: CPU threads per process.
-        run_dir: where its parts are kept. known: of a series: what `cached.Known` wrote.
+        run_dir: where its parts are kept. known: of a series: what `cached.CachedMeasurements` wrote.
         deadline: seconds since the epoch at which draws and chains end; None without one. followers: plans of a series
             that share what is left until then. longest_burn_in: steps, where there is no time for more.
     """

@@ -9,7 +9,7 @@ from hf_llc.execution.store import RunStore
 
 T = TypeVar("T")
 
-PATIENCE = 0.1
+POLL_SECONDS = 0.1
 """Seconds between looks at parts that another process is making."""
 
 
@@ -87,7 +87,7 @@ def finished(steps: Steps[T], wait: Callable[[float], None] = time.sleep) -> T:
             result: T = end.value
             return result
         if outcome is not Outcome.MADE:
-            wait(PATIENCE)
+            wait(POLL_SECONDS)
 
 
 def _read_or_made(

@@ -149,7 +149,7 @@ def files(repo_id: str, sha: str, tell: Tell, kind: Kind = "model") -> Listing:
 
 
 def check_access(repo_id: str, kind: Kind, tell: Tell) -> None:
-    """Nothing, if the files may be read: one request.
+    """Raise if the files of a repository may not be read; one request.
 
     Raises:
         NotFoundError, AccessError, OfflineError, SourceError: see `errors.explained`.

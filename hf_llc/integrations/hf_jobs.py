@@ -1,4 +1,4 @@
-"""The same command on rented hardware: what can be sent is sent, and what a job could not see is refused before."""
+"""A command run on rented hardware (Hugging Face Jobs): what a job could not see is refused before it is sent."""
 
 import math
 import re
@@ -73,7 +73,7 @@ def seconds_of(text: str) -> int:
 
 
 def require_visible(model: str, dataset: str) -> None:
-    """Nothing, if model and text are on the Hub, where a job can see them.
+    """Raise if the model or the text is not on the Hub, where a job can see it.
 
     Raises:
         SettingsError: one is on this disk. NotFoundError: see `references`.

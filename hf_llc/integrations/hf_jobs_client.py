@@ -43,7 +43,7 @@ def token() -> str:
 
 
 def require_sendable(words: Sequence[str]) -> None:
-    """Nothing, if the client sends each word as it is, and none of them is the token.
+    """Raise if the client would not send each word as it is, or one of them holds the token.
 
     Raises:
         SettingsError: it would upload a file in place of a word, or take one for a file that is missing.

@@ -12,10 +12,10 @@ from typing import Any
 
 from hf_llc.errors import LaunchError
 from hf_llc.execution import devices, machine
-from hf_llc.execution.availability import Arrivals
+from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.distributed.launcher import launch
-from hf_llc.execution.distributed.world import Fleet
+from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.process_count import processes_for
 from hf_llc.measures.llc import estimation
@@ -73,7 +73,7 @@ def run_all(
     processes: int | None,
     observer: Observer,
     keep_going: bool = False,
-    arrivals: Arrivals | None = None,
+    arrivals: CheckpointAvailability | None = None,
     on_settled: Callable[[Plan], None] = lambda plan: None,
 ) -> None:
     """Makes every missing part of every plan, in this process or in as many as `processes` says.
@@ -135,7 +135,7 @@ def _start_workers(
     observer: Observer,
     *,
     keep_going: bool = False,
-    arrivals: Arrivals | None = None,
+    arrivals: CheckpointAvailability | None = None,
     calibrate: bool = False,
 ) -> None:
     path = (arrivals.folder if arrivals else plans[0].run_dir) / "plans.json"
@@ -179,7 +179,7 @@ def _work(
     path: Path,
     listed: Mapping[str, Any],
     plans: Sequence[Plan],
-    fleet: Fleet,
+    fleet: ProcessWorld,
     profile: Profile | None,
     observer: Observer,
 ) -> None:
@@ -194,7 +194,7 @@ def _work(
         fleet,
         own,
         keep_going=listed["keep_going"],
-        arrivals=Arrivals(Path(listed["arrivals"])) if listed["arrivals"] else None,
+        arrivals=CheckpointAvailability(Path(listed["arrivals"])) if listed["arrivals"] else None,
         check=check,
     )
     if profile is not None:
@@ -254,7 +254,7 @@ class Tethered(Observer):
         self._observer.end()
 
 
-def tethered(fleet: Fleet, observer: Observer) -> Observer:
+def tethered(fleet: ProcessWorld, observer: Observer) -> Observer:
     """The observer on the process that prints, another one on the others; both end a chain that has become useless."""
     return Tethered(observer if fleet.is_main else Observer(), fleet.check)
 

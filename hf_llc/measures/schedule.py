@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_llc.errors import SettingsError, SourceError, UnusableError
-from hf_llc.execution.availability import Arrivals
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Room, Workbench, computing
+from hf_llc.execution.availability import CheckpointAvailability
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel, ModelSlot, computing
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
-from hf_llc.execution.work_queue import PATIENCE, Outcome, Steps
+from hf_llc.execution.work_queue import POLL_SECONDS, Outcome, Steps
 from hf_llc.measures.llc import estimation
 from hf_llc.results.progress import Observer
 from hf_llc.results.stage import PlanEvents, Stage
@@ -50,11 +50,11 @@ def is_over(plan: Plan) -> bool:
 
 def work_through(
     plans: Sequence[Plan],
-    fleet: Fleet,
+    fleet: ProcessWorld,
     observer: Observer,
     *,
     keep_going: bool = False,
-    arrivals: Arrivals | None = None,
+    arrivals: CheckpointAvailability | None = None,
     on_settled: Callable[[Plan], None] = lambda plan: None,
     check: Callable[[], None] = lambda: None,
 ) -> None:
@@ -70,7 +70,7 @@ def work_through(
         on_settled: told of each plan once it is over.
         check: called now and then; what it raises ends the work.
     """
-    room, stage = Room(), Stage(observer)
+    room, stage = ModelSlot(), Stage(observer)
     left = [_Job(plan, fleet, room, stage, arrivals) for plan in plans]
     while left:
         waiting = False
@@ -100,7 +100,7 @@ def work_through(
         check()
         if left:
             with observer.part("waiting"):
-                time.sleep(PATIENCE)
+                time.sleep(POLL_SECONDS)
 
 
 class _Job:
@@ -109,15 +109,15 @@ class _Job:
     def __init__(
         self,
         plan: Plan,
-        fleet: Fleet,
-        room: Room,
+        fleet: ProcessWorld,
+        room: ModelSlot,
         stage: Stage,
-        arrivals: Arrivals | None,
+        arrivals: CheckpointAvailability | None,
     ) -> None:
         self.plan = plan
         self._fleet, self._room, self._arrivals = fleet, room, arrivals
         self._events = PlanEvents(stage)
-        self._bench: Workbench | None = None
+        self._bench: LoadedModel | None = None
         self._steps: Steps[None] | None = None
 
     @property
@@ -140,7 +140,7 @@ class _Job:
                 return False
             plan = replace(plan, source=replace(plan.source, path=path))
         self.plan = plan
-        self._bench = Workbench(plan, self._fleet.device, self._room, self._fleet.group)
+        self._bench = LoadedModel(plan, self._fleet.device, self._room, self._fleet.group)
         self._steps = estimation.steps(plan, self._bench, self._fleet, self._events)
         return True
 

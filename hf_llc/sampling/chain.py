@@ -16,7 +16,7 @@ from hf_llc.sampling.objective import Objective, all_finite, clear_gradients, co
 from hf_llc.sampling.randomness import ChainRandomness, Randomness
 from hf_llc.sampling.recorder import Recorder
 from hf_llc.sampling.samplers import SAMPLERS
-from hf_llc.sampling.samplers.base import Law, Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample, Posterior
 from hf_llc.sampling.timing import Part, TimedObjective, TimedRandomness, timed
 from hf_llc.sampling.variations import Variation
 from hf_llc.settings.resolved import ResolvedSettings
@@ -120,8 +120,8 @@ class _Chain:
             if anchor_gradient is None:
                 raise ValueError("a linear baseline needs the full gradient at w*")
             self._linear = Linear(objective, anchors, anchor_losses, anchor_gradient)
-        law = Law(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
-        self._walk = Walk(parameters, anchors, law, randomness, self._gradient, objective.shards)
+        law = Posterior(settings.n_beta, settings.gamma, settings.lr, settings.momentum, settings.burn_in)
+        self._walk = ChainState(parameters, anchors, law, randomness, self._gradient, objective.shards)
 
     def trace(self) -> ChainTrace:
         """The trace of the chain, which stops at the first non-finite loss, distance or weight."""
@@ -181,7 +181,7 @@ class _Chain:
                     _report(self._progress, recorder, settings)
             if not last:
                 at = walk._replace(law=walk.law._replace(lr=settings.lr_at(index)))
-                step(at, Look(batch, losses, slope), state, index)
+                step(at, GradientSample(batch, losses, slope), state, index)
                 # Else the gradient would live until there is another one.
                 del slope
         return recorder, None

@@ -114,11 +114,7 @@ BATCHES = ("independent", "reshuffled")
 
 
 def check_batches(name: str) -> None:
-    """Nothing, if batches can be drawn so.
-
-    Raises:
-        SettingsError: they cannot.
-    """
+    """Raise SettingsError if there is no way of drawing minibatches of that name."""
     if name not in {"auto", *BATCHES}:
         raise SettingsError(f"batches must be one of auto, {', '.join(BATCHES)}, got {shown(name)}")
 

@@ -20,7 +20,7 @@ class Inner(Objective, Protocol):
     micro_batch: int
 
     def in_full(self) -> Self:
-        """The same objective in the precision of its parameters."""
+        """This objective in the precision of its parameters."""
         ...
 
 
@@ -58,7 +58,7 @@ class SharedObjective:
         return self._inner.micro_batch
 
     def in_full(self) -> Self:
-        """The same objective at the same tensors, in their own precision."""
+        """This objective, at these tensors, without autocast."""
         made = copy(self)
         made._inner = self._inner.in_full()
         return made

@@ -40,7 +40,7 @@ def _remove_dead(store: RunStore, own: int) -> None:
                     shutil.rmtree(entry, ignore_errors=True)
 
 
-class Shelf:
+class DiskBudget:
     """Downloaded checkpoints in a folder of our own, by key; together never more than `limit` bytes."""
 
     def __init__(self, folder: Path, limit: int) -> None:

@@ -16,16 +16,16 @@ from hf_llc.checkpoints.foreign_code import with_code
 from hf_llc.checkpoints.remote_files import chosen_of, files_of
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.errors import LaunchError, OfflineError, ResourceError, SourceError, UnusableError
-from hf_llc.execution.availability import Arrivals
+from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.loaded_model import drop_gradient
 from hf_llc.execution.plan import Plan
-from hf_llc.execution.work_queue import PATIENCE
+from hf_llc.execution.work_queue import POLL_SECONDS
 from hf_llc.hub import client
 from hf_llc.hub import download as downloads
 from hf_llc.hub.listings import files_of_commit
 from hf_llc.hub.parallel import ENDING, LEFT
 from hf_llc.measures.schedule import CHECKPOINT_FAILURES, failure, is_over, note_failure
-from hf_llc.scans.disk_budget import Shelf
+from hf_llc.scans.disk_budget import DiskBudget
 
 Tell = Callable[[str], None]
 AHEAD = 2
@@ -108,7 +108,7 @@ def default_branch(model: str, tell: Tell) -> ModelSource:
     return without_weights(ModelSource(id=model, revision="main", sha=sha, step=None, path=None), tell)
 
 
-class Supply:
+class Prefetcher:
     """Downloads the checkpoints of some plans, in their order and in a thread of its own, while the block runs.
 
     What is in the Hub's cache is used there. The rest goes to the Hub's cache too or, if there is a shelf, onto it when
@@ -120,7 +120,13 @@ class Supply:
     """
 
     def __init__(
-        self, plans: Sequence[Plan], arrivals: Arrivals, shelf: Shelf | None, tell: Tell, *, once: bool = False
+        self,
+        plans: Sequence[Plan],
+        arrivals: CheckpointAvailability,
+        shelf: DiskBudget | None,
+        tell: Tell,
+        *,
+        once: bool = False,
     ) -> None:
         self._plans = {plan.run_dir.name: plan for plan in plans if plan.source.path is None}
         self._arrivals, self._shelf, self._tell, self._once = arrivals, shelf, tell, once
@@ -164,7 +170,7 @@ class Supply:
                     assert self._work is not None
                     self._work.result()
                     raise LaunchError("The downloads ended before their time; run the same command again.")
-                time.sleep(PATIENCE)
+                time.sleep(POLL_SECONDS)
             plan = replace(plan, source=replace(plan.source, path=path))
         try:
             yield plan
@@ -249,7 +255,7 @@ class Supply:
             if self._shelf is not None and not self._once:
                 self._remove(self._shelf, key)
 
-    def _make_room(self, shelf: Shelf, key: str, size: int) -> bool:
+    def _make_room(self, shelf: DiskBudget, key: str, size: int) -> bool:
         """True if the shelf has room, once what is of less use has been removed."""
         order = list(self._plans)
         later = order[order.index(key) + 1 :]
@@ -262,7 +268,7 @@ class Supply:
                 self._remove(shelf, victim)
         return shelf.has_room(size)
 
-    def _remove(self, shelf: Shelf, key: str) -> None:
+    def _remove(self, shelf: DiskBudget, key: str) -> None:
         path = self._arrivals.path_of(key)
         self._arrivals.withdraw(key)
         if path is not None and self._arrivals.is_wanted(key) and not self._is_over(key):

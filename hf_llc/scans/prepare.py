@@ -14,7 +14,7 @@ from hf_llc.checkpoints.checkpoint import Checkpoint
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.errors import HfLlcError, SourceError, UnusableError
 from hf_llc.execution import planning
-from hf_llc.execution.availability import Arrivals
+from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed.message_store import Link
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
@@ -23,8 +23,16 @@ from hf_llc.hub.reference import parse_model
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.schedule import forget_failure, reason
 from hf_llc.results.progress import Observer
-from hf_llc.scans.disk_budget import MODELS, Shelf, session
-from hf_llc.scans.prefetch import Supply, cached, default_branch, lists_tokenizer, size_of, source_of, without_weights
+from hf_llc.scans.disk_budget import MODELS, DiskBudget, session
+from hf_llc.scans.prefetch import (
+    Prefetcher,
+    cached,
+    default_branch,
+    lists_tokenizer,
+    size_of,
+    source_of,
+    without_weights,
+)
 from hf_llc.scans.request import Request
 from hf_llc.scans.resume import forget
 from hf_llc.scans.shared_settings import SHARED, Here, shared_settings
@@ -61,8 +69,8 @@ class Ready:
     own: Sequence[str]
     plans: dict[str, Plan]
     inputs: Mapping[str, Any]
-    arrivals: Arrivals
-    shelf: Shelf | None
+    arrivals: CheckpointAvailability
+    shelf: DiskBudget | None
 
 
 @contextmanager
@@ -115,7 +123,7 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
         return {name: replace(plan_of(name, sampler), run_dir=folders[name]) for name in usable}
 
     with session(folder, observer.tell) as place:
-        plans, arrivals = plans_at(request.sampler), Arrivals(place)
+        plans, arrivals = plans_at(request.sampler), CheckpointAvailability(place)
         spread = _spread(list(plans.values()))
         needed = [plans[name] for name in own if name in plans]
         if store.read(SHARED) is None:
@@ -124,7 +132,7 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
 
         @contextmanager
         def bring(wanted: Sequence[Plan]) -> Iterator[Here]:
-            with Supply(wanted, arrivals, shelf, observer.tell, once=True) as supply:
+            with Prefetcher(wanted, arrivals, shelf, observer.tell, once=True) as supply:
                 yield supply.using
 
         def note(plan: Plan, error: HfLlcError) -> None:
@@ -154,14 +162,14 @@ def _sharing(plans: Mapping[str, Plan], seconds: float | None, started: float) -
     }
 
 
-def _shelf(folder: Path, limit: int | None, plans: Sequence[Plan], observer: Observer) -> Shelf | None:
+def _shelf(folder: Path, limit: int | None, plans: Sequence[Plan], observer: Observer) -> DiskBudget | None:
     """Room for downloads, with what an earlier scan left of them; failures of that scan are forgotten."""
     unfinished = [plan for plan in plans if not estimation.is_finished(plan)]
     for plan in unfinished:
         forget_failure(plan)
     if limit is None:
         return None
-    shelf = Shelf(folder, limit)
+    shelf = DiskBudget(folder, limit)
     remote = [plan for plan in unfinished if plan.source.path is None]
     shelf.adopt({plan.run_dir.name: size_of(plan.source, observer.tell) for plan in remote})
     return shelf

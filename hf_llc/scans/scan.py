@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from hf_llc.checkpoints.selection import Selection
 from hf_llc.errors import SettingsError
 from hf_llc.execution import planning
-from hf_llc.execution.availability import Arrivals
+from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.plan import Plan
 from hf_llc.integrations.tracking import Tracking
@@ -20,7 +20,7 @@ from hf_llc.results.curve import Curve, Point
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.samplers import AUTO
-from hf_llc.scans.prefetch import Supply
+from hf_llc.scans.prefetch import Prefetcher
 from hf_llc.scans.prepare import Ready, prepared
 from hf_llc.scans.recorder import Report
 from hf_llc.scans.request import Request
@@ -147,7 +147,7 @@ def run_scan(
             return _nothing(request)
         report = report_on(ready)
         if missing := report.missing:
-            with Supply(missing, ready.arrivals, ready.shelf, observer.tell):
+            with Prefetcher(missing, ready.arrivals, ready.shelf, observer.tell):
                 run_all(
                     missing,
                     processes=processes,
@@ -206,7 +206,7 @@ def _as_rank(
 
         def supply() -> None:
             if ready is not None:
-                stack.enter_context(Supply(missing, ready.arrivals, ready.shelf, observer.tell))
+                stack.enter_context(Prefetcher(missing, ready.arrivals, ready.shelf, observer.tell))
 
         plans, folder = fleet.on_each_machine(prepare, _inputs)
         names = fleet.on_main(begin)
@@ -217,7 +217,7 @@ def _as_rank(
             fleet,
             tethered(fleet, observer),
             keep_going=True,
-            arrivals=Arrivals(folder),
+            arrivals=CheckpointAvailability(folder),
             on_settled=report.settle if report else lambda plan: None,
             check=fleet.check,
         )

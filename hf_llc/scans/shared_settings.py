@@ -12,8 +12,8 @@ from hf_llc.errors import HfLlcError
 from hf_llc.execution import planning, work_queue
 from hf_llc.execution.assemble import asked_of
 from hf_llc.execution.distributed import world as fleets
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Room, Workbench, computing
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel, ModelSlot, computing
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.execution.thoroughness import allowance_of
@@ -25,7 +25,7 @@ from hf_llc.measures.schedule import CHECKPOINT_FAILURES
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.samplers import AUTO
-from hf_llc.sampling.tuning.cached import Known
+from hf_llc.sampling.tuning.cached import CachedMeasurements
 from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
 from hf_llc.sampling.tuning.choose_sampler import choose_dynamics, choose_start, settled_start
 from hf_llc.sampling.tuning.measure import Around
@@ -158,7 +158,7 @@ def shared_settings(
             gamma, around, others = _measure(plans, sampler, observer, on_failure, here)
         observer.end()
         gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient
-        known = {name: Known.of(each, gradient) for name, each in around.items()}
+        known = {name: CachedMeasurements.of(each, gradient) for name, each in around.items()}
         stored = {name: each.to_dict() for name, each in known.items() if each.is_finite}
         measured = [each.measured for each in around.values()]
         return {**_chosen(plans[0], gamma, measured, [*sentences, *others]), "known": stored}
@@ -181,7 +181,7 @@ def _try_draws(
 
     The first round of draws at each checkpoint is kept with its run. Where the sampler is given only γ is looked for.
     """
-    fleet, room = fleets.alone(plans[0].device), Room()
+    fleet, room = fleets.alone(plans[0].device), ModelSlot()
     gamma, sentences = sampler.gamma, []
     reasons: list[tuple[str, str]] = []
     tried = 0
@@ -191,7 +191,7 @@ def _try_draws(
         ready = plan
         try:
             with here(plan) as ready:
-                bench = Workbench(ready.of_draws(), fleet.device, room)
+                bench = LoadedModel(ready.of_draws(), fleet.device, room)
                 if gamma is None:
                     with observer.part("loading"):
                         bench.load()
@@ -200,7 +200,7 @@ def _try_draws(
                     sentences.append(f"At the last checkpoint: {sentence}")
                 draws = replace(ready, sampler=replace(sampler, sampler=IMPORTANCE, gamma=gamma))
                 if not sampler.by_draws:
-                    reason = _first_misfit(draws, Workbench(draws, fleet.device, room), fleet, observer)
+                    reason = _first_misfit(draws, LoadedModel(draws, fleet.device, room), fleet, observer)
                     reasons += [(plan.source.label, reason)] if reason else []
                 tried += 1
                 bench.clear()
@@ -213,7 +213,7 @@ def _try_draws(
     return gamma, sentences, reasons
 
 
-def _first_misfit(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> str | None:
+def _first_misfit(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observer) -> str | None:
     """Why independent draws do not serve at the plan's checkpoint, by the first round of them; None if they do."""
     store = RunStore(plan.run_dir, observer.tell)
     store.open(plan.inputs())
@@ -230,7 +230,7 @@ def _measure(
     here: Here,
 ) -> tuple[float, dict[str, Around], list[str]]:
     """γ from the last checkpoint, what was measured around each by the name of its folder, and sentences on γ."""
-    device, room = fleets.alone(plans[0].device).device, Room()
+    device, room = fleets.alone(plans[0].device).device, ModelSlot()
     gamma, sentences = sampler.gamma, []
     n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
     around: dict[str, Around] = {}
@@ -238,7 +238,7 @@ def _measure(
         ready = plan
         try:
             with here(plan) as ready:
-                bench = Workbench(ready, device, room)
+                bench = LoadedModel(ready, device, room)
                 with observer.part("loading"):
                     bench.load()
                 with observer.part("measuring"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from hf_llc.execution.loaded_model import Workbench, computing
+from hf_llc.execution.loaded_model import LoadedModel, computing
 from hf_llc.execution.planning import plan
 from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
 
@@ -86,7 +86,7 @@ def loss_at(model: str | Path, dataset: Path, **data: Any) -> Number | Refusal:
     with bounded(), computing(1):
         try:
             made = plan(ModelSettings(model=str(model)), asked, SAMPLER, device="cpu")
-            objective = Workbench(made, "cpu").load()
+            objective = LoadedModel(made, "cpu").load()
             losses = objective.losses(torch.arange(objective.n))
         except REPORT.EXPECTED as error:
             return refusal(error)

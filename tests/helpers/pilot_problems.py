@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.execution.distributed import world as fleets
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.calibration import calibrate
 from hf_llc.measures.llc.calibration.calibrate import Findings
@@ -16,7 +16,7 @@ from hf_llc.settings.requested import CalibrationSettings, DataSettings, Sampler
 HASH = "sha256:" + "0" * 64
 
 
-class ProblemBench(Workbench):
+class ProblemBench(LoadedModel):
     """A bench whose objective is given, not loaded; None stands for one that must not be needed."""
 
     def __init__(self, plan: Plan, objective: Objective | None) -> None:

@@ -11,9 +11,9 @@ import pytest
 from hf_llc import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.errors import HfLlcError, UnusableError
 from hf_llc.execution import planning
-from hf_llc.execution.availability import Arrivals
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Room, Workbench
+from hf_llc.execution.availability import CheckpointAvailability
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel, ModelSlot
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.schedule import failure, work_through
@@ -50,7 +50,7 @@ def in_threads(plans: list[Plan]) -> None:
 
     def rank(number: int) -> None:
         try:
-            work_through(plans, Fleet(number, 2, "cpu"), Observer())
+            work_through(plans, ProcessWorld(number, 2, "cpu"), Observer())
         except (HfLlcError, threading.BrokenBarrierError) as error:
             errors.append(error)
 
@@ -66,7 +66,7 @@ def test_a_rank_goes_on_to_the_next_checkpoint_while_another_is_at_its_last_chai
     plans: list[Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first chain of the first checkpoint lasts until one of the last checkpoint is made: by the other rank."""
-    real, real_load = run_chain, Workbench._load
+    real, real_load = run_chain, LoadedModel._load
     began, reached = threading.Event(), threading.Event()
     loads: Counter[tuple[str, str]] = Counter()
 
@@ -78,12 +78,12 @@ def test_a_rank_goes_on_to_the_next_checkpoint_while_another_is_at_its_last_chai
             reached.set()
         return real(objective, anchors, settings, chain, **more)
 
-    def load(bench: Workbench) -> Any:
+    def load(bench: LoadedModel) -> Any:
         loads[threading.current_thread().name, bench._plan.source.id] += 1
         return real_load(bench)
 
     monkeypatch.setattr("hf_llc.execution.chain_jobs.run_chain", slow)
-    monkeypatch.setattr(Workbench, "_load", load)
+    monkeypatch.setattr(LoadedModel, "_load", load)
     in_threads(plans)
     assert reached.is_set()
     assert all(estimation.is_finished(plan) for plan in plans)
@@ -91,8 +91,8 @@ def test_a_rank_goes_on_to_the_next_checkpoint_while_another_is_at_its_last_chai
 
 
 def test_memory_holds_one_checkpoint(plans: list[Plan]) -> None:
-    room = Room()
-    first, second = (Workbench(plan, "cpu", room) for plan in plans[:2])
+    room = ModelSlot()
+    first, second = (LoadedModel(plan, "cpu", room) for plan in plans[:2])
     assert first.objective.n == second.objective.n
     assert first._objective is None
     assert second._objective is not None
@@ -100,7 +100,7 @@ def test_memory_holds_one_checkpoint(plans: list[Plan]) -> None:
 
 def test_what_is_not_here_is_passed_over_until_it_comes(plans: list[Plan], tmp_path: Path) -> None:
     """The first checkpoint arrives when the others are finished; the third never does, and is left as it is."""
-    arrivals, settled = Arrivals(tmp_path / "session"), []
+    arrivals, settled = CheckpointAvailability(tmp_path / "session"), []
     folders = {plan.run_dir.name: plan.source.path for plan in plans}
     remote = [replace(plan, source=replace(plan.source, path=None)) for plan in plans]
 
@@ -114,17 +114,17 @@ def test_what_is_not_here_is_passed_over_until_it_comes(plans: list[Plan], tmp_p
             arrivals.close()
 
     arrivals.announce("step1", folders["step1"] or Path())
-    work_through(remote, Fleet(0, 1, "cpu"), Observer(), arrivals=arrivals, on_settled=settle)
+    work_through(remote, ProcessWorld(0, 1, "cpu"), Observer(), arrivals=arrivals, on_settled=settle)
     assert settled == ["step1", "step0"]
     assert not estimation.is_finished(remote[2])
 
 
 def test_what_others_finish_is_not_waited_for(plans: list[Plan], tmp_path: Path) -> None:
-    work_through(plans[:1], Fleet(0, 1, "cpu"), Observer())
+    work_through(plans[:1], ProcessWorld(0, 1, "cpu"), Observer())
     remote = replace(plans[0], source=replace(plans[0].source, path=None))
     settled: list[Plan] = []
-    arrivals = Arrivals(tmp_path / "session")
-    work_through([remote], Fleet(0, 1, "cpu"), Observer(), arrivals=arrivals, on_settled=settled.append)
+    arrivals = CheckpointAvailability(tmp_path / "session")
+    work_through([remote], ProcessWorld(0, 1, "cpu"), Observer(), arrivals=arrivals, on_settled=settled.append)
     assert settled == [remote]
 
 
@@ -133,9 +133,9 @@ def test_a_failure_is_kept_by_its_first_reason_and_without_places(plans: list[Pl
     assert path is not None
     (path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(UnusableError, match="damaged"):
-        work_through(plans, Fleet(0, 1, "cpu"), Observer())
+        work_through(plans, ProcessWorld(0, 1, "cpu"), Observer())
     assert failure(plans[1]) is None
-    work_through(plans, Fleet(0, 1, "cpu"), Observer(), keep_going=True)
+    work_through(plans, ProcessWorld(0, 1, "cpu"), Observer(), keep_going=True)
     assert (failure(plans[1]) or "").startswith("model.safetensors is damaged")
     assert [estimation.is_finished(plan) for plan in plans] == [True, False, True]
 

@@ -14,7 +14,7 @@ from hf_llc.sampling.foreach import BLOCK, GROUP, blocks, groups, pieces
 from hf_llc.sampling.objective import squared_distance
 from hf_llc.sampling.randomness import ChainRandomness, Randomness, Refined, add_noise
 from hf_llc.sampling.samplers import SAMPLERS
-from hf_llc.sampling.samplers.base import Law, Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample, Posterior
 from hf_llc.sampling.variations import VARIATIONS, Variation
 from tests.helpers.chains import settings
 
@@ -62,13 +62,13 @@ def plain_noise(seed: int, step: int, like: Sequence[Tensor]) -> list[Tensor]:
 def test_steps_in_pieces_are_those_of_whole_tensors_bit_for_bit(name: str, keep: bool) -> None:
     moved, anchors, gradients = tensors(0), tensors(1), tensors(2)
     expected = [tensor.clone() for tensor in moved]
-    law = Law(n_beta=7.0, gamma=3.0, lr=0.02, momentum=0.6)
+    law = Posterior(n_beta=7.0, gamma=3.0, lr=0.02, momentum=0.6)
     randomness = ChainRandomness(5, 2, 1, 1, CPU, keep=moved if keep else ())
-    walk = Walk(moved, anchors, law, randomness, lambda batch: (batch.float(), []))
+    walk = ChainState(moved, anchors, law, randomness, lambda batch: (batch.float(), []))
     state = SAMPLERS[name].init(walk)
     momenta = [tensor.clone() for tensor in state] if name == "baoab" else []
     for index in range(4):
-        SAMPLERS[name].step(walk, Look(torch.zeros(1), torch.zeros(1), gradients), state, index)
+        SAMPLERS[name].step(walk, GradientSample(torch.zeros(1), torch.zeros(1), gradients), state, index)
         _plain_step(name, expected, anchors, gradients, momenta, law, index)
     assert all(torch.equal(here, there) for here, there in zip(moved, expected, strict=True))
 
@@ -79,7 +79,7 @@ def _plain_step(
     anchors: list[Tensor],
     gradients: list[Tensor],
     momenta: list[Tensor],
-    law: Law,
+    law: Posterior,
     index: int,
 ) -> None:
     """The formulas of the samplers, a whole tensor at a time."""

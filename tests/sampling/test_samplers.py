@@ -13,7 +13,7 @@ from hf_llc.measures.llc.validation.exact import euler_quadratic_llc, quadratic_
 from hf_llc.measures.llc.validation.problems import FunctionObjective, quadratic
 from hf_llc.sampling.randomness import ChainRandomness, Noise, Randomness, Refined
 from hf_llc.sampling.samplers import SAMPLERS, badodab, check_sampler, rmsprop_sgld
-from hf_llc.sampling.samplers.base import Law, Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample, Posterior
 from tests.helpers.chains import llc_statistics, settings, traces
 
 CPU = torch.device("cpu")
@@ -33,20 +33,20 @@ def normal(randomness: Randomness, index: int, like: Tensor) -> Tensor:
 BATCH = torch.zeros(1, dtype=torch.int64)
 
 
-def walk_from(w: Tensor, anchor: Tensor, law: Law, randomness: Randomness) -> Walk:
+def walk_from(w: Tensor, anchor: Tensor, law: Posterior, randomness: Randomness) -> ChainState:
     """A chain at w whose gradient is never asked for a second time."""
 
     def evaluate(batch: Tensor) -> tuple[Tensor, list[Tensor]]:
         raise AssertionError("a second look")
 
-    return Walk([w], [anchor], law, randomness, evaluate)
+    return ChainState([w], [anchor], law, randomness, evaluate)
 
 
-def moved(name: str, w: Tensor, anchor: Tensor, gradient: Tensor, law: Law, index: int, seed: int = 0) -> Tensor:
+def moved(name: str, w: Tensor, anchor: Tensor, gradient: Tensor, law: Posterior, index: int, seed: int = 0) -> Tensor:
     """w after one step of the named sampler."""
     after = w.clone()
     sampler, walk = SAMPLERS[name], walk_from(after, anchor, law, random_numbers(seed))
-    sampler.step(walk, Look(BATCH, torch.zeros(1), [gradient]), sampler.init(walk), index)
+    sampler.step(walk, GradientSample(BATCH, torch.zeros(1), [gradient]), sampler.init(walk), index)
     return after
 
 
@@ -76,7 +76,7 @@ class Later:
 def test_without_its_noise_the_step_is_the_exact_drift(name: str) -> None:
     stream = torch.Generator().manual_seed(1)
     w, anchor, gradient = (torch.randn(50, generator=stream, dtype=torch.float64) for _ in range(3))
-    law = Law(n_beta=7.0, gamma=3.0, lr=0.02)
+    law = Posterior(n_beta=7.0, gamma=3.0, lr=0.02)
     noise = random_numbers()
     xi = normal(noise, 5, w) if name == "sgld" else (normal(noise, 5, w) + normal(noise, 6, w)) / 2
 
@@ -92,7 +92,7 @@ def test_without_gradient_and_localisation_the_increment_is_normal_with_the_stat
 ) -> None:
     count = 200_000
     start = torch.zeros(count, dtype=torch.float64)
-    law = Law(n_beta=0.0, gamma=0.0, lr=0.09)
+    law = Posterior(n_beta=0.0, gamma=0.0, lr=0.09)
 
     increments = moved(name, start, start, start, law, 3) / math.sqrt(law.lr * variance)
 
@@ -103,7 +103,7 @@ def test_without_gradient_and_localisation_the_increment_is_normal_with_the_stat
 def test_neighbouring_increments_of_leimkuhler_matthews_share_half_their_noise() -> None:
     count = 200_000
     start = torch.zeros(count, dtype=torch.float64)
-    law = Law(n_beta=0.0, gamma=0.0, lr=1.0)
+    law = Posterior(n_beta=0.0, gamma=0.0, lr=1.0)
     first, second, third = (moved("sgld-lm", start, start, start, law, index) for index in (3, 4, 5))
 
     assert abs(float((first * second).mean()) - 0.25) < 4 * math.sqrt(0.3125 / count)
@@ -219,12 +219,12 @@ def test_only_a_thermostat_takes_isotropic_gradient_noise_out(name: str) -> None
 
 
 def test_the_thermostat_of_a_quiet_gradient_stays_where_it_began() -> None:
-    law = Law(n_beta=100.0, gamma=20.0, lr=1e-3, momentum=0.8)
+    law = Posterior(n_beta=100.0, gamma=20.0, lr=1e-3, momentum=0.8)
     w = torch.zeros(2000, dtype=torch.float64)
     walk = walk_from(w, w.clone(), law, random_numbers())
     state = badodab.init(walk)
     for index in range(300):
-        badodab.step(walk, Look(BATCH, torch.zeros(1), [w.clone()]), state, index)
+        badodab.step(walk, GradientSample(BATCH, torch.zeros(1), [w.clone()]), state, index)
     assert float(state.friction) == pytest.approx(-math.log(0.8), rel=0.1)
 
 
@@ -234,10 +234,10 @@ def test_the_preconditioner_does_not_see_the_scale_of_the_gradient_and_rests_aft
     roots = []
     for scale in (1e-6, 1.0):
         w = torch.zeros(50, dtype=torch.float64)
-        walk = walk_from(w, w.clone(), Law(n_beta=0.0, gamma=1.0, lr=1e-3, burn_in=5), random_numbers())
+        walk = walk_from(w, w.clone(), Posterior(n_beta=0.0, gamma=1.0, lr=1e-3, burn_in=5), random_numbers())
         state = rmsprop_sgld.init(walk)
         for index in range(9):
-            rmsprop_sgld.step(walk, Look(BATCH, torch.zeros(1), [scale * gradient]), state, index)
+            rmsprop_sgld.step(walk, GradientSample(BATCH, torch.zeros(1), [scale * gradient]), state, index)
         assert state.updates == 5
         roots.append(state.roots[0])
     expected = 1.5 / (gradient.abs() / gradient.square().mean().sqrt() + 0.5)
@@ -247,21 +247,21 @@ def test_the_preconditioner_does_not_see_the_scale_of_the_gradient_and_rests_aft
 
 def test_a_tensor_without_gradient_is_not_preconditioned() -> None:
     w = torch.zeros(5)
-    walk = walk_from(w, w.clone(), Law(n_beta=1.0, gamma=1.0, lr=1e-3, burn_in=5), random_numbers())
+    walk = walk_from(w, w.clone(), Posterior(n_beta=1.0, gamma=1.0, lr=1e-3, burn_in=5), random_numbers())
     state = rmsprop_sgld.init(walk)
-    rmsprop_sgld.step(walk, Look(BATCH, torch.zeros(1), [torch.zeros(5)]), state, 0)
+    rmsprop_sgld.step(walk, GradientSample(BATCH, torch.zeros(1), [torch.zeros(5)]), state, 0)
     assert torch.equal(state.roots[0], torch.ones(5))
 
 
 def test_without_momentum_baoab_walks_as_leimkuhler_matthews_does() -> None:
-    law = Law(n_beta=7.0, gamma=3.0, lr=0.02)
+    law = Posterior(n_beta=7.0, gamma=3.0, lr=0.02)
     start, anchor = torch.ones(40, dtype=torch.float64), torch.zeros(40, dtype=torch.float64)
     ours, theirs = start.clone(), start.clone()
     for name, w, randomness in (("baoab", ours, Later(random_numbers())), ("sgld-lm", theirs, random_numbers())):
         walk = walk_from(w, anchor, law, randomness)
         state = SAMPLERS[name].init(walk)
         for index in range(20):
-            SAMPLERS[name].step(walk, Look(BATCH, torch.zeros(1), [w.clone() ** 3]), state, index)
+            SAMPLERS[name].step(walk, GradientSample(BATCH, torch.zeros(1), [w.clone() ** 3]), state, index)
     torch.testing.assert_close(ours, theirs)
 
 

@@ -12,14 +12,14 @@ import pytest
 
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.errors import ResourceError, SourceError
-from hf_llc.execution.availability import Arrivals
+from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.plan import Plan
 from hf_llc.hub import download as downloads
 from hf_llc.hub import errors as hub_errors
 from hf_llc.measures.schedule import failure, note_failure
 from hf_llc.scans import prefetch
-from hf_llc.scans.disk_budget import Shelf, session
-from hf_llc.scans.prefetch import AHEAD, Supply, cached
+from hf_llc.scans.disk_budget import DiskBudget, session
+from hf_llc.scans.prefetch import AHEAD, Prefetcher, cached
 from tests.execution.test_plan import example
 from tests.hub_server import fixtures
 from tests.hub_server.repository import Repository
@@ -56,14 +56,14 @@ def plans(repo: Repository, tmp_path: Path) -> list[Plan]:
 
 
 @pytest.fixture
-def arrivals(tmp_path: Path) -> Arrivals:
-    return Arrivals(tmp_path / "session")
+def arrivals(tmp_path: Path) -> CheckpointAvailability:
+    return CheckpointAvailability(tmp_path / "session")
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def shelf(tmp_path: Path) -> DiskBudget:
     """Room for two checkpoints and a half."""
-    return Shelf(tmp_path / "shelf", 2 * WHOLE + SIZE // 2)
+    return DiskBudget(tmp_path / "shelf", 2 * WHOLE + SIZE // 2)
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -73,7 +73,7 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def on_disk(shelf: Shelf) -> int:
+def on_disk(shelf: DiskBudget) -> int:
     """Bytes of everything on the shelf, what is still arriving included."""
     total = 0
     for path in shelf.folder.rglob("*"):
@@ -99,9 +99,9 @@ def over(plan: Plan) -> None:
 
 
 def test_a_little_comes_before_anybody_asks_and_the_rest_when_asked(
-    plans: list[Plan], arrivals: Arrivals, hub: HubServer
+    plans: list[Plan], arrivals: CheckpointAvailability, hub: HubServer
 ) -> None:
-    with Supply(plans, arrivals, None, pytest.fail):
+    with Prefetcher(plans, arrivals, None, pytest.fail):
         until(lambda: downloaded(hub) == AHEAD)
         time.sleep(3 * prefetch.LOOK)
         assert downloaded(hub) == AHEAD
@@ -113,10 +113,10 @@ def test_a_little_comes_before_anybody_asks_and_the_rest_when_asked(
 
 
 def test_the_shelf_is_never_overfull_and_what_is_over_is_removed(
-    plans: list[Plan], arrivals: Arrivals, shelf: Shelf, hub: HubServer
+    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, hub: HubServer
 ) -> None:
     highest, shelf_limit = 0, shelf.limit + 20_000  # the client's own notes beside the files
-    with Supply(plans, arrivals, shelf, pytest.fail) as supply:
+    with Prefetcher(plans, arrivals, shelf, pytest.fail) as supply:
         for step, plan in enumerate(plans):
             with supply.using(plan) as ready:
                 assert weights(ready) == bytes([step]) * SIZE
@@ -133,9 +133,9 @@ def test_the_shelf_is_never_overfull_and_what_is_over_is_removed(
 
 @pytest.mark.parametrize("limited", [False, True])
 def test_a_checkpoint_costs_one_listing(
-    plans: list[Plan], arrivals: Arrivals, shelf: Shelf, hub: HubServer, limited: bool
+    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, hub: HubServer, limited: bool
 ) -> None:
-    with Supply(plans[:2], arrivals, shelf if limited else None, pytest.fail) as supply:
+    with Prefetcher(plans[:2], arrivals, shelf if limited else None, pytest.fail) as supply:
         for plan in plans[:2]:
             with supply.using(plan) as ready:
                 assert weights(ready)[0] == ready.source.step
@@ -144,16 +144,16 @@ def test_a_checkpoint_costs_one_listing(
 
 
 def test_what_was_looked_at_once_stays_while_there_is_room(
-    plans: list[Plan], arrivals: Arrivals, shelf: Shelf, hub: HubServer
+    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, hub: HubServer
 ) -> None:
     """Backwards, as curvature is measured: the early ones, which sampling needs first, are the ones that stay."""
-    with Supply(plans[::-1], arrivals, shelf, pytest.fail, once=True) as supply:
+    with Prefetcher(plans[::-1], arrivals, shelf, pytest.fail, once=True) as supply:
         for plan in plans[::-1]:
             with supply.using(plan) as ready:
                 assert weights(ready)[0] == ready.source.step
     assert sorted(shelf.held) == ["step0", "step1"]
     assert downloaded(hub) == COUNT
-    with Supply(plans, arrivals, shelf, pytest.fail) as supply:
+    with Prefetcher(plans, arrivals, shelf, pytest.fail) as supply:
         for plan in plans[:3]:
             with supply.using(plan) as ready:
                 assert weights(ready)[0] == ready.source.step
@@ -162,11 +162,11 @@ def test_what_was_looked_at_once_stays_while_there_is_room(
 
 
 def test_what_the_user_has_is_used_and_stays(
-    plans: list[Plan], arrivals: Arrivals, shelf: Shelf, hub: HubServer
+    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, hub: HubServer
 ) -> None:
     own = downloads.download("org/m", plans[1].source.sha, prefetch.files_needed(plans[1].source, print), pytest.fail)
     before = {path: path.stat().st_mtime_ns for path in own.iterdir()}
-    with Supply(plans[:3], arrivals, shelf, pytest.fail) as supply:
+    with Prefetcher(plans[:3], arrivals, shelf, pytest.fail) as supply:
         for plan in plans[:3]:
             with supply.using(plan) as ready:
                 assert (ready.source.path == own) == (plan is plans[1])
@@ -176,11 +176,15 @@ def test_what_the_user_has_is_used_and_stays(
 
 
 def test_a_checkpoint_that_cannot_be_had_is_named_and_the_others_come(
-    plans: list[Plan], arrivals: Arrivals, shelf: Shelf, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+    plans: list[Plan],
+    arrivals: CheckpointAvailability,
+    shelf: DiskBudget,
+    hub: HubServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hub_errors, "MAX_TRIES", 1)
     hub.faults.add(f"{plans[1].source.sha}/model.safetensors", "error", times=None, method="GET")
-    with Supply(plans[:3], arrivals, shelf, print) as supply:
+    with Prefetcher(plans[:3], arrivals, shelf, print) as supply:
         with supply.using(plans[0]):
             pass
         with pytest.raises(SourceError, match="answered 500"), supply.using(plans[1]):
@@ -192,18 +196,18 @@ def test_a_checkpoint_that_cannot_be_had_is_named_and_the_others_come(
 
 
 def test_an_outage_is_waited_out(
-    plans: list[Plan], arrivals: Arrivals, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+    plans: list[Plan], arrivals: CheckpointAvailability, hub: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefetch, "OUTAGES", (0.1, 0.1))
     hub.faults.add("model.safetensors", "reset", times=hub_errors.MAX_CONNECTIONS + 1)
     told: list[str] = []
-    with Supply(plans[:1], arrivals, None, told.append) as supply, supply.using(plans[0]) as ready:
+    with Prefetcher(plans[:1], arrivals, None, told.append) as supply, supply.using(plans[0]) as ready:
         assert weights(ready)[0] == 0
     assert any("cannot be reached" in line and "Waiting" in line for line in told)
 
 
 def test_a_full_disk_ends_the_downloads_and_is_raised_once(
-    plans: list[Plan], arrivals: Arrivals, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real: Callable[..., str] = huggingface_hub.hf_hub_download
 
@@ -213,7 +217,7 @@ def test_a_full_disk_ends_the_downloads_and_is_raised_once(
         return real(repo_id, name, revision=revision, **options)
 
     def use_all() -> None:
-        with Supply(plans, arrivals, shelf, pytest.fail) as supply:
+        with Prefetcher(plans, arrivals, shelf, pytest.fail) as supply:
             for plan in plans[:2]:
                 with supply.using(plan):
                     pass
@@ -228,21 +232,25 @@ def test_a_full_disk_ends_the_downloads_and_is_raised_once(
 
 
 def test_offline_what_is_not_here_is_said_at_once(
-    plans: list[Plan], arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+    plans: list[Plan], arrivals: CheckpointAvailability, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefetch.size_of(plans[0].source, pytest.fail)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    supply = Supply(plans[:1], arrivals, None, pytest.fail)
+    supply = Prefetcher(plans[:1], arrivals, None, pytest.fail)
     with supply, pytest.raises(SourceError, match="with a network"), supply.using(plans[0]):
         pass
 
 
 def test_a_slow_download_is_given_up_with_the_block(
-    plans: list[Plan], arrivals: Arrivals, shelf: Shelf, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+    plans: list[Plan],
+    arrivals: CheckpointAvailability,
+    shelf: DiskBudget,
+    hub: HubServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
     hub.faults.add("model.safetensors", "slow", rate=5000, times=None)
-    with Supply(plans, arrivals, shelf, pytest.fail):
+    with Prefetcher(plans, arrivals, shelf, pytest.fail):
         until(lambda: downloaded(hub) == 1)
         started = time.monotonic()
     assert time.monotonic() - started < 5
@@ -287,7 +295,7 @@ def test_a_shelf_adopts_what_is_needed_and_fits(tmp_path: Path) -> None:
     for key in ("a", "b", "c", "old"):
         (tmp_path / key / ".cache").mkdir(parents=True)
         (tmp_path / key / "model.safetensors").write_bytes(b"x" * 10)
-    shelf = Shelf(tmp_path, 25)
+    shelf = DiskBudget(tmp_path, 25)
     shelf.adopt({"a": 10, "b": 10, "c": 10})
     assert shelf.held == {"a": 10, "b": 10}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hf_llc import DataSettings, ModelSettings, SamplerSettings
-from hf_llc.execution.loaded_model import Workbench, computing
+from hf_llc.execution.loaded_model import LoadedModel, computing
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.planning import plan
 from hf_llc.execution.store import RunStore
@@ -107,7 +107,7 @@ def test_what_the_curve_has_measured_is_what_a_point_would_measure(
     monkeypatch.setattr(measure, "noise_matters", choose_sampler.noise_matters)
     settled = replace(common.sampler, gradient=gradient)
     there = replace(plain, sampler=settled)
-    bench = Workbench(there, "cpu")
+    bench = LoadedModel(there, "cpu")
     with computing(1):
         afresh = resolve(there, bench)
         monkeypatch.setattr(resolution, "measure", pytest.fail)

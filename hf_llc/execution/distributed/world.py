@@ -40,7 +40,7 @@ INTERRUPTED = "interrupted. Finished work is kept: run the same command on every
 
 
 @dataclass(frozen=True)
-class Fleet:
+class ProcessWorld:
     """This process among `world`; `device` is its own, with an index where there are several.
 
     Attributes:
@@ -176,11 +176,7 @@ class Fleet:
         self.leave()
 
     def check(self) -> None:
-        """Nothing, unless the work of all machines has ended because of an error on one of them.
-
-        Raises:
-            RankError: it has.
-        """
+        """Raise RankError if the work of all machines has ended because of an error on one of them."""
         if self.link is not None:
             self.link.check()
 
@@ -205,12 +201,12 @@ class Fleet:
             PartialState().destroy_process_group()
 
 
-def alone(kind: str) -> Fleet:
+def alone(kind: str) -> ProcessWorld:
     """A fleet of this one process, on the first device of this kind."""
-    return Fleet(0, 1, "cuda:0" if kind == "cuda" else kind)
+    return ProcessWorld(0, 1, "cuda:0" if kind == "cuda" else kind)
 
 
-def join(kind: str, devices: int = 1) -> Fleet:
+def join(kind: str, devices: int = 1) -> ProcessWorld:
     """This process's place, on devices of this kind (`cpu`, `cuda`, `mps`).
 
     Args:
@@ -266,7 +262,7 @@ def join(kind: str, devices: int = 1) -> Fleet:
     device = f"cuda:{local}" if kind == "cuda" else kind
     if group is not None and link is not None:
         group.watch(link)
-    return Fleet(rank, world, device, number, first, messages, link, group)
+    return ProcessWorld(rank, world, device, number, first, messages, link, group)
 
 
 def _machines(messages: SignedStore, rank: int, world: int) -> tuple[int, int, int]:

@@ -16,8 +16,8 @@ import torch
 
 from hf_llc.errors import ResourceError, UnusableError, is_read_only
 from hf_llc.execution import work_queue
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Workbench, computing, drop_gradient
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel, computing, drop_gradient
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore, Tell
 from hf_llc.execution.work_queue import Steps
@@ -40,7 +40,7 @@ ANCHOR_PARTS = 16
 """The losses at w* are computed in at most this many parts, so that every process takes a share."""
 
 
-def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
+def run(plan: Plan, fleet: ProcessWorld, observer: Observer) -> None:
     """Makes every part of the run that is not on disk yet, together with whoever else works on the same folder."""
 
     def wait(seconds: float) -> None:
@@ -48,10 +48,10 @@ def run(plan: Plan, fleet: Fleet, observer: Observer) -> None:
             time.sleep(seconds)
 
     with computing(plan.threads):
-        work_queue.finished(steps(plan, Workbench(plan, fleet.device, group=fleet.group), fleet, observer), wait)
+        work_queue.finished(steps(plan, LoadedModel(plan, fleet.device, group=fleet.group), fleet, observer), wait)
 
 
-def steps(plan: Plan, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[None]:
+def steps(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observer) -> Steps[None]:
     """What `run` does, one part at a time."""
     store = fleet.store(plan.run_dir, observer.tell, observer.part)
     store.open(plan.inputs())
@@ -210,7 +210,7 @@ def _kept(plan: Plan, store: RunStore, found: Estimate, traces: Sequence[ChainTr
     return found
 
 
-def _loaded(bench: Workbench, observer: Observer) -> LanguageObjective | SharedObjective:
+def _loaded(bench: LoadedModel, observer: Observer) -> LanguageObjective | SharedObjective:
     with observer.part("loading"):
         return bench.load()
 
@@ -234,7 +234,7 @@ def _anchor_size(plan: Plan) -> int:
 
 
 def anchor_losses(
-    plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer
+    plan: Plan, store: RunStore, bench: LoadedModel, fleet: ProcessWorld, observer: Observer
 ) -> Steps[list[float]]:
     """ℓ_i(w*) of every sequence, in nats per token, shape (n,)."""
     size, names = _anchor_size(plan), _anchor_names(plan)
@@ -261,8 +261,8 @@ def anchor_losses(
 def _resolution(
     plan: Plan,
     store: RunStore,
-    bench: Workbench,
-    fleet: Fleet,
+    bench: LoadedModel,
+    fleet: ProcessWorld,
     observer: Observer,
     notes: Mapping[str, str],
 ) -> Steps[Resolution]:

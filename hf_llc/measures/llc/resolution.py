@@ -8,13 +8,13 @@ from typing import Any, Self
 
 from hf_llc.errors import listed
 from hf_llc.execution.assemble import asked_of, assembled
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.thoroughness import allowance_of
 from hf_llc.results.estimate import finite_or_none
 from hf_llc.sampling.gradients import as_noisy
 from hf_llc.sampling.objective import dimension
-from hf_llc.sampling.tuning.cached import Known
+from hf_llc.sampling.tuning.cached import CachedMeasurements
 from hf_llc.sampling.tuning.gamma import TARGET_RISE, choose_gamma, rise
 from hf_llc.sampling.tuning.gradient_noise import predicted_heating
 from hf_llc.sampling.tuning.measure import Around, measure, noise_around
@@ -69,7 +69,7 @@ class Resolution:
         return cls(**{**stored, "settings": ResolvedSettings(**stored["settings"])})
 
 
-def resolve(plan: Plan, bench: Workbench) -> Resolution:
+def resolve(plan: Plan, bench: LoadedModel) -> Resolution:
     """Every setting as a number: those the user gave, and for the others what was measured on a probe batch.
 
     What the plan knows from the choice of settings for a series is not measured again.
@@ -85,7 +85,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     gamma = asked.gamma
     if gamma is None:
         gamma, choices["gamma"] = measure_gamma(bench, asked.seed)
-    known = Known.from_dict(plan.known) if plan.known is not None else None
+    known = CachedMeasurements.from_dict(plan.known) if plan.known is not None else None
     if known is not None and known.serves(asked.start):
         measured, start = _completed(known, bench, asked), asked.start
     else:
@@ -115,7 +115,7 @@ def resolve(plan: Plan, bench: Workbench) -> Resolution:
     )
 
 
-def _completed(known: Known, bench: Workbench, asked: SamplerSettings) -> Measured:
+def _completed(known: CachedMeasurements, bench: LoadedModel, asked: SamplerSettings) -> Measured:
     """What would be measured around w*, of which all is known but the noise of a gradient that was chosen since."""
     if known.gradient == asked.gradient:
         return known.measured
@@ -130,7 +130,7 @@ def _completed(known: Known, bench: Workbench, asked: SamplerSettings) -> Measur
     return replace(known.measured, noise=noise)
 
 
-def measure_gamma(bench: Workbench, seed: int) -> tuple[float, str]:
+def measure_gamma(bench: LoadedModel, seed: int) -> tuple[float, str]:
     """γ at which the localiser alone raises the loss by TARGET_RISE, and the sentence that says so."""
     objective, batch = bench.in_full, bench.probe_batch()
     gamma, rise, share = choose_gamma(
@@ -150,7 +150,7 @@ def gamma_sentence(gamma: float, rise: float, share: float) -> str:
 
 
 def measure_around(
-    bench: Workbench,
+    bench: LoadedModel,
     asked: SamplerSettings,
     n_beta: float,
     gamma: float,
@@ -177,7 +177,7 @@ def measure_around(
     return found._replace(measured=replace(found.measured, jumps=True), first=replace(found.first, jumps=True))
 
 
-def _rise_as_sampled(bench: Workbench, seed: int, gamma: float) -> float:
+def _rise_as_sampled(bench: LoadedModel, seed: int, gamma: float) -> float:
     """How far the localiser alone raises the loss, in the precision of the chains; nats per token."""
     objective, batch = bench.objective, bench.probe_batch()
     return rise(objective, batch, objective.losses(batch), seed, gamma**-0.5, bench.extent.directions)
@@ -195,7 +195,7 @@ def rounding_sentence(rounded: float, exact: float) -> str:
     return f"{words}: they agree to {share:.1%}."
 
 
-def sentences_on(plan: Plan, bench: Workbench) -> dict[str, str]:
+def sentences_on(plan: Plan, bench: LoadedModel) -> dict[str, str]:
     """What a reader must know of the model that was loaded, by what it is about."""
     sentences = {}
     if plan.source.code is not None:

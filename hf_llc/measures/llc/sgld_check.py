@@ -7,8 +7,8 @@ from typing import Any
 
 from hf_llc.execution import work_queue
 from hf_llc.execution.chain_jobs import Chains, Job
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.execution.work_queue import Steps
@@ -55,9 +55,9 @@ def settings_of(drawn: Estimate) -> ResolvedSettings:
 def steps(
     drawn: Estimate,
     store: RunStore,
-    bench: Workbench,
+    bench: LoadedModel,
     anchors: Sequence[float],
-    fleet: Fleet,
+    fleet: ProcessWorld,
     observer: Observer,
 ) -> Steps[None]:
     """Makes the chains, each a part of the run.

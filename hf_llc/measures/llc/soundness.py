@@ -48,7 +48,7 @@ class Sampled(NamedTuple):
 
 
 def with_one_baseline(sampled: Sampled) -> Sampled:
-    """The same chains, all with the paired baseline if a slope at w* is broken; the settings then say so."""
+    """The chains, all with the paired baseline if a slope at w* is broken; the settings then say so."""
     resolution, traces, varied = sampled
     names = list(varied)
     every, count = on_one_baseline([*traces, *varied.values()])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from hf_llc.errors import SettingsError
 from hf_llc.sampling.samplers import badodab, baoab, mala, rmsprop_sgld, sgld, sgld_lm, sgnht
-from hf_llc.sampling.samplers.base import Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample
 from hf_llc.settings.bounds import shown
 
 
@@ -25,8 +25,8 @@ class Sampler(NamedTuple):
         neighbours: True if a step takes its own noise and that of the next one, tensor by tensor.
     """
 
-    init: Callable[[Walk], Any]
-    step: Callable[[Walk, Look, Any, int], None]
+    init: Callable[[ChainState], Any]
+    step: Callable[[ChainState, GradientSample, Any, int], None]
     step_fraction: float
     why: str
     momentum: bool = False

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling.samplers import baoab
-from hf_llc.sampling.samplers.base import Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample
 from hf_llc.sampling.samplers.thermostat import excess
 
 COUPLING = 0.02
@@ -29,14 +29,14 @@ class State:
     friction: Tensor
 
 
-def init(walk: Walk) -> State:
+def init(walk: ChainState) -> State:
     """Momenta from their stationary law, and the friction that noiseless gradients ask for."""
     momenta = baoab.init(walk)
     return State(momenta, torch.tensor(_free_friction(walk), device=momenta[0].device, dtype=torch.float64))
 
 
 @torch.no_grad()
-def step(walk: Walk, look: Look, state: State, index: int) -> None:
+def step(walk: ChainState, look: GradientSample, state: State, index: int) -> None:
     """One step; its noise is that addressed `index`."""
     h = math.sqrt(walk.law.lr)
     baoab.kick(walk, look.gradients, state.momenta)
@@ -56,6 +56,6 @@ def step(walk: Walk, look: Look, state: State, index: int) -> None:
         parameter.add_(momentum, alpha=h / 2)
 
 
-def _free_friction(walk: Walk) -> float:
+def _free_friction(walk: ChainState) -> float:
     """z₀ = −log c; without any momentum kept, that of c = 0.01."""
     return -math.log(max(walk.law.momentum, 0.01))

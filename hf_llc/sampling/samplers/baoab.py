@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling.foreach import pieces
-from hf_llc.sampling.samplers.base import Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample
 
 
-def init(walk: Walk) -> list[Tensor]:
+def init(walk: ChainState) -> list[Tensor]:
     """Momenta from their stationary law, a tensor per parameter."""
     momenta = [torch.zeros_like(parameter) for parameter in walk.parameters]
     noise = walk.randomness.start("momentum")
@@ -29,7 +29,7 @@ def init(walk: Walk) -> list[Tensor]:
 
 
 @torch.no_grad()
-def kick(walk: Walk, gradients: Sequence[Tensor], momenta: Sequence[Tensor]) -> None:
+def kick(walk: ChainState, gradients: Sequence[Tensor], momenta: Sequence[Tensor]) -> None:
     """p ← p − h ∇U(w), in place."""
     law, h = walk.law, math.sqrt(walk.law.lr)
     for parameters, anchors, slopes, moved in pieces(walk.parameters, walk.anchors, gradients, momenta):
@@ -39,7 +39,7 @@ def kick(walk: Walk, gradients: Sequence[Tensor], momenta: Sequence[Tensor]) -> 
 
 
 @torch.no_grad()
-def step(walk: Walk, look: Look, state: list[Tensor], index: int) -> None:
+def step(walk: ChainState, look: GradientSample, state: list[Tensor], index: int) -> None:
     """One step; its noise is that addressed `index`."""
     h, c = math.sqrt(walk.law.lr), walk.law.momentum
     kick(walk, look.gradients, state)

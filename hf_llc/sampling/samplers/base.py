@@ -9,7 +9,7 @@ from hf_llc.sampling.randomness import Randomness
 from hf_llc.sampling.shards import WHOLE, Shards
 
 
-class Law(NamedTuple):
+class Posterior(NamedTuple):
     """p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w−w*‖²) and a step size (Lau et al. 2023).
 
     Attributes:
@@ -25,7 +25,7 @@ class Law(NamedTuple):
     burn_in: int = 0
 
 
-class Walk(NamedTuple):
+class ChainState(NamedTuple):
     """One chain.
 
     Attributes:
@@ -36,13 +36,13 @@ class Walk(NamedTuple):
 
     parameters: Sequence[Tensor]
     anchors: Sequence[Tensor]
-    law: Law
+    law: Posterior
     randomness: Randomness
     evaluate: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
     shards: Shards = WHOLE
 
 
-class Look(NamedTuple):
+class GradientSample(NamedTuple):
     """What was seen at w before a step: the minibatch, its losses in nats, and the estimate of ∇L_n(w)."""
 
     batch: Tensor

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling.objective import copy_of, restore
-from hf_llc.sampling.samplers.base import Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample
 
 
-def init(walk: Walk) -> None:
+def init(walk: ChainState) -> None:
     """Nothing: the chain's state is w itself."""
 
 
 @torch.no_grad()
-def step(walk: Walk, look: Look, state: None, index: int) -> None:
+def step(walk: ChainState, look: GradientSample, state: None, index: int) -> None:
     """One proposal; its noise is that addressed `index`, whose next number decides on acceptance."""
     law, before = walk.law, copy_of(walk.parameters)
     slopes = _slopes(walk, look.gradients)
@@ -45,7 +45,7 @@ def step(walk: Walk, look: Look, state: None, index: int) -> None:
         restore(walk.parameters, before)
 
 
-def _slopes(walk: Walk, gradients: Sequence[Tensor]) -> list[Tensor]:
+def _slopes(walk: ChainState, gradients: Sequence[Tensor]) -> list[Tensor]:
     """∇U(w) = nβ ∇L + γ (w − w*)."""
     law = walk.law
     return [
@@ -54,13 +54,13 @@ def _slopes(walk: Walk, gradients: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
-def _energy(walk: Walk, losses: Tensor, at: Sequence[Tensor]) -> Tensor:
+def _energy(walk: ChainState, losses: Tensor, at: Sequence[Tensor]) -> Tensor:
     """U at those weights, float64."""
     squared = torch.stack([(w - a).double().square().sum() for w, a in zip(at, walk.anchors, strict=True)]).sum()
     return walk.law.n_beta * losses.double().mean() + walk.law.gamma / 2 * walk.shards.total(squared)
 
 
-def _mismatch(walk: Walk, to: Sequence[Tensor], start: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
+def _mismatch(walk: ChainState, to: Sequence[Tensor], start: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """‖to − start + ε/2 ∇U(start)‖², float64."""
     half = walk.law.lr / 2
     parts = [(t - s + g * half).double().square().sum() for t, s, g in zip(to, start, slopes, strict=True)]

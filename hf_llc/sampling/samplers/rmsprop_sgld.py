@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hf_llc.sampling.samplers.base import Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample
 from hf_llc.sampling.shards import Shards
 
 DECAY = 0.99
@@ -32,13 +32,13 @@ class State:
     roots: list[Tensor] = field(default_factory=list)
 
 
-def init(walk: Walk) -> State:
+def init(walk: ChainState) -> State:
     """No moments yet, so that G is 1."""
     return State([torch.zeros_like(p) for p in walk.parameters])
 
 
 @torch.no_grad()
-def step(walk: Walk, look: Look, state: State, index: int) -> None:
+def step(walk: ChainState, look: GradientSample, state: State, index: int) -> None:
     """One step; its noise is the mean of those addressed `index` and `index + 1`."""
     law = walk.law
     if index < law.burn_in:
@@ -55,7 +55,7 @@ def step(walk: Walk, look: Look, state: State, index: int) -> None:
         parameter.add_(force, alpha=-law.lr / 2).add_(xi, alpha=math.sqrt(law.lr))
 
 
-def _adapt(state: State, look: Look, shards: Shards) -> None:
+def _adapt(state: State, look: GradientSample, shards: Shards) -> None:
     state.updates += 1
     correction = 1 - DECAY**state.updates
     state.roots = []

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from hf_llc.sampling.foreach import pieces
 from hf_llc.sampling.randomness import add_noise
-from hf_llc.sampling.samplers.base import Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample
 
 
-def init(walk: Walk) -> None:
+def init(walk: ChainState) -> None:
     """Nothing: the chain's state is w itself."""
 
 
 @torch.no_grad()
-def drift(walk: Walk, gradients: Sequence[Tensor]) -> None:
+def drift(walk: ChainState, gradients: Sequence[Tensor]) -> None:
     """w ← w − ε/2 ( nβ g + γ (w − w*) ), in place and without a temporary."""
     law = walk.law
     for parameters, anchors, slopes in pieces(walk.parameters, walk.anchors, gradients):
@@ -29,7 +29,7 @@ def drift(walk: Walk, gradients: Sequence[Tensor]) -> None:
         torch._foreach_add_(parameters, slopes, alpha=-law.lr * law.n_beta / 2)
 
 
-def step(walk: Walk, look: Look, state: None, index: int) -> None:
+def step(walk: ChainState, look: GradientSample, state: None, index: int) -> None:
     """One step; the noise is that of step `index`."""
     drift(walk, look.gradients)
     add_noise(walk.parameters, [walk.randomness.noise(index)], math.sqrt(walk.law.lr))

@@ -9,15 +9,15 @@ every stable ε; on other losses the error is of second order in ε where Euler'
 import math
 
 from hf_llc.sampling.randomness import add_noise
-from hf_llc.sampling.samplers.base import Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample
 from hf_llc.sampling.samplers.sgld import drift
 
 
-def init(walk: Walk) -> None:
+def init(walk: ChainState) -> None:
     """Nothing: the noise of the step before comes again from its address, or from where the chain keeps it."""
 
 
-def step(walk: Walk, look: Look, state: None, index: int) -> None:
+def step(walk: ChainState, look: GradientSample, state: None, index: int) -> None:
     """One step; its noise is the mean of those addressed `index` and `index + 1`."""
     drift(walk, look.gradients)
     now, following = walk.randomness.noise(index), walk.randomness.noise(index + 1)

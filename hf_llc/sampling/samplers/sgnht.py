@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling.samplers import baoab
-from hf_llc.sampling.samplers.base import Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample
 from hf_llc.sampling.samplers.thermostat import excess
 
 COUPLING = 0.02
@@ -28,7 +28,7 @@ class State:
     friction: Tensor
 
 
-def init(walk: Walk) -> State:
+def init(walk: ChainState) -> State:
     """Momenta from their stationary law, and the friction that noiseless gradients ask for."""
     momenta = baoab.init(walk)
     friction = torch.tensor(1 - walk.law.momentum, device=momenta[0].device, dtype=torch.float64)
@@ -36,7 +36,7 @@ def init(walk: Walk) -> State:
 
 
 @torch.no_grad()
-def step(walk: Walk, look: Look, state: State, index: int) -> None:
+def step(walk: ChainState, look: GradientSample, state: State, index: int) -> None:
     """One step; its noise is that addressed `index`."""
     h = math.sqrt(walk.law.lr)
     keep = torch.sqrt(torch.clamp(1 - state.friction, min=0))

@@ -10,7 +10,7 @@ from hf_llc.sampling.tuning.measurements import Measured
 
 
 @dataclass(frozen=True)
-class Known:
+class CachedMeasurements:
     """What was measured before every setting was chosen.
 
     Attributes:

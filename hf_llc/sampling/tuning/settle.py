@@ -13,7 +13,7 @@ from hf_llc.sampling.gradients import Gradient, differences
 from hf_llc.sampling.objective import Objective, copy_of, restore
 from hf_llc.sampling.randomness import ChainRandomness
 from hf_llc.sampling.samplers import AUTO, SAMPLERS, Sampler
-from hf_llc.sampling.samplers.base import Law, Look, Walk
+from hf_llc.sampling.samplers.base import ChainState, GradientSample, Posterior
 from hf_llc.sampling.tuning.curvature import sharpest, squares
 from hf_llc.sampling.tuning.extent import Extent, full_extent
 from hf_llc.sampling.tuning.gamma import trace_of_hessian
@@ -88,8 +88,8 @@ def measure_settled(
             randomness = ChainRandomness(
                 seed, -1 - number, objective.n, batch_size, device, way.way.batches, shards=objective.shards
             )
-            law = Law(n_beta, gamma, way.lr, way.way.momentum, steps)
-            walk = Walk(parameters, anchors, law, randomness, estimators.of(way.way.gradient), objective.shards)
+            law = Posterior(n_beta, gamma, way.lr, way.way.momentum, steps)
+            walk = ChainState(parameters, anchors, law, randomness, estimators.of(way.way.gradient), objective.shards)
             _walk(walk, SAMPLERS[way.way.sampler], steps)
             largest, direction = sharpest(objective, batch, direction, seed, extent.products)
             seen = _look(objective, batch, noise, found, largest, seed, extent.directions)
@@ -186,9 +186,9 @@ def _look(
     )
 
 
-def _walk(walk: Walk, sampler: Sampler, steps: int) -> None:
+def _walk(walk: ChainState, sampler: Sampler, steps: int) -> None:
     state = sampler.init(walk)
     for index in range(steps):
         batch = walk.randomness.batch(index)
         losses, slope = walk.evaluate(batch)
-        sampler.step(walk, Look(batch, losses, slope), state, index)
+        sampler.step(walk, GradientSample(batch, losses, slope), state, index)

@@ -50,7 +50,7 @@ def two_digits(value: float) -> float:
 
 
 def check_lr(lr: float, n_beta: float, curvature: float, gamma: float) -> None:
-    """Nothing, if the step is stable.
+    """Raise if the step size is unstable at the largest curvature.
 
     Raises:
         SettingsError: ε(nβh+γ) is at or past STABILITY_LIMIT; names the largest step that is not.

@@ -96,13 +96,13 @@ class LanguageObjective:
         return WHOLE
 
     def in_full(self) -> Self:
-        """The same objective at the same tensors, in their own precision: differences of gradients need it."""
+        """This objective, at these tensors, without autocast: differences of gradients need full precision."""
         made = copy(self)
         made._dtype = None
         return made
 
     def moving(self, parameters: Sequence[Tensor]) -> Self:
-        """The same loss where these of its tensors move."""
+        """This loss as a function of these of its tensors; the others stay fixed."""
         made = copy(self)
         made._parameters = list(parameters)
         return made

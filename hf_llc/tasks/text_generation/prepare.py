@@ -274,11 +274,7 @@ def _refuse_too_few(name: str, tokens: Tensor, found: int, context_length: int, 
 
 
 def refuse_unknown(tokens: Tensor, vocabulary: int | None) -> None:
-    """Nothing, if the model knows all of these ids: text that another model has been shown may hold others.
-
-    Raises:
-        UnusableError: it does not.
-    """
+    """Raise UnusableError if an id is not in the model's vocabulary: tokens may be another model's."""
     lowest, highest = (int(each) for each in tokens.aminmax())
     if vocabulary is not None and not 0 <= lowest <= highest < vocabulary:
         unknown = highest if lowest >= 0 else lowest

@@ -19,7 +19,7 @@ from torch.distributed.distributed_c10d import Store
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
 from hf_llc.execution.distributed.message_store import Link
 from hf_llc.execution.distributed.signed import SignedStore, Signer
-from hf_llc.execution.distributed.world import Fleet
+from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.store import RunStore
 from hf_llc.measures.run import tethered
 from hf_llc.results.progress import Observer
@@ -65,11 +65,11 @@ def links(server: TCPStore, linked: Callable[..., Link]) -> list[Link]:
 
 
 @pytest.fixture
-def fleets(links: list[Link], monkeypatch: pytest.MonkeyPatch) -> list[Fleet]:
+def fleets(links: list[Link], monkeypatch: pytest.MonkeyPatch) -> list[ProcessWorld]:
     """One process on each of two machines, without a process group to leave."""
     monkeypatch.setattr("accelerate.state.PartialState", lambda: SimpleNamespace(destroy_process_group=lambda: None))
     return [
-        Fleet(rank, 2, "cpu", machine=rank, first=rank, messages=link._store, link=link)
+        ProcessWorld(rank, 2, "cpu", machine=rank, first=rank, messages=link._store, link=link)
         for rank, link in enumerate(links)
     ]
 
@@ -155,8 +155,8 @@ def test_a_store_that_is_gone_is_told_of_in_one_sentence(linked: Callable[..., L
         link.claim("part")
 
 
-def test_each_machine_acts_for_itself_and_all_meet(fleets: list[Fleet]) -> None:
-    def work(fleet: Fleet) -> tuple[str, str]:
+def test_each_machine_acts_for_itself_and_all_meet(fleets: list[ProcessWorld]) -> None:
+    def work(fleet: ProcessWorld) -> tuple[str, str]:
         with fleet.together():
             own = fleet.on_each_machine(lambda: f"plan of {fleet.machine}", lambda _: {"seed": 0})
             shared = fleet.on_main(lambda: f"names of {fleet.machine}")
@@ -169,13 +169,13 @@ def test_each_machine_acts_for_itself_and_all_meet(fleets: list[Fleet]) -> None:
 
 def test_processes_of_one_machine_have_what_its_first_one_has(server: TCPStore, linked: Callable[..., Link]) -> None:
     both = [linked(client(server), rank, 2, machine=0) for rank in range(2)]
-    fleets = [Fleet(rank, 2, "cpu", messages=link._store, link=link) for rank, link in enumerate(both)]
+    fleets = [ProcessWorld(rank, 2, "cpu", messages=link._store, link=link) for rank, link in enumerate(both)]
     acts = [partial(fleet.on_each_machine, partial(int, fleet.rank)) for fleet in fleets]
     assert at_once(acts) == [0, 0]
 
 
-def test_machines_that_are_asked_for_different_runs_stop_and_say_what_differs(fleets: list[Fleet]) -> None:
-    def work(fleet: Fleet) -> int:
+def test_machines_that_are_asked_for_different_runs_stop_and_say_what_differs(fleets: list[ProcessWorld]) -> None:
+    def work(fleet: ProcessWorld) -> int:
         with fleet.together():
             fleet.on_each_machine(lambda: 4 - fleet.rank, lambda threads: {"threads": threads})
             fleet.wait()
@@ -189,8 +189,8 @@ def test_machines_that_are_asked_for_different_runs_stop_and_say_what_differs(fl
     assert here.exit_code == 1
 
 
-def test_what_fails_on_one_machine_ends_the_others_with_its_words_and_code(fleets: list[Fleet]) -> None:
-    def work(fleet: Fleet) -> int:
+def test_what_fails_on_one_machine_ends_the_others_with_its_words_and_code(fleets: list[ProcessWorld]) -> None:
+    def work(fleet: ProcessWorld) -> int:
         with fleet.together():
             if fleet.rank == 1:
                 raise SettingsError("what is wrong; what to do.")
@@ -213,7 +213,7 @@ def test_it_is_told_once_on_a_machine(server: TCPStore, linked: Callable[..., Li
         assert str(failure.value) == words
 
 
-def test_a_chain_ends_when_another_machine_has_failed(fleets: list[Fleet]) -> None:
+def test_a_chain_ends_when_another_machine_has_failed(fleets: list[ProcessWorld]) -> None:
     watched = tethered(fleets[0], Observer())
     watched.chain("000", 16, 2.5, 10.0)
     fleets[1].link.fail("what is wrong", 2)  # type: ignore[union-attr]
@@ -234,7 +234,7 @@ KEYS = ["machine-0/1", "main/1", "inputs/1", "failed", "beat/0", "met/0", "claim
 @pytest.mark.parametrize("key", KEYS)
 def test_what_a_stranger_writes_is_neither_run_nor_read(
     links: list[Link],
-    fleets: list[Fleet],
+    fleets: list[ProcessWorld],
     server: TCPStore,
     key: str,
     tmp_path: Path,

@@ -16,7 +16,7 @@ from hf_llc.execution import machine
 from hf_llc.execution.distributed import rendezvous
 from hf_llc.execution.distributed import world as fleet
 from hf_llc.execution.distributed.signed import SignedStore, Signer
-from hf_llc.execution.distributed.world import Fleet
+from hf_llc.execution.distributed.world import ProcessWorld
 
 LAUNCHED = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
@@ -25,10 +25,10 @@ SIGNER = Signer(b"the secret of the launch")
 
 
 @pytest.fixture
-def both() -> list[Fleet]:
+def both() -> list[ProcessWorld]:
     """Two processes of one machine; the first has to act first."""
     store = HashStore()
-    return [Fleet(rank, 2, "cpu", messages=SignedStore(store, SIGNER)) for rank in range(2)]
+    return [ProcessWorld(rank, 2, "cpu", messages=SignedStore(store, SIGNER)) for rank in range(2)]
 
 
 def refuse() -> str:
@@ -36,7 +36,7 @@ def refuse() -> str:
     raise SettingsError("what is wrong")
 
 
-def test_the_main_process_acts_and_all_have_the_result(both: list[Fleet]) -> None:
+def test_the_main_process_acts_and_all_have_the_result(both: list[ProcessWorld]) -> None:
     main, other = both
     values: list[object] = ["plan", ["names"], ([], Path("folder")), None]
     for value in values:
@@ -44,7 +44,7 @@ def test_the_main_process_acts_and_all_have_the_result(both: list[Fleet]) -> Non
         assert other.on_main(refuse) == value
 
 
-def test_a_failure_of_the_main_process_is_told_by_it_alone(both: list[Fleet]) -> None:
+def test_a_failure_of_the_main_process_is_told_by_it_alone(both: list[ProcessWorld]) -> None:
     with pytest.raises(SettingsError, match="what is wrong"):
         both[0].on_main(refuse)
     with pytest.raises(RankError, match=r"^$") as failure:
@@ -130,7 +130,7 @@ def test_a_launch_that_accelerate_does_not_see_is_refused(told: pytest.MonkeyPat
     with pytest.raises(LaunchError, match=r"WORLD_SIZE is 2 but accelerate sees 1 process.*--num-processes"):
         fleet.join("cpu")
     told.setenv("WORLD_SIZE", "1")
-    assert fleet.join("cpu") == Fleet(0, 1, "cpu")
+    assert fleet.join("cpu") == ProcessWorld(0, 1, "cpu")
 
 
 def test_a_process_without_a_gpu_of_its_own_is_refused(told: pytest.MonkeyPatch) -> None:

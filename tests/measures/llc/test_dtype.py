@@ -11,7 +11,7 @@ import torch
 from hf_llc import DataSettings, Estimate, ModelSettings, SamplerSettings, estimate
 from hf_llc.errors import SettingsError
 from hf_llc.execution import devices
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.planning import checked_device, plan
 from hf_llc.execution.store import RunStore
 from hf_llc.measures.llc.calibration.explain import settings_of
@@ -88,7 +88,7 @@ def test_the_weights_that_move_are_float32(found: dict[str, Estimate], monkeypat
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(model.parent / "home"))
     data = DataSettings(dataset=str(model.parent / "text.jsonl"), max_sequences=32)
     made = plan(ModelSettings(model=str(model)), data, replace(SMALL, dtype="bfloat16"))
-    assert {weight.dtype for weight in Workbench(made, "cpu").objective.parameters} == {torch.float32}
+    assert {weight.dtype for weight in LoadedModel(made, "cpu").objective.parameters} == {torch.float32}
 
 
 def test_the_sentence_says_how_wrong_differences_of_the_loss_are_and_when_that_is_too_much() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from hf_llc import DataSettings, Estimate, ModelSettings, Observer, SamplerSettings, estimate
 from hf_llc.errors import DivergedError, NotFoundError, ResourceError, SettingsError, UnusableError
-from hf_llc.execution.loaded_model import Workbench, computing
+from hf_llc.execution.loaded_model import LoadedModel, computing
 from hf_llc.execution.planning import plan
 from hf_llc.execution.store import RunStore
 from hf_llc.measures.llc.estimation import collect, is_finished
@@ -111,11 +111,11 @@ def test_the_memory_of_a_machine_does_not_change_the_draws_but_for_rounding(mode
 
 def test_the_weights_are_what_they_were_after_a_run(model: str, data: DataSettings) -> None:
     made = plan(ModelSettings(model=model), data, SMALL)
-    bench = Workbench(made, "cpu")
+    bench = LoadedModel(made, "cpu")
     before = [parameter.detach().clone() for parameter in bench.objective.parameters]
     folder = {path: path.read_bytes() for path in Path(model).iterdir()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hf_llc.measures.llc.estimation.Workbench", lambda *_, **__: bench)
+        patch.setattr("hf_llc.measures.llc.estimation.LoadedModel", lambda *_, **__: bench)
         estimate(model, data, SMALL)
     assert all(torch.equal(now, then) for now, then in zip(bench.objective.parameters, before, strict=True))
     assert {path: path.read_bytes() for path in Path(model).iterdir()} == folder
@@ -225,7 +225,7 @@ def test_threads_are_put_back_even_after_a_failure() -> None:
 
 def test_restricted_parameters_move_alone_and_count_alone(model: str, data: DataSettings) -> None:
     made = plan(ModelSettings(model=model), data, replace(SMALL, params=("*mlp*",)))
-    bench = Workbench(made, "cpu")
+    bench = LoadedModel(made, "cpu")
     names = {name for name, _ in make_model().named_parameters() if "mlp" in name}
     assert len(bench.objective.parameters) == len(names)
     whole, part = estimate(model, data, SMALL), estimate(model, data, replace(SMALL, params=("*mlp*",)))

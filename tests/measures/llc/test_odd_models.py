@@ -15,7 +15,7 @@ from hf_llc import DataSettings, ModelSettings, SamplerSettings, estimate
 from hf_llc.checkpoints.loading.errors import quiet
 from hf_llc.checkpoints.loading.load import load_model
 from hf_llc.errors import UnusableError
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.planning import plan
 from hf_llc.results.estimate import Estimate
 from tests.checkpoints.loading.test_load import at
@@ -64,12 +64,12 @@ def save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Save:
     return make
 
 
-def bench_of(folder: Path, *params: str, context_length: int = 32) -> Workbench:
+def bench_of(folder: Path, *params: str, context_length: int = 32) -> LoadedModel:
     data = DataSettings(dataset="text.jsonl", context_length=context_length)
-    return Workbench(plan(ModelSettings(model=str(folder)), data, replace(SAMPLER, params=params)), "cpu")
+    return LoadedModel(plan(ModelSettings(model=str(folder)), data, replace(SAMPLER, params=params)), "cpu")
 
 
-def count(bench: Workbench) -> int:
+def count(bench: LoadedModel) -> int:
     return sum(parameter.numel() for parameter in bench.objective.parameters)
 
 
@@ -210,7 +210,7 @@ def test_tokens_that_a_checkpoint_does_not_know_are_refused_when_it_is_loaded(sa
     shared = plan(ModelSettings(model=str(folder)), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
     other = save(transformers.MistralConfig(**{**SHAPE, "vocab_size": 100}, num_key_value_heads=2))
     with pytest.raises(UnusableError, match=r"makes token \d+, but the model knows 100;"):
-        Workbench(replace(shared, source=at(other)), "cpu").load()
+        LoadedModel(replace(shared, source=at(other)), "cpu").load()
 
 
 def test_a_mixture_of_experts_names_its_routers_and_has_the_paired_baseline(save: Save) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 from hf_llc.errors import SettingsError
 from hf_llc.execution import planning, work_queue
 from hf_llc.execution.distributed import world as fleets
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Workbench, computing, drop_gradient
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel, computing, drop_gradient
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.measures.llc import estimation
@@ -95,7 +95,7 @@ def is_finished(plan: Plan) -> bool:
     return RunStore(plan.run_dir, lambda message: None).path(COMPLETE).exists()
 
 
-def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = None) -> Findings:
+def run(plan: Plan, fleet: ProcessWorld, observer: Observer, bench: LoadedModel | None = None) -> Findings:
     """Makes every pilot chain that is not on disk yet, with whoever else works on the folder, and reads them all.
 
     Args:
@@ -107,7 +107,7 @@ def run(plan: Plan, fleet: Fleet, observer: Observer, bench: Workbench | None = 
     """
     store = fleet.store(plan.run_dir, observer.tell)
     store.open({**plan.inputs(), "pilots": [list(sweeps.RESOLUTIONS), list(sweeps.STEPS)]})
-    bench = bench or Workbench(plan, fleet.device, group=fleet.group, in_proportion=False)
+    bench = bench or LoadedModel(plan, fleet.device, group=fleet.group, in_proportion=False)
     with computing(plan.threads):
         anchors = work_queue.finished(estimation.anchor_losses(plan, store, bench, fleet, observer))
         site = Site(plan, store, bench, fleet, observer, anchors)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from hf_llc.execution import work_queue
 from hf_llc.execution.chain_jobs import Chains, Job
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.measures.llc.resolution import Resolution
@@ -48,8 +48,8 @@ class Site:
 
     plan: Plan
     store: RunStore
-    bench: Workbench
-    fleet: Fleet
+    bench: LoadedModel
+    fleet: ProcessWorld
     observer: Observer
     anchors: Sequence[float]
 

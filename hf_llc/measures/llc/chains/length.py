@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.draws.rounds import deadline_of
 from hf_llc.measures.llc.resolution import Resolution, resolve
@@ -27,7 +27,7 @@ QUICK = 0.5
 """Seconds of a gradient from which on the first one is taken for the others."""
 
 
-def resolved(plan: Plan, bench: Workbench, fleet: Fleet) -> Resolution:
+def resolved(plan: Plan, bench: LoadedModel, fleet: ProcessWorld) -> Resolution:
     """The settings of the plan's chains, where their length is open with one that is chosen."""
     if not (plan.sampler.grows and plan.sampler.draws is None):
         return resolve(plan, bench)
@@ -39,7 +39,7 @@ def resolved(plan: Plan, bench: Workbench, fleet: Fleet) -> Resolution:
     return _within(plan, bench, fleet, deadline)
 
 
-def _within(plan: Plan, bench: Workbench, fleet: Fleet, deadline: float) -> Resolution:
+def _within(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, deadline: float) -> Resolution:
     """With chains of which the first and their checks take SHARE of the time that is left."""
     thin, side_by_side = plan.sampler.thin, min(fleet.world // plan.sampler.devices_per_chain, FEW_CHAINS)
     seconds = _seconds(plan, bench)
@@ -77,7 +77,7 @@ def _of_length(found: Resolution, burn_in: int, draws: int, why: str) -> Resolut
     return replace(found, settings=settings, choices={**found.choices, "chains": sentence})
 
 
-def _seconds(plan: Plan, bench: Workbench) -> float:
+def _seconds(plan: Plan, bench: LoadedModel) -> float:
     """Seconds of a gradient of a minibatch."""
     objective = bench.objective
     batch = torch.arange(min(plan.batch_size, objective.n))

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from hf_llc.execution import work_queue
 from hf_llc.execution.chain_jobs import Chains, Job
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.execution.work_queue import Steps
@@ -74,10 +74,10 @@ class Maker:
         self,
         plan: Plan,
         store: RunStore,
-        bench: Workbench,
+        bench: LoadedModel,
         anchors: Sequence[float],
         resolution: Resolution,
-        fleet: Fleet,
+        fleet: ProcessWorld,
         observer: Observer,
     ) -> None:
         self._plan, self._store, self._bench, self._anchors = plan, store, bench, anchors

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hf_llc.execution.chain_jobs import Job
-from hf_llc.execution.distributed.world import Fleet
+from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.execution.work_queue import Steps
@@ -43,7 +43,7 @@ def steps(
     store: RunStore,
     resolution: Resolution,
     maker: Maker,
-    fleet: Fleet,
+    fleet: ProcessWorld,
     observer: Observer,
     keep: Callable[[], None],
 ) -> Steps[None]:
@@ -106,7 +106,7 @@ class _Clock:
     Processes that hold one model together have clocks of their own, and must end with the same part.
     """
 
-    def __init__(self, plan: Plan, fleet: Fleet) -> None:
+    def __init__(self, plan: Plan, fleet: ProcessWorld) -> None:
         self.deadline, self._fleet, self._expected = deadline_of(plan), fleet, CLOSING
 
     def expect(self, store: RunStore, jobs: Mapping[str, Job], done: Mapping[str, Job]) -> None:

@@ -1,7 +1,7 @@
 """Independent draws or chains: the first round of draws says which, where the choice is open."""
 
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import INPUTS, RunStore
 from hf_llc.execution.work_queue import Steps
@@ -15,7 +15,7 @@ SERVES = 0.05
 below."""
 
 
-def tried(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Plan]:
+def tried(plan: Plan, store: RunStore, bench: LoadedModel, fleet: ProcessWorld, observer: Observer) -> Steps[Plan]:
     """The plan to go on with: independent draws where the first of them say that these serve, else chains."""
     deadline = deadline_of(plan)
     yield from first_round(plan.of_draws(), store, bench, fleet, observer, deadline)

@@ -14,8 +14,8 @@ import torch
 
 from hf_llc.errors import ResourceError, SettingsError, UnusableError
 from hf_llc.execution import work_queue
-from hf_llc.execution.distributed.world import Fleet
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.distributed.world import ProcessWorld
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.execution.work_queue import Steps
@@ -76,7 +76,12 @@ class Sample:
 
 
 def first_round(
-    plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer, deadline: float | None = None
+    plan: Plan,
+    store: RunStore,
+    bench: LoadedModel,
+    fleet: ProcessWorld,
+    observer: Observer,
+    deadline: float | None = None,
 ) -> Steps[None]:
     """Makes the first round of a plan of draws."""
     prior = yield from _prior(plan, store, bench, fleet, observer)
@@ -84,7 +89,7 @@ def first_round(
     yield from _round(store, first_amount(plan), maker, observer, _watch(fleet, deadline))
 
 
-def measured_gamma(plan: Plan, bench: Workbench) -> tuple[float, str]:
+def measured_gamma(plan: Plan, bench: LoadedModel) -> tuple[float, str]:
     """γ at which the prior alone raises the loss by about TARGET_RISE, and the sentence that says so."""
     batch = torch.arange(gamma_sequences(plan.corpus.context_length, plan.corpus.n))
     objective = bench.in_full
@@ -102,7 +107,7 @@ def gamma_sequences(context_length: int, n: int) -> int:
 
 
 def steps(
-    plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer, keep: Callable[[], None]
+    plan: Plan, store: RunStore, bench: LoadedModel, fleet: ProcessWorld, observer: Observer, keep: Callable[[], None]
 ) -> Steps[None]:
     """Makes what is missing of the draws, one part at a time.
 
@@ -256,7 +261,7 @@ def deadline_of(plan: Plan) -> float | None:
     return now + max(0.0, plan.deadline - now) / (1 + plan.followers)
 
 
-def _watch(fleet: Fleet, deadline: float | None) -> Callable[[], bool]:
+def _watch(fleet: ProcessWorld, deadline: float | None) -> Callable[[], bool]:
     """Says whether the time is up: processes that hold one model together have clocks of their own, and must end with
     the same part."""
     return lambda: fleet.lead(lambda: is_over(deadline))
@@ -266,7 +271,7 @@ def is_over(deadline: float | None) -> bool:
     return deadline is not None and time.time() >= deadline
 
 
-def _prior(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer: Observer) -> Steps[Prior]:
+def _prior(plan: Plan, store: RunStore, bench: LoadedModel, fleet: ProcessWorld, observer: Observer) -> Steps[Prior]:
     def make(name: str) -> dict[str, Any]:
         with observer.part("loading"):
             bench.load()
@@ -281,7 +286,7 @@ def _prior(plan: Plan, store: RunStore, bench: Workbench, fleet: Fleet, observer
     return prior
 
 
-def _fixed_before(plan: Plan, bench: Workbench) -> Prior:
+def _fixed_before(plan: Plan, bench: LoadedModel) -> Prior:
     started, sampler, objective = time.monotonic(), plan.sampler, bench.objective
     n_beta, choices = temperature(sampler.n_beta, plan.corpus.n)
     choices |= sentences_on(plan, bench)
@@ -308,7 +313,7 @@ def _fixed_before(plan: Plan, bench: Workbench) -> Prior:
 class _Maker:
     """Makes the parts of draws, on one process's workbench."""
 
-    def __init__(self, plan: Plan, bench: Workbench, prior: Prior, observer: Observer) -> None:
+    def __init__(self, plan: Plan, bench: LoadedModel, prior: Prior, observer: Observer) -> None:
         self._plan, self._bench, self._prior, self._observer = plan, bench, prior, observer
         self._draws: PriorDraws | None = None
 

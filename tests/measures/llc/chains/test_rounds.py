@@ -10,7 +10,7 @@ import pytest
 
 from hf_llc import DataSettings, SamplerSettings, estimate
 from hf_llc.execution.distributed.world import alone
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.planning import plan
 from hf_llc.measures.llc import estimation
@@ -188,7 +188,7 @@ def test_open_chains_are_short_and_apart_from_those_of_given_length(place: Path)
 
 
 def test_draws_are_half_as_many_as_the_burn_in_at_least(place: Path) -> None:
-    bench = Workbench(made := planned(place, draws=None, burn_in=131, target_stderr=0.1), "cpu")
+    bench = LoadedModel(made := planned(place, draws=None, burn_in=131, target_stderr=0.1), "cpu")
     assert length.resolved(made, bench, alone("cpu")).settings.draws == 66
 
 
@@ -199,7 +199,7 @@ def test_the_first_chains_have_time_in_half_of_what_is_left(
     """A gradient takes two seconds, so that eight chains of 31 steps take about 500."""
     monkeypatch.setattr(length, "_seconds", lambda plan, bench: 2.0)
     made = planned(place, draws=None, burn_in=None, target_stderr=0.1, budget_seconds=seconds)
-    bench = Workbench(made, "cpu")
+    bench = LoadedModel(made, "cpu")
     started = time.time()
     settings = length.resolved(replace(made, deadline=started + seconds), bench, alone("cpu")).settings
     if steps is None:

@@ -168,7 +168,7 @@ def test_the_forecast_of_draws_counts_pairs_and_times_the_model(tmp_path: Path, 
 def test_minibatches_of_one_do_not_tell_how_a_mixture_of_experts_varies(
     tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hf_llc.execution.loaded_model.Workbench.routers", ["layers.0.router"])
+    monkeypatch.setattr("hf_llc.execution.loaded_model.LoadedModel.routers", ["layers.0.router"])
     asked = replace(QUICK, sampler="importance", batch_size=1)
     with pytest.raises(SettingsError, match=r"--batch-size is 1, but .*layers\.0\.router.*minibatches of 2 or more"):
         estimate(tmp_path / "model", data, asked, output_dir=tmp_path / "run", device="cpu")

@@ -16,7 +16,7 @@ import torch
 from hf_llc import DataSettings, Estimate, ModelSettings, Observer, estimate
 from hf_llc.errors import DivergedError, ResourceError, SettingsError, UnusableError
 from hf_llc.execution import machine
-from hf_llc.execution.loaded_model import Workbench
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.planning import plan
 from hf_llc.execution.store import RunStore
@@ -256,7 +256,7 @@ def test_settings_of_chains_are_said_to_be_of_no_use(place: Path, default: Estim
 def test_only_the_parameters_that_match_move(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = "*attention*weight"
     made = planned(place, params=(pattern,))
-    bench = Workbench(made, "cpu")
+    bench = LoadedModel(made, "cpu")
     moving = list(bench.objective.parameters)
     others: dict[int, torch.Tensor] = {}
     plain = bench.objective.losses
@@ -266,8 +266,8 @@ def test_only_the_parameters_that_match_move(place: Path, monkeypatch: pytest.Mo
         return plain(indices)
 
     monkeypatch.setattr(bench.objective, "losses", watched)
-    monkeypatch.setattr("hf_llc.measures.schedule.Workbench", lambda *_, **__: bench)
-    monkeypatch.setattr("hf_llc.measures.llc.estimation.Workbench", lambda *_, **__: bench)
+    monkeypatch.setattr("hf_llc.measures.schedule.LoadedModel", lambda *_, **__: bench)
+    monkeypatch.setattr("hf_llc.measures.llc.estimation.LoadedModel", lambda *_, **__: bench)
     before = [each.detach().clone() for each in moving]
     found = drawn(place, params=(pattern,), target_stderr=100.0)
     assert found.diagnostics.dimension == sum(map(torch.numel, moving)) < WEIGHTS
@@ -378,7 +378,7 @@ def test_the_loss_at_w_star_has_an_error_until_all_sequences_were_seen(size: int
 
 def test_an_estimate_has_that_loss(place: Path, default: Estimate) -> None:
     whole = drawn(place, batch_size=10, chains=5, draws=4)
-    bench = Workbench(planned(place), "cpu")
+    bench = LoadedModel(planned(place), "cpu")
     truth = float(bench.objective.losses(torch.arange(SEQUENCES)).double().mean())
     assert whole.init_loss == pytest.approx(truth, rel=1e-6)
     assert whole.init_loss_stderr == 0
@@ -394,7 +394,7 @@ def test_losses_that_are_no_number_at_draws_leave_no_number(
     place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, value: float
 ) -> None:
     made = planned(place)
-    bench = Workbench(made, "cpu")
+    bench = LoadedModel(made, "cpu")
     center = bench.objective.parameters[0].detach().clone()
     plain: Callable[[torch.Tensor], torch.Tensor] = getattr(bench.objective, kind)
 
@@ -403,7 +403,7 @@ def test_losses_that_are_no_number_at_draws_leave_no_number(
         return losses if torch.equal(bench.objective.parameters[0], center) else losses * value
 
     monkeypatch.setattr(bench.objective, kind, broken)
-    monkeypatch.setattr("hf_llc.measures.llc.estimation.Workbench", lambda *_, **__: bench)
+    monkeypatch.setattr("hf_llc.measures.llc.estimation.LoadedModel", lambda *_, **__: bench)
     with pytest.raises(DivergedError, match=r"^No number: at draws .* is inf or NaN.* Raise --gamma \(now 1e\+03\)"):
         drawn(place)
     stored = json.loads(Path("run/estimate.json").read_bytes())["payload"]
