@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
+    from hf_llc.settings.data import DataSettings
+    from hf_llc.settings.model import ModelSettings
+    from hf_llc.settings.sampler import SamplerSettings
 
 GIVEN = {"COMMANDLINE", "ENVIRONMENT"}
 
@@ -21,9 +23,10 @@ def settings_of(
     Raises:
         NotFoundError, SettingsError: see `hf_llc.settings.file.read_settings` and the ranges of the settings.
     """
+    from hf_llc.settings.data import DataSettings
     from hf_llc.settings.file import parse_assignments, read_settings
     from hf_llc.settings.option import settings_in
-    from hf_llc.settings.requested import DataSettings, SamplerSettings
+    from hf_llc.settings.sampler import SamplerSettings
 
     values = dict(context.params)
     stored = {**(read_settings(file) if file is not None else {}), **parse_assignments(assignments or ())}
@@ -43,8 +46,8 @@ def checkpoint_of(context: typer.Context) -> "ModelSettings":
     Raises:
         SettingsError: see `ModelSettings`.
     """
+    from hf_llc.settings.model import ModelSettings
     from hf_llc.settings.option import settings_in
-    from hf_llc.settings.requested import ModelSettings
 
     given = {
         each.field: context.params[each.name] for each in settings_in(ModelSettings) if each.name in context.params

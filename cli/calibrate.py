@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.results.progress import duration
+from hf_llc.settings.calibration import CalibrationSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.option import Option
-from hf_llc.settings.requested import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
 from . import several

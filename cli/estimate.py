@@ -8,7 +8,9 @@ import typer
 
 from hf_llc.errors import SettingsError
 from hf_llc.results.profile import Profile
-from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.model import ModelSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
 from . import several
@@ -102,18 +104,18 @@ def estimate(
             require_permission(model, push, observer)
             return plan(asked_model, asked_data, sampler, output_dir=folder, device=device, observer=observer)
 
-        found = execute(
+        result = execute(
             lambda: make_plan(asked_sampler, output_dir),
             processes=num_processes,
             device=device,
             observer=observer,
             devices_per_chain=asked_sampler.devices_per_chain,
         )
-        if found is not None:
-            tracking.begin(Path(found.run_dir), {"model": found.model, **found.settings.to_dict()})
-            tracking.log(Curve.of_estimate(found).points[0])
-            _write(found, form, times)
-            push_run(found.run_dir, push, observer)
+        if result is not None:
+            tracking.begin(Path(result.run_dir), {"model": result.model, **result.settings.to_dict()})
+            tracking.log(Curve.of_estimate(result).points[0])
+            _write(result, form, times)
+            push_run(result.run_dir, push, observer)
             write_profile(times)
 
 
@@ -137,15 +139,15 @@ def _write_forecast(expected: "Forecast", form: Form) -> None:
         )
 
 
-def _write(found: "Estimate", form: Form, profile: Profile | None) -> None:
+def _write(result: "Estimate", form: Form, profile: Profile | None) -> None:
     from hf_llc.measures.llc.verdict import require_number
 
     if form is Form.JSON:
-        write_json(with_profile(found.to_dict(), profile))
+        write_json(with_profile(result.to_dict(), profile))
     elif form is Form.AGENT:
-        write_agent(with_profile(found.to_dict(), profile))
-    elif form is Form.QUIET and found.llc is not None:
-        write_line(f"{found.llc:.6g}")
+        write_agent(with_profile(result.to_dict(), profile))
+    elif form is Form.QUIET and result.llc is not None:
+        write_line(f"{result.llc:.6g}")
     elif form is Form.HUMAN:
-        write_pairs(title(found), rows(found))
-    require_number(found)
+        write_pairs(title(result), rows(result))
+    require_number(result)

@@ -13,8 +13,11 @@ import typer
 
 from hf_llc.errors import HfLlcError, SettingsError, is_read_only, of_memory
 from hf_llc.hub.address import require_readable
+from hf_llc.settings.calibration import CalibrationSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.option import settings_in
-from hf_llc.settings.requested import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 from .interrupts import INTERRUPTED
 from .printable import printable

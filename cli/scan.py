@@ -7,7 +7,9 @@ import typer
 
 from hf_llc.errors import SettingsError
 from hf_llc.results.profile import Profile
-from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.model import ModelSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
 from . import several

@@ -9,7 +9,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.settings.machines import Machines
 
 if TYPE_CHECKING:
-    from hf_llc.settings.requested import SamplerSettings
+    from hf_llc.settings.sampler import SamplerSettings
 
 
 def machines_of(context: typer.Context) -> Machines:

@@ -30,8 +30,11 @@ from hf_llc.results.estimate import Estimate, Verdict
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
 from hf_llc.scans.shard import Shard
-from hf_llc.settings.requested import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.calibration import CalibrationSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 if TYPE_CHECKING:
     from hf_llc.checkpoints.find import find_checkpoints

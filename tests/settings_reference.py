@@ -22,18 +22,12 @@ from hf_llc.sampling.randomness import BATCHES
 from hf_llc.sampling.samplers import AUTO, SAMPLERS
 from hf_llc.scans.shard import Shard
 from hf_llc.settings.bounds import Bounds, OneOf
+from hf_llc.settings.calibration import CalibrationSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.limits import LARGEST_INTEGER
 from hf_llc.settings.machines import Machines
-from hf_llc.settings.requested import (
-    CHAIN_BATCH_SIZE,
-    CHAIN_DRAWS,
-    IMPORTANCE,
-    LARGEST_INTEGER,
-    TARGET_STDERR,
-    CalibrationSettings,
-    DataSettings,
-    ModelSettings,
-    SamplerSettings,
-)
+from hf_llc.settings.model import ModelSettings
+from hf_llc.settings.sampler import CHAIN_BATCH_SIZE, CHAIN_DRAWS, IMPORTANCE, TARGET_STDERR, SamplerSettings
 
 NUMBER, ROUNDING, ERROR, NO = "yes", "by rounding", "its error", "no"
 

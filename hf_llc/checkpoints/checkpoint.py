@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from hf_llc.settings.requested import ModelSettings
+from hf_llc.settings.model import ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)

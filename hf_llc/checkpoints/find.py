@@ -12,7 +12,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.hub.errors import endpoint
 from hf_llc.hub.reference import parse_model
 from hf_llc.settings.bounds import Bounds, checked_arguments
-from hf_llc.settings.requested import MOST_TOKENS
+from hf_llc.settings.limits import MOST_TOKENS
 
 Tell = Callable[[str], None]
 

@@ -15,7 +15,7 @@ from hf_llc.hub.digests import sha256_of
 from hf_llc.hub.listings import commits, files_of_commit, repositories
 from hf_llc.hub.parallel import at_once
 from hf_llc.hub.reference import Reference
-from hf_llc.settings.requested import ModelSettings
+from hf_llc.settings.model import ModelSettings
 
 Tell = Callable[[str], None]
 PlaceOf = Callable[[str], Place]

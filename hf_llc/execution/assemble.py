@@ -9,8 +9,8 @@ from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
 from hf_llc.sampling.tuning.choose_sampler import choose_dynamics, settled_start
 from hf_llc.sampling.tuning.measurements import Asked, Measured
 from hf_llc.sampling.tuning.step_size import RELAXED, choose_burn_in, relaxation_rate
-from hf_llc.settings.requested import SamplerSettings
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 
 class Assembled(NamedTuple):

@@ -26,7 +26,7 @@ class Job(NamedTuple):
 
 
 class Chains:
-    """Computes the traces of chains, as the payloads of their parts, on one process's workbench.
+    """Computes the traces of chains, as the payloads of their parts, on one process's loaded model.
 
     Args:
         jobs: by the names of their parts. anchors: ℓ_i(w*) of all sequences, in nats per token.

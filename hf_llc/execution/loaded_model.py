@@ -89,7 +89,7 @@ class LoadedModel:
         self._probe: Probe | None = None
 
     def at(self, plan: Plan) -> "LoadedModel":
-        """The workbench of another plan in the same place, which evicts this one when it is loaded."""
+        """The loaded model of another plan on the same device, which evicts this one when it is loaded."""
         return LoadedModel(plan, self._device, self._slot, self._group)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.results.estimate import SCHEMA
-from hf_llc.settings.requested import CHAIN_DRAWS, IMPORTANCE, SamplerSettings
+from hf_llc.settings.sampler import CHAIN_DRAWS, IMPORTANCE, SamplerSettings
 
 NOT_INPUTS = {"threads", "dtype", "cross_check", "target_stderr", "budget_seconds", "max_chains"}
 """Settings that the chains' numbers do not depend on, threads and dtype but for the entries of their own."""

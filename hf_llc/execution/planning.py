@@ -12,7 +12,9 @@ from hf_llc.results.progress import Observer
 from hf_llc.sampling.gradients import check_gradient
 from hf_llc.sampling.randomness import check_batches
 from hf_llc.sampling.samplers import check_sampler
-from hf_llc.settings.requested import IMPORTANCE, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.model import ModelSettings
+from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
 from hf_llc.tasks.text_generation.prepare import find_corpus, find_model
 
 

@@ -13,7 +13,7 @@ from hf_llc.integrations import hf_jobs_client
 from hf_llc.results.estimate import SCHEMA
 from hf_llc.results.progress import Observer, duration
 from hf_llc.settings.bounds import shown
-from hf_llc.settings.requested import LONGEST
+from hf_llc.settings.limits import LONGEST
 
 MOUNTED = "/results"
 """Where a bucket is in the job."""

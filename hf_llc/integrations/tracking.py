@@ -111,7 +111,7 @@ class Tracking:
 
 
 def _run_name(folder: Path, model: str, part: str) -> str:
-    """The same whenever a run in this folder goes on; two folders of one name are told apart."""
+    """A name that a run in this folder keeps when it goes on; two folders of one name are told apart."""
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
     return "-".join(filter(None, (Path(model).name, folder.name, place, part)))
 

@@ -28,8 +28,10 @@ from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
 from hf_llc.sampling import seeds
 from hf_llc.scans.shared_settings import estimate_series
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.files import write_atomically
-from hf_llc.settings.requested import IMPORTANCE, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.model import ModelSettings
+from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
 from hf_llc.tasks.text_generation.objective import LanguageObjective
 from hf_llc.tasks.text_generation.prepare import find_corpus, find_model, load_tokens
 from hf_llc.tasks.text_generation.toy_model import Shape, build_model, save_checkpoint

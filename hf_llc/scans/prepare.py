@@ -36,7 +36,7 @@ from hf_llc.scans.prefetch import (
 from hf_llc.scans.request import Request
 from hf_llc.scans.resume import forget
 from hf_llc.scans.shared_settings import SHARED, Here, shared_settings
-from hf_llc.settings.requested import SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.text.tokenizer import load_tokenizer
 from hf_llc.tasks.text_generation.prepare import find_corpus, find_model
 

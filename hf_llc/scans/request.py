@@ -8,7 +8,8 @@ from hf_llc.checkpoints.checkpoint import Checkpoint
 from hf_llc.checkpoints.find import find_checkpoints
 from hf_llc.checkpoints.selection import Selection
 from hf_llc.scans.shard import Shard
-from hf_llc.settings.requested import DataSettings, SamplerSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 
 @dataclass(frozen=True, kw_only=True)

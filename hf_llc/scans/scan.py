@@ -27,8 +27,9 @@ from hf_llc.scans.request import Request
 from hf_llc.scans.resume import remember
 from hf_llc.scans.shard import Shard
 from hf_llc.settings.bounds import Bounds, checked_arguments
+from hf_llc.settings.limits import MOST_PROCESSES, MOST_TOKENS
 from hf_llc.settings.overrides import requested
-from hf_llc.settings.requested import MOST_PROCESSES, MOST_TOKENS, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.in_memory import data_settings
 
 

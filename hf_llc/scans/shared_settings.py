@@ -32,8 +32,11 @@ from hf_llc.sampling.tuning.measure import Around
 from hf_llc.sampling.tuning.measurements import Measured, worst
 from hf_llc.sampling.tuning.step_size import choose_burn_in, relaxation_rate
 from hf_llc.settings.bounds import Bounds, checked_arguments
-from hf_llc.settings.requested import IMPORTANCE, MOST_PROCESSES, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.limits import MOST_PROCESSES
+from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.resolved import chain_gradients
+from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
 
 Here = Callable[[Plan], AbstractContextManager[Plan]]
 """Gives a plan whose checkpoint is on this disk while the block runs."""

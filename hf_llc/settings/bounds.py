@@ -74,6 +74,12 @@ class _UnfitError(Exception):
     """The value does not fit the annotation; the text is what it must be."""
 
 
+def require(holds: bool, message: str) -> None:
+    """Raise SettingsError with this message unless the condition holds."""
+    if not holds:
+        raise SettingsError(message)
+
+
 def check_fields(settings: Any) -> None:
     """Set every field of a frozen dataclass to its value in the type of its annotation.
 

@@ -6,9 +6,10 @@ from typing import Any, get_type_hints
 
 from hf_llc.errors import SettingsError, did_you_mean
 from hf_llc.settings.bounds import checked, shown
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.files import write_atomically
 from hf_llc.settings.option import settings_in
-from hf_llc.settings.requested import DataSettings, SamplerSettings, of_no_use
+from hf_llc.settings.sampler import SamplerSettings, of_no_use
 from hf_llc.settings.strict_json import clipped
 from hf_llc.settings.yaml_file import mapping_text, read_mapping, scalar
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from hf_llc.errors import SettingsError, did_you_mean
 from hf_llc.settings.bounds import checked
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.file import checked_settings, read_settings
 from hf_llc.settings.option import settings_in
-from hf_llc.settings.requested import DataSettings, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 
 def requested(
@@ -22,7 +23,8 @@ def requested(
     """The settings that a call of the Python API asks for.
 
     Args:
-        sampler: all settings of the sampler, or the name of one. settings: as in `settings_from`; they win over both.
+        sampler: all settings of the sampler, or the name of one. settings: as in `settings_from`; they win over
+            SamplerSettings, and the name of a sampler over them.
         overrides: by the names of a settings file: fields of SamplerSettings and of DataSettings, of which
             `dataset_config` and `dataset_revision` are called so; they win over all others.
         function: what a message says that was called.

@@ -21,16 +21,15 @@ from torch import Tensor
 from hf_llc.checkpoints.loading.errors import quiet
 from hf_llc.errors import ResourceError, SettingsError, UnusableError
 from hf_llc.settings.bounds import shown
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.files import write_atomically
-from hf_llc.settings.requested import DataSettings, ModelSettings
-from hf_llc.tasks.text.token_file import LARGEST_ID
+from hf_llc.settings.model import ModelSettings
+from hf_llc.tasks.text.token_file import LARGEST_ID, NAMES
 
 FOLDER = Path("hf-llc-runs") / "in-memory"
 """Under the working directory, beside the runs."""
 MODELS = "a Hub id, a folder, a .gguf file, ModelSettings or a transformers model"
 DATA = "a Hub id, a file, DataSettings, a datasets.Dataset, a list of texts or token ids of shape (n, context length)"
-TOKENS = "tokens"
-"""Name of the tensor in a file of token ids."""
 ABANDONED = 24 * 3600.0
 """Seconds without a change after which a folder that is being written is taken for that of a killed process."""
 
@@ -150,7 +149,7 @@ def _token_file(ids: Tensor) -> bytes:
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high > LARGEST_ID:
         raise SettingsError(f"data must hold token ids from 0 to {LARGEST_ID}, got {low} to {high}.")
-    return save({TOKENS: ids})
+    return save({NAMES[0]: ids})
 
 
 def _kept(name: str, suffix: str, content: bytes) -> Path:

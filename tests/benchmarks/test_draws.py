@@ -16,7 +16,7 @@ from hf_llc.measures.llc.validation.exact import quadratic_llc, sloped_quadratic
 from hf_llc.measures.llc.validation.problems import linear_regression, quadratic, sloped_quadratic
 from hf_llc.sampling.draws.statistics import DrawSummary
 from hf_llc.sampling.objective import Objective
-from hf_llc.settings.requested import SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 SEEDS = 40
 N_BETA = 100.0

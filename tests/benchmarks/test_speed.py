@@ -29,8 +29,8 @@ from hf_llc.execution.loaded_model import computing
 from hf_llc.measures.llc.validation.draws import Request, in_rounds
 from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.statistics import summarise
-from hf_llc.settings.requested import SamplerSettings
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
 from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch

@@ -13,7 +13,8 @@ from hf_llc.results.curve import Curve
 from hf_llc.scans.prepare import MEASURED
 from hf_llc.scans.scan import scan
 from hf_llc.scans.shard import Shard
-from hf_llc.settings.requested import DataSettings, SamplerSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.settings.strict_json import sealed
 from tests.cli.conftest import NOWHERE
 from tests.helpers.command_line import SMALL, Ran, Run, files_of, refused

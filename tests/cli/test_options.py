@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.option import settings_in
-from hf_llc.settings.requested import DataSettings, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 from tests.helpers.command_line import Run, refused
 
 COMMON = 24
@@ -35,6 +36,10 @@ def test_help_fits_eighty_columns(run: Run, command: str, monkeypatch: pytest.Mo
     lines = run(command, "--help-all").out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
+    # A paragraph is one piece of text, and not the lines of a docstring, each wrapped by itself.
+    start = next(place for place, line in enumerate(lines) if line.strip()) + 2
+    paragraphs = "\n".join(line.strip() for line in lines[start:]).split("Examples:")[0].split("\n\n")
+    assert all(len(line) > 50 for paragraph in paragraphs for line in paragraph.splitlines()[:-1])
 
 
 def test_set_gives_any_setting_and_the_options_of_its_own_win(small: Run) -> None:

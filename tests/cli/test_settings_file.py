@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hf_llc.settings.file import known_settings
-from hf_llc.settings.requested import SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 from tests.helpers.command_line import Run, refused
 
 

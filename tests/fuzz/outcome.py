@@ -15,7 +15,9 @@ import torch
 
 from hf_llc.execution.loaded_model import LoadedModel, computing
 from hf_llc.execution.planning import plan
-from hf_llc.settings.requested import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.model import ModelSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 REPORT = import_module("hf_llc.cli.report")
 CONTEXT = 32

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import hf_llc
 from hf_llc.report.load import load
-from hf_llc.settings.requested import DataSettings
+from hf_llc.settings.data import DataSettings
 from tests.fuzz.budget import TALLY, examples, recorded
 from tests.fuzz.mutation import contents, damaged
 from tests.fuzz.outcome import CONTEXT, REPORT, SAMPLER, bounded, refusal

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.file import known_settings, read_settings
 from hf_llc.settings.option import settings_in
-from hf_llc.settings.requested import DataSettings, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 from tests.fuzz.budget import TALLY, examples, recorded
 from tests.fuzz.folders import TEXTS
 from tests.fuzz.mutation import ODD_VALUES, damaged

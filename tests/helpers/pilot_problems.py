@@ -11,7 +11,9 @@ from hf_llc.measures.llc.calibration.calibrate import Findings
 from hf_llc.results.calibration import Calibration
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.objective import Objective
-from hf_llc.settings.requested import CalibrationSettings, DataSettings, SamplerSettings
+from hf_llc.settings.calibration import CalibrationSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 HASH = "sha256:" + "0" * 64
 

@@ -22,8 +22,8 @@ from hf_llc.sampling.tuning.choose_baseline import CHAINS, Run, choose_baseline,
 from hf_llc.sampling.tuning.measure import measure
 from hf_llc.sampling.tuning.measurements import Asked, Measured
 from hf_llc.sampling.variations import VARIATIONS
-from hf_llc.settings.requested import SamplerSettings
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 from tests.helpers.chains import settings
 from tests.helpers.counting_objective import live_copies
 

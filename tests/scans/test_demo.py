@@ -18,7 +18,7 @@ from hf_llc.results.estimate import Estimate
 from hf_llc.results.jsonl import curve_from
 from hf_llc.results.progress import Observer
 from hf_llc.scans.demo import MARKER, Demonstration, DemoSize, demonstrate, prose
-from hf_llc.settings.requested import SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.text_generation.toy_model import Shape
 from hf_llc.tasks.text_generation.toy_training import TrainingSettings
 from tests.hub_server.environment import use_hub

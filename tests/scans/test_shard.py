@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hf_llc.checkpoints.checkpoint import Checkpoint
 from hf_llc.errors import SettingsError
 from hf_llc.scans.shard import Shard, estimated, missing
-from hf_llc.settings.requested import ModelSettings
+from hf_llc.settings.model import ModelSettings
 
 MODEL = ModelSettings(model="org/tiny")
 

@@ -7,7 +7,7 @@ from hf_llc.execution import machine
 from hf_llc.execution.devices import device_kind
 from hf_llc.execution.distributed.launcher import INTERRUPTED, launch
 from hf_llc.settings.machines import Machines
-from hf_llc.settings.requested import SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 COMMAND = "hf_llc.cli"
 

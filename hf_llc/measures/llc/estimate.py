@@ -13,8 +13,9 @@ from hf_llc.measures.run import execute
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
 from hf_llc.settings.bounds import Bounds, checked_arguments
+from hf_llc.settings.limits import MOST_PROCESSES
 from hf_llc.settings.overrides import requested
-from hf_llc.settings.requested import MOST_PROCESSES, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.in_memory import data_settings, model_settings
 
 

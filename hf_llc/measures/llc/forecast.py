@@ -19,7 +19,9 @@ from hf_llc.measures.run import WORTH_STARTING
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.draws.prior import GRADIENT_SHARE, PriorDraws
 from hf_llc.sampling.samplers import check_sampler
-from hf_llc.settings.requested import IMPORTANCE, MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings, SamplerSettings
+from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
+from hf_llc.settings.model import ModelSettings
+from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
 from hf_llc.tasks.text_generation.objective import LOGIT_BUDGET, LanguageObjective, default_micro_batch

@@ -22,8 +22,8 @@ from hf_llc.sampling.tuning.measurements import Measured
 from hf_llc.sampling.tuning.proportion import Allowance
 from hf_llc.sampling.tuning.step_size import HOT, check_lr
 from hf_llc.sampling.tuning.temperature import default_n_beta
-from hf_llc.settings.requested import SamplerSettings
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 ROUNDING_MAX = 0.05
 """Error of differences of the loss, as a share of them, above which 16 bits are advised against."""

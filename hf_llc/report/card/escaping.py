@@ -18,7 +18,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from hf_llc.errors import one_line
 from hf_llc.results.curve import Point
 from hf_llc.results.estimate import Estimate
-from hf_llc.settings.requested import SamplerSettings, of_no_use
+from hf_llc.settings.sampler import SamplerSettings, of_no_use
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
 _AUTOLINK = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)

@@ -7,7 +7,7 @@ from hf_llc.report.card import escaping as text
 from hf_llc.report.card.ownership import SOURCE, Entries
 from hf_llc.results.curve import Point
 from hf_llc.results.estimate import SCHEMA
-from hf_llc.settings.requested import CHAINS_ONLY
+from hf_llc.settings.sampler import CHAINS_ONLY
 
 LOCAL = "local"
 """The type of a text that is on no Hub, where `model-index` wants an id (as the builders of `datasets` are named)."""

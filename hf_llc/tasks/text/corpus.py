@@ -21,7 +21,7 @@ from hf_llc.hub.client import check_access
 from hf_llc.hub.errors import Tell, explained, patiently
 from hf_llc.hub.listings import listing
 from hf_llc.hub.reference import DATA_SUFFIXES
-from hf_llc.settings.requested import DataSettings
+from hf_llc.settings.data import DataSettings
 from hf_llc.tasks.text.data_files import (
     about_data,
     builder_of,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from hf_llc.errors import NotFoundError, UnusableError
-from hf_llc.settings.requested import DataSettings
+from hf_llc.settings.data import DataSettings
 from hf_llc.tasks.text.columns import Kind, kinds_of, text_column
 from hf_llc.tasks.text.encoding import Text
 from hf_llc.tasks.text.rows import Row, csv_rows, json_rows, text_pieces

@@ -21,7 +21,8 @@ from hf_llc.hub.digests import local_identity
 from hf_llc.hub.errors import endpoint
 from hf_llc.hub.listings import listing
 from hf_llc.hub.reference import Reference, parse_dataset, parse_model, training_step
-from hf_llc.settings.requested import MAX_DEFAULT_CONTEXT, DataSettings, ModelSettings
+from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
+from hf_llc.settings.model import ModelSettings
 from hf_llc.tasks.text import token_cache, token_file
 from hf_llc.tasks.text.encoding import token_ids
 from hf_llc.tasks.text.tokenizer import load_tokenizer

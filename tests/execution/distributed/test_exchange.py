@@ -8,7 +8,7 @@ import pytest
 from hf_llc.errors import LaunchError
 from hf_llc.execution.distributed.exchange import decode, encode
 from hf_llc.execution.plan import Plan
-from hf_llc.settings.requested import SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 from tests.execution.test_plan import example
 
 VALUES = [

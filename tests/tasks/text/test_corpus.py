@@ -31,7 +31,7 @@ from hf_llc.errors import (
     UnusableError,
 )
 from hf_llc.hub.digests import local_identity
-from hf_llc.settings.requested import DataSettings
+from hf_llc.settings.data import DataSettings
 from hf_llc.tasks.text.corpus import open_hub, open_local
 from tests.hub_server import fixtures
 from tests.hub_server.server import HubServer

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from hf_llc.checkpoints.loading.load import load_model, parameter_count
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
-from hf_llc.settings.requested import DataSettings, ModelSettings
+from hf_llc.settings.data import DataSettings
+from hf_llc.settings.model import ModelSettings
 from hf_llc.tasks.text import token_cache
 from hf_llc.tasks.text.tokenizer import load_tokenizer
 from hf_llc.tasks.text_generation import prepare

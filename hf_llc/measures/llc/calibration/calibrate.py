@@ -31,10 +31,13 @@ from hf_llc.results.progress import Observer, duration
 from hf_llc.results.provenance import versions
 from hf_llc.sampling.tuning.step_size import check_lr
 from hf_llc.settings.bounds import checked_arguments
+from hf_llc.settings.calibration import CalibrationSettings
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.file import write_settings
+from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.overrides import requested
-from hf_llc.settings.requested import CalibrationSettings, DataSettings, ModelSettings, SamplerSettings
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.in_memory import data_settings, model_settings
 
 SETTINGS_FILE, RESULT, COMPLETE, PICTURES = "settings.yaml", "calibration", "complete", ("sweep.png", "sweep.svg")

@@ -11,8 +11,10 @@ from hf_llc.measures.llc.interpretation import SIGNIFICANT
 from hf_llc.measures.llc.resolution import Resolution, temperature
 from hf_llc.results.calibration import Calibration, Finding, Pilot
 from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
-from hf_llc.settings.requested import CalibrationSettings, DataSettings, SamplerSettings
+from hf_llc.settings.calibration import CalibrationSettings
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 AS_ASKED, AS_GIVEN = "as asked", "as asked, or the default"
 

@@ -18,8 +18,9 @@ from hf_llc.results.estimate import ChainTrace, Status, Verdict
 from hf_llc.sampling.estimator import llc as llc_of
 from hf_llc.sampling.statistics import summarise
 from hf_llc.sampling.variations import VARIATIONS
-from hf_llc.settings.requested import CalibrationSettings, SamplerSettings
+from hf_llc.settings.calibration import CalibrationSettings
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 
 @dataclass(frozen=True)

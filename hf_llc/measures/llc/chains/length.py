@@ -12,7 +12,7 @@ from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.draws.rounds import deadline_of
 from hf_llc.measures.llc.resolution import Resolution, resolve
 from hf_llc.sampling.objective import clear_gradients
-from hf_llc.settings.requested import FEW_CHAINS, SHORT_DRAWS
+from hf_llc.settings.sampler import FEW_CHAINS, SHORT_DRAWS
 
 OF_BURN_IN = 0.5
 """Draws of a chain at least, as a share of its burn-in: where that is long, shorter chains would be little else."""
@@ -33,9 +33,9 @@ def resolved(plan: Plan, bench: LoadedModel, fleet: ProcessWorld) -> Resolution:
         return resolve(plan, bench)
     deadline = deadline_of(plan)
     if deadline is None:
-        found = resolve(plan, bench)
-        draws = max(SHORT_DRAWS, math.ceil(OF_BURN_IN * found.settings.burn_in / found.settings.thin))
-        return _of_length(found, found.settings.burn_in, draws, "many short chains make an error to go by")
+        resolution = resolve(plan, bench)
+        draws = max(SHORT_DRAWS, math.ceil(OF_BURN_IN * resolution.settings.burn_in / resolution.settings.thin))
+        return _of_length(resolution, resolution.settings.burn_in, draws, "many short chains make an error to go by")
     return _within(plan, bench, fleet, deadline)
 
 
@@ -55,11 +55,11 @@ def _within(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, deadline: float
     steps = affordable(1.0, plan.corpus.n / plan.batch_size / 3)
     draws = max(LEAST_DRAWS, min(SHORT_DRAWS, steps // (2 * thin)))
     longest = max(LEAST_BURN_IN, steps - draws * thin)
-    found = resolve(
+    resolution = resolve(
         replace(plan, sampler=replace(plan.sampler, draws=draws), longest_burn_in=longest),
         bench,
     )
-    settings = found.settings
+    settings = resolution.settings
     whole = settings.n / settings.batch_size
     steps = affordable(settings.gradients / settings.steps, whole if settings.uses_anchor_gradient else whole / 3)
     burn_in = settings.burn_in
@@ -68,13 +68,15 @@ def _within(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, deadline: float
         burn_in = min(burn_in, max(LEAST_BURN_IN, 2 * steps // 3))
     most = max(SHORT_DRAWS, math.ceil(OF_BURN_IN * burn_in / thin))
     draws = max(LEAST_DRAWS, min(most, (steps - burn_in) // thin))
-    return _of_length(found, burn_in, draws, "the first four and their checks have time for that in half of --budget")
+    return _of_length(
+        resolution, burn_in, draws, "the first four and their checks have time for that in half of --budget"
+    )
 
 
-def _of_length(found: Resolution, burn_in: int, draws: int, why: str) -> Resolution:
+def _of_length(resolution: Resolution, burn_in: int, draws: int, why: str) -> Resolution:
     sentence = f"chains = as many as it takes, of {draws} draws after {burn_in} steps: {why}."
-    settings = replace(found.settings, burn_in=burn_in, draws=draws)
-    return replace(found, settings=settings, choices={**found.choices, "chains": sentence})
+    settings = replace(resolution.settings, burn_in=burn_in, draws=draws)
+    return replace(resolution, settings=settings, choices={**resolution.choices, "chains": sentence})
 
 
 def _seconds(plan: Plan, bench: LoadedModel) -> float:

@@ -68,7 +68,7 @@ def cross_check_names(plan: Plan) -> list[str]:
 
 
 class Maker:
-    """Makes the parts of chains with these settings, on one process's workbench."""
+    """Makes the parts of chains with these settings, on one process's loaded model."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from hf_llc.measures.llc.summarise import Judged, judged
 from hf_llc.results.estimate import ChainTrace
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.statistics import MANY_CHAINS
-from hf_llc.settings.requested import FEW_CHAINS, TARGET_STDERR
+from hf_llc.settings.sampler import FEW_CHAINS, TARGET_STDERR
 
 ENDED = "ended"
 """The part that says how many chains there are and what ended them."""
@@ -58,19 +58,20 @@ def steps(
         names = Names(plan, count, resolution.settings.draws)
         yield from _round(names, store, maker, clock)
         sampled = sampled_of(plan, store, resolution, count)
-        found = judged(*with_one_baseline(sampled))
-        wanted, why = next_chains(found, count, target_of(plan), plan.sampler.max_chains)
-        if len(sampled.traces) < count or len(sampled.varied) < len(names.checks):
-            wanted, why, by_time = None, f"{len(sampled.traces)} chains are there: the time is up.", True
-        else:
-            by_time = wanted is not None and clock.is_up()
+        judgement = judged(*with_one_baseline(sampled))
+        wanted, why = next_chains(judgement, count, target_of(plan), plan.sampler.max_chains)
+        is_whole = len(sampled.traces) == count and len(sampled.varied) == len(names.checks)
+        by_time = not is_whole or (wanted is not None and clock.is_up())
         if by_time:
-            wanted, why = None, f"{why.rpartition(':')[0]}: the time is up."
+            # An earlier command may have had the time for more.
+            sampled = sampled_of(plan, store, resolution, max(len(sampled.traces), present_chains(plan, store)))
+            judgement = judged(*with_one_baseline(sampled))
+            wanted, why = None, f"The time is up with {len(sampled.traces)} chains."
         if wanted is None:
             _end(plan, store, len(sampled.traces), plan.deadline if by_time else None)
         count = wanted
         if fleet.is_main:
-            observer.tell(f"{plan.source.id}: {_said(found)}. {why}")
+            observer.tell(f"{plan.source.id}: {_said(judgement)}. {why}")
             keep()
     others = [] if clock.is_up() else cross_check_names(plan)
     if others:
@@ -152,6 +153,11 @@ def chains_of(plan: Plan, store: RunStore) -> int:
     record = store.read(_ended(plan)) or {}
     if _is_by_error(plan, record):
         return int(record["chains"])
+    return present_chains(plan, store)
+
+
+def present_chains(plan: Plan, store: RunStore) -> int:
+    """How many chains of the run are on disk, up to the first that is missing."""
     count = 0
     while store.path(f"{folder_of(plan)}chains/{count:03d}").exists():
         count += 1
@@ -199,7 +205,7 @@ def _is_by_time(plan: Plan, record: Mapping[str, Any]) -> bool:
     return is_over(plan.deadline) or record.get("deadline", 0.0) == plan.deadline
 
 
-def _said(found: Judged) -> str:
-    if found.llc is None or found.stderr is None:
+def _said(judgement: Judged) -> str:
+    if judgement.llc is None or judgement.stderr is None:
         return "no number"
-    return f"λ̂ = {found.llc:.4g} ± {found.stderr:.2g}"
+    return f"λ̂ = {judgement.llc:.4g} ± {judgement.stderr:.2g}"

@@ -15,7 +15,7 @@ CORRECTED = 3
 """Of a step bias that was subtracted, this part of it stays in the error, however many chains there are."""
 
 
-def next_chains(found: Judged, chains: int, target: float, max_chains: int) -> tuple[int | None, str]:
+def next_chains(judgement: Judged, chains: int, target: float, max_chains: int) -> tuple[int | None, str]:
     """How many chains there are to be at the next look, None if this was the last one, and one sentence why.
 
     A run ends by its error from MANY_CHAINS on, whose spread is an error to go by, and with ESS_MIN effective draws.
@@ -23,38 +23,38 @@ def next_chains(found: Judged, chains: int, target: float, max_chains: int) -> t
     errors that are too small (`tests/benchmarks/test_stopping.py`).
 
     Args:
-        found: what so many chains say. target: standard error as a share of λ̂.
+        judgement: what so many chains say. target: standard error as a share of λ̂.
     """
-    if found.llc is None or found.stderr is None:
+    if judgement.llc is None or judgement.stderr is None:
         return None, "There is no number, so more chains would not make it more precise."
-    value, fixed = abs(found.llc), abs(found.diagnostics.step_correction or 0.0) / CORRECTED
-    reached = found.stderr / value if value > 0 else math.inf
-    words = f"The standard error is {reached:.2%} of the LLC with {chains} chains, and {target:.2%} was asked for"
-    fewest = _fewest_chains(found, chains)
+    value, fixed = abs(judgement.llc), abs(judgement.diagnostics.step_correction or 0.0) / CORRECTED
+    reached = judgement.stderr / value if value > 0 else math.inf
+    status = f"The standard error is {reached:.2%} of the LLC with {chains} chains, and {target:.2%} was asked for"
+    fewest = _fewest_chains(judgement, chains)
     if reached <= target and chains >= min(fewest, max_chains):
-        return None, f"{words}: done."
+        return None, f"{status}: done."
     if chains >= max_chains:
-        return None, f"{words}: --max-chains {max_chains} are there; raise it or --draws."
+        return None, f"{status}: --max-chains {max_chains} are there; raise it or --draws."
     if chains < MANY_CHAINS:
         wanted = min(max(GROWTH * chains, MANY_CHAINS // GROWTH), MANY_CHAINS, max_chains)
-        return wanted, f"{words}, but the spread of so few says little: going on with {wanted}."
+        return wanted, f"{status}, but the spread of so few says little: going on with {wanted}."
     if fixed > 0 and reached > target and fixed >= target * value:
         return None, (
-            f"{words}: more chains will not get there, since the step size makes {fixed / value:.2%} that they do not "
+            f"{status}: more chains will not get there, since the step size makes {fixed / value:.2%} that they do not "
             "lessen. Lower --lr."
         )
     needed = fewest
     if reached > target:
-        free = found.stderr**2 - fixed**2
+        free = judgement.stderr**2 - fixed**2
         needed = max(
             fewest, math.ceil(MARGIN * chains * free / ((target * value) ** 2 - fixed**2)) if value else chains
         )
     wanted = min(max(needed, GROWTH * chains), max_chains)
     rough = ", but that error is itself too rough" if reached <= target else ""
-    return wanted, f"{words}{rough}: going on with {wanted}."
+    return wanted, f"{status}{rough}: going on with {wanted}."
 
 
-def _fewest_chains(found: Judged, chains: int) -> int:
+def _fewest_chains(judgement: Judged, chains: int) -> int:
     """Chains with which a standard error is one to go by: MANY_CHAINS, or as many as have ESS_MIN effective draws."""
-    ess = found.diagnostics.ess or ESS_MIN
+    ess = judgement.diagnostics.ess or ESS_MIN
     return max(MANY_CHAINS, math.ceil(chains * ESS_MIN / ess))

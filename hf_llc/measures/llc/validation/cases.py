@@ -11,7 +11,7 @@ from hf_llc.execution.machine import free_memory
 from hf_llc.measures.llc.validation import exact, problems
 from hf_llc.sampling.objective import Objective
 from hf_llc.settings.bounds import Bounds, checked, shown
-from hf_llc.settings.requested import LARGEST
+from hf_llc.settings.limits import LARGEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def gaussian() -> Case:
 
 
 def sloped_gaussian() -> Case:
-    """The same curvatures where the localiser holds the weights, and w* lies on a slope, which takes a third of λ̂."""
+    """The curvatures of `gaussian` at a γ that holds the weights, with w* on a slope, which takes a third of λ̂."""
     n_beta, gamma, slope = 200.0, 8000.0, 0.1
     return Case(
         name="gaussian-draws",

@@ -17,7 +17,10 @@ def quadratic_llc(curvatures: Sequence[float], n_beta: float, gamma: float) -> f
 
 
 def sloped_quadratic_llc(curvatures: Sequence[float], slope: float, n_beta: float, gamma: float) -> float:
-    """The same on ½ Σ h_i w_i² + b Σ w_i, b² d = slope²: each w_i is normal around −nβb/A_i, A_i = nβh_i + γ."""
+    """λ̂ of the localized posterior on ½ Σ h_i w_i² + b Σ w_i, b² d = slope².
+
+    Each w_i is normal around −nβb/A_i with variance 1/A_i, A_i = nβh_i + γ.
+    """
     tilt, total = slope / math.sqrt(len(curvatures)), 0.0
     for h in curvatures:
         stiffness = n_beta * h + gamma

@@ -18,7 +18,8 @@ from hf_llc.measures.llc.chains import length
 from hf_llc.results.estimate import Estimate, Verdict
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.statistics import MANY_CHAINS
-from hf_llc.settings.requested import FEW_CHAINS, SHORT_DRAWS, ModelSettings
+from hf_llc.settings.model import ModelSettings
+from hf_llc.settings.sampler import FEW_CHAINS, SHORT_DRAWS
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 
 GIVEN: dict[str, Any] = {
@@ -126,11 +127,19 @@ def test_the_time_ends_chains_with_what_there_is(place: Path) -> None:
     assert found.settings.chains == FEW_CHAINS
     assert found.llc is not None
     assert found.verdict is not Verdict.CONVERGED
-    assert heard.said[-1].endswith("4 chains are there: the time is up.")
+    assert heard.said[-1].endswith("The time is up with 4 chains.")
     longer = sampled(place, budget_seconds=MANY_SECONDS, target_stderr=1e-3, max_chains=18)
     assert longer.settings.chains == 18
     at_once = sampled(place, "at-once", chains=18)
     assert (longer.llc, longer.stderr) == (at_once.llc, at_once.stderr)
+
+
+def test_a_shorter_time_tells_the_number_of_all_chains_that_are_there(place: Path) -> None:
+    more = sampled(place, budget_seconds=MANY_SECONDS, target_stderr=1e-3, max_chains=18)
+    heard = Told()
+    fewer = sampled(place, observer=heard, budget_seconds=1e-3, target_stderr=1e-3, max_chains=64)
+    assert (fewer.settings.chains, fewer.llc, fewer.stderr) == (18, more.llc, more.stderr)
+    assert heard.said[-1].endswith(f"λ̂ = {fewer.llc:.4g} ± {fewer.stderr:.2g}. The time is up with 18 chains.")
 
 
 def test_what_ended_by_the_time_is_finished_until_there_is_more_of_it(place: Path) -> None:

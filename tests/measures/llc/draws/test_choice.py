@@ -71,7 +71,7 @@ def test_chains_take_over_where_the_first_draws_do_not_serve(
     tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hf_llc.measures.llc.draws.choice.why_not", lambda summary: "they leave λ̂ open.")
-    monkeypatch.setattr("hf_llc.settings.requested.CHAIN_DRAWS", 8)
+    monkeypatch.setattr("hf_llc.settings.sampler.CHAIN_DRAWS", 8)
     listener = Listener()
     found = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu", observer=listener)
     assert found.settings.sampler not in {"importance", "auto"}
@@ -114,7 +114,7 @@ def test_a_series_takes_draws_at_all_checkpoints_or_chains_at_all(
     assert found[1].llc == alone.llc
     misfits = iter([None, "they leave λ̂ open"])
     monkeypatch.setattr("hf_llc.measures.llc.draws.choice.misfit", lambda plan, store: next(misfits))
-    monkeypatch.setattr("hf_llc.settings.requested.CHAIN_DRAWS", 8)
+    monkeypatch.setattr("hf_llc.settings.sampler.CHAIN_DRAWS", 8)
     listener = Listener()
     chained = estimate_series(
         models, data, QUICK, output_dir=tmp_path / "chained", processes=1, device="cpu", observer=listener

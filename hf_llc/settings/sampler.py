@@ -1,18 +1,14 @@
-"""What a user may ask for: three frozen dataclasses, the only home of defaults and of range checks.
-
-`None` means "choose from measurement"; what was chosen is a `ResolvedSettings`, and that is what results store.
-"""
+"""How λ̂ is sampled: `SamplerSettings`. None means chosen from measurement; what was chosen is a `ResolvedSettings`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from hf_llc.errors import SettingsError
-from hf_llc.settings.bounds import Bounds, OneOf, check_fields, shown
+from hf_llc.settings.bounds import Bounds, OneOf, check_fields, require
+from hf_llc.settings.limits import LARGEST, LARGEST_INTEGER, LONGEST, MOST_CHAINS, MOST_THREADS
 from hf_llc.settings.option import Option
 
-DEFAULT_DATASET = "NeelNanda/pile-10k"
-MAX_DEFAULT_CONTEXT = 1024
 DTYPES = ("float32", "bfloat16")
 BASELINES = ("paired", "linear")
 CROSS_CHECKS = ("lanczos", "draws", "sgld")
@@ -47,103 +43,8 @@ MAX_CHAINS = 256
 STARTS = ("auto", "anchor", "localiser", "both", "laplace")
 GAMMA_MIN = 1e-12
 """A localiser that reaches a million from w*: numbers of its draws would be beyond all that weights are made for."""
-LARGEST = 1e15
-"""Of γ and nβ: beyond it a draw moves a weight by less than 32-bit floats can tell."""
-LONGEST = 10**9
-"""Steps, draws, sequences: a count above it is a slip of the hand, and lists of that length fill any memory."""
-MOST_CHAINS = 10**5
-MOST_PROCESSES = 10**4
-MOST_TOKENS = 10**12
-"""In a step of training; with it and a step of a million the count of tokens still fits into a table."""
-MOST_THREADS = 4096
-"""More than any machine has cores; asked for a million, the thread library ends the process."""
-LARGEST_INTEGER = 2**63 - 1
-"""Of tables (Arrow's int64), which hold the seed beside the number."""
-
 STABILITY_LIMIT = 4.0
 """ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise SettingsError(message)
-
-
-def _leads_out(folder: str) -> bool:
-    """True for the path of a folder that may lie outside the folder that it is given in, on any system."""
-    parts = folder.replace("\\", "/").split("/")
-    return parts[0] == "" or parts[0].endswith(":") or ".." in parts
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSettings:
-    """Where the checkpoint w* is.
-
-    Attributes:
-        model: a Hub id, also as org/name@revision, an `hf://` URI, the address of a page of the Hub, or a local path.
-        revision: branch, tag or commit. gguf_file: a GGUF file inside the repository.
-        subfolder: a folder inside the repository or the local folder, as in transformers' `from_pretrained`.
-        trust_remote_code: run the model code that the repository ships.
-    """
-
-    model: str
-    revision: Annotated[str | None, Option(help="Branch, tag or commit of the model.", panel="Model", common=True)] = (
-        None
-    )
-    subfolder: str | None = None
-    gguf_file: Annotated[str | None, Option(help="GGUF file inside the repository.", panel="Model")] = None
-    trust_remote_code: Annotated[bool, Option(help="Run the model code that the repository ships.", panel="Model")] = (
-        False
-    )
-
-    def __post_init__(self) -> None:
-        if self.subfolder == "":  # the default of transformers' from_pretrained
-            object.__setattr__(self, "subfolder", None)
-        check_fields(self)
-        _require(
-            self.subfolder is None or not _leads_out(self.subfolder),
-            f"subfolder must be a folder inside the model's own, without '..', got {shown(self.subfolder)}",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """The text that defines the empirical loss L_n.
-
-    Attributes:
-        dataset: a Hub dataset id or URI, or a local .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a folder.
-        config: configuration of the dataset. split: its split. revision: its branch, tag or commit.
-        text_column: column that holds the text; None means `text`, or the only column of strings that looks like text.
-        max_sequences: the largest n; 0 takes all sequences.
-        context_length: tokens per packed sequence; None means min(1024, the model's own).
-    """
-
-    dataset: Annotated[
-        str, Option(help="Hub dataset id, or a local .txt, .jsonl or .parquet file.", panel="Text", common=True)
-    ] = DEFAULT_DATASET
-    config: Annotated[str | None, Option(help="Configuration of the dataset.", panel="Text", name="dataset_config")] = (
-        None
-    )
-    split: Annotated[str, Option(help="Split of the dataset.", panel="Text")] = "train"
-    revision: Annotated[
-        str | None, Option(help="Branch, tag or commit of the dataset.", panel="Text", name="dataset_revision")
-    ] = None
-    text_column: Annotated[
-        str | None, Option(help="Column that holds the text. (default: text, or the only one)", panel="Text")
-    ] = None
-    max_sequences: Annotated[
-        int,
-        Bounds(low=0, high=LARGEST_INTEGER, why="0 takes all there are"),
-        Option(help="Use at most this many packed sequences; 0 for all.", panel="Text", common=True),
-    ] = 2048
-    context_length: Annotated[
-        int | None,
-        Bounds(low=2, high=LONGEST, why="a next-token loss needs at least 2 tokens"),
-        Option(help="Tokens per sequence. (default: min(1024, the model's own))", panel="Text", common=True),
-    ] = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -424,28 +325,28 @@ class SamplerSettings:
     def __post_init__(self) -> None:
         check_fields(self)
         steps = (self.burn_in or 0) + self.chain_draws * self.thin
-        _require(
+        require(
             steps <= LONGEST,
             f"draws times thin plus burn_in must be ≤ {LONGEST}, got {steps}: a chain keeps the loss of every step.",
         )
-        _require(
+        require(
             not self.by_draws or self.cross_check in {None, "sgld"},
             f"cross_check {self.cross_check} goes with chains; of independent draws it is sgld.",
         )
-        _require(
+        require(
             self.cross_check != "sgld" or self.by_draws or self.tries_draws,
             "cross_check sgld goes with independent draws (sampler importance); of chains it is draws or lanczos.",
         )
-        _require(
+        require(
             self.gamma != 0 or self.start in {"auto", "anchor"},
             f"--start {self.start} draws from the localiser, and with --gamma 0 there is none; use --start anchor.",
         )
-        _require(
+        require(
             self.dtype == "float32" or self.start != "laplace",
             f"--start laplace takes differences of gradients, of which --dtype {self.dtype} leaves nothing; use "
             "--dtype float32, or --start both.",
         )
-        _require(
+        require(
             self.dtype == "float32" or self.baseline != "linear",
             f"--baseline linear takes small differences of losses, of which --dtype {self.dtype} leaves nothing; use "
             "--dtype float32, or --baseline paired.",
@@ -461,36 +362,3 @@ class SamplerSettings:
                 f"--lr {self.lr:g} times --gamma {self.gamma:g} is {self.lr * self.gamma:g}, past the stability limit "
                 f"{STABILITY_LIMIT:g} of the localisation alone. Use --lr below {STABILITY_LIMIT / self.gamma:.3g}."
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationSettings:
-    """What is wanted of a calibration.
-
-    Attributes:
-        target_stderr: standard error of λ̂ as a share of it. budget: gradients that the estimate may take for it.
-        pilot_draws: draws of a pilot chain.
-    """
-
-    target_stderr: Annotated[
-        float,
-        Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC"),
-        Option(help="Standard error of the estimate, as a share of the LLC.", panel="What is wanted", common=True),
-    ] = 0.02
-    budget: Annotated[
-        int,
-        Bounds(low=1, high=LARGEST_INTEGER),
-        Option(help="Gradients of a minibatch that the estimate may take.", panel="What is wanted", common=True),
-    ] = 20_000
-    pilot_draws: Annotated[
-        int,
-        Bounds(low=8, high=LONGEST, why="fewer show nothing"),
-        Option(
-            help="Draws of a pilot chain; more give sharper slopes and allow a longer warm-up.",
-            panel="What is wanted",
-            common=True,
-        ),
-    ] = 24
-
-    def __post_init__(self) -> None:
-        check_fields(self)

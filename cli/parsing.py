@@ -1,0 +1,50 @@
+"""Values of options that are written for people: sizes, times, paths."""
+
+import os
+import re
+from pathlib import Path
+
+import typer
+
+from hf_llc.settings.limits import LARGEST_INTEGER, LONGEST
+
+SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def bytes_of(text: str) -> int:
+    """Bytes from `20GB`, `1.5 TiB` or `300000`.
+
+    Raises:
+        BadParameter: it is no size above 0.
+    """
+    read = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
+    size = float(read[1]) * SIZES[read[2] or ""] if read else 0.0
+    if not 1 <= size <= LARGEST_INTEGER:
+        raise typer.BadParameter(f"{text!r} is no size; write it like 20GB.")
+    return round(size)
+
+
+def seconds_of(text: str | float) -> float:
+    """Seconds from `90s`, `15m`, `1.5h` or `300`; a default comes as a number.
+
+    Raises:
+        BadParameter: it is no time above 0.
+    """
+    read = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(text).lower())
+    seconds = float(read[1]) * UNITS[read[2]] if read else 0.0
+    if not 0 < seconds <= LONGEST:
+        raise typer.BadParameter(f"{text!r} is no time; write it like 15m.")
+    return seconds
+
+
+def path_of(text: str | Path) -> Path:
+    """The path, where `~` is the home of a user; a default comes as a path.
+
+    Raises:
+        BadParameter: it is empty, as a variable is that nobody has set.
+    """
+    if not str(text).strip():
+        raise typer.BadParameter("it is empty.")
+    return Path(os.path.expanduser(text))

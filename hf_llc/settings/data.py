@@ -1,0 +1,51 @@
+"""Which text makes the empirical loss: `DataSettings`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from hf_llc.settings.bounds import Bounds, check_fields
+from hf_llc.settings.limits import LARGEST_INTEGER, LONGEST
+from hf_llc.settings.option import Option
+
+DEFAULT_DATASET = "NeelNanda/pile-10k"
+MAX_DEFAULT_CONTEXT = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """The text that defines the empirical loss L_n.
+
+    Attributes:
+        dataset: a Hub dataset id or URI, or a local .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a folder.
+        config: configuration of the dataset. split: its split. revision: its branch, tag or commit.
+        text_column: column that holds the text; None means `text`, or the only column of strings that looks like text.
+        max_sequences: the largest n; 0 takes all sequences.
+        context_length: tokens per packed sequence; None means min(1024, the model's own).
+    """
+
+    dataset: Annotated[
+        str, Option(help="Hub dataset id, or a local .txt, .jsonl or .parquet file.", panel="Text", common=True)
+    ] = DEFAULT_DATASET
+    config: Annotated[str | None, Option(help="Configuration of the dataset.", panel="Text", name="dataset_config")] = (
+        None
+    )
+    split: Annotated[str, Option(help="Split of the dataset.", panel="Text")] = "train"
+    revision: Annotated[
+        str | None, Option(help="Branch, tag or commit of the dataset.", panel="Text", name="dataset_revision")
+    ] = None
+    text_column: Annotated[
+        str | None, Option(help="Column that holds the text. (default: text, or the only one)", panel="Text")
+    ] = None
+    max_sequences: Annotated[
+        int,
+        Bounds(low=0, high=LARGEST_INTEGER, why="0 takes all there are"),
+        Option(help="Use at most this many packed sequences; 0 for all.", panel="Text", common=True),
+    ] = 2048
+    context_length: Annotated[
+        int | None,
+        Bounds(low=2, high=LONGEST, why="a next-token loss needs at least 2 tokens"),
+        Option(help="Tokens per sequence. (default: min(1024, the model's own))", panel="Text", common=True),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
