@@ -34,13 +34,14 @@ def server() -> TCPStore:
 
 
 def client(server: TCPStore) -> SignedStore:
-    """The same store as another machine of the launch sees it."""
+    """A client of the store as another machine of the launch has it."""
     return SignedStore(stranger(server), Signer(b"the secret of the launch"))
 
 
 def stranger(server: TCPStore) -> Store:
-    """The same store as anybody sees it who reaches its port."""
-    return TCPStore("127.0.0.1", server.port, is_master=False, timeout=timedelta(seconds=5))
+    """A client of the store such as anybody may have who reaches its port."""
+    # torch looks up the names of both ends, which takes five seconds where no name server answers.
+    return TCPStore("127.0.0.1", server.port, is_master=False, timeout=timedelta(seconds=60))
 
 
 @pytest.fixture
