@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hf_llc.integrations.trackers import TRACKERS
 from hf_llc.settings.limits import MOST_PROCESSES, MOST_TOKENS
 from hf_llc.settings.machines import PORT
 from hf_llc.settings.option import Option
@@ -225,8 +226,8 @@ class TrackingOptions:
     report_to: Annotated[
         tuple[str, ...],
         Option(
-            help="trackio (project hf-llc) or tensorboard (folder tensorboard of the run): each point when it is "
-            "there; repeatable.",
+            help=f"Report each point when it is there: {' or '.join(TRACKERS)}; repeatable. (project hf-llc; folder "
+            "tensorboard of the run)",
             panel="Output",
         ),
     ] = ()

@@ -96,7 +96,8 @@ def with_flags(line: str) -> str:
     """The line with `gamma must be …` as `--gamma must be …`: a field in Python is an option here."""
     kinds = (ModelSettings, DataSettings, SamplerSettings, CalibrationSettings)
     flags = {each.field: each.flag for kind in kinds for each in settings_in(kind)} | {
-        "num_processes": "--num-processes"
+        "num_processes": "--num-processes",
+        "report_to": "--report-to",
     }
     rule = re.compile(rf"(?<![\w-])({'|'.join(flags)}) (must|plus|times)\b")
     return rule.sub(lambda found: f"{flags[found[1]]} {found[2]}", line)

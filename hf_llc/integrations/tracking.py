@@ -4,27 +4,19 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from hf_llc.errors import SettingsError
 from hf_llc.execution.store import RunStore
-from hf_llc.integrations import tensorboard, trackio
+from hf_llc.integrations.trackers import TRACKERS
+from hf_llc.integrations.trackers.base import TrackedRun, Tracker
 from hf_llc.results.curve import Point
 from hf_llc.results.estimate import Verdict
-from hf_llc.settings.bounds import checked_arguments, shown
+from hf_llc.settings.bounds import checked_arguments
 
-TRACKIO, TENSORBOARD = "trackio", "tensorboard"
+TRACKIO = "trackio"
+"""The tracker that a named project is for."""
 PROJECT = "hf-llc"
-"""The project on a Trackio board if none is named."""
-
-
-class _Tracker(Protocol):
-    told: str
-
-    def log(self, values: Mapping[str, float | str], step: int) -> None:
-        """Returns once the values are on disk, or wherever the tracker keeps them."""
-
-    def close(self) -> None: ...
+"""The project if none is named."""
 
 
 class Tracking:
@@ -34,7 +26,8 @@ class Tracking:
     disk, so that a run that goes on, even after a `kill -9`, or is only looked at again, does not report twice.
 
     Args:
-        names: `trackio`, `tensorboard` or both. project: on the Trackio board.
+        names: of trackers, such as `trackio` and `tensorboard`. project: of trackers that have projects; it asks for
+            `trackio`.
 
     Raises:
         SettingsError: there is no such tracker, or its package is not installed.
@@ -46,13 +39,12 @@ class Tracking:
     ) -> None:
         self._names = list(dict.fromkeys([*names, *[TRACKIO] * (project is not None)]))
         self._project, self._tell = project or PROJECT, tell
-        self._open: dict[str, _Tracker] = {}
+        self._open: dict[str, Tracker] = {}
         self._store: RunStore | None = None
         self._part = ""
         for name in self._names:
-            if name not in {TRACKIO, TENSORBOARD}:
-                raise SettingsError(f"There is no --report-to {shown(name)}; choose {TRACKIO} or {TENSORBOARD}.")
-            (trackio if name == TRACKIO else tensorboard).load()
+            TRACKERS.check("report_to", name)
+            TRACKERS[name].require()
 
     def __enter__(self) -> Self:
         return self
@@ -72,13 +64,15 @@ class Tracking:
             part: of a scan that other processes work on at the same time.
         """
         self._store, self._part = RunStore(folder, self._tell), part
+        run = TrackedRun(
+            folder=folder,
+            project=self._project,
+            name=_run_name(folder, str(config["model"]), part),
+            part=part,
+            config=config,
+        )
         for name in self._names:
-            if name == TRACKIO:
-                self._open[name] = trackio.TrackioTracker(
-                    self._project, _run_name(folder, str(config["model"]), part), config
-                )
-            else:
-                self._open[name] = tensorboard.TensorBoardTracker(folder / TENSORBOARD / part, config)
+            self._open[name] = TRACKERS[name](run)
             self._tell(f"Follow it with: {self._open[name].told}")
 
     def has_all(self, folder: Path, points: Sequence[Point], part: str = "") -> bool:

@@ -8,6 +8,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.settings.bounds import Bounds, OneOf, check_fields, require
 from hf_llc.settings.limits import LARGEST, LARGEST_INTEGER, LONGEST, MOST_CHAINS, MOST_THREADS
 from hf_llc.settings.option import Option
+from hf_llc.settings.registry import Registry
 
 DTYPES = ("float32", "bfloat16")
 BASELINES = ("paired", "linear")
@@ -30,7 +31,8 @@ def of_no_use(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return CHAINS_ONLY if settings.get("target_stderr") is None else (*CHAINS_ONLY, "draws")
 
 
-CHAIN_SAMPLERS = "auto, sgld (the paper's), sgld-lm, rmsprop-sgld, baoab, badodab, sgnht or mala"
+CHAIN_SAMPLERS = ", ".join(["auto", *Registry[object]("hf_llc.sampling.samplers", "SAMPLER")])
+"""Their names for the help, without a look into the files."""
 SAMPLER_HELP = f"{CHAIN_SAMPLERS}; or importance: independent draws, without chains."
 CHAIN_DRAWS, CHAIN_BATCH_SIZE = 200, 32
 TARGET_STDERR = 0.05

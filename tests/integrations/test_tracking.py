@@ -157,7 +157,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 
 
 def test_there_are_two_trackers() -> None:
-    with pytest.raises(SettingsError, match="no --report-to 'wandb'; choose trackio or tensorboard"):
+    with pytest.raises(SettingsError, match="report_to must be one of tensorboard, trackio, got 'wandb'"):
         Tracking(["wandb"])
 
 

@@ -277,5 +277,5 @@ def test_momentum_relaxes_a_flat_direction_faster() -> None:
 
 
 def test_an_unknown_sampler_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(SettingsError, match="sampler must be one of auto, sgld, sgld-lm, rmsprop-sgld, baoab"):
+    with pytest.raises(SettingsError, match="sampler must be one of auto, badodab, baoab, mala, rmsprop-sgld, sgld"):
         check_sampler("nuts")

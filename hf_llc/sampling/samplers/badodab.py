@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling.samplers import baoab
-from hf_llc.sampling.samplers.base import ChainState, GradientSample
+from hf_llc.sampling.samplers.base import EXACT, ChainState, GradientSample, Sampler
 from hf_llc.sampling.samplers.thermostat import excess
 
 COUPLING = 0.02
@@ -59,3 +59,6 @@ def step(walk: ChainState, look: GradientSample, state: State, index: int) -> No
 def _free_friction(walk: ChainState) -> float:
     """z₀ = −log c; without any momentum kept, that of c = 0.01."""
     return -math.log(max(walk.law.momentum, 0.01))
+
+
+SAMPLER = Sampler(init, step, step_fraction=0.25, why=EXACT, momentum=True, coupled=False)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling.foreach import pieces
-from hf_llc.sampling.samplers.base import ChainState, GradientSample
+from hf_llc.sampling.samplers.base import EXACT, ChainState, GradientSample, Sampler
 
 
 def init(walk: ChainState) -> list[Tensor]:
@@ -49,3 +49,6 @@ def step(walk: ChainState, look: GradientSample, state: list[Tensor], index: int
         torch._foreach_mul_(momenta, c)
         noise.add_to_all(momenta, math.sqrt(1 - c * c))
         torch._foreach_add_(parameters, momenta, alpha=h / 2)
+
+
+SAMPLER = Sampler(init, step, step_fraction=0.25, why=f"{EXACT}; momentum makes up for the smaller one", momentum=True)

@@ -1,7 +1,7 @@
-"""What every sampler is given: the law to approximate, and the chain whose weights it moves."""
+"""What a sampler is, and what it is given: the law to approximate, and the chain whose weights it moves."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -48,3 +48,29 @@ class GradientSample(NamedTuple):
     batch: Tensor
     losses: Tensor
     gradients: Sequence[Tensor]
+
+
+class Sampler(NamedTuple):
+    """A way to move the weights of a chain: `init` makes its state, `step` moves w once and changes the state in place.
+
+    Attributes:
+        step_fraction: ε(nβh+γ) that the step size is chosen for where it is not given.
+        why: one clause on that choice, for the person who reads it.
+        momentum: True if the state has momenta, so that time goes as √ε and not as ε.
+        coupled: True if a chain of finer steps with refined noise retraces the coarse one.
+        whole: True if it needs the loss of all items at each step.
+        neighbours: True if a step takes its own noise and that of the next one, tensor by tensor.
+    """
+
+    init: Callable[[ChainState], Any]
+    step: Callable[[ChainState, GradientSample, Any, int], None]
+    step_fraction: float
+    why: str
+    momentum: bool = False
+    coupled: bool = True
+    whole: bool = False
+    neighbours: bool = False
+
+
+EXACT = "this sampler is exact on a quadratic at any stable step"
+"""Why the step of such a sampler may be large."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling.objective import copy_of, restore
-from hf_llc.sampling.samplers.base import ChainState, GradientSample
+from hf_llc.sampling.samplers.base import ChainState, GradientSample, Sampler
 
 
 def init(walk: ChainState) -> None:
@@ -65,3 +65,8 @@ def _mismatch(walk: ChainState, to: Sequence[Tensor], start: Sequence[Tensor], s
     half = walk.law.lr / 2
     parts = [(t - s + g * half).double().square().sum() for t, s, g in zip(to, start, slopes, strict=True)]
     return walk.shards.total(torch.stack(parts).sum())
+
+
+SAMPLER = Sampler(
+    init, step, step_fraction=0.1, why="larger steps would be taken back more often", coupled=False, whole=True
+)

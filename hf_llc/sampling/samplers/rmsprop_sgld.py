@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hf_llc.sampling.samplers.base import ChainState, GradientSample
+from hf_llc.sampling.samplers.base import EXACT, ChainState, GradientSample, Sampler
 from hf_llc.sampling.shards import Shards
 
 DECAY = 0.99
@@ -68,3 +68,12 @@ def _adapt(state: State, look: GradientSample, shards: Shards) -> None:
         # A tensor without any gradient keeps G = 1.
         relative = torch.where(scale > 0, size / scale, torch.ones_like(size))
         state.roots.append(((1 + STABILISER) / (relative + STABILISER)).sqrt())
+
+
+SAMPLER = Sampler(
+    init,
+    step,
+    step_fraction=1.0 / LARGEST,
+    why=f"{EXACT}, and the preconditioner enlarges a weight's step at most {LARGEST:g} times",
+    neighbours=True,
+)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hf_llc.sampling.foreach import pieces
 from hf_llc.sampling.randomness import add_noise
-from hf_llc.sampling.samplers.base import ChainState, GradientSample
+from hf_llc.sampling.samplers.base import ChainState, GradientSample, Sampler
 
 
 def init(walk: ChainState) -> None:
@@ -33,3 +33,8 @@ def step(walk: ChainState, look: GradientSample, state: None, index: int) -> Non
     """One step; the noise is that of step `index`."""
     drift(walk, look.gradients)
     add_noise(walk.parameters, [walk.randomness.noise(index)], math.sqrt(walk.law.lr))
+
+
+SAMPLER = Sampler(
+    init, step, step_fraction=0.1, why="the Euler step widens a direction's variance by εA/4: at most 2.6 %"
+)

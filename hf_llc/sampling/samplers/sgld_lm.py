@@ -9,7 +9,7 @@ every stable ε; on other losses the error is of second order in ε where Euler'
 import math
 
 from hf_llc.sampling.randomness import add_noise
-from hf_llc.sampling.samplers.base import ChainState, GradientSample
+from hf_llc.sampling.samplers.base import EXACT, ChainState, GradientSample, Sampler
 from hf_llc.sampling.samplers.sgld import drift
 
 
@@ -22,3 +22,6 @@ def step(walk: ChainState, look: GradientSample, state: None, index: int) -> Non
     drift(walk, look.gradients)
     now, following = walk.randomness.noise(index), walk.randomness.noise(index + 1)
     add_noise(walk.parameters, [now, following], math.sqrt(walk.law.lr) / 2)
+
+
+SAMPLER = Sampler(init, step, step_fraction=1.0, why=EXACT, neighbours=True)

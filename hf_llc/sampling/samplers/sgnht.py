@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling.samplers import baoab
-from hf_llc.sampling.samplers.base import ChainState, GradientSample
+from hf_llc.sampling.samplers.base import ChainState, GradientSample, Sampler
 from hf_llc.sampling.samplers.thermostat import excess
 
 COUPLING = 0.02
@@ -49,3 +49,8 @@ def step(walk: ChainState, look: GradientSample, state: State, index: int) -> No
         noise.add_to(momentum, math.sqrt(1 - walk.law.momentum**2))
         parameter.add_(momentum, alpha=h)
     state.friction += COUPLING * excess(state.momenta, walk.shards)
+
+
+SAMPLER = Sampler(
+    init, step, step_fraction=0.1, why="this sampler is off by a part of order εA", momentum=True, coupled=False
+)

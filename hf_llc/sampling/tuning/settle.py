@@ -12,8 +12,8 @@ from hf_llc.sampling.baseline import scatter_at
 from hf_llc.sampling.gradients import Gradient, differences
 from hf_llc.sampling.objective import Objective, copy_of, restore
 from hf_llc.sampling.randomness import ChainRandomness
-from hf_llc.sampling.samplers import AUTO, SAMPLERS, Sampler
-from hf_llc.sampling.samplers.base import ChainState, GradientSample, Posterior
+from hf_llc.sampling.samplers import AUTO, SAMPLERS
+from hf_llc.sampling.samplers.base import ChainState, GradientSample, Posterior, Sampler
 from hf_llc.sampling.tuning.curvature import sharpest, squares
 from hf_llc.sampling.tuning.extent import Extent, full_extent
 from hf_llc.sampling.tuning.gamma import trace_of_hessian

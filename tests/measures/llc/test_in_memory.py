@@ -138,7 +138,7 @@ def test_data_that_cannot_be_meant_is_one_line(data: Any, message: str) -> None:
         ({"settings": ""}, "settings must be a path, got ''"),
         ({"settings": "a\0b"}, "settings must be a string without null characters"),
         ({"settings": "x" * 5000}, "settings file 'x+… cannot be read .File name too long"),
-        ({"sampler": "sgdl"}, "sampler must be one of auto, importance, sgld, .*, got .sgdl."),
+        ({"sampler": "sgdl"}, "sampler must be one of auto, importance, badodab, .*, got .sgdl.; did you mean sgld"),
         ({"sampler": 3}, "sampler must be a SamplerSettings or a string, got 3"),
     ],
 )

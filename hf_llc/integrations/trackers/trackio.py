@@ -1,27 +1,30 @@
 """Points on a Trackio board (trackio): on this machine, or where its own environment variables say."""
 
 import io
-from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from types import ModuleType
 from typing import Any
 
 from hf_llc.errors import SettingsError
-
-Values = Mapping[str, float | str]
+from hf_llc.integrations.trackers.base import TrackedRun, Values
 
 
 class TrackioTracker:
     """One run of a project. It is continued if there is one of that name; nothing is served and no hardware watched."""
 
-    def __init__(self, project: str, run: str, config: Mapping[str, Any]) -> None:
-        self._trackio: Any = load()
-        self._project, self._name, self._config = project, run, dict(config)
+    def __init__(self, run: TrackedRun) -> None:
+        self._trackio: Any = _library()
+        self._project, self._name, self._config = run.project, run.name, dict(run.config)
         try:
             self._run: Any = self._begun()
         except ValueError as error:
-            raise SettingsError(f"--trackio {project} is no name for a project ({error}).") from error
-        self.told = f'trackio show --project "{project}"'
+            raise SettingsError(f"--trackio {run.project} is no name for a project ({error}).") from error
+        self.told = f'trackio show --project "{run.project}"'
+
+    @staticmethod
+    def require() -> None:
+        """Raise SettingsError if trackio is not installed."""
+        _library()
 
     def log(self, values: Values, step: int) -> None:
         """Returns once the values are written, which the library promises only of a run that is finished."""
@@ -50,7 +53,7 @@ class TrackioTracker:
             )
 
 
-def load() -> ModuleType:
+def _library() -> ModuleType:
     """The library.
 
     Raises:
@@ -63,3 +66,6 @@ def load() -> ModuleType:
             f"--trackio needs a package that is not here ({error}): pip install 'hf-llc[trackio]'"
         ) from error
     return trackio
+
+
+TRACKER = TrackioTracker

@@ -1,22 +1,25 @@
 """Points as TensorBoard event files (tensorboard, through torch)."""
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hf_llc.errors import SettingsError
-
-Values = Mapping[str, float | str]
+from hf_llc.integrations.trackers.base import TrackedRun, Values
 
 
 class TensorBoardTracker:
     """One folder of event files: numbers as scalars, words as text."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        self._writer = load()(log_dir=str(folder))
-        self._writer.add_text("settings", f"```\n{json.dumps(config, indent=1, default=str)}\n```", 0)
+    def __init__(self, run: TrackedRun) -> None:
+        folder = run.folder / "tensorboard" / run.part
+        self._writer = _writer_class()(log_dir=str(folder))
+        self._writer.add_text("settings", f"```\n{json.dumps(run.config, indent=1, default=str)}\n```", 0)
         self.told = f"tensorboard --logdir {folder}"
+
+    @staticmethod
+    def require() -> None:
+        """Raise SettingsError if tensorboard is not installed."""
+        _writer_class()
 
     def log(self, values: Values, step: int) -> None:
         """Writes the values to disk."""
@@ -32,7 +35,7 @@ class TensorBoardTracker:
         self._writer.close()
 
 
-def load() -> Any:
+def _writer_class() -> Any:
     """The writer's class.
 
     Raises:
@@ -45,3 +48,6 @@ def load() -> Any:
             f"--report-to tensorboard needs a package that is not here ({error}): pip install 'hf-llc[tensorboard]'"
         ) from error
     return SummaryWriter
+
+
+TRACKER = TensorBoardTracker

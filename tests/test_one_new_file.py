@@ -1,0 +1,125 @@
+"""A new sampler, tracker, task, measure or kind of place is one new file in one folder: each is added here that way."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_llc import HfLlcError, SamplerSettings, estimate
+from hf_llc.errors import SettingsError
+from hf_llc.integrations.tracking import Tracking
+from hf_llc.results.curve import Point
+from hf_llc.settings.registry import Registry
+from tests.helpers.estimates import estimate as an_estimate
+from tests.helpers.tiny_model import jsonl, save_tiny_model
+from tests.hub_server.environment import use_hub
+
+ROOT = Path(__file__).parent.parent
+SHORT: dict[str, Any] = {
+    "gamma": 1000.0, "lr": 1e-4, "chains": 2, "draws": 8, "burn_in": 2, "checks": False, "batch_size": 4,
+    "gradient": "minibatch", "batches": "independent", "start": "anchor", "baseline": "paired",
+}  # fmt: skip
+SAMPLER = '''
+"""A sampler that takes no step at all."""
+
+from hf_llc.sampling.samplers.base import Sampler
+
+SAMPLER = Sampler(lambda walk: None, lambda walk, look, state, index: None, step_fraction=0.5, why="it stands still")
+'''
+TRACKER = '''
+"""Points as lines of a text file."""
+
+
+class LinesTracker:
+    def __init__(self, run):
+        self._path = run.folder / "lines.txt"
+        self.told = f"cat {self._path}"
+
+    @staticmethod
+    def require():
+        pass
+
+    def log(self, values, step):
+        with self._path.open("a") as file:
+            file.write(f"{step} {values['llc']}\\n")
+
+    def close(self):
+        pass
+
+
+TRACKER = LinesTracker
+'''
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty working directory and cache, and no network."""
+    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "hf_home")
+    monkeypatch.chdir(tmp_path)
+
+
+def add_file(monkeypatch: pytest.MonkeyPatch, folder: Path, package: str, name: str, content: str) -> None:
+    """Have the package hold one more file for this test."""
+    folder.mkdir()
+    (folder / name).write_text(content)
+    module = import_module(package)
+    monkeypatch.setattr(module, "__path__", [*module.__path__, str(folder)])
+    monkeypatch.delitem(sys.modules, f"{package}.{name.removesuffix('.py')}", raising=False)
+
+
+def test_a_sampler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model, text = save_tiny_model(tmp_path / "model"), tmp_path / "text.jsonl"
+    text.write_text(jsonl(200))
+    sampler = SamplerSettings(sampler="standing-still", **SHORT)
+    with pytest.raises(SettingsError, match=r"sampler must be one of .*, got 'standing-still'"):
+        estimate(model, text, sampler)
+    add_file(monkeypatch, tmp_path / "more", "hf_llc.sampling.samplers", "standing_still.py", SAMPLER)
+    result = estimate(model, text, sampler)
+    # Chains that start at w* and take no step are where the loss does not differ.
+    assert (result.settings.sampler, result.llc) == ("standing-still", 0.0)
+
+
+def test_a_tracker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="report_to must be one of tensorboard, trackio, got 'lines'"):
+        Tracking(["lines"])
+    add_file(monkeypatch, tmp_path / "more", "hf_llc.integrations.trackers", "lines.py", TRACKER)
+    told: list[str] = []
+    with Tracking(["lines"], tell=told.append) as tracking:
+        tracking.begin(tmp_path / "run", {"model": "org/model"})
+        tracking.log(Point(revision="step512", step=512, estimate=an_estimate(512, 13.5)))
+    assert (tmp_path / "run/lines.txt").read_text() == "512 13.5\n"
+    assert told[-1].endswith(f"cat {tmp_path / 'run/lines.txt'}")
+
+
+def test_the_help_lists_new_files_and_imports_none_of_them(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "hf_llc", tmp_path / "hf_llc", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "cli", tmp_path / "hf_llc/cli", ignore=shutil.ignore_patterns("__pycache__"))
+    broken = "raise RuntimeError('imported')\n"
+    (tmp_path / "hf_llc/sampling/samplers/standing_still.py").write_text(f"{broken}SAMPLER = None\n")
+    (tmp_path / "hf_llc/sampling/samplers/helper.py").write_text("NO_SAMPLER = None\n")
+    (tmp_path / "hf_llc/integrations/trackers/lines.py").write_text(f"{broken}TRACKER = None\n")
+    code = (
+        "import sys; from hf_llc.cli.app import run; sys.argv = ['hf-llc', 'estimate', '--help-all']; run(); "
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert ended.stderr.splitlines()[-1:] == ["False"], ended.stderr
+    assert "sgnht, standing-still" in " ".join(ended.stdout.split())
+    assert "lines or tensorboard or trackio" in " ".join(ended.stdout.split())
+    assert "helper" not in ended.stdout
+
+
+def test_a_name_that_no_file_has_is_refused_with_the_nearest() -> None:
+    samplers = Registry[object]("hf_llc.sampling.samplers", "SAMPLER")
+    with pytest.raises(HfLlcError, match=r"sampler must be one of auto, badodab, .*, got 'sgdl'; did you mean sgld"):
+        samplers.check("sampler", "sgdl", ["auto"])
+    assert "base" not in samplers
+    assert "thermostat" not in samplers
+    with pytest.raises(KeyError):
+        samplers["../base"]
