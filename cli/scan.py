@@ -121,7 +121,7 @@ def scan(
     from hf_llc.execution.machine import launched
     from hf_llc.integrations.tracking import Tracking
     from hf_llc.scans.request import Request
-    from hf_llc.scans.resume import recall
+    from hf_llc.scans.resume import find_finished
 
     from .points import end_with_failures, row, write_curve
 
@@ -148,7 +148,7 @@ def scan(
         def tell(point: "Point") -> None:
             observer.tell("   ".join(filter(None, row(point, 1000))))
 
-        curve = None if launched() else recall(request, observer, view)
+        curve = None if launched() else find_finished(request, observer, view)
         if curve is not None and tracking.has_all(Path(curve.run_dir), curve.points, part.part):
             for point in curve.points:
                 tell(point)

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from hf_llc.measures.llc.interpretation import agreement, meaning
+from hf_llc.measures.llc.interpretation import agreement, interpret
 from hf_llc.results.estimate import Diagnostics, Estimate
 from hf_llc.results.progress import duration
 
@@ -36,7 +36,7 @@ def rows(found: Estimate) -> list[tuple[str, str]]:
     listed = [
         ("LLC", f"{number(found)}   ({_parts(found)}; {_effort(found)})"),
         ("verdict", f"{found.verdict}: {found.verdict_reason}"),
-        ("meaning", meaning(d)),
+        ("meaning", interpret(d)),
         ("parts", _moments(found)) if s.by_draws else ("per chain", _per_chain(found)),
         ("loss at w*", _loss(found)),
     ]

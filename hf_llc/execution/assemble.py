@@ -7,7 +7,7 @@ from hf_llc.execution.plan import Plan
 from hf_llc.sampling.samplers import SAMPLERS
 from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
 from hf_llc.sampling.tuning.choose_sampler import choose_dynamics, settled_start
-from hf_llc.sampling.tuning.measurements import Asked, Measured
+from hf_llc.sampling.tuning.measurements import LocalGeometry, RequestedDynamics
 from hf_llc.sampling.tuning.step_size import RELAXED, choose_burn_in, relaxation_rate
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.settings.sampler import SamplerSettings
@@ -21,7 +21,7 @@ class Assembled(NamedTuple):
 
 
 def assembled(
-    plan: Plan, measured: Measured, *, n_beta: float, gamma: float, start: str, micro_batch: int
+    plan: Plan, measured: LocalGeometry, *, n_beta: float, gamma: float, start: str, micro_batch: int
 ) -> Assembled:
     """The settings of the plan's chains at a checkpoint of which that was measured.
 
@@ -79,9 +79,9 @@ def assembled(
     return Assembled(settings(baseline), why)
 
 
-def asked_of(sampler: SamplerSettings) -> Asked:
+def asked_of(sampler: SamplerSettings) -> RequestedDynamics:
     """The part of the settings that decides how chains move."""
-    return Asked(sampler.sampler, sampler.momentum, sampler.lr, sampler.gradient, sampler.batches)
+    return RequestedDynamics(sampler.sampler, sampler.momentum, sampler.lr, sampler.gradient, sampler.batches)
 
 
 def check_batch(sampler: str, batch_size: int, n: int) -> None:

@@ -15,13 +15,13 @@ from hf_llc.checkpoints.loading.load import load_model
 from hf_llc.checkpoints.loading.routers import routers
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.execution import machine
-from hf_llc.execution.distributed.model_group import Group, local
+from hf_llc.execution.distributed.model_group import ModelShardGroup, local
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.tensors import read_tensors, write_tensors
 from hf_llc.execution.thoroughness import least_run, needs_of
+from hf_llc.sampling.gradient_reach import tensors_without_gradient
 from hf_llc.sampling.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.sampling.objective import Objective, copy_of
-from hf_llc.sampling.reached import out_of_reach
 from hf_llc.sampling.selection import select
 from hf_llc.sampling.sharded_objective import SharedObjective
 from hf_llc.sampling.shards import Shards, Slice
@@ -72,7 +72,7 @@ class LoadedModel:
         plan: Plan,
         device: str,
         slot: ModelSlot | None = None,
-        group: Group | None = None,
+        group: ModelShardGroup | None = None,
         *,
         in_proportion: bool = True,
     ) -> None:
@@ -249,7 +249,7 @@ class LoadedModel:
             UnusableError: it cannot be computed, or gives none of them a gradient.
         """
         with computed(self._plan.source, self._plan.corpus.context_length, self._plan.dtype):
-            left = out_of_reach(made)
+            left = tensors_without_gradient(made)
         names = list(named)
         self._still = [names[position] for position in left]
         if len(left) == len(names):
@@ -288,7 +288,7 @@ class LoadedModel:
         )
 
 
-def _shards(group: Group, parameters: Sequence[Tensor]) -> Shards:
+def _shards(group: ModelShardGroup, parameters: Sequence[Tensor]) -> Shards:
     """How the tensors that a group shares lie over it."""
     return Shards(
         slices=[Slice(*group.extent(parameter)) for parameter in parameters],

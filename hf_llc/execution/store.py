@@ -14,7 +14,7 @@ from hf_llc.settings.files import write_atomically
 from hf_llc.settings.strict_json import CHECKSUM, DamagedError, checksum, parsed, sealed, unsealed
 
 if TYPE_CHECKING:
-    from hf_llc.execution.distributed.message_store import Link
+    from hf_llc.execution.distributed.message_store import MachineStore
 
 Tell = Callable[[str], None]
 INPUTS = "inputs"
@@ -38,7 +38,7 @@ class RunStore:
         self,
         folder: Path,
         tell: Tell,
-        link: "Link | None" = None,
+        link: "MachineStore | None" = None,
         part: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.folder = folder

@@ -6,7 +6,7 @@ from hf_llc.execution.plan import Plan
 from hf_llc.sampling.jumps import COST, measured_draws
 from hf_llc.sampling.samplers import AUTO
 from hf_llc.sampling.tuning.extent import Extent, Needs
-from hf_llc.sampling.tuning.measurements import Measured
+from hf_llc.sampling.tuning.measurements import LocalGeometry
 from hf_llc.sampling.tuning.proportion import Allowance, Meter
 from hf_llc.sampling.tuning.step_size import SHORTEST_BURN_IN
 from hf_llc.settings.resolved import ResolvedSettings
@@ -70,14 +70,14 @@ def least_run(plan: Plan) -> float:
 def allowance_of(plan: Plan, meter: Meter, extent: Extent, *, n_beta: float, gamma: float) -> Allowance:
     """What may be measured around w* for the plan once γ is known."""
 
-    def choice(measured: Measured, start: str) -> ResolvedSettings | None:
+    def choice(measured: LocalGeometry, start: str) -> ResolvedSettings | None:
         try:
             return assembled(plan, measured, n_beta=n_beta, gamma=gamma, start=start, micro_batch=1).settings
         except SettingsError:
             # What cannot be chosen is refused when everything has been measured.
             return None
 
-    def run(measured: Measured, start: str) -> float:
+    def run(measured: LocalGeometry, start: str) -> float:
         settings = choice(measured, start)
         return least_run(plan) if settings is None else run_of(settings)
 

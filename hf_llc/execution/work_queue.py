@@ -13,7 +13,7 @@ POLL_SECONDS = 0.1
 """Seconds between looks at parts that another process is making."""
 
 
-class Outcome(Enum):
+class WorkState(Enum):
     """How far one step of shared work came."""
 
     MADE = "one more part was made here"
@@ -21,11 +21,11 @@ class Outcome(Enum):
     TAKEN = "all that is left is being made by others"
 
 
-Steps = Generator[Outcome, None, T]
+Steps = Generator[WorkState, None, T]
 """Work that is done one part at a time, and says so after each; what it returns is the result."""
 
 
-def parts(
+def make_parts(
     store: RunStore,
     names: Sequence[str],
     make: Callable[[str], Mapping[str, Any]],
@@ -60,13 +60,13 @@ def parts(
             done[name] = payload
             found(done.keys())
             if made:
-                yield Outcome.MADE
+                yield WorkState.MADE
         if len(done) == before:
-            yield Outcome.TAKEN if last else Outcome.NEEDED
+            yield WorkState.TAKEN if last else WorkState.NEEDED
     return [done[name] for name in names]
 
 
-def complete(
+def make_all_parts(
     store: RunStore,
     names: Sequence[str],
     make: Callable[[str], Mapping[str, Any]],
@@ -74,11 +74,11 @@ def complete(
     first: int = 0,
     found: Callable[[Collection[str]], None] = lambda names: None,
 ) -> list[dict[str, Any]]:
-    """What `parts` returns, waited for."""
-    return finished(parts(store, names, make, first=first, found=found))
+    """What `make_parts` returns, waited for."""
+    return run_to_end(make_parts(store, names, make, first=first, found=found))
 
 
-def finished(steps: Steps[T], wait: Callable[[float], None] = time.sleep) -> T:
+def run_to_end(steps: Steps[T], wait: Callable[[float], None] = time.sleep) -> T:
     """The result of work, done to its end here; waits where others make what is left."""
     while True:
         try:
@@ -86,7 +86,7 @@ def finished(steps: Steps[T], wait: Callable[[float], None] = time.sleep) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
-        if outcome is not Outcome.MADE:
+        if outcome is not WorkState.MADE:
             wait(POLL_SECONDS)
 
 

@@ -22,7 +22,7 @@ from hf_llc.measures.llc import estimation
 from hf_llc.measures.llc.calibration import calibrate as calibration
 from hf_llc.measures.llc.calibration.calibrate import Findings
 from hf_llc.measures.llc.draws.amounts import FIRST_LOSSES, first_amount
-from hf_llc.measures.schedule import is_over, work_through
+from hf_llc.measures.schedule import is_over, run_plans
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.profile import Profile
 from hf_llc.results.progress import Observer
@@ -56,7 +56,7 @@ def execute(
         devices_per_chain: as in the plan's settings; a launcher's process has to know it before there is a plan.
 
     Raises:
-        HfLlcError: see `planning.plan`, `launcher.launch` and `world.join`.
+        HfLlcError: see `planning.plan`, `launcher.launch` and `world.join_launch`.
     """
     started = time.monotonic()
     if fleets.launched():
@@ -73,26 +73,26 @@ def run_all(
     processes: int | None,
     observer: Observer,
     keep_going: bool = False,
-    arrivals: CheckpointAvailability | None = None,
+    availability: CheckpointAvailability | None = None,
     on_settled: Callable[[Plan], None] = lambda plan: None,
 ) -> None:
     """Makes every missing part of every plan, in this process or in as many as `processes` says.
 
     Args:
-        keep_going, arrivals: as in `schedule.work_through`.
+        keep_going, availability: as in `schedule.run_plans`.
         on_settled: told of each plan once it is finished or failed, one at a time.
     """
     count = _processes(plans, processes)
     if count > 1 and not all(estimation.is_finished(plan) for plan in plans):
         with _watched(plans, on_settled):
-            _start_workers(plans, count, observer, keep_going=keep_going, arrivals=arrivals)
+            _start_workers(plans, count, observer, keep_going=keep_going, availability=availability)
         return
-    work_through(
+    run_plans(
         plans,
-        fleets.alone(plans[0].device),
+        fleets.single_process(plans[0].device),
         observer,
         keep_going=keep_going,
-        arrivals=arrivals,
+        availability=availability,
         on_settled=on_settled,
     )
 
@@ -111,10 +111,10 @@ def run_pilots(
         processes, devices_per_chain: as in `execute`.
 
     Raises:
-        HfLlcError: see `calibrate.run`, `launcher.launch` and `world.join`.
+        HfLlcError: see `calibrate.run`, `launcher.launch` and `world.join_launch`.
     """
     if fleets.launched():
-        fleet = fleets.join(devices.device_kind(device), devices_per_chain)
+        fleet = fleets.join_launch(devices.device_kind(device), devices_per_chain)
         with fleet.together():
             plan = fleet.on_each_machine(make_plan, Plan.inputs)
             found = calibration.run(plan, fleet, tethered(fleet, observer))
@@ -123,10 +123,10 @@ def run_pilots(
     plan = make_plan()
     count = _processes([plan] * CALIBRATION, processes)
     if count == 1 or calibration.is_finished(plan):
-        return plan, calibration.run(plan, fleets.alone(plan.device), observer)
+        return plan, calibration.run(plan, fleets.single_process(plan.device), observer)
     _start_workers([plan], count, observer, calibrate=True)
     # The workers have told already what there is to tell.
-    return plan, calibration.run(plan, fleets.alone(plan.device), Observer())
+    return plan, calibration.run(plan, fleets.single_process(plan.device), Observer())
 
 
 def _start_workers(
@@ -135,14 +135,14 @@ def _start_workers(
     observer: Observer,
     *,
     keep_going: bool = False,
-    arrivals: CheckpointAvailability | None = None,
+    availability: CheckpointAvailability | None = None,
     calibrate: bool = False,
 ) -> None:
-    path = (arrivals.folder if arrivals else plans[0].run_dir) / "plans.json"
+    path = (availability.folder if availability else plans[0].run_dir) / "plans.json"
     listed = {
         "plans": [plan.to_dict() for plan in plans],
         "keep_going": keep_going,
-        "arrivals": str(arrivals.folder) if arrivals else None,
+        "arrivals": str(availability.folder) if availability else None,
         "calibrate": calibrate,
         "profile": observer.profile is not None,
         "silent": type(observer) is Observer,
@@ -170,7 +170,7 @@ def work(path: Path, observer: Observer) -> None:
     listed = json.loads(path.read_bytes())
     profile = Profile() if listed["profile"] else None
     plans = [Plan.from_dict(stored) for stored in listed["plans"]]
-    fleet = fleets.join(plans[0].device, plans[0].sampler.devices_per_chain)
+    fleet = fleets.join_launch(plans[0].device, plans[0].sampler.devices_per_chain)
     with fleet.together():
         _work(path, listed, plans, fleet, profile, observer)
 
@@ -189,12 +189,12 @@ def _work(
     if listed["calibrate"]:
         calibration.run(plans[0], fleet, own)
         return
-    work_through(
+    run_plans(
         plans,
         fleet,
         own,
         keep_going=listed["keep_going"],
-        arrivals=CheckpointAvailability(Path(listed["arrivals"])) if listed["arrivals"] else None,
+        availability=CheckpointAvailability(Path(listed["arrivals"])) if listed["arrivals"] else None,
         check=check,
     )
     if profile is not None:
@@ -301,7 +301,7 @@ def default_processes(plans: Sequence[Plan]) -> int:
 def _as_rank(
     make_plan: Callable[[], Plan], device: str | None, observer: Observer, started: float, devices_per_chain: int
 ) -> Estimate | None:
-    fleet = fleets.join(devices.device_kind(device), devices_per_chain)
+    fleet = fleets.join_launch(devices.device_kind(device), devices_per_chain)
     with fleet.together():
         plan = fleet.on_each_machine(make_plan, Plan.inputs)
         estimation.run(plan, fleet, tethered(fleet, observer))

@@ -11,10 +11,10 @@ from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel, ModelSlot, computing
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
-from hf_llc.execution.work_queue import POLL_SECONDS, Outcome, Steps
+from hf_llc.execution.work_queue import POLL_SECONDS, Steps, WorkState
 from hf_llc.measures.llc import estimation
 from hf_llc.results.progress import Observer
-from hf_llc.results.stage import PlanEvents, Stage
+from hf_llc.results.shared_progress import PlanProgress, SharedProgress
 
 CHECKPOINT_FAILURES = (SourceError, UnusableError, SettingsError)
 """What is wrong with one checkpoint and need not stop the others of a series."""
@@ -38,7 +38,7 @@ def reason(plan: Plan, error: Exception) -> str:
     return str(error).replace(f"{plan.source.path}/", "")
 
 
-def forget_failure(plan: Plan) -> None:
+def discard_failure(plan: Plan) -> None:
     """Whatever failed is tried again."""
     RunStore(plan.run_dir, lambda message: None).path(FAILURE).unlink(missing_ok=True)
 
@@ -48,13 +48,13 @@ def is_over(plan: Plan) -> bool:
     return estimation.is_finished(plan) or failure(plan) is not None
 
 
-def work_through(
+def run_plans(
     plans: Sequence[Plan],
     fleet: ProcessWorld,
     observer: Observer,
     *,
     keep_going: bool = False,
-    arrivals: CheckpointAvailability | None = None,
+    availability: CheckpointAvailability | None = None,
     on_settled: Callable[[Plan], None] = lambda plan: None,
     check: Callable[[], None] = lambda: None,
 ) -> None:
@@ -65,13 +65,13 @@ def work_through(
 
     Args:
         keep_going: a checkpoint that cannot be used leaves its `failure`, and the others go on.
-        arrivals: tells which checkpoints are here of those that another thread or process downloads; plans whose
+        availability: tells which checkpoints are here of those that another thread or process downloads; plans whose
             checkpoint will not come are left as they are.
         on_settled: told of each plan once it is over.
         check: called now and then; what it raises ends the work.
     """
-    room, stage = ModelSlot(), Stage(observer)
-    left = [_Job(plan, fleet, room, stage, arrivals) for plan in plans]
+    room, stage = ModelSlot(), SharedProgress(observer)
+    left = [_PlanProgress(plan, fleet, room, stage, availability) for plan in plans]
     while left:
         waiting = False
         for job in list(left):
@@ -92,10 +92,10 @@ def work_through(
                 job.close()
                 left.remove(job)
                 on_settled(job.plan)
-            if outcome is Outcome.NEEDED:
+            if outcome is WorkState.NEEDED:
                 break
         else:
-            if waiting and arrivals is not None and fleet.lead(lambda: arrivals.closed):
+            if waiting and availability is not None and fleet.lead(lambda: availability.is_finished):
                 left = [job for job in left if job.is_here or job.begin(ask=False) or job.is_over]
         check()
         if left:
@@ -103,7 +103,7 @@ def work_through(
                 time.sleep(POLL_SECONDS)
 
 
-class _Job:
+class _PlanProgress:
     """One plan of several."""
 
     def __init__(
@@ -111,12 +111,12 @@ class _Job:
         plan: Plan,
         fleet: ProcessWorld,
         room: ModelSlot,
-        stage: Stage,
-        arrivals: CheckpointAvailability | None,
+        stage: SharedProgress,
+        availability: CheckpointAvailability | None,
     ) -> None:
         self.plan = plan
-        self._fleet, self._room, self._arrivals = fleet, room, arrivals
-        self._events = PlanEvents(stage)
+        self._fleet, self._room, self._availability = fleet, room, availability
+        self._events = PlanProgress(stage)
         self._bench: LoadedModel | None = None
         self._steps: Steps[None] | None = None
 
@@ -134,7 +134,7 @@ class _Job:
         """Begins, if the checkpoint is on this disk; otherwise it may be asked for."""
         plan, key = self.plan, self.plan.run_dir.name
         if plan.source.path is None:
-            assert self._arrivals is not None
+            assert self._availability is not None
             path = self._fleet.lead(lambda: self._path(key, ask))
             if path is None:
                 return False
@@ -145,17 +145,17 @@ class _Job:
         return True
 
     def _path(self, key: str, ask: bool) -> Path | None:
-        assert self._arrivals is not None
-        return self._arrivals.wanted(key) if ask or self._arrivals.path_of(key) is not None else None
+        assert self._availability is not None
+        return self._availability.request(key) if ask or self._availability.path_of(key) is not None else None
 
-    def work(self) -> Outcome | None:
+    def work(self) -> WorkState | None:
         """Makes parts until others have the rest in hand, and says so; None when there is nothing left to do."""
         if self._steps is None or self._fleet.lead(lambda: failure(self.plan)) is not None:
             return None
-        outcome = Outcome.MADE
+        outcome = WorkState.MADE
         try:
             with computing(self.plan.threads):
-                while outcome is Outcome.MADE:
+                while outcome is WorkState.MADE:
                     outcome = next(self._steps)
         except StopIteration:
             return None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hf_llc.sampling.foreach import pieces
+from hf_llc.sampling.foreach import tensor_chunks
 from hf_llc.sampling.objective import Objective, clear_gradients, copy_of, restore
 from hf_llc.settings.resolved import CHECKED
 
@@ -100,7 +100,7 @@ class Linear:
     def _expected(self) -> Tensor:
         """g_n·Δ, nats per token."""
         products: list[Tensor] = []
-        for here, there, whole in pieces(self._parameters, self._anchors, self._anchor_gradient):
+        for here, there, whole in tensor_chunks(self._parameters, self._anchors, self._anchor_gradient):
             apart = torch._foreach_mul(torch._foreach_sub(here, there), whole)
             products += [part.sum() for part in apart]
         return self._objective.shards.total(torch.stack(products).sum())
@@ -130,7 +130,7 @@ def disagree(near: Tensor, farther: Tensor, whole: Tensor, level: Tensor, nudge:
 
 
 class Scatter(NamedTuple):
-    """`Measured.scatter`, `Measured.curved` and `Measured.jumps`."""
+    """`LocalGeometry.scatter`, `LocalGeometry.curved` and `LocalGeometry.jumps`."""
 
     scatter: float = 0.0
     curved: float = 0.0

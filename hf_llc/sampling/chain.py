@@ -10,11 +10,11 @@ from torch import Tensor
 from hf_llc.results.estimate import ChainTrace, Status
 from hf_llc.sampling import jumps, starts
 from hf_llc.sampling.baseline import Correction, Linear
+from hf_llc.sampling.chain_recorder import ChainRecorder
 from hf_llc.sampling.estimator import batch_noise
 from hf_llc.sampling.gradients import gradient_of
 from hf_llc.sampling.objective import Objective, all_finite, clear_gradients, copy_of, restore, squared_distance
 from hf_llc.sampling.randomness import ChainRandomness, Randomness
-from hf_llc.sampling.recorder import Recorder
 from hf_llc.sampling.samplers import SAMPLERS
 from hf_llc.sampling.samplers.base import ChainState, GradientSample, Posterior
 from hf_llc.sampling.timing import Part, TimedObjective, TimedRandomness, timed
@@ -28,7 +28,7 @@ Progress = Callable[[int, float, float], None]
 """Called with (steps done, mean minibatch loss of the block, mean paired difference of the draws so far)."""
 
 
-class Seen(NamedTuple):
+class DrawMeasurement(NamedTuple):
     """What was computed at a draw: the paired differences of items of its own where it has such, shape (m,), in nats
     per token, what corrects them, and the segment to the draw where that is looked at."""
 
@@ -156,12 +156,12 @@ class _Chain:
         n_beta, gamma = settings.n_beta, settings.gamma
         starts.displace(self._objective, walk.anchors, batch, noise, n_beta=n_beta, gamma=gamma)
 
-    def _steps(self) -> tuple[Recorder, int | None]:
+    def _steps(self) -> tuple[ChainRecorder, int | None]:
         walk, settings = self._walk, self._settings
         sampler = SAMPLERS[settings.sampler]
         state = sampler.init(walk)
         step = sampler.step if self._part is None else timed(sampler.step, self._part)
-        recorder = Recorder()
+        recorder = ChainRecorder()
         for index in range(settings.steps + 1):
             last = index == settings.steps
             batch = walk.randomness.batch(index)
@@ -186,7 +186,7 @@ class _Chain:
                 del slope
         return recorder, None
 
-    def _draw(self, index: int, batch: Tensor, recorder: Recorder) -> Seen:
+    def _draw(self, index: int, batch: Tensor, recorder: ChainRecorder) -> DrawMeasurement:
         """What a draw computes beside the losses that come with its gradient, and before that takes its memory."""
         walk = self._walk
         recorder.add_distance(squared_distance(walk.parameters, walk.anchors, walk.shards))
@@ -196,8 +196,8 @@ class _Chain:
         segment = self._segment(index, items) if looked_at else None
         corrected = self._linear(items) if self._linear is not None else None
         if apart is None:
-            return Seen(None, corrected, segment)
-        return Seen(self._paired(self._objective.losses(apart), apart), corrected, segment)
+            return DrawMeasurement(None, corrected, segment)
+        return DrawMeasurement(self._paired(self._objective.losses(apart), apart), corrected, segment)
 
     def _draw_number(self, index: int) -> int:
         """From 1."""
@@ -213,7 +213,7 @@ class _Chain:
         smooth = jumps.integral(self._objective, walk.anchors, items, rule)
         return jumps.Segment(smooth, self._paired(losses, others).mean())
 
-    def _drawn(self, seen: Seen, differences: Tensor, recorder: Recorder) -> Tensor:
+    def _drawn(self, seen: DrawMeasurement, differences: Tensor, recorder: ChainRecorder) -> Tensor:
         """The mean difference that goes into the trace; what else the draw says goes there too."""
         delta = differences.mean()
         if seen.segment is not None:
@@ -243,7 +243,7 @@ def _displace(parameters: Sequence[Tensor], randomness: Randomness, gamma: float
         noise.add_to(parameter, gamma**-0.5)
 
 
-def _report(progress: Progress, recorder: Recorder, settings: ResolvedSettings) -> None:
+def _report(progress: Progress, recorder: ChainRecorder, settings: ResolvedSettings) -> None:
     draws = recorder.deltas[settings.burn_in + settings.thin :: settings.thin]
     recent = recorder.losses[-BLOCK:]
     progress(len(recorder.losses) - 1, sum(recent) / len(recent), sum(draws) / len(draws) if draws else math.nan)

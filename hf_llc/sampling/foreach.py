@@ -15,7 +15,7 @@ GROUP, GROUP_OFF_CPU = 2 * BLOCK, 2**24
 """Elements of tensors taken together, which bounds what is made beside them."""
 
 
-def groups(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+def tensor_groups(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
     """Neighbouring tensors, the same ones of each list: one, or as many as have GROUP elements together."""
     first, tensors = 0, lists[0]
     limit = GROUP if tensors and tensors[0].device.type == "cpu" else GROUP_OFF_CPU
@@ -27,7 +27,7 @@ def groups(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
         first = after
 
 
-def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def tensor_blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Equal parts of tensors of one shape: on a CPU views of BLOCK elements, the last one of up to twice that."""
     count = tensors[0].numel() // BLOCK
     if count < 2 or not all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
@@ -38,11 +38,11 @@ def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     yield from zip(*(tensor.view(-1).split(sizes) for tensor in tensors), strict=True)
 
 
-def pieces(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+def tensor_chunks(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
     """Groups of tensors, and large ones block by block, each as a list: the same parts of each list."""
-    for group in groups(*lists):
+    for group in tensor_groups(*lists):
         if len(group[0]) > 1:
             yield group
         else:
-            for parts in blocks(*(tensors[0] for tensors in group)):
+            for parts in tensor_blocks(*(tensors[0] for tensors in group)):
                 yield tuple([part] for part in parts)

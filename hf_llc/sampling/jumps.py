@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling import seeds
-from hf_llc.sampling.foreach import pieces
+from hf_llc.sampling.foreach import tensor_chunks
 from hf_llc.sampling.objective import Objective, clear_gradients, gradients, restore
 from hf_llc.sampling.shards import Shards
 from hf_llc.settings.resolved import LOSS, ResolvedSettings
@@ -99,7 +99,7 @@ def _along(parameters: Sequence[Tensor], anchors: Sequence[Tensor], slope: Seque
     """∇L·(w − w*)."""
     precise = None if parameters[0].device.type == "mps" else torch.float64
     products: list[Tensor] = []
-    for here, there, part in pieces(parameters, anchors, slope):
+    for here, there, part in tensor_chunks(parameters, anchors, slope):
         apart = torch._foreach_mul(torch._foreach_sub(here, there), part)
         products += [each.sum(dtype=precise) for each in apart]
     return shards.total(torch.stack(products).sum())

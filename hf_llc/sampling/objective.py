@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hf_llc.sampling.foreach import pieces
+from hf_llc.sampling.foreach import tensor_chunks
 from hf_llc.sampling.shards import WHOLE, Shards
 
 
@@ -64,7 +64,7 @@ def restore(parameters: Sequence[Tensor], anchors: Sequence[Tensor]) -> None:
 def squared_distance(parameters: Sequence[Tensor], anchors: Sequence[Tensor], shards: Shards = WHOLE) -> Tensor:
     """‖w − w*‖², a scalar tensor on the parameters' device."""
     lengths: list[Tensor] = []
-    for here, there in pieces(parameters, anchors):
+    for here, there in tensor_chunks(parameters, anchors):
         lengths += torch._foreach_norm(torch._foreach_sub(here, there))
     return shards.total(torch.stack(lengths).square().sum())
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hf_llc.errors import SettingsError
 from hf_llc.sampling import seeds
-from hf_llc.sampling.foreach import blocks, groups
+from hf_llc.sampling.foreach import tensor_blocks, tensor_groups
 from hf_llc.sampling.shards import WHOLE, DrawnShards, Shards
 from hf_llc.settings.bounds import shown
 
@@ -53,7 +53,7 @@ class Noise:
 @torch.no_grad()
 def add_noise(targets: Sequence[Tensor], noises: Sequence[Noise], scale: float) -> None:
     """targets ← targets + scale · Σξ, in place, the noises in their order for each target."""
-    for (group,) in groups(targets):
+    for (group,) in tensor_groups(targets):
         for noise in noises:
             noise.add_to_all(group, scale)
 
@@ -65,7 +65,7 @@ class Drawn:
         self._generator = generator
 
     def add_to(self, target: Tensor, scale: float) -> None:
-        for (block,) in blocks(target):
+        for (block,) in tensor_blocks(target):
             block.add_(self.like(block), alpha=scale)
 
     def like(self, target: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class ChainRandomness:
         return self._shards.drawn(generator) or Drawn(generator)
 
 
-class Refined:
+class HalfStepRandomness:
     """A chain's random numbers at half its time step: steps 2t and 2t+1 share what step t had.
 
     Their noises are aξ_t + bζ_t and bξ_t − aζ_t with ζ_t fresh and a² + b² = 1. Together they do what ξ_t does: to a
@@ -247,7 +247,7 @@ class Refined:
         return self._whole.start(purpose)
 
 
-class Cold:
+class NoiseFreeRandomness:
     """A chain's batches without its noise, from w* itself: what is left is the drift and the noise of the gradient."""
 
     def __init__(self, whole: ChainRandomness) -> None:

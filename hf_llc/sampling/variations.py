@@ -10,7 +10,7 @@ Whether it depends on the temperature the main chains say themselves: `sampling.
 import math
 from dataclasses import dataclass, replace
 
-from hf_llc.sampling.randomness import ChainRandomness, Cold, Randomness, Refined
+from hf_llc.sampling.randomness import ChainRandomness, HalfStepRandomness, NoiseFreeRandomness, Randomness
 from hf_llc.sampling.samplers import SAMPLERS
 from hf_llc.settings.resolved import ResolvedSettings
 
@@ -71,10 +71,10 @@ class Variation:
     def randomness(self, whole: ChainRandomness, settings: ResolvedSettings) -> Randomness:
         """The random numbers of the varied chain, whose own settings these are."""
         if self.cold:
-            return Cold(whole)
+            return NoiseFreeRandomness(whole)
         if self.refinement == 1:
             return whole
-        return Refined(whole, settings.momentum**2 if SAMPLERS[settings.sampler].momentum else 1.0)
+        return HalfStepRandomness(whole, settings.momentum**2 if SAMPLERS[settings.sampler].momentum else 1.0)
 
 
 VARIATIONS = (

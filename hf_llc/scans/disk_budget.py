@@ -47,8 +47,8 @@ class DiskBudget:
         self.folder, self.limit = folder, limit
         self.held: dict[str, int] = {}
 
-    def adopt(self, sizes: Mapping[str, int]) -> None:
-        """Counts what is in the folder of these keys, as far as it fits, and removes everything else."""
+    def reconcile(self, sizes: Mapping[str, int]) -> None:
+        """Count the folders of these keys that are present and fit within the limit; remove every other folder."""
         there = {entry.name: entry for entry in self.folder.iterdir()} if self.folder.is_dir() else {}
         for key in dict.fromkeys([*sizes, *there]):
             if key in there and key in sizes and self.has_room(sizes[key]):
@@ -62,12 +62,12 @@ class DiskBudget:
         """True if so many bytes more stay within the limit."""
         return sum(self.held.values()) + size <= self.limit
 
-    def place(self, key: str, size: int) -> Path:
-        """The folder of a checkpoint, whose bytes count from now on."""
+    def reserve(self, key: str, size: int) -> Path:
+        """Count the bytes of a checkpoint from now on, and return its folder."""
         self.held[key] = size
         return self.folder / key
 
-    def drop(self, key: str) -> None:
-        """Removes a checkpoint."""
+    def release(self, key: str) -> None:
+        """Remove a checkpoint and stop counting its bytes."""
         shutil.rmtree(self.folder / key, ignore_errors=True)
         self.held.pop(key, None)

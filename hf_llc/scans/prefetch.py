@@ -109,27 +109,27 @@ def default_branch(model: str, tell: Tell) -> ModelSource:
 
 
 class Prefetcher:
-    """Downloads the checkpoints of some plans, in their order and in a thread of its own, while the block runs.
+    """Download the checkpoints of some plans in their order, in a thread, while the block runs.
 
-    What is in the Hub's cache is used there. The rest goes to the Hub's cache too or, if there is a shelf, onto it when
-    there is room, and is removed once its plan is over. A checkpoint that cannot be had leaves a `failure` with its
-    plan. What stops every download, such as a full disk, ends the supply, and is raised where the block ends.
+    Checkpoints in the Hub's cache are used from there. The others go to the Hub's cache, or with a disk budget to its
+    folder as soon as they fit, and are removed when their plan is over. A checkpoint that cannot be downloaded leaves
+    a `failure` with its plan. An error that stops every download, such as a full disk, is raised where the block ends.
 
     Args:
-        once: a checkpoint is over after its first use; it stays on the shelf, though, while there is room.
+        once: a checkpoint is over after its first use, but stays in the budget's folder while there is room.
     """
 
     def __init__(
         self,
         plans: Sequence[Plan],
-        arrivals: CheckpointAvailability,
-        shelf: DiskBudget | None,
+        availability: CheckpointAvailability,
+        budget: DiskBudget | None,
         tell: Tell,
         *,
         once: bool = False,
     ) -> None:
         self._plans = {plan.run_dir.name: plan for plan in plans if plan.source.path is None}
-        self._arrivals, self._shelf, self._tell, self._once = arrivals, shelf, tell, once
+        self._availability, self._budget, self._tell, self._once = availability, budget, tell, once
         self._used: set[str] = set()
         self._brought: list[str] = []
         self._given_up = threading.Event()
@@ -137,10 +137,10 @@ class Prefetcher:
         self._work: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        self._arrivals.reset()
+        self._availability.reset()
         for key, plan in self._plans.items():
             if (path := self._path(key, plan)) is not None:
-                self._arrivals.announce(key, path)
+                self._availability.mark_ready(key, path)
         self._work = self._pool.submit(self._run)
         return self
 
@@ -163,10 +163,10 @@ class Prefetcher:
         """
         key = plan.run_dir.name
         if plan.source.path is None:
-            while (path := self._arrivals.wanted(key)) is None:
+            while (path := self._availability.request(key)) is None:
                 if (why := failure(plan)) is not None:
                     raise SourceError(why)
-                if self._arrivals.closed:
+                if self._availability.is_finished:
                     assert self._work is not None
                     self._work.result()
                     raise LaunchError("The downloads ended before their time; run the same command again.")
@@ -176,7 +176,7 @@ class Prefetcher:
             yield plan
         finally:
             self._used.add(key)
-            if self._once and self._shelf is not None:
+            if self._once and self._budget is not None:
                 # Where disk is short, the gradients of a dozen checkpoints are not kept for later.
                 drop_gradient(plan.run_dir)
 
@@ -184,9 +184,9 @@ class Prefetcher:
         try:
             for key, plan in self._plans.items():
                 try:
-                    while not (self._is_over(key) or self._arrivals.path_of(key) or self._has_turn(key, plan)):
+                    while not (self._is_over(key) or self._availability.path_of(key) or self._has_turn(key, plan)):
                         self._pause(LOOK)
-                    if not (self._is_over(key) or self._arrivals.path_of(key)):
+                    if not (self._is_over(key) or self._availability.path_of(key)):
                         self._bring(key, plan)
                 except UnusableError as error:
                     self._fail(key, plan, error)  # its shard index says so; the others may still be had
@@ -197,24 +197,24 @@ class Prefetcher:
         except downloads.GivenUpError:
             return
         finally:
-            self._arrivals.close()
+            self._availability.mark_finished()
 
     def _has_turn(self, key: str, plan: Plan) -> bool:
         """True if the checkpoint should be downloaded now, and can be."""
         self._tidy()
         before = list(self._plans)[: list(self._plans).index(key)]
-        waiting = [other for other in self._brought if other in before and not self._arrivals.is_wanted(other)]
-        if len(waiting) >= AHEAD and not self._arrivals.is_wanted(key):
+        waiting = [other for other in self._brought if other in before and not self._availability.is_requested(other)]
+        if len(waiting) >= AHEAD and not self._availability.is_requested(key):
             return False
-        return self._shelf is None or self._make_room(self._shelf, key, size_of(plan.source, self._tell))
+        return self._budget is None or self._make_room(self._budget, key, size_of(plan.source, self._tell))
 
     def _bring(self, key: str, plan: Plan) -> None:
         source, into = plan.source, None
         size = size_of(source, self._tell)
-        if size >= WORTH_TELLING and self._arrivals.is_wanted(key):
+        if size >= WORTH_TELLING and self._availability.is_requested(key):
             self._tell(f"Waiting for {source.revision} to be downloaded: {size / 1e6:.0f} MB.")
-        if self._shelf is not None:
-            into = self._shelf.place(key, size)
+        if self._budget is not None:
+            into = self._budget.reserve(key, size)
         for outage in (*OUTAGES, None):
             try:
                 path = downloads.download(
@@ -238,45 +238,45 @@ class Prefetcher:
                 raise
             else:
                 self._brought.append(key)
-                return self._arrivals.announce(key, path)
+                return self._availability.mark_ready(key, path)
 
     def _fail(self, key: str, plan: Plan, error: Exception) -> None:
         self._drop(key)
         note_failure(plan, error)
 
     def _drop(self, key: str) -> None:
-        if self._shelf is not None:
-            self._shelf.drop(key)
+        if self._budget is not None:
+            self._budget.release(key)
 
     def _tidy(self) -> None:
         """Removes what is over, unless it may stay."""
         for key in [key for key in self._brought if self._is_over(key)]:
             self._brought.remove(key)
-            if self._shelf is not None and not self._once:
-                self._remove(self._shelf, key)
+            if self._budget is not None and not self._once:
+                self._remove(self._budget, key)
 
-    def _make_room(self, shelf: DiskBudget, key: str, size: int) -> bool:
-        """True if the shelf has room, once what is of less use has been removed."""
+    def _make_room(self, budget: DiskBudget, key: str, size: int) -> bool:
+        """True if the budget has room, once what is of less use has been removed."""
         order = list(self._plans)
         later = order[order.index(key) + 1 :]
         used = [other for other in order if other in self._used and self._once]
-        strange = [other for other in shelf.held if other not in self._plans]
+        strange = [other for other in budget.held if other not in self._plans]
         for victim in [*strange, *used, *reversed(later)]:
-            if shelf.has_room(size):
+            if budget.has_room(size):
                 break
-            if victim in shelf.held and (victim in used or not self._arrivals.is_wanted(victim)):
-                self._remove(shelf, victim)
-        return shelf.has_room(size)
+            if victim in budget.held and (victim in used or not self._availability.is_requested(victim)):
+                self._remove(budget, victim)
+        return budget.has_room(size)
 
-    def _remove(self, shelf: DiskBudget, key: str) -> None:
-        path = self._arrivals.path_of(key)
-        self._arrivals.withdraw(key)
-        if path is not None and self._arrivals.is_wanted(key) and not self._is_over(key):
-            self._arrivals.announce(key, path)  # somebody asked for it just now
+    def _remove(self, budget: DiskBudget, key: str) -> None:
+        path = self._availability.path_of(key)
+        self._availability.mark_removed(key)
+        if path is not None and self._availability.is_requested(key) and not self._is_over(key):
+            self._availability.mark_ready(key, path)  # somebody asked for it just now
             return
         if key in self._brought:
             self._brought.remove(key)
-        shelf.drop(key)
+        budget.release(key)
 
     def _is_over(self, key: str) -> bool:
         return key in self._used if self._once else is_over(self._plans[key])
@@ -287,12 +287,12 @@ class Prefetcher:
             needed = files_needed(plan.source, self._tell)
         except UnusableError:
             return None
-        if self._shelf is not None and key in self._shelf.held:
-            folder = self._shelf.folder / key
+        if self._budget is not None and key in self._budget.held:
+            folder = self._budget.folder / key
             if not downloads.not_whole(folder, needed):
                 self._brought.append(key)
                 return folder
-            self._shelf.drop(key)
+            self._budget.release(key)
         return downloads.present(plan.source.id, plan.source.sha, needed)
 
     def _pause(self, seconds: float) -> None:

@@ -15,13 +15,13 @@ from hf_llc.checkpoints.source import ModelSource
 from hf_llc.errors import HfLlcError, SourceError, UnusableError
 from hf_llc.execution import planning
 from hf_llc.execution.availability import CheckpointAvailability
-from hf_llc.execution.distributed.message_store import Link
+from hf_llc.execution.distributed.message_store import MachineStore
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.hub.errors import endpoint
 from hf_llc.hub.reference import parse_model
 from hf_llc.measures.llc import estimation
-from hf_llc.measures.schedule import forget_failure, reason
+from hf_llc.measures.schedule import discard_failure, reason
 from hf_llc.results.progress import Observer
 from hf_llc.scans.disk_budget import MODELS, DiskBudget, session
 from hf_llc.scans.prefetch import (
@@ -34,7 +34,7 @@ from hf_llc.scans.prefetch import (
     without_weights,
 )
 from hf_llc.scans.request import Request
-from hf_llc.scans.resume import forget
+from hf_llc.scans.resume import discard_finished
 from hf_llc.scans.shared_settings import SHARED, Here, shared_settings
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.text.tokenizer import load_tokenizer
@@ -55,12 +55,12 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class PreparedScan:
     """A scan of which only the sampling is left to do.
 
     Attributes:
         own: names of the checkpoints that this part of the scan answers for.
-        plans: by the checkpoint's name, of its own that can be used; `arrivals` tells when their checkpoints are here.
+        plans: by name, of its own checkpoints that can be used; `availability` says when these are downloaded.
         inputs: what decides the curve, with what was measured for it.
     """
 
@@ -69,12 +69,14 @@ class Ready:
     own: Sequence[str]
     plans: dict[str, Plan]
     inputs: Mapping[str, Any]
-    arrivals: CheckpointAvailability
-    shelf: DiskBudget | None
+    availability: CheckpointAvailability
+    budget: DiskBudget | None
 
 
 @contextmanager
-def prepared(request: Request, kind: str, observer: Observer, link: Link | None = None) -> Iterator[Ready | None]:
+def prepare_scan(
+    request: Request, kind: str, observer: Observer, link: MachineStore | None = None
+) -> Iterator[PreparedScan | None]:
     """The scan while the block runs, and with it what it has on disk for the time being; None if its part is empty.
 
     What is shared over the curve is measured at checkpoints of the whole selection, whichever part this is.
@@ -115,7 +117,7 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
     store.open(inputs)
     if not shard.is_whole:
         store.write(f"shards/{shard.name}", shard.to_dict(checkpoints))
-    forget(folder, shard, observer.tell)
+    discard_finished(folder, shard, observer.tell)
     folders = {name: _point_folder(folder, name, series.sources[name]) for name in names}
 
     def plans_at(sampler: SamplerSettings) -> dict[str, Plan]:
@@ -123,16 +125,16 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
         return {name: replace(plan_of(name, sampler), run_dir=folders[name]) for name in usable}
 
     with session(folder, observer.tell) as place:
-        plans, arrivals = plans_at(request.sampler), CheckpointAvailability(place)
+        plans, availability = plans_at(request.sampler), CheckpointAvailability(place)
         spread = _spread(list(plans.values()))
         needed = [plans[name] for name in own if name in plans]
         if store.read(SHARED) is None:
             needed += [plan for plan in spread if plan.run_dir not in {each.run_dir for each in needed}]
-        shelf = _shelf(place / MODELS, request.max_disk, needed, observer)
+        budget = _budget(place / MODELS, request.max_disk, needed, observer)
 
         @contextmanager
         def bring(wanted: Sequence[Plan]) -> Iterator[Here]:
-            with Prefetcher(wanted, arrivals, shelf, observer.tell, once=True) as supply:
+            with Prefetcher(wanted, availability, budget, observer.tell, once=True) as supply:
                 yield supply.using
 
         def note(plan: Plan, error: HfLlcError) -> None:
@@ -140,14 +142,14 @@ def prepared(request: Request, kind: str, observer: Observer, link: Link | None 
 
         shared = shared_settings(spread, store, request.sampler, observer, note, bring=bring)
         plans = {name: shared.knowing(plan) for name, plan in plans_at(shared.sampler).items() if name in own}
-        yield Ready(
+        yield PreparedScan(
             series=series,
             folder=folder,
             own=own,
             plans=_sharing(plans, request.sampler.budget_seconds, started),
             inputs=_shared_inputs(plan_of(names[-1], shared.sampler), series.model),
-            arrivals=arrivals,
-            shelf=shelf,
+            availability=availability,
+            budget=budget,
         )
 
 
@@ -162,17 +164,17 @@ def _sharing(plans: Mapping[str, Plan], seconds: float | None, started: float) -
     }
 
 
-def _shelf(folder: Path, limit: int | None, plans: Sequence[Plan], observer: Observer) -> DiskBudget | None:
+def _budget(folder: Path, limit: int | None, plans: Sequence[Plan], observer: Observer) -> DiskBudget | None:
     """Room for downloads, with what an earlier scan left of them; failures of that scan are forgotten."""
     unfinished = [plan for plan in plans if not estimation.is_finished(plan)]
     for plan in unfinished:
-        forget_failure(plan)
+        discard_failure(plan)
     if limit is None:
         return None
-    shelf = DiskBudget(folder, limit)
+    budget = DiskBudget(folder, limit)
     remote = [plan for plan in unfinished if plan.source.path is None]
-    shelf.adopt({plan.run_dir.name: size_of(plan.source, observer.tell) for plan in remote})
-    return shelf
+    budget.reconcile({plan.run_dir.name: size_of(plan.source, observer.tell) for plan in remote})
+    return budget
 
 
 def _find_sources(series: Series, max_disk: int | None, observer: Observer) -> None:

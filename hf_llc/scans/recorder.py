@@ -17,17 +17,17 @@ from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
-from hf_llc.scans.prepare import Ready
+from hf_llc.scans.prepare import PreparedScan
 from hf_llc.settings.strict_json import DamagedError
 
 COLLECTED = 5
 """Points after which garbage is collected: a picture leaves megabytes in circles that Python is slow to find."""
 
 
-class Report:
+class ScanRecorder:
     """The points so far, kept on disk."""
 
-    def __init__(self, ready: Ready, observer: Observer, listeners: Sequence[Callable[[Point], None]]) -> None:
+    def __init__(self, ready: PreparedScan, observer: Observer, listeners: Sequence[Callable[[Point], None]]) -> None:
         self._series, self._own, self._plans = ready.series, set(ready.own), ready.plans
         self._store = RunStore(ready.folder, observer.tell)
         self._observer, self._listeners = observer, listeners

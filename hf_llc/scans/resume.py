@@ -28,7 +28,7 @@ Tell = Callable[[str], None]
 ASKED, RUNS = "asked", "hf-llc-runs"
 
 
-def recall(request: Request, observer: Observer, view: View | None = None) -> Curve | None:
+def find_finished(request: Request, observer: Observer, view: View | None = None) -> Curve | None:
     """The curve of an earlier call that asked for the same and of which nothing failed; None if there is none.
 
     The pictures are drawn again with this view. Costs the requests that list the checkpoints and pin the text, and only
@@ -62,13 +62,13 @@ def recall(request: Request, observer: Observer, view: View | None = None) -> Cu
     return None
 
 
-def remember(curve: Curve, request: Request, tell: Tell) -> None:
+def store_finished(curve: Curve, request: Request, tell: Tell) -> None:
     """Notes with the curve what was asked for, unless a point of it is to be tried again."""
     if all(point.error is None for point in curve.points):
         RunStore(Path(curve.run_dir), tell).write(_name(request.shard), _asked(request))
 
 
-def forget(folder: Path, shard: Shard, tell: Tell) -> None:
+def discard_finished(folder: Path, shard: Shard, tell: Tell) -> None:
     """The curve in the folder is about to change by this part of the scan."""
     for name in (ASKED, _name(shard)):
         RunStore(folder, tell).path(name).unlink(missing_ok=True)

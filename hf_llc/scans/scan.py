@@ -14,17 +14,17 @@ from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.plan import Plan
 from hf_llc.integrations.tracking import Tracking
 from hf_llc.measures.run import run_all, tethered
-from hf_llc.measures.schedule import work_through
+from hf_llc.measures.schedule import run_plans
 from hf_llc.report.export import curve_of
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.samplers import AUTO
 from hf_llc.scans.prefetch import Prefetcher
-from hf_llc.scans.prepare import Ready, prepared
-from hf_llc.scans.recorder import Report
+from hf_llc.scans.prepare import PreparedScan, prepare_scan
+from hf_llc.scans.recorder import ScanRecorder
 from hf_llc.scans.request import Request
-from hf_llc.scans.resume import remember
+from hf_llc.scans.resume import store_finished
 from hf_llc.scans.shard import Shard
 from hf_llc.settings.bounds import Bounds, checked_arguments
 from hf_llc.settings.limits import MOST_PROCESSES, MOST_TOKENS
@@ -143,22 +143,22 @@ def run_scan(
     report_on = partial(_report, request, observer, tracking or Tracking([]), on_point)
     if fleets.launched():
         return _as_rank(request, kind, observer, view, report_on)
-    with prepared(request, kind, observer) as ready:
+    with prepare_scan(request, kind, observer) as ready:
         if ready is None:
             return _nothing(request)
         report = report_on(ready)
         if missing := report.missing:
-            with Prefetcher(missing, ready.arrivals, ready.shelf, observer.tell):
+            with Prefetcher(missing, ready.availability, ready.budget, observer.tell):
                 run_all(
                     missing,
                     processes=processes,
                     observer=observer,
                     keep_going=True,
-                    arrivals=ready.arrivals,
+                    availability=ready.availability,
                     on_settled=report.settle,
                 )
         curve = report.finish(view)
-    remember(curve, request, observer.tell)
+    store_finished(curve, request, observer.tell)
     return curve
 
 
@@ -187,18 +187,18 @@ def _as_rank(
     kind: str,
     observer: Observer,
     view: View | None,
-    report_on: Callable[[Ready], Report],
+    report_on: Callable[[PreparedScan], ScanRecorder],
 ) -> Curve | None:
     """One rank's share of a scan below a user's own launcher; the curve on the main one."""
-    fleet = fleets.join(kind, request.sampler.devices_per_chain)
-    ready: Ready | None = None
-    report: Report | None = None
+    fleet = fleets.join_launch(kind, request.sampler.devices_per_chain)
+    ready: PreparedScan | None = None
+    report: ScanRecorder | None = None
     with fleet.together(), ExitStack() as stack:
 
         def prepare() -> tuple[list[Plan], Path]:
             nonlocal ready
-            ready = stack.enter_context(prepared(request, kind, observer, fleet.link))
-            return (list(ready.plans.values()), ready.arrivals.folder) if ready else ([], Path())
+            ready = stack.enter_context(prepare_scan(request, kind, observer, fleet.link))
+            return (list(ready.plans.values()), ready.availability.folder) if ready else ([], Path())
 
         def begin() -> list[str]:
             nonlocal report
@@ -207,18 +207,18 @@ def _as_rank(
 
         def supply() -> None:
             if ready is not None:
-                stack.enter_context(Prefetcher(missing, ready.arrivals, ready.shelf, observer.tell))
+                stack.enter_context(Prefetcher(missing, ready.availability, ready.budget, observer.tell))
 
         plans, folder = fleet.on_each_machine(prepare, _inputs)
         names = fleet.on_main(begin)
         missing = [plan for plan in plans if plan.run_dir.name in names]
         fleet.on_each_machine(supply)
-        work_through(
+        run_plans(
             missing,
             fleet,
             tethered(fleet, observer),
             keep_going=True,
-            arrivals=CheckpointAvailability(folder),
+            availability=CheckpointAvailability(folder),
             on_settled=report.settle if report else lambda plan: None,
             check=fleet.check,
         )
@@ -226,7 +226,7 @@ def _as_rank(
     if report is None:
         return _nothing(request) if fleet.is_main else None
     curve = report.finish(view)
-    remember(curve, request, observer.tell)
+    store_finished(curve, request, observer.tell)
     return curve
 
 
@@ -241,10 +241,10 @@ def _nothing(request: Request) -> Curve:
 
 
 def _report(
-    request: Request, observer: Observer, tracking: Tracking, on_point: Callable[[Point], None], ready: Ready
-) -> Report:
+    request: Request, observer: Observer, tracking: Tracking, on_point: Callable[[Point], None], ready: PreparedScan
+) -> ScanRecorder:
     """A report that has begun, with the trackers open."""
     tracking.begin(ready.folder, ready.inputs, request.shard.part)
-    report = Report(ready, observer, [on_point, tracking.log])
+    report = ScanRecorder(ready, observer, [on_point, tracking.log])
     report.begin()
     return report

@@ -28,8 +28,8 @@ from hf_llc.sampling.samplers import AUTO
 from hf_llc.sampling.tuning.cached import CachedMeasurements
 from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
 from hf_llc.sampling.tuning.choose_sampler import choose_dynamics, choose_start, settled_start
-from hf_llc.sampling.tuning.measure import Around
-from hf_llc.sampling.tuning.measurements import Measured, worst
+from hf_llc.sampling.tuning.measure import GeometryReport
+from hf_llc.sampling.tuning.measurements import LocalGeometry, combine_worst_case
 from hf_llc.sampling.tuning.step_size import choose_burn_in, relaxation_rate
 from hf_llc.settings.bounds import Bounds, checked_arguments
 from hf_llc.settings.data import DataSettings
@@ -45,7 +45,7 @@ Bring = Callable[[Sequence[Plan]], AbstractContextManager[Here]]
 SHARED = "shared"
 """The part of a run's folder that holds what was measured for the whole curve."""
 
-UNMEASURED = Measured(curvature=math.nan, trace=math.nan, squares=math.nan, noise=math.nan, rise=math.nan)
+UNMEASURED = LocalGeometry(curvature=math.nan, trace=math.nan, squares=math.nan, noise=math.nan, rise=math.nan)
 """In place of measurements where nothing is left to choose."""
 
 
@@ -166,7 +166,7 @@ def shared_settings(
         measured = [each.measured for each in around.values()]
         return {**_chosen(plans[0], gamma, measured, [*sentences, *others]), "known": stored}
 
-    found = work_queue.complete(store, [SHARED], make)[0]
+    found = work_queue.make_all_parts(store, [SHARED], make)[0]
     for sentence in found["sentences"]:
         observer.tell(sentence)
     # Folders of earlier versions have none.
@@ -184,7 +184,7 @@ def _try_draws(
 
     The first round of draws at each checkpoint is kept with its run. Where the sampler is given only γ is looked for.
     """
-    fleet, room = fleets.alone(plans[0].device), ModelSlot()
+    fleet, room = fleets.single_process(plans[0].device), ModelSlot()
     gamma, sentences = sampler.gamma, []
     reasons: list[tuple[str, str]] = []
     tried = 0
@@ -220,7 +220,7 @@ def _first_misfit(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer:
     """Why independent draws do not serve at the plan's checkpoint, by the first round of them; None if they do."""
     store = RunStore(plan.run_dir, observer.tell)
     store.open(plan.inputs())
-    work_queue.finished(rounds.first_round(plan, store, bench, fleet, Observer()))
+    work_queue.run_to_end(rounds.first_round(plan, store, bench, fleet, Observer()))
     bench.clear()
     return choice.misfit(plan, store)
 
@@ -231,12 +231,12 @@ def _measure(
     observer: Observer,
     on_failure: Callable[[Plan, HfLlcError], None] | None,
     here: Here,
-) -> tuple[float, dict[str, Around], list[str]]:
+) -> tuple[float, dict[str, GeometryReport], list[str]]:
     """γ from the last checkpoint, what was measured around each by the name of its folder, and sentences on γ."""
-    device, room = fleets.alone(plans[0].device).device, ModelSlot()
+    device, room = fleets.single_process(plans[0].device).device, ModelSlot()
     gamma, sentences = sampler.gamma, []
     n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
-    around: dict[str, Around] = {}
+    around: dict[str, GeometryReport] = {}
     for index, plan in enumerate(reversed(plans)):
         ready = plan
         try:
@@ -262,9 +262,9 @@ def _measure(
     return gamma, around, sentences
 
 
-def _chosen(plan: Plan, gamma: float, measured: Sequence[Measured], sentences: Sequence[str]) -> dict[str, Any]:
+def _chosen(plan: Plan, gamma: float, measured: Sequence[LocalGeometry], sentences: Sequence[str]) -> dict[str, Any]:
     """What is shared, with the sentences behind it."""
-    sampler, sharpest = plan.sampler, worst(measured)
+    sampler, sharpest = plan.sampler, combine_worst_case(measured)
     n_beta, _ = temperature(sampler.n_beta, plan.corpus.n)
     start, why = choose_start(sampler.start, gamma, sharpest.rise)
     chosen = choose_dynamics(asked_of(sampler), n_beta, gamma, sharpest)

@@ -12,8 +12,8 @@ from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.gradients import full_gradient, gradient_of
 from hf_llc.sampling.statistics import summarise
 from hf_llc.sampling.tuning.choose_sampler import choose_dynamics
-from hf_llc.sampling.tuning.measure import measure
-from hf_llc.sampling.tuning.measurements import Asked
+from hf_llc.sampling.tuning.measure import measure_geometry
+from hf_llc.sampling.tuning.measurements import RequestedDynamics
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.tasks.text_generation.objective import LanguageObjective
 from hf_llc.tasks.text_generation.toy_training import TrainingSettings, train
@@ -85,8 +85,8 @@ def settings(model: Trained, lr: float, sampler: str = "sgld-lm") -> ResolvedSet
 def chosen_lr(model: Trained) -> float:
     """The step that is chosen where sampler and gradient are given."""
     objective = model.objective(BATCH)
-    asked = Asked(sampler="sgld-lm", gradient="minibatch", batches="independent")
-    measured = measure(
+    asked = RequestedDynamics(sampler="sgld-lm", gradient="minibatch", batches="independent")
+    measured = measure_geometry(
         objective, lambda name: gradient_of(name, objective, [], None), torch.arange(BATCH), asked,
         n_beta=N_BETA, gamma=GAMMA, start="localiser", batch_size=BATCH, seed=0,
     ).measured  # fmt: skip

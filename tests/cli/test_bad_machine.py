@@ -127,7 +127,7 @@ def test_stopping_keeps_what_is_finished(small: Run, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hf_llc.execution.chain_jobs.run_chain", stop)
+        patch.setattr("hf_llc.execution.chain_runner.run_chain", stop)
         ran = small("--output-dir", "run")
     assert (ran.code, ran.out) == (130, "")
     assert ran.err.splitlines()[-1] == "Interrupted. Finished work is kept: run the same command to go on."

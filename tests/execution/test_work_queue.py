@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hf_llc.execution.store import RunStore
-from hf_llc.execution.work_queue import Outcome, complete, finished, parts
+from hf_llc.execution.work_queue import WorkState, make_all_parts, make_parts, run_to_end
 
 NAMES = [f"chains/{index:03d}" for index in range(6)]
 
@@ -18,9 +18,9 @@ def test_parts_come_back_in_order_and_are_made_once(tmp_path: Path) -> None:
         made.append(name)
         return {"name": name}
 
-    assert [part["name"] for part in complete(store, NAMES, make, first=4)] == NAMES
+    assert [part["name"] for part in make_all_parts(store, NAMES, make, first=4)] == NAMES
     assert made == NAMES[4:] + NAMES[:4]
-    complete(store, NAMES, make)
+    make_all_parts(store, NAMES, make)
     assert len(made) == len(NAMES)
 
 
@@ -32,7 +32,7 @@ def test_only_what_is_missing_is_made(tmp_path: Path) -> None:
         made.append(name)
         return {"old": False}
 
-    parts = complete(store, NAMES, make)
+    parts = make_all_parts(store, NAMES, make)
     assert [part["old"] for part in parts] == [index == 2 for index in range(6)]
     assert NAMES[2] not in made
 
@@ -49,7 +49,7 @@ def test_two_workers_share_the_parts_and_both_see_all(tmp_path: Path) -> None:
             made[me].append(name)
             return {"by": me}
 
-        seen[me] = len(complete(RunStore(tmp_path, print), NAMES, make, first=first))
+        seen[me] = len(make_all_parts(RunStore(tmp_path, print), NAMES, make, first=first))
 
     threads = [threading.Thread(target=worker, args=(me, first)) for me, first in (("a", 0), ("b", 3))]
     for thread in threads:
@@ -65,7 +65,7 @@ def test_two_workers_share_the_parts_and_both_see_all(tmp_path: Path) -> None:
 def test_progress_counts_parts_made_by_others_too(tmp_path: Path) -> None:
     store, told = RunStore(tmp_path, print), []
     store.write(NAMES[0], {})
-    complete(store, NAMES[:3], lambda name: {}, found=lambda names: told.append(sorted(names)))
+    make_all_parts(store, NAMES[:3], lambda name: {}, found=lambda names: told.append(sorted(names)))
     assert told == [NAMES[:1], NAMES[:2], NAMES[:3]]
 
 
@@ -78,7 +78,7 @@ def test_what_was_made_before_an_error_stays_and_the_claim_goes(tmp_path: Path) 
         return {}
 
     with pytest.raises(ZeroDivisionError):
-        complete(store, NAMES[:3], make)
+        make_all_parts(store, NAMES[:3], make)
     assert [store.path(name).exists() for name in NAMES[:3]] == [True, False, False]
     with store.claim(NAMES[1]) as mine:
         assert mine
@@ -92,9 +92,9 @@ def test_parts_that_another_process_makes_are_waited_for_after_all_others(tmp_pa
         return {"name": name}
 
     with store.claim(NAMES[4]):
-        steps = parts(RunStore(tmp_path, print), NAMES, make, first=3)
+        steps = make_parts(RunStore(tmp_path, print), NAMES, make, first=3)
         outcomes = [next(steps) for _ in range(6)]
-    assert outcomes == [Outcome.MADE] * 5 + [Outcome.NEEDED]
+    assert outcomes == [WorkState.MADE] * 5 + [WorkState.NEEDED]
     assert asked == [NAMES[place] for place in (3, 5, 0, 1, 2)]
-    assert finished(steps) == [{"name": name} for name in NAMES]
+    assert run_to_end(steps) == [{"name": name} for name in NAMES]
     assert asked[5:] == [NAMES[4]]

@@ -64,7 +64,7 @@ def plan_of(n: int, folder: Path, **sampler: object) -> Plan:
 
 def findings_of(plan: Plan, objective: Objective | None) -> Findings:
     """What the pilot chains show."""
-    return calibrate.run(plan, fleets.alone("cpu"), Observer(), ProblemBench(plan, objective))
+    return calibrate.run(plan, fleets.single_process("cpu"), Observer(), ProblemBench(plan, objective))
 
 
 def calibrated(plan: Plan, objective: Objective | None, target: float = 0.02, budget: int = 20_000) -> Calibration:

@@ -16,9 +16,9 @@ from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel, ModelSlot
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc import estimation
-from hf_llc.measures.schedule import failure, work_through
+from hf_llc.measures.schedule import failure, run_plans
 from hf_llc.results.progress import Observer
-from hf_llc.results.stage import PlanEvents, Stage
+from hf_llc.results.shared_progress import PlanProgress, SharedProgress
 from hf_llc.sampling.chain import run_chain
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 
@@ -50,7 +50,7 @@ def in_threads(plans: list[Plan]) -> None:
 
     def rank(number: int) -> None:
         try:
-            work_through(plans, ProcessWorld(number, 2, "cpu"), Observer())
+            run_plans(plans, ProcessWorld(number, 2, "cpu"), Observer())
         except (HfLlcError, threading.BrokenBarrierError) as error:
             errors.append(error)
 
@@ -82,7 +82,7 @@ def test_a_rank_goes_on_to_the_next_checkpoint_while_another_is_at_its_last_chai
         loads[threading.current_thread().name, bench._plan.source.id] += 1
         return real_load(bench)
 
-    monkeypatch.setattr("hf_llc.execution.chain_jobs.run_chain", slow)
+    monkeypatch.setattr("hf_llc.execution.chain_runner.run_chain", slow)
     monkeypatch.setattr(LoadedModel, "_load", load)
     in_threads(plans)
     assert reached.is_set()
@@ -100,31 +100,31 @@ def test_memory_holds_one_checkpoint(plans: list[Plan]) -> None:
 
 def test_what_is_not_here_is_passed_over_until_it_comes(plans: list[Plan], tmp_path: Path) -> None:
     """The first checkpoint arrives when the others are finished; the third never does, and is left as it is."""
-    arrivals, settled = CheckpointAvailability(tmp_path / "session"), []
+    availability, settled = CheckpointAvailability(tmp_path / "session"), []
     folders = {plan.run_dir.name: plan.source.path for plan in plans}
     remote = [replace(plan, source=replace(plan.source, path=None)) for plan in plans]
 
     def settle(plan: Plan) -> None:
         settled.append(plan.run_dir.name)
         if len(settled) == 1:
-            assert arrivals.is_wanted("step0")
-            assert not arrivals.is_wanted("step2")
-            arrivals.announce("step0", folders["step0"] or Path())
+            assert availability.is_requested("step0")
+            assert not availability.is_requested("step2")
+            availability.mark_ready("step0", folders["step0"] or Path())
         else:
-            arrivals.close()
+            availability.mark_finished()
 
-    arrivals.announce("step1", folders["step1"] or Path())
-    work_through(remote, ProcessWorld(0, 1, "cpu"), Observer(), arrivals=arrivals, on_settled=settle)
+    availability.mark_ready("step1", folders["step1"] or Path())
+    run_plans(remote, ProcessWorld(0, 1, "cpu"), Observer(), availability=availability, on_settled=settle)
     assert settled == ["step1", "step0"]
     assert not estimation.is_finished(remote[2])
 
 
 def test_what_others_finish_is_not_waited_for(plans: list[Plan], tmp_path: Path) -> None:
-    work_through(plans[:1], ProcessWorld(0, 1, "cpu"), Observer())
+    run_plans(plans[:1], ProcessWorld(0, 1, "cpu"), Observer())
     remote = replace(plans[0], source=replace(plans[0].source, path=None))
     settled: list[Plan] = []
-    arrivals = CheckpointAvailability(tmp_path / "session")
-    work_through([remote], ProcessWorld(0, 1, "cpu"), Observer(), arrivals=arrivals, on_settled=settled.append)
+    availability = CheckpointAvailability(tmp_path / "session")
+    run_plans([remote], ProcessWorld(0, 1, "cpu"), Observer(), availability=availability, on_settled=settled.append)
     assert settled == [remote]
 
 
@@ -133,9 +133,9 @@ def test_a_failure_is_kept_by_its_first_reason_and_without_places(plans: list[Pl
     assert path is not None
     (path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(UnusableError, match="damaged"):
-        work_through(plans, ProcessWorld(0, 1, "cpu"), Observer())
+        run_plans(plans, ProcessWorld(0, 1, "cpu"), Observer())
     assert failure(plans[1]) is None
-    work_through(plans, ProcessWorld(0, 1, "cpu"), Observer(), keep_going=True)
+    run_plans(plans, ProcessWorld(0, 1, "cpu"), Observer(), keep_going=True)
     assert (failure(plans[1]) or "").startswith("model.safetensors is damaged")
     assert [estimation.is_finished(plan) for plan in plans] == [True, False, True]
 
@@ -158,8 +158,8 @@ class Seen(Observer):
 
 def test_one_plan_is_seen_at_a_time() -> None:
     seen = Seen()
-    stage = Stage(seen)
-    one, two = PlanEvents(stage), PlanEvents(stage)
+    stage = SharedProgress(seen)
+    one, two = PlanProgress(stage), PlanProgress(stage)
     one.begin("sampling", 10)
     one.advance(4)
     two.begin("losses", 3)

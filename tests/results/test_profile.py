@@ -14,7 +14,7 @@ from hf_llc.measures.llc.estimation import collect, is_finished
 from hf_llc.measures.run import run_all
 from hf_llc.results.profile import PARTS, Profile, settle_devices
 from hf_llc.results.progress import Observer
-from hf_llc.results.stage import PlanEvents, Stage
+from hf_llc.results.shared_progress import PlanProgress, SharedProgress
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 
 
@@ -94,7 +94,7 @@ def test_a_gpu_is_waited_for_with_a_profile_and_never_without(monkeypatch: pytes
     assert not waits
     observer = Observer()
     observer.profile = Profile()
-    with PlanEvents(Stage(observer)).part("noise"):
+    with PlanProgress(SharedProgress(observer)).part("noise"):
         pass
     assert len(waits) == 2
     monkeypatch.setattr("torch.cuda.is_initialized", lambda: False)

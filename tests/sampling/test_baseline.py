@@ -19,8 +19,8 @@ from hf_llc.sampling.gradients import full_gradient, gradient_of
 from hf_llc.sampling.objective import copy_of
 from hf_llc.sampling.statistics import DrawStatistics, summarise
 from hf_llc.sampling.tuning.choose_baseline import CHAINS, Run, choose_baseline, gain
-from hf_llc.sampling.tuning.measure import measure
-from hf_llc.sampling.tuning.measurements import Asked, Measured
+from hf_llc.sampling.tuning.measure import measure_geometry
+from hf_llc.sampling.tuning.measurements import LocalGeometry, RequestedDynamics
 from hf_llc.sampling.variations import VARIATIONS
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.settings.sampler import SamplerSettings
@@ -172,13 +172,13 @@ def test_the_number_is_the_same_with_a_fraction_of_the_error() -> None:
     assert abs(paired.mean - linear.mean) < 3 * paired.mcse
 
 
-def measured_around() -> Measured:
+def measured_around() -> LocalGeometry:
     objective, _ = linear_regression(samples=500, dimension=20, seed=0)
-    return measure(
+    return measure_geometry(
         objective,
         lambda name: gradient_of(name, objective, copy_of(objective.parameters), full_gradient(objective, 500)),
         torch.arange(500),
-        Asked(gradient="control-variate", batches="independent"),
+        RequestedDynamics(gradient="control-variate", batches="independent"),
         n_beta=300.0,
         gamma=1200.0,
         start="localiser",
@@ -208,7 +208,7 @@ def test_the_mean_is_more_precise_by_as_much_as_was_foreseen_and_that_pays() -> 
     assert f"{(500 / 3 * 1.25 + 500 / 50 / CHAINS) / 1100:.0%} more gradients" in why
 
 
-QUIET = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1)
+QUIET = LocalGeometry(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ QUIET = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1)
         "rounding",
     ],
 )
-def test_it_is_left_where_it_does_not_pay(found: Measured, changes: dict[str, object]) -> None:
+def test_it_is_left_where_it_does_not_pay(found: LocalGeometry, changes: dict[str, object]) -> None:
     assert choose_baseline("auto", Run.of(label_noise(**changes)), [found]) == ("paired", None)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from hf_llc.measures.llc.validation.problems import FunctionObjective
 from hf_llc.sampling import seeds
 from hf_llc.sampling.chain import run_chain
-from hf_llc.sampling.foreach import BLOCK, GROUP, blocks, groups, pieces
+from hf_llc.sampling.foreach import BLOCK, GROUP, tensor_blocks, tensor_chunks, tensor_groups
 from hf_llc.sampling.objective import squared_distance
-from hf_llc.sampling.randomness import ChainRandomness, Randomness, Refined, add_noise
+from hf_llc.sampling.randomness import ChainRandomness, HalfStepRandomness, Randomness, add_noise
 from hf_llc.sampling.samplers import SAMPLERS
 from hf_llc.sampling.samplers.base import ChainState, GradientSample, Posterior
 from hf_llc.sampling.variations import VARIATIONS, Variation
@@ -30,7 +30,7 @@ def tensors(seed: int, sizes: Sequence[int] = SIZES) -> list[Tensor]:
 @pytest.mark.parametrize("size", [1, 15, BLOCK, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 1, 5 * BLOCK + 17])
 def test_blocks_are_the_whole_tensor_in_order(size: int) -> None:
     whole = torch.arange(size)
-    parts = [part for (part,) in blocks(whole)]
+    parts = [part for (part,) in tensor_blocks(whole)]
     assert torch.equal(torch.cat(parts), whole)
     assert all(part.numel() < 2 * BLOCK for part in parts)
     assert all(part.numel() == BLOCK for part in parts[:-1])
@@ -39,17 +39,17 @@ def test_blocks_are_the_whole_tensor_in_order(size: int) -> None:
 
 def test_a_tensor_whose_elements_are_not_in_a_row_is_one_block() -> None:
     turned = torch.zeros(300, 1000).t()
-    assert next(part for (part,) in blocks(turned)) is turned
+    assert next(part for (part,) in tensor_blocks(turned)) is turned
 
 
 def test_groups_take_every_tensor_once_and_stay_within_their_size() -> None:
     first, second = tensors(0), tensors(1)
-    found = list(groups(first, second))
+    found = list(tensor_groups(first, second))
     assert [id(tensor) for group, _ in found for tensor in group] == [id(tensor) for tensor in first]
     assert [id(tensor) for _, group in found for tensor in group] == [id(tensor) for tensor in second]
     assert all(len(group) == 1 or sum(tensor.numel() for tensor in group) <= GROUP for group, _ in found)
     assert len(found) < len(first)
-    assert sum(part.numel() for group in pieces(first) for part in group[0]) == sum(SIZES)
+    assert sum(part.numel() for group in tensor_chunks(first) for part in group[0]) == sum(SIZES)
 
 
 def plain_noise(seed: int, step: int, like: Sequence[Tensor]) -> list[Tensor]:
@@ -106,7 +106,7 @@ def test_kept_noise_is_the_noise_drawn_anew(refined: bool) -> None:
     for keep in (False, True):
         targets = tensors(0)
         randomness: Randomness = ChainRandomness(1, 0, 1, 1, CPU, keep=targets if keep else ())
-        randomness = Refined(randomness, 0.7) if refined else randomness  # type: ignore[arg-type]
+        randomness = HalfStepRandomness(randomness, 0.7) if refined else randomness  # type: ignore[arg-type]
         for step in range(6):
             add_noise(targets, [randomness.noise(step), randomness.noise(step + 1)], 0.3)
         found.append(targets)

@@ -10,7 +10,7 @@ from hf_llc.measures.llc.validation.exact import quadratic_llc
 from hf_llc.measures.llc.validation.problems import FunctionObjective, linear_regression
 from hf_llc.results.estimate import ChainTrace
 from hf_llc.sampling.chain import run_chain
-from hf_llc.sampling.randomness import BATCHES, ChainRandomness, Refined, check_batches
+from hf_llc.sampling.randomness import BATCHES, ChainRandomness, HalfStepRandomness, check_batches
 from tests.helpers.chains import llc_statistics, settings, traces
 
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def test_independent_batches_overlap_and_are_their_own_measure() -> None:
 
 def test_half_steps_share_the_measured_items_and_see_every_item_between_them() -> None:
     whole = order()
-    fine = Refined(whole)
+    fine = HalfStepRandomness(whole)
     measured = [fine.measured(2 * step) for step in range(3)]
     for step, items in enumerate(measured):
         expected = whole.measured(step)

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_llc.errors import SettingsError
 from hf_llc.measures.llc.validation.exact import euler_quadratic_llc, quadratic_llc
 from hf_llc.measures.llc.validation.problems import FunctionObjective, quadratic
-from hf_llc.sampling.randomness import ChainRandomness, Noise, Randomness, Refined
+from hf_llc.sampling.randomness import ChainRandomness, HalfStepRandomness, Noise, Randomness
 from hf_llc.sampling.samplers import SAMPLERS, badodab, check_sampler, rmsprop_sgld
 from hf_llc.sampling.samplers.base import ChainState, GradientSample, Posterior
 from tests.helpers.chains import llc_statistics, settings, traces
@@ -122,7 +122,7 @@ def test_steps_and_chains_have_noise_of_their_own() -> None:
 
 def test_a_refined_pair_of_noises_moves_a_weight_as_the_whole_one_does() -> None:
     like = torch.empty(100_000, dtype=torch.float64)
-    refined = Refined(random_numbers())
+    refined = HalfStepRandomness(random_numbers())
     first, second = normal(refined, 6, like), normal(refined, 7, like)
 
     torch.testing.assert_close((first + second) / math.sqrt(2), normal(random_numbers(), 3, like))
@@ -134,7 +134,7 @@ def test_a_refined_pair_of_noises_moves_a_weight_as_the_whole_one_does() -> None
 def test_a_refined_pair_of_noises_does_to_a_momentum_what_the_whole_one_does(kept: float) -> None:
     """Two half steps that keep √c each: √c √(1−c) ξ₁ + √(1−c) ξ₂ is √(1−c²) ξ plus nothing else."""
     like = torch.empty(100_000, dtype=torch.float64)
-    refined = Refined(random_numbers(), kept)
+    refined = HalfStepRandomness(random_numbers(), kept)
     first, second = normal(refined, 6, like), normal(refined, 7, like)
 
     together = math.sqrt(kept * (1 - kept)) * first + math.sqrt(1 - kept) * second

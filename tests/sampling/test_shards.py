@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling.chain import run_chain
-from hf_llc.sampling.foreach import BLOCK, pieces
+from hf_llc.sampling.foreach import BLOCK, tensor_chunks
 from hf_llc.sampling.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.sampling.objective import Objective, all_finite, copy_of, dimension, squared_distance
 from hf_llc.sampling.randomness import ChainRandomness
@@ -24,8 +24,8 @@ from hf_llc.sampling.tuning.curvature import root_mean_square, sharpest, spectru
 from hf_llc.sampling.tuning.gamma import choose_gamma, trace_of_hessian
 from hf_llc.sampling.tuning.gradient_noise import gradient_noise
 from hf_llc.sampling.tuning.lanczos import quadratic_llc_of
-from hf_llc.sampling.tuning.measure import measure, noise_around
-from hf_llc.sampling.tuning.measurements import Asked
+from hf_llc.sampling.tuning.measure import measure_geometry, noise_around
+from hf_llc.sampling.tuning.measurements import RequestedDynamics
 from hf_llc.sampling.variations import VARIATIONS
 from tests.helpers.chains import settings
 
@@ -126,8 +126,16 @@ def estimators(objective: Objective) -> Callable[[str], Gradient]:
 
 
 def around(objective: Objective, n_beta: float, gamma: float, start: str) -> list[float]:
-    found = measure(
-        objective, estimators(objective), BATCH, Asked(), n_beta=n_beta, gamma=gamma, start=start, batch_size=8, seed=1
+    found = measure_geometry(
+        objective,
+        estimators(objective),
+        BATCH,
+        RequestedDynamics(),
+        n_beta=n_beta,
+        gamma=gamma,
+        start=start,
+        batch_size=8,
+        seed=1,
     )
     return [value for value in vars(found.measured).values() if value is not None]
 
@@ -203,7 +211,7 @@ def _added(targets: list[Tensor], shards: Shards, kept: bool) -> float:
         for target in targets:
             noise.add_to(target, 2.0)
         return 0.0
-    for (group,) in pieces(targets):
+    for (group,) in tensor_chunks(targets):
         noise.add_to_all(group, 2.0)
     last = torch.zeros(1, dtype=torch.float64)
     noise.add_to(last, 1.0)

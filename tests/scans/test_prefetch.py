@@ -56,14 +56,14 @@ def plans(repo: Repository, tmp_path: Path) -> list[Plan]:
 
 
 @pytest.fixture
-def arrivals(tmp_path: Path) -> CheckpointAvailability:
+def availability(tmp_path: Path) -> CheckpointAvailability:
     return CheckpointAvailability(tmp_path / "session")
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> DiskBudget:
+def budget(tmp_path: Path) -> DiskBudget:
     """Room for two checkpoints and a half."""
-    return DiskBudget(tmp_path / "shelf", 2 * WHOLE + SIZE // 2)
+    return DiskBudget(tmp_path / "models", 2 * WHOLE + SIZE // 2)
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -73,10 +73,10 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def on_disk(shelf: DiskBudget) -> int:
-    """Bytes of everything on the shelf, what is still arriving included."""
+def on_disk(budget: DiskBudget) -> int:
+    """Bytes of every file in the budget's folder, unfinished downloads included."""
     total = 0
-    for path in shelf.folder.rglob("*"):
+    for path in budget.folder.rglob("*"):
         try:
             total += path.stat().st_size if path.is_file() else 0
         except FileNotFoundError:
@@ -99,43 +99,43 @@ def over(plan: Plan) -> None:
 
 
 def test_a_little_comes_before_anybody_asks_and_the_rest_when_asked(
-    plans: list[Plan], arrivals: CheckpointAvailability, hub: HubServer
+    plans: list[Plan], availability: CheckpointAvailability, hub: HubServer
 ) -> None:
-    with Prefetcher(plans, arrivals, None, pytest.fail):
+    with Prefetcher(plans, availability, None, pytest.fail):
         until(lambda: downloaded(hub) == AHEAD)
         time.sleep(3 * prefetch.LOOK)
         assert downloaded(hub) == AHEAD
-        assert arrivals.wanted("step0") is not None
+        assert availability.request("step0") is not None
         until(lambda: downloaded(hub) == AHEAD + 1)
-        arrivals.wanted("step5")
+        availability.request("step5")
         time.sleep(3 * prefetch.LOOK)
-        assert arrivals.path_of("step5") is None
+        assert availability.path_of("step5") is None
 
 
 def test_the_shelf_is_never_overfull_and_what_is_over_is_removed(
-    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, hub: HubServer
+    plans: list[Plan], availability: CheckpointAvailability, budget: DiskBudget, hub: HubServer
 ) -> None:
-    highest, shelf_limit = 0, shelf.limit + 20_000  # the client's own notes beside the files
-    with Prefetcher(plans, arrivals, shelf, pytest.fail) as supply:
+    highest, size_limit = 0, budget.limit + 20_000  # the client's own notes beside the files
+    with Prefetcher(plans, availability, budget, pytest.fail) as supply:
         for step, plan in enumerate(plans):
             with supply.using(plan) as ready:
                 assert weights(ready) == bytes([step]) * SIZE
                 ahead = min(2, COUNT - step)
-                until(lambda ahead=ahead: len(shelf.held) == ahead)  # type: ignore[misc]
-                highest = max(highest, on_disk(shelf))
+                until(lambda ahead=ahead: len(budget.held) == ahead)  # type: ignore[misc]
+                highest = max(highest, on_disk(budget))
             over(plan)
-        until(lambda: not shelf.held)
-        until(lambda: on_disk(shelf) == 0)
-    assert SIZE < highest <= shelf_limit
+        until(lambda: not budget.held)
+        until(lambda: on_disk(budget) == 0)
+    assert SIZE < highest <= size_limit
     assert downloaded(hub) == COUNT
     assert all(cached(plan.source, pytest.fail) is None for plan in plans)
 
 
 @pytest.mark.parametrize("limited", [False, True])
 def test_a_checkpoint_costs_one_listing(
-    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, hub: HubServer, limited: bool
+    plans: list[Plan], availability: CheckpointAvailability, budget: DiskBudget, hub: HubServer, limited: bool
 ) -> None:
-    with Prefetcher(plans[:2], arrivals, shelf if limited else None, pytest.fail) as supply:
+    with Prefetcher(plans[:2], availability, budget if limited else None, pytest.fail) as supply:
         for plan in plans[:2]:
             with supply.using(plan) as ready:
                 assert weights(ready)[0] == ready.source.step
@@ -144,16 +144,16 @@ def test_a_checkpoint_costs_one_listing(
 
 
 def test_what_was_looked_at_once_stays_while_there_is_room(
-    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, hub: HubServer
+    plans: list[Plan], availability: CheckpointAvailability, budget: DiskBudget, hub: HubServer
 ) -> None:
     """Backwards, as curvature is measured: the early ones, which sampling needs first, are the ones that stay."""
-    with Prefetcher(plans[::-1], arrivals, shelf, pytest.fail, once=True) as supply:
+    with Prefetcher(plans[::-1], availability, budget, pytest.fail, once=True) as supply:
         for plan in plans[::-1]:
             with supply.using(plan) as ready:
                 assert weights(ready)[0] == ready.source.step
-    assert sorted(shelf.held) == ["step0", "step1"]
+    assert sorted(budget.held) == ["step0", "step1"]
     assert downloaded(hub) == COUNT
-    with Prefetcher(plans, arrivals, shelf, pytest.fail) as supply:
+    with Prefetcher(plans, availability, budget, pytest.fail) as supply:
         for plan in plans[:3]:
             with supply.using(plan) as ready:
                 assert weights(ready)[0] == ready.source.step
@@ -162,11 +162,11 @@ def test_what_was_looked_at_once_stays_while_there_is_room(
 
 
 def test_what_the_user_has_is_used_and_stays(
-    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, hub: HubServer
+    plans: list[Plan], availability: CheckpointAvailability, budget: DiskBudget, hub: HubServer
 ) -> None:
     own = downloads.download("org/m", plans[1].source.sha, prefetch.files_needed(plans[1].source, print), pytest.fail)
     before = {path: path.stat().st_mtime_ns for path in own.iterdir()}
-    with Prefetcher(plans[:3], arrivals, shelf, pytest.fail) as supply:
+    with Prefetcher(plans[:3], availability, budget, pytest.fail) as supply:
         for plan in plans[:3]:
             with supply.using(plan) as ready:
                 assert (ready.source.path == own) == (plan is plans[1])
@@ -177,14 +177,14 @@ def test_what_the_user_has_is_used_and_stays(
 
 def test_a_checkpoint_that_cannot_be_had_is_named_and_the_others_come(
     plans: list[Plan],
-    arrivals: CheckpointAvailability,
-    shelf: DiskBudget,
+    availability: CheckpointAvailability,
+    budget: DiskBudget,
     hub: HubServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hub_errors, "MAX_TRIES", 1)
     hub.faults.add(f"{plans[1].source.sha}/model.safetensors", "error", times=None, method="GET")
-    with Prefetcher(plans[:3], arrivals, shelf, print) as supply:
+    with Prefetcher(plans[:3], availability, budget, print) as supply:
         with supply.using(plans[0]):
             pass
         with pytest.raises(SourceError, match="answered 500"), supply.using(plans[1]):
@@ -192,22 +192,22 @@ def test_a_checkpoint_that_cannot_be_had_is_named_and_the_others_come(
         with supply.using(plans[2]) as ready:
             assert weights(ready)[0] == 2
     assert "answered 500" in (failure(plans[1]) or "")
-    assert "step1" not in shelf.held
+    assert "step1" not in budget.held
 
 
 def test_an_outage_is_waited_out(
-    plans: list[Plan], arrivals: CheckpointAvailability, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+    plans: list[Plan], availability: CheckpointAvailability, hub: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefetch, "OUTAGES", (0.1, 0.1))
     hub.faults.add("model.safetensors", "reset", times=hub_errors.MAX_CONNECTIONS + 1)
     told: list[str] = []
-    with Prefetcher(plans[:1], arrivals, None, told.append) as supply, supply.using(plans[0]) as ready:
+    with Prefetcher(plans[:1], availability, None, told.append) as supply, supply.using(plans[0]) as ready:
         assert weights(ready)[0] == 0
     assert any("cannot be reached" in line and "Waiting" in line for line in told)
 
 
 def test_a_full_disk_ends_the_downloads_and_is_raised_once(
-    plans: list[Plan], arrivals: CheckpointAvailability, shelf: DiskBudget, monkeypatch: pytest.MonkeyPatch
+    plans: list[Plan], availability: CheckpointAvailability, budget: DiskBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real: Callable[..., str] = huggingface_hub.hf_hub_download
 
@@ -217,40 +217,40 @@ def test_a_full_disk_ends_the_downloads_and_is_raised_once(
         return real(repo_id, name, revision=revision, **options)
 
     def use_all() -> None:
-        with Prefetcher(plans, arrivals, shelf, pytest.fail) as supply:
+        with Prefetcher(plans, availability, budget, pytest.fail) as supply:
             for plan in plans[:2]:
                 with supply.using(plan):
                     pass
                 over(plan)
-            until(lambda: arrivals.closed)
+            until(lambda: availability.is_finished)
 
     monkeypatch.setattr(downloads, "hf_hub_download", full)
-    with pytest.raises(ResourceError, match=f"disk of {shelf.folder / 'step2'} is full"):
+    with pytest.raises(ResourceError, match=f"disk of {budget.folder / 'step2'} is full"):
         use_all()
-    assert "step2" not in shelf.held
+    assert "step2" not in budget.held
     assert failure(plans[2]) is None
 
 
 def test_offline_what_is_not_here_is_said_at_once(
-    plans: list[Plan], arrivals: CheckpointAvailability, monkeypatch: pytest.MonkeyPatch
+    plans: list[Plan], availability: CheckpointAvailability, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefetch.size_of(plans[0].source, pytest.fail)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    supply = Prefetcher(plans[:1], arrivals, None, pytest.fail)
+    supply = Prefetcher(plans[:1], availability, None, pytest.fail)
     with supply, pytest.raises(SourceError, match="with a network"), supply.using(plans[0]):
         pass
 
 
 def test_a_slow_download_is_given_up_with_the_block(
     plans: list[Plan],
-    arrivals: CheckpointAvailability,
-    shelf: DiskBudget,
+    availability: CheckpointAvailability,
+    budget: DiskBudget,
     hub: HubServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
     hub.faults.add("model.safetensors", "slow", rate=5000, times=None)
-    with Prefetcher(plans, arrivals, shelf, pytest.fail):
+    with Prefetcher(plans, availability, budget, pytest.fail):
         until(lambda: downloaded(hub) == 1)
         started = time.monotonic()
     assert time.monotonic() - started < 5
@@ -295,11 +295,11 @@ def test_a_shelf_adopts_what_is_needed_and_fits(tmp_path: Path) -> None:
     for key in ("a", "b", "c", "old"):
         (tmp_path / key / ".cache").mkdir(parents=True)
         (tmp_path / key / "model.safetensors").write_bytes(b"x" * 10)
-    shelf = DiskBudget(tmp_path, 25)
-    shelf.adopt({"a": 10, "b": 10, "c": 10})
-    assert shelf.held == {"a": 10, "b": 10}
+    budget = DiskBudget(tmp_path, 25)
+    budget.reconcile({"a": 10, "b": 10, "c": 10})
+    assert budget.held == {"a": 10, "b": 10}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
     assert not (tmp_path / "a/.cache").exists()
-    assert not shelf.has_room(6)
-    shelf.drop("a")
-    assert shelf.has_room(15)
+    assert not budget.has_room(6)
+    budget.release("a")
+    assert budget.has_room(15)

@@ -15,7 +15,7 @@ from hf_llc.measures.llc import resolution
 from hf_llc.measures.llc.resolution import resolve
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.tuning import choose_sampler, measure, measurements, settle
-from hf_llc.sampling.tuning.measurements import Measured
+from hf_llc.sampling.tuning.measurements import LocalGeometry
 from hf_llc.scans.shared_settings import shared_settings
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 
@@ -54,21 +54,21 @@ def shared(place: Path, seeds: list[int]) -> SamplerSettings:
 
 
 @pytest.fixture
-def walks(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[LocalGeometry]:
     """What was measured before each walk."""
-    found: list[Measured] = []
-    real = settle.measure_settled
+    found: list[LocalGeometry] = []
+    real = settle.measure_at_equilibrium
 
-    def counted(*args: Any, **named: Any) -> Measured:
+    def counted(*args: Any, **named: Any) -> LocalGeometry:
         found.append(args[4])
         return real(*args, **named)
 
-    monkeypatch.setattr(measure, "measure_settled", counted)
+    monkeypatch.setattr(measure, "measure_at_equilibrium", counted)
     return found
 
 
 def test_one_walk_stands_for_checkpoints_that_are_no_sharper_and_no_noisier(
-    tmp_path: Path, walks: list[Measured]
+    tmp_path: Path, walks: list[LocalGeometry]
 ) -> None:
     alone = shared(tmp_path / "alone", [0])
     assert len(walks) == 1
@@ -77,7 +77,7 @@ def test_one_walk_stands_for_checkpoints_that_are_no_sharper_and_no_noisier(
 
 
 def test_checkpoints_that_exceed_those_walked_at_by_more_than_a_margin_are_walked_at_too(
-    tmp_path: Path, walks: list[Measured], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, walks: list[LocalGeometry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measurements, "MARGIN", 1.01)
     shared(tmp_path, [0, 1, 2, 3])
@@ -89,7 +89,7 @@ def test_checkpoints_that_exceed_those_walked_at_by_more_than_a_margin_are_walke
 
 
 def test_a_quiet_checkpoint_spares_nobody_the_walk(
-    tmp_path: Path, walks: list[Measured], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, walks: list[LocalGeometry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last one is measured first; its gradient noise, though as large, does not matter to it."""
     answers = iter([False, True])
@@ -110,7 +110,7 @@ def test_what_the_curve_has_measured_is_what_a_point_would_measure(
     bench = LoadedModel(there, "cpu")
     with computing(1):
         afresh = resolve(there, bench)
-        monkeypatch.setattr(resolution, "measure", pytest.fail)
+        monkeypatch.setattr(resolution, "measure_geometry", pytest.fail)
         known = resolve(common.knowing(there), bench)
     # What noise adds is of no use to a point where nothing is left to be chosen by it.
     assert (known.heating > 0, afresh.heating) == (gradient == "minibatch", 0.0)

@@ -21,7 +21,7 @@ PARTING = 0.5
 """Seconds that the process which may keep the store leaves the others to see that it has failed."""
 
 
-class Link:
+class MachineStore:
     """One process's end of it. Safe for several threads.
 
     Every method raises LaunchError if the machine that keeps the store is gone, and if a message is not signed.

@@ -17,7 +17,7 @@ from torch.distributed.distributed_c10d import Store
 from hf_llc.errors import KINDS, HfLlcError, LaunchError, RankError
 from hf_llc.execution import machine
 from hf_llc.execution.distributed.exchange import decode, encode
-from hf_llc.execution.distributed.message_store import Link
+from hf_llc.execution.distributed.message_store import MachineStore
 from hf_llc.execution.distributed.signed import Signer
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ PARTING = 10.0
 """Seconds that the launcher is given to see which process of a group ended first, and to end the others."""
 
 
-class Group:
+class ModelShardGroup:
     """One process's end of a group, whose first process decides what is done and alone reads and writes the run.
 
     The process group of torch is that of the group alone: what transformers spreads over devices it spreads over all of
@@ -123,7 +123,7 @@ class Group:
         rows, row = -(-shape[0] // self.count), torch.Size(shape[1:]).numel()
         return shape, min(self.rank * rows, shape[0]) * row, local(shared).numel()
 
-    def watch(self, link: Link) -> None:
+    def watch(self, link: MachineStore) -> None:
         """Ends this process PARTING seconds after its work is no longer wanted, unless it has ended by itself.
 
         A GPU that waits for a process which is gone does so for ever, and with it everything that could look. The first
@@ -180,7 +180,7 @@ def check_devices(kind: str, machines: int) -> None:
         )
 
 
-def _reason_to_end(link: Link) -> Callable[[], str | None]:
+def _reason_to_end(link: MachineStore) -> Callable[[], str | None]:
     """None while no process of the launch has failed, and whoever started this one is there; else why this one ends, ""
     where another one tells."""
     parent = os.getppid()

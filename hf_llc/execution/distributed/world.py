@@ -23,8 +23,8 @@ from hf_llc.execution import machine
 from hf_llc.execution.distributed.exchange import decode, encode
 from hf_llc.execution.distributed.group_store import GroupStore
 from hf_llc.execution.distributed.listening import LOOPBACK
-from hf_llc.execution.distributed.message_store import PARTING, Link
-from hf_llc.execution.distributed.model_group import Group, check_devices
+from hf_llc.execution.distributed.message_store import PARTING, MachineStore
+from hf_llc.execution.distributed.model_group import ModelShardGroup, check_devices
 from hf_llc.execution.distributed.rendezvous import gather, place
 from hf_llc.execution.distributed.signed import SignedStore
 from hf_llc.execution.machine import launched as launched
@@ -57,8 +57,8 @@ class ProcessWorld:
     machine: int = 0
     first: int = 0
     messages: SignedStore | None = None
-    link: Link | None = None
-    group: Group | None = None
+    link: MachineStore | None = None
+    group: ModelShardGroup | None = None
 
     @property
     def share(self) -> int:
@@ -78,7 +78,7 @@ class ProcessWorld:
         return self.group.lead(act) if self.group else act()
 
     def all_failed(self) -> bool:
-        """True once every process of the group has failed with what this one failed with; see `Group.all_failed`."""
+        """True once every process of the group has failed with what this one failed with; see `ModelShardGroup`."""
         return self.group is None or self.group.all_failed()
 
     def store(
@@ -144,7 +144,7 @@ class ProcessWorld:
 
         return self._on(f"machine-{self.machine}", self.first, link, checked)
 
-    def _on(self, name: str, owner: int, link: Link, act: Callable[[], T]) -> T:
+    def _on(self, name: str, owner: int, link: MachineStore, act: Callable[[], T]) -> T:
         key = link.turn(name)
         if self.rank != owner:
             return cast(T, decode(link.wait_for(key, owner)))
@@ -152,7 +152,7 @@ class ProcessWorld:
         link.put(key, encode(result))
         return result
 
-    def _require_equal(self, link: Link, here: Mapping[str, Any]) -> None:
+    def _require_equal(self, link: MachineStore, here: Mapping[str, Any]) -> None:
         key = link.turn("inputs")
         if self.is_main:
             return link.put(key, json.dumps(here).encode())
@@ -201,12 +201,12 @@ class ProcessWorld:
             PartialState().destroy_process_group()
 
 
-def alone(kind: str) -> ProcessWorld:
+def single_process(kind: str) -> ProcessWorld:
     """A fleet of this one process, on the first device of this kind."""
     return ProcessWorld(0, 1, "cuda:0" if kind == "cuda" else kind)
 
 
-def join(kind: str, devices: int = 1) -> ProcessWorld:
+def join_launch(kind: str, devices: int = 1) -> ProcessWorld:
     """This process's place, on devices of this kind (`cpu`, `cuda`, `mps`).
 
     Args:
@@ -217,7 +217,7 @@ def join(kind: str, devices: int = 1) -> ProcessWorld:
             processes do not make groups of that size.
     """
     if not launched():
-        return alone(kind)
+        return single_process(kind)
     rank, world = place()
     if world % devices:
         raise LaunchError(
@@ -231,9 +231,9 @@ def join(kind: str, devices: int = 1) -> ProcessWorld:
     if devices > 1:
         check_devices(kind, machines)
     apart = machines > 1 or devices > 1
-    link = Link(messages, rank, world, machine=number, speaks=rank == first) if apart else None
+    link = MachineStore(messages, rank, world, machine=number, speaks=rank == first) if apart else None
     inside, members = (rank % devices, devices) if devices > 1 else (rank, world)
-    group: Group | None = None
+    group: ModelShardGroup | None = None
     if machines > 1:
         # What they tell each other goes through the store: that they reach its port is enough.
         os.environ[CONNECT_LATER] = "1"
@@ -246,7 +246,7 @@ def join(kind: str, devices: int = 1) -> ProcessWorld:
         if devices > 1:
             # Before accelerate, which would put all processes into one process group.
             prefix = PrefixStore(f"group-{rank // devices}", store)
-            group = Group(prefix, messages.signer, inside, devices, kind, PATIENCE)
+            group = ModelShardGroup(prefix, messages.signer, inside, devices, kind, PATIENCE)
         state: Any = PartialState(cpu=kind != "cuda", timeout=PATIENCE, store=store, rank=inside, world_size=members)
     if state.num_processes != members:
         raise LaunchError(

@@ -76,7 +76,7 @@ def estimate(
         assert result is not None  # only ranks of a user's own launch have none
     else:
         own = make_plan()
-        estimation.run(own, fleets.alone(own.device), observer)
+        estimation.run(own, fleets.single_process(own.device), observer)
         with observer.part("results"):
             result = estimation.collect(own, observer, started)
     require_number(result)

@@ -48,7 +48,7 @@ def run(plan: Plan, fleet: ProcessWorld, observer: Observer) -> None:
             time.sleep(seconds)
 
     with computing(plan.threads):
-        work_queue.finished(steps(plan, LoadedModel(plan, fleet.device, group=fleet.group), fleet, observer), wait)
+        work_queue.run_to_end(steps(plan, LoadedModel(plan, fleet.device, group=fleet.group), fleet, observer), wait)
 
 
 def steps(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observer) -> Steps[None]:
@@ -251,7 +251,7 @@ def anchor_losses(
             raise UnusableError(f"The loss of {plan.source.id} is inf or NaN on this text: its weights are broken.")
         return {"losses": losses, "seconds": time.monotonic() - started}
 
-    parts = yield from work_queue.parts(
+    parts = yield from work_queue.make_parts(
         store, names, make, first=fleet.share, found=lambda done: observer.advance(len(done))
     )
     observer.end()
@@ -274,7 +274,7 @@ def _resolution(
         observer.end()
         return replace(resolution, choices={**resolution.choices, **notes}).to_dict()
 
-    (payload,) = yield from work_queue.parts(store, [resolved_name(plan)], make)
+    (payload,) = yield from work_queue.make_parts(store, [resolved_name(plan)], make)
     found = Resolution.from_dict(payload)
     if fleet.is_main:
         for sentence in found.choices.values():

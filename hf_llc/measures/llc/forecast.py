@@ -115,7 +115,7 @@ def forecast(
     steps = burn_in + sampler.chain_draws * sampler.thin
     tokens = sampler.chain_count * (steps + 1) * sampler.chain_batch_size * context
     kind = devices.device_kind(device)
-    rate = _matrix_rate(fleets.alone(kind).device, getattr(torch, sampler.dtype))
+    rate = _matrix_rate(fleets.single_process(kind).device, getattr(torch, sampler.dtype))
     return Forecast(
         model=source.id,
         sha=source.sha,
@@ -158,7 +158,7 @@ def _of_draws(
     device: str | None,
 ) -> Forecast:
     kind = devices.device_kind(device)
-    place, threads = fleets.alone(kind).device, sampler.threads or machine.default_threads(sampler.chain_count)
+    place, threads = fleets.single_process(kind).device, sampler.threads or machine.default_threads(sampler.chain_count)
     n = data.max_sequences or LARGEST_TEXT
     size = sampler.batch_size or draw_batch_size(context, n)
     with computing(threads):

@@ -37,7 +37,7 @@ def on_plateau(diagnostics: Diagnostics) -> bool:
     return flat_in_gamma(diagnostics) and (diagnostics.n_beta_slope is None or flat_in_n_beta(diagnostics))
 
 
-def meaning(diagnostics: Diagnostics) -> str:
+def interpret(diagnostics: Diagnostics) -> str:
     """What the number says beyond the localiser, in one sentence."""
     slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
     if slope is None or error is None:

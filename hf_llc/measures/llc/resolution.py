@@ -17,8 +17,8 @@ from hf_llc.sampling.objective import dimension
 from hf_llc.sampling.tuning.cached import CachedMeasurements
 from hf_llc.sampling.tuning.gamma import TARGET_RISE, choose_gamma, rise
 from hf_llc.sampling.tuning.gradient_noise import predicted_heating
-from hf_llc.sampling.tuning.measure import Around, measure, noise_around
-from hf_llc.sampling.tuning.measurements import Measured
+from hf_llc.sampling.tuning.measure import GeometryReport, measure_geometry, noise_around
+from hf_llc.sampling.tuning.measurements import LocalGeometry
 from hf_llc.sampling.tuning.proportion import Allowance
 from hf_llc.sampling.tuning.step_size import HOT, check_lr
 from hf_llc.sampling.tuning.temperature import default_n_beta
@@ -115,7 +115,7 @@ def resolve(plan: Plan, bench: LoadedModel) -> Resolution:
     )
 
 
-def _completed(known: CachedMeasurements, bench: LoadedModel, asked: SamplerSettings) -> Measured:
+def _completed(known: CachedMeasurements, bench: LoadedModel, asked: SamplerSettings) -> LocalGeometry:
     """What would be measured around w*, of which all is known but the noise of a gradient that was chosen since."""
     if known.gradient == asked.gradient:
         return known.measured
@@ -155,10 +155,10 @@ def measure_around(
     n_beta: float,
     gamma: float,
     allowance: Allowance,
-    others: Sequence[Around] = (),
-) -> Around:
+    others: Sequence[GeometryReport] = (),
+) -> GeometryReport:
     """Curvature, gradient noise and more around w*, and where chains start; see `measure`."""
-    found = measure(
+    found = measure_geometry(
         bench.in_full,
         bench.gradient,
         bench.probe_batch(),

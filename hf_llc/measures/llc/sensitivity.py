@@ -24,7 +24,7 @@ FEWEST_PAIRS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checks:
+class SensitivityResults:
     """The answers; None where a chain that they need failed or is missing, or the logarithm of λ̂ has no meaning.
 
     Attributes:
@@ -43,7 +43,7 @@ class Checks:
     n_beta_slope_stderr: float | None = None
 
 
-def checked_chains(
+def sensitivity_chains(
     chains: int, draws: int, variations: Sequence[Variation] = VARIATIONS
 ) -> list[tuple[Variation, int]]:
     """Every varied chain of a run of so many chains of so many draws: (variation, number of the main chain)."""
@@ -55,7 +55,7 @@ def evaluate(
     varied: Mapping[tuple[str, int], ChainTrace],
     settings: ResolvedSettings,
     variations: Sequence[Variation] = VARIATIONS,
-) -> Checks:
+) -> SensitivityResults:
     """The answers, from the main traces and the varied ones by (variation, chain)."""
     draws = {variation.name: _draws(variation, varied, settings) for variation in variations}
     bias, bias_stderr = _step_bias(main, draws["half-step"], settings)
@@ -63,7 +63,7 @@ def evaluate(
     stronger = next(variation for variation in variations if variation.gamma != 1)
     gamma, gamma_stderr = _gamma_slope(main, draws[stronger.name], stronger.gamma, settings)
     n_beta, n_beta_stderr = temperature_slope(main, settings)
-    return Checks(
+    return SensitivityResults(
         step_bias=bias,
         step_bias_stderr=bias_stderr,
         cold_llc=llc(settings.n_beta, summarise(cold).mean) if cold else None,

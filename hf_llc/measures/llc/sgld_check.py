@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hf_llc.execution import work_queue
-from hf_llc.execution.chain_jobs import Chains, Job
+from hf_llc.execution.chain_runner import ChainRunner, ChainSpec
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
@@ -66,10 +66,10 @@ def steps(
         drawn: what the draws have given. anchors: ℓ_i(w*) of all sequences, nats per token.
     """
     settings = settings_of(drawn)
-    jobs = {name: Job(settings, chain, None, name.partition("/")[2]) for chain, name in enumerate(part_names())}
+    jobs = {name: ChainSpec(settings, chain, None, name.partition("/")[2]) for chain, name in enumerate(part_names())}
     observer.begin("cross-check by SGLD", CHAINS * settings.steps)
-    chains = Chains(jobs, bench, anchors, observer)
-    yield from work_queue.parts(
+    chains = ChainRunner(jobs, bench, anchors, observer)
+    yield from work_queue.make_parts(
         store,
         list(jobs),
         chains,

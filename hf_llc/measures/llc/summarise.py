@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.resolution import Resolution
-from hf_llc.measures.llc.sensitivity import Checks, Extrapolation, evaluate, extrapolation
+from hf_llc.measures.llc.sensitivity import Extrapolation, SensitivityResults, evaluate, extrapolation
 from hf_llc.measures.llc.soundness import numbers_of
 from hf_llc.measures.llc.verdict import judge
 from hf_llc.results.estimate import (
@@ -101,7 +101,7 @@ def _number(diagnostics: Diagnostics) -> tuple[float | None, float | None]:
     return value, math.hypot(diagnostics.monte_carlo_stderr, diagnostics.step_size_stderr or 0.0)
 
 
-def _extrapolation(checks: Checks) -> Extrapolation | None:
+def _extrapolation(checks: SensitivityResults) -> Extrapolation | None:
     """None if the step size was not checked."""
     if checks.step_bias is None or checks.step_bias_stderr is None:
         return None
@@ -130,7 +130,7 @@ def dataset_of(plan: Plan) -> DatasetRecord:
 
 
 def _diagnostics(
-    resolution: Resolution, healthy: Sequence[ChainTrace], statistics: DrawStatistics | None, checks: Checks
+    resolution: Resolution, healthy: Sequence[ChainTrace], statistics: DrawStatistics | None, checks: SensitivityResults
 ) -> Diagnostics:
     settings = resolution.settings
     squared = [value for trace in healthy for value in trace.squared_distances]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hf_llc.sampling.foreach import pieces
+from hf_llc.sampling.foreach import tensor_chunks
 from hf_llc.sampling.samplers.base import EXACT, ChainState, GradientSample, Sampler
 
 
@@ -32,7 +32,7 @@ def init(walk: ChainState) -> list[Tensor]:
 def kick(walk: ChainState, gradients: Sequence[Tensor], momenta: Sequence[Tensor]) -> None:
     """p ← p − h ∇U(w), in place."""
     law, h = walk.law, math.sqrt(walk.law.lr)
-    for parameters, anchors, slopes, moved in pieces(walk.parameters, walk.anchors, gradients, momenta):
+    for parameters, anchors, slopes, moved in tensor_chunks(walk.parameters, walk.anchors, gradients, momenta):
         torch._foreach_add_(moved, slopes, alpha=-h * law.n_beta)
         torch._foreach_add_(moved, parameters, alpha=-h * law.gamma)
         torch._foreach_add_(moved, anchors, alpha=h * law.gamma)
@@ -44,7 +44,7 @@ def step(walk: ChainState, look: GradientSample, state: list[Tensor], index: int
     h, c = math.sqrt(walk.law.lr), walk.law.momentum
     kick(walk, look.gradients, state)
     noise = walk.randomness.noise(index)
-    for parameters, momenta in pieces(walk.parameters, state):
+    for parameters, momenta in tensor_chunks(walk.parameters, state):
         torch._foreach_add_(parameters, momenta, alpha=h / 2)
         torch._foreach_mul_(momenta, c)
         noise.add_to_all(momenta, math.sqrt(1 - c * c))

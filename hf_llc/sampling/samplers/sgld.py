@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hf_llc.sampling.foreach import pieces
+from hf_llc.sampling.foreach import tensor_chunks
 from hf_llc.sampling.randomness import add_noise
 from hf_llc.sampling.samplers.base import ChainState, GradientSample, Sampler
 
@@ -24,7 +24,7 @@ def init(walk: ChainState) -> None:
 def drift(walk: ChainState, gradients: Sequence[Tensor]) -> None:
     """w ← w − ε/2 ( nβ g + γ (w − w*) ), in place and without a temporary."""
     law = walk.law
-    for parameters, anchors, slopes in pieces(walk.parameters, walk.anchors, gradients):
+    for parameters, anchors, slopes in tensor_chunks(walk.parameters, walk.anchors, gradients):
         torch._foreach_lerp_(parameters, anchors, law.lr * law.gamma / 2)
         torch._foreach_add_(parameters, slopes, alpha=-law.lr * law.n_beta / 2)
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from hf_llc.sampling.tuning.measure import Around
-from hf_llc.sampling.tuning.measurements import Measured
+from hf_llc.sampling.tuning.measure import GeometryReport
+from hf_llc.sampling.tuning.measurements import LocalGeometry
 
 
 @dataclass(frozen=True)
@@ -14,17 +14,17 @@ class CachedMeasurements:
     """What was measured before every setting was chosen.
 
     Attributes:
-        measured: before a walk, if there was one. start: where chains were to start. sigma: as in `Around`.
+        measured: before a walk, if there was one. start: where chains were to start. sigma: as in `GeometryReport`.
         gradient: whose noise was measured.
     """
 
-    measured: Measured
+    measured: LocalGeometry
     start: str
     sigma: float
     gradient: str
 
     @classmethod
-    def of(cls, around: Around, gradient: str) -> Self:
+    def of(cls, around: GeometryReport, gradient: str) -> Self:
         """The part of it that a run at that checkpoint would measure."""
         return cls(around.first, around.start, around.sigma, gradient)
 
@@ -45,4 +45,4 @@ class CachedMeasurements:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """What `to_dict` wrote."""
-        return cls(**{**stored, "measured": Measured(**stored["measured"])})
+        return cls(**{**stored, "measured": LocalGeometry(**stored["measured"])})

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import torch
 
 from hf_llc.sampling.samplers import AUTO
-from hf_llc.sampling.tuning.measurements import Measured
+from hf_llc.sampling.tuning.measurements import LocalGeometry
 from hf_llc.sampling.tuning.step_size import relaxation_rate
 from hf_llc.settings.resolved import CHECKED, LOSS, ResolvedSettings
 
@@ -56,7 +56,7 @@ class Run(NamedTuple):
         )
 
 
-def choose_baseline(asked: str, run: Run, found: Sequence[Measured]) -> tuple[str, str | None]:
+def choose_baseline(asked: str, run: Run, found: Sequence[LocalGeometry]) -> tuple[str, str | None]:
     """`paired` or `linear` for such chains at the checkpoints that were measured, and one sentence if it is linear by
     choice.
 
@@ -84,7 +84,7 @@ def choose_baseline(asked: str, run: Run, found: Sequence[Measured]) -> tuple[st
     )
 
 
-def gain(run: Run, measured: Measured) -> float:
+def gain(run: Run, measured: LocalGeometry) -> float:
     """The variance of the mean of many draws over that with the slope taken out; 1 where nothing was measured."""
     unit = run.n_beta**2 / run.batch_size
     if not unit * measured.scatter > 0:
@@ -94,7 +94,7 @@ def gain(run: Run, measured: Measured) -> float:
     return (kept + unit * measured.scatter) / left if left > 0 else math.inf
 
 
-def _kept(run: Run, measured: Measured) -> float:
+def _kept(run: Run, measured: LocalGeometry) -> float:
     """The variance of nβΔL over the posterior, times its autocorrelation: what no baseline takes away.
 
     On a quadratic loss it is ½ Σ s² where λ̂ is ½ Σ s, s = nβh/(nβh+γ). It is taken to have the autocorrelation of an
@@ -107,7 +107,7 @@ def _kept(run: Run, measured: Measured) -> float:
     return measured.least_llc(run.n_beta, run.gamma) * share * correlation
 
 
-def _rounds(run: Run, measured: Measured) -> bool:
+def _rounds(run: Run, measured: LocalGeometry) -> bool:
     """True if rounding of the losses at w* may make a difference: more than ROUNDED of λ̂, and more than HIDDEN of its
     standard error.
 

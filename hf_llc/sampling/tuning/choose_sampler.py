@@ -4,8 +4,8 @@ import math
 
 from hf_llc.sampling.samplers import AUTO, SAMPLERS
 from hf_llc.sampling.tuning.gradient_noise import predicted_heating
-from hf_llc.sampling.tuning.measurements import Asked, Dynamics, Measured
-from hf_llc.sampling.tuning.noise_reduction import HEATING_MAX, MOMENTA, SLOWEST, choose_quieter
+from hf_llc.sampling.tuning.measurements import ChosenDynamics, LocalGeometry, RequestedDynamics
+from hf_llc.sampling.tuning.noise_reduction import HEATING_MAX, MOMENTA, SLOWEST, choose_noise_reduction
 from hf_llc.sampling.tuning.step_size import choose_lr, forgets, leaves, stability, two_digits
 
 LOCAL_RISE = 0.5
@@ -55,11 +55,11 @@ def settled_start(
     )
 
 
-def choose_dynamics(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> Dynamics:
+def choose_dynamics(asked: RequestedDynamics, n_beta: float, gamma: float, measured: LocalGeometry) -> ChosenDynamics:
     """Sampler, momentum c, step size ε, and how gradients are estimated; what is given is kept.
 
     Plain minibatches are kept where their noise hardly heats. Where it does, the ways to quieten it are weighed against
-    their cost: `noise_reduction.choose_quieter`.
+    their cost: `noise_reduction.choose_noise_reduction`.
 
     Raises:
         SettingsError: nothing limits the step size, see `step_size.choose_lr`.
@@ -77,7 +77,7 @@ def choose_dynamics(asked: Asked, n_beta: float, gamma: float, measured: Measure
     step = asked.lr
     if step is None:
         step, why["lr"] = _step(chosen, kept, n_beta, gamma, measured)
-    return Dynamics(
+    return ChosenDynamics(
         sampler=chosen,
         momentum=kept,
         lr=step,
@@ -87,7 +87,7 @@ def choose_dynamics(asked: Asked, n_beta: float, gamma: float, measured: Measure
     )
 
 
-def noise_matters(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> bool:
+def noise_matters(asked: RequestedDynamics, n_beta: float, gamma: float, measured: LocalGeometry) -> bool:
     """True if plain minibatches would heat too much at the step that is asked for, or else at the largest stable one,
     and the user has left open what to do about it."""
     if AUTO not in {asked.gradient, asked.batches} or SAMPLERS.get(asked.sampler, SAMPLERS["sgld-lm"]).whole:
@@ -98,8 +98,8 @@ def noise_matters(asked: Asked, n_beta: float, gamma: float, measured: Measured)
     return 0 < allowed < predicted_heating(step, n_beta, measured.noise, asked.momentum or 0.0)
 
 
-def _quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> Dynamics:
-    found = choose_quieter(asked, n_beta, gamma, measured)
+def _quieter(asked: RequestedDynamics, n_beta: float, gamma: float, measured: LocalGeometry) -> ChosenDynamics:
+    found = choose_noise_reduction(asked, n_beta, gamma, measured)
     way, why = found.way, {}
     if AUTO in {asked.gradient, asked.batches}:
         why["gradient"] = (
@@ -116,7 +116,7 @@ def _quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> D
             f"lr = {found.lr:.2g}: ε(nβh+γ) = {value:.2g} at the measured curvature h = {measured.limiting:.3g} "
             "(unstable from 4)."
         )
-    return Dynamics(
+    return ChosenDynamics(
         sampler=way.sampler,
         momentum=way.momentum,
         lr=found.lr,
@@ -127,7 +127,7 @@ def _quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured) -> D
     )
 
 
-def _step(sampler: str, momentum: float, n_beta: float, gamma: float, measured: Measured) -> tuple[float, str]:
+def _step(sampler: str, momentum: float, n_beta: float, gamma: float, measured: LocalGeometry) -> tuple[float, str]:
     """ε and why: the sampler's own share of stability, or less where gradient noise would heat too much."""
     largest = choose_lr(SAMPLERS[sampler].step_fraction, n_beta, measured.limiting, gamma)
     heating = predicted_heating(largest, n_beta, measured.noise, momentum)
@@ -144,7 +144,7 @@ def _step(sampler: str, momentum: float, n_beta: float, gamma: float, measured: 
 
 
 def _sampler(
-    momentum: float | None, lr: float | None, n_beta: float, gamma: float, measured: Measured
+    momentum: float | None, lr: float | None, n_beta: float, gamma: float, measured: LocalGeometry
 ) -> tuple[str, float | None, str]:
     stiffness = n_beta * measured.limiting + gamma
     if gamma > 0 and stiffness <= SLOW * gamma:

@@ -7,7 +7,7 @@ from hf_llc.sampling.samplers import AUTO
 from hf_llc.sampling.tuning.curvature import ITERATIONS
 from hf_llc.sampling.tuning.gamma import BISECTIONS, DIRECTIONS
 from hf_llc.sampling.tuning.gradient_noise import PAIRS
-from hf_llc.sampling.tuning.measurements import Asked
+from hf_llc.sampling.tuning.measurements import RequestedDynamics
 from hf_llc.sampling.tuning.probe import DRAWN
 from hf_llc.settings.resolved import LOSS
 
@@ -134,7 +134,9 @@ class Needs(NamedTuple):
     controlled: bool
 
     @classmethod
-    def of(cls, asked: Asked, *, n: int, batch_size: int, gamma: float | None, baseline: str, start: str) -> Self:
+    def of(
+        cls, asked: RequestedDynamics, *, n: int, batch_size: int, gamma: float | None, baseline: str, start: str
+    ) -> Self:
         """By the settings, of which None and `auto` are left open."""
         step = asked.lr is None or asked.sampler == AUTO
         return cls(

@@ -18,11 +18,11 @@ from hf_llc.sampling.tuning.curvature import root_mean_square, sharpest, spectru
 from hf_llc.sampling.tuning.extent import Extent, full_extent
 from hf_llc.sampling.tuning.gamma import rise, trace_of_hessian
 from hf_llc.sampling.tuning.gradient_noise import gradient_noise
-from hf_llc.sampling.tuning.measurements import Asked, Measured, likened
-from hf_llc.sampling.tuning.noise_reduction import without_dear_ones
+from hf_llc.sampling.tuning.measurements import LocalGeometry, RequestedDynamics, rescale_from_similar
+from hf_llc.sampling.tuning.noise_reduction import without_costly_control_variates
 from hf_llc.sampling.tuning.probe import Probe
 from hf_llc.sampling.tuning.proportion import Allowance, permitted
-from hf_llc.sampling.tuning.settle import ROUNDS, measure_settled, round_cost
+from hf_llc.sampling.tuning.settle import ROUNDS, measure_at_equilibrium, round_cost
 
 SMALL = 10_000
 """Weights below which one displaced point is not like another, so that several are looked at if there is no walk."""
@@ -35,7 +35,7 @@ FAR = 1e-2
 """What a displacement is multiplied by where the loss is not finite and few may be tried."""
 
 
-class Around(NamedTuple):
+class GeometryReport(NamedTuple):
     """What was measured around a w*.
 
     Attributes:
@@ -44,29 +44,29 @@ class Around(NamedTuple):
         sigma: standard deviation of the displacement at which curvature and gradient noise were looked at.
     """
 
-    measured: Measured
+    measured: LocalGeometry
     start: str
     why: str
-    first: Measured
+    first: LocalGeometry
     sigma: float
     walked: bool = False
 
 
-def measure(
+def measure_geometry(
     objective: Objective,
     gradient: Callable[[str], Gradient],
     batch: Tensor,
-    asked: Asked,
+    asked: RequestedDynamics,
     *,
     n_beta: float,
     gamma: float,
     start: str,
     batch_size: int,
     seed: int,
-    others: Sequence[Around] = (),
+    others: Sequence[GeometryReport] = (),
     probe: Probe | None = None,
     allowance: Allowance | None = None,
-) -> Around:
+) -> GeometryReport:
     """What is found on the batch, and where chains start; the weights are w* again afterwards.
 
     The step must be stable wherever chains go: curvature and gradient noise are taken at draws of the localiser too,
@@ -76,7 +76,7 @@ def measure(
     Args:
         gradient: the estimator of ∇L_n by its name, around the weights as they are.
         others: checkpoints that were walked at, of a curve that has one step size. Where they are about as sharp and
-            as noisy as this one, noise is not measured again here: see `measurements.likened`.
+            as noisy as this one, noise is not measured again here: see `measurements.rescale_from_similar`.
         probe: the order of items that the batch begins, and a minibatch that steps must be stable on too; None takes
             them as they come.
         allowance: how thoroughly to look, and how much of it; None looks at all there is to be seen.
@@ -101,7 +101,7 @@ def measure(
         sigma = _narrowed(raised, widest, allowed, higher if gamma > 0 else None, extent.narrowings)
     with _displaced(objective, sigma, seed, 0):
         here, direction = sharpest(objective, batch, at_anchor.direction, seed, extent.products)
-    found = Measured(
+    found = LocalGeometry(
         curvature=max(at_anchor.largest, here),
         trace=trace,
         squares=at_anchor.squares,
@@ -110,7 +110,7 @@ def measure(
         level=float(anchor_losses.mean()),
         **_scatter(objective, items, sigma, seed)._asdict(),
     )
-    noisy = sigma if extent.is_full else min(sigma, _living(found, n_beta, gamma))
+    noisy = sigma if extent.is_full else min(sigma, _equilibrium_sigma(found, n_beta, gamma))
     found = replace(
         found,
         noise=noise_around(objective, plain, sigma=noisy, batch_size=batch_size, seed=seed, extent=extent),
@@ -125,16 +125,16 @@ def measure(
             with _displaced(objective, sigma, seed, draw):
                 here, direction = sharpest(objective, batch, direction, seed, extent.products)
             found = replace(found, curvature=max(found.curvature, here))
-        return Around(found, chosen, why, found, noisy)
-    if (alike := likened(found, [(other.first, other.measured) for other in others])) is not None:
-        return Around(alike, chosen, why, found, noisy)
+        return GeometryReport(found, chosen, why, found, noisy)
+    if (alike := rescale_from_similar(found, [(other.first, other.measured) for other in others])) is not None:
+        return GeometryReport(alike, chosen, why, found, noisy)
     first = round_cost(ROUNDS[0], 1 + (asked.gradient == "control-variate"), batch_size, extent)
-    if allowance is not None and first > allowance.left(_quiet(found), chosen):
-        unwalked = _unwalked(objective, asked, found, noisy, batch_size, seed, chosen, allowance)
-        return Around(
+    if allowance is not None and first > allowance.left(_without_noise(found), chosen):
+        unwalked = _estimated_at_equilibrium(objective, asked, found, noisy, batch_size, seed, chosen, allowance)
+        return GeometryReport(
             _affordable(unwalked, asked, n_beta, gamma, chosen, objective.n, allowance), chosen, why, found, noisy
         )
-    settled = measure_settled(
+    settled = measure_at_equilibrium(
         objective,
         gradient,
         batch,
@@ -150,12 +150,18 @@ def measure(
         allowance=allowance,
     )
     settled = _affordable(settled, asked, n_beta, gamma, chosen, objective.n, allowance)
-    return Around(settled, chosen, why, found, noisy, walked=True)
+    return GeometryReport(settled, chosen, why, found, noisy, walked=True)
 
 
 def _affordable(
-    found: Measured, asked: Asked, n_beta: float, gamma: float, start: str, n: int, allowance: Allowance | None
-) -> Measured:
+    found: LocalGeometry,
+    asked: RequestedDynamics,
+    n_beta: float,
+    gamma: float,
+    start: str,
+    n: int,
+    allowance: Allowance | None,
+) -> LocalGeometry:
     """Without control variates where the full gradient of n items, which chains take that have them, is out of
     proportion to the run, not taken otherwise, and gains less than it costs."""
     if allowance is None or found.controlled is None:
@@ -164,15 +170,15 @@ def _affordable(
     settings, run = allowance.choice(without, start), allowance.run(without, start)
     if n <= permitted(run) or (settings is not None and settings.uses_anchor_gradient):
         return found
-    return without_dear_ones(asked, n_beta, gamma, found, n / run)
+    return without_costly_control_variates(asked, n_beta, gamma, found, n / run)
 
 
-def _quiet(found: Measured) -> Measured:
+def _without_noise(found: LocalGeometry) -> LocalGeometry:
     """Without gradient noise, which leads to the shortest run."""
     return replace(found, noise=0.0, controlled=None)
 
 
-def _living(found: Measured, n_beta: float, gamma: float) -> float:
+def _equilibrium_sigma(found: LocalGeometry, n_beta: float, gamma: float) -> float:
     """The standard deviation of a displacement with about the loss that chains have.
 
     On a quadratic loss a draw w* + ξ/√(nβh + γ) has it, for the h that most of tr H comes from.
@@ -181,25 +187,25 @@ def _living(found: Measured, n_beta: float, gamma: float) -> float:
     return 1 / math.sqrt(stiffness) if stiffness > 0 else math.inf
 
 
-def _unwalked(
+def _estimated_at_equilibrium(
     objective: Objective,
-    asked: Asked,
-    found: Measured,
+    asked: RequestedDynamics,
+    found: LocalGeometry,
     sigma: float,
     batch_size: int,
     seed: int,
     start: str,
     allowance: Allowance,
-) -> Measured:
+) -> LocalGeometry:
     """What a walk would find as far as displacements by σ show it, in place of a walk that would take too much."""
     extent, controlled = allowance.extent, None
-    if asked.gradient != "minibatch" and 2 * extent.noise_cost <= allowance.left(_quiet(found), start):
+    if asked.gradient != "minibatch" and 2 * extent.noise_cost <= allowance.left(_without_noise(found), start):
         gradient = as_noisy("control-variate", objective)
         controlled = noise_around(objective, gradient, sigma=sigma, batch_size=batch_size, seed=seed, extent=extent)
     return replace(found, controlled=controlled, epoch=max(1, objective.n // batch_size), typical=_typical(found))
 
 
-def _typical(found: Measured) -> float:
+def _typical(found: LocalGeometry) -> float:
     """The curvature that most of tr H comes from; rough figures may say more than the largest."""
     return min(found.typical_curvature or found.curvature, found.curvature)
 
@@ -213,7 +219,7 @@ def noise_around(
     seed: int,
     extent: Extent | None = None,
 ) -> float:
-    """The gradient noise that `measure` finds with that estimator, displacement and extent, before a walk."""
+    """The gradient noise that `measure_geometry` finds with that estimator, displacement and extent, before a walk."""
     extent = full_extent(batch_size, batch_size) if extent is None else extent
     if not extent.pairs:
         return 0.0
@@ -221,7 +227,7 @@ def noise_around(
         return gradient_noise(objective, gradient, batch_size, seed, extent.pairs, extent.noise)
 
 
-def _sharpened(found: Measured, curvature: float, n_beta: float, gamma: float) -> Measured:
+def _sharpened(found: LocalGeometry, curvature: float, n_beta: float, gamma: float) -> LocalGeometry:
     """With the |h| of the sharpest minibatch met, where steps that are stable elsewhere may not be on it."""
     stiffness = n_beta * found.curvature + gamma
     return replace(found, sharp=curvature) if n_beta * curvature + gamma > STIFFER * stiffness else found

@@ -11,7 +11,7 @@ MARGIN = 1.5
 """How many times sharper or noisier than others a checkpoint may be for what a walk found there to be scaled to it."""
 
 
-class Asked(NamedTuple):
+class RequestedDynamics(NamedTuple):
     """What a user left open, `auto` or None, or gave: names in SAMPLERS, GRADIENTS and BATCHES, c and ε."""
 
     sampler: str = AUTO
@@ -22,7 +22,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class LocalGeometry:
     """What a choice is made from.
 
     Attributes:
@@ -75,7 +75,7 @@ class Measured:
         return self.typical or (self.squares / self.trace if self.trace > 0 else 0.0)
 
 
-def worst(found: Sequence[Measured]) -> Measured:
+def combine_worst_case(found: Sequence[LocalGeometry]) -> LocalGeometry:
     """The sharpest and the noisiest of several checkpoints in one."""
     measured = any(each.controlled is not None for each in found)
     return replace(
@@ -96,7 +96,9 @@ def worst(found: Sequence[Measured]) -> Measured:
     )
 
 
-def likened(found: Measured, walked: Sequence[tuple[Measured, Measured]]) -> Measured | None:
+def rescale_from_similar(
+    found: LocalGeometry, walked: Sequence[tuple[LocalGeometry, LocalGeometry]]
+) -> LocalGeometry | None:
     """What a walk to where chains live would find at a checkpoint, by what it found at others; None if they are less
     sharp or less noisy by more than MARGIN, or there are none.
 
@@ -105,7 +107,10 @@ def likened(found: Measured, walked: Sequence[tuple[Measured, Measured]]) -> Mea
     """
     if not walked:
         return None
-    before, after = worst([first for first, _ in walked]), worst([settled for _, settled in walked])
+    before, after = (
+        combine_worst_case([first for first, _ in walked]),
+        combine_worst_case([settled for _, settled in walked]),
+    )
     sharper, noisier = _excess(found.curvature, before.curvature), _excess(found.noise, before.noise)
     if max(sharper, noisier) > MARGIN:
         return None
@@ -134,7 +139,7 @@ def _excess(value: float, other: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dynamics:
+class ChosenDynamics:
     """The choice; `why` has one sentence for each part that was left open, by name of the setting.
 
     `burn_in_lr` is the step that the burn-in may begin with, None for `lr` itself.

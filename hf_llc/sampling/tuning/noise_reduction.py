@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from hf_llc.sampling.samplers import AUTO, SAMPLERS
 from hf_llc.sampling.tuning.gradient_noise import predicted_heating
-from hf_llc.sampling.tuning.measurements import Asked, Measured
+from hf_llc.sampling.tuning.measurements import LocalGeometry, RequestedDynamics
 from hf_llc.sampling.tuning.step_size import choose_lr, two_digits
 from hf_llc.settings.resolved import LOSS
 
 MOMENTA = (0.95, 0.9, 0.8, 0.5)
 HEATING_MAX = 0.03
 """Share of λ̂ that gradient noise may make before anything is done about it; the half-step check takes it out."""
-QUIETENED = 0.015
+TARGET_BIAS = 0.015
 """Share of λ̂ that it may make once something is done; less, since what is left no longer goes with ε alone."""
 SLOWEST = 30.0
 """How many times smaller than stability allows the step may be made against gradient noise."""
@@ -28,7 +28,7 @@ AS_FAST = 0.98
 """Share of the fastest way's speed from which on a way counts as equally fast."""
 
 
-class Way(NamedTuple):
+class NoiseReduction(NamedTuple):
     """One combination."""
 
     sampler: str
@@ -51,7 +51,7 @@ class Way(NamedTuple):
         extra = SECOND_GRADIENT * (self.gradient == "control-variate") + LOSS * (self.batches == "reshuffled")
         return 1.0 + extra
 
-    def heating(self, lr: float, n_beta: float, gamma: float, measured: Measured) -> float:
+    def heating(self, lr: float, n_beta: float, gamma: float, measured: LocalGeometry) -> float:
         """What gradient noise is predicted to add to λ̂, no unit.
 
         Reshuffled batches sum to no noise over an epoch of K steps. Of what acts on a direction that forgets a share a
@@ -67,18 +67,20 @@ class Way(NamedTuple):
         return heat * min(1.0, (forgotten * measured.epoch) ** 2 / 12)
 
 
-class Quieter(NamedTuple):
+class ReducedNoise(NamedTuple):
     """The way chosen, its step ε, the largest that would be stable, what it is predicted to add to λ̂, and what plain
     minibatches would."""
 
-    way: Way
+    way: NoiseReduction
     lr: float
     largest: float
     heating: float
     untamed: float
 
 
-def choose_quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured, share: float = QUIETENED) -> Quieter:
+def choose_noise_reduction(
+    asked: RequestedDynamics, n_beta: float, gamma: float, measured: LocalGeometry, share: float = TARGET_BIAS
+) -> ReducedNoise:
     """Of all ways that the request leaves open, the one that forgets fastest for its cost while it heats by at most
     `share` of the least λ̂; if none can at a step SLOWEST times below the largest, the one that then heats least.
 
@@ -86,24 +88,26 @@ def choose_quieter(asked: Asked, n_beta: float, gamma: float, measured: Measured
     momentum is taken: its steps are larger, and stiff directions forget where they were all the sooner.
     """
     allowed = share * measured.least_llc(n_beta, gamma)
-    fitting: list[tuple[float, Quieter]] = []
-    too_hot: list[Quieter] = []
-    plain = Way("sgld-lm", 0.0, "minibatch", "independent")
+    fitting: list[tuple[float, ReducedNoise]] = []
+    too_hot: list[ReducedNoise] = []
+    plain = NoiseReduction("sgld-lm", 0.0, "minibatch", "independent")
     untamed = plain.heating(_largest(plain, n_beta, gamma, measured), n_beta, gamma, measured)
-    for way in _ways(asked, measured):
+    for way in _candidates(asked, measured):
         largest = asked.lr if asked.lr is not None else _largest(way, n_beta, gamma, measured)
         lr = largest if asked.lr is not None else _within(way, largest, allowed, n_beta, gamma, measured)
         heating = way.heating(lr, n_beta, gamma, measured)
-        found = Quieter(way, lr, largest, heating, untamed)
+        found = ReducedNoise(way, lr, largest, heating, untamed)
         if heating <= allowed * (1 + 1e-6):
             fitting.append((lr * way.gathered / way.cost, found))
         else:
             too_hot.append(found)
-    best = _calmest(fitting) if fitting else min(too_hot, key=lambda each: each.heating)
+    best = _least_momentum(fitting) if fitting else min(too_hot, key=lambda each: each.heating)
     return best if asked.lr is not None else best._replace(lr=two_digits(best.lr))
 
 
-def without_dear_ones(asked: Asked, n_beta: float, gamma: float, measured: Measured, full: float) -> Measured:
+def without_costly_control_variates(
+    asked: RequestedDynamics, n_beta: float, gamma: float, measured: LocalGeometry, full: float
+) -> LocalGeometry:
     """The measurements, less those of control variates where these gain less speed than their full gradient costs.
 
     Args:
@@ -112,8 +116,8 @@ def without_dear_ones(asked: Asked, n_beta: float, gamma: float, measured: Measu
     if asked.gradient != AUTO or measured.controlled is None:
         return measured
     without = replace(measured, controlled=None)
-    best, other = (choose_quieter(asked, n_beta, gamma, each) for each in (measured, without))
-    if other.heating > QUIETENED * measured.least_llc(n_beta, gamma) * (1 + 1e-6):
+    best, other = (choose_noise_reduction(asked, n_beta, gamma, each) for each in (measured, without))
+    if other.heating > TARGET_BIAS * measured.least_llc(n_beta, gamma) * (1 + 1e-6):
         # Nothing else keeps the noise within its budget.
         return measured
     cost = best.way.cost + full * other.way.cost
@@ -121,19 +125,21 @@ def without_dear_ones(asked: Asked, n_beta: float, gamma: float, measured: Measu
     return measured if faster else without
 
 
-def _calmest(fitting: Sequence[tuple[float, Quieter]]) -> Quieter:
+def _least_momentum(fitting: Sequence[tuple[float, ReducedNoise]]) -> ReducedNoise:
     """Of those that are as good as fastest the one with the least momentum, and of these the fastest."""
     fast = AS_FAST * max(speed for speed, _ in fitting)
     return min((each for each in fitting if each[0] >= fast), key=lambda each: (each[1].way.momentum, -each[0]))[1]
 
 
-def _largest(way: Way, n_beta: float, gamma: float, measured: Measured) -> float:
+def _largest(way: NoiseReduction, n_beta: float, gamma: float, measured: LocalGeometry) -> float:
     """The sampler's share of stability, and with momentum no more than critical damping of the flattest direction."""
     lr = choose_lr(SAMPLERS[way.sampler].step_fraction, n_beta, measured.limiting, gamma)
     return min(lr, (1 - way.momentum) ** 2 / (4 * gamma)) if way.momentum and gamma > 0 else lr
 
 
-def _within(way: Way, largest: float, allowed: float, n_beta: float, gamma: float, measured: Measured) -> float:
+def _within(
+    way: NoiseReduction, largest: float, allowed: float, n_beta: float, gamma: float, measured: LocalGeometry
+) -> float:
     """The largest step that heats no more than allowed, down to `largest` / SLOWEST."""
     if way.heating(largest, n_beta, gamma, measured) <= allowed:
         return largest
@@ -147,7 +153,7 @@ def _within(way: Way, largest: float, allowed: float, n_beta: float, gamma: floa
     return low
 
 
-def _ways(asked: Asked, measured: Measured) -> list[Way]:
+def _candidates(asked: RequestedDynamics, measured: LocalGeometry) -> list[NoiseReduction]:
     """Every combination that what was asked for leaves open."""
     gradients = [asked.gradient] if asked.gradient != AUTO else ["minibatch"]
     if asked.gradient == AUTO and measured.controlled is not None:
@@ -155,7 +161,7 @@ def _ways(asked: Asked, measured: Measured) -> list[Way]:
     batches = [asked.batches] if asked.batches != AUTO else ["independent"] + ["reshuffled"] * (measured.epoch > 1)
     samplers = [asked.sampler] if asked.sampler != AUTO else ["sgld-lm", "baoab"]
     return [
-        Way(sampler, momentum, gradient, order)
+        NoiseReduction(sampler, momentum, gradient, order)
         for sampler in samplers
         for momentum in _momenta(sampler, asked.momentum)
         for gradient in gradients

@@ -8,7 +8,7 @@ from torch import Tensor
 from hf_llc.sampling.objective import Objective
 from hf_llc.sampling.shards import Shards
 from hf_llc.sampling.tuning.extent import Extent
-from hf_llc.sampling.tuning.measurements import Measured
+from hf_llc.sampling.tuning.measurements import LocalGeometry
 from hf_llc.settings.resolved import LOSS, ResolvedSettings
 
 SHARE = 1 / 5
@@ -68,14 +68,14 @@ class Allowance(NamedTuple):
 
     meter: Meter
     extent: Extent
-    run: Callable[[Measured, str], float]
-    choice: Callable[[Measured, str], ResolvedSettings | None]
+    run: Callable[[LocalGeometry, str], float]
+    choice: Callable[[LocalGeometry, str], ResolvedSettings | None]
 
-    def left(self, measured: Measured, start: str) -> float:
+    def left(self, measured: LocalGeometry, start: str) -> float:
         """Gradients of one item that may still be taken."""
         return permitted(self.run(measured, start)) - self.meter.taken
 
-    def settles(self, before: Measured, after: Measured, start: str) -> bool:
+    def settles(self, before: LocalGeometry, after: LocalGeometry, start: str) -> bool:
         """True if what was measured since has changed none of the settings."""
         settings = self.choice(before, start)
         return settings is not None and settings == self.choice(after, start)

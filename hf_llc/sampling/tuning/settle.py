@@ -18,8 +18,8 @@ from hf_llc.sampling.tuning.curvature import sharpest, squares
 from hf_llc.sampling.tuning.extent import Extent, full_extent
 from hf_llc.sampling.tuning.gamma import trace_of_hessian
 from hf_llc.sampling.tuning.gradient_noise import gradient_noise
-from hf_llc.sampling.tuning.measurements import Asked, Measured
-from hf_llc.sampling.tuning.noise_reduction import choose_quieter
+from hf_llc.sampling.tuning.measurements import LocalGeometry, RequestedDynamics
+from hf_llc.sampling.tuning.noise_reduction import choose_noise_reduction
 from hf_llc.sampling.tuning.proportion import Allowance
 
 ROUNDS = (20, 40, 80, 160)
@@ -30,12 +30,12 @@ WARMTH = 1.0
 """Heating that the walk may have, as a share of the least λ̂: it only has to come near where chains will be."""
 
 
-def measure_settled(
+def measure_at_equilibrium(
     objective: Objective,
     gradient: Callable[[str], Gradient],
     batch: Tensor,
-    asked: Asked,
-    measured: Measured,
+    asked: RequestedDynamics,
+    measured: LocalGeometry,
     *,
     n_beta: float,
     gamma: float,
@@ -45,7 +45,7 @@ def measure_settled(
     direction: Sequence[Tensor],
     items: Tensor,
     allowance: Allowance | None = None,
-) -> Measured:
+) -> LocalGeometry:
     """The measurements again after a walk from where chains start; the weights are w* again afterwards.
 
     Each of ROUNDS walks as the measurements so far advise. The last is one that finds them as they were before, or that
@@ -55,7 +55,7 @@ def measure_settled(
     Args:
         gradient: the estimator of ∇L_n by its name. batch: items that curvature is measured on; items: those that the
             scatter of losses is. direction: the sharpest one so far; its tensors are written over.
-        allowance: see `measure.measure`.
+        allowance: see `measure.measure_geometry`.
     """
     parameters = objective.parameters
     anchors = copy_of(parameters)
@@ -76,10 +76,13 @@ def measure_settled(
                     parameter.add_(xi, alpha=gamma**-0.5)
         for number, steps in enumerate(ROUNDS):
             left = math.inf if allowance is None or number == 0 else allowance.left(_halved(found), start)
-            way = choose_quieter(asked, n_beta, gamma, found, WARMTH)
+            way = choose_noise_reduction(asked, n_beta, gamma, found, WARMTH)
             full = objective.n if estimators.missing(way.way.gradient) and asked.gradient == AUTO else 0
             if full and full + round_cost(steps, 2, batch_size, extent) > left:
-                full, way = 0, choose_quieter(asked._replace(gradient="minibatch"), n_beta, gamma, found, WARMTH)
+                full, way = (
+                    0,
+                    choose_noise_reduction(asked._replace(gradient="minibatch"), n_beta, gamma, found, WARMTH),
+                )
             if round_cost(steps, 1 + (way.way.gradient == "control-variate"), batch_size, extent) > left:
                 break
             if allowance is not None:
@@ -120,7 +123,11 @@ class _Estimators:
     """Estimators of ∇L_n by name; one that needs the full gradient at w* is made when it is first walked by."""
 
     def __init__(
-        self, objective: Objective, gradient: Callable[[str], Gradient], anchors: Sequence[Tensor], asked: Asked
+        self,
+        objective: Objective,
+        gradient: Callable[[str], Gradient],
+        anchors: Sequence[Tensor],
+        asked: RequestedDynamics,
     ) -> None:
         self._objective, self._anchors = objective, anchors
         self._gradient, self._made = gradient, {"minibatch": gradient("minibatch")}
@@ -145,13 +152,13 @@ class _Estimators:
         return self._made[name] if name == "minibatch" else self._differences
 
 
-def _halved(measured: Measured) -> Measured:
+def _halved(measured: LocalGeometry) -> LocalGeometry:
     """With half the gradient noise, as a longer walk may find it, so that a run is not thought longer than it gets."""
     controlled = None if measured.controlled is None else measured.controlled / 2
     return replace(measured, noise=measured.noise / 2, controlled=controlled)
 
 
-def _alike(before: Measured, after: Measured) -> bool:
+def _alike(before: LocalGeometry, after: LocalGeometry) -> bool:
     pairs = [(before.noise, after.noise), (before.typical, after.typical)]
     if before.controlled is not None and after.controlled is not None:
         pairs.append((before.controlled, after.controlled))
@@ -162,11 +169,11 @@ def _look(
     objective: Objective,
     batch: Tensor,
     noise: Callable[[str], float | None],
-    before: Measured,
+    before: LocalGeometry,
     largest: float,
     seed: int,
     directions: int,
-) -> Measured | None:
+) -> LocalGeometry | None:
     """The measurements at the weights as they are; None if any is not finite, as where the walk blew up.
 
     Args:

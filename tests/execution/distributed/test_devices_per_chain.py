@@ -206,7 +206,7 @@ def test_a_launch_that_makes_no_groups_is_refused(monkeypatch: pytest.MonkeyPatc
     }.items():
         monkeypatch.setenv(name, str(value))
     with pytest.raises(LaunchError, match=r"3 processes cannot make groups of 2.*Start a multiple of 2"):
-        world.join("cpu", 2)
+        world.join_launch("cpu", 2)
     with pytest.raises(LaunchError, match="works on one machine"):
         check_devices("cuda", machines=2)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

@@ -17,7 +17,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
 
 from hf_llc.errors import HfLlcError, LaunchError, RankError, SettingsError
-from hf_llc.execution.distributed.message_store import Link
+from hf_llc.execution.distributed.message_store import MachineStore
 from hf_llc.execution.distributed.signed import SignedStore, Signer
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.store import RunStore
@@ -45,12 +45,12 @@ def stranger(server: TCPStore) -> Store:
 
 
 @pytest.fixture
-def linked() -> Iterator[Callable[..., Link]]:
-    """`Link` with quick signs of life, which end with the test: their store does, and torch would tell of it."""
-    made: list[Link] = []
+def linked() -> Iterator[Callable[..., MachineStore]]:
+    """`MachineStore` with quick signs of life that end with the test: torch would tell of a store that is gone."""
+    made: list[MachineStore] = []
 
-    def link(*arguments: Any, **options: Any) -> Link:
-        made.append(Link(*arguments, beat=0.02, lease=0.3, **options))
+    def link(*arguments: Any, **options: Any) -> MachineStore:
+        made.append(MachineStore(*arguments, beat=0.02, lease=0.3, **options))
         return made[-1]
 
     yield link
@@ -60,13 +60,13 @@ def linked() -> Iterator[Callable[..., Link]]:
 
 
 @pytest.fixture
-def links(server: TCPStore, linked: Callable[..., Link]) -> list[Link]:
+def links(server: TCPStore, linked: Callable[..., MachineStore]) -> list[MachineStore]:
     """Of one process on each of two machines."""
     return [linked(client(server), rank, 2, machine=rank) for rank in range(2)]
 
 
 @pytest.fixture
-def fleets(links: list[Link], monkeypatch: pytest.MonkeyPatch) -> list[ProcessWorld]:
+def fleets(links: list[MachineStore], monkeypatch: pytest.MonkeyPatch) -> list[ProcessWorld]:
     """One process on each of two machines, without a process group to leave."""
     monkeypatch.setattr("accelerate.state.PartialState", lambda: SimpleNamespace(destroy_process_group=lambda: None))
     return [
@@ -88,7 +88,7 @@ def at_once(acts: Sequence[Callable[[], T]]) -> list[T | HfLlcError]:
         return list(pool.map(run, acts))
 
 
-def stores(links: list[Link], folder: Path, inputs: list[dict[str, int]]) -> list[RunStore]:
+def stores(links: list[MachineStore], folder: Path, inputs: list[dict[str, int]]) -> list[RunStore]:
     """Of a run in two folders, one on each machine."""
     made = [RunStore(folder / str(link.rank), pytest.fail, link) for link in links]
     for store, each in zip(made, inputs, strict=True):
@@ -96,12 +96,12 @@ def stores(links: list[Link], folder: Path, inputs: list[dict[str, int]]) -> lis
     return made
 
 
-def arrived(link: Link) -> None:
+def arrived(link: MachineStore) -> None:
     """What was put over that link is there: a put is not answered, but what is asked after it on the same line is."""
     assert link.get("nothing") is None
 
 
-def test_a_part_made_on_one_machine_is_kept_on_the_other(links: list[Link], tmp_path: Path) -> None:
+def test_a_part_made_on_one_machine_is_kept_on_the_other(links: list[MachineStore], tmp_path: Path) -> None:
     first, second = stores(links, tmp_path, [{"seed": 0}, {"seed": 0}])
     assert second.read("chains/000") is None
     first.write("chains/000", {"llc": 1.5})
@@ -110,14 +110,14 @@ def test_a_part_made_on_one_machine_is_kept_on_the_other(links: list[Link], tmp_
     assert second.path("chains/000").read_bytes() == first.path("chains/000").read_bytes()
 
 
-def test_parts_of_runs_from_other_inputs_do_not_mix(links: list[Link], tmp_path: Path) -> None:
+def test_parts_of_runs_from_other_inputs_do_not_mix(links: list[MachineStore], tmp_path: Path) -> None:
     first, second = stores(links, tmp_path, [{"seed": 0}, {"seed": 1}])
     first.write("chains/000", {"llc": 1.5})
     arrived(links[0])
     assert second.read("chains/000") is None
 
 
-def test_what_an_earlier_command_left_on_one_machine_is_offered(links: list[Link], tmp_path: Path) -> None:
+def test_what_an_earlier_command_left_on_one_machine_is_offered(links: list[MachineStore], tmp_path: Path) -> None:
     earlier = RunStore(tmp_path / "1", pytest.fail)
     earlier.open({"seed": 0})
     earlier.write("chains/000", {"llc": 1.5})
@@ -128,7 +128,7 @@ def test_what_an_earlier_command_left_on_one_machine_is_offered(links: list[Link
     assert first.read("chains/000") == {"llc": 1.5}
 
 
-def test_a_claim_holds_on_all_machines_until_it_is_left(links: list[Link], tmp_path: Path) -> None:
+def test_a_claim_holds_on_all_machines_until_it_is_left(links: list[MachineStore], tmp_path: Path) -> None:
     first, second = stores(links, tmp_path, [{"seed": 0}, {"seed": 0}])
     with first.claim("chains/000") as mine, second.claim("chains/000") as theirs, second.claim("chains/001") as other:
         assert (mine, theirs, other) == (True, False, True)
@@ -136,7 +136,7 @@ def test_a_claim_holds_on_all_machines_until_it_is_left(links: list[Link], tmp_p
         assert theirs
 
 
-def test_a_claim_of_a_process_that_is_lost_is_not_waited_for(links: list[Link]) -> None:
+def test_a_claim_of_a_process_that_is_lost_is_not_waited_for(links: list[MachineStore]) -> None:
     assert links[1].claim("part")
     assert not links[0].claim("part")
     links[1]._over.set()
@@ -148,7 +148,7 @@ def test_a_claim_of_a_process_that_is_lost_is_not_waited_for(links: list[Link]) 
     assert 0.25 < time.monotonic() - began < 5
 
 
-def test_a_store_that_is_gone_is_told_of_in_one_sentence(linked: Callable[..., Link]) -> None:
+def test_a_store_that_is_gone_is_told_of_in_one_sentence(linked: Callable[..., MachineStore]) -> None:
     server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     link = linked(client(server), 1, 2, machine=1)
     del server
@@ -168,7 +168,9 @@ def test_each_machine_acts_for_itself_and_all_meet(fleets: list[ProcessWorld]) -
     assert found == [("plan of 0", "names of 0"), ("plan of 1", "names of 0")]
 
 
-def test_processes_of_one_machine_have_what_its_first_one_has(server: TCPStore, linked: Callable[..., Link]) -> None:
+def test_processes_of_one_machine_have_what_its_first_one_has(
+    server: TCPStore, linked: Callable[..., MachineStore]
+) -> None:
     both = [linked(client(server), rank, 2, machine=0) for rank in range(2)]
     fleets = [ProcessWorld(rank, 2, "cpu", messages=link._store, link=link) for rank, link in enumerate(both)]
     acts = [partial(fleet.on_each_machine, partial(int, fleet.rank)) for fleet in fleets]
@@ -204,7 +206,7 @@ def test_what_fails_on_one_machine_ends_the_others_with_its_words_and_code(fleet
     assert (str(here), here.exit_code) == ("Machine 1: what is wrong; what to do.", 2)
 
 
-def test_it_is_told_once_on_a_machine(server: TCPStore, linked: Callable[..., Link]) -> None:
+def test_it_is_told_once_on_a_machine(server: TCPStore, linked: Callable[..., MachineStore]) -> None:
     first = linked(client(server), 0, 3, machine=0)
     silent = [linked(client(server), 1, 3, machine=0, speaks=False), linked(client(server), 2, 3, machine=1)]
     silent[1].fail("what is wrong", 1)
@@ -234,7 +236,7 @@ KEYS = ["machine-0/1", "main/1", "inputs/1", "failed", "beat/0", "met/0", "claim
 
 @pytest.mark.parametrize("key", KEYS)
 def test_what_a_stranger_writes_is_neither_run_nor_read(
-    links: list[Link],
+    links: list[MachineStore],
     fleets: list[ProcessWorld],
     server: TCPStore,
     key: str,
@@ -263,7 +265,7 @@ def test_what_a_stranger_writes_is_neither_run_nor_read(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_signed_message_holds_under_its_own_name_only(links: list[Link], server: TCPStore) -> None:
+def test_a_signed_message_holds_under_its_own_name_only(links: list[MachineStore], server: TCPStore) -> None:
     links[0].put("chains/000", b"1.5")
     anybody = stranger(server)
     anybody.set("hf-llc/chains/001", anybody.get("hf-llc/chains/000"))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 
 from hf_llc.errors import LaunchError, RankError
 from hf_llc.execution.distributed import model_group
-from hf_llc.execution.distributed.model_group import Group
+from hf_llc.execution.distributed.model_group import ModelShardGroup
 
 
 class FailingLink:
@@ -41,7 +41,7 @@ def test_the_first_process_says_why_it_ends_unless_another_one_does(
     monkeypatch.setattr(model_group, "LOOK", 0.01)
     monkeypatch.setattr(model_group, "PARTING", 0.01)
     monkeypatch.setattr("os._exit", end)
-    waiting: Any = Group.__new__(Group)
+    waiting: Any = ModelShardGroup.__new__(ModelShardGroup)
     waiting.rank, waiting._left = rank, threading.Event()
     waiting.watch(FailingLink(error))
     assert ended.wait(10)

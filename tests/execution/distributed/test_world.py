@@ -53,9 +53,9 @@ def test_a_failure_of_the_main_process_is_told_by_it_alone(both: list[ProcessWor
 
 
 def test_a_process_alone_needs_no_broadcast() -> None:
-    assert fleet.alone("cpu").on_main(lambda: "plan") == "plan"
+    assert fleet.single_process("cpu").on_main(lambda: "plan") == "plan"
     with pytest.raises(HfLlcError):
-        fleet.alone("cpu").on_main(refuse)
+        fleet.single_process("cpu").on_main(refuse)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_launch_that_does_not_say_where_the_others_are_is_refused(
     for name, value in changed.items():
         told.delenv(name) if value is None else told.setenv(name, value)
     with pytest.raises(LaunchError, match=words):
-        fleet.join("cpu")
+        fleet.join_launch("cpu")
 
 
 def test_processes_that_never_meet_are_told_of_with_where_they_should_have(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,9 +128,9 @@ def test_a_launch_that_accelerate_does_not_see_is_refused(told: pytest.MonkeyPat
     state = SimpleNamespace(num_processes=1, process_index=0, local_process_index=0)
     told.setattr("accelerate.state.PartialState", lambda **_: state)
     with pytest.raises(LaunchError, match=r"WORLD_SIZE is 2 but accelerate sees 1 process.*--num-processes"):
-        fleet.join("cpu")
+        fleet.join_launch("cpu")
     told.setenv("WORLD_SIZE", "1")
-    assert fleet.join("cpu") == ProcessWorld(0, 1, "cpu")
+    assert fleet.join_launch("cpu") == ProcessWorld(0, 1, "cpu")
 
 
 def test_a_process_without_a_gpu_of_its_own_is_refused(told: pytest.MonkeyPatch) -> None:
@@ -138,6 +138,6 @@ def test_a_process_without_a_gpu_of_its_own_is_refused(told: pytest.MonkeyPatch)
     told.setattr("accelerate.state.PartialState", lambda **_: state)
     told.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(LaunchError, match=r"Process 1 of this machine has no GPU of its own; there are 1\."):
-        fleet.join("cuda")
+        fleet.join_launch("cuda")
     told.setattr(torch.cuda, "device_count", lambda: 2)
-    assert (fleet.join("cuda").rank, fleet.join("cuda").device) == (1, "cuda:1")
+    assert (fleet.join_launch("cuda").rank, fleet.join_launch("cuda").device) == (1, "cuda:1")

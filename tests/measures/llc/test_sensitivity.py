@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from hf_llc.measures.llc.calibration.budget import gradients
-from hf_llc.measures.llc.sensitivity import CHANCE, Checks, checked_chains, evaluate, extrapolation, temperature_slope
+from hf_llc.measures.llc.sensitivity import (
+    CHANCE,
+    SensitivityResults,
+    evaluate,
+    extrapolation,
+    sensitivity_chains,
+    temperature_slope,
+)
 from hf_llc.measures.llc.validation.exact import euler_quadratic_llc, quadratic_llc
 from hf_llc.measures.llc.validation.problems import FunctionObjective, linear_regression, quadratic
 from hf_llc.results.estimate import ChainTrace, Status
@@ -20,12 +27,12 @@ from hf_llc.settings.resolved import ResolvedSettings
 from tests.helpers.chains import settings, traces
 
 
-def checks_of(objective: Objective, main: ResolvedSettings) -> Checks:
+def checks_of(objective: Objective, main: ResolvedSettings) -> SensitivityResults:
     """The checks of a run on this objective, through the same code as an estimate."""
     anchors = objective.losses(torch.arange(objective.n))
     varied: dict[tuple[str, int], ChainTrace] = {
         (variation.name, chain): run_chain(objective, anchors, variation.settings(main), chain, variation=variation)
-        for variation, chain in checked_chains(main.chains, main.draws)
+        for variation, chain in sensitivity_chains(main.chains, main.draws)
     }
     return evaluate(traces(objective, main), varied, main)
 
@@ -227,7 +234,7 @@ def test_a_failed_varied_chain_leaves_its_answer_open() -> None:
     anchors = objective.losses(torch.arange(1))
     varied = {
         (variation.name, chain): run_chain(objective, anchors, variation.settings(main), chain, variation=variation)
-        for variation, chain in checked_chains(main.chains, main.draws)
+        for variation, chain in sensitivity_chains(main.chains, main.draws)
     }
     failed = ChainTrace.from_dict({**varied["stronger", 0].to_dict(), "status": "nonfinite", "failed_at": 3})
     found = evaluate(traces(objective, main), {**varied, ("stronger", 0): failed}, main)
@@ -241,5 +248,5 @@ def test_a_failed_varied_chain_leaves_its_answer_open() -> None:
     ("chains", "draws", "count"), [(4, 200, 2), (16, 200, 8), (16, 50, 7), (64, 50, 25), (3, 200, 2), (2, 10, 2)]
 )
 def test_an_eighth_of_all_draws_are_made_at_half_the_step(chains: int, draws: int, count: int) -> None:
-    checked = [chain for variation, chain in checked_chains(chains, draws) if variation.name == "half-step"]
+    checked = [chain for variation, chain in sensitivity_chains(chains, draws) if variation.name == "half-step"]
     assert checked == list(range(count))

@@ -21,8 +21,8 @@ from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.gradients import full_gradient, gradient_of
 from hf_llc.sampling.objective import copy_of
 from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
-from hf_llc.sampling.tuning.measure import measure
-from hf_llc.sampling.tuning.measurements import Asked, Measured
+from hf_llc.sampling.tuning.measure import measure_geometry
+from hf_llc.sampling.tuning.measurements import LocalGeometry, RequestedDynamics
 from tests.helpers.chains import settings
 from tests.helpers.jumping_losses import stepped_case
 from tests.measures.llc.test_verdict import GOOD, SETTINGS
@@ -94,13 +94,13 @@ class Tied:
         traces = [run_chain(self.objective, self.losses, chosen, c, anchor_gradient=self.whole) for c in range(4)]
         return Sampled(replace(resolution(), settings=chosen), traces, {})
 
-    def measured(self) -> Measured:
+    def measured(self) -> LocalGeometry:
         anchors = copy_of(self.objective.parameters)
-        return measure(
+        return measure_geometry(
             self.objective,
             lambda name: gradient_of(name, self.objective, anchors, self.whole),
             torch.arange(500),
-            Asked(gradient="control-variate", batches="independent"),
+            RequestedDynamics(gradient="control-variate", batches="independent"),
             n_beta=300.0,
             gamma=1200.0,
             start="localiser",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hf_llc.errors import DivergedError
-from hf_llc.measures.llc.interpretation import agreement, meaning, on_plateau
+from hf_llc.measures.llc.interpretation import agreement, interpret, on_plateau
 from hf_llc.measures.llc.verdict import EXCESS_MAX, judge, require_number
 from hf_llc.results.estimate import ChainSummary, DatasetRecord, Diagnostics, Estimate, Status, Verdict
 from hf_llc.sampling.tuning.step_size import LEFT, SETTLED, excess_left
@@ -217,7 +217,7 @@ def test_without_two_healthy_chains_there_is_no_number() -> None:
 def test_what_the_number_means_follows_from_its_slope_in_gamma(
     slope: float | None, error: float | None, words: str
 ) -> None:
-    sentence = meaning(replace(GOOD, gamma_slope=slope, gamma_slope_stderr=error))
+    sentence = interpret(replace(GOOD, gamma_slope=slope, gamma_slope_stderr=error))
     assert words in sentence
     assert ("not a learning coefficient" in sentence) == (words == "it depends on the localiser" or "sets" in words)
 
@@ -235,9 +235,9 @@ def test_what_the_number_means_follows_from_its_slope_in_gamma(
 )
 def test_a_plateau_is_one_in_the_temperature_too(slope: float | None, error: float | None, words: str) -> None:
     flat = replace(GOOD, gamma_slope=0.02, gamma_slope_stderr=0.01, n_beta_slope=slope, n_beta_slope_stderr=error)
-    assert words in meaning(flat)
-    assert ("on a plateau" in meaning(flat)) == (error in {0.02, None} and slope != 0.5)
-    assert ("of this basin" in meaning(flat)) == ((error in {0.02, None} and slope != 0.5) or "not known" in words)
+    assert words in interpret(flat)
+    assert ("on a plateau" in interpret(flat)) == (error in {0.02, None} and slope != 0.5)
+    assert ("of this basin" in interpret(flat)) == ((error in {0.02, None} and slope != 0.5) or "not known" in words)
     assert on_plateau(flat) == (error in {0.02, None} and slope != 0.5)
 
 

@@ -16,8 +16,8 @@ from hf_llc.sampling.objective import copy_of
 from hf_llc.sampling.samplers import SAMPLERS
 from hf_llc.sampling.tuning.curvature import hessian_vector_, sharpest, spectrum
 from hf_llc.sampling.tuning.gamma import TARGET_RISE, WIDEST, choose_gamma
-from hf_llc.sampling.tuning.measure import measure
-from hf_llc.sampling.tuning.measurements import Asked
+from hf_llc.sampling.tuning.measure import measure_geometry
+from hf_llc.sampling.tuning.measurements import RequestedDynamics
 from hf_llc.sampling.tuning.step_size import check_lr, choose_burn_in, choose_lr, stability
 from hf_llc.sampling.tuning.temperature import default_n_beta
 from tests.helpers.chains import llc_statistics, settings, traces
@@ -76,11 +76,11 @@ def test_measuring_takes_four_copies_of_the_weights() -> None:
     objective = Watched(inner, 30)
     gc.freeze()  # of all that is there already only the weights are of interest, and they are known
     try:
-        measure(
+        measure_geometry(
             objective,
             lambda name: gradient_of(name, objective, [], None),
             torch.arange(30),
-            Asked(gradient="minibatch", batches="independent"),
+            RequestedDynamics(gradient="minibatch", batches="independent"),
             n_beta=30.0,
             gamma=100.0,
             start="localiser",

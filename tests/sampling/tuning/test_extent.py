@@ -22,16 +22,16 @@ from hf_llc.sampling.tuning.curvature import sharpest, spectrum
 from hf_llc.sampling.tuning.extent import Needs, full_extent
 from hf_llc.sampling.tuning.gamma import TARGET_RISE, WIDEST, choose_gamma
 from hf_llc.sampling.tuning.gradient_noise import gradient_noise
-from hf_llc.sampling.tuning.measure import Around, measure
-from hf_llc.sampling.tuning.measurements import Asked, Measured
-from hf_llc.sampling.tuning.noise_reduction import without_dear_ones
+from hf_llc.sampling.tuning.measure import GeometryReport, measure_geometry
+from hf_llc.sampling.tuning.measurements import LocalGeometry, RequestedDynamics
+from hf_llc.sampling.tuning.noise_reduction import without_costly_control_variates
 from hf_llc.sampling.tuning.probe import choose_probe
 from hf_llc.sampling.tuning.proportion import FLOOR, Allowance, Meter, Metered, permitted
-from hf_llc.sampling.tuning.settle import ROUNDS, measure_settled
+from hf_llc.sampling.tuning.settle import ROUNDS, measure_at_equilibrium
 
 N_BETA, GAMMA, BATCH = 1200.0, 16.0, 60
 ONE = torch.arange(1)
-OPEN = Asked()
+OPEN = RequestedDynamics()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8, 32, 100])
@@ -52,21 +52,24 @@ def allowance_for(needs: Needs, run: float) -> Allowance:
 
 
 @pytest.mark.parametrize("run", [80.0, 500.0, 3_000.0, 20_000.0, 100_000.0, 1e6])
-@pytest.mark.parametrize("asked", [Asked(), Asked(gradient="minibatch"), Asked(sampler="sgld-lm", lr=1e-4)])
+@pytest.mark.parametrize(
+    "asked",
+    [RequestedDynamics(), RequestedDynamics(gradient="minibatch"), RequestedDynamics(sampler="sgld-lm", lr=1e-4)],
+)
 @pytest.mark.parametrize("start", ["auto", "anchor"])
-def test_what_is_measured_around_the_anchor_is_in_proportion(run: float, asked: Asked, start: str) -> None:
+def test_what_is_measured_around_the_anchor_is_in_proportion(run: float, asked: RequestedDynamics, start: str) -> None:
     around, taken = measured_for(run, asked, start)
     assert 0 < taken <= max(FLOOR, run / 5)
     assert math.isfinite(around.measured.curvature)
 
 
-def needs_for(asked: Asked, start: str) -> Needs:
+def needs_for(asked: RequestedDynamics, start: str) -> Needs:
     return Needs.of(
         asked, n=480, batch_size=BATCH, gamma=GAMMA, baseline="auto", start=start
     )  # fmt: skip
 
 
-def measured_for(run: float, asked: Asked, start: str) -> tuple[Around, float]:
+def measured_for(run: float, asked: RequestedDynamics, start: str) -> tuple[GeometryReport, float]:
     """What is found around a deep linear net's minimum, and the gradients of one item that it took."""
     inner = sampled_deep_linear((12, 12, 12), 9, 480)
     needs = needs_for(asked, start)
@@ -76,7 +79,7 @@ def measured_for(run: float, asked: Asked, start: str) -> tuple[Around, float]:
     probe = choose_probe(objective, extent.probed, BATCH, 0, extent.drawn)
     # A full gradient by request is the run's own.
     slope = full_gradient(inner, 480)
-    found = measure(
+    found = measure_geometry(
         objective,
         lambda name: gradient_of(name, objective, copy_of(inner.parameters), slope),
         probe.items(extent.probed),
@@ -93,8 +96,8 @@ def measured_for(run: float, asked: Asked, start: str) -> tuple[Around, float]:
 
 
 def test_a_short_run_is_spared_the_walk_and_finds_the_noise_where_chains_live_all_the_same() -> None:
-    walked, _ = measured_for(1e6, Asked(), "localiser")
-    spared, _ = measured_for(10_000.0, Asked(), "localiser")
+    walked, _ = measured_for(1e6, RequestedDynamics(), "localiser")
+    spared, _ = measured_for(10_000.0, RequestedDynamics(), "localiser")
     assert (walked.walked, spared.walked) == (True, False)
     far, near, settled = walked.first.noise, spared.measured.noise, walked.measured.noise
     # At draws of the localiser, where chains begin, it is far larger.
@@ -103,33 +106,35 @@ def test_a_short_run_is_spared_the_walk_and_finds_the_noise_where_chains_live_al
     assert spared.measured.epoch == 8
 
 
-NOISY = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=0.1, rise=0.1, controlled=1e-3, epoch=8, typical=1.5)
+NOISY = LocalGeometry(
+    curvature=2.0, trace=40.0, squares=60.0, noise=0.1, rise=0.1, controlled=1e-3, epoch=8, typical=1.5
+)
 
 
 def test_control_variates_are_left_where_their_full_gradient_costs_more_than_they_gain() -> None:
-    asked = Asked(batches="independent")
-    assert without_dear_ones(asked, 400.0, 10.0, NOISY, 1.0) is NOISY
-    assert without_dear_ones(asked, 400.0, 10.0, NOISY, 1000.0) == replace(NOISY, controlled=None)
+    asked = RequestedDynamics(batches="independent")
+    assert without_costly_control_variates(asked, 400.0, 10.0, NOISY, 1.0) is NOISY
+    assert without_costly_control_variates(asked, 400.0, 10.0, NOISY, 1000.0) == replace(NOISY, controlled=None)
     # With that step plain minibatches heat too much, whatever it costs.
     given = asked._replace(sampler="sgld-lm", lr=1e-3)
-    assert without_dear_ones(given, 400.0, 10.0, NOISY, 1000.0) is NOISY
+    assert without_costly_control_variates(given, 400.0, 10.0, NOISY, 1000.0) is NOISY
     asked_for = asked._replace(gradient="control-variate")
-    assert without_dear_ones(asked_for, 400.0, 10.0, NOISY, 1000.0) is NOISY
+    assert without_costly_control_variates(asked_for, 400.0, 10.0, NOISY, 1000.0) is NOISY
 
 
 class Walked:
     """A walk at a deep linear net's minimum, for chains that take so many gradients of one item."""
 
-    def __init__(self, run: float, choices: Sequence[Any] = (), asked: Asked = OPEN) -> None:
+    def __init__(self, run: float, choices: Sequence[Any] = (), asked: RequestedDynamics = OPEN) -> None:
         self.objective = sampled_deep_linear((12, 12, 12), 9, 480)
         self.before = copy_of(self.objective.parameters)
         self.asked_for: list[str] = []
-        needs, told = needs_for(Asked(), "localiser"), iter(choices)
+        needs, told = needs_for(RequestedDynamics(), "localiser"), iter(choices)
         self.allowance = Allowance(Meter(), needs.full, lambda *_: run, lambda *_: next(told) if choices else None)
         self.metered = Metered(self.objective, self.allowance.meter)
         batch = torch.arange(BATCH)
-        first = measured_for(1e6, Asked(), "localiser")[0].first
-        self.found = measure_settled(
+        first = measured_for(1e6, RequestedDynamics(), "localiser")[0].first
+        self.found = measure_at_equilibrium(
             self.metered,
             self._gradient,
             batch,
@@ -155,7 +160,7 @@ class Walked:
 
 def test_the_full_gradient_is_taken_at_the_anchor_when_it_is_first_walked_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_llc.sampling.tuning.settle.WARMTH", 0.001)
-    walk = Walked(1e6, asked=Asked(batches="independent"))
+    walk = Walked(1e6, asked=RequestedDynamics(batches="independent"))
     assert walk.asked_for == ["minibatch", "control-variate"]
     assert walk.found.controlled is not None
     assert all(torch.equal(*pair) for pair in zip(walk.objective.parameters, walk.before, strict=True))

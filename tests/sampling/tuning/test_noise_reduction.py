@@ -12,15 +12,23 @@ from hf_llc.sampling.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.sampling.objective import Objective, copy_of
 from hf_llc.sampling.tuning.choose_sampler import choose_dynamics, noise_matters, settled_start
 from hf_llc.sampling.tuning.curvature import spectrum
-from hf_llc.sampling.tuning.measure import Around, measure
-from hf_llc.sampling.tuning.measurements import MARGIN, Asked, Measured, likened, worst
-from hf_llc.sampling.tuning.noise_reduction import MOMENTA, QUIETENED, Way, choose_quieter
-from hf_llc.sampling.tuning.settle import measure_settled
+from hf_llc.sampling.tuning.measure import GeometryReport, measure_geometry
+from hf_llc.sampling.tuning.measurements import (
+    MARGIN,
+    LocalGeometry,
+    RequestedDynamics,
+    combine_worst_case,
+    rescale_from_similar,
+)
+from hf_llc.sampling.tuning.noise_reduction import MOMENTA, TARGET_BIAS, NoiseReduction, choose_noise_reduction
+from hf_llc.sampling.tuning.settle import measure_at_equilibrium
 from tests.helpers.counting_objective import Counted
 
 N_BETA, GAMMA = 400.0, 10.0
-QUIET = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1, epoch=8, typical=1.5)
-NOISY = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1.0, rise=0.1, controlled=0.9, epoch=8, typical=1.5)
+QUIET = LocalGeometry(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=0.1, epoch=8, typical=1.5)
+NOISY = LocalGeometry(
+    curvature=2.0, trace=40.0, squares=60.0, noise=1.0, rise=0.1, controlled=0.9, epoch=8, typical=1.5
+)
 
 
 def estimators(objective: Objective) -> "dict[str, Gradient]":
@@ -33,48 +41,48 @@ def estimators(objective: Objective) -> "dict[str, Gradient]":
 
 
 def test_quiet_gradients_are_left_as_they_are() -> None:
-    assert not noise_matters(Asked(), N_BETA, GAMMA, QUIET)
-    found = choose_dynamics(Asked(), N_BETA, GAMMA, QUIET)
+    assert not noise_matters(RequestedDynamics(), N_BETA, GAMMA, QUIET)
+    found = choose_dynamics(RequestedDynamics(), N_BETA, GAMMA, QUIET)
     assert (found.gradient, found.batches, found.burn_in_lr) == ("minibatch", "independent", None)
 
 
 def test_noise_that_matters_is_kept_within_its_share_of_the_coefficient() -> None:
-    assert noise_matters(Asked(), N_BETA, GAMMA, NOISY)
-    found = choose_dynamics(Asked(), N_BETA, GAMMA, NOISY)
-    way = Way(found.sampler, found.momentum, found.gradient, found.batches)
+    assert noise_matters(RequestedDynamics(), N_BETA, GAMMA, NOISY)
+    found = choose_dynamics(RequestedDynamics(), N_BETA, GAMMA, NOISY)
+    way = NoiseReduction(found.sampler, found.momentum, found.gradient, found.batches)
     heating = way.heating(found.lr, N_BETA, GAMMA, NOISY)
-    assert heating <= QUIETENED * NOISY.least_llc(N_BETA, GAMMA)
+    assert heating <= TARGET_BIAS * NOISY.least_llc(N_BETA, GAMMA)
     assert found.burn_in_lr is not None
     assert found.burn_in_lr > found.lr
     assert "gradient noise" in found.why["gradient"]
 
 
 def test_no_other_way_that_fits_forgets_faster_for_its_cost() -> None:
-    best = choose_quieter(Asked(), N_BETA, GAMMA, NOISY)
+    best = choose_noise_reduction(RequestedDynamics(), N_BETA, GAMMA, NOISY)
     for gradient in ("minibatch", "control-variate"):
         for batches in ("independent", "reshuffled"):
-            other = choose_quieter(Asked(gradient=gradient, batches=batches), N_BETA, GAMMA, NOISY)
+            other = choose_noise_reduction(RequestedDynamics(gradient=gradient, batches=batches), N_BETA, GAMMA, NOISY)
             assert other.way.gradient == gradient
             assert other.way.batches == batches
             assert best.lr * best.way.gathered / best.way.cost >= 0.9 * other.lr * other.way.gathered / other.way.cost
 
 
 def test_what_is_asked_for_is_kept() -> None:
-    asked = Asked(sampler="sgld-lm", lr=1e-5, gradient="minibatch")
+    asked = RequestedDynamics(sampler="sgld-lm", lr=1e-5, gradient="minibatch")
     found = choose_dynamics(asked, N_BETA, GAMMA, NOISY)
     assert (found.sampler, found.lr, found.gradient, found.burn_in_lr) == ("sgld-lm", 1e-5, "minibatch", None)
-    assert not noise_matters(Asked(gradient="minibatch", batches="independent"), N_BETA, GAMMA, NOISY)
+    assert not noise_matters(RequestedDynamics(gradient="minibatch", batches="independent"), N_BETA, GAMMA, NOISY)
 
 
 def test_one_batch_an_epoch_cannot_be_reshuffled() -> None:
-    single = Measured(curvature=2.0, trace=40.0, squares=60.0, noise=1.0, rise=0.1, typical=1.5)
-    assert choose_quieter(Asked(), N_BETA, GAMMA, single).way.batches == "independent"
+    single = LocalGeometry(curvature=2.0, trace=40.0, squares=60.0, noise=1.0, rise=0.1, typical=1.5)
+    assert choose_noise_reduction(RequestedDynamics(), N_BETA, GAMMA, single).way.batches == "independent"
 
 
 def test_a_series_takes_the_noisiest_and_where_control_variates_were_not_measured_the_plain_noise() -> None:
-    found = worst([QUIET, NOISY])
+    found = combine_worst_case([QUIET, NOISY])
     assert (found.noise, found.controlled, found.epoch) == (1.0, 0.9, 8)
-    assert worst([QUIET, QUIET]).controlled is None
+    assert combine_worst_case([QUIET, QUIET]).controlled is None
 
 
 FIRST = replace(NOISY, controlled=None, epoch=1, typical=0.0)
@@ -83,16 +91,18 @@ FIRST = replace(NOISY, controlled=None, epoch=1, typical=0.0)
 
 def test_a_milder_checkpoint_is_likened_to_what_a_walk_found_at_a_sharper_one_and_a_noisier_one() -> None:
     mild = replace(FIRST, curvature=FIRST.curvature / 2, noise=FIRST.noise / 2, rise=0.07)
-    assert likened(mild, [(FIRST, NOISY)]) == replace(NOISY, rise=max(0.07, NOISY.rise))
+    assert rescale_from_similar(mild, [(FIRST, NOISY)]) == replace(NOISY, rise=max(0.07, NOISY.rise))
     sharp, noisy = replace(FIRST, noise=FIRST.noise / 9), replace(FIRST, curvature=FIRST.curvature / 9)
-    assert likened(FIRST, [(sharp, NOISY), (noisy, NOISY)]) == NOISY
-    assert likened(FIRST, [(sharp, NOISY)]) is None
-    assert likened(FIRST, [(noisy, NOISY)]) is None
-    assert likened(FIRST, []) is None
+    assert rescale_from_similar(FIRST, [(sharp, NOISY), (noisy, NOISY)]) == NOISY
+    assert rescale_from_similar(FIRST, [(sharp, NOISY)]) is None
+    assert rescale_from_similar(FIRST, [(noisy, NOISY)]) is None
+    assert rescale_from_similar(FIRST, []) is None
 
 
 def test_what_a_walk_found_is_scaled_up_to_a_checkpoint_that_exceeds_it_a_little_and_not_to_one_by_far() -> None:
-    found = likened(replace(FIRST, curvature=1.2 * FIRST.curvature, noise=1.4 * FIRST.noise), [(FIRST, NOISY)])
+    found = rescale_from_similar(
+        replace(FIRST, curvature=1.2 * FIRST.curvature, noise=1.4 * FIRST.noise), [(FIRST, NOISY)]
+    )
     assert found is not None
     assert NOISY.controlled is not None
     assert found.curvature == pytest.approx(1.2 * NOISY.curvature)
@@ -100,18 +110,18 @@ def test_what_a_walk_found_is_scaled_up_to_a_checkpoint_that_exceeds_it_a_little
     assert (found.noise, found.controlled) == pytest.approx((1.4 * NOISY.noise, 1.4 * NOISY.controlled))
     for name in ("curvature", "noise"):
         farther = replace(FIRST, **{name: 1.01 * MARGIN * getattr(FIRST, name)})
-        assert likened(farther, [(FIRST, NOISY)]) is None
+        assert rescale_from_similar(farther, [(FIRST, NOISY)]) is None
 
 
-def counted_measure(batch_size: int, others: Sequence[Around] = ()) -> tuple[Around, int]:
+def counted_measure(batch_size: int, others: Sequence[GeometryReport] = ()) -> tuple[GeometryReport, int]:
     """What is found around a deep linear net's minimum, and the gradients that it took."""
     inner = sampled_deep_linear((12, 12, 12), 9, 480)
     objective = Counted(inner, batch_size)
-    found = measure(
+    found = measure_geometry(
         objective,
         lambda name: estimators(objective)[name],
         torch.arange(120),
-        Asked(),
+        RequestedDynamics(),
         n_beta=1200.0,
         gamma=16.0,
         start="localiser",
@@ -145,11 +155,11 @@ def test_the_walk_ends_once_two_rounds_agree(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_linear_models_gradients_have_no_noise_with_control_variates() -> None:
     objective, _ = linear_regression(400, 20, seed=0)
-    found = measure(
+    found = measure_geometry(
         objective,
         lambda name: estimators(objective)[name],
         torch.arange(400),
-        Asked(),
+        RequestedDynamics(),
         n_beta=N_BETA,
         gamma=GAMMA,
         start="localiser",
@@ -167,12 +177,12 @@ def test_the_pilot_finds_less_noise_where_chains_live_than_where_they_begin_and_
     objective = sampled_deep_linear((8, 8, 8), 6, 400)
     before = copy_of(objective.parameters)
     known = estimators(objective)
-    start = Measured(curvature=8.0, trace=100.0, squares=200.0, noise=100.0, rise=5.0)
-    found = measure_settled(
+    start = LocalGeometry(curvature=8.0, trace=100.0, squares=200.0, noise=100.0, rise=5.0)
+    found = measure_at_equilibrium(
         objective,
         known.__getitem__,
         torch.arange(400),
-        Asked(),
+        RequestedDynamics(),
         start,
         n_beta=800.0,
         gamma=16.0,
@@ -232,16 +242,16 @@ def test_how_items_differ_is_looked_at_again_where_the_walk_ends_and_likened_as_
     assert settled.curved > settled.scatter
     assert first.curved < first.scatter
     half = replace(first, scatter=first.scatter / 2, curved=first.curved / 4)
-    other = likened(half, [(first, settled)])
+    other = rescale_from_similar(half, [(first, settled)])
     assert other is not None
     assert (other.scatter, other.curved) == (settled.scatter / 2, settled.curved / 4)
-    both = worst([replace(first, scatter=1.0, curved=4.0), replace(first, scatter=2.0, curved=3.0)])
+    both = combine_worst_case([replace(first, scatter=1.0, curved=4.0), replace(first, scatter=2.0, curved=3.0)])
     assert (both.scatter, both.curved) == (2.0, 4.0)
 
 
 def test_of_ways_that_are_equally_fast_the_one_with_the_least_momentum_is_taken() -> None:
-    found = choose_quieter(Asked(), N_BETA, GAMMA, NOISY)
+    found = choose_noise_reduction(RequestedDynamics(), N_BETA, GAMMA, NOISY)
     assert found.way.momentum == 0
     for momentum in MOMENTA:
-        other = choose_quieter(Asked(sampler="baoab", momentum=momentum), N_BETA, GAMMA, NOISY)
+        other = choose_noise_reduction(RequestedDynamics(sampler="baoab", momentum=momentum), N_BETA, GAMMA, NOISY)
         assert other.lr * other.way.gathered / other.way.cost <= 1.05 * found.lr * found.way.gathered / found.way.cost

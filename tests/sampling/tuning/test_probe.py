@@ -14,8 +14,13 @@ from hf_llc.results.estimate import Verdict
 from hf_llc.sampling.gradients import gradient_of
 from hf_llc.sampling.objective import copy_of
 from hf_llc.sampling.tuning.choose_sampler import choose_dynamics
-from hf_llc.sampling.tuning.measure import measure
-from hf_llc.sampling.tuning.measurements import Asked, Measured, likened, worst
+from hf_llc.sampling.tuning.measure import measure_geometry
+from hf_llc.sampling.tuning.measurements import (
+    LocalGeometry,
+    RequestedDynamics,
+    combine_worst_case,
+    rescale_from_similar,
+)
 from hf_llc.sampling.tuning.probe import choose_probe
 
 N, BATCH = 1000, 16
@@ -63,12 +68,12 @@ def test_a_minibatch_that_is_far_sharper_is_found_and_steps_are_chosen_by_it() -
     assert len(found.sharp) == BATCH
     assert int(found.sharp.max()) >= N - 4
 
-    def measured(**options: Any) -> Measured:
-        return measure(
+    def measured(**options: Any) -> LocalGeometry:
+        return measure_geometry(
             objective,
             lambda name: gradient_of(name, objective, copy_of(objective.parameters), None),
             torch.arange(256),
-            Asked(gradient="minibatch", batches="independent"),
+            RequestedDynamics(gradient="minibatch", batches="independent"),
             n_beta=100.0,
             gamma=5.0,
             start="anchor",
@@ -81,10 +86,10 @@ def test_a_minibatch_that_is_far_sharper_is_found_and_steps_are_chosen_by_it() -
     # The first 256 items show nothing of it.
     assert before.limiting < 2 < max(curvatures)
     assert after.limiting > 100
-    asked = Asked(sampler="sgld-lm", gradient="minibatch", batches="independent")
+    asked = RequestedDynamics(sampler="sgld-lm", gradient="minibatch", batches="independent")
     assert choose_dynamics(asked, 100.0, 5.0, after).lr < choose_dynamics(asked, 100.0, 5.0, before).lr / 20
-    assert worst([before, after]).sharp == after.sharp
-    assert (likened(before, [(after, after)]) or before).sharp == after.sharp
+    assert combine_worst_case([before, after]).sharp == after.sharp
+    assert (rescale_from_similar(before, [(after, after)]) or before).sharp == after.sharp
 
 
 def test_a_loss_that_is_not_finite_beside_the_anchor_changes_nothing() -> None:

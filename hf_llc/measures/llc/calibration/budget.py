@@ -40,7 +40,7 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
+class DrawBudget:
     """A run and what it comes to.
 
     Attributes:
@@ -94,7 +94,7 @@ def gradients(settings: ResolvedSettings) -> int:
     return round(settings.chains * (settings.gradients + segments) + checked)
 
 
-def choose_effort(settings: ResolvedSettings, spread: Spread, wanted: float, budget: int) -> Effort:
+def choose_budget(settings: ResolvedSettings, spread: Spread, wanted: float, budget: int) -> DrawBudget:
     """The fewest draws with the wanted standard error of λ̂, at most what the budget of gradients allows.
 
     No fewer than FEWEST_EFFECTIVE effective ones, whatever the budget, since with fewer the error could not be trusted.
@@ -114,9 +114,9 @@ def choose_effort(settings: ResolvedSettings, spread: Spread, wanted: float, bud
     return effort_of(at(min(max(needed, fewest), most)), spread, met=met, floor=fewest > needed)
 
 
-def effort_of(settings: ResolvedSettings, spread: Spread, *, met: bool, floor: bool = False) -> Effort:
+def effort_of(settings: ResolvedSettings, spread: Spread, *, met: bool, floor: bool = False) -> DrawBudget:
     """What these settings come to."""
-    return Effort(
+    return DrawBudget(
         settings=settings,
         stderr=expected_stderr(settings, spread),
         gradients=gradients(settings),

@@ -20,9 +20,9 @@ from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.llc.calibration import explain, gamma_plateau, step_plateau, sweeps
-from hf_llc.measures.llc.calibration.gamma_plateau import Answer
+from hf_llc.measures.llc.calibration.gamma_plateau import PlateauResult
 from hf_llc.measures.llc.calibration.pilot_chains import LONGEST_BURN_IN, Site
-from hf_llc.measures.llc.calibration.predict import Outlook, outlook_of
+from hf_llc.measures.llc.calibration.predict import ErrorForecast, forecast_error
 from hf_llc.measures.llc.resolution import Resolution
 from hf_llc.measures.llc.summarise import dataset_of
 from hf_llc.results.calibration import Calibration, StepPoint, SweepPoint
@@ -54,11 +54,11 @@ class Findings:
     """
 
     points: Sequence[SweepPoint]
-    answer: Answer
+    answer: PlateauResult
     steps: Sequence[StepPoint]
     steps_reason: str
     at: Resolution
-    outlook: Outlook
+    outlook: ErrorForecast
     gradients: int
 
 
@@ -112,7 +112,7 @@ def run(plan: Plan, fleet: ProcessWorld, observer: Observer, bench: LoadedModel 
     store.open({**plan.inputs(), "pilots": [list(sweeps.RESOLUTIONS), list(sweeps.STEPS)]})
     bench = bench or LoadedModel(plan, fleet.device, group=fleet.group, in_proportion=False)
     with computing(plan.threads):
-        anchors = work_queue.finished(estimation.anchor_losses(plan, store, bench, fleet, observer))
+        anchors = work_queue.run_to_end(estimation.anchor_losses(plan, store, bench, fleet, observer))
         site = Site(plan, store, bench, fleet, observer, anchors)
         first = sweeps.first_resolutions(site)
         nodes, seconds = sweeps.quadratic_part(site)
@@ -121,14 +121,14 @@ def run(plan: Plan, fleet: ProcessWorld, observer: Observer, bench: LoadedModel 
         swept = sweeps.sweep(site, first, gamma_plateau.is_local)
         points = gamma_plateau.points_of(swept, nodes)
         middle = len(swept) - len(first) + 1
-        answer = gamma_plateau.plateau_in_gamma(points, middle, free=plan.sampler.gamma is None)
+        answer = gamma_plateau.find_gamma_plateau(points, middle, free=plan.sampler.gamma is None)
         at = swept[answer.chosen].resolution
         check_lr(plan.sampler.lr or at.settings.lr, at.settings.n_beta, at.curvature, at.settings.gamma)
         stepped = sweeps.steps(site, at, at.settings.burn_in)
         tried = step_plateau.steps_of(stepped)
-        lr, steps_reason = step_plateau.plateau_in_step(tried, at.settings.lr)
+        lr, steps_reason = step_plateau.find_step_plateau(tried, at.settings.lr)
         at, outlook, last = _last_pilots(site, at, plan.sampler.lr or lr)
-        work_queue.complete(store, [COMPLETE], lambda name: {"gradients": last})
+        work_queue.make_all_parts(store, [COMPLETE], lambda name: {"gradients": last})
     return Findings(
         points=points,
         answer=answer,
@@ -140,12 +140,12 @@ def run(plan: Plan, fleet: ProcessWorld, observer: Observer, bench: LoadedModel 
     )
 
 
-def _last_pilots(site: Site, at: Resolution, lr: float) -> tuple[Resolution, Outlook, int]:
+def _last_pilots(site: Site, at: Resolution, lr: float) -> tuple[Resolution, ErrorForecast, int]:
     """The resolution with the settings of the last pilot chains, what they say, and the gradients that they took."""
     settings, taken = sweeps.pilot_settings(site, at, lr), 0
     for attempt in range(ATTEMPTS):
         tried = replace(at, settings=settings)
-        outlook = outlook_of(tried, *sweeps.pilot(site, settings))
+        outlook = forecast_error(tried, *sweeps.pilot(site, settings))
         taken += _last_taken(settings)
         if outlook.is_settled:
             break
@@ -228,7 +228,7 @@ def collect(
         gradients=chosen.gradients,
         pilot_gradients=findings.gradients,
         settings=explain.settings_of(plan, data, chosen.settings),
-        reasons=explain.reasons(plan, at, findings.answer, chosen, outlook),
+        reasons=explain.explain_settings(plan, at, findings.answer, chosen, outlook),
         settings_file=str(path),
         run_dir=str(plan.run_dir),
         versions=versions(),
@@ -286,5 +286,5 @@ def calibrate(
     asked_data, asked_sampler = requested(data_settings(data), sampler, settings, overrides, "calibrate")
     asked_model = model_settings(model, tokenizer, data)
     own = plan(asked_model, asked_data, asked_sampler, wanted, output_dir=output_dir, device=device, observer=observer)
-    findings = run(own, fleets.alone(own.device), observer)
+    findings = run(own, fleets.single_process(own.device), observer)
     return collect(own, findings, asked_data, wanted, observer, started)

@@ -4,9 +4,9 @@ from typing import Any
 
 from hf_llc.execution.assemble import burn_in_sentence
 from hf_llc.execution.plan import Plan
-from hf_llc.measures.llc.calibration.budget import FEWEST_EFFECTIVE, KEPT, SETTLING_ERRORS, Effort
-from hf_llc.measures.llc.calibration.gamma_plateau import Answer
-from hf_llc.measures.llc.calibration.predict import Outlook
+from hf_llc.measures.llc.calibration.budget import FEWEST_EFFECTIVE, KEPT, SETTLING_ERRORS, DrawBudget
+from hf_llc.measures.llc.calibration.gamma_plateau import PlateauResult
+from hf_llc.measures.llc.calibration.predict import ErrorForecast
 from hf_llc.measures.llc.interpretation import SIGNIFICANT
 from hf_llc.measures.llc.resolution import Resolution, temperature
 from hf_llc.results.calibration import Calibration, Finding, Pilot
@@ -54,7 +54,9 @@ def header(found: Calibration) -> list[str]:
     ]
 
 
-def reasons(plan: Plan, at: Resolution, answer: Answer, chosen: Effort, outlook: Outlook) -> dict[str, str]:
+def explain_settings(
+    plan: Plan, at: Resolution, answer: PlateauResult, chosen: DrawBudget, outlook: ErrorForecast
+) -> dict[str, str]:
     """Where each number of the settings file came from, by its name."""
     asked, settings, pilot = plan.sampler, chosen.settings, outlook.pilot
     _, n_beta = temperature(asked.n_beta, plan.corpus.n)
@@ -80,7 +82,7 @@ def _bare(name: str, words: str) -> str:
     return words.partition(": ")[2] if words.startswith(f"{name} = ") else words
 
 
-def _gamma(at: Resolution, answer: Answer, asked: bool) -> str:
+def _gamma(at: Resolution, answer: PlateauResult, asked: bool) -> str:
     if asked:
         return AS_ASKED
     if answer.finding is Finding.FOUND:
@@ -105,7 +107,7 @@ def _burn_in(pilot: Pilot) -> str:
     return f"In the pilot chains the first draws lie {apart} from later ones."
 
 
-def _draws(chosen: Effort, pilot: Pilot) -> str:
+def _draws(chosen: DrawBudget, pilot: Pilot) -> str:
     words = f"an effective draw takes {pilot.autocorrelation:.2g} steps"
     if chosen.floor:
         return (
@@ -126,7 +128,7 @@ def _thin(thin: int, autocorrelation: float) -> str:
     )
 
 
-def precision(chosen: Effort, outlook: Outlook, wanted: CalibrationSettings) -> str:
+def precision(chosen: DrawBudget, outlook: ErrorForecast, wanted: CalibrationSettings) -> str:
     """What error is to be expected, and at what cost, beside what was wanted."""
     value, target, budget = abs(outlook.pilot.llc), wanted.target_stderr, wanted.budget
     cost = f"{chosen.gradients:,} gradients, checks included"

@@ -32,7 +32,7 @@ R_HAT_MAX = 1.3
 """Above that of an estimate: with some ten effective draws a chain R-hat itself scatters up to 1.2."""
 
 
-class Answer(NamedTuple):
+class PlateauResult(NamedTuple):
     """Whether there is a plateau, where, in words, and the index of the point whose γ to use."""
 
     finding: Finding
@@ -137,7 +137,7 @@ def draws_of(swept: Swept) -> list[tuple[float, ...]]:
     return [trace.draws(swept.settings) for trace in swept.traces]
 
 
-def plateau_in_gamma(points: Sequence[SweepPoint], middle: int, *, free: bool) -> Answer:
+def find_gamma_plateau(points: Sequence[SweepPoint], middle: int, *, free: bool) -> PlateauResult:
     """The plateau in γ/nβ, if one is shown.
 
     Args:
@@ -152,8 +152,8 @@ def plateau_in_gamma(points: Sequence[SweepPoint], middle: int, *, free: bool) -
     if found is None:
         doubtful = [point for point in points if point.open]
         if doubtful or may_have_plateau(readings, PLATEAU, SPAN, slopes):
-            return Answer(Finding.UNDECIDED, None, _undecided(readings, slopes, doubtful), place)
-        return Answer(Finding.NONE, None, _no_plateau(points, readings, slopes), place)
+            return PlateauResult(Finding.UNDECIDED, None, _undecided(readings, slopes, doubtful), place)
+        return PlateauResult(Finding.NONE, None, _no_plateau(points, readings, slopes), place)
     low, high = readings[found.first], readings[found.last]
     slopes_in_n_beta = [points[i].n_beta_slope for i in counted[found.first : found.last + 1]]
     rising = statistics.fmean(each or 0.0 for each in slopes_in_n_beta)
@@ -163,7 +163,7 @@ def plateau_in_gamma(points: Sequence[SweepPoint], middle: int, *, free: bool) -
             f"(d log λ̂ / d log nβ = {rising:+.2f} by the variance of the draws): the loss is as good as constant where "
             "the chains are."
         )
-        return Answer(Finding.NONE, None, words, place)
+        return PlateauResult(Finding.NONE, None, words, place)
     flat = Flat(
         low=low.x, high=high.x, slope=found.slope.value, slope_stderr=found.slope.error, llc_low=low.y, llc_high=high.y
     )
@@ -171,7 +171,7 @@ def plateau_in_gamma(points: Sequence[SweepPoint], middle: int, *, free: bool) -
         f"There is a plateau from γ/nβ = {low.x:.3g} to {high.x:.3g}: d log λ̂ / d log γ = {_words(found.slope)} over "
         f"it, λ̂ from {low.y:.4g} to {high.y:.4g}."
     )
-    return Answer(Finding.FOUND, flat, words, counted[found.place] if free else middle)
+    return PlateauResult(Finding.FOUND, flat, words, counted[found.place] if free else middle)
 
 
 def _no_plateau(points: Sequence[SweepPoint], readings: Sequence[Reading], slopes: Sequence[Slope]) -> str:

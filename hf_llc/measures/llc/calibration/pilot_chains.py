@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from hf_llc.execution import work_queue
-from hf_llc.execution.chain_jobs import Chains, Job
+from hf_llc.execution.chain_runner import ChainRunner, ChainSpec
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
@@ -27,7 +27,7 @@ SHARED_BURN_IN = 1
 """In draws: chains that need no more than this wait for one another, so that they draw at the same steps."""
 
 
-class Task(NamedTuple):
+class PilotChain(NamedTuple):
     """One chain: its settings, its number, and what it varies."""
 
     settings: ResolvedSettings
@@ -53,16 +53,16 @@ class Site:
     observer: Observer
     anchors: Sequence[float]
 
-    def chains(self, phase: str, tasks: Sequence[Task]) -> list[ChainTrace]:
+    def chains(self, phase: str, tasks: Sequence[PilotChain]) -> list[ChainTrace]:
         """The trace of every task, in order."""
         by_name = {task.name: task for task in tasks}
-        jobs = {name: Job(*task, label=str(task.chain)) for name, task in by_name.items()}
+        jobs = {name: ChainSpec(*task, label=str(task.chain)) for name, task in by_name.items()}
         self.observer.begin(phase, sum(job.settings.steps for job in jobs.values()))
-        parts = work_queue.finished(
-            work_queue.parts(
+        parts = work_queue.run_to_end(
+            work_queue.make_parts(
                 self.store,
                 list(jobs),
-                Chains(jobs, self.bench, self.anchors, self.observer),
+                ChainRunner(jobs, self.bench, self.anchors, self.observer),
                 first=self.fleet.share,
                 found=lambda done: self.observer.advance(sum(jobs[name].settings.steps for name in done)),
             )
@@ -89,7 +89,7 @@ def swept_chains(
     site: Site, phase: str, found: Sequence[Resolution], settings: Sequence[ResolvedSettings]
 ) -> list[Swept]:
     """The chains with each of the settings, beside what was measured there."""
-    traces = iter(site.chains(phase, [Task(each, chain) for each in settings for chain in range(each.chains)]))
+    traces = iter(site.chains(phase, [PilotChain(each, chain) for each in settings for chain in range(each.chains)]))
     return [
         Swept(
             resolution=replace(resolution, settings=each),

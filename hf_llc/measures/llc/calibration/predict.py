@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from hf_llc.errors import DivergedError
 from hf_llc.measures.llc.calibration import budget as effort
-from hf_llc.measures.llc.calibration.budget import Effort, Spread
+from hf_llc.measures.llc.calibration.budget import DrawBudget, Spread
 from hf_llc.measures.llc.calibration.pilot_chains import own_burn_in
 from hf_llc.measures.llc.interpretation import SIGNIFICANT
 from hf_llc.measures.llc.resolution import Resolution
@@ -24,7 +24,7 @@ from hf_llc.settings.sampler import SamplerSettings
 
 
 @dataclass(frozen=True)
-class Outlook:
+class ErrorForecast:
     """The pilot in numbers, what its draws say about other runs' errors, and the settings with a confirmed burn-in."""
 
     pilot: Pilot
@@ -45,17 +45,19 @@ class Outlook:
         burn_in = settings.burn_in * (2 if self._drew_too_early else 1)
         return replace(settings, burn_in=burn_in, draws=2 * settings.draws)
 
-    def effort(self, wanted: CalibrationSettings) -> Effort:
+    def effort(self, wanted: CalibrationSettings) -> DrawBudget:
         """The draws for the wanted standard error, within the budget."""
         if abs(self.pilot.llc) <= SIGNIFICANT * self.pilot.stderr:
             # A share of nothing is no error to aim at.
             return effort.effort_of(replace(self.settings, draws=SamplerSettings().chain_draws), self.spread, met=False)
-        return effort.choose_effort(
+        return effort.choose_budget(
             self.settings, self.spread, wanted.target_stderr * abs(self.pilot.llc), wanted.budget
         )
 
 
-def outlook_of(at: Resolution, main: Sequence[ChainTrace], varied: Mapping[tuple[str, int], ChainTrace]) -> Outlook:
+def forecast_error(
+    at: Resolution, main: Sequence[ChainTrace], varied: Mapping[tuple[str, int], ChainTrace]
+) -> ErrorForecast:
     """From the pilot's main chains, and its varied ones by (variation, chain).
 
     The burn-in is what the relaxation time asks for, or longer if the pilot's draws show that it is not enough.
@@ -80,7 +82,9 @@ def outlook_of(at: Resolution, main: Sequence[ChainTrace], varied: Mapping[tuple
         autocorrelation=spread.autocorrelation,
         burn_in_error=apart,
     )
-    return Outlook(pilot, spread, replace(settings, burn_in=max(burn_in, own_burn_in(settings, at.typical).burn_in)))
+    return ErrorForecast(
+        pilot, spread, replace(settings, burn_in=max(burn_in, own_burn_in(settings, at.typical).burn_in))
+    )
 
 
 def _spread(

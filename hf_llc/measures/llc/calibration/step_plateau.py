@@ -56,7 +56,7 @@ def _ratio(swept: Swept, finest: Swept) -> Slope:
     return Slope(*found)
 
 
-def plateau_in_step(points: Sequence[StepPoint], suggested: float) -> tuple[float, str]:
+def find_step_plateau(points: Sequence[StepPoint], suggested: float) -> tuple[float, str]:
     """The step size to use, the largest that agrees with all smaller ones and is not above the suggested, and why."""
     counted = [point for point in points if point.excluded is None]
     alike = [point for point in counted if point.agrees]

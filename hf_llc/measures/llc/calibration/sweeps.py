@@ -11,15 +11,15 @@ from typing import Any
 from hf_llc.execution import work_queue
 from hf_llc.measures.llc.calibration.pilot_chains import (
     LONGEST_BURN_IN,
+    PilotChain,
     Site,
     Swept,
-    Task,
     aligned,
     own_burn_in,
     swept_chains,
 )
 from hf_llc.measures.llc.resolution import Resolution, measure_gamma, resolve, temperature
-from hf_llc.measures.llc.sensitivity import checked_chains
+from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.results.estimate import ChainTrace
 from hf_llc.sampling.tuning.lanczos import Nodes, nodes_of
 from hf_llc.sampling.tuning.step_size import stability
@@ -69,7 +69,7 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
         gamma, why = measure_gamma(site.bench, asked.seed)
         return {"gamma": gamma, "why": why}
 
-    base = work_queue.complete(site.store, ["middle"], middle)[0]
+    base = work_queue.make_all_parts(site.store, ["middle"], middle)[0]
     n_beta, _ = temperature(asked.n_beta, site.plan.corpus.n)
     factors = {f"sweep/{index}": RESOLUTIONS[index] for index in indices}
 
@@ -80,7 +80,7 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
         why = {"gamma": base["why"]} if factors[name] == 1 else {}
         return replace(made, choices={**made.choices, **why}).to_dict()
 
-    parts = work_queue.complete(
+    parts = work_queue.make_all_parts(
         site.store,
         list(factors),
         measured,
@@ -137,13 +137,13 @@ def pilot_settings(site: Site, at: Resolution, lr: float) -> ResolvedSettings:
     return replace(own, burn_in=min(own.burn_in, LONGEST_BURN_IN * draws))
 
 
-def pilot_tasks(settings: ResolvedSettings) -> tuple[list[Task], list[Task]]:
+def pilot_tasks(settings: ResolvedSettings) -> tuple[list[PilotChain], list[PilotChain]]:
     """The last pilot chains, and those that vary them."""
-    main = [Task(settings, chain) for chain in range(settings.chains)]
+    main = [PilotChain(settings, chain) for chain in range(settings.chains)]
     names = CHECKED if settings.start == "localiser" else CHECKED + SETTLING
     varied = [
-        Task(variation.settings(settings), chain, variation)
-        for variation, chain in checked_chains(settings.chains, settings.draws)
+        PilotChain(variation.settings(settings), chain, variation)
+        for variation, chain in sensitivity_chains(settings.chains, settings.draws)
         if variation.name in names
     ]
     return main, varied
@@ -173,7 +173,7 @@ def quadratic_part(site: Site) -> tuple[Nodes, float]:
         site.observer.end()
         return {"nodes": asdict(nodes), "seconds": seconds}
 
-    found = work_queue.complete(site.store, ["quadratic"], make)[0]
+    found = work_queue.make_all_parts(site.store, ["quadratic"], make)[0]
     nodes = Nodes(**found["nodes"])
     # A product with the Hessian takes two gradients.
     return nodes, found["seconds"] / (2 * sum(map(len, nodes.values)) * used)

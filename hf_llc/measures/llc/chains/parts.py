@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hf_llc.execution import work_queue
-from hf_llc.execution.chain_jobs import Chains, Job
+from hf_llc.execution.chain_runner import ChainRunner, ChainSpec
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
@@ -13,7 +13,7 @@ from hf_llc.execution.work_queue import Steps
 from hf_llc.measures.llc import sgld_check
 from hf_llc.measures.llc.cross_check import cross_check, part_name
 from hf_llc.measures.llc.resolution import Resolution
-from hf_llc.measures.llc.sensitivity import checked_chains
+from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.variations import Variation
 
@@ -42,7 +42,7 @@ class Names(NamedTuple):
         """Of those that vary them, with what each varies."""
         if not self.plan.sampler.checks:
             return {}
-        pairs = checked_chains(self.chains, self.draws)
+        pairs = sensitivity_chains(self.chains, self.draws)
         return {f"{self._folder}checks/{variation.name}-{chain:03d}": (variation, chain) for variation, chain in pairs}
 
     @property
@@ -83,19 +83,19 @@ class Maker:
         self._plan, self._store, self._bench, self._anchors = plan, store, bench, anchors
         self._resolution, self._fleet, self._observer = resolution, fleet, observer
 
-    def jobs(self, names: Names) -> dict[str, Job]:
+    def jobs(self, names: Names) -> dict[str, ChainSpec]:
         """The chains of these parts."""
         main = self._resolution.settings
         return {
-            name: Job(varied.settings(main) if varied else main, chain, varied, name.rpartition("/")[2])
+            name: ChainSpec(varied.settings(main) if varied else main, chain, varied, name.rpartition("/")[2])
             for name, (varied, chain) in names.work.items()
         }
 
-    def made(self, jobs: Mapping[str, Job], others: Sequence[str] = ()) -> Steps[None]:
+    def made(self, jobs: Mapping[str, ChainSpec], others: Sequence[str] = ()) -> Steps[None]:
         """Makes what is missing of these chains, and of what checks them by another way."""
         observer = self._observer
         observer.begin("sampling", sum(job.settings.steps for job in jobs.values()))
-        chains = Chains(jobs, self._bench, self._anchors, observer)
+        chains = ChainRunner(jobs, self._bench, self._anchors, observer)
 
         def make(name: str) -> Mapping[str, Any]:
             if name not in others:
@@ -103,7 +103,7 @@ class Maker:
             with observer.part("measuring"):
                 return cross_check(name.partition("/")[2], self._bench, self._resolution, observer)
 
-        yield from work_queue.parts(
+        yield from work_queue.make_parts(
             self._store,
             [*jobs, *others],
             make,

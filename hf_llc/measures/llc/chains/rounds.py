@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hf_llc.execution.chain_jobs import Job
+from hf_llc.execution.chain_runner import ChainSpec
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
@@ -110,7 +110,7 @@ class _Clock:
     def __init__(self, plan: Plan, fleet: ProcessWorld) -> None:
         self.deadline, self._fleet, self._expected = deadline_of(plan), fleet, CLOSING
 
-    def expect(self, store: RunStore, jobs: Mapping[str, Job], done: Mapping[str, Job]) -> None:
+    def expect(self, store: RunStore, jobs: Mapping[str, ChainSpec], done: Mapping[str, ChainSpec]) -> None:
         """Chains take as long as those that are done, in proportion to their gradients."""
         rates = [
             ChainTrace.from_dict(stored).seconds / job.settings.gradients

@@ -140,7 +140,7 @@ def _round(
 ) -> Steps[None]:
     names = amount.names()
     observer.begin("independent draws", len(names))
-    parts = work_queue.parts(store, names, maker, found=lambda done: observer.advance(len(done)), last=True)
+    parts = work_queue.make_parts(store, names, maker, found=lambda done: observer.advance(len(done)), last=True)
     try:
         while not time_is_up():
             yield next(parts)
@@ -278,7 +278,7 @@ def _prior(plan: Plan, store: RunStore, bench: LoadedModel, fleet: ProcessWorld,
         with observer.part("measuring"):
             return asdict(_fixed_before(plan, bench))
 
-    (payload,) = yield from work_queue.parts(store, [PRIOR], make)
+    (payload,) = yield from work_queue.make_parts(store, [PRIOR], make)
     prior = Prior(**payload)
     if fleet.is_main:
         for sentence in prior.choices.values():

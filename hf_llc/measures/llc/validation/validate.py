@@ -13,7 +13,7 @@ from torch import Tensor
 from hf_llc.execution.assemble import check_batch
 from hf_llc.execution.loaded_model import computing
 from hf_llc.measures.llc.resolution import Resolution
-from hf_llc.measures.llc.sensitivity import checked_chains
+from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.measures.llc.soundness import Sampled, with_one_baseline
 from hf_llc.measures.llc.summarise import Judged, judged
 from hf_llc.measures.llc.validation.cases import Case
@@ -28,8 +28,8 @@ from hf_llc.sampling.samplers import AUTO
 from hf_llc.sampling.starts import gradients_of
 from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
 from hf_llc.sampling.tuning.choose_sampler import choose_dynamics, settled_start
-from hf_llc.sampling.tuning.measure import measure
-from hf_llc.sampling.tuning.measurements import Asked
+from hf_llc.sampling.tuning.measure import measure_geometry
+from hf_llc.sampling.tuning.measurements import RequestedDynamics
 from hf_llc.sampling.tuning.probe import choose_probe
 from hf_llc.sampling.tuning.step_size import check_lr, choose_burn_in, relaxation_rate
 from hf_llc.sampling.variations import LIMIT_VARIATIONS, VARIATIONS, Variation
@@ -195,7 +195,7 @@ def _chains(
     case: Case, settings: ResolvedSettings, anchors: Tensor, slope: Sequence[Tensor] | None, observer: Observer
 ) -> tuple[list[ChainTrace], dict[tuple[str, int], ChainTrace]]:
     """The main chains, and the varied ones by (variation, chain)."""
-    checks = checked_chains(settings.chains, settings.draws, _variations(case))
+    checks = sensitivity_chains(settings.chains, settings.draws, _variations(case))
     observer.begin(case.name, settings.chains + len(checks))
     traces: list[ChainTrace] = []
     varied: dict[tuple[str, int], ChainTrace] = {}
@@ -231,10 +231,10 @@ class _Bench:
 
 def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
     objective, n = case.objective, case.objective.n
-    asked = Asked(effort.sampler, effort.momentum, effort.lr, effort.gradient, effort.batches)
+    asked = RequestedDynamics(effort.sampler, effort.momentum, effort.lr, effort.gradient, effort.batches)
     probed = min(n, max(case.batch_size, PROBE))
     probe = choose_probe(objective, probed, case.batch_size, effort.seed)
-    measured, start, *_ = measure(
+    measured, start, *_ = measure_geometry(
         objective,
         bench.gradient,
         probe.items(probed),

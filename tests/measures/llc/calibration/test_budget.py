@@ -11,7 +11,7 @@ from hf_llc.measures.llc.calibration.budget import (
     FEWEST_EFFECTIVE,
     OF_BOTH,
     Spread,
-    choose_effort,
+    choose_budget,
     expected_stderr,
     gradients,
     settled_burn_in,
@@ -89,7 +89,7 @@ def test_gradients_are_those_that_a_run_takes(sampler: str, gradient: str) -> No
 
 
 def test_the_fewest_draws_are_taken_that_are_enough() -> None:
-    effort = choose_effort(settings(burn_in=20), SPREAD, wanted=0.5, budget=10**6)
+    effort = choose_budget(settings(burn_in=20), SPREAD, wanted=0.5, budget=10**6)
     draws = effort.settings.draws
     assert effort.met
     assert not effort.floor
@@ -109,24 +109,24 @@ def test_the_expected_error_falls_as_the_root_of_the_draws_and_has_both_parts() 
 
 
 def test_a_budget_that_is_too_small_is_kept_and_the_error_reached_is_said() -> None:
-    effort = choose_effort(settings(), SPREAD, wanted=0.1, budget=5000)
+    effort = choose_budget(settings(), SPREAD, wanted=0.1, budget=5000)
     assert not effort.met
     assert effort.gradients <= 5000
     assert effort.stderr > 0.1
     # What is left of the budget would not change the error by more than a fiftieth.
-    more = choose_effort(settings(), SPREAD, wanted=0.1, budget=5000 + 10)
+    more = choose_budget(settings(), SPREAD, wanted=0.1, budget=5000 + 10)
     assert effort.stderr <= 1.03 * more.stderr
 
 
 def test_a_step_size_bias_beyond_the_wanted_error_does_not_eat_the_budget() -> None:
-    effort = choose_effort(settings(), replace(SPREAD, bias=6.0), wanted=1.0, budget=10**6)
+    effort = choose_budget(settings(), replace(SPREAD, bias=6.0), wanted=1.0, budget=10**6)
     assert not effort.met
     assert 2.0 < effort.stderr < 2.05
     assert effort.gradients < 10_000
 
 
 def test_an_easy_target_still_has_enough_effective_draws() -> None:
-    effort = choose_effort(settings(), SPREAD, wanted=100.0, budget=10**6)
+    effort = choose_budget(settings(), SPREAD, wanted=100.0, budget=10**6)
     assert effort.met
     assert effort.floor
     steps = effort.settings.chains * effort.settings.draws * effort.settings.thin

@@ -12,7 +12,7 @@ from hf_llc.errors import DivergedError, ResourceError, SettingsError
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.calibration.budget import expected_stderr
 from hf_llc.measures.llc.resolution import Resolution
-from hf_llc.measures.llc.sensitivity import checked_chains
+from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.measures.llc.summarise import Judged, judged
 from hf_llc.measures.llc.validation.exact import quadratic_llc
 from hf_llc.measures.llc.validation.problems import FunctionObjective, deep_linear, linear_regression, quadratic
@@ -151,7 +151,7 @@ def rerun(found: Calibration, at: Resolution, objective: Objective) -> Judged:
     main = [run_chain(objective, zero, settings, chain) for chain in range(settings.chains)]
     varied = {
         (each.name, chain): run_chain(objective, zero, each.settings(settings), chain, variation=each)
-        for each, chain in checked_chains(settings.chains, settings.draws)
+        for each, chain in sensitivity_chains(settings.chains, settings.draws)
     }
     return judged(replace(at, settings=settings), main, varied)
 

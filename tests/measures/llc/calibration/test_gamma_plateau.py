@@ -7,8 +7,8 @@ from typing import Any
 import numpy
 import pytest
 
-from hf_llc.measures.llc.calibration.gamma_plateau import is_local, plateau_in_gamma, points_of
-from hf_llc.measures.llc.calibration.pilot_chains import Swept, Task
+from hf_llc.measures.llc.calibration.gamma_plateau import find_gamma_plateau, is_local, points_of
+from hf_llc.measures.llc.calibration.pilot_chains import PilotChain, Swept
 from hf_llc.measures.llc.resolution import Resolution
 from hf_llc.measures.llc.summarise import judged
 from hf_llc.results.calibration import Finding, SweepPoint
@@ -170,11 +170,11 @@ def points(slopes: list[float], error: float = 0.01) -> list[SweepPoint]:
 
 def test_the_plateau_is_named_and_its_place_chosen_unless_gamma_was_asked_for() -> None:
     made = points([0.0, 0.0, 0.0, -0.9, -0.9])
-    answer = plateau_in_gamma(made, 4, free=True)
+    answer = find_gamma_plateau(made, 4, free=True)
     assert (answer.finding, answer.chosen) == (Finding.FOUND, 2)
     assert answer.flat is not None
     assert (answer.flat.low, answer.flat.high) == pytest.approx((1.0, 10**1.5))
-    assert plateau_in_gamma(made, 4, free=False).chosen == 4
+    assert find_gamma_plateau(made, 4, free=False).chosen == 4
 
 
 def test_flat_in_gamma_where_the_loss_is_constant_is_no_plateau() -> None:
@@ -183,11 +183,11 @@ def test_flat_in_gamma_where_the_loss_is_constant_is_no_plateau() -> None:
         replace(each, n_beta_slope=slope)
         for each, slope in zip(points([0.0] * 4), (1.0, 1.0, 0.9, 0.8, 0.7), strict=True)
     ]
-    answer = plateau_in_gamma(made, 2, free=True)
+    answer = find_gamma_plateau(made, 2, free=True)
     assert (answer.finding, answer.flat, answer.chosen) == (Finding.NONE, None, 2)
     assert "hardly depends on γ, but on nβ (d log λ̂ / d log nβ = +0.88 by the variance" in answer.reason
     noisy = [replace(each, n_beta_slope=slope) for each, slope in zip(made, (0.4, -0.5, 0.3, 0.9, 0.1), strict=True)]
-    assert plateau_in_gamma(noisy, 2, free=True).finding is Finding.FOUND
+    assert find_gamma_plateau(noisy, 2, free=True).finding is Finding.FOUND
 
 
 def test_the_slope_in_n_beta_follows_from_the_variance_of_the_draws() -> None:
@@ -199,7 +199,7 @@ def test_the_slope_in_n_beta_follows_from_the_variance_of_the_draws() -> None:
 
 
 def test_steep_everywhere_is_no_plateau_and_stays_in_the_middle() -> None:
-    answer = plateau_in_gamma(points([-0.9, -1.0, -1.0, -0.8]), 1, free=True)
+    answer = find_gamma_plateau(points([-0.9, -1.0, -1.0, -0.8]), 1, free=True)
     assert (answer.finding, answer.flat, answer.chosen) == (Finding.NONE, None, 1)
     assert "runs from -1.00 ± 0.01 to -0.80 ± 0.01" in answer.reason
 
@@ -207,31 +207,31 @@ def test_steep_everywhere_is_no_plateau_and_stays_in_the_middle() -> None:
 def test_a_middle_that_does_not_count_gives_way_to_the_next_stronger_localisation() -> None:
     made = points([-0.9, -1.0, -1.0, -0.8])
     made[1] = replace(made[1], excluded="not local")
-    assert plateau_in_gamma(made, 1, free=True).chosen == 2
-    assert plateau_in_gamma(made, 1, free=False).chosen == 1
+    assert find_gamma_plateau(made, 1, free=True).chosen == 2
+    assert find_gamma_plateau(made, 1, free=False).chosen == 1
 
 
 def test_steep_beside_a_point_in_doubt_is_undecided() -> None:
     made = points([-0.9, -1.0, -1.0, -0.8])
     made[0] = replace(made[0], excluded="not equilibrated: a burn-in of 999 steps would be needed", open=True)
-    answer = plateau_in_gamma(made, 1, free=True)
+    answer = find_gamma_plateau(made, 1, free=True)
     assert answer.finding is Finding.UNDECIDED
     assert "; γ/nβ = 1 is in doubt (not equilibrated: a burn-in of 999 steps would be needed). Raise" in answer.reason
-    two = plateau_in_gamma([made[0], replace(made[1], excluded="noise", open=True), *made[2:]], 1, free=True)
+    two = find_gamma_plateau([made[0], replace(made[1], excluded="noise", open=True), *made[2:]], 1, free=True)
     assert "; γ/nβ = 1 and 3.16 are in doubt (at 3.16: noise). Raise" in two.reason
     closed = [replace(made[0], open=False), *made[1:]]
-    assert plateau_in_gamma(closed, 1, free=True).finding is Finding.NONE
+    assert find_gamma_plateau(closed, 1, free=True).finding is Finding.NONE
 
 
 def test_slopes_too_noisy_to_tell_are_undecided() -> None:
-    answer = plateau_in_gamma(points([-0.1, -0.2, -0.9], error=0.3), 1, free=True)
+    answer = find_gamma_plateau(points([-0.1, -0.2, -0.9], error=0.3), 1, free=True)
     assert answer.finding is Finding.UNDECIDED
     assert "comes nearest to 0 with -0.10 ± 0.30, where ±0.2 would count as flat" in answer.reason
 
 
 def test_nothing_that_counts_is_no_plateau_with_the_reason() -> None:
     made = [replace(point, excluded="λ̂ is not above 0") for point in points([-1.0, -1.0])]
-    answer = plateau_in_gamma(made, 1, free=True)
+    answer = find_gamma_plateau(made, 1, free=True)
     assert (answer.finding, answer.chosen) == (Finding.NONE, 1)
     assert "λ̂ counts at 0 of the 3 values of γ tried (at others: λ̂ is not above 0)" in answer.reason
 
@@ -239,6 +239,6 @@ def test_nothing_that_counts_is_no_plateau_with_the_reason() -> None:
 def test_chains_that_differ_in_anything_are_different_parts() -> None:
     plain = settings()
     others = [replace(plain, lr=2e-3), replace(plain, burn_in=101), replace(plain, gamma=11.0)]
-    names = [Task(each, 0).name for each in [plain, *others]] + [Task(plain, 1).name]
+    names = [PilotChain(each, 0).name for each in [plain, *others]] + [PilotChain(plain, 1).name]
     assert len(set(names)) == len(names)
-    assert Task(replace(plain), 0).name == names[0]
+    assert PilotChain(replace(plain), 0).name == names[0]

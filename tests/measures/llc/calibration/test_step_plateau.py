@@ -2,7 +2,7 @@
 
 import math
 
-from hf_llc.measures.llc.calibration.step_plateau import plateau_in_step
+from hf_llc.measures.llc.calibration.step_plateau import find_step_plateau
 from hf_llc.results.calibration import StepPoint
 
 
@@ -22,9 +22,9 @@ def step(lr: float, change: float = 0.0, error: float = 0.01, *, agrees: bool = 
 
 def test_the_largest_step_that_agrees_and_is_suggested_is_taken() -> None:
     points = [step(1e-4), step(2e-4, 0.01), step(4e-4, -0.02), step(8e-4, 0.2, agrees=False)]
-    assert plateau_in_step(points, 4e-4)[0] == 4e-4
-    assert plateau_in_step(points, 2e-4)[0] == 2e-4
-    lr, words = plateau_in_step(points, 8e-4)
+    assert find_step_plateau(points, 4e-4)[0] == 4e-4
+    assert find_step_plateau(points, 2e-4)[0] == 2e-4
+    lr, words = find_step_plateau(points, 8e-4)
     assert lr == 4e-4
     assert "same from ε = 0.0001 to 0.0004 within errors of 1.0%" in words
     assert "unstable from 0.004" in words
@@ -32,7 +32,7 @@ def test_the_largest_step_that_agrees_and_is_suggested_is_taken() -> None:
 
 
 def test_a_dependence_from_the_smallest_step_on_takes_it() -> None:
-    lr, words = plateau_in_step([step(1e-4), step(2e-4, 0.3, agrees=False), step(4e-4, 0.5, agrees=False)], 2e-4)
+    lr, words = find_step_plateau([step(1e-4), step(2e-4, 0.3, agrees=False), step(4e-4, 0.5, agrees=False)], 2e-4)
     assert lr == 1e-4
     assert "depends on the step size at every one tried" in words
     assert "(+30.0% ± 1.0% from the smallest to the next)" in words
@@ -40,18 +40,18 @@ def test_a_dependence_from_the_smallest_step_on_takes_it() -> None:
 
 def test_steps_that_do_not_count_are_not_compared() -> None:
     points = [step(1e-4, 3.0, excluded="not equilibrated: x"), step(2e-4), step(4e-4, 0.01)]
-    lr, words = plateau_in_step(points, 4e-4)
+    lr, words = find_step_plateau(points, 4e-4)
     assert lr == 4e-4
     assert "same from ε = 0.0002 to 0.0004" in words
 
 
 def test_without_two_steps_that_count_the_suggested_one_is_taken_with_the_reason() -> None:
     points = [step(1e-4, excluded="not equilibrated: x"), step(2e-4)]
-    lr, words = plateau_in_step(points, 3e-4)
+    lr, words = find_step_plateau(points, 3e-4)
     assert lr == 3e-4
     assert "do not show whether λ̂ depends on the step size (not equilibrated: x)" in words
 
 
 def test_errors_that_could_hide_a_dependence_are_said() -> None:
-    _, words = plateau_in_step([step(1e-4), step(2e-4, 0.1, error=0.15)], 2e-4)
+    _, words = find_step_plateau([step(1e-4), step(2e-4, 0.1, error=0.15)], 2e-4)
     assert "within errors of 15.0%, which could hide much: raise --pilot-draws" in words

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hf_llc import DataSettings, SamplerSettings, estimate
-from hf_llc.execution.distributed.world import alone
+from hf_llc.execution.distributed.world import single_process
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.planning import plan
@@ -145,7 +145,7 @@ def test_a_shorter_time_tells_the_number_of_all_chains_that_are_there(place: Pat
 def test_what_ended_by_the_time_is_finished_until_there_is_more_of_it(place: Path) -> None:
     ended = planned(place, budget_seconds=1e-3, target_stderr=1e-3)
     assert not estimation.is_finished(ended)
-    estimation.run(ended, alone("cpu"), Observer())
+    estimation.run(ended, single_process("cpu"), Observer())
     assert estimation.is_finished(ended)
     assert not estimation.is_finished(planned(place, budget_seconds=MANY_SECONDS, target_stderr=1e-3))
     assert not estimation.is_finished(planned(place, target_stderr=1e-3))
@@ -198,7 +198,7 @@ def test_open_chains_are_short_and_apart_from_those_of_given_length(place: Path)
 
 def test_draws_are_half_as_many_as_the_burn_in_at_least(place: Path) -> None:
     bench = LoadedModel(made := planned(place, draws=None, burn_in=131, target_stderr=0.1), "cpu")
-    assert length.resolved(made, bench, alone("cpu")).settings.draws == 66
+    assert length.resolved(made, bench, single_process("cpu")).settings.draws == 66
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(1e9, None), (1000.0, 31), (100.0, 6), (1e-3, 6)])
@@ -210,7 +210,7 @@ def test_the_first_chains_have_time_in_half_of_what_is_left(
     made = planned(place, draws=None, burn_in=None, target_stderr=0.1, budget_seconds=seconds)
     bench = LoadedModel(made, "cpu")
     started = time.time()
-    settings = length.resolved(replace(made, deadline=started + seconds), bench, alone("cpu")).settings
+    settings = length.resolved(replace(made, deadline=started + seconds), bench, single_process("cpu")).settings
     if steps is None:
         assert settings.draws == SHORT_DRAWS
     else:

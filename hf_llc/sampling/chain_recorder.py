@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Recorder:
+class ChainRecorder:
     """Losses and differences of every step, distances and jumps of draws; scalar tensors in, numbers out.
 
     Attributes:

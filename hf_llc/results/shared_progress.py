@@ -3,18 +3,18 @@
 from hf_llc.results.progress import Observer
 
 
-class Stage:
+class SharedProgress:
     """What a person sees: one phase of one plan, however many plans this process takes turns at."""
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
-        self.front: PlanEvents | None = None
+        self.front: PlanProgress | None = None
 
 
-class PlanEvents(Observer):
+class PlanProgress(Observer):
     """Passes on the events of one plan; the plan whose event came last is the one that is seen."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: SharedProgress) -> None:
         self._stage, self.profile = stage, stage.observer.profile
         self._phase: tuple[str, int] | None = None
         self._done = 0

@@ -16,7 +16,7 @@ from hf_llc.sampling.variations import Variation
 from hf_llc.settings.resolved import ResolvedSettings
 
 
-class Job(NamedTuple):
+class ChainSpec(NamedTuple):
     """One chain: its settings, its number, what it varies, and what a person sees it called."""
 
     settings: ResolvedSettings
@@ -25,7 +25,7 @@ class Job(NamedTuple):
     label: str
 
 
-class Chains:
+class ChainRunner:
     """Computes the traces of chains, as the payloads of their parts, on one process's loaded model.
 
     Args:
@@ -33,7 +33,7 @@ class Chains:
     """
 
     def __init__(
-        self, jobs: Mapping[str, Job], bench: LoadedModel, anchors: Sequence[float], observer: Observer
+        self, jobs: Mapping[str, ChainSpec], bench: LoadedModel, anchors: Sequence[float], observer: Observer
     ) -> None:
         self._jobs, self._bench, self._anchors, self._observer = jobs, bench, anchors, observer
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.measures.llc.validation.problems import FunctionObjective
-from hf_llc.sampling.reached import LOOKED_AT, out_of_reach
+from hf_llc.sampling.gradient_reach import LOOKED_AT, tensors_without_gradient
 
 
 def experts(n: int, idle: int, asked: list[int]) -> FunctionObjective:
@@ -21,7 +21,7 @@ def experts(n: int, idle: int, asked: list[int]) -> FunctionObjective:
 
 def test_a_tensor_that_any_item_reaches_counts_and_a_gradient_of_zero_is_one() -> None:
     objective = experts(5, 2, [])
-    assert out_of_reach(objective) == [5, 6]
+    assert tensors_without_gradient(objective) == [5, 6]
     assert all(parameter.grad is None for parameter in objective.parameters)
 
 
@@ -33,12 +33,12 @@ def test_no_more_items_are_tried_than_it_takes() -> None:
         asked.extend(indices.tolist())
         return shared.sum().expand(len(indices))
 
-    assert out_of_reach(FunctionObjective([shared], 9, losses)) == []
+    assert tensors_without_gradient(FunctionObjective([shared], 9, losses)) == []
     assert asked == [0]
 
 
 @pytest.mark.parametrize(("n", "tried"), [(3, 3), (LOOKED_AT + 4, LOOKED_AT)])
 def test_it_ends_where_items_do_or_enough_were_tried(n: int, tried: int) -> None:
     asked: list[int] = []
-    assert out_of_reach(experts(n, 1, asked)) == list(range(tried, n + 1))
+    assert tensors_without_gradient(experts(n, 1, asked)) == list(range(tried, n + 1))
     assert asked == list(range(tried))

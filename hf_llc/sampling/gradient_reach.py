@@ -8,7 +8,7 @@ LOOKED_AT = 16
 """Items tried before a tensor counts as out of reach: an expert of a mixture may get none of the first one's tokens."""
 
 
-def out_of_reach(objective: Objective) -> list[int]:
+def tensors_without_gradient(objective: Objective) -> list[int]:
     """Positions of the tensors that none of the first LOOKED_AT items gives a gradient, be it one of zeros.
 
     Such are towers for images in a model that reads text, and weights whose only use is a choice (which tokens to look
