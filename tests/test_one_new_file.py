@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hf_llc import HfLlcError, SamplerSettings, estimate
+from hf_llc import HfLlcError, ModelSettings, SamplerSettings, estimate, scan
 from hf_llc.errors import SettingsError
 from hf_llc.integrations.tracking import Tracking
 from hf_llc.results.curve import Point
@@ -54,6 +54,38 @@ class LinesTracker:
 
 TRACKER = LinesTracker
 '''
+LOCATION = '''
+"""Checkpoints in a zip file: `attic://path/of/file.zip`."""
+
+import zipfile
+from pathlib import Path
+
+from hf_llc.checkpoints.locations.base import Files, Found, Site
+from hf_llc.checkpoints.locations.folder import source_in
+from hf_llc.settings.model import ModelSettings
+
+
+class Attic:
+    def site(self, address, selection, place, trust, tell):
+        with zipfile.ZipFile(address.removeprefix("attic://")) as file:
+            names = sorted({Path(name).parts[0] for name in file.namelist()})
+        places = {name: place(name) for name in names}
+
+        def look(name):
+            model = ModelSettings(model=address, subfolder=name)
+            return Found(model=model, sha=None, place=places[name], files=Files(format="safetensors"))
+
+        return Site(what=address, places=places, look=look)
+
+    def source(self, settings, download, tell):
+        folder = Path("fetched")
+        with zipfile.ZipFile(settings.model.removeprefix("attic://")) as file:
+            file.extractall(folder)
+        return source_in(folder, settings, name=settings.model)
+
+
+LOCATION = Attic()
+'''
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +126,28 @@ def test_a_tracker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         tracking.log(Point(revision="step512", step=512, estimate=an_estimate(512, 13.5)))
     assert (tmp_path / "run/lines.txt").read_text() == "512 13.5\n"
     assert told[-1].endswith(f"cat {tmp_path / 'run/lines.txt'}")
+
+
+def test_a_kind_of_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for step in (100, 20):
+        save_tiny_model(tmp_path / "run" / f"checkpoint-{step}", seed=step)
+    shutil.make_archive("run", "zip", tmp_path / "run")
+    Path("text.jsonl").write_text(jsonl(200))
+    with pytest.raises(SettingsError, match=r"attic://run.zip is not on the Hub"):
+        scan("attic://run.zip", "text.jsonl")
+    add_file(monkeypatch, tmp_path / "more", "hf_llc.checkpoints.locations", "attic.py", LOCATION)
+    curve = scan("attic://run.zip", "text.jsonl", sampler="sgld-lm", num_processes=1, **SHORT)
+    assert curve is not None
+    assert [(point.revision, point.step, point.llc is not None) for point in curve] == [
+        ("checkpoint-20", 20, True), ("checkpoint-100", 100, True),
+    ]  # fmt: skip
+    assert curve.model == "attic://run.zip"
+    again = scan("attic://run.zip", "text.jsonl", sampler="sgld-lm", num_processes=1, **SHORT)
+    assert again is not None
+    assert again.run_dir == curve.run_dir
+    one = estimate(ModelSettings(model="attic://run.zip", subfolder="checkpoint-20"), "text.jsonl", "sgld-lm", **SHORT)
+    assert one.model == "attic://run.zip/checkpoint-20"
+    assert one.init_loss == curve.points[0].loss
 
 
 def test_the_help_lists_new_files_and_imports_none_of_them(tmp_path: Path) -> None:

@@ -5,12 +5,10 @@ from dataclasses import replace
 from typing import Annotated
 
 from hf_llc.checkpoints.checkpoint import Checkpoint
-from hf_llc.checkpoints.locations import Found, look_at, site_of
+from hf_llc.checkpoints.locations.base import Found, look_at
+from hf_llc.checkpoints.resolve import location_of
 from hf_llc.checkpoints.selection import Selection
 from hf_llc.checkpoints.step_names import Place, place_of
-from hf_llc.errors import SettingsError
-from hf_llc.hub.errors import endpoint
-from hf_llc.hub.reference import parse_model
 from hf_llc.settings.bounds import Bounds, checked_arguments
 from hf_llc.settings.limits import MOST_TOKENS
 
@@ -44,17 +42,13 @@ def find_checkpoints(
         NotFoundError: no such repository, folder or checkpoint. SourceError: it cannot be had.
         SettingsError: `model` names one checkpoint rather than a series.
     """
-    reference = parse_model(model, None, endpoint())
     selection = selection or Selection()
-    one = reference.revision is not None and selection.subfolder is None
-    if one or reference.file is not None:
-        raise SettingsError(f"{model} is one checkpoint; name the repository alone and choose with --revisions.")
     known = steps or {}
 
     def place(name: str) -> Place:
         return replace(place_of(name), step=known[name]) if name in known else place_of(name)
 
-    site = site_of(reference, selection, place, trust_remote_code, tell)
+    site = location_of(model).site(model, selection, place, trust_remote_code, tell)
     names = selection.choose(site.places, site.what)
     found = look_at(site, names)
     checkpoints = [_checkpoint(name, each) for name, each in zip(names, found, strict=True)]

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from hf_llc.checkpoints.resolve import find_model
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import SettingsError
 from hf_llc.execution import devices, machine
@@ -15,7 +16,7 @@ from hf_llc.sampling.samplers import check_sampler
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
-from hf_llc.tasks.text_generation.prepare import find_corpus, find_model
+from hf_llc.tasks.text_generation.prepare import find_corpus
 
 
 def plan(

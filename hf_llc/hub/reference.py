@@ -8,6 +8,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from hf_llc.errors import NotFoundError, SettingsError
+from hf_llc.settings.model import ModelSettings
 
 HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
 DATA_SUFFIXES = (".txt", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst")
@@ -55,6 +56,11 @@ def is_remote(text: str) -> bool:
     return "://" in text
 
 
+def is_foreign(text: str) -> bool:
+    """True for a URI that is neither the Hub's nor a web address: `s3://bucket/run`."""
+    return is_remote(text) and text.partition("://")[0] not in {"hf", "http", "https"}
+
+
 def parse_model(text: str, revision: str | None = None, endpoint: str = "https://huggingface.co") -> Reference:
     """Where a model is; `file` is the `.gguf` file if one was pointed at.
 
@@ -73,6 +79,17 @@ def parse_model(text: str, revision: str | None = None, endpoint: str = "https:/
             f"that part with `hf download {reference.id} --include '{reference.file}/*' --local-dir X` and name X."
         )
     return reference
+
+
+def gguf_file_of(reference: Reference, settings: ModelSettings) -> str | None:
+    """The .gguf file that a model's address or its settings name; None if neither does.
+
+    Raises:
+        SettingsError: they name different ones.
+    """
+    if None not in {reference.file, settings.gguf_file} and reference.file != settings.gguf_file:
+        raise SettingsError(f"{settings.model} and --gguf-file {settings.gguf_file} name different files; give one.")
+    return settings.gguf_file or reference.file
 
 
 def parse_dataset(text: str, revision: str | None = None, endpoint: str = "https://huggingface.co") -> Reference:

@@ -9,7 +9,7 @@ from hf_llc.hub.account import Account, account, is_private, require_permission,
 from hf_llc.hub.errors import endpoint, page
 from hf_llc.hub.listings import listing
 from hf_llc.hub.publication import Kind, PublishSettings, Target
-from hf_llc.hub.reference import is_remote, parse_dataset, parse_model
+from hf_llc.hub.reference import is_foreign, is_remote, parse_dataset, parse_model
 from hf_llc.hub.repository import Base, content_of, described
 from hf_llc.report.card.merge import has_configs, results_path
 from hf_llc.report.card.metadata import RESULTS
@@ -76,11 +76,13 @@ def refuse_to_replace(target: Target, base: Base, paths: Sequence[str], tell: Ca
 
 
 def model_place(model: str) -> tuple[str, bool]:
-    """The Hub id or path that the user's spelling of a model means, and whether it is on this disk.
+    """The Hub id or path that the user's spelling of a model means, and whether it is not on the Hub.
 
     Raises:
         NotFoundError, SettingsError: see `reference.parse_model`.
     """
+    if is_foreign(model):
+        return model, True
     found = parse_model(model, None, endpoint())
     return found.id, found.kind == "local"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hf_llc.checkpoints.resolve import find_model
 from hf_llc.errors import LaunchError, ResourceError
 from hf_llc.execution import machine
 from hf_llc.execution.distributed import world as fleets
@@ -33,7 +34,7 @@ from hf_llc.settings.files import write_atomically
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
 from hf_llc.tasks.text_generation.objective import LanguageObjective
-from hf_llc.tasks.text_generation.prepare import find_corpus, find_model, load_tokens
+from hf_llc.tasks.text_generation.prepare import find_corpus, load_tokens
 from hf_llc.tasks.text_generation.toy_model import Shape, build_model, save_checkpoint
 from hf_llc.tasks.text_generation.toy_tokenizer import train_tokenizer
 from hf_llc.tasks.text_generation.toy_training import TrainingSettings, train

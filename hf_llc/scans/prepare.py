@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_llc.checkpoints.checkpoint import Checkpoint
+from hf_llc.checkpoints.resolve import find_model, series_id
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.errors import HfLlcError, SourceError, UnusableError
 from hf_llc.execution import planning
@@ -18,8 +19,6 @@ from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed.message_store import MachineStore
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
-from hf_llc.hub.errors import endpoint
-from hf_llc.hub.reference import parse_model
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.schedule import discard_failure, reason
 from hf_llc.results.progress import Observer
@@ -38,7 +37,7 @@ from hf_llc.scans.resume import discard_finished
 from hf_llc.scans.shared_settings import SHARED, Here, shared_settings
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.text.tokenizer import load_tokenizer
-from hf_llc.tasks.text_generation.prepare import find_corpus, find_model
+from hf_llc.tasks.text_generation.prepare import find_corpus
 
 MEASURED = 12
 """Checkpoints, spread over the series, at which curvature is measured before γ and ε are fixed for all."""
@@ -94,7 +93,7 @@ def prepare_scan(
         observer.tell(f"Part {shard.index}/{shard.count} has nothing to do: there are fewer checkpoints than parts.")
         yield None
         return
-    series = Series(model=parse_model(request.model, None, endpoint()).id, checkpoints=checkpoints)
+    series = Series(model=series_id(request.model), checkpoints=checkpoints)
     with observer.part("loading"):
         _find_sources(series, request.max_disk, observer)
         sources = list(series.sources.values())

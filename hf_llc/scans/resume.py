@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from hf_llc.checkpoints.checkpoint import Checkpoint
-from hf_llc.checkpoints.folder import chosen_in
-from hf_llc.checkpoints.identity import checkpoint_identity, dataset_revision
+from hf_llc.checkpoints.identity import dataset_revision
+from hf_llc.checkpoints.resolve import find_model, series_id
 from hf_llc.checkpoints.source import label_of
 from hf_llc.errors import NotFoundError, SourceError
 from hf_llc.execution import machine
 from hf_llc.execution.store import RunStore
 from hf_llc.hub.errors import endpoint
-from hf_llc.hub.reference import parse_dataset, parse_model
+from hf_llc.hub.reference import parse_dataset
 from hf_llc.report.export import draw
 from hf_llc.report.load import SCAN, load_run
 from hf_llc.results.curve import Curve, Point
@@ -38,7 +38,7 @@ def find_finished(request: Request, observer: Observer, view: View | None = None
         HfLlcError: the checkpoints or the text cannot be found.
     """
     tell, shard = observer.tell, request.shard
-    label = label_of(parse_model(request.model, None, endpoint()).id)
+    label = label_of(series_id(request.model))
     folders = [request.output_dir] if request.output_dir else sorted((Path(RUNS) / label).glob("scan-*"))
     promising = [folder for folder in folders if RunStore(folder, tell).read(_name(shard)) == _asked(request)]
     if not promising:
@@ -102,13 +102,6 @@ def _are_all(points: Sequence[Point], checkpoints: Sequence[Checkpoint], own: Co
     by_name = {checkpoint.name: checkpoint for checkpoint in checkpoints}
     return all(
         # A copy on this disk is known by the one it is a copy of.
-        point.sha == (checkpoint.sha or _identity(by_name[checkpoint.duplicate_of or checkpoint.name]))
+        point.sha == (checkpoint.sha or find_model(by_name[checkpoint.duplicate_of or checkpoint.name].model).sha)
         for checkpoint, point in zip(asked, points, strict=True)
     )
-
-
-def _identity(checkpoint: Checkpoint) -> str:
-    """What `prepare.find_model` calls the weights of a local checkpoint."""
-    asked = checkpoint.model
-    folder = Path(asked.model).expanduser() / (asked.subfolder or "")
-    return checkpoint_identity(folder, chosen_in(folder, trust_remote_code=asked.trust_remote_code))

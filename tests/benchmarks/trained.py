@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from hf_llc.checkpoints.loading.load import load_model
+from hf_llc.checkpoints.resolve import find_model
 from hf_llc.results.progress import Observer
 from hf_llc.scans.demo import CHECKPOINTS, DemoSize, prose, train_once
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.tasks.text_generation.objective import LanguageObjective
-from hf_llc.tasks.text_generation.prepare import find_corpus, find_model, load_tokens
+from hf_llc.tasks.text_generation.prepare import find_corpus, load_tokens
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import transformers
 
 from hf_llc.checkpoints.loading.load import load_model, parameter_count
+from hf_llc.checkpoints.resolve import find_model
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.errors import SettingsError, SourceError, UnusableError
 from hf_llc.execution.plan import Plan
@@ -14,7 +15,6 @@ from hf_llc.execution.planning import plan
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import SamplerSettings
-from hf_llc.tasks.text_generation.prepare import find_model
 from tests.checkpoints.loading.test_load import CODE, SMALL, edit_config
 from tests.helpers.tiny_model import jsonl, make_tokenizer, read_files
 from tests.hub_server import fixtures

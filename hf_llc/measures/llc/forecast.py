@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hf_llc.checkpoints.loading.load import context_limit, parameter_count, random_model
+from hf_llc.checkpoints.resolve import find_model
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.execution import devices, machine
 from hf_llc.execution.distributed import world as fleets
@@ -25,7 +26,6 @@ from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
 from hf_llc.tasks.text_generation.objective import LOGIT_BUDGET, LanguageObjective, default_micro_batch
-from hf_llc.tasks.text_generation.prepare import find_model
 
 FORWARD = 2
 BACKWARD_AND_FORWARD = 6

@@ -7,22 +7,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from hf_llc.checkpoints.files import inside, refuse_unusable
-from hf_llc.checkpoints.folder import chosen_in, names_in
-from hf_llc.checkpoints.foreign_code import with_code
-from hf_llc.checkpoints.identity import checkpoint_identity, dataset_revision, readable
+from hf_llc.checkpoints.identity import dataset_revision, readable
 from hf_llc.checkpoints.loading.load import Facts, facts
-from hf_llc.checkpoints.remote_files import chosen_of, files_of
 from hf_llc.checkpoints.source import Corpus, ModelSource
-from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
+from hf_llc.errors import ResourceError, SettingsError, UnusableError
 from hf_llc.hub import client
-from hf_llc.hub import download as downloads
 from hf_llc.hub.digests import local_identity
 from hf_llc.hub.errors import endpoint
-from hf_llc.hub.listings import listing
-from hf_llc.hub.reference import Reference, parse_dataset, parse_model, training_step
+from hf_llc.hub.reference import Reference, parse_dataset
 from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
-from hf_llc.settings.model import ModelSettings
 from hf_llc.tasks.text import token_cache, token_file
 from hf_llc.tasks.text.encoding import token_ids
 from hf_llc.tasks.text.tokenizer import load_tokenizer
@@ -37,27 +30,6 @@ MIN_SEQUENCES = 2
 
 def _silent(message: str) -> None:
     """Nobody listens."""
-
-
-def find_model(settings: ModelSettings, *, download: bool = True, tell: Tell = _silent) -> ModelSource:
-    """The checkpoint, pinned and on this disk.
-
-    Args:
-        download: False leaves out the weights: `download_bytes` then says how much is missing, and `path` holds the
-            config and tokenizer, or is None if the repository has none of its own.
-        tell: called with lines worth reading (a retry, what was used while offline).
-
-    Raises:
-        SourceError, UnusableError, SettingsError, ResourceError: it cannot be had or is not a model.
-    """
-    reference = parse_model(settings.model, settings.revision, endpoint())
-    if None not in {reference.file, settings.gguf_file} and reference.file != settings.gguf_file:
-        raise SettingsError(f"{settings.model} and --gguf-file {settings.gguf_file} name different files; give one.")
-    gguf_file = settings.gguf_file or reference.file
-    if reference.path is not None:
-        with readable(reference.path):
-            return with_code(_local_model(reference, reference.path, settings, gguf_file), tell)
-    return with_code(_hub_model(reference, settings, gguf_file, download, tell), tell)
 
 
 def find_corpus(
@@ -175,77 +147,6 @@ class _Counter:
         for ids in self._documents:
             self.tokens += len(ids) + bool(ids)
             yield ids
-
-
-def _hub_model(
-    reference: Reference, settings: ModelSettings, gguf_file: str | None, download: bool, tell: Tell
-) -> ModelSource:
-    revision = reference.revision or "main"
-    sha = client.resolve(reference.id, reference.revision, "model", tell)
-    found = listing(reference.id, sha, tell)
-    known = {file.path: file for file in found.files}
-    names = inside(known, settings.subfolder)
-    if not found.whole and gguf_file is not None and gguf_file not in names:
-        raise OfflineError(f"{gguf_file} of {reference.id} is not on this machine; try again with a network.")
-    chosen = chosen_of(
-        reference.id,
-        sha,
-        known,
-        tell,
-        subfolder=settings.subfolder,
-        gguf_file=gguf_file,
-        trust_remote_code=settings.trust_remote_code,
-    )
-    if not chosen.weights and not found.whole:
-        raise OfflineError(f"The weights of {reference.id} are not on this machine; try again with a network.")
-    others = (
-        [] if chosen.weights else [name for name in client.revisions(reference.id, "model", tell) if name != revision]
-    )
-    what = f"{settings.subfolder} of {reference.id}" if settings.subfolder else reference.id
-    refuse_unusable(f"{what} at {revision}", names, chosen, others)
-    small, weights = files_of(known, settings.subfolder, chosen)
-    wanted = small + (weights if download else [])
-    return ModelSource(
-        id=reference.id,
-        revision=revision,
-        sha=sha,
-        step=training_step(settings.subfolder or revision),
-        path=downloads.download(reference.id, sha, wanted, tell) if wanted else None,
-        subfolder=settings.subfolder,
-        gguf_file=gguf_file,
-        trust_remote_code=settings.trust_remote_code,
-        weight_bytes=sum(file.size for file in weights),
-        download_bytes=0 if download else client.bytes_to_download(reference.id, sha, weights),
-    )
-
-
-def _local_model(reference: Reference, path: Path, settings: ModelSettings, gguf_file: str | None) -> ModelSource:
-    path = path.resolve()
-    folder = path / (settings.subfolder or "")
-    what = str(Path(reference.id) / (settings.subfolder or ""))
-    if not folder.is_dir():
-        raise NotFoundError(f"There is no folder {what}.")
-    chosen = chosen_in(folder, gguf_file=gguf_file, trust_remote_code=settings.trust_remote_code)
-    if not chosen.weights and (inner := _inner_checkpoints(folder)):
-        raise NotFoundError(f"{what} holds no model itself, but {', '.join(inner[:6])}; name one of them.")
-    refuse_unusable(what, names_in(folder), chosen)
-    return ModelSource(
-        id=what if settings.subfolder else reference.id,
-        revision=None,
-        sha=checkpoint_identity(folder, chosen),
-        step=training_step(Path(gguf_file).stem if gguf_file else folder.name),
-        path=path,
-        subfolder=settings.subfolder,
-        gguf_file=gguf_file,
-        trust_remote_code=settings.trust_remote_code,
-        weight_bytes=sum((folder / name).stat().st_size for name in chosen.weights),
-    )
-
-
-def _inner_checkpoints(folder: Path) -> list[str]:
-    """The `checkpoint-N` folders that a Trainer leaves, in order of N."""
-    found = [(training_step(entry.name), entry.name) for entry in folder.iterdir() if (entry / "config.json").is_file()]
-    return [name for _, name in sorted((step, name) for step, name in found if step is not None)]
 
 
 def _context_length(asked: int | None, limit: int | None, name: str) -> int:

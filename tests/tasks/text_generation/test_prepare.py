@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_llc.checkpoints.loading.load import load_model, parameter_count
+from hf_llc.checkpoints.resolve import find_model
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import NotFoundError, OfflineError, ResourceError, SettingsError, UnusableError
 from hf_llc.settings.data import DataSettings
@@ -22,7 +23,7 @@ from hf_llc.tasks.text import token_cache
 from hf_llc.tasks.text.tokenizer import load_tokenizer
 from hf_llc.tasks.text_generation import prepare
 from hf_llc.tasks.text_generation.packing import fingerprint
-from hf_llc.tasks.text_generation.prepare import find_corpus, find_model, load_tokens
+from hf_llc.tasks.text_generation.prepare import find_corpus, load_tokens
 from tests.helpers.tiny_model import CONTEXT, EOS, make_model, make_tokenizer, read_files, save_tiny_model, sentences
 from tests.hub_server import fixtures
 from tests.hub_server.environment import use_hub
