@@ -60,8 +60,9 @@ def scan(
 ) -> Curve | None:
     """The local learning coefficient at each chosen checkpoint of a series, in order of training.
 
-    All points have the same γ, nβ, ε, batches and noise. What the settings leave open is measured once, at up to 12 of
-    the checkpoints of the first call, and stored in the folder; later calls add points to the same curve. Identical
+    All points have the same γ, nβ, minibatches and noise, and one sampler and ε if chains are asked for. Settings that
+    are not given are measured once, at up to 12 of the checkpoints of the first call, and stored in the folder; later
+    calls add points to the same curve. Identical
     weights are estimated once. A checkpoint without weights or that cannot be used becomes a point with an `error`.
     `scan.json`, `results.jsonl` and `results.parquet` are rewritten after each point, the pictures at the end.
 
@@ -171,7 +172,7 @@ def _require_closed(sampler: SamplerSettings) -> None:
             "--target-stderr of a scan ends independent draws only: give --sampler importance, or --chains and --draws "
             "for chains."
         )
-    if sampler.by_draws and sampler.gamma is not None:
+    if by_draws and sampler.gamma is not None:
         return
     chosen = AUTO not in {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
     if sampler.devices_per_chain > 1 and not (chosen and sampler.gamma is not None and sampler.lr is not None):

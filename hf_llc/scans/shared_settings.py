@@ -1,4 +1,4 @@
-"""LLC over training: several checkpoints of one model at one temperature, one localisation and one step size."""
+"""LLC over training: several checkpoints of one model at one temperature and one localizing prior."""
 
 import math
 import time
@@ -12,13 +12,12 @@ from hf_llc.errors import HfLlcError
 from hf_llc.execution import planning, work_queue
 from hf_llc.execution.assemble import asked_of
 from hf_llc.execution.distributed import world as fleets
-from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel, ModelSlot, computing
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.execution.thoroughness import allowance_of
 from hf_llc.measures.llc import estimation
-from hf_llc.measures.llc.draws import choice, rounds
+from hf_llc.measures.llc.draws import rounds
 from hf_llc.measures.llc.resolution import measure_around, measure_gamma, temperature
 from hf_llc.measures.run import run_all
 from hf_llc.measures.schedule import CHECKPOINT_FAILURES
@@ -36,7 +35,7 @@ from hf_llc.settings.data import DataSettings
 from hf_llc.settings.limits import MOST_PROCESSES
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.resolved import chain_gradients
-from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 Here = Callable[[Plan], AbstractContextManager[Plan]]
 """Gives a plan whose checkpoint is on this disk while the block runs."""
@@ -78,8 +77,10 @@ def estimate_series(
 ) -> list[Estimate]:
     """An Estimate for each of these checkpoints, in the order given, with the same batches and noise at each.
 
-    What the sampler settings leave open is resolved once for the whole curve, since λ̂ is comparable only at one
-    γ/nβ: γ at the last checkpoint, ε at the sharpest. A checkpoint whose chains diverged has no number in its Estimate.
+    λ̂ is comparable only at one γ/nβ: a γ that is not given is measured at the last checkpoint. Where the sampler may
+    be chosen, each checkpoint takes independent draws if they serve there, else chains; where chains are asked for, all
+    have one sampler and the ε of the sharpest checkpoint. A checkpoint whose chains diverged has no number in its
+    Estimate.
 
     Args:
         checkpoints: where they are. data: the text of the loss. sampler: how the posterior is sampled.
@@ -128,43 +129,26 @@ def shared_settings(
 
     def make(name: str) -> dict[str, Any]:
         if not (sampler.by_draws or sampler.tries_draws):
-            return for_chains(plans, sampler, [])
-        if sampler.by_draws and sampler.gamma is not None:
+            return for_chains()
+        if sampler.gamma is not None:
             return {"settings": {"gamma": sampler.gamma}, "sentences": [], "known": {}}
-        observer.begin("first draws at each checkpoint", len(plans))
         with computing(plans[0].threads), bring(plans[::-1]) as here:
-            gamma, sentences, reasons = _try_draws(plans, sampler, observer, on_failure, here)
-        observer.end()
-        if not reasons:
-            return {"settings": {"sampler": IMPORTANCE, "gamma": gamma}, "sentences": sentences, "known": {}}
-        for plan in plans:
-            choice.forget(plan.of_draws())
-        size = min(sampler.chain_batch_size, plans[0].corpus.n)
-        length = None if sampler.grows else sampler.chain_draws
-        chains = replace(sampler, gamma=gamma, draws=length, batch_size=size)
-        at, reason = reasons[0]
-        why = (
-            f"At {at} of {len(plans)} checkpoints: {reason}"
-            if len(reasons) == 1
-            else (f"At {len(reasons)} of {len(plans)} checkpoints, {at} first: {reason}")
-        )
-        payload = for_chains([replace(plan, sampler=chains) for plan in plans], chains, [*sentences, why])
-        payload["settings"] |= {"draws": chains.draws, "batch_size": size}
-        return payload
+            gamma, sentence = _gamma_of_draws(plans, observer, on_failure, here)
+        return {"settings": {"gamma": gamma}, "sentences": [f"At the last checkpoint: {sentence}"], "known": {}}
 
-    def for_chains(plans: Sequence[Plan], sampler: SamplerSettings, sentences: Sequence[str]) -> dict[str, Any]:
+    def for_chains() -> dict[str, Any]:
         choices = {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
         if sampler.gamma is not None and sampler.lr is not None and AUTO not in choices:
-            return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], sentences), "known": {}}
+            return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], []), "known": {}}
         observer.begin("curvature of each checkpoint", len(plans))
         with computing(plans[0].threads), bring(plans[::-1]) as here:
-            gamma, around, others = _measure(plans, sampler, observer, on_failure, here)
+            gamma, around, sentences = _measure(plans, sampler, observer, on_failure, here)
         observer.end()
         gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient
         known = {name: CachedMeasurements.of(each, gradient) for name, each in around.items()}
         stored = {name: each.to_dict() for name, each in known.items() if each.is_finite}
         measured = [each.measured for each in around.values()]
-        return {**_chosen(plans[0], gamma, measured, [*sentences, *others]), "known": stored}
+        return {**_chosen(plans[0], gamma, measured, sentences), "known": stored}
 
     found = work_queue.make_all_parts(store, [SHARED], make)[0]
     for sentence in found["sentences"]:
@@ -173,56 +157,27 @@ def shared_settings(
     return Shared(replace(sampler, **found["settings"]), found.get("known", {}))
 
 
-def _try_draws(
-    plans: Sequence[Plan],
-    sampler: SamplerSettings,
-    observer: Observer,
-    on_failure: Callable[[Plan, HfLlcError], None] | None,
-    here: Here,
-) -> tuple[float, list[str], list[tuple[str, str]]]:
-    """γ from the last checkpoint, sentences on it, and where and why independent draws do not serve.
-
-    The first round of draws at each checkpoint is kept with its run. Where the sampler is given only γ is looked for.
-    """
-    fleet, room = fleets.single_process(plans[0].device), ModelSlot()
-    gamma, sentences = sampler.gamma, []
-    reasons: list[tuple[str, str]] = []
-    tried = 0
+def _gamma_of_draws(
+    plans: Sequence[Plan], observer: Observer, on_failure: Callable[[Plan, HfLlcError], None] | None, here: Here
+) -> tuple[float, str]:
+    """γ from the last checkpoint that can be used, and the sentence on it."""
+    device, room = fleets.single_process(plans[0].device).device, ModelSlot()
     for index, plan in enumerate(reversed(plans)):
-        if sampler.by_draws and gamma is not None:
-            break
         ready = plan
         try:
             with here(plan) as ready:
-                bench = LoadedModel(ready.of_draws(), fleet.device, room)
-                if gamma is None:
-                    with observer.part("loading"):
-                        bench.load()
-                    with observer.part("measuring"):
-                        gamma, sentence = rounds.measured_gamma(ready.of_draws(), bench)
-                    sentences.append(f"At the last checkpoint: {sentence}")
-                draws = replace(ready, sampler=replace(sampler, sampler=IMPORTANCE, gamma=gamma))
-                if not sampler.by_draws:
-                    reason = _first_misfit(draws, LoadedModel(draws, fleet.device, room), fleet, observer)
-                    reasons += [(plan.source.label, reason)] if reason else []
-                tried += 1
+                bench = LoadedModel(ready.of_draws(), device, room)
+                with observer.part("loading"):
+                    bench.load()
+                with observer.part("measuring"):
+                    found = rounds.measured_gamma(ready.of_draws(), bench)
                 bench.clear()
+                return found
         except CHECKPOINT_FAILURES as error:
-            if on_failure is None or (index == len(plans) - 1 and not tried):
+            if on_failure is None or index == len(plans) - 1:
                 raise
             on_failure(ready, error)
-        observer.advance(index + 1)
-    assert gamma is not None
-    return gamma, sentences, reasons
-
-
-def _first_misfit(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observer) -> str | None:
-    """Why independent draws do not serve at the plan's checkpoint, by the first round of them; None if they do."""
-    store = RunStore(plan.run_dir, observer.tell)
-    store.open(plan.inputs())
-    work_queue.run_to_end(rounds.first_round(plan, store, bench, fleet, Observer()))
-    bench.clear()
-    return choice.misfit(plan, store)
+    raise AssertionError("there is a last plan")
 
 
 def _measure(

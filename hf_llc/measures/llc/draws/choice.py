@@ -3,7 +3,7 @@
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
-from hf_llc.execution.store import INPUTS, RunStore
+from hf_llc.execution.store import RunStore
 from hf_llc.execution.work_queue import Steps
 from hf_llc.measures.llc.draws.amounts import LEAST, first_amount
 from hf_llc.measures.llc.draws.rounds import PRIOR, Prior, deadline_of, first_round, is_over, sample_of, summary_of
@@ -56,19 +56,6 @@ def _decision(plan: Plan, store: RunStore) -> tuple[bool | None, str]:
         return None, ""
     reason = why_not(summary_of(draws, Prior(**stored), sample))
     return reason is None, f"Chains are sampled, since independent draws do not serve here: {reason}"
-
-
-def misfit(plan: Plan, store: RunStore) -> str | None:
-    """Why the first round of a plan of draws says that they do not serve; None if they do, or are not there yet."""
-    serves, reason = _decision(plan, store)
-    return None if serves is not False else reason
-
-
-def forget(plan: Plan) -> None:
-    """Removes the first round of a plan of draws, so that chains may take its folder."""
-    store = RunStore(plan.run_dir, lambda message: None)
-    for name in [*first_amount(plan).names(), PRIOR, INPUTS]:
-        store.path(name).unlink(missing_ok=True)
 
 
 def why_not(summary: DrawSummary) -> str | None:

@@ -11,7 +11,7 @@ from hf_llc.measures.llc.draws import choice
 from hf_llc.measures.llc.forecast import forecast
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.draws.prior import GradientPair, LossPair
-from hf_llc.sampling.draws.statistics import summarise_draws
+from hf_llc.sampling.draws.statistics import DrawSummary, summarise_draws
 from hf_llc.scans.shared_settings import estimate_series
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 
@@ -103,25 +103,40 @@ def test_the_first_draws_serve_unless_they_leave_much_open_or_are_far_from_quadr
     assert "inf or NaN" in (choice.why_not(replace(summary, llc=None)) or "")
 
 
-def test_a_series_takes_draws_at_all_checkpoints_or_chains_at_all(
+def test_each_checkpoint_of_a_series_takes_draws_where_they_serve_and_chains_where_not(
     tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_tiny_model(tmp_path / "other", seed=1)
     models = [ModelSettings(model=str(tmp_path / name)) for name in ("other", "model")]
-    found = estimate_series(models, data, QUICK, output_dir=tmp_path / "curve", processes=1, device="cpu")
-    assert {each.settings.sampler for each in found} == {"importance"}
+    series = estimate_series(models, data, QUICK, output_dir=tmp_path / "curve", processes=1, device="cpu")
+    assert {each.settings.sampler for each in series} == {"importance"}
     alone = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu")
-    assert found[1].llc == alone.llc
-    misfits = iter([None, "they leave λ̂ open"])
-    monkeypatch.setattr("hf_llc.measures.llc.draws.choice.misfit", lambda plan, store: next(misfits))
+    assert series[1].llc == alone.llc
+    losses = {each.model: each.diagnostics.prior_llc for each in series}
+
+    def why_not(summary: DrawSummary) -> str | None:
+        return "they leave λ̂ open" if summary.prior_mean.mean == losses[str(tmp_path / "other")] else None
+
+    monkeypatch.setattr("hf_llc.measures.llc.draws.choice.why_not", why_not)
     monkeypatch.setattr("hf_llc.settings.sampler.CHAIN_DRAWS", 8)
     listener = Listener()
-    chained = estimate_series(
-        models, data, QUICK, output_dir=tmp_path / "chained", processes=1, device="cpu", observer=listener
+    mixed = estimate_series(
+        models, data, QUICK, output_dir=tmp_path / "mixed", processes=1, device="cpu", observer=listener
     )
-    assert len({each.settings.sampler for each in chained}) == 1
-    assert "importance" not in {each.settings.sampler for each in chained}
+    assert mixed[0].settings.sampler not in {"importance", "auto"}
+    assert mixed[1].llc == alone.llc
+    assert [each.settings.gamma for each in mixed] == [2000.0, 2000.0]
     assert any("they leave λ̂ open" in line for line in listener.lines)
+
+
+def test_gamma_of_a_series_is_that_of_its_last_checkpoint(tmp_path: Path, data: DataSettings) -> None:
+    save_tiny_model(tmp_path / "other", seed=1)
+    models = [ModelSettings(model=str(tmp_path / name)) for name in ("other", "model")]
+    open_ = replace(QUICK, gamma=None)
+    series = estimate_series(models, data, open_, output_dir=tmp_path / "curve", processes=1, device="cpu")
+    alone = estimate(tmp_path / "model", data, open_, output_dir=tmp_path / "run", device="cpu")
+    assert {each.settings.gamma for each in series} == {alone.settings.gamma}
+    assert series[1].llc == alone.llc
 
 
 def test_short_chains_of_sgld_are_laid_beside_the_draws(tmp_path: Path, data: DataSettings) -> None:
