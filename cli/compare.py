@@ -62,7 +62,7 @@ def compare(
 
     form, view = chosen(format, as_json, quiet), View(scale=x, tokens=x_tokens)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
-        found = beside(runs, output_dir, view, observer)
+        found = beside(runs, folder=output_dir, view=view, observer=observer)
         _write(found, form)
         if form is not Form.HUMAN:
             for sentence in found.differences:

@@ -1,24 +1,28 @@
 """Curves of several models side by side."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hf_llc.errors import SettingsError
+from hf_llc.errors import SettingsError, one_line
 from hf_llc.report.comparability import differences
 from hf_llc.report.load import load
 from hf_llc.results.curve import Curve, Point, training_order
 from hf_llc.results.estimate import SCHEMA, Estimate
 from hf_llc.results.figures.axis_options import View
-from hf_llc.results.figures.safely import drawn
+from hf_llc.results.figures.safely import drawn, own_settings
 from hf_llc.results.progress import Observer
-from hf_llc.settings.bounds import checked_arguments
+from hf_llc.results.views import grid, picture, with_error
+from hf_llc.settings.bounds import checked, checked_arguments, shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURES = ("compare.png", "compare.svg")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
     """Several curves.
 
@@ -26,7 +30,7 @@ class Comparison:
         names: one for each, told apart. curves: in the order given.
         differences: one sentence for each reason why the numbers are not comparable; none if they are.
         apart: the names of those that are not comparable with the first.
-        pictures: files that now are there; none if their folder cannot be written.
+        pictures: files that now are there; none if no folder was named, or it cannot be written.
     """
 
     names: tuple[str, ...]
@@ -34,6 +38,42 @@ class Comparison:
     differences: tuple[str, ...]
     apart: frozenset[str]
     pictures: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        count = len(self.differences)
+        outcome = f"not comparable, {count} reason{'' if count == 1 else 's'}" if count else "comparable"
+        return one_line(f"{', '.join(self.names)}: {outcome}")
+
+    def __repr__(self) -> str:
+        return f"<Comparison {self}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (key, *("" if point is None else with_error(point.llc, point.stderr) for point in points))
+            for key, points in self.rows()
+        ]
+        title = " ".join([f"{self}.", *self.differences])
+        return grid(title, ("step", *self.names), rows) + picture(self.plot(), "comparison")
+
+    def plot(self, x: str = "auto", *, tokens: bool = False) -> "Figure":
+        """λ̂ and the loss of all curves over training, as a matplotlib figure.
+
+        Args:
+            x: `log`, `linear` or `auto`, the scale of the x axis. tokens: training tokens along x in place of steps.
+        """
+        from hf_llc.results.figures.comparison import comparison_figure
+
+        with own_settings():
+            return comparison_figure(self._drawn_curves(), self.differences, view=View(scale=x, tokens=tokens))
+
+    def draw(self, path: Path, view: View | None = None) -> None:
+        """Draws `plot` to a file: PNG, or SVG if `path` ends so."""
+        from hf_llc.results.figures.comparison import comparison
+
+        comparison(path, self._drawn_curves(), self.differences, view=view)
+
+    def _drawn_curves(self) -> list[tuple[str, Sequence[Point], bool]]:
+        return [(name, curve.points, name in self.apart) for name, curve in zip(self.names, self.curves, strict=True)]
 
     def rows(self) -> list[tuple[str, list[Point | None]]]:
         """What stands in one line: a step, or else a name, and the point that each curve has there, in order."""
@@ -69,51 +109,50 @@ class Comparison:
 
 @checked_arguments
 def compare(
-    runs: Sequence[str | Path | Curve | Estimate],
-    folder: Path = Path("hf-llc-compare"),
+    *runs: Any,
+    folder: Path | None = None,
     view: View | None = None,
     observer: Observer | None = None,
 ) -> Comparison:
     """Several curves side by side, and every reason why their numbers are not comparable.
 
     Args:
-        runs: two or more folders that scan, merge, estimate or demo left, or `hf://…` of published runs, or
-            results themselves.
-        folder: where `compare.png` and `compare.svg` are drawn. view: their x axis.
+        runs: two or more `Curve` or `Estimate`, folders that scan, merge, estimate or demo left, or `hf://…` of
+            published runs; or a list of these.
+        folder: where `compare.png` and `compare.svg` are drawn; None draws no files. view: their x axis.
         observer: receives messages; None is silent.
 
     Raises:
-        SettingsError: there are fewer than two runs.
+        SettingsError: there are fewer than two runs, or one of them is something else.
         NotFoundError: a folder holds no finished run. SourceError: a run is damaged or cannot be had.
     """
-    if len(runs) < 2:
+    wanted = list(runs)
+    if wanted and isinstance(wanted[0], list | tuple):
+        if len(wanted) == 2 and isinstance(wanted[1], str | Path) and folder is None:
+            folder = checked("folder", wanted.pop(), Path)  # a list and its folder, as earlier versions had it
+        wanted = [run for each in wanted for run in (each if isinstance(each, list | tuple) else [each])]
+    if len(wanted) < 2:
         raise SettingsError("Give two runs or more to compare; hf-llc show prints one.")
     tell = (observer or Observer()).tell
-    curves = [_curve(run, tell) for run in runs]
+    curves = [_curve(run, index, tell) for index, run in enumerate(wanted)]
     places = [
         curve.run_dir if isinstance(run, Curve | Estimate) else str(run)
-        for run, curve in zip(runs, curves, strict=True)
+        for run, curve in zip(wanted, curves, strict=True)
     ]
     names = _told_apart(curves, places)
     named = list(zip(names, curves, strict=True))
-    first = named[0]
-    apart = {name for name, curve in named if differences([first[0], name], [first[1], curve])}
-    reasons = differences(names, curves)
-
-    def draw(path: Path) -> None:
-        from hf_llc.results.figures import comparison as comparison_plot
-
-        shown = [(name, curve.points, name in apart) for name, curve in named]
-        comparison_plot.comparison(path, shown, reasons, view=view)
-
-    pictures = drawn([folder / name for name in PICTURES], draw, tell)
-    return Comparison(
+    apart = {name for name, curve in named if differences([names[0], name], [curves[0], curve])}
+    comparison = Comparison(
         names=tuple(names),
         curves=tuple(curves),
-        differences=tuple(reasons),
+        differences=tuple(differences(names, curves)),
         apart=frozenset(apart),
-        pictures=tuple(pictures),
+        pictures=(),
     )
+    if folder is None:
+        return comparison
+    pictures = drawn([folder / name for name in PICTURES], lambda path: comparison.draw(path, view), tell)
+    return replace(comparison, pictures=tuple(pictures))
 
 
 def _told_apart(curves: Sequence[Curve], runs: Sequence[str]) -> list[str]:
@@ -125,10 +164,14 @@ def _told_apart(curves: Sequence[Curve], runs: Sequence[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} #{index}" for index, name in enumerate(names, start=1)]
 
 
-def _curve(run: str | Path | Curve | Estimate, tell: Callable[[str], None]) -> Curve:
+def _curve(run: Any, index: int, tell: Callable[[str], None]) -> Curve:
     if isinstance(run, Estimate):
         return Curve.of_estimate(run)
-    return run if isinstance(run, Curve) else load(run, tell)
+    if isinstance(run, Curve):
+        return run
+    if not isinstance(run, str | Path):
+        raise SettingsError(f"runs[{index}] must be a Curve, an Estimate, a folder or hf://…, got {shown(run)}.")
+    return load(run, tell)
 
 
 def _key(point: Point) -> str:

@@ -6,9 +6,14 @@ The JSON of `hf-llc calibrate` is `Calibration.to_dict()`.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from hf_llc.results.estimate import SCHEMA, DatasetRecord, jsonable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Finding(StrEnum):
@@ -104,7 +109,7 @@ class Pilot:
     burn_in_error: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Calibration:
     """The settings for a wanted standard error, and everything they rest on.
 
@@ -148,6 +153,25 @@ class Calibration:
     versions: Mapping[str, str]
     seconds: float
 
+    def __str__(self) -> str:
+        return str(_views().calibration_line(self))
+
+    def __repr__(self) -> str:
+        return f"<Calibration {self}>"
+
+    def _repr_html_(self) -> str:
+        return str(_views().calibration_html(self))
+
+    def plot(self) -> "Figure":
+        """λ̂ over γ/nβ and over the step size, as a matplotlib figure."""
+        figure: Figure = _views().calibration_figure(self)
+        return figure
+
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object; non-finite numbers become None."""
         return {key: jsonable(value) for key, value in asdict(self).items()}
+
+
+def _views() -> ModuleType:
+    """The views on results, on first use: they know results, and not the other way round."""
+    return import_module("hf_llc.results.views")

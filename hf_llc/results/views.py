@@ -16,10 +16,14 @@ from hf_llc.settings.strict_json import DamagedError, parsed, unsealed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from hf_llc.results.calibration import Calibration
     from hf_llc.results.curve import Curve
 
 TRACES = "traces.json"
 """File of a run's folder: the payload holds the trace of every main chain, or of every group of independent draws."""
+
+CALIBRATED = {"gamma": "γ", "lr": "ε", "chains": "chains", "draws": "draws"}
+"""Settings that the line of a calibration shows, by their names in a settings file, and what it calls them."""
 
 
 def with_error(value: float | None, error: float | None) -> str:
@@ -56,7 +60,7 @@ def estimate_html(estimate: Estimate) -> str:
         "data": f"{estimate.dataset.id}, {estimate.dataset.split}",
     }
     revision = f" @ {estimate.revision}" if estimate.revision else ""
-    return _table(f"{estimate.model}{revision}", rows) + _picture(estimate)
+    return table(f"{estimate.model}{revision}", rows) + _traces_picture(estimate)
 
 
 def curve_line(curve: "Curve") -> str:
@@ -72,23 +76,56 @@ def curve_line(curve: "Curve") -> str:
 
 def curve_html(curve: "Curve") -> str:
     """A table of the checkpoints, for notebooks."""
-    head = "".join(f"<th>{name}</th>" for name in ("checkpoint", "step", "λ̂", "loss at w*", "verdict"))
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td>{html.escape(str(cell))}</td>"
-            for cell in (
-                point.revision,
-                "" if point.step is None else point.step,
-                with_error(point.llc, point.stderr),
-                "" if point.loss is None else f"{point.loss:.4f}",
-                point.verdict or point.error or "",
-            )
+    rows = [
+        (
+            point.revision,
+            "" if point.step is None else point.step,
+            with_error(point.llc, point.stderr),
+            "" if point.loss is None else f"{point.loss:.4f}",
+            point.verdict or point.error or "",
         )
-        + "</tr>"
         for point in curve.points
+    ]
+    return grid(curve.model, ("checkpoint", "step", "λ̂", "loss at w*", "verdict"), rows)
+
+
+def calibration_line(calibration: "Calibration") -> str:
+    """`EleutherAI/pythia-70m@step512: γ = 7800, ε = 3.2e-05, expected error 1.9 % of λ̂ (plateau: found)`."""
+    revision = f"@{calibration.revision}" if calibration.revision else ""
+    settings = calibration.settings
+    chosen = [f"{symbol} = {settings[name]:.4g}" for name, symbol in CALIBRATED.items() if name in settings]
+    return one_line(
+        f"{calibration.model}{revision}: {', '.join([*chosen, _expected(calibration)])} (plateau: "
+        f"{calibration.plateau})"
     )
-    return f"<b>{html.escape(one_line(curve.model))}</b><table><tr>{head}</tr>{body}</table>"
+
+
+def calibration_html(calibration: "Calibration") -> str:
+    """A small table and the picture of the pilot chains, for notebooks."""
+    revision = f" @ {calibration.revision}" if calibration.revision else ""
+    rows = {
+        "plateau": f"{calibration.plateau}: {calibration.plateau_reason}",
+        "step size": calibration.steps_reason,
+        "precision": calibration.precision,
+        **{name: str(value) for name, value in calibration.settings.items() if name in calibration.reasons},
+        "settings file": calibration.settings_file,
+    }
+    return table(f"{calibration.model}{revision}", rows) + picture(calibration_figure(calibration), "calibration")
+
+
+def _expected(calibration: "Calibration") -> str:
+    if calibration.expected_stderr is None:
+        return "no error to expect"
+    return f"expected error {100 * calibration.expected_stderr:.2g} % of λ̂"
+
+
+def calibration_figure(calibration: "Calibration") -> "Figure":
+    """The picture of the pilot chains."""
+    from hf_llc.results.figures.calibration import sweep_figure
+    from hf_llc.results.figures.safely import own_settings
+
+    with own_settings():
+        return sweep_figure(calibration)
 
 
 def traces_of(estimate: Estimate) -> list[ChainTrace]:
@@ -168,7 +205,8 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> Any:
     return pandas.DataFrame(list(rows))
 
 
-def _table(title: str, rows: Mapping[str, str]) -> str:
+def table(title: str, rows: Mapping[str, str]) -> str:
+    """A title and a line a name, in HTML."""
     body = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th><td style='text-align:left'>"
         f"{html.escape(one_line(value))}</td></tr>"
@@ -177,12 +215,26 @@ def _table(title: str, rows: Mapping[str, str]) -> str:
     return f"<b>{html.escape(one_line(title))}</b><table>{body}</table>"
 
 
-def _picture(estimate: Estimate) -> str:
-    """The picture of the traces as an image in HTML; "" where the run's folder does not have them."""
-    try:
-        figure = estimate_figure(estimate)
-    except (NotFoundError, ResourceError):
-        return ""
+def grid(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A title and a table with named columns, in HTML."""
+    cells = [("th", head), *(("td", row) for row in rows)]
+    body = "".join(
+        "<tr>" + "".join(f"<{kind}>{html.escape(one_line(str(cell)))}</{kind}>" for cell in row) + "</tr>"
+        for kind, row in cells
+    )
+    return f"<b>{html.escape(one_line(title))}</b><table>{body}</table>"
+
+
+def picture(figure: "Figure", name: str) -> str:
+    """A figure as an image in HTML."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=80)
-    return f"<img alt='traces' src='data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}'/>"
+    return f"<img alt='{name}' src='data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}'/>"
+
+
+def _traces_picture(estimate: Estimate) -> str:
+    """The picture of the traces as an image in HTML; "" where the run's folder does not have them."""
+    try:
+        return picture(estimate_figure(estimate), "traces")
+    except (NotFoundError, ResourceError):
+        return ""

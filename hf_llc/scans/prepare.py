@@ -37,7 +37,7 @@ from hf_llc.scans.resume import discard_finished
 from hf_llc.scans.shared_settings import SHARED, Here, shared_settings
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.text.tokenizer import load_tokenizer
-from hf_llc.tasks.text_generation.prepare import find_corpus
+from hf_llc.tasks.text_generation.prepare import find_corpus, needs_tokenizer
 
 MEASURED = 12
 """Checkpoints, spread over the series, at which curvature is measured before γ and ε are fixed for all."""
@@ -97,7 +97,7 @@ def prepare_scan(
     with observer.part("loading"):
         _find_sources(series, request.max_disk, observer)
         sources = list(series.sources.values())
-        tokenizer = _with_tokenizer(series.model, sources, observer)
+        tokenizer = _with_tokenizer(series.model, sources, observer) if needs_tokenizer(request.data) else None
         last = _with_config(sources, observer)
         # A checkpoint whose config is not here yet runs the code that the last one does.
         series.sources.update(

@@ -30,15 +30,16 @@ from hf_llc.settings.bounds import Bounds, checked_arguments
 from hf_llc.settings.limits import MOST_PROCESSES, MOST_TOKENS
 from hf_llc.settings.overrides import requested
 from hf_llc.settings.sampler import SamplerSettings
-from hf_llc.tasks.in_memory import data_settings
+from hf_llc.tasks.in_memory import data_settings, series_address
 
 
 @checked_arguments
 def scan(
-    model: str | Path,
+    model: Any,
     data: Any = None,
     sampler: SamplerSettings | str | None = None,
     *,
+    tokenizer: Any = None,
     revisions: str | Sequence[str] | None = None,
     settings: Any = None,
     selection: Selection | None = None,
@@ -69,10 +70,13 @@ def scan(
     Under `accelerate launch` or `torchrun` every rank takes its share, and all but the main one return None.
 
     Args:
-        model: the Hub id of a repository with checkpoints, or a local folder of checkpoints.
+        model: the Hub id of a repository with checkpoints, or a local folder of checkpoints; or transformers models in
+            memory, as a mapping from training step to model or as a list, which are saved below
+            `hf-llc-runs/in-memory` first and stay as they are.
         data: a Hub dataset, a file, `DataSettings`, or in memory a `datasets.Dataset`, a list of texts or a tensor of
             token ids of shape (n, context length); None is the default text.
         sampler: how the posterior is sampled, or the name of a sampler. What is None is chosen.
+        tokenizer: of models in memory; token ids need none.
         revisions: which checkpoints, as `--revisions` says them: `log:20`, `step1000..step9000`, a list of names; None
             takes all that have a step in their name.
         settings: a settings file, a mapping of its names, or a result whose settings to use, such as a calibration.
@@ -104,7 +108,7 @@ def scan(
         selection = Selection.parse([revisions] if isinstance(revisions, str) else list(revisions))
     asked_data, asked_sampler = requested(data_settings(data), sampler, settings, overrides, "scan")
     request = Request(
-        model=str(model),
+        model=series_address(model, tokenizer, data),
         data=asked_data,
         sampler=asked_sampler,
         selection=selection,

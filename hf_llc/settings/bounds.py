@@ -14,7 +14,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from hf_llc.errors import SettingsError
+from hf_llc.errors import SettingsError, did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,12 +96,16 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """The function, called with every argument in the type of its annotation.
 
     Raises:
-        SettingsError: on a call, an argument is of another type or out of its bounds.
+        SettingsError: on a call, an argument is of another type or out of its bounds, or has no such name.
     """
     signature = inspect.signature(function)
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not takes_any and (unknown := next((name for name in kwargs if name not in signature.parameters), None)):
+            close = did_you_mean(unknown, list(signature.parameters))
+            raise SettingsError(f"{function.__name__} has no argument {unknown}{close}")
         bound = signature.bind(*args, **kwargs)
         hints = _hints(function)
         for name, value in bound.arguments.items():

@@ -5,11 +5,12 @@ A file's name ends with the hash of its content: the same model or data again is
 
 import hashlib
 import json
+import operator
 import secrets
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from hf_llc.tasks.text.token_file import LARGEST_ID, NAMES
 FOLDER = Path("hf-llc-runs") / "in-memory"
 """Under the working directory, beside the runs."""
 MODELS = "a Hub id, a folder, a .gguf file, ModelSettings or a transformers model"
+SERIES = "a Hub id, a folder of checkpoints, or transformers models by training step or in a list"
 DATA = "a Hub id, a file, DataSettings, a datasets.Dataset, a list of texts or token ids of shape (n, context length)"
 ABANDONED = 24 * 3600.0
 """Seconds without a change after which a folder that is being written is taken for that of a killed process."""
@@ -45,22 +47,59 @@ def model_settings(model: Any, tokenizer: Any, data: Any) -> ModelSettings:
         UnusableError: the model cannot be saved.
     """
     if isinstance(model, ModelSettings | str | Path):
-        if tokenizer is not None:
-            raise SettingsError("tokenizer belongs to a model in memory; a model on the Hub or a disk has its own.")
+        _refuse_tokenizer(tokenizer)
         return model if isinstance(model, ModelSettings) else ModelSettings(model=str(model))
     from transformers import PreTrainedModel
 
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     if not isinstance(model, PreTrainedModel):
         raise SettingsError(f"model must be {MODELS}, got {_kind(model)}.")
-    if tokenizer is None and not _are_ids(data):
-        raise SettingsError(
-            "tokenizer is needed for a model in memory: pass tokenizer=…, or as data a tensor of token ids of shape "
-            "(n, context length)."
-        )
-    _require_tokenizer(tokenizer)
+    _check_tokenizer(tokenizer, data)
     folder = _saved(type(model).__name__, lambda place: _save_model(model, tokenizer, place))
     return ModelSettings(model=str(folder), trust_remote_code=bool(getattr(model.config, "auto_map", None)))
+
+
+def series_address(models: Any, tokenizer: Any, data: Any) -> str:
+    """What `models` names, or the folder on this disk where a series of models in memory now is.
+
+    Args:
+        models: SERIES. tokenizer: of models in memory; not needed where `data` is token ids.
+
+    Raises:
+        SettingsError: it is none of these, or a tokenizer is missing. UnusableError: a model cannot be saved.
+    """
+    if isinstance(models, str | Path):
+        _refuse_tokenizer(tokenizer)
+        return str(models)
+    from transformers import PreTrainedModel
+
+    if isinstance(models, list | tuple):
+        models = dict(enumerate(models))
+    if not isinstance(models, Mapping) or not models:
+        kind = "an empty one" if isinstance(models, Mapping) else _kind(models)
+        hint = "; hf_llc.estimate takes a single model" if isinstance(models, PreTrainedModel) else ""
+        raise SettingsError(f"model must be {SERIES}, got {kind}{hint}.")
+    by_step = {_step(step): getattr(model, "_orig_mod", model) for step, model in models.items()}
+    for step, model in by_step.items():
+        if not isinstance(model, PreTrainedModel):
+            raise SettingsError(f"model[{step}] must be a transformers model, got {_kind(model)}.")
+    _check_tokenizer(tokenizer, data)
+
+    def write(place: Path) -> None:
+        for step, model in by_step.items():
+            _save_model(model, tokenizer, place / f"checkpoint-{step}")
+
+    return str(_saved("models", write))
+
+
+def _step(key: Any) -> int:
+    try:
+        step = operator.index(key)
+    except TypeError:
+        step = -1
+    if isinstance(key, bool) or step < 0:
+        raise SettingsError(f"model must have training steps as keys, whole numbers ≥ 0, got {shown(key)}.")
+    return step
 
 
 def data_settings(data: Any) -> DataSettings:
@@ -92,7 +131,18 @@ def data_settings(data: Any) -> DataSettings:
     return DataSettings(dataset=str(_saved("dataset", lambda place: _save_dataset(data, place)) / "data.parquet"))
 
 
-def _require_tokenizer(tokenizer: Any) -> None:
+def _refuse_tokenizer(tokenizer: Any) -> None:
+    if tokenizer is not None:
+        raise SettingsError("tokenizer belongs to a model in memory; a model on the Hub or a disk has its own.")
+
+
+def _check_tokenizer(tokenizer: Any, data: Any) -> None:
+    """Raise SettingsError unless there is a tokenizer for a model in memory, or the data needs none."""
+    if tokenizer is None and not _are_ids(data):
+        raise SettingsError(
+            "tokenizer is needed for a model in memory: pass tokenizer=…, or as data a tensor of token ids of shape "
+            "(n, context length)."
+        )
     from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
     if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase | ProcessorMixin):

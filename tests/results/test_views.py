@@ -9,13 +9,14 @@ import pytest
 import torch
 from xarray import DataTree
 
-from hf_llc import Curve, Estimate, estimate
-from hf_llc.errors import NotFoundError, ResourceError
+from hf_llc import Curve, Estimate, compare, estimate
+from hf_llc.errors import NotFoundError, ResourceError, SettingsError
 from hf_llc.results.curve import Point
 from hf_llc.results.views import with_error
 from tests.helpers.estimates import estimate as made_up
 from tests.helpers.tiny_model import make_model
 from tests.hub_server.environment import use_hub
+from tests.results.figures.test_calibration import calibration
 
 
 def curve_of(*steps: int) -> Curve:
@@ -111,3 +112,50 @@ def test_a_curve_is_drawn_over_its_steps_or_tokens() -> None:
     curve = curve_of(1, 8, 64)
     assert len(curve.plot().axes) == 2
     assert curve.plot(x="linear").axes[1].get_xscale() == "linear"
+
+
+def test_a_calibration_is_a_line_a_table_and_a_picture() -> None:
+    found = calibration(reasons={"gamma": "it is in the middle"}, model="org/<b>")
+    assert str(found) == "org/<b>@step8: γ = 1000, ε = 0.0002, expected error 2 % of λ̂ (plateau: none)"
+    assert repr(found) == f"<Calibration {found}>"
+    assert "no error to expect" in str(calibration(expected_stderr=None))
+    shown = found._repr_html_()
+    assert "org/&lt;b&gt; @ step8" in shown
+    assert "There is no plateau." in shown
+    assert "<th style='text-align:left'>gamma</th>" in shown
+    assert "<img alt='calibration' src='data:image/png;base64," in shown
+    assert [axes.get_xscale() for axes in found.plot().axes] == ["log", "log"]
+
+
+def test_a_comparison_is_a_line_a_table_and_a_picture() -> None:
+    one, two = curve_of(1, 8), replace(curve_of(8, 64), model="org/<b>")
+    both = compare(one, two)
+    assert str(both) == "model, <b>: comparable"
+    assert repr(both) == f"<Comparison {both}>"
+    assert both.pictures == ()
+    assert not Path("hf-llc-compare").exists()
+    shown = both._repr_html_()
+    assert "<th>step</th><th>model</th><th>&lt;b&gt;</th>" in shown
+    assert shown.count("<tr>") == 4
+    assert "<img alt='comparison'" in shown
+    assert both.plot(x="linear").axes[1].get_xscale() == "linear"
+    other = replace(made_up(8), settings=replace(made_up(8).settings, gamma=1.0))
+    apart = compare(one, other)
+    assert str(apart).endswith(": not comparable, 1 reason")
+    assert "curvatures below it are not seen" in apart._repr_html_()
+
+
+def test_runs_are_compared_one_by_one_or_as_a_list(tmp_path: Path) -> None:
+    one, two = curve_of(1, 8), curve_of(8, 64)
+    assert compare([one, two]).to_dict() == compare(one, two).to_dict()
+    drawn = compare(one, two, folder=tmp_path / "pictures")
+    assert [path.name for path in drawn.pictures] == ["compare.png", "compare.svg"]
+    assert compare([one, two], tmp_path / "pictures").pictures == drawn.pictures
+    with pytest.raises(SettingsError, match="two runs or more"):
+        compare(one)
+    with pytest.raises(SettingsError, match=r"runs\[1\] must be a Curve, an Estimate, a folder or hf://…, got 3"):
+        compare(one, 3)
+    with pytest.raises(SettingsError, match="compare has no argument fodler; did you mean folder"):
+        compare(one, two, fodler=tmp_path)  # type: ignore[call-arg]
+    with pytest.raises(NotFoundError, match="holds no finished run"):
+        compare(one, tmp_path)

@@ -195,7 +195,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
     (hf_llc.scan, ("m",), {"shard": "1/2"}, "shard must be a Shard, got '1/2'"),
     (hf_llc.scan, ("m",), {"on_point": 3}, "on_point must be a function, got 3"),
     (hf_llc.calibrate, ("m",), {"wanted": 0.02}, "wanted must be a CalibrationSettings, got 0.02"),
-    (hf_llc.compare, ([1, 2], "out"), {}, "runs must be a string or a path or a Curve or an Estimate, got 1"),
+    (hf_llc.compare, ([1, 2], "out"), {}, "runs[0] must be a Curve, an Estimate, a folder or hf://…, got 1"),
     (hf_llc.compare, (["a", "b"], ""), {}, "folder must be a path, got ''"),
     (hf_llc.merge, ([None], "out"), {}, "folders must be a path, got None"),
     (hf_llc.publish, (3,), {}, "run must be"),
@@ -233,8 +233,8 @@ def test_arguments_arrive_in_the_types_of_their_annotations() -> None:
 
     assert call("a") == (Path("a"), 3, None)  # type: ignore[arg-type]
     assert call(Path("a"), np.int64(4), observer=3) == (Path("a"), 4, 3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="nothing"):
-        call("a", nothing=1)  # type: ignore[arg-type, call-arg]
+    with pytest.raises(SettingsError, match="call has no argument observe; did you mean observer"):
+        call("a", observe=1)  # type: ignore[arg-type, call-arg]
     with pytest.raises(HfLlcError, match="no-such"):
         hf_llc.estimate(Path("no-such/model"), observer=Listener())  # type: ignore[arg-type]
 

@@ -19,7 +19,12 @@ TITLES = {Finding.FOUND: "a plateau", Finding.NONE: "no plateau", Finding.UNDECI
 
 
 def sweep(path: Path, found: Calibration) -> None:
-    """Draws λ̂ ± its standard error over γ/nβ, and over ε at the γ chosen; PNG, or SVG if `path` ends so.
+    """Draws `sweep_figure` to a file: PNG, or SVG if `path` ends so."""
+    save(sweep_figure(found), path)
+
+
+def sweep_figure(found: Calibration) -> Figure:
+    """λ̂ ± its standard error over γ/nβ, and over ε at the γ chosen.
 
     Points that do not count in the search for a plateau, or that disagree with smaller steps, are hollow; one without a
     positive number is a cross on the axis. The plateau is shaded.
@@ -32,7 +37,7 @@ def sweep(path: Path, found: Calibration) -> None:
         tidy(axes)
     name = printable(Path(found.model).name + (f"@{found.revision}" if found.revision else ""))
     upper.set_title(f"Calibration at {name}: {TITLES[found.plateau]}", loc="left", fontsize=12, parse_math=False)
-    save(figure, path)
+    return figure
 
 
 def _draw_resolutions(axes: Axes, found: Calibration) -> None:

@@ -19,14 +19,16 @@ APART = "not comparable"
 LONGEST = 48
 
 
-def comparison(
-    path: Path,
-    curves: Sequence[tuple[str, Sequence[Point], bool]],
-    reasons: Sequence[str],
-    *,
-    view: View | None = None,
-) -> None:
-    """Draws λ̂ and the loss of several models over training; PNG, or SVG if `path` ends so.
+Curves = Sequence[tuple[str, Sequence[Point], bool]]
+
+
+def comparison(path: Path, curves: Curves, reasons: Sequence[str], *, view: View | None = None) -> None:
+    """Draws `comparison_figure` to a file: PNG, or SVG if `path` ends so."""
+    save(comparison_figure(curves, reasons, view=view), path)
+
+
+def comparison_figure(curves: Curves, reasons: Sequence[str], *, view: View | None = None) -> Figure:
+    """λ̂ and the loss of several models over training.
 
     A curve that is not comparable with the first one is dashed, and the reasons stand above. Points that did not
     converge are hollow, those without a number crosses on the axis; copies of other checkpoints are left out.
@@ -58,4 +60,4 @@ def comparison(
     for axes in (upper, lower):
         tidy(axes)
     head(upper, "Local learning coefficients", "Hollow: not converged. Cross: no number.", warnings)
-    save(figure, path)
+    return figure

@@ -47,7 +47,7 @@ def find_corpus(
     # First the config: transformers reads it for the tokenizer too, and what is wrong with it is no fault of that.
     known = facts(source)
     reference = parse_dataset(data.dataset, data.revision, endpoint())
-    if reference.path is not None and reference.path.suffix.lower() == token_file.SUFFIX:
+    if reference.path is not None and _is_ready(reference):
         return _ready_tokens(reference.path, data, known, source.id, tell)
     encoder = load_tokenizer(tokenizer or source)
     context_length = _context_length(data.context_length, known.context_limit, source.id)
@@ -94,6 +94,16 @@ def find_corpus(
         path=path,
         remarks=tuple(remarks),
     )
+
+
+def needs_tokenizer(data: DataSettings) -> bool:
+    """False for a file of token ids."""
+    reference = parse_dataset(data.dataset, data.revision, endpoint())
+    return not _is_ready(reference)
+
+
+def _is_ready(reference: Reference) -> bool:
+    return reference.path is not None and reference.path.suffix.lower() == token_file.SUFFIX
 
 
 def _ready_tokens(path: Path, data: DataSettings, known: Facts, model: str, tell: Tell) -> Corpus:

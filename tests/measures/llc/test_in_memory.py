@@ -225,3 +225,53 @@ def test_without_an_observer_several_processes_print_nothing(capfd: pytest.Captu
     result = estimate(make_model(), ids, num_processes=2, **settings)
     assert capfd.readouterr() == ("", "")
     assert estimate(make_model(), ids, **settings).llc == result.llc
+
+
+def test_models_by_step_in_memory_are_the_curve_of_their_folders(tmp_path: Path) -> None:
+    ids = torch.arange(320).reshape(20, 16) % 300
+    models = {8: make_model(2), 1: make_model(1)}
+    curve = scan(models, ids, num_processes=1, **SHORT)
+    assert curve is not None
+    assert [(point.revision, point.step) for point in curve] == [("checkpoint-1", 1), ("checkpoint-8", 8)]
+    for step, model in models.items():
+        model.save_pretrained(tmp_path / "run" / f"checkpoint-{step}")
+    of_files = scan(tmp_path / "run", ids, num_processes=1, **SHORT)
+    assert of_files is not None
+    assert [point.llc for point in curve] == [point.llc for point in of_files]
+    again = scan(models, ids, num_processes=1, **SHORT)
+    assert again is not None
+    assert again.run_dir == curve.run_dir
+    listed = scan([models[1], models[8]], ids, num_processes=1, **SHORT)
+    assert listed is not None
+    assert [point.step for point in listed] == [0, 1]
+    assert [point.llc for point in listed] == [point.llc for point in curve]
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (3, "model must be a Hub id, a folder of checkpoints, or transformers models by .*, got an int"),
+        ({}, "model must be .*, got an empty one"),
+        ([], "model must be .*, got an empty one"),
+        ("MODEL", "got a GPTNeoXForCausalLM; hf_llc.estimate takes a single model"),
+        ({"first": "MODEL"}, "model must have training steps as keys, whole numbers ≥ 0, got 'first'"),
+        ({-1: "MODEL"}, "whole numbers ≥ 0, got -1"),
+        ({True: "MODEL"}, "whole numbers ≥ 0, got True"),
+        ({0: "MODEL", 4: torch.nn.Linear(2, 2)}, r"model\[4\] must be a transformers model, got a Linear"),
+    ],
+)
+def test_a_series_that_cannot_be_meant_is_one_line(models: Any, message: str) -> None:
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: filled(each) for key, each in value.items()}
+        return make_model() if value == "MODEL" else value
+
+    with pytest.raises(SettingsError, match=message):
+        scan(filled(models), torch.zeros((4, 8), dtype=torch.int64), **SHORT)
+
+
+def test_models_in_memory_need_a_tokenizer_and_those_of_a_folder_have_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"tokenizer is needed for a model in memory: pass tokenizer=…"):
+        scan([make_model()], ["a text"], **SHORT)
+    with pytest.raises(SettingsError, match="tokenizer belongs to a model in memory"):
+        scan(tmp_path, ["a text"], tokenizer=make_tokenizer(), **SHORT)
