@@ -11,9 +11,10 @@ import typer
 from hf_llc.results.progress import duration
 from hf_llc.settings.calibration import CalibrationSettings
 from hf_llc.settings.data import DataSettings
+from hf_llc.settings.execution import ExecutionSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.option import Option
-from hf_llc.settings.sampler import SamplerSettings
+from hf_llc.settings.posterior import PosteriorSettings
 
 from . import options as o
 from . import several
@@ -59,19 +60,10 @@ HEADERS = ("γ/nβ", "γ", "LLC ± stderr", "d log λ̂ / d log γ", "quadratic 
 @o.with_options(
     ModelSettings,
     DataSettings,
-    SamplerSettings,
+    PosteriorSettings,
+    ExecutionSettings,
     o.MachineOptions,
-    without={
-        "target_stderr",
-        "budget_seconds",
-        "max_chains",
-        "draws",
-        "burn_in",
-        "burn_in_lr",
-        "thin",
-        "checks",
-        "cross_check",
-    },
+    without={"draws", "burn_in", "burn_in_lr", "thin", "checks"},
 )
 def calibrate(
     context: typer.Context,

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.errors import SettingsError
-from hf_llc.settings.sampler import CHAIN_SAMPLERS, FEW_CHAINS, SamplerSettings
+from hf_llc.settings.posterior import CHAIN_SAMPLERS, FEW_CHAINS
+from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
 from .output import Form, chosen, write_agent, write_json, write_line, write_table

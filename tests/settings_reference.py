@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from importlib import import_module
+from inspect import get_annotations
 from typing import Any, get_args, get_origin, get_type_hints
 
 from typer.main import get_command
@@ -24,10 +25,13 @@ from hf_llc.scans.shard import Shard
 from hf_llc.settings.bounds import Bounds, OneOf
 from hf_llc.settings.calibration import CalibrationSettings
 from hf_llc.settings.data import DataSettings
+from hf_llc.settings.execution import ExecutionSettings
 from hf_llc.settings.limits import LARGEST_INTEGER
 from hf_llc.settings.machines import Machines
 from hf_llc.settings.model import ModelSettings
-from hf_llc.settings.sampler import CHAIN_BATCH_SIZE, CHAIN_DRAWS, IMPORTANCE, TARGET_STDERR, SamplerSettings
+from hf_llc.settings.posterior import CHAIN_BATCH_SIZE, IMPORTANCE, PosteriorSettings
+from hf_llc.settings.sampler import CHAIN_DRAWS, SamplerSettings
+from hf_llc.settings.stopping import TARGET_STDERR, StoppingSettings
 
 NUMBER, ROUNDING, ERROR, NO = "yes", "by rounding", "its error", "no"
 
@@ -59,7 +63,16 @@ SECTIONS = (
         {"config": "dataset_config", "revision": "dataset_revision"},
         NUMBER,
     ),
-    Section(SamplerSettings, ("estimate",), "How the posterior is sampled.", {}, NUMBER),
+    Section(
+        SamplerSettings,
+        ("estimate",),
+        "How the posterior is sampled: the fields of the three classes below, as keyword arguments.",
+        {},
+        NUMBER,
+    ),
+    Section(PosteriorSettings, ("estimate",), "What decides the number.", {}, NUMBER),
+    Section(StoppingSettings, ("estimate",), "When sampling ends, and what checks its number.", {}, ERROR),
+    Section(ExecutionSettings, ("estimate",), "How the machine computes.", {}, ROUNDING),
     Section(CalibrationSettings, ("calibrate",), "What a calibration is to reach.", {}, NO),
     Section(Selection, ("scan",), "Which checkpoints a scan reads: the parts of `--revisions`.", {}, NO),
     Section(Shard, ("scan",), "One part of a scan that is split over jobs.", {"index": "shard", "count": "shard"}, NO),
@@ -90,11 +103,8 @@ OPTIONS: Mapping[tuple[type[Any], str], str] = {
 }
 EFFECTS: Mapping[tuple[type[Any], str], str] = {
     (ModelSettings, "trust_remote_code"): NO,
-    **{(SamplerSettings, name): ROUNDING for name in ("micro_batch_size", "dtype", "threads",
-                                                     "devices_per_chain")},
-    **{(SamplerSettings, name): ERROR for name in ("target_stderr", "budget_seconds")},
-    (SamplerSettings, "cross_check"): NO,
-}  # fmt: skip
+    (StoppingSettings, "cross_check"): NO,
+}
 CHOICES = {
     "sampler": (AUTO, IMPORTANCE, *SAMPLERS),
     "gradient": (AUTO, *GRADIENTS),
@@ -125,10 +135,11 @@ the same sequence; **no**."""
 
 
 def _section(section: Section) -> str:
-    rows = [_row(section, field) for field in fields(section.kind)]
+    own = get_annotations(section.kind)
+    rows = [_row(section, field) for field in fields(section.kind) if field.name in own]
     header = "| field | default | range | option | changes the number | meaning |\n|---|---|---|---|---|---|"
     title = f"## `{section.kind.__name__}` {{ #{section.kind.__name__.lower()} }}"
-    return "\n\n".join([title, section.about, "\n".join([header, *rows])])
+    return "\n\n".join([title, section.about, *(["\n".join([header, *rows])] if rows else [])])
 
 
 def _row(section: Section, field: Field[Any]) -> str:
@@ -167,8 +178,8 @@ def _default(kind: type[Any], field: Field[Any]) -> str:
         return "required"
     value = field.default
     if value is None:
-        constant = OPEN.get(field.name) if kind in {SamplerSettings, DataSettings} else None
-        return constant or ("*automatic*" if kind is SamplerSettings and field.name in AUTOMATIC else "–")
+        constant = OPEN.get(field.name) if kind is DataSettings or issubclass(SamplerSettings, kind) else None
+        return constant or ("*automatic*" if field.name in AUTOMATIC else "–")
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value) or "–"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
@@ -181,7 +192,7 @@ def _range(kind: type[Any], name: str) -> str:
     """The rule of a field, as `≥ 2`."""
     hint = get_type_hints(kind, include_extras=True)[name]
     rule = next((item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Bounds | OneOf)), None)
-    if kind is SamplerSettings and name in CHOICES:
+    if kind is PosteriorSettings and name in CHOICES:
         return ", ".join(f"`{choice}`" for choice in CHOICES[name])
     if isinstance(rule, OneOf):
         return ", ".join(f"`{choice}`" for choice in rule.choices)

@@ -3,16 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.results.estimate import SCHEMA
-from hf_llc.settings.sampler import CHAIN_DRAWS, IMPORTANCE, SamplerSettings
+from hf_llc.settings.posterior import IMPORTANCE, PosteriorSettings
+from hf_llc.settings.sampler import CHAIN_DRAWS, SamplerSettings
 
-NOT_INPUTS = {"threads", "dtype", "cross_check", "target_stderr", "budget_seconds", "max_chains"}
-"""Settings that the chains' numbers do not depend on, threads and dtype but for the entries of their own."""
 INPUTS_OF_DRAWS = ("sampler", "n_beta", "gamma", "params", "seed")
 """Settings on which what independent draws show depends; how many there are is no part of it."""
 DRAW_TOKENS = 1024
@@ -76,23 +75,20 @@ class Plan:
         }
 
     def _sampler_inputs(self) -> dict[str, Any]:
-        sampler = {key: _plain(value) for key, value in asdict(self.sampler).items() if key not in NOT_INPUTS}
+        asked = self.sampler
+        sampler = {each.name: _plain(getattr(asked, each.name)) for each in fields(PosteriorSettings)}
         # How many chains there are in the end, and how long they are where that is open, is no part of it.
-        draws = CHAIN_DRAWS if self.sampler.draws is None else self.sampler.draws
-        sampler |= {"chains": self.sampler.chain_count, "draws": draws, "batch_size": self.batch_size}
-        if self.sampler.by_draws:
-            sampler = {key: sampler[key] for key in (*INPUTS_OF_DRAWS, "batch_size", "devices_per_chain")}
-            if self.sampler.devices_per_chain == 1:
-                del sampler["devices_per_chain"]
-            return sampler
+        draws = CHAIN_DRAWS if asked.draws is None else asked.draws
+        sampler |= {"chains": asked.chain_count, "draws": draws, "batch_size": self.batch_size}
+        spread = {"devices_per_chain": asked.devices_per_chain} if asked.devices_per_chain > 1 else {}
+        if asked.by_draws:
+            return {name: sampler[name] for name in (*INPUTS_OF_DRAWS, "batch_size")} | spread
         # Runs as they were before there was a choice go on under the key that they had.
-        if self.sampler.baseline == "auto":
+        if asked.baseline == "auto":
             del sampler["baseline"]
-        if self.sampler.devices_per_chain == 1:
-            del sampler["devices_per_chain"]
-        if self.sampler.tries_draws:
+        if asked.tries_draws:
             sampler["batch_size_of_draws"] = self.of_draws().batch_size
-        return sampler
+        return sampler | {"micro_batch_size": asked.micro_batch_size} | spread
 
     def of_draws(self) -> Self:
         """The plan of the same number by independent draws."""

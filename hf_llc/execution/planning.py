@@ -15,7 +15,8 @@ from hf_llc.sampling.randomness import check_batches
 from hf_llc.sampling.samplers import check_sampler
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
-from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
+from hf_llc.settings.posterior import IMPORTANCE
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.text_generation.prepare import find_corpus
 
 

@@ -32,7 +32,8 @@ from hf_llc.scans.shared_settings import estimate_series
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.files import write_atomically
 from hf_llc.settings.model import ModelSettings
-from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
+from hf_llc.settings.posterior import IMPORTANCE
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.text_generation.objective import LanguageObjective
 from hf_llc.tasks.text_generation.prepare import find_corpus, load_tokens
 from hf_llc.tasks.text_generation.toy_model import Shape, build_model, save_checkpoint

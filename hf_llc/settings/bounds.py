@@ -12,9 +12,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hf_llc.errors import SettingsError, did_you_mean
+from hf_llc.settings.type_names import name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,8 +25,6 @@ SHOWN = 60
 LARGEST_SHOWN = 1e308
 DIGITS_SHOWN = 64
 """Bits of an integer that is written in full."""
-KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a string", Path: "a path"}
-"""Types in the words of a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +174,7 @@ def _fitted(value: Any, hint: Any) -> Any:
         accepted, fitted = _as(option, value)
         if accepted:
             return _ruled(fitted, rule, value)
-    kinds = " or ".join(dict.fromkeys(_kind(option) for option in wanted))
+    kinds = " or ".join(dict.fromkeys(name_of(option) for option in wanted))
     raise _UnfitError(f"{kinds}, got {shown(value)}")
 
 
@@ -282,25 +281,3 @@ def _as_mapping(value: Any, key: Any, item: Any) -> tuple[bool, Any]:
     if not isinstance(value, Mapping):
         return False, value
     return True, {_fitted(_scalar(name), key): _fitted(_scalar(each), item) for name, each in value.items()}
-
-
-def _kind(option: Any) -> str:
-    if get_origin(option) is Annotated:
-        return _kind(get_args(option)[0])
-    if option in KINDS:
-        return KINDS[option]
-    origin = get_origin(option)
-    if origin is tuple or origin is Sequence:
-        return f"a list of {_plural(get_args(option)[0])}"
-    if origin is Mapping:
-        return "a mapping"
-    if origin is Callable:
-        return "a function"
-    name = getattr(cast(Any, origin or option), "__name__", str(option))
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _plural(option: Any) -> str:
-    if get_origin(option) in (types.UnionType, Union):
-        return " or ".join(_plural(each) for each in get_args(option))
-    return f"{_kind(option).removeprefix('an ').removeprefix('a ')}s"

@@ -9,7 +9,8 @@ from hf_llc.settings.bounds import checked, shown
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.files import write_atomically
 from hf_llc.settings.option import settings_in
-from hf_llc.settings.sampler import SamplerSettings, of_no_use
+from hf_llc.settings.posterior import of_no_use
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.settings.strict_json import clipped
 from hf_llc.settings.yaml_file import mapping_text, read_mapping, scalar
 

@@ -17,6 +17,7 @@ class Option:
             is not the name with dashes.
         negative: the flag that says no to it, for a field that is True by default.
         metavar: what stands for its value in `--help`; None is its type.
+        published: a model card names its value. of_chains: independent draws have no use for it.
     """
 
     help: str
@@ -26,6 +27,8 @@ class Option:
     flag: str | None = None
     negative: str | None = None
     metavar: str | None = None
+    published: bool = True
+    of_chains: bool = False
 
 
 class Setting(NamedTuple):

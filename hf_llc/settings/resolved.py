@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hf_llc.settings.sampler import IMPORTANCE
+from hf_llc.settings.posterior import IMPORTANCE
 
 COOLING = 2 / 3
 """Share of the burn-in in which its step size falls to the chains' own."""

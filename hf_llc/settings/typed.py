@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from hf_llc.settings.bounds import shown
 from hf_llc.settings.strict_json import DamagedError
+from hf_llc.settings.type_names import KINDS
 
 T = TypeVar("T")
 _INTEGERS = 2**63
 """From here on an integer fits no column of a table."""
-_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+_WORDS = {**KINDS, bool: "true or false"}
 
 
 def build(kind: type[T], stored: Any, where: str = "", *, nan_in: type | None = None) -> T:

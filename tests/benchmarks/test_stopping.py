@@ -17,7 +17,8 @@ from hf_llc.measures.llc.summarise import Judged, judged
 from hf_llc.measures.llc.validation.validate import Effort, sampled
 from hf_llc.results.estimate import ChainTrace, Status, Verdict
 from hf_llc.sampling.statistics import MANY_CHAINS
-from hf_llc.settings.sampler import MAX_CHAINS, SHORT_DRAWS
+from hf_llc.settings.sampler import SHORT_DRAWS
+from hf_llc.settings.stopping import MAX_CHAINS
 from tests.benchmarks.kinds import kinds
 from tests.benchmarks.truths import Kind
 from tests.helpers.estimates import estimate

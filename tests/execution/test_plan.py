@@ -1,7 +1,7 @@
 """What makes two requests the same run, and how many threads and processes one gets."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,8 +13,10 @@ from hf_llc import SamplerSettings
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.execution import machine
 from hf_llc.execution.machine import default_threads
-from hf_llc.execution.plan import NOT_INPUTS, Plan
+from hf_llc.execution.plan import Plan
 from hf_llc.measures.run import default_processes
+from hf_llc.settings.posterior import PosteriorSettings
+from hf_llc.settings.stopping import StoppingSettings
 
 KNOWN = {"gradient": "minibatch", "measured": {"curvature": 2.0}}
 
@@ -63,6 +65,35 @@ def other(value: Any) -> Any:
     return 7 if value is None else value + 1
 
 
+OF_CHAINS: Mapping[str, Any] = {"sampler": "sgld", "lr": 1e-4, "gamma": 100.0, "chains": 4, "draws": 200}
+KEYS: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "left open": ({}, "e567d09b5c6d"),
+    "draws": ({"sampler": "importance"}, "9ef49f49718b"),
+    "draws over two devices": (
+        {"sampler": "importance", "micro_batch_size": 4, "devices_per_chain": 2}, "ba565a9f7098",
+    ),
+    "chains": (OF_CHAINS, "908debd65149"),
+    "chains over two devices": ({"sampler": "sgld", "micro_batch_size": 4, "devices_per_chain": 2}, "d401f38e075b"),
+}  # fmt: skip
+"""Settings, and the key that runs with them have had so far."""
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_runs_of_earlier_versions_keep_their_key(name: str) -> None:
+    asked, key = KEYS[name]
+    assert replace(example(), sampler=SamplerSettings(**asked)).key == key
+
+
+ENDED: Mapping[str, Any] = {"target_stderr": 0.1, "budget_seconds": 60.0, "max_chains": 8, "cross_check": "draws"}
+
+
+def test_when_sampling_ends_is_no_input() -> None:
+    assert ENDED.keys() == {field.name for field in fields(StoppingSettings)}
+    chains = replace(example(), sampler=SamplerSettings(**OF_CHAINS))
+    for name, value in ENDED.items():
+        assert replace(chains, sampler=SamplerSettings(**OF_CHAINS, **{name: value})).key == chains.key
+
+
 def test_runs_from_before_there_was_a_choice_of_baseline_go_on_under_their_key() -> None:
     assert "baseline" not in example().inputs()["sampler"]
     asked = replace(example(), sampler=SamplerSettings(baseline="paired"))
@@ -72,7 +103,7 @@ def test_runs_from_before_there_was_a_choice_of_baseline_go_on_under_their_key()
 def test_the_key_changes_with_every_input() -> None:
     keys = {"nothing": example().key} | {name: change(example()).key for name, change in CHANGES.items()}
     plain = example().sampler
-    for name in [field.name for field in fields(plain) if field.name not in NOT_INPUTS]:
+    for name in [*(field.name for field in fields(PosteriorSettings)), "micro_batch_size", "devices_per_chain"]:
         changed = copy(plain)
         vars(changed)[name] = other(getattr(plain, name))  # whether or not it is allowed
         keys[name] = replace(example(), sampler=changed).key

@@ -30,6 +30,7 @@ SETTINGS: list[tuple[type[Any], dict[str, Any]]] = [
     (ModelSettings, {"model": "org/name"}),
     (DataSettings, {}),
     (SamplerSettings, {}),
+    *[(each, {}) for each in SamplerSettings.__bases__],
     (CalibrationSettings, {}),
     (PublishSettings, {}),
     (View, {}),

@@ -22,7 +22,8 @@ from hf_llc.sampling.draws.prior import GRADIENT_SHARE, PriorDraws
 from hf_llc.sampling.samplers import check_sampler
 from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
 from hf_llc.settings.model import ModelSettings
-from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
+from hf_llc.settings.posterior import IMPORTANCE
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
 from hf_llc.tasks.text_generation.objective import LOGIT_BUDGET, LanguageObjective, default_micro_batch

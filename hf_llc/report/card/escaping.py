@@ -18,15 +18,17 @@ from ruamel.yaml.representer import SafeRepresenter
 from hf_llc.errors import one_line
 from hf_llc.results.curve import Point
 from hf_llc.results.estimate import Estimate
-from hf_llc.settings.sampler import SamplerSettings, of_no_use
+from hf_llc.settings.execution import ExecutionSettings
+from hf_llc.settings.file import known_settings
+from hf_llc.settings.option import settings_in
+from hf_llc.settings.posterior import of_no_use
+from hf_llc.settings.resolved import ResolvedSettings
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
 _AUTOLINK = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)
 """The characters that make readers of GitHub's Markdown see a web or mail address in plain words."""
 # Readers of YAML 1.1 and 1.2 agree on these words without quotes, and on nothing else that is let through here.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z_/.-]*[A-Za-z][A-Za-z0-9_/.-]*")
-_NO_OPTION = {"n", "micro_batch_size", "batched_chains"}
-_LEFT_OUT = {"dtype", "devices_per_chain"}  # where they are what they are by default
 _NOT_WORDS = {"yes", "no", "on", "off", "true", "false", "null"}
 
 
@@ -142,13 +144,7 @@ def command(model: str, points: Sequence[Point]) -> str:
     words += ["--dataset-config", d.config] if d.config is not None else []
     words += [] if d.revision.startswith("sha256:") else ["--dataset-revision", d.revision]
     words += ["--split", d.split, "--text-column", d.text_column, "--max-sequences", str(last.settings.n)]
-    for name, value in last.settings.to_dict().items():
-        if value is None or name in _NO_OPTION or (name == "threads" and last.settings.device != "cpu"):
-            continue
-        if name in of_no_use(last.settings.to_dict()):
-            continue
-        if name in _LEFT_OUT and value == getattr(SamplerSettings(), name):
-            continue
+    for name, value in _repeated(last.settings).items():
         if name == "params":
             words += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]
         else:
@@ -158,6 +154,16 @@ def command(model: str, points: Sequence[Point]) -> str:
     words += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
     return shlex.join(one_line(word) for word in words).replace("<!--", "<!-''-")
+
+
+def _repeated(settings: ResolvedSettings) -> dict[str, Any]:
+    """The settings that have to be given for the number to be made again; rounding depends on threads on a CPU only."""
+    used = settings.to_dict()
+    machine = {each.name: each for each in settings_in(ExecutionSettings)}
+    left_out = {name for name, each in machine.items() if used[name] == each.default or not each.option.published}
+    left_out -= {"threads"} if settings.device == "cpu" else set()
+    left_out |= {*of_no_use(used), *(used.keys() - known_settings().keys() - {"device"})}
+    return {name: value for name, value in used.items() if value is not None and name not in left_out}
 
 
 def _chosen(points: Sequence[Point]) -> str:

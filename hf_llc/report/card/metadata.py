@@ -7,15 +7,15 @@ from hf_llc.report.card import escaping as text
 from hf_llc.report.card.ownership import SOURCE, Entries
 from hf_llc.results.curve import Point
 from hf_llc.results.estimate import SCHEMA
-from hf_llc.settings.sampler import CHAINS_ONLY
+from hf_llc.settings.option import settings_in
+from hf_llc.settings.posterior import CHAINS_ONLY
+from hf_llc.settings.sampler import SamplerSettings
 
 LOCAL = "local"
 """The type of a text that is on no Hub, where `model-index` wants an id (as the builders of `datasets` are named)."""
 RESULTS, SETTINGS, PICTURE, VECTORS = "llc/results.jsonl", "llc/settings.yaml", "llc/curve.png", "llc/curve.svg"
 """Where everything but the card itself lies in a repository."""
 CONFIG = "llc"
-NOT_PUBLISHED = {"micro_batch_size", "threads"}
-"""Settings that say how a machine was used and change no more than the rounding."""
 
 
 def model_entries(name: str, headline: Sequence[Point], *, url: str = "", picture: bool = True) -> Entries:
@@ -49,7 +49,8 @@ def _result(point: Point, url: str) -> dict[str, Any]:
         "split": found.dataset.split,
         "revision": found.dataset.revision,
     }
-    left_out = {*NOT_PUBLISHED, *(CHAINS_ONLY if found.settings.by_draws else ())}
+    unpublished = {each.name for each in settings_in(SamplerSettings) if not each.option.published}
+    left_out = {*unpublished, *(CHAINS_ONLY if found.settings.by_draws else ())}
     settings = {name: value for name, value in found.settings.to_dict().items() if name not in left_out}
     arguments = {
         "model_revision": point.revision,

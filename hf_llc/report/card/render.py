@@ -17,7 +17,7 @@ from hf_llc.report.card.ownership import Entries
 from hf_llc.report.card.section import BEGIN, END
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import SCHEMA, Estimate
-from hf_llc.settings.sampler import of_no_use
+from hf_llc.settings.posterior import of_no_use
 
 MOST_ROWS = 16
 

@@ -13,7 +13,7 @@ from hf_llc.results.figures.axes import head, x_axis
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.figures.draws import draws
 from hf_llc.results.figures.style import BLUE, GREY, ORANGE, PALE, printable, save, tidy
-from hf_llc.settings.sampler import IMPORTANCE
+from hf_llc.settings.posterior import IMPORTANCE
 
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000")
 """Distinguishable with any colour vision (Okabe & Ito 2008; their yellow is too pale for a line on white)."""

@@ -4,7 +4,7 @@ import math
 
 from hf_llc.errors import SettingsError
 from hf_llc.sampling.samplers import SAMPLERS
-from hf_llc.settings.sampler import STABILITY_LIMIT
+from hf_llc.settings.posterior import STABILITY_LIMIT
 
 RELAXED = 0.01
 """Share of a flat direction's variance that may be missing when the draws begin."""

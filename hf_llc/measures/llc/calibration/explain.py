@@ -13,8 +13,9 @@ from hf_llc.results.calibration import Calibration, Finding, Pilot
 from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
 from hf_llc.settings.calibration import CalibrationSettings
 from hf_llc.settings.data import DataSettings
+from hf_llc.settings.execution import ExecutionSettings
+from hf_llc.settings.option import settings_in
 from hf_llc.settings.resolved import ResolvedSettings
-from hf_llc.settings.sampler import SamplerSettings
 
 AS_ASKED, AS_GIVEN = "as asked", "as asked, or the default"
 
@@ -35,9 +36,9 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
              "burn_in", "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
     everything = text | {name: getattr(chosen, name) for name in names}
     found = {name: value for name, value in everything.items() if value is not None}
-    plain = SamplerSettings()
-    how = {"dtype": plan.dtype, "devices_per_chain": plan.sampler.devices_per_chain}
-    found |= {name: asked for name, asked in how.items() if asked != getattr(plain, name)}
+    machine = {each.name: each.default for each in settings_in(ExecutionSettings) if each.option.published}
+    asked = {name: getattr(plan.sampler, name) for name in machine}
+    found |= {name: value for name, value in asked.items() if value != machine[name]}
     return found | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
 
 

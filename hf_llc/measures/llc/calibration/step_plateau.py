@@ -13,7 +13,7 @@ from hf_llc.measures.llc.verdict import STEP_BIAS_MAX
 from hf_llc.results.calibration import StepPoint
 from hf_llc.sampling.statistics import log_ratio
 from hf_llc.sampling.tuning.step_size import stability
-from hf_llc.settings.sampler import STABILITY_LIMIT
+from hf_llc.settings.posterior import STABILITY_LIMIT
 
 NEGLIGIBLE = 0.02
 """Difference of λ̂ between two step sizes that is not looked at further."""

@@ -23,8 +23,8 @@ from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.results.estimate import ChainTrace
 from hf_llc.sampling.tuning.lanczos import Nodes, nodes_of
 from hf_llc.sampling.tuning.step_size import stability
+from hf_llc.settings.posterior import STABILITY_LIMIT
 from hf_llc.settings.resolved import ResolvedSettings
-from hf_llc.settings.sampler import STABILITY_LIMIT
 
 RESOLUTIONS = tuple(10 ** (power / 2) for power in range(-5, 4))
 """γ, in units of the one that is chosen where there is no plateau: four decades, most of them towards γ/nβ → 0."""

@@ -12,7 +12,8 @@ from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.draws.rounds import deadline_of
 from hf_llc.measures.llc.resolution import Resolution, resolve
 from hf_llc.sampling.objective import clear_gradients
-from hf_llc.settings.sampler import FEW_CHAINS, SHORT_DRAWS
+from hf_llc.settings.posterior import FEW_CHAINS
+from hf_llc.settings.sampler import SHORT_DRAWS
 
 OF_BURN_IN = 0.5
 """Draws of a chain at least, as a share of its burn-in: where that is long, shorter chains would be little else."""

@@ -23,7 +23,8 @@ from hf_llc.measures.llc.summarise import Judged, judged
 from hf_llc.results.estimate import ChainTrace
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.statistics import MANY_CHAINS
-from hf_llc.settings.sampler import FEW_CHAINS, TARGET_STDERR
+from hf_llc.settings.posterior import FEW_CHAINS
+from hf_llc.settings.stopping import TARGET_STDERR
 
 ENDED = "ended"
 """The part that says how many chains there are and what ended them."""

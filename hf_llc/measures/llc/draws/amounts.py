@@ -5,7 +5,8 @@ from typing import NamedTuple, Protocol
 
 from hf_llc.sampling.draws.prior import GRADIENT_SHARE
 from hf_llc.sampling.draws.statistics import UNIFORM, DrawSummary
-from hf_llc.settings.sampler import TARGET_STDERR, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
+from hf_llc.settings.stopping import TARGET_STDERR
 
 LEAST = 1.0
 """λ̂ below which the wanted error is a share of this."""

@@ -12,8 +12,8 @@ from hf_llc.results.estimate import ChainSummary, ChainTrace, Diagnostics, Estim
 from hf_llc.results.provenance import versions
 from hf_llc.sampling.draws.statistics import DrawSummary, Value
 from hf_llc.sampling.estimator import llc
+from hf_llc.settings.posterior import IMPORTANCE
 from hf_llc.settings.resolved import ResolvedSettings
-from hf_llc.settings.sampler import IMPORTANCE
 
 
 def resolved_settings(plan: Plan, prior: Prior, pairs: int, target: float | None) -> ResolvedSettings:

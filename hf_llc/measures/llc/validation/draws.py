@@ -13,8 +13,9 @@ from hf_llc.results.progress import Observer
 from hf_llc.sampling.draws.prior import GradientPair, LossPair, PriorDraws
 from hf_llc.sampling.draws.statistics import DrawSummary, summarise_draws
 from hf_llc.sampling.objective import Objective, dimension
+from hf_llc.settings.posterior import IMPORTANCE
 from hf_llc.settings.resolved import LOSS, ResolvedSettings
-from hf_llc.settings.sampler import IMPORTANCE, SamplerSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 TARGET = 0.05
 """Share of λ̂ that the standard error is to reach: that of an estimate."""

@@ -19,7 +19,8 @@ from hf_llc.results.estimate import Estimate, Verdict
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.statistics import MANY_CHAINS
 from hf_llc.settings.model import ModelSettings
-from hf_llc.settings.sampler import FEW_CHAINS, SHORT_DRAWS
+from hf_llc.settings.posterior import FEW_CHAINS
+from hf_llc.settings.sampler import SHORT_DRAWS
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 
 GIVEN: dict[str, Any] = {

@@ -1,0 +1,245 @@
+"""What decides the number: `PosteriorSettings`, the localized posterior and how it is walked through."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from hf_llc.errors import SettingsError
+from hf_llc.settings.bounds import Bounds, OneOf, check_fields, require
+from hf_llc.settings.limits import LARGEST, LARGEST_INTEGER, LONGEST, MOST_CHAINS
+from hf_llc.settings.option import Option, settings_in
+from hf_llc.settings.registry import Registry
+
+BASELINES = ("paired", "linear")
+IMPORTANCE = "importance"
+"""The sampler that draws independently from the localizing prior, without chains."""
+CHAIN_SAMPLERS = ", ".join(["auto", *Registry[object]("hf_llc.sampling.samplers", "SAMPLER")])
+"""Their names for the help, without a look into the files."""
+SAMPLER_HELP = f"{CHAIN_SAMPLERS}; or importance: independent draws, without chains."
+CHAIN_BATCH_SIZE = 32
+FEW_CHAINS = 4
+"""Chains where their number is left open and their error does not end them."""
+STARTS = ("auto", "anchor", "localiser", "both", "laplace")
+GAMMA_MIN = 1e-12
+"""A localiser that reaches a million from w*: numbers of its draws would be beyond all that weights are made for."""
+STABILITY_LIMIT = 4.0
+"""ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorSettings:
+    """How the localized posterior p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w−w*‖²) is sampled: all that decides the number.
+
+    Attributes:
+        sampler: `importance` for independent draws, the name of a sampler of chains, or `auto`: independent draws where
+            they apply and no setting of chains is given, else chains.
+        n_beta: nβ, inverse temperature times n; None means n / log n (Lau et al. 2023).
+        gamma: γ, the precision of the localizing prior in 1/weight²; None chooses it by how far the loss rises.
+        lr: ε, the step size; None is chosen from the measured curvature.
+        burn_in_lr: the step size that the burn-in begins with, from which it falls to ε; None leaves it at ε, unless ε
+            was chosen small because of gradient noise.
+        momentum: c in [0, 1), the share of the momentum that a step keeps, for samplers that have one; None is chosen
+            from the measured curvature and gradient noise.
+        start: where chains begin: `anchor` is w* itself, `localiser` a draw w* + ξ/√γ from the localizing prior, `both`
+            the one and the other by turns, `laplace` a draw w* + (γ + nβH)^(−½) ξ. `auto` is `localiser` if that stays
+            local, `both` if chains cannot forget their start, and `laplace` if they cannot even come down from it.
+        gradient: `minibatch`, `control-variate`, or `auto`: minibatch gradients if their noise hardly matters.
+        batches: `independent`, `reshuffled`, or `auto`: independent minibatches if their noise hardly matters.
+        baseline: what a draw's loss is compared with: `paired` is the loss of the same sequences at w*, `linear` that
+            and its slope there; `auto` is `linear` where that pays.
+        chains: how many; None means 4, or as many as it takes where their error or the time ends them.
+            draws: of each chain; None means 200, or about 50 if one of these ends them. There are chains × draws pairs
+            of independent draws, and None leaves their number to these two. thin: steps from one draw to the next.
+        burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
+        batch_size: sequences per minibatch; None means 32, of independent draws about 1,024 tokens.
+        params: only parameters that match a pattern move; none means that all do.
+        seed: every random number derives from it.
+        checks: also run short chains at ε/2, without noise, and at a larger γ.
+    """
+
+    sampler: Annotated[str, Option(help=SAMPLER_HELP, panel="Sampling", common=True)] = "auto"
+    n_beta: Annotated[
+        float | None,
+        Bounds(low=0, high=LARGEST),
+        Option(help="nβ, the inverse temperature times n. (default: n / log n)", panel="Sampling", common=True),
+    ] = None
+    gamma: Annotated[
+        float | None,
+        Bounds(low=GAMMA_MIN, high=LARGEST, or_zero=True),
+        Option(
+            help="γ, the strength of the localizing prior. (default: measured, so that the loss rises little)",
+            panel="Sampling",
+            common=True,
+        ),
+    ] = None
+    lr: Annotated[
+        float | None,
+        Bounds(above=0, high=LARGEST),
+        Option(
+            help="ε, the step size of chains. (default: from the measured curvature)", panel="Sampling", of_chains=True
+        ),
+    ] = None
+    burn_in_lr: Annotated[
+        float | None,
+        Bounds(above=0, high=LARGEST),
+        Option(
+            help="ε at the start of the warm-up, from which it falls to --lr. (default: --lr, or from stability "
+            "where --lr is left out)",
+            panel="Sampling",
+            of_chains=True,
+        ),
+    ] = None
+    momentum: Annotated[
+        float | None,
+        Bounds(low=0, below=1),
+        Option(
+            help="Share of momentum that a step keeps. (default: from gradient noise)", panel="Sampling", of_chains=True
+        ),
+    ] = None
+    start: Annotated[
+        str,
+        OneOf(STARTS),
+        Option(
+            help="Where chains start: anchor (at w*), localiser (a draw of the localizing prior), both, laplace "
+            "(a draw that knows the curvature) or auto.",
+            panel="Sampling",
+            of_chains=True,
+        ),
+    ] = "auto"
+    gradient: Annotated[
+        str,
+        Option(
+            help="minibatch, control-variate (less gradient noise, twice the cost) or auto.",
+            panel="Sampling",
+            of_chains=True,
+        ),
+    ] = "auto"
+    batches: Annotated[
+        str,
+        Option(
+            help="independent, reshuffled (every sequence once an epoch, so that its noise cancels) or auto.",
+            panel="Sampling",
+            of_chains=True,
+        ),
+    ] = "auto"
+    baseline: Annotated[
+        str,
+        OneOf(("auto", *BASELINES)),
+        Option(
+            help="What a draw's loss is compared with: paired (the loss of the same sequences at w*), linear "
+            "(that and its slope: less noise, a third of a step more a draw) or auto.",
+            panel="Sampling",
+            of_chains=True,
+        ),
+    ] = "auto"
+    chains: Annotated[
+        int | None,
+        Bounds(low=2, high=MOST_CHAINS, why="one chain cannot show that it disagrees with another"),
+        Option(
+            help="Independent chains; fewer than 4 are never called converged. (default: 4; with --target-stderr or "
+            "--budget as many short ones as it takes)",
+            panel="Sampling",
+            common=True,
+        ),
+    ] = None
+    draws: Annotated[
+        int | None,
+        Bounds(low=4, high=LONGEST, why="fewer have no Monte Carlo error"),
+        Option(
+            help="Draws per chain. (default: 200; where --target-stderr or --budget end chains about 50; of importance "
+            "as many as these need)",
+            panel="Sampling",
+            common=True,
+        ),
+    ] = None
+    burn_in: Annotated[
+        int | None,
+        Bounds(low=0, high=LONGEST),
+        Option(
+            help="Warm-up: steps of a chain before its first draw. (default: from the relaxation time)",
+            panel="Sampling",
+            of_chains=True,
+        ),
+    ] = None
+    thin: Annotated[
+        int,
+        Bounds(low=1, high=LONGEST),
+        Option(help="Steps from one draw to the next.", panel="Sampling", of_chains=True),
+    ] = 1
+    batch_size: Annotated[
+        int | None,
+        Bounds(low=1, high=LONGEST),
+        Option(help="Sequences per minibatch. (default: 32; of importance about 1,024 tokens)", panel="Sampling"),
+    ] = None
+    params: Annotated[
+        tuple[str, ...],
+        Option(
+            help="Move only parameters that match this glob or re:REGEX (repeatable): the weight-refined LLC.",
+            panel="Sampling",
+        ),
+    ] = ()
+    seed: Annotated[
+        int, Bounds(low=0, high=LARGEST_INTEGER), Option(help="Every random number derives from it.", panel="Sampling")
+    ] = 0
+    checks: Annotated[
+        bool,
+        Option(
+            help="Also run short sensitivity chains: at ε/2, without noise, and at a larger γ.",
+            panel="Sampling",
+            negative="--no-checks",
+        ),
+    ] = True
+
+    @property
+    def chain_count(self) -> int:
+        """Chains, or groups of independent draws; where chains come in rounds they are more in the end."""
+        return FEW_CHAINS if self.chains is None else self.chains
+
+    @property
+    def chain_batch_size(self) -> int:
+        """Sequences of a chain's minibatch."""
+        return CHAIN_BATCH_SIZE if self.batch_size is None else self.batch_size
+
+    @property
+    def by_draws(self) -> bool:
+        """True if independent draws are asked for in place of chains."""
+        return self.sampler == IMPORTANCE
+
+    @property
+    def side_by_side(self) -> int:
+        """Chains, or makers of independent draws, that are expected to share the cores of a machine.
+
+        Rounding depends on the threads of each, and independent draws do not depend on how many are asked for.
+        """
+        return FEW_CHAINS if self.by_draws else self.chain_count
+
+    @property
+    def without_use(self) -> list[str]:
+        """Settings that were given and that this sampler has no use for."""
+        default = PosteriorSettings()
+        return [name for name in OF_CHAINS if self.by_draws and getattr(self, name) != getattr(default, name)]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        require(
+            self.gamma != 0 or self.start in {"auto", "anchor"},
+            f"--start {self.start} draws from the localiser, and with --gamma 0 there is none; use --start anchor.",
+        )
+        if self.lr is not None and self.gamma is not None and self.lr * self.gamma >= STABILITY_LIMIT:
+            raise SettingsError(
+                f"--lr {self.lr:g} times --gamma {self.gamma:g} is {self.lr * self.gamma:g}, past the stability limit "
+                f"{STABILITY_LIMIT:g} of the localisation alone. Use --lr below {STABILITY_LIMIT / self.gamma:.3g}."
+            )
+
+
+OF_CHAINS = tuple(each.name for each in settings_in(PosteriorSettings) if each.option.of_chains)
+CHAINS_ONLY = (*OF_CHAINS, "batched_chains")
+"""Settings of a result that independent draws have no use for, those of earlier versions included."""
+
+
+def of_no_use(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of those in a result's settings that nobody need ask for to have its number again: of independent draws all
+    that chains alone have, and how many there are where that follows from the error that they were to have."""
+    if settings.get("sampler") != IMPORTANCE:
+        return ()
+    return CHAINS_ONLY if settings.get("target_stderr") is None else (*CHAINS_ONLY, "draws")

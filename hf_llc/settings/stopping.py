@@ -1,0 +1,69 @@
+"""When sampling ends and what checks its number: `StoppingSettings`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from hf_llc.settings.bounds import Bounds, OneOf, check_fields
+from hf_llc.settings.limits import LONGEST, MOST_CHAINS
+from hf_llc.settings.option import Option
+
+CROSS_CHECKS = ("lanczos", "draws", "sgld")
+TARGET_STDERR = 0.05
+MAX_CHAINS = 256
+"""Chains up to which rounds add some: as many draws as 64 chains of 200."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppingSettings:
+    """When sampling ends, and by which other method its number is checked.
+
+    The first draws are the same whatever these are: they decide how small the error gets.
+
+    Attributes:
+        cross_check: the number in another way: `lanczos` from the quadratic part of the loss without sampling, `draws`
+            from independent draws beside chains, `sgld` from a few short chains of plain SGLD beside independent draws.
+        target_stderr: standard error of λ̂ at which independent draws end, as a share of λ̂, or of 1 if that is less,
+            and chains, as a share of λ̂; None means 0.05 if their number is open, else as many as were asked for.
+        budget_seconds: time after which they end in any case, but for chains whose number was given.
+        max_chains: the most chains that are added.
+    """
+
+    cross_check: Annotated[
+        str | None,
+        OneOf(CROSS_CHECKS),
+        Option(
+            help="Also estimate in another way: sgld (short chains beside independent draws), draws "
+            "(independent draws beside chains) or lanczos (the quadratic part of the loss, without "
+            "sampling).",
+            panel="Sampling",
+        ),
+    ] = None
+    target_stderr: Annotated[
+        float | None,
+        Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC"),
+        Option(
+            help="Go on until the standard error is this share of the LLC, or say why it will not be. (default: "
+            "0.05 with --budget and of importance; else as many chains as --chains)",
+            panel="Sampling",
+            common=True,
+        ),
+    ] = None
+    budget_seconds: Annotated[
+        float | None,
+        Bounds(above=0, high=LONGEST),
+        Option(
+            help="Stop drawing after this time (90s, 15m, 2h) from the start of the command, with what there is.",
+            panel="Sampling",
+            common=True,
+            flag="--budget",
+            metavar="TIME",
+        ),
+    ] = None
+    max_chains: Annotated[
+        int,
+        Bounds(low=2, high=MOST_CHAINS),
+        Option(help="At most so many, with --target-stderr or --budget.", panel="Sampling"),
+    ] = MAX_CHAINS
+
+    def __post_init__(self) -> None:
+        check_fields(self)
