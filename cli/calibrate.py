@@ -32,7 +32,7 @@ CalibrationDir = Annotated[
         "--output-dir",
         parser=o.path_of,
         metavar="<path>",
-        help="Folder of pilot chains, settings.yaml and sweep.png; one that is there is resumed. (default: "
+        help="Folder of pilot chains, settings.yaml and sweep.png; an existing one is resumed. (default: "
         "hf-llc-runs/<model>/<sha>/calibration-<key>)",
         rich_help_panel="Output",
     ),

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Runs = Annotated[
     list[str],
     typer.Argument(
-        help="Folders that scan, merge, estimate or demo printed as run_dir, or what was published: hf://org/name, "
-        "hf://datasets/org/name."
+        help="Run folders of scan, merge, estimate or demo (their run_dir), or published results: "
+        "hf://org/name, hf://datasets/org/name."
     ),
 ]
 PictureDir = Annotated[

@@ -21,7 +21,7 @@ DemoDir = Annotated[
         "--output-dir",
         parser=o.path_of,
         metavar="<path>",
-        help="Folder of checkpoints, runs, picture and card; one that is there is resumed.",
+        help="Folder of checkpoints, runs, picture and card; an existing one is resumed.",
     ),
 ]
 HEADERS = ("revision", "step", "loss at w*", "LLC ± standard error", "R-hat", "verdict")

@@ -84,8 +84,8 @@ def estimate(
     rounds_of_chains = asked_sampler.target_stderr is not None and not asked_sampler.by_draws
     if rounds_of_chains and machines.count > 1:
         raise SettingsError(
-            "--target-stderr of chains works on one machine; leave out --num-machines, or give more --chains, or "
-            "--sampler importance."
+            "--target-stderr with chains works on one machine only: leave out --num-machines, or set "
+            "--chains, or use --sampler importance."
         )
     if several.started(machines, asked_sampler, device):
         return

@@ -41,11 +41,11 @@ def submitted(
         if orphans := [
             name for name in ("timeout", "bucket", "package") if context.params[f"hf_job_{name}"] is not None
         ]:
-            raise SettingsError(f"--hf-job-{orphans[0]} belongs to --hf-job FLAVOR; add it.")
+            raise SettingsError(f"--hf-job-{orphans[0]} needs --hf-job FLAVOR: add it.")
         return False
     settings = _settings(context)
     if launched():
-        raise LaunchError("--hf-job sends the command once; run it by itself, not below a launcher.")
+        raise LaunchError("--hf-job must not run below a launcher: run the command by itself.")
     _refuse_what_stays_here(context)
     require_visible(context.params["model"], context.params["dataset"])
     _require_place(context, settings, push)
@@ -89,24 +89,22 @@ def _refuse_what_stays_here(context: typer.Context) -> None:
     """Raise SettingsError if an option names a file of this disk or asks for what a job cannot do."""
     given = context.params
     if given["dry_run"]:
-        raise SettingsError("--dry-run shows what would be done here; leave out --hf-job, or --dry-run.")
+        raise SettingsError("--dry-run and --hf-job exclude each other: leave out one of them.")
     if (given["num_machines"] or 1) > 1:
         raise SettingsError(
-            "--hf-job starts one machine; leave out --num-machines, or send a scan as --shard I/N jobs."
+            "--hf-job starts one machine: leave out --num-machines, or send a scan as several jobs with --shard I/N."
         )
     for option, advice in (
-        ("settings", "give its options on the command line"),
-        ("step_map", "name checkpoints whose names say their step"),
+        ("settings", "give its settings on the command line"),
+        ("step_map", "choose checkpoints with their step in their names"),
     ):
         if given.get(option) is not None:
             name = option.replace("_", "-")
-            raise SettingsError(f"--{name} {given[option]} is on this disk, which a job cannot see; {advice}.")
+            raise SettingsError(f"--{name} {given[option]} is a local file, which a job cannot see: {advice}.")
     for text in given.get("revisions") or []:
         for term in text.split(","):
             if term.removeprefix("repos:").startswith("@"):
-                raise SettingsError(
-                    f"--revisions {term} is a file of this disk, which a job cannot see; list the names."
-                )
+                raise SettingsError(f"--revisions {term} is a local file, which a job cannot see: list the names.")
 
 
 def _require_place(context: typer.Context, settings: "JobSettings", push: "PublishSettings | None") -> None:
@@ -116,14 +114,16 @@ def _require_place(context: typer.Context, settings: "JobSettings", push: "Publi
     mounted = folder is not None and PurePosixPath(MOUNTED) in PurePosixPath(folder).parents
     if settings.bucket is not None and not mounted:
         raise SettingsError(
-            f"--hf-job-bucket is {MOUNTED} in the job; give --output-dir {MOUNTED}/NAME to write there."
+            f"--hf-job-bucket is mounted at {MOUNTED} in the job: give --output-dir {MOUNTED}/NAME to write there."
         )
     if settings.bucket is None and mounted:
-        raise SettingsError(f"--output-dir {folder} needs --hf-job-bucket ORG/NAME, which is {MOUNTED} in the job.")
+        raise SettingsError(
+            f"--output-dir {folder} needs --hf-job-bucket ORG/NAME, which is mounted at {MOUNTED} in the job."
+        )
     if settings.bucket is None and push is None:
         raise SettingsError(
-            "A job's disk is gone when it ends; give --push-to-hub (with --repo or --dataset-repo) for the results, or "
-            "--hf-job-bucket for the whole run."
+            "The disk of a job is deleted when it ends: give --push-to-hub (with --repo or "
+            "--dataset-repo) to keep the results, or --hf-job-bucket to keep the whole run."
         )
 
 

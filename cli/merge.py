@@ -10,7 +10,7 @@ from .output import Form, chosen
 from .progress import ProgressBar
 
 Parts = Annotated[
-    list[Path], typer.Argument(parser=o.path_of, help="Folders that hf-llc scan --shard printed as run_dir.")
+    list[Path], typer.Argument(parser=o.path_of, help="Run folders of hf-llc scan --shard (their run_dir).")
 ]
 Merged = Annotated[
     Path,
@@ -18,7 +18,7 @@ Merged = Annotated[
         "--output-dir",
         parser=o.path_of,
         metavar="<path>",
-        help="Folder for the whole; what it holds already is kept.",
+        help="Folder of the joined scan; its contents are kept.",
         rich_help_panel="Output",
     ),
 ]

@@ -19,24 +19,25 @@ from .parsing import path_of as path_of
 Model = Annotated[
     str,
     typer.Argument(
-        help="Hub id (org/name, org/name@revision), hf:// URI, web URL, local folder (a Trainer checkpoint-N too) or "
-        ".gguf file."
+        help="Hub id (org/name, org/name@revision), hf:// URI, web URL, local folder (also a Trainer's "
+        "checkpoint-N) or .gguf file."
     ),
 ]
 Series = Annotated[
     str,
     typer.Argument(
-        help="Hub id of a repository with checkpoints as branches, tags or folders, or a local folder of checkpoints; "
-        "with repos: an organisation."
+        help="Hub id of a repository with checkpoints as branches, tags or folders, or a local folder of "
+        "checkpoints; with repos:GLOB an organization."
     ),
 ]
 Revisions = Annotated[
     list[str] | None,
     typer.Option(
         "--revisions",
-        help="Names or SHAs (comma list), globs, re:REGEX, FROM..TO[:APART] by step, all, log:N, linear:N, every:K, "
-        "first:N, last:N, @file; repeatable. They choose among branches and tags, or among commits:BRANCH, "
-        "subfolder:GLOB or repos:GLOB. (default: all that have a step in their name)",
+        help="Names or SHAs (comma list), globs, re:REGEX, FROM..TO[:INTERVAL] by step, all, log:N, "
+        "linear:N, every:K, first:N, last:N, @file; repeatable. They choose among branches and tags, "
+        "or among commits:BRANCH, subfolder:GLOB or repos:GLOB. (default: all that have a step in "
+        "their name)",
         rich_help_panel="Model",
     ),
 ]
@@ -50,7 +51,7 @@ TokensPerStep = Annotated[
         "--tokens-per-step",
         min=1,
         max=MOST_TOKENS,
-        help="Training tokens in a step, where names say only steps.",
+        help="Training tokens per step, where names give only steps.",
         rich_help_panel="Model",
     ),
 ]
@@ -60,7 +61,7 @@ StepMap = Annotated[
         "--step-map",
         parser=path_of,
         metavar="<path>",
-        help="File of lines NAME STEP, for names that do not say it.",
+        help="File with lines NAME STEP, for names without a step.",
         rich_help_panel="Model",
     ),
 ]
@@ -68,7 +69,7 @@ AllowDuplicates = Annotated[
     bool,
     typer.Option(
         "--allow-duplicates",
-        help="Estimate checkpoints with the very same weights one by one, and draw them so.",
+        help="Estimate and draw checkpoints with identical weights separately.",
         rich_help_panel="Model",
     ),
 ]
@@ -78,7 +79,10 @@ SettingsFile = Annotated[
         "--settings",
         parser=path_of,
         metavar="<path>",
-        help="YAML or JSON file with options by name (n_beta: 30), or a result; options given here win.",
+        help=(
+            "YAML or JSON file with settings by name (n_beta: 30), or a result; options on the command "
+            "line take precedence."
+        ),
     ),
 ]
 NumProcesses = Annotated[
@@ -88,21 +92,21 @@ NumProcesses = Annotated[
         min=1,
         max=MOST_PROCESSES,
         metavar="<int>",
-        help="Processes to share the chains. (default: one per GPU; on a CPU by chains, cores and memory)",
+        help="Processes that share the chains. (default: one per GPU; on a CPU from chains, cores and memory)",
         rich_help_panel="Machine",
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", help="cpu, cuda or mps. (default: the best there is)", rich_help_panel="Machine"),
+    typer.Option("--device", help="cpu, cuda or mps. (default: the best available)", rich_help_panel="Machine"),
 ]
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any setting by its name in a settings file, such as start=anchor or burn_in=400; repeatable. It wins "
-        "over --settings, and the setting's own option over it.",
+        help="Any setting by its name in a settings file, such as start=anchor or burn_in=400; "
+        "repeatable. It takes precedence over --settings, and the setting's own option over it.",
     ),
 ]
 MaxDisk = Annotated[
@@ -111,8 +115,8 @@ MaxDisk = Annotated[
         "--max-disk",
         metavar="SIZE",
         parser=bytes_of,
-        help="Room for downloads, such as 20GB: they go to the scan's folder and are removed once used. (default: they "
-        "go to the Hub's cache and stay)",
+        help="Disk space for downloads, such as 20GB: they go to the scan's folder and are removed after "
+        "use. (default: no limit; they stay in the Hub's cache)",
         rich_help_panel="Machine",
     ),
 ]
@@ -122,7 +126,7 @@ OutputDir = Annotated[
         "--output-dir",
         parser=path_of,
         metavar="<path>",
-        help="Folder of the run; one that is there is resumed. (default: hf-llc-runs/<model>/<sha>/<key>)",
+        help="Folder of the run; an existing one is resumed. (default: hf-llc-runs/<model>/<sha>/<key>)",
         rich_help_panel="Output",
     ),
 ]
@@ -139,7 +143,7 @@ X = Annotated[
 XTokens = Annotated[
     bool,
     typer.Option(
-        "--x-tokens", help="Training tokens along x, where all checkpoints say them.", rich_help_panel="Output"
+        "--x-tokens", help="Plot over training tokens, where all checkpoints give them.", rich_help_panel="Output"
     ),
 ]
 Repo = Annotated[
@@ -147,18 +151,20 @@ Repo = Annotated[
 ]
 DatasetRepo = Annotated[
     str | None,
-    typer.Option("--dataset-repo", help="A dataset repository; made if it is not there.", rich_help_panel="Publishing"),
+    typer.Option(
+        "--dataset-repo", help="A dataset repository; created if it does not exist.", rich_help_panel="Publishing"
+    ),
 ]
 CreatePr = Annotated[
     bool,
     typer.Option(
         "--create-pr",
-        help="Propose it in a pull request; one of yours that is open is updated.",
+        help="Open a pull request, or update your open one.",
         rich_help_panel="Publishing",
     ),
 ]
 Private = Annotated[
-    bool, typer.Option("--private", help="Make a new dataset repository private.", rich_help_panel="Publishing")
+    bool, typer.Option("--private", help="Create the dataset repository as private.", rich_help_panel="Publishing")
 ]
 Format = Annotated[
     str, typer.Option("--format", help="human, agent (key=value), json or quiet.", rich_help_panel="Output")
@@ -204,13 +210,13 @@ class PushOptions:
     ] = False
     repo: Annotated[str | None, Option(help="The model's repository on the Hub.", panel="Publishing")] = None
     dataset_repo: Annotated[
-        str | None, Option(help="A dataset repository; made if it is not there.", panel="Publishing")
+        str | None, Option(help="A dataset repository; created if it does not exist.", panel="Publishing")
     ] = None
     create_pr: Annotated[
         bool,
-        Option(help="Propose it in a pull request; one of yours that is open is updated.", panel="Publishing"),
+        Option(help="Open a pull request, or update your open one.", panel="Publishing"),
     ] = False
-    private: Annotated[bool, Option(help="Make a new dataset repository private.", panel="Publishing")] = False
+    private: Annotated[bool, Option(help="Create the dataset repository as private.", panel="Publishing")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,18 +246,20 @@ class MachineOptions:
     num_machines: Annotated[
         int | None,
         Option(
-            help="Machines that share the work, each by this command; they need no shared disk, and --num-processes "
-            "counts the processes of all. (default: 1)",
+            help="Machines that share the work, each started with this command; no shared disk is needed, "
+            "and --num-processes counts the processes of all machines. (default: 1)",
             panel="Machine",
         ),
     ] = None
     machine_rank: Annotated[
-        int | None, Option(help="Which of them this is, from 0; rank 0 prints the result.", panel="Machine")
+        int | None, Option(help="Number of this machine, from 0; rank 0 prints the result.", panel="Machine")
     ] = None
     main_process_ip: Annotated[
-        str | None, Option(help="Address of the machine of rank 0, the same on all.", panel="Machine")
+        str | None, Option(help="Address of the machine with rank 0, the same on all machines.", panel="Machine")
     ] = None
-    main_process_port: Annotated[int, Option(help="Free port there, the same on all.", panel="Machine")] = PORT
+    main_process_port: Annotated[
+        int, Option(help="Free port on that machine, the same on all machines.", panel="Machine")
+    ] = PORT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,8 +269,8 @@ class JobOptions:
     hf_job: Annotated[
         str | None,
         Option(
-            help="Run this very command as a job on rented hardware of that name, such as a10g-small; needs "
-            "--push-to-hub.",
+            help="Run this command as a job on rented hardware of this name, such as a10g-small; needs "
+            "--push-to-hub or --hf-job-bucket.",
             panel="Hugging Face Jobs",
             metavar="FLAVOR",
         ),
@@ -270,8 +278,8 @@ class JobOptions:
     hf_job_timeout: Annotated[
         str | None,
         Option(
-            help="Stop the job after this, such as 90m, 6h or 2d. (default: hours, from the expected length of an "
-            "estimate; 12h for a scan)",
+            help="Stop the job after this time, such as 90m, 6h or 2d. (default: from the expected length "
+            "of an estimate; 12h for a scan)",
             panel="Hugging Face Jobs",
             metavar="TIME",
         ),
@@ -279,8 +287,8 @@ class JobOptions:
     hf_job_bucket: Annotated[
         str | None,
         Option(
-            help="Bucket for the run, in place of --push-to-hub: it is /results there; give --output-dir "
-            "/results/NAME.",
+            help="Bucket for the run, instead of --push-to-hub: it is mounted at /results; give "
+            "--output-dir /results/NAME.",
             panel="Hugging Face Jobs",
             metavar="ORG/NAME",
         ),
@@ -288,7 +296,10 @@ class JobOptions:
     hf_job_package: Annotated[
         str | None,
         Option(
-            help="How the job installs hf-llc. (default: from where this one came, or this version)",
+            help=(
+                "Requirement by which the job installs hf-llc. (default: the source of this installation, "
+                "or its version)"
+            ),
             panel="Hugging Face Jobs",
             metavar="SPEC",
         ),

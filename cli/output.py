@@ -13,6 +13,7 @@ from rich.table import Table
 from hf_llc.errors import SettingsError
 from hf_llc.settings.bounds import shown
 
+from .flags import with_flags
 from .printable import printable, printable_json, printable_lines
 
 
@@ -34,7 +35,7 @@ def chosen(format: str, as_json: bool, quiet: bool) -> Form:
     named = [Form.JSON] * as_json + [Form.QUIET] * quiet
     if format != "auto":
         if format not in set(Form):
-            raise SettingsError(f"There is no --format {shown(format)}; choose one of {', '.join(Form)}.")
+            raise SettingsError(f"--format must be one of {', '.join(Form)}, got {shown(format)}.")
         named.append(Form(format))
     if len(set(named)) > 1:
         raise SettingsError("Give only one of --format, --json and --quiet.")
@@ -70,7 +71,7 @@ def write_pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(printable(name), printable(value))
+        table.add_row(printable(name), printable(with_flags(value)))
     wide_console().print(table)
 
 

@@ -17,12 +17,12 @@ def bytes_of(text: str) -> int:
     """Bytes from `20GB`, `1.5 TiB` or `300000`.
 
     Raises:
-        BadParameter: it is no size above 0.
+        BadParameter: The text is not a size above 0.
     """
     read = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
     size = float(read[1]) * SIZES[read[2] or ""] if read else 0.0
     if not 1 <= size <= LARGEST_INTEGER:
-        raise typer.BadParameter(f"{text!r} is no size; write it like 20GB.")
+        raise typer.BadParameter(f"must be a size above 0 such as 20GB, got {text!r}")
     return round(size)
 
 
@@ -30,12 +30,12 @@ def seconds_of(text: str | float) -> float:
     """Seconds from `90s`, `15m`, `1.5h` or `300`; a default comes as a number.
 
     Raises:
-        BadParameter: it is no time above 0.
+        BadParameter: The text is not a time above 0.
     """
     read = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(text).lower())
     seconds = float(read[1]) * UNITS[read[2]] if read else 0.0
     if not 0 < seconds <= LONGEST:
-        raise typer.BadParameter(f"{text!r} is no time; write it like 15m.")
+        raise typer.BadParameter(f"must be a time above 0 such as 15m, got {text!r}")
     return seconds
 
 

@@ -10,6 +10,7 @@ from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Verdict
 from hf_llc.results.profile import Profile
 
+from .flags import with_flags
 from .output import Form, write_agent, write_json, write_line, write_table
 from .profiling import with_profile
 from .wording import number
@@ -48,7 +49,7 @@ def row(point: Point, width: int = 60) -> Sequence[str]:
     found = point.estimate
     step = "" if point.step is None else str(point.step)
     if found is None:
-        return (point.revision, step, "", "no number", "", f"failed: {_clipped(point.error or '', width)}")
+        return (point.revision, step, "", "no number", "", f"failed: {_clipped(with_flags(point.error or ''), width)}")
     r_hat = found.diagnostics.r_hat
     verdict = f"{found.verdict} (weights of {point.duplicate_of})" if point.duplicate_of else str(found.verdict)
     return (
@@ -72,7 +73,7 @@ def reasons(points: Sequence[Point]) -> list[str]:
         first, others = those[0], len(those) - 1
         more = f" and {others} more" if others else ""
         assert first.estimate is not None
-        sentences.append(f"{verdict}, {first.revision}{more}: {first.estimate.verdict_reason}")
+        sentences.append(f"{verdict}, {first.revision}{more}: {with_flags(first.estimate.verdict_reason)}")
     return sentences
 
 

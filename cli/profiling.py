@@ -14,7 +14,7 @@ Profiled = Annotated[
     bool,
     typer.Option(
         "--profile",
-        help="Say at the end where the time went (on stderr, and as profile with --json); the number stays the same.",
+        help="Print where the time went (on stderr, and as profile with --json); results do not change.",
         rich_help_panel="Output",
     ),
 ]
@@ -33,7 +33,7 @@ def write_profile(profile: Profile | None) -> None:
         return
     found = profile.to_dict()
     total, processes = found["total"], found["processes"]
-    several = f", of {processes:.0f} processes together" if processes > 1 else ""
+    several = f", sum of {processes:.0f} processes" if processes > 1 else ""
     table = Table(title=f"Where {total:.1f} seconds went{several}", title_justify="left", box=None, pad_edge=False)
     for name, justify in (("part", "left"), ("seconds", "right"), ("share", "right"), ("what it is", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]

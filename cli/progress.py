@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from hf_llc.results.profile import Profile
 from hf_llc.results.progress import Observer
 
+from .flags import with_flags
 from .printable import printable
 
 
@@ -46,7 +47,7 @@ class ProgressBar(Observer):
     def tell(self, message: str) -> None:
         if not self._quiet and message not in self._told:
             self._told.add(message)
-            self._console.print(printable(message), markup=False)
+            self._console.print(printable(with_flags(message)), markup=False)
 
     def begin(self, phase: str, total: int) -> None:
         self._finished = 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Run = Annotated[
     str,
-    typer.Argument(help="Folder that scan, merge, estimate or demo printed as run_dir, or hf://… of a published run."),
+    typer.Argument(help="Run folder of scan, merge, estimate or demo (its run_dir), or hf://… of a published run."),
 ]
 Headline = Annotated[
     list[str] | None,
@@ -62,7 +62,10 @@ def publish(
     """
     form = chosen(format, as_json, quiet)
     if not (yes or dry_run) and not (form is Form.HUMAN and sys.stdin is not None and sys.stdin.isatty()):
-        raise SettingsError("There is nobody to ask; see what would change with --dry-run, then publish with --yes.")
+        raise SettingsError(
+            "Publishing needs a confirmation, and stdin is no terminal: see the changes with --dry-run, "
+            "then publish with --yes."
+        )
     from hf_llc.hub.publication import PublishSettings
     from hf_llc.report.publish import prepare, push
 
@@ -83,7 +86,7 @@ def publish(
             for line in where(draft):
                 observer.tell(line)
             if any(change.state != "same" for change in draft.changes) and (code := _refused(draft)):
-                observer.tell(f"Nothing was written to the Hub. All of it is in {draft.folder}.")
+                observer.tell(f"Nothing was written to the Hub. The files are in {draft.folder}.")
                 raise typer.Exit(code)
         _write(push(draft, observer=observer), form)
         observer.tell(f"A copy of the files is in {draft.folder}.")
@@ -92,7 +95,7 @@ def publish(
 def where(draft: "Draft") -> list[str]:
     """Where a draft goes and what becomes of each file, in lines for people."""
     target = draft.target
-    new = "" if target.exists else f", a {'private' if target.private else 'public'} repository that is made for it"
+    new = "" if target.exists else f", a new {'private' if target.private else 'public'} repository"
     open_one = draft.base.pull_request if draft.base is not None else None
     how = "as one commit"
     if target.create_pr:
@@ -144,7 +147,7 @@ def _write(made: "Publication", form: Form) -> None:
     elif form is Form.QUIET:
         write_line(made.url)
     else:
-        write_pairs("Published" if made.changed else "All of it was there already", rows(made))
+        write_pairs("Published" if made.changed else "Already published, nothing changed", rows(made))
 
 
 def rows(made: "Publication") -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ def asked_push(asked: "PushOptions") -> "PublishSettings | None":
 
     if not asked.push_to_hub:
         if asked.repo is not None or asked.dataset_repo is not None or asked.create_pr or asked.private:
-            raise SettingsError("--repo, --dataset-repo, --create-pr and --private belong to --push-to-hub; add it.")
+            raise SettingsError("--repo, --dataset-repo, --create-pr and --private need --push-to-hub: add it.")
         return None
     return PublishSettings(
         repo=asked.repo, dataset_repo=asked.dataset_repo, create_pr=asked.create_pr, private=asked.private
@@ -53,4 +53,6 @@ def push_run(run_dir: str, push: "PublishSettings | None", observer: "Observer")
         from hf_llc.report.publish import publish_finished
 
         made = publish_finished(Path(run_dir), push, observer=observer)
-        observer.tell(f"Published at {made.url}." if made.changed else f"{made.url} had it already.")
+        observer.tell(
+            f"Published at {made.url}." if made.changed else f"Already published at {made.url}, nothing changed."
+        )

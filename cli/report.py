@@ -13,12 +13,8 @@ import typer
 
 from hf_llc.errors import HfLlcError, SettingsError, is_read_only, of_memory
 from hf_llc.hub.address import require_readable
-from hf_llc.settings.calibration import CalibrationSettings
-from hf_llc.settings.data import DataSettings
-from hf_llc.settings.model import ModelSettings
-from hf_llc.settings.option import settings_in
-from hf_llc.settings.sampler import SamplerSettings
 
+from .flags import with_flag_of_rule, with_flags
 from .interrupts import INTERRUPTED
 from .printable import printable
 
@@ -56,7 +52,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             # Ctrl-C reaches every process of a launch; one of a machine speaks for all.
             if os.environ.get("LOCAL_RANK", "0") == "0":
-                typer.echo("Interrupted. Finished work is kept: run the same command to go on.", err=True)
+                typer.echo("Interrupted. Finished work is kept: run the same command to resume.", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except EXPECTED as error:
             line = message(error)
@@ -92,17 +88,6 @@ def require_words(given: Mapping[str, object]) -> None:
             raise SettingsError(f"{named} must be a string that is not empty, got ''; leave it out for its default.")
 
 
-def with_flags(line: str) -> str:
-    """The line with `gamma must be …` as `--gamma must be …`: a field in Python is an option here."""
-    kinds = (ModelSettings, DataSettings, SamplerSettings, CalibrationSettings)
-    flags = {each.field: each.flag for kind in kinds for each in settings_in(kind)} | {
-        "num_processes": "--num-processes",
-        "report_to": "--report-to",
-    }
-    rule = re.compile(rf"(?<![\w-])({'|'.join(flags)}) (must|plus|times)\b")
-    return rule.sub(lambda found: f"{flags[found[1]]} {found[2]}", line)
-
-
 def debugging() -> bool:
     """True if the user wants tracebacks."""
     return os.environ.get("HF_DEBUG", "").lower() in {"1", "true", "yes", "on"}
@@ -116,21 +101,24 @@ def exit_code(error: BaseException) -> int:
 def message(error: BaseException) -> str | None:
     """What to tell the user: one line; "" if that was done already; None if this is a fault of the program."""
     if isinstance(error, SettingsError):
-        return with_flags(" ".join(str(error).split()))
+        return with_flag_of_rule(" ".join(str(error).split()))
     if isinstance(error, HfLlcError):
-        return " ".join(str(error).split())
+        return with_flags(" ".join(str(error).split()))
     if of_memory(error):
         return (
-            "Out of memory. Lower --micro-batch-size, --context-length or --num-processes; finished work is kept "
-            "and the number stays the same but for --context-length."
+            "Out of memory. Lower --micro-batch-size or --num-processes, which does not change the "
+            "result, or --context-length, which does. Finished work is kept."
         )
     if not isinstance(error, OSError) or error.errno in {None, errno.EPIPE}:
         return None
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in DISK_FULL:
-        return f"The disk is full{where}. Make room and run the same command: finished work is kept."
+        return f"The disk is full{where}. Free some space and run the same command: finished work is kept."
     if is_read_only(error):
         return f"No permission to write{where}. Give another folder with --output-dir."
     if error.errno in NO_FOLDER:
-        return f"A file stands where a folder is needed, or the reverse{where}. Give another folder with --output-dir."
-    return f"The system reports: {error.strerror}{where}. Set HF_DEBUG=1 to see where."
+        return (
+            f"A file is where a folder is needed, or a folder where a file is needed{where}. Give another "
+            "folder with --output-dir."
+        )
+    return f"The operating system reports: {error.strerror}{where}. Set HF_DEBUG=1 for the traceback."

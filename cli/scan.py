@@ -29,7 +29,7 @@ ScanDir = Annotated[
         "--output-dir",
         parser=o.path_of,
         metavar="<path>",
-        help="Folder of the scan; one that is there is resumed. (default: hf-llc-runs/<model>/scan-<key>)",
+        help="Folder of the scan; an existing one is resumed. (default: hf-llc-runs/<model>/scan-<key>)",
         rich_help_panel="Output",
     ),
 ]
@@ -38,7 +38,7 @@ Shard = Annotated[
     typer.Option(
         "--shard",
         metavar="I/N",
-        help="Estimate part I of N (from 1/N to N/N), one job of an array each; hf-llc merge joins their folders.",
+        help="Estimate part I of N (1/N to N/N), one job of an array each; hf-llc merge joins their folders.",
         rich_help_panel="Machine",
     ),
 ]
@@ -109,7 +109,10 @@ def scan(
     asked_data, asked_sampler = settings_of(context, settings, set_)
     push = asked_push(publishing)
     if push is not None and not part.is_whole:
-        raise SettingsError("--push-to-hub is for a whole scan; join the parts with hf-llc merge, then hf-llc publish.")
+        raise SettingsError(
+            "--push-to-hub needs a whole scan, not a --shard: join the parts with hf-llc merge, then run "
+            "hf-llc publish."
+        )
     if submitted(context, push, form):
         return
     if dry_run:

@@ -22,7 +22,7 @@ def machines_of(context: typer.Context) -> Machines:
     for name in ("machine_rank", "main_process_ip"):
         if given["num_machines"] is None and given[name] is not None:
             option = "--" + name.replace("_", "-")
-            raise SettingsError(f"{option} is given without --num-machines; say both, or neither.")
+            raise SettingsError(f"{option} needs --num-machines: give both, or neither.")
     return Machines(
         count=1 if given["num_machines"] is None else given["num_machines"],
         rank=given["machine_rank"],

@@ -11,8 +11,8 @@ from .progress import ProgressBar
 Run = Annotated[
     str,
     typer.Argument(
-        help="Folder that scan, estimate, merge or demo printed as run_dir, or what was published: hf://org/name, "
-        "hf://datasets/org/name."
+        help="Run folder of scan, estimate, merge or demo (its run_dir), or published results: "
+        "hf://org/name, hf://datasets/org/name."
     ),
 ]
 

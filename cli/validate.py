@@ -23,10 +23,10 @@ _NET = "Deep linear net (--case dln)"
 @o.with_options(SamplerSettings, only=("momentum", "gradient", "batches", "baseline", "seed"))
 def validate(
     case: Annotated[
-        list[str] | None, typer.Option("--case", help="Run this case only (repeatable). (default: all)")
+        list[str] | None, typer.Option("--case", help="Run only this case (repeatable). (default: all)")
     ] = None,
     widths: Annotated[
-        str | None, typer.Option("--widths", help="Layer widths, as 20,20,20.", rich_help_panel=_NET)
+        str | None, typer.Option("--widths", help="Layer widths, such as 20,20,20.", rich_help_panel=_NET)
     ] = None,
     rank: Annotated[int | None, typer.Option("--rank", help="Rank of the true product.", rich_help_panel=_NET)] = None,
     n_beta: Annotated[
@@ -45,7 +45,9 @@ def validate(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option("--size", help="A net of three factors and about 1m, 10m or 100m weights.", rich_help_panel=_NET),
+        typer.Option(
+            "--size", help="Deep linear net with three factors and about 1m, 10m or 100m weights.", rich_help_panel=_NET
+        ),
     ] = None,
     device: Annotated[
         str, typer.Option("--device", help="cpu, cuda or mps, for nets without --samples.", rich_help_panel=_NET)
@@ -82,11 +84,11 @@ def validate(
     form = chosen(format, as_json, quiet)
     net = any(value is not None for value in (widths, rank, n_beta, batch_size)) or samples != 0
     if net and (case or ["dln"]) != ["dln"]:
-        raise typer.BadParameter("--widths, --rank, --n-beta, --samples and --batch-size belong to --case dln.")
+        raise typer.BadParameter("--widths, --rank, --n-beta, --samples and --batch-size need --case dln.")
     if size is not None and (net or case):
-        raise typer.BadParameter("--size is a net of its own; leave out --case, --widths, --rank, --n-beta, --samples.")
+        raise typer.BadParameter("--size excludes --case, --widths, --rank, --n-beta and --samples: leave these out.")
     if batch_size is not None and samples == 0:
-        raise typer.BadParameter("--batch-size is of --samples; without them the loss is exact.")
+        raise typer.BadParameter("--batch-size needs --samples: without samples the loss is exact.")
     from hf_llc.execution.devices import device_kind
     from hf_llc.measures.llc.validation import cases
     from hf_llc.measures.llc.validation import validate as validation
@@ -107,7 +109,7 @@ def validate(
         n_beta=n_beta,
     )
     if device_kind(device) != "cpu" and (samples or not (net or size)):
-        raise SettingsError(f"--device {device} is for nets without --samples: give --widths or --size, or leave it.")
+        raise SettingsError(f"--device {device} needs --widths or --size without --samples.")
     chosen_cases: list[Case]
     if size is not None:
         chosen_cases = [cases.sized(size, device)]
@@ -138,7 +140,7 @@ def _widths(text: str | None) -> list[int]:
     try:
         return [int(part) for part in (text or "20,20,20").split(",")]
     except ValueError:
-        raise typer.BadParameter(f"--widths is {text!r}; give whole numbers as 20,20,20.") from None
+        raise typer.BadParameter(f"--widths must be whole numbers such as 20,20,20, got {text!r}") from None
 
 
 def _write(found: "list[Validation]", form: Form) -> None:

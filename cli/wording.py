@@ -43,7 +43,7 @@ def rows(found: Estimate) -> list[tuple[str, str]]:
     if d.delta_loss is not None and d.distance is not None:
         listed.append(("ΔL", f"{d.delta_loss:.4g} nats per token above it"))
         if not s.by_draws:
-            free = f"where the localiser alone gives {d.free_distance:.4g}"
+            free = f"where the localizing prior alone gives {d.free_distance:.4g}"
             listed.append(("distance", f"{d.distance:.4g} from w*, {free}"))
     if d.weighted_llc is not None and d.pareto_k is not None:
         listed.append(("by weights", _weighted(d)))

@@ -85,7 +85,8 @@ def choose(
         if gguf_file not in known:
             there = sorted(name for name in known if name.endswith(".gguf"))
             raise NotFoundError(
-                f"There is no {gguf_file} here{did_you_mean(gguf_file, there)} Choose with --gguf-file."
+                f"No file {gguf_file} in this repository or folder{did_you_mean(gguf_file, there)} "
+                "Choose with `gguf_file`."
             )
         return ModelFiles(small=sorted(small), weights=[gguf_file])
     for single, shard in (("model.safetensors", _SHARD), ("pytorch_model.bin", _BIN_SHARD)):
@@ -115,14 +116,14 @@ def shards_of(index: str, content: bytes) -> list[str]:
     try:
         shards = {str(name) for name in json.loads(content)["weight_map"].values()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UnusableError(f"{index} is damaged; delete it and get the model again.") from error
+        raise UnusableError(f"{index} is damaged; delete it and download the model again.") from error
     for name in sorted(shards):
         if not is_inside(name):
             raise UnusableError(
-                f"{index} names {name!r}, which lies outside its folder; put every shard beside the index."
+                f"{index} names {name!r}, which is outside its folder; put every shard beside the index."
             )
         if not name.endswith(ending):
-            raise UnusableError(f"{index} names {name!r}, which is no {ending} file; get the model again.")
+            raise UnusableError(f"{index} names {name!r}, which is not a {ending} file; download the model again.")
     return sorted(shards)
 
 
@@ -160,7 +161,9 @@ def _present(index: str, shards: Sequence[str], known: set[str]) -> list[str]:
     if len(missing) == len(shards):
         return []
     if missing:
-        raise UnusableError(f"{missing[0]}, a part of the weights that {index} names, is missing; get the model again.")
+        raise UnusableError(
+            f"{missing[0]}, a part of the weights that {index} names, is missing; download the model again."
+        )
     return list(shards)
 
 
@@ -191,7 +194,7 @@ def refuse_unusable(what: str, names: Iterable[str], chosen: ModelFiles, others:
     if "adapter_config.json" in top:
         raise UnusableError(f"{what} is an adapter; merge it into its base model, save the whole, and name that.")
     if gguf := [name for name in known if name.endswith(".gguf")]:
-        raise UnusableError(f"{what} has only GGUF weights; choose a file with --gguf-file: {', '.join(gguf[:6])}.")
+        raise UnusableError(f"{what} has only GGUF weights; choose a file with `gguf_file`: {', '.join(gguf[:6])}.")
     if raw := raw_format(known):
         raise UnusableError(
             f"{what} holds {raw}, which transformers cannot load; convert it to model.safetensors beside a config.json."
@@ -201,7 +204,11 @@ def refuse_unusable(what: str, names: Iterable[str], chosen: ModelFiles, others:
     if "model_index.json" in top:
         raise UnusableError(f"{what} is a diffusion pipeline, not a causal language model.")
     deeper = sorted({name.rpartition("/")[0] for name in known if _DEEPER.search(name)})
-    hint = f" There are some in {', '.join(deeper[:4])}: `hf download` one and name that folder." if deeper else ""
+    hint = (
+        f" Its folders {', '.join(deeper[:4])} have some: download one with `hf download` and name that folder."
+        if deeper
+        else ""
+    )
     if others:
-        hint += f" Revisions: {', '.join(others[:6])}{', …' if len(others) > 6 else ''}; choose with --revision."
+        hint += f" Revisions: {', '.join(others[:6])}{', …' if len(others) > 6 else ''}; choose with `revision`."
     raise UnusableError(f"{what} has no weights (model.safetensors or pytorch_model.bin).{hint}")

@@ -80,7 +80,7 @@ def stored_tensors(folder: Path, weights: Sequence[str]) -> list[Stored]:
     for name in weights:
         path = folder / name
         if not path.is_file():
-            raise UnusableError(f"{path}, a part of the weights, is missing; get the model again.")
+            raise UnusableError(f"{path}, a part of the weights, is missing; download the model again.")
         if name.endswith(".safetensors"):
             tensors += _of_safetensors(path, name)
         elif name.endswith(".bin"):
@@ -111,7 +111,7 @@ def _of_safetensors(path: Path, name: str) -> list[Stored]:
             ]
     except (SafetensorError, ValueError, OverflowError) as error:
         raise UnusableError(
-            f"{path} is damaged (cut short, or not safetensors); delete it and get the model again."
+            f"{path} is damaged (cut short, or not safetensors); delete it and download the model again."
         ) from error
 
 
@@ -120,11 +120,14 @@ def _of_pickle(path: Path, name: str) -> list[Stored]:
         content = _load_on_meta(path)
     except pickle.UnpicklingError as error:
         raise UnusableError(
-            f"{path} is damaged, or holds Python objects beside tensors, which may run code and are never loaded; load "
-            "it where you trust it, and save the weights alone as safetensors (`save_pretrained`)."
+            f"{path} is damaged, or holds Python objects beside tensors, which may run code and are never "
+            "loaded; load it yourself if you trust it, and save the weights alone as safetensors "
+            "(`save_pretrained`)."
         ) from error
     except _UNREADABLE as error:
-        raise UnusableError(f"{path} is damaged (cut short, or not of torch); get the model again.") from error
+        raise UnusableError(
+            f"{path} is damaged (cut short, or not written by torch); download the model again."
+        ) from error
     if not isinstance(content, Mapping):
         raise UnusableError(f"{path} holds a {type(content).__name__} instead of tensors by name; save a state_dict.")
     others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]

@@ -60,7 +60,7 @@ class Selection:
     def __post_init__(self) -> None:
         check_fields(self)
         if not self.terms:
-            raise SettingsError("terms must name something, got (); leave them out for every checkpoint")
+            raise SettingsError("terms must not be empty, got (); leave them out for every checkpoint")
         for term in self.terms:
             _check(term)
         if self.subfolder is not None and _leads_out(self.subfolder):
@@ -77,7 +77,7 @@ class Selection:
         texts = checked("revisions", texts, Sequence[str])
         everything = [term for text in texts for term in _terms(text)]
         if texts and not everything:
-            raise SettingsError("--revisions names nothing; leave it out for every checkpoint.")
+            raise SettingsError("`revisions` must not be empty; leave it out for every checkpoint.")
         terms = tuple(term for term in everything if not term.startswith(_LOCATIONS))
         located = {
             kind: list(dict.fromkeys(term.removeprefix(kind) for term in everything if term.startswith(kind)))
@@ -85,13 +85,13 @@ class Selection:
         }
         commits, subfolders, repos = located.values()
         if len(commits) > 1 or "" in commits:
-            raise SettingsError("--revisions commits: takes the name of one branch, like commits:main.")
+            raise SettingsError("`revisions`: commits: takes the name of one branch, such as commits:main.")
         if len(subfolders) > 1 or any(_leads_out(glob) for glob in subfolders):
-            raise SettingsError("--revisions subfolder: takes one glob of folders inside, like subfolder:step-*.")
+            raise SettingsError("`revisions`: subfolder: takes one glob of folders, such as subfolder:step-*.")
         if any(not re.fullmatch(r"[^/]+(/[^/]+)?", name) for name in repos):
-            raise SettingsError("--revisions repos: takes repositories by id or glob, like repos:org/name-step-*.")
+            raise SettingsError("`revisions`: repos: takes repositories by id or glob, such as repos:org/name-step-*.")
         if sum(map(bool, (commits, subfolders, repos))) > 1:
-            raise SettingsError("--revisions takes only one of commits:, subfolder: and repos:.")
+            raise SettingsError("`revisions` takes only one of commits:, subfolder: and repos:.")
         return cls(
             terms=terms or ("all",),
             commits=next(iter(commits), None),
@@ -115,7 +115,7 @@ class Selection:
             found = _match(term, known, places)
             if not found:
                 raise NotFoundError(
-                    f"{what} has no checkpoint {term}{did_you_mean(term, known)} Choose with --revisions."
+                    f"{what} has no checkpoint {term}{did_you_mean(term, known)} Choose with `revisions`."
                 )
             chosen.update(dict.fromkeys(found))
         if self.every is not None:
@@ -165,16 +165,18 @@ def _check(term: str) -> None:
         try:
             re.compile(term[3:])
         except (re.error, OverflowError, RecursionError) as error:
-            raise SettingsError(f"--revisions {term} is no regular expression ({error}).") from error
+            raise SettingsError(f"`revisions`: {term} is not a regular expression ({error}).") from error
     elif counted := _COUNTED.fullmatch(term):
         if not counted[2].isdecimal() or len(counted[2]) > DIGITS or int(counted[2]) < 1:
-            raise SettingsError(f"--revisions {term}: behind {counted[1]}: stands a whole number, 1 or more.")
+            raise SettingsError(f"`revisions`: {counted[1]}: takes a whole number ≥ 1, got {term}.")
     elif found := _RANGE.fullmatch(term):
         if any(sum(map(str.isdecimal, part or "")) > DIGITS for part in found.groups()):
-            raise SettingsError(f"--revisions {shown(term)}: no step has more than {DIGITS} digits.")
+            raise SettingsError(f"`revisions`: a step has at most {DIGITS} digits, got {shown(term)}.")
         low, high = _bound(found[1], 0), _bound(found[2], math.inf)
         if low > high or found[3] == "0":
-            raise SettingsError(f"--revisions {term}: a range goes from a lower to a higher step, like 0..1000:100.")
+            raise SettingsError(
+                f"`revisions`: a range goes from a lower to a higher step, such as 0..1000:100, got {term}."
+            )
 
 
 def _bound(text: str | None, otherwise: float) -> float:

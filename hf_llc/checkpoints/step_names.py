@@ -58,7 +58,9 @@ def read_steps(path: Path) -> dict[str, int]:
     for number, line in enumerate(lines, start=1):
         words = line.partition("#")[0].replace(",", " ").split()
         if words and (len(words) != 2 or not words[1].isdecimal() or len(words[1]) > STEP_DIGITS):
-            raise SettingsError(f"--step-map {path}, line {number}: write a name and a step, like `kestrel 250000`.")
+            raise SettingsError(
+                f"`step_map` {path}, line {number} must be a name and a step, such as `kestrel 250000`."
+            )
         if words:
             found[words[0]] = int(words[1])
     return found

@@ -88,18 +88,24 @@ def check_batch(sampler: str, batch_size: int, n: int) -> None:
     """Raise SettingsError if the sampler cannot do with minibatches of that size."""
     if SAMPLERS[sampler].whole and batch_size < n:
         raise SettingsError(
-            f"--sampler {sampler} needs the loss of all {n} sequences at each step, but --batch-size is {batch_size}. "
-            f"Give --batch-size {n} (with --micro-batch-size {batch_size} for memory), or lower --max-sequences."
+            f"`sampler={sampler}` needs the loss of all {n} sequences at each step, but `batch_size` is "
+            f"{batch_size}. Set `batch_size={n}` (and `micro_batch_size={batch_size}` for memory), or "
+            "lower `max_sequences`."
         )
 
 
 def burn_in_sentence(burn_in: int, rate: float, start: str) -> str:
     """Why the burn-in is as long as it is."""
     if rate == 0:
-        return f"burn_in = {burn_in} steps: as many as there are draws, since there is no localiser to time it by."
+        return (
+            f"burn_in = {burn_in} steps: as many as there are draws, since without a localizing prior (γ = "
+            "0) there is no relaxation time."
+        )
     if start == "localiser":
-        return f"burn_in = {burn_in} steps: {burn_in * rate:.2g} relaxation times of a direction that starts settled."
+        return (
+            f"burn_in = {burn_in} steps: {burn_in * rate:.2g} relaxation times; chains start from the localizing prior."
+        )
     return (
-        f"burn_in = {burn_in} steps: a flat direction forgets w* at {rate:.2g} a step, and {1 - RELAXED:.0%} is asked "
-        "for."
+        f"burn_in = {burn_in} steps: a flat direction relaxes at a rate of {rate:.2g} per step, and its "
+        f"variance must reach {1 - RELAXED:.0%} of equilibrium."
     )

@@ -14,9 +14,7 @@ def device_kind(asked: str | None) -> str:
     """
     there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if asked is not None and asked not in there:
-        raise SettingsError(
-            f"--device is {shown(asked)}, but this machine has {' and '.join(there)}; choose one, or leave it."
-        )
+        raise SettingsError(f"device must be one of {', '.join(there)} on this machine, got {shown(asked)}.")
     return asked or there[0]
 
 

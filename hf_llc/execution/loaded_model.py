@@ -126,8 +126,8 @@ class LoadedModel:
         devices = self._plan.sampler.devices_per_chain
         if devices > 1 and self._group is None:
             raise SettingsError(
-                f"devices_per_chain is {devices}, but this is one process by itself; use hf-llc estimate, or "
-                "hf_llc.measures.run.execute, which start as many."
+                f"devices_per_chain is {devices}, but this is a single process; use hf-llc estimate or "
+                f"hf_llc.estimate(num_processes={devices}), which start as many."
             )
         started = time.monotonic()
         ids = load_tokens(self._plan.corpus)
@@ -255,7 +255,7 @@ class LoadedModel:
         if len(left) == len(names):
             asked = " ".join(self._plan.sampler.params)
             which = (
-                f"--params {asked} names no weight that it depends on smoothly; name others"
+                f"`params` {asked} matches no weight on which it depends smoothly; name others"
                 if asked
                 else "it changes by jumps only"
             )

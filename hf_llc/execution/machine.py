@@ -39,7 +39,7 @@ def launched() -> bool:
     """
     world = os.environ.get("WORLD_SIZE") or "1"
     if not world.isdecimal():
-        raise LaunchError(f"WORLD_SIZE is {world!r}, which is no number of processes; unset it to work with one.")
+        raise LaunchError(f"WORLD_SIZE must be a whole number, got {world!r}; unset it to run one process.")
     return int(world) > 1
 
 

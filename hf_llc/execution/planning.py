@@ -55,11 +55,11 @@ def tell_of_no_use(sampler: SamplerSettings, observer: Observer) -> None:
     """Names the settings that were given and that the sampler has no use for, and chains that no time ends."""
     if names := sampler.without_use:
         verb = "is" if len(names) == 1 else "are"
-        observer.tell(f"--sampler {sampler.sampler} makes no chains: {', '.join(names)} {verb} of no use.")
+        observer.tell(f"`sampler={sampler.sampler}` runs no chains: {', '.join(names)} {verb} ignored.")
     if sampler.budget_seconds is not None and not (sampler.by_draws or sampler.tries_draws or sampler.grows):
         observer.tell(
-            f"--budget does not end {sampler.chains} chains of {sampler.chain_draws} draws, which are made whole as "
-            "asked for; leave out --chains to have as many as there is time for."
+            f"`budget_seconds` does not stop {sampler.chains} chains of {sampler.chain_draws} draws, since "
+            "their number was given; leave out `chains` to run as many as there is time for."
         )
 
 
@@ -74,7 +74,7 @@ def checked_device(sampler: SamplerSettings, device: str | None) -> str:
     check_batches(sampler.batches)
     kind = devices.device_kind(device)
     if sampler.dtype == "bfloat16" and not devices.computes_bfloat16(kind):
-        raise SettingsError("--dtype is bfloat16, which this GPU does not compute (Ampere and later do); leave it out.")
+        raise SettingsError("dtype must be float32 on this GPU, got bfloat16, which needs Ampere or later.")
     return kind
 
 
@@ -92,10 +92,10 @@ def plan_for(
     if sampler.devices_per_chain > 1 and source.gguf_file is not None:
         raise SettingsError(
             f"{source.id} is a GGUF file, which transformers cannot spread over devices; leave out "
-            "--devices-per-chain, or name the model that it was made from."
+            "`devices_per_chain`, or name the model that it was made from."
         )
     if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
-        raise SettingsError("--sampler importance draws from the localizing prior: give --n-beta and --gamma above 0.")
+        raise SettingsError("`sampler=importance` draws from the localizing prior: set `n_beta` and `gamma` above 0.")
     new_plan = Plan(
         source=source,
         corpus=corpus,
@@ -108,7 +108,8 @@ def plan_for(
     )
     if new_plan.batch_size > corpus.n and not (sampler.tries_draws and sampler.batch_size is None):
         raise SettingsError(
-            f"--batch-size is {new_plan.batch_size}, but {corpus.id} packs into {corpus.n} sequences of "
-            f"{corpus.context_length} tokens. Lower --batch-size or --context-length, or give more text."
+            f"batch_size must be ≤ {corpus.n}, the sequences of {corpus.context_length} tokens in "
+            f"{corpus.id}, got {new_plan.batch_size}. Lower `batch_size` or `context_length`, or give more "
+            "text."
         )
     return new_plan

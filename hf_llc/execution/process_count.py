@@ -16,14 +16,11 @@ def processes_for(plans: Sequence[Plan], asked: int | None) -> int:
     """
     plan, group = plans[0], plans[0].sampler.devices_per_chain
     if plan.device not in {"cpu", "cuda"}:
-        raise SettingsError(f"--devices-per-chain works on cuda and cpu, not on {plan.device}; leave it out.")
+        raise SettingsError(f"`devices_per_chain` works on cuda and cpu, not on {plan.device}; leave it out.")
     if asked is None:
         return default_groups(plans) * group
     if asked % group:
-        raise SettingsError(
-            f"--num-processes is {asked}, which makes no groups of {group} as --devices-per-chain asks for; give a "
-            f"multiple of {group}."
-        )
+        raise SettingsError(f"num_processes must be a multiple of `devices_per_chain` = {group}, got {asked}.")
     return asked
 
 
@@ -38,7 +35,5 @@ def default_groups(plans: Sequence[Plan]) -> int:
         return 1
     there = devices.device_count(plan.device)
     if there < group:
-        raise LaunchError(
-            f"--devices-per-chain is {group}, but this machine has {there} GPU(s); give at most that many."
-        )
+        raise LaunchError(f"devices_per_chain must be ≤ {there}, the GPUs of this machine, got {group}.")
     return min(there // group, plan.sampler.chain_count * len(plans))

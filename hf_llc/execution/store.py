@@ -57,15 +57,15 @@ class RunStore:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResourceError(
-                f"output_dir {shown(self.folder)} cannot be made ({error.strerror}); name one that can."
+                f"output_dir {shown(self.folder)} cannot be created ({error.strerror}); choose another."
             ) from error
         known = self.read(INPUTS)
         if known is None:
             self.write(INPUTS, inputs)
         elif found := differences(known, inputs):
             raise ResourceError(
-                f"{self.folder} holds a run with other inputs ({listed(found)}). Give another --output-dir, or remove "
-                "that folder."
+                f"{self.folder} holds a run with other inputs ({listed(found)}). Choose another "
+                "`output_dir`, or remove that folder."
             )
         # What is there may lack an input that was left open when it was written.
         self._room, self._made_from = checksum(inputs), checksum(known if known is not None else inputs)
@@ -210,7 +210,7 @@ def _refuse_others(path: Path) -> None:
     except (FileNotFoundError, DamagedError):
         return
     if not isinstance(stored, dict) or CHECKSUM not in stored:
-        raise ResourceError(f"{path} is no file of hf-llc. Give another --output-dir, or move it away.")
+        raise ResourceError(f"{path} was not written by hf-llc. Choose another `output_dir`, or move the file away.")
 
 
 def differences(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

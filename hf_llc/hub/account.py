@@ -85,8 +85,8 @@ def require_permission(target: Target, owner: Account, tell: Tell) -> bool:
     """
     if owner.read_only:
         raise AccessError(
-            f"The token in use may only read; make one that may write at {endpoint()}/settings/tokens, then log in "
-            "with `hf auth login`."
+            f"The token in use may only read; create one that may write at {endpoint()}/settings/tokens, "
+            "then log in with `hf auth login`."
         )
     repo_id, kind = target.repo_id, target.kind
     with written(target):
@@ -102,7 +102,7 @@ def require_permission(target: Target, owner: Account, tell: Tell) -> bool:
             if kind == "dataset" and owner.owns(repo_id) and not target.create_pr:
                 return False
             if owner.owns(repo_id):
-                made = f"make it with `hf repos create {repo_id}` and upload the model first"
+                made = f"create it with `hf repos create {repo_id}` and upload the model first"
                 raise NotFoundError(f"There is no {kind} {repo_id}; {made}.") from error
             raise
     return True
@@ -157,12 +157,12 @@ def _translate(error: BaseException, target: Target) -> HfLlcError:
     if isinstance(error, RepositoryNotFoundError):
         return translate(error, target.repo_id, target.kind)
     if status in {401, 403}:
-        instead = "" if target.create_pr else " Propose it with --create-pr, or give a --dataset-repo of your own."
+        instead = "" if target.create_pr else " Open a pull request with `create_pr`, or give your own `dataset_repo`."
         return AccessError(f"You may not write to the {what} ({page(target.repo_id, target.kind)}).{instead}")
     if status in {400, 413, 422} and isinstance(error, HfHubHTTPError):
         return UnusableError(f"{endpoint()} refuses what was to be written: {_line(error.server_message or '')}")
     if status == MOVED:
-        return SourceError(f"The {what} got a new commit each time that it was read; try again when it is quiet.")
+        return SourceError(f"The {what} got a new commit each time it was read; try again later.")
     if isinstance(error, AnswerError):
         return translate(error, target.repo_id, target.kind)
     if unreachable(error):

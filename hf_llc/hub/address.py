@@ -25,5 +25,5 @@ def require_web_address(address: str) -> None:
 def _refusal(address: str) -> SettingsError:
     shown = ascii(address.rpartition("@")[2])[:80]  # never what may be a password
     return SettingsError(
-        f"HF_ENDPOINT is {shown}, which is no web address such as https://huggingface.co; correct or unset it."
+        f"HF_ENDPOINT must be a web address such as https://huggingface.co, got {shown}; correct or unset it."
     )

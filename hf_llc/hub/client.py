@@ -80,7 +80,7 @@ def resolve(repo_id: str, revision: str | None, kind: Kind, tell: Tell) -> str:
     def head() -> str:
         info = HfApi().repo_info(repo_id, revision=revision, repo_type=kind, timeout=REQUEST_TIMEOUT)
         if info.sha is None:
-            raise SourceError(f"{page(repo_id, kind)} names no commit for {name}; it may be empty.")
+            raise SourceError(f"{page(repo_id, kind)} gives no commit for {name}; it may be empty.")
         return commit_of(info.sha)
 
     with explained(repo_id, kind):
@@ -92,7 +92,7 @@ def resolve(repo_id: str, revision: str | None, kind: Kind, tell: Tell) -> str:
         except FAILURES as error:
             if known is None or not unreachable(error):
                 raise
-            tell(f"{translate(error, repo_id, kind)} Going on with {name} of {repo_id} as last seen: {known[:12]}.")
+            tell(f"{translate(error, repo_id, kind)} Using {name} of {repo_id} as last seen: {known[:12]}.")
             return known
     _remember(table, {name: sha, sha: sha}, tell)
     return sha

@@ -124,7 +124,7 @@ def _wait(error: BaseException, attempt: int, waited: float, tell: Tell) -> floa
     Raises: the error, if trying again is no use or the Hub asks for more patience than there is.
     """
     if status_of(error) == MOVED:
-        tell("The repository has got another commit meanwhile; it is read again.")
+        tell("The repository has a new commit; reading it again.")
         return 0.0
     backoff = wait_before_retry(error, attempt)
     if backoff is None:
@@ -132,7 +132,7 @@ def _wait(error: BaseException, attempt: int, waited: float, tell: Tell) -> floa
     told = asked_wait(error)
     wait = backoff if told is None else told
     if waited + wait > MAX_TOTAL_WAIT:
-        tell(f"{what_happened(error)}; it asks for {math.ceil(wait / 60)} minutes of patience.")
+        tell(f"{what_happened(error)}; it asks to wait {math.ceil(wait / 60)} minutes. Try again then.")
         raise error
     tell(f"{what_happened(error)}; looking again in {math.ceil(wait)} s (try {attempt} of {MAX_TRIES}).")
     time.sleep(wait)

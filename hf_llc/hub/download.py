@@ -88,7 +88,7 @@ def download(
             return there
         folder = patiently(lambda: fetch([file.path for file in wanted], False), tell, sleep=sleep)
         if wrong := [*not_whole(folder, wanted), *_altered(folder, brought)]:
-            tell(f"{', '.join(wrong)} of {repo_id} in the cache is not whole; downloading it again.")
+            tell(f"{', '.join(wrong)} of {repo_id} is incomplete in the cache; downloading it again.")
             folder = patiently(lambda: fetch(wrong, True), tell, sleep=sleep)
     if short := not_whole(folder, wanted):
         raise SourceError(
@@ -130,7 +130,7 @@ def _own_disk(into: Path | None) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         if into is not None and is_disk_full(error):
-            raise ResourceError(f"The disk of {into} is full; free some, or lower --max-disk.") from error
+            raise ResourceError(f"The disk of {into} is full; free some space, or lower `max_disk`.") from error
         raise
 
 

@@ -171,23 +171,23 @@ def translate(error: BaseException, repo_id: str, kind: Kind) -> HfLlcError:
     if status is not None:
         return SourceError(f"{what_happened(error)} when asked for the {what}; try again later.")
     if unreachable(error):
-        return OfflineError(
-            f"{what_happened(error)}, and what is asked of the {what} is not here yet; try again with a network."
-        )
+        return OfflineError(f"{what_happened(error)}, and the {what} is not in the cache; try again with a network.")
     if isinstance(error, LocalEntryNotFoundError):
-        return OfflineError(f"The {what} is not wholly on this machine; try again with a network.")
+        return OfflineError(f"The {what} is incomplete on this machine; try again with a network.")
     return _translate_local(error, what)
 
 
 def _translate_local(error: BaseException, what: str) -> HfLlcError:
     if is_disk_full(error):
-        return ResourceError(f"The disk of {constants.HF_HUB_CACHE} is full; free some, or point HF_HOME to another.")
+        return ResourceError(
+            f"The disk of {constants.HF_HUB_CACHE} is full; free some space, or set HF_HOME to another disk."
+        )
     if isinstance(error, OSError) and is_read_only(error):
         place = error.filename or constants.HF_HUB_CACHE
-        return ResourceError(f"{place} may not be written; point HF_HOME to a folder of yours.")
+        return ResourceError(f"{place} cannot be written; set HF_HOME to a folder of yours.")
     if _is_short_download(error):
-        return SourceError(f"A download of the {what} kept breaking off; try again.")
-    return SourceError(f"The {what} could not be had ({type(error).__name__}); set HF_DEBUG=1 to see more.")
+        return SourceError(f"The download of the {what} kept breaking off; try again.")
+    return SourceError(f"The {what} could not be read ({type(error).__name__}); set HF_DEBUG=1 to see more.")
 
 
 def _root(error: BaseException) -> BaseException:
@@ -243,7 +243,7 @@ def what_happened(error: BaseException) -> str:
     if _is_short_download(error):
         return "A download broke off"
     if isinstance(error, AnswerError):
-        return f"{endpoint()} gave an answer that no Hub gives ({error})"
+        return f"{endpoint()} gave an invalid answer ({error})"
     if isinstance(error, json.JSONDecodeError):
-        return f"{endpoint()} gave an answer that no Hub gives (it is not JSON)"
+        return f"{endpoint()} gave an invalid answer (it is not JSON)"
     return f"{endpoint()} cannot be reached ({type(error).__name__})"

@@ -35,9 +35,11 @@ class PublishSettings:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.repo is not None and self.dataset_repo is not None:
-            raise SettingsError("Give --repo or --dataset-repo, not both; publish twice for both.")
+            raise SettingsError("Set `repo` or `dataset_repo`, not both; publish twice for both.")
         if self.repo is not None and self.private:
-            raise SettingsError("--private is for a dataset repository that is made; --repo is there already.")
+            raise SettingsError(
+                "`private` is for a new dataset repository, and `repo` already exists; leave out `private`."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

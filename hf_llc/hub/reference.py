@@ -102,7 +102,7 @@ def parse_dataset(text: str, revision: str | None = None, endpoint: str = "https
     reference = _parse(text, revision, endpoint, "dataset", (*DATA_SUFFIXES, ".safetensors"))
     if reference.file is not None:
         raise SettingsError(
-            f"{text} points inside {reference.id}; name the dataset itself, and a part of it with --dataset-config."
+            f"{text} points inside {reference.id}; name the dataset itself, and a part of it with `config`."
         )
     return reference
 
@@ -135,11 +135,11 @@ def _parse(text: str, revision: str | None, endpoint: str, type_: str, suffixes:
     if _exists(path):
         option = "--dataset-revision" if type_ == "dataset" else "--revision"
         if revision is not None:
-            raise SettingsError(f"{text} is on this disk and has no revisions; leave out {option}.")
+            raise SettingsError(f"{text} is local and has no revisions; leave out {option}.")
         return Reference(kind="local", id=text, path=path)
     id_, _, at = text.partition("@")
     if text.startswith((".", "/", "~")) or id_.count("/") > 1 or id_.endswith(suffixes):
-        raise NotFoundError(f"There is no {text}{_neighbours(path)}")
+        raise NotFoundError(f"No file or folder {text}{_neighbours(path)}")
     return _hub(text, id_, at or None, None, revision, type_)
 
 
@@ -167,7 +167,7 @@ def _neighbours(path: Path) -> str:
     names = sorted(entry.name for entry in missing.parent.iterdir()) if missing.parent.is_dir() else []
     where = "." if str(missing.parent) == "." else str(missing.parent)
     close = get_close_matches(missing.name, names, n=3, cutoff=0.5)
-    return f" in {where}; did you mean {' or '.join(close)}?" if close else f": {where} holds no {missing.name}."
+    return f" in {where}; did you mean {' or '.join(close)}?" if close else f": {where} has no {missing.name}."
 
 
 def _remote_parts(text: str, endpoint: str) -> list[str] | None:
@@ -181,7 +181,7 @@ def _remote_parts(text: str, endpoint: str) -> list[str] | None:
         try:
             url = urlsplit(text if "://" in text else f"https://{text}")
         except ValueError as error:
-            raise SettingsError(f"{text} is no address ({error}); give an id such as org/name.") from error
+            raise SettingsError(f"{text} is not a valid address ({error}); give an id such as org/name.") from error
         for host, prefix in bases:
             if url.netloc == host and (url.path + "/").startswith(prefix + "/"):
                 return [part for part in url.path[len(prefix) :].split("/") if part]
@@ -222,7 +222,7 @@ def _split_revision(parts: list[str]) -> tuple[str | None, str | None]:
 def _hub(text: str, id_: str, at: str | None, file: str | None, revision: str | None, type_: str) -> Reference:
     if at is not None and revision is not None and at != revision:
         option = "--dataset-revision" if type_ == "dataset" else "--revision"
-        raise SettingsError(f"{text} says revision {at} and {option} says {revision}; give one of them.")
+        raise SettingsError(f"{text} has revision {at}, but {option} is {revision}; give one of them.")
     if not is_id(id_):
         raise SettingsError(f"{text!r} is neither a Hub id such as org/name nor a path on this disk.")
     return Reference(kind="hub", id=id_, revision=revision or at, file=file)

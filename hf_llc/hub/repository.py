@@ -59,7 +59,7 @@ def read(target: Target, author: str, paths: Sequence[str], tell: Tell) -> Base:
         def newest() -> str:
             info = HfApi().repo_info(target.repo_id, repo_type=target.kind, revision=revision, timeout=REQUEST_TIMEOUT)
             if info.sha is None:
-                raise SourceError(f"The {target.kind} {target.repo_id} names no commit; it may be empty.")
+                raise SourceError(f"The {target.kind} {target.repo_id} gives no commit; it may be empty.")
             return commit_of(info.sha)
 
         head = _persistently(newest, tell)
@@ -101,8 +101,8 @@ def _require_absent(target: Target, commit: str, path: str) -> None:
     except RemoteEntryNotFoundError:
         return
     raise SourceError(
-        f"{endpoint()} does not list a {path} in the {target.kind} {target.repo_id}, and yet sends one; nothing was "
-        "written. Try again later."
+        f"{endpoint()} does not list a {path} in the {target.kind} {target.repo_id}, but sends one; "
+        "nothing was written. Try again later."
     )
 
 

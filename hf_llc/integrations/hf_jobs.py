@@ -68,7 +68,7 @@ def seconds_of(text: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
     seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
     if not 1 <= seconds <= LONGEST:
-        raise SettingsError(f"--hf-job-timeout is {shown(text)}; write it like 90m, 6h or 2d.")
+        raise SettingsError(f"--hf-job-timeout must be a time above 0 such as 90m, 6h or 2d, got {shown(text)}.")
     return round(seconds)
 
 
@@ -80,13 +80,13 @@ def require_visible(model: str, dataset: str) -> None:
     """
     if parse_model(model, None, endpoint()).kind == "local":
         raise SettingsError(
-            f"{model} is on this disk, which a job cannot see; upload it with `hf upload org/name {model}` and name it "
-            "org/name."
+            f"{model} is local, which a job cannot see; upload it with `hf upload org/name {model}` and "
+            "name it org/name."
         )
     if parse_dataset(dataset, None, endpoint()).kind == "local":
         raise SettingsError(
-            f"--dataset {dataset} is on this disk, which a job cannot see; upload it with "
-            f"`hf upload org/name {dataset} --repo-type dataset` and name it org/name."
+            f"--dataset {dataset} is local, which a job cannot see; upload it with `hf upload org/name "
+            f"{dataset} --repo-type dataset` and name it org/name."
         )
 
 
@@ -104,7 +104,7 @@ def send(
     hf_jobs_client.require_sendable(["hf-llc", *words])
     there = hf_jobs_client.flavors(observer.tell)
     if there and settings.flavor not in there:
-        raise SettingsError(f"There is no --hf-job {settings.flavor}{did_you_mean(settings.flavor, there)}")
+        raise SettingsError(f"No hardware --hf-job {settings.flavor}{did_you_mean(settings.flavor, there)}")
     seconds = settings.seconds or expected(settings.flavor, operations() if operations else None)
     started = hf_jobs_client.start(
         words,
@@ -115,7 +115,7 @@ def send(
         mounted=MOUNTED,
     )
     if settings.seconds is None:
-        observer.tell(f"The job is stopped after {duration(seconds)}; --hf-job-timeout says otherwise.")
+        observer.tell(f"The job will be stopped after {duration(seconds)}; change that with --hf-job-timeout.")
     return SentJob(job=started.id, url=started.url, flavor=settings.flavor, timeout=seconds, command=("hf-llc", *words))
 
 

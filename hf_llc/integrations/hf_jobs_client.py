@@ -51,13 +51,11 @@ def require_sendable(words: Sequence[str]) -> None:
     secret = token()
     for word in words:
         if secret in word:
-            raise SettingsError("The token stands in the command, where a job's page shows it; leave it out there.")
+            raise SettingsError("The command contains the token, which the job's page would show; leave it out.")
         if Path(word).is_file():
-            raise SettingsError(
-                f"{word} is a file on this disk, which a job cannot see; name it otherwise, or move it."
-            )
+            raise SettingsError(f"{word} is a local file, which a job cannot see; rename or move it.")
         if Path(word).suffix in TAKEN_FOR_FILES:
-            raise SettingsError(f"{word} would be taken for a file on this disk, which a job cannot see; name another.")
+            raise SettingsError(f"{word} would be read as a local file, which a job cannot see; use another name.")
 
 
 def flavors(tell: Tell) -> list[str]:
@@ -93,7 +91,7 @@ def start(
     # One object for both: what reads the token twice could read two.
     secret = token()
     if secret in requirement:
-        raise SettingsError("The token stands in --hf-job-package, which a job's page shows; leave it out there.")
+        raise SettingsError("--hf-job-package contains the token, which the job's page would show; leave it out.")
     more: dict[str, Any] = {"volumes": [_volume(bucket, mounted)]} if bucket else {}
     try:
         with warnings.catch_warnings():
@@ -128,10 +126,12 @@ def _translate(error: BaseException) -> HfLlcError:
     if status == 402:
         return AccessError(f"Jobs cost money, and the account has none to spend (402); see {place}/settings/billing.")
     if status == 403:
-        return AccessError(f"The token in use may not start jobs (403); make one that may at {place}/settings/tokens.")
+        return AccessError(
+            f"The token in use may not start jobs (403); create one that may at {place}/settings/tokens."
+        )
     if status == 404:
         return NotFoundError(
-            f"{place} has no jobs for this account, or no such bucket (404); see {place}/docs/hub/jobs."
+            f"{place} offers no jobs to this account, or has no such bucket (404); see {place}/docs/hub/jobs."
         )
     if status == 429:
         return SourceError(f"{what_happened(error)}; no job was started. Try again in a few minutes.")

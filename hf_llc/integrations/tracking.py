@@ -73,7 +73,7 @@ class Tracking:
         )
         for name in self._names:
             self._open[name] = TRACKERS[name](run)
-            self._tell(f"Follow it with: {self._open[name].told}")
+            self._tell(f"View it with: {self._open[name].told}")
 
     def has_all(self, folder: Path, points: Sequence[Point], part: str = "") -> bool:
         """True if every tracker was told of these points before, by an earlier run in this folder."""

@@ -265,7 +265,7 @@ def _parent_check() -> Callable[[], None]:
 
     def check() -> None:
         if not machine.parent_is_alive(parent):
-            raise LaunchError("The process that started this one has gone.")
+            raise LaunchError("The process that started this one has ended.")
 
     return check
 

@@ -86,21 +86,21 @@ TEXTS = (
         lambda curve: str(curve.settings.get("context_length")),
         "A sequence has",
         lambda curve: f"{curve.settings.get('context_length')} tokens",
-        "the loss of a token depends on how much stands before it",
+        "the loss of a token depends on the tokens before it",
     ),
     _Aspect(
         lambda curve: str(curve.settings.get("n")),
         "The loss is over",
         lambda curve: f"{curve.settings.get('n')} sequences",
-        "more or less text is another loss",
+        "other text is another loss",
     ),
 )
 TOKENS = _Aspect(
     lambda curve: str(curve.dataset.get("fingerprint")),
     "The tokens are",
     lambda curve: str(curve.dataset.get("fingerprint")).removeprefix("sha256:")[:12],
-    "the same text is cut in other places, as by another tokenizer, so a nat per token is not the same for all",
+    "the text is tokenized or packed differently, so nats per token are not comparable",
 )
 PARAMS = _Aspect(
-    lambda curve: str(curve.settings.get("params")), "What moves is", _params_words, "λ̂ counts other directions"
+    lambda curve: str(curve.settings.get("params")), "What moves is", _params_words, "λ̂ counts different directions"
 )

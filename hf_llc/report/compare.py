@@ -132,7 +132,7 @@ def compare(
             folder = checked("folder", wanted.pop(), Path)  # a list and its folder, as earlier versions had it
         wanted = [run for each in wanted for run in (each if isinstance(each, list | tuple) else [each])]
     if len(wanted) < 2:
-        raise SettingsError("Give two runs or more to compare; hf-llc show prints one.")
+        raise SettingsError("compare needs two or more runs; hf-llc show prints one.")
     tell = (observer or Observer()).tell
     curves = [_curve(run, index, tell) for index, run in enumerate(wanted)]
     places = [

@@ -35,7 +35,7 @@ def require_writable(model: str, local: bool, settings: PublishSettings, observe
     target = replace(target, exists=require_permission(target, owner, observer.tell))
     # One that a call before this one has made, and could not fill, is what was asked for.
     if settings.private and target.exists and not is_private(target, observer.tell):
-        raise SettingsError(f"{target.repo_id} is public already; --private is for a dataset repository that is made.")
+        raise SettingsError(f"{target.repo_id} is public; `private` is for a new dataset repository: leave it out.")
     return owner, target
 
 
@@ -50,8 +50,9 @@ def refuse_to_hide(target: Target, base: Base, tell: Callable[[str], None]) -> N
     paths = {file.path for file in listing(target.repo_id, base.head, tell, "dataset").files}
     if data := sorted(path for path in paths | described(target, base.head, tell) if path.endswith(DATA)):
         raise UnusableError(
-            f"{target.repo_id} has data of its own ({data[0]}), which load_dataset would no longer find beside the "
-            "results. Name its files under configs: in its README.md, or give another --dataset-repo."
+            f"{target.repo_id} has data of its own ({data[0]}), which load_dataset would no longer find "
+            "beside the results. Name its files under configs: in its README.md, or give another "
+            "`dataset_repo`."
         )
 
 
@@ -92,8 +93,7 @@ def _target(model: str, local: bool, settings: PublishSettings, owner: Account) 
         return Target(repo_id=_repo_id(settings.repo, "model", owner), kind="model", create_pr=settings.create_pr)
     if settings.dataset_repo is None and local:
         raise SettingsError(
-            f"{model} is on this disk only; say where its results belong with --repo (the model's repository) or "
-            "--dataset-repo."
+            f"{model} is local; set where its results belong with `repo` (the model's repository) or `dataset_repo`."
         )
     if settings.dataset_repo is None and "/" in model and (settings.create_pr or owner.owns(model)):
         return Target(repo_id=model, kind="model", create_pr=settings.create_pr)
@@ -109,7 +109,7 @@ def _repo_id(text: str, kind: Kind, owner: Account) -> str:
         SettingsError: it names no repository, or something in one.
     """
     if not is_remote(text) and text.count("/") > 1:
-        raise SettingsError(f"{text} is no repository; give it as org/name.")
+        raise SettingsError(f"{text} is not a repository; give it as org/name.")
     parse, prefix = (parse_model, "hf://") if kind == "model" else (parse_dataset, "hf://datasets/")
     found = parse(text if is_remote(text) else prefix + text, None, endpoint())
     if found.revision is not None or found.file is not None:

@@ -42,9 +42,7 @@ def draw(curve: Curve, folder: Path, view: View | None = None, observer: Observe
     """
     view, tell = view or View(), (observer or Observer()).tell
     if view.tokens and any(point.tokens is None and point.duplicate_of is None for point in curve.points):
-        tell(
-            "The pictures are over steps: not every checkpoint says its tokens. Give --tokens-per-step to hf-llc scan."
-        )
+        tell("The pictures show steps, since not every checkpoint gives its tokens. Set `tokens_per_step` in the scan.")
 
     def draw_one(path: Path) -> None:
         from hf_llc.results.figures import plots

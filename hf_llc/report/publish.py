@@ -176,7 +176,7 @@ def push(draft: Draft, *, observer: Observer | None = None) -> Publication:
             tell=observer.tell,
         )
     except HfLlcError as error:
-        raise PublishError(f"{error} All of it is kept in {draft.folder}. To try again: {draft.retry}") from error
+        raise PublishError(f"{error} The files are kept in {draft.folder}. To try again: {draft.retry}") from error
     return draft.to_publication(landed.commit, landed.pull_request, landed.changed)
 
 

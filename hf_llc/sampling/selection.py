@@ -26,7 +26,7 @@ def select(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
         found = {name for name in names if _matches(name, pattern)}
         if not found:
             bare = pattern.removeprefix(REGULAR).strip("*^$")
-            raise NotFoundError(f"--params {pattern} matches no parameter{did_you_mean(bare, list(names))}")
+            raise NotFoundError(f"`params` {pattern} matches no parameter{did_you_mean(bare, list(names))}")
         chosen |= found
     return [name for name in names if name in chosen]
 
@@ -37,4 +37,4 @@ def _matches(name: str, pattern: str) -> bool:
     try:
         return re.search(pattern.removeprefix(REGULAR), name) is not None
     except (re.error, OverflowError, RecursionError) as error:
-        raise SettingsError(f"--params {pattern} is no regular expression: {error}.") from error
+        raise SettingsError(f"`params` {pattern} is not a regular expression: {error}.") from error

@@ -45,8 +45,9 @@ TEXT, PUBLISHED, CHECKPOINTS, RUNS = "text.jsonl", "llc", "checkpoints", "runs"
 MARKER = f"{CHECKPOINTS}/complete.json"
 """Empty while training; then what the checkpoints were made from."""
 ABOUT = (
-    "A GPT-NeoX of {parameters:,} weights, trained on the English prose that comes with Python (pydoc_data.topics) by "
-    "hf-llc demo, to show how the local learning coefficient changes over training. It is of no other use."
+    "A GPT-NeoX of {parameters:,} weights, trained on the English prose that comes with Python "
+    "(pydoc_data.topics) by hf-llc demo, to show how the local learning coefficient changes over "
+    "training. It serves no other purpose."
 )
 
 
@@ -129,7 +130,7 @@ def demonstrate(
         HfLlcError: see `estimate_series`.
     """
     if fleets.launched():
-        raise LaunchError("The demonstration starts its own processes; run it by itself, with --num-processes.")
+        raise LaunchError("The demo starts its own processes; run it without a launcher, with `num_processes`.")
     observer, size = observer or Observer(), size or DemoSize()
     folder = folder.resolve()
     _claim(folder)
@@ -182,7 +183,7 @@ def _claim(folder: Path) -> None:
     if (folder / MARKER).exists():
         return
     if foreign := [name for name in (CARD, TEXT, PUBLISHED, CHECKPOINTS) if (folder / name).exists()]:
-        raise ResourceError(f"{folder} holds another {' and '.join(foreign)}; give a new folder with --output-dir.")
+        raise ResourceError(f"{folder} holds another {' and '.join(foreign)}; choose a new folder with `output_dir`.")
     write_atomically(folder / MARKER, b"")
 
 
@@ -197,7 +198,7 @@ def train_once(folder: Path, documents: Sequence[str], size: DemoSize, observer:
     made_from = _training_inputs(documents, size)
     marker = folder / MARKER
     if marker.is_file() and marker.read_text(encoding="utf-8") == made_from:
-        observer.tell(f"The {len(size.checkpoints)} checkpoints are there already; training is left out.")
+        observer.tell(f"The {len(size.checkpoints)} checkpoints exist already; training is skipped.")
         return None
     write_atomically(marker, b"")
     started = time.monotonic()

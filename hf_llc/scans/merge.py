@@ -80,7 +80,9 @@ def merge(
 
 def _read(folder: Path) -> _Part:
     if not all((folder / name).is_file() for name in (f"{INPUTS}.json", f"{SHARED}.json", SCAN)):
-        raise NotFoundError(f"{folder} holds no scan (no {SCAN}). Name folders that `hf-llc scan` printed as run_dir.")
+        raise NotFoundError(
+            f"{folder} holds no scan (no {SCAN}). Give the folders that `hf-llc scan` printed as run_dir."
+        )
     return _Part(
         folder=folder,
         inputs=_payload(folder / f"{INPUTS}.json"),
@@ -107,10 +109,10 @@ def _check(first: _Part, other: _Part, observer: Observer) -> None:
     unequal = differences(first.inputs, other.inputs)
     unequal += differences(first.shared["settings"], other.shared["settings"])
     if unequal:
-        listed = "; ".join(f"{name} is {here} there and {there} here" for name, here, there in unequal)
+        listed = "; ".join(f"{name} is {here} in the first and {there} in the other" for name, here, there in unequal)
         raise ResourceError(
-            f"{other.folder} is no part of the scan in {first.folder}: {listed}. Give all parts the same options, and "
-            "--threads and --device where their machines differ."
+            f"{other.folder} is not a part of the scan in {first.folder}: {listed}. Run all parts with the "
+            "same settings, and set `threads` and `device` if their machines differ."
         )
     for name, here, there in differences(first.curve.versions, other.curve.versions):
         observer.tell(
@@ -142,7 +144,9 @@ def _compared(kept: Point, other: Point, elsewhere: _Part) -> str:
         return f"it failed in {elsewhere.folder} ({other.error})"
     if kept.llc != other.llc:
         return f"{elsewhere.folder} has LLC {other.llc}, not {kept.llc}"
-    return "" if _numbers(kept) == _numbers(other) else f"{elsewhere.folder} has the same LLC, but other diagnostics"
+    return (
+        "" if _numbers(kept) == _numbers(other) else f"{elsewhere.folder} has the same LLC, but different diagnostics"
+    )
 
 
 def _numbers(point: Point) -> dict[str, Any]:

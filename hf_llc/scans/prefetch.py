@@ -169,7 +169,7 @@ class Prefetcher:
                 if self._availability.is_finished:
                     assert self._work is not None
                     self._work.result()
-                    raise LaunchError("The downloads ended before their time; run the same command again.")
+                    raise LaunchError("The downloads ended early; run the same command again.")
                 time.sleep(POLL_SECONDS)
             plan = replace(plan, source=replace(plan.source, path=path))
         try:
@@ -212,7 +212,7 @@ class Prefetcher:
         source, into = plan.source, None
         size = size_of(source, self._tell)
         if size >= WORTH_TELLING and self._availability.is_requested(key):
-            self._tell(f"Waiting for {source.revision} to be downloaded: {size / 1e6:.0f} MB.")
+            self._tell(f"Waiting for the download of {source.revision}: {size / 1000000.0:.0f} MB.")
         if self._budget is not None:
             into = self._budget.reserve(key, size)
         for outage in (*OUTAGES, None):

@@ -208,7 +208,8 @@ def _source(checkpoint: Checkpoint, max_disk: int | None, observer: Observer) ->
         size = size_of(source, observer.tell)
         if size > max_disk:
             raise UnusableError(
-                f"{checkpoint.name} takes {size / 1e9:.3g} GB, more than --max-disk {max_disk / 1e9:.3g} GB; raise it."
+                f"{checkpoint.name} takes {size / 1000000000.0:.3g} GB, more than `max_disk` = "
+                f"{max_disk / 1000000000.0:.3g} GB; raise it."
             )
     return source
 

@@ -58,7 +58,7 @@ class ScanRecorder:
             with self._observer.part("results"):
                 self.estimates[name] = estimation.collect(plan, self._observer, self._started)
         else:
-            early = "its run was interrupted" if plan.deadline is None else "the time was up before it had a number"
+            early = "its run was interrupted" if plan.deadline is None else "the time ran out before it had a number"
             self._series.errors[name] = failure(plan) or early
             drop_gradient(plan.run_dir)
         self._started = time.monotonic()

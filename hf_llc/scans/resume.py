@@ -52,7 +52,7 @@ def find_finished(request: Request, observer: Observer, view: View | None = None
         except NotFoundError:
             continue
         except SourceError:
-            tell(f"{folder / SCAN} is damaged or was changed; it is made again.")
+            tell(f"{folder / SCAN} is damaged or was changed; it is computed again.")
             continue
         # The folder of several parts is about all of them.
         points = [point for point in curve.points if shard.is_whole or point.revision in own]

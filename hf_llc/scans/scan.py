@@ -103,7 +103,7 @@ def scan(
         HfLlcError: no checkpoint can be used, or see `estimate`.
     """
     if revisions is not None and selection is not None:
-        raise SettingsError("Give revisions or selection, not both.")
+        raise SettingsError("Set revisions or selection, not both.")
     if revisions is not None:
         selection = Selection.parse([revisions] if isinstance(revisions, str) else list(revisions))
     asked_data, asked_sampler = requested(data_settings(data), sampler, settings, overrides, "scan")
@@ -173,17 +173,17 @@ def _require_closed(sampler: SamplerSettings) -> None:
     by_draws = sampler.by_draws or sampler.tries_draws
     if sampler.target_stderr is not None and not by_draws:
         raise SettingsError(
-            "--target-stderr of a scan ends independent draws only: give --sampler importance, or --chains and --draws "
-            "for chains."
+            "`target_stderr` in a scan needs independent draws: set `sampler=importance`, or `chains` and "
+            "`draws` for chains."
         )
     if by_draws and sampler.gamma is not None:
         return
     chosen = AUTO not in {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
     if sampler.devices_per_chain > 1 and not (chosen and sampler.gamma is not None and sampler.lr is not None):
         raise SettingsError(
-            "hf-llc scan measures what is left open for the whole curve in one process, into which a model for several "
-            "devices need not fit: with --devices-per-chain give --gamma, --lr, --sampler, --start, --gradient and "
-            "--batches, or all of them by --settings with the file that hf-llc calibrate writes."
+            "With `devices_per_chain` a scan cannot measure its settings, since one process may not hold "
+            "the model: set `gamma`, `lr`, `sampler`, `start`, `gradient` and `batches`, or `settings` to "
+            "the file that hf-llc calibrate writes."
         )
 
 

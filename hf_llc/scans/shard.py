@@ -27,7 +27,7 @@ class Shard:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.index > self.count:
-            raise SettingsError(f"index must be ≤ count, which is {self.count}, got {self.index}")
+            raise SettingsError(f"index must be ≤ count = {self.count}, got {self.index}")
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
@@ -40,7 +40,7 @@ class Shard:
             return cls()
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(text).strip())
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
-            raise SettingsError(f"--shard is {text!r}; write part and number of parts, from 1/8 to 8/8.")
+            raise SettingsError(f"shard must be a part and the number of parts, such as 1/8 to 8/8, got {text!r}.")
         return cls(int(found[1]), int(found[2]))
 
     @property
@@ -88,7 +88,9 @@ def missing(shards: Sequence[Mapping[str, Any]], there: Sequence[str]) -> list[s
     """One sentence for each thing that keeps these parts from being a whole scan; `there` are the points' names."""
     found = []
     if len({tuple(each["selection"]) for each in shards}) > 1:
-        found.append("The parts were not given the same checkpoints, so some may be missing or estimated twice.")
+        found.append(
+            "The parts have different lists of checkpoints, so some checkpoints may be missing or estimated twice."
+        )
     for count in sorted({int(each["count"]) for each in shards}):
         known = {int(each["index"]) for each in shards if each["count"] == count}
         busy = max(int(each["busy"]) for each in shards if each["count"] == count)

@@ -133,7 +133,7 @@ def data_settings(data: Any) -> DataSettings:
 
 def _refuse_tokenizer(tokenizer: Any) -> None:
     if tokenizer is not None:
-        raise SettingsError("tokenizer belongs to a model in memory; a model on the Hub or a disk has its own.")
+        raise SettingsError("tokenizer is for a model in memory only: a model on the Hub or on disk has its own.")
 
 
 def _check_tokenizer(tokenizer: Any, data: Any) -> None:
@@ -162,7 +162,7 @@ def _save_model(model: Any, tokenizer: Any, place: Path) -> None:
     except (OSError, RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UnusableError(
-            f"The {type(model).__name__} cannot be saved ({reason}), and so not be estimated."
+            f"model cannot be saved, which an estimate needs: {type(model).__name__} ({reason})."
         ) from error
 
 

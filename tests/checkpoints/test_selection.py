@@ -131,7 +131,7 @@ def test_unknown_names_come_with_near_ones() -> None:
     ],
 )
 def test_nonsense_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="--revisions"):
+    with pytest.raises(SettingsError, match="`revisions`"):
         Selection.parse([text])
 
 

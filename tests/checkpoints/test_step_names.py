@@ -73,5 +73,5 @@ def test_more_digits_than_a_step_has_are_no_step(name: str) -> None:
 
 def test_a_step_map_with_too_many_digits_is_refused(tmp_path: Path) -> None:
     (tmp_path / "steps").write_text(f"kestrel {'9' * 5000}\n")
-    with pytest.raises(SettingsError, match="line 1: write a name and a step"):
+    with pytest.raises(SettingsError, match="line 1 must be a name and a step"):
         read_steps(tmp_path / "steps")

@@ -100,14 +100,14 @@ def test_a_text_that_is_not_there_or_of_no_known_kind(run: Run, tiny: Path, tmp_
 
 
 def test_offline_and_not_on_this_machine(run: Run, text: Path) -> None:
-    pattern = "HF_HUB_OFFLINE is set, and what is asked of the model org/tiny is not here yet; try again with a network"
+    pattern = "HF_HUB_OFFLINE is set, and the model org/tiny is not in the cache; try again with a network"
     refused(run("estimate", "org/tiny", "--dataset", text), 1, pattern)
 
 
 def test_a_hub_that_does_not_answer(run: Run, served: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_llc.hub.errors.time.sleep", lambda seconds: None)
     served.close()
-    refused(run("estimate", "org/tiny"), 1, "cannot be reached.*model org/tiny is not here yet; try again")
+    refused(run("estimate", "org/tiny"), 1, "cannot be reached.*model org/tiny is not in the cache; try again")
 
 
 def test_a_hub_that_only_fails(run: Run, served: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_half_written_weights(run: Run, tmp_path: Path, text: Path) -> None:
     refused(
         run("estimate", folder, "--dataset", text, *SMALL),
         1,
-        r"torn/model\.safetensors is damaged.*get the model again",
+        r"torn/model\.safetensors is damaged.*download the model again",
     )
 
 

@@ -39,10 +39,8 @@ def test_output_that_cannot_be_written_is_no_success(words: list[str]) -> None:
 
 def test_a_file_where_the_folder_should_be(small: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    refused(small("--output-dir", tmp_path / "file" / "run"), 1, r"output_dir .* cannot be made \(Not a directory\)")
-    refused(
-        small("--output-dir", tmp_path / "file"), 1, r"output_dir .* cannot be made \((Not a directory|File exists)\)"
-    )
+    refused(small("--output-dir", tmp_path / "file" / "run"), 1, r"output_dir .* cannot be created \(Not a directory\)")
+    refused(small("--output-dir", tmp_path / "file"), 1, r"output_dir .* cannot be created \((Not|File)\)")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -51,7 +49,7 @@ def test_an_address_that_the_client_cannot_be_imported_with_is_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
-    line = refused(run("revisions", "org/m"), 2, r"HF_ENDPOINT is '.*', which is no web address")
+    line = refused(run("revisions", "org/m"), 2, r"HF_ENDPOINT must be a web address .*, got '")
     assert "secret" not in line
 
 
@@ -69,7 +67,7 @@ def failing(number: int) -> Callable[..., None]:
     [
         (errno.EACCES, r"No permission to write \(some/file\)\. Give another folder with --output-dir"),
         (errno.EROFS, r"No permission to write \(some/file\)\. Give another folder with --output-dir"),
-        (errno.ENOSPC, r"The disk is full \(some/file\)\. Make room and run the same command"),
+        (errno.ENOSPC, r"The disk is full \(some/file\)\. Free some space and run the same command"),
         (errno.EIO, r"Input/output error \(some/file\)"),
     ],
 )
@@ -111,7 +109,7 @@ def test_out_of_memory_says_what_to_lower(small: Run, monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(LanguageObjective, "losses_and_gradient", fail)
-        refused(small(), 1, "Out of memory. Lower --micro-batch-size, --context-length or --num-processes")
+        refused(small(), 1, "Out of memory. Lower --micro-batch-size or --num-processes")
     assert small("--micro-batch-size", 2).code == 0
 
 
@@ -130,7 +128,7 @@ def test_stopping_keeps_what_is_finished(small: Run, monkeypatch: pytest.MonkeyP
         patch.setattr("hf_llc.execution.chain_runner.run_chain", stop)
         ran = small("--output-dir", "run")
     assert (ran.code, ran.out) == (130, "")
-    assert ran.err.splitlines()[-1] == "Interrupted. Finished work is kept: run the same command to go on."
+    assert ran.err.splitlines()[-1] == "Interrupted. Finished work is kept: run the same command to resume."
     kept = files_of(Path("run"))
     assert "resolved.json" in kept
     assert small("--output-dir", "run").code == 0

@@ -142,7 +142,7 @@ def test_the_same_command_makes_again_what_was_changed(run: Run, tiny: Path, tex
     chain.write_bytes(next(Path("all/points").glob("*/chains/001.json")).read_bytes())
     again = run("scan", "series", *options)
     assert [point["llc"] for point in again.json["points"]] == [point["llc"] for point in first]
-    assert f"{Path('all/scan.json')} is damaged or was changed; it is made again." in again.err.splitlines()
+    assert f"{Path('all/scan.json')} is damaged or was changed; it is computed again." in again.err.splitlines()
     assert any(
         line.endswith("is damaged (half-written or changed); it is computed again.") for line in again.complaints
     )
@@ -298,7 +298,7 @@ def test_the_command_of_a_finished_run_in_a_read_only_folder_shows_it(
     become_a_reader(public)
     again, recalled = (run(*command) for command in commands)
     assert (again.code, again.json["llc"], again.json["stderr"]) == (0, single["llc"], single["stderr"])
-    assert "cannot be written (Permission denied) and is left as it is." in again.err
+    assert "cannot be written (Permission denied) and is left unchanged." in again.err
     assert (recalled.code, recalled.json["points"]) == (0, series["points"])
 
 

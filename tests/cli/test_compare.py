@@ -67,7 +67,7 @@ def test_a_scan_an_estimate_and_two_of_one_name_can_be_compared(run: Run, small:
 
 
 def test_what_cannot_be_compared_at_all_is_refused(run: Run, runs: list[str]) -> None:
-    refused(run("compare", "one"), 2, "two runs or more")
+    refused(run("compare", "one"), 2, "two or more runs")
     refused(run("compare", "one", "nowhere"), 1, "nowhere holds no finished run")
     refused(run("compare", "one", "two", "--x", "cubic"), 2, "scale must be one of auto, log, linear, got 'cubic'")
     assert not Path("hf-llc-compare").exists()

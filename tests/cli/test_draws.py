@@ -133,12 +133,12 @@ def test_no_number_is_one_line_with_a_way_out(run: Run, learned: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "pattern"),
     [
-        (["calibrate", "{model}", "--sampler", "importance"], "calibrate chooses how chains walk.*Use hf-llc estimate"),
+        (["calibrate", "{model}", "--sampler", "importance"], "settings of chains.*Use hf-llc estimate"),
         (["validate", "--sampler", "importance"], "--sampler must be one of auto, sgld, .*, got 'importance'"),
-        (["estimate", "{model}", "--sampler", "importance", "--gamma", "0"], "give --n-beta and --gamma above 0"),
+        (["estimate", "{model}", "--sampler", "importance", "--gamma", "0"], "set --n-beta and --gamma above 0"),
         (["estimate", "{model}", "--sampler", "importance", "--draws", "1"], "draws must be ≥ 4"),
         (["estimate", "{model}", "--sampler", "importance", "--batch-size", "51"], "--batch-size is 51, but .* 50 seq"),
-        (["estimate", "{model}", "--sampler", "importance", "--budget", "soon"], "is no time; write it like 15m"),
+        (["estimate", "{model}", "--sampler", "importance", "--budget", "soon"], "must be a time above 0 such as 15m"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_with_draws_is_refused_in_one_line(

@@ -279,7 +279,7 @@ def test_a_wanted_error_adds_chains_and_ends_with_the_numbers_of_as_many_at_once
     ran = small(*asked, "--target-stderr", 1e-3, "--max-chains", 20)
     found = ran.json
     assert found["settings"]["chains"] == 20
-    assert "was asked for" in ran.err
+    assert "is wanted" in ran.err
     at_once = small(*asked, "--chains", 20, "--output-dir", "at-once").json
     assert (found["llc"], found["stderr"]) == (at_once["llc"], at_once["stderr"])
     refused(small("--target-stderr", 0), 2, "--target-stderr must be > 0, got 0.0")

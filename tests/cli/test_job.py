@@ -74,7 +74,7 @@ def test_the_token_is_a_secret_and_nothing_else(run: Run, there: HubServer, tmp_
     assert TOKEN not in json.dumps(job)
     assert TOKEN not in ran.out + ran.err
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
-    line = refused(run(*ESTIMATE, *JOB, "--hf-job-timeout", "1h", "--text-column", TOKEN), 2, "token stands in the com")
+    line = refused(run(*ESTIMATE, *JOB, "--hf-job-timeout", "1h", "--text-column", TOKEN), 2, "contains the token")
     assert TOKEN not in line
     assert len(there.jobs) == 1
 
@@ -82,7 +82,7 @@ def test_the_token_is_a_secret_and_nothing_else(run: Run, there: HubServer, tmp_
 def test_the_time_follows_from_the_length_of_an_estimate_and_is_said(run: Run, there: HubServer) -> None:
     ran = run(*ESTIMATE, *JOB, "--json")
     assert ran.json["timeout"] == there.jobs[0]["timeoutSeconds"] == 3600
-    assert "The job is stopped after 60 minutes; --hf-job-timeout says otherwise." in ran.err
+    assert "The job will be stopped after 60 minutes; change that with --hf-job-timeout." in ran.err
     # 3.7e5 times the draws.
     longer = run(*ESTIMATE, "--draws", 3_000_000, "--hf-job", "cpu-basic", "--json").json
     assert longer["timeout"] > 3600
@@ -107,12 +107,15 @@ def test_a_bucket_is_mounted_where_the_command_writes(run: Run, there: HubServer
 
 
 REFUSED = [
-    (ESTIMATE[:4], "A job's disk is gone when it ends; give --push-to-hub"),
+    (ESTIMATE[:4], "The disk of a job is deleted when it ends: give --push-to-hub"),
     ([*ESTIMATE[:4], "--output-dir", "/results/x"], "--output-dir /results/x needs --hf-job-bucket"),
-    ([*ESTIMATE, "--hf-job-bucket", "alice/runs"], "--hf-job-bucket is /results in the job; give --output-dir"),
-    ([*ESTIMATE, "--settings", "here.json"], "--settings here.json is on this disk.*give its options"),
-    (["estimate", "./model", *ESTIMATE[2:]], r"\./model is on this disk.*hf upload"),
-    ([*ESTIMATE, "--dataset", "./text.jsonl"], r"--dataset \./text.jsonl is on this disk.*hf upload"),
+    (
+        [*ESTIMATE, "--hf-job-bucket", "alice/runs"],
+        "--hf-job-bucket is mounted at /results in the job: give --output-dir",
+    ),
+    ([*ESTIMATE, "--settings", "here.json"], "--settings here.json is a local file.*give its settings"),
+    (["estimate", "./model", *ESTIMATE[2:]], r"\./model is local.*hf upload"),
+    ([*ESTIMATE, "--dataset", "./text.jsonl"], r"--dataset \./text.jsonl is local.*hf upload"),
     (
         [
             *ESTIMATE,
@@ -125,16 +128,19 @@ REFUSED = [
             "--main-process-ip",
             "10.0.0.1",
         ],
-        "--hf-job starts one machine; leave out --num-machines",
+        "--hf-job starts one machine: leave out --num-machines",
     ),
-    ([*ESTIMATE, "--dry-run"], "leave out --hf-job, or --dry-run"),
-    ([*ESTIMATE, "--hf-job-timeout", "9" * 400 + "d"], "--hf-job-timeout is '9999"),
-    ([*ESTIMATE, "--hf-job-timeout", "soon"], "--hf-job-timeout is 'soon'; write it like 90m"),
-    ([*ESTIMATE, "--text-column", "body.yaml"], "body.yaml would be taken for a file on this disk"),
-    ([*ESTIMATE, "--text-column", "text.jsonl"], "text.jsonl is a file on this disk, which a job cannot see"),
-    ([*ESTIMATE, "--hf-job", "a10g-smal"], "There is no --hf-job a10g-smal; did you mean a10g-small"),
-    (["scan", *ESTIMATE[1:], "--revisions", "@names.txt"], "--revisions @names.txt is a file of this disk"),
-    (["scan", *ESTIMATE[1:], "--step-map", "text.jsonl"], "--step-map text.jsonl is on this disk"),
+    ([*ESTIMATE, "--dry-run"], "--dry-run and --hf-job exclude each other"),
+    ([*ESTIMATE, "--hf-job-timeout", "9" * 400 + "d"], "--hf-job-timeout must be a time above 0 .*got '9999"),
+    (
+        [*ESTIMATE, "--hf-job-timeout", "soon"],
+        "--hf-job-timeout must be a time above 0 such as 90m, 6h or 2d, got 'soon'",
+    ),
+    ([*ESTIMATE, "--text-column", "body.yaml"], "body.yaml would be read as a local file"),
+    ([*ESTIMATE, "--text-column", "text.jsonl"], "text.jsonl is a local file, which a job cannot see"),
+    ([*ESTIMATE, "--hf-job", "a10g-smal"], "No hardware --hf-job a10g-smal; did you mean a10g-small"),
+    (["scan", *ESTIMATE[1:], "--revisions", "@names.txt"], "--revisions @names.txt is a local file"),
+    (["scan", *ESTIMATE[1:], "--step-map", "text.jsonl"], "--step-map text.jsonl is a local file"),
 ]
 
 
@@ -151,20 +157,20 @@ def test_what_a_job_could_not_do_is_refused_before_anything_is_sent(
 
 
 def test_options_of_a_job_without_one_are_refused(run: Run, there: HubServer) -> None:
-    refused(run(*ESTIMATE, "--hf-job-timeout", "6h"), 2, "--hf-job-timeout belongs to --hf-job FLAVOR; add it")
+    refused(run(*ESTIMATE, "--hf-job-timeout", "6h"), 2, "--hf-job-timeout needs --hf-job FLAVOR: add it")
 
 
 def test_below_a_launcher_nothing_is_sent(run: Run, there: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    refused(run(*ESTIMATE, *JOB), 1, "run it by itself, not below a launcher")
+    refused(run(*ESTIMATE, *JOB), 1, "must not run below a launcher")
     assert not there.jobs
 
 
 ANSWERS = [
     (401, 1, "does not know the token in use; log in"),
     (402, 1, r"none to spend \(402\); see .*/settings/billing"),
-    (403, 1, r"may not start jobs \(403\); make one that may at .*/settings/tokens"),
-    (404, 1, r"has no jobs for this account, or no such bucket \(404\)"),
+    (403, 1, r"may not start jobs \(403\); create one that may at .*/settings/tokens"),
+    (404, 1, r"offers no jobs to this account, or has no such bucket \(404\)"),
     (422, 2, "refuses the job: "),
     (429, 1, "no job was started. Try again in a few minutes"),
     (500, 1, r"answered 500: whether a job was started is not known; look at .*/settings/jobs"),

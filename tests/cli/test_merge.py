@@ -145,7 +145,7 @@ def test_folders_of_other_inputs_are_refused_by_what_differs(run: Run, place: Pa
     for name, option, value in (("draws", "--draws", "9"), ("gamma", "--gamma", "500")):
         scanned(run, place, "--output-dir", name, "--shard", "1/3", option, value)
         ran = run("merge", place / "part-2", name, "--output-dir", "merged")
-        refused(ran, 1, rf"no part of the scan in .*part-2: (sampler\.)?{name} is .* there and {value}")
+        refused(ran, 1, rf"not a part of the scan in .*part-2: (sampler\.)?{name} is .* in the first and {value}")
         assert not Path("merged").exists()
 
 

@@ -101,7 +101,7 @@ def test_every_form_names_the_page(run: Run, hub: HubServer, kept: Path) -> None
     assert human.out.splitlines()[0].strip() == "Published"
     assert re.search(rf"^page +{hub.url}/alice/tiny *$", human.out, flags=re.MULTILINE)
     assert "changed     README.md, llc/results.jsonl" in human.out
-    assert run("publish", kept, "--yes").out.startswith("All of it was there already")
+    assert run("publish", kept, "--yes").out.startswith("Already published, nothing changed")
     quiet = run("publish", kept, "--yes", "-q")
     assert (quiet.out, quiet.err) == (f"{hub.url}/alice/tiny\n", "")
     pairs = dict(line.split("=", 1) for line in run("publish", kept, "-y", "--format", "agent").out.splitlines())
@@ -159,9 +159,9 @@ def test_without_anybody_to_ask_it_refuses(
     hub.log.clear()
     refused(run("publish", kept, "--json"), 2, "--dry-run, then publish with --yes")
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    refused(run("publish", kept), 2, "nobody to ask")
+    refused(run("publish", kept), 2, "needs a confirmation")
     monkeypatch.setattr(sys, "stdin", None)
-    refused(run("publish", kept), 2, "nobody to ask")
+    refused(run("publish", kept), 2, "needs a confirmation")
     assert hub.requests() == []
 
 
@@ -178,7 +178,7 @@ def test_an_interrupt_at_the_question_writes_nothing(
     monkeypatch.setattr(sys, "stdin", Interrupting())
     ran = run("publish", kept)
     assert (ran.code, ran.out) == (130, "")
-    assert ran.err.splitlines()[-1] == "Nothing was written to the Hub. All of it is in out/publish/alice__tiny."
+    assert ran.err.splitlines()[-1] == "Nothing was written to the Hub. The files are in out/publish/alice__tiny."
     assert card_of(model) == CARD
 
 
@@ -315,5 +315,5 @@ def test_a_failed_push_never_loses_the_run(
 
 
 def test_options_of_a_push_without_it_are_refused(run: Run) -> None:
-    refused(run("estimate", "alice/tiny", "--repo", "alice/tiny"), 2, "belong to --push-to-hub")
-    refused(run("scan", "alice/tiny", "--create-pr"), 2, "belong to --push-to-hub")
+    refused(run("estimate", "alice/tiny", "--repo", "alice/tiny"), 2, "need --push-to-hub")
+    refused(run("scan", "alice/tiny", "--create-pr"), 2, "need --push-to-hub")

@@ -111,7 +111,7 @@ def test_names_without_an_order_get_it_from_a_file(run: Run, hub: HubServer, tmp
     found = listed(run, "org/marin", "--step-map", path)
     assert [(name, each["step"]) for name, each in found.items()] == [("kestrel", 1000), ("ocelot", 2000)]
     path.write_text("ocelot soon\n")
-    refused(run("revisions", "org/marin", "--step-map", path), 2, "line 1: write a name and a step")
+    refused(run("revisions", "org/marin", "--step-map", path), 2, "line 1 must be a name and a step")
     refused(run("revisions", "org/marin", "--step-map", "nowhere"), 1, "cannot be read")
 
 
@@ -126,6 +126,6 @@ def test_a_trainer_folder_is_a_series(run: Run, tiny: Path, tmp_path: Path) -> N
         ("checkpoint-500", 500, "checkpoint-90"),
         ("checkpoint-1000", 1000, None),
     ]
-    refused(run("revisions", tmp_path / "out", "--revisions", "commits:main"), 2, "has no commits")
+    refused(run("revisions", tmp_path / "out", "--revisions", "commits:main"), 2, "without commits")
     refused(run("revisions", tmp_path / "out/runs"), 1, "holds no checkpoints")
     refused(run("revisions", tmp_path / "out", "--revisions", "checkpoint-9"), 1, "did you mean checkpoint-90")

@@ -107,7 +107,7 @@ def test_a_limit_of_disk_changes_no_number_and_leaves_nothing(
     ran = scan("--max-disk", f"{ONE / 1000}kB", "--revisions", some, "--json")
     assert ran.code == 1
     assert [point["revision"] for point in ran.json["points"] if point["error"]] == ["step9"]
-    assert "more than --max-disk" in ran.json["points"][-1]["error"]
+    assert "more than `max_disk`" in ran.json["points"][-1]["error"]
     assert left_of_downloads() == []
     assert [path.parent.name for path in (tmp_path / "hf_home/hub").rglob("model.safetensors")] == [Path(own).name]
     assert len(hub.requests("model.safetensors", "GET")) == 3  # one of them the user's own, before
@@ -135,7 +135,7 @@ def test_gradients_at_the_anchors_never_pile_up_where_disk_is_short(
 
 def test_no_size_is_refused(scan: Run) -> None:
     for size in ("0", "20 apples", "-1GB", "", f"{'9' * 400}TB"):
-        refused(scan("--max-disk", size), 2, "is no size; write it like 20GB")
+        refused(scan("--max-disk", size), 2, "must be a size above 0 such as 20GB")
 
 
 def test_copies_are_estimated_one_by_one_if_asked(scan: Run, repo: Repository, files: list[dict[str, bytes]]) -> None:
@@ -262,7 +262,7 @@ def test_a_full_disk_is_one_line_and_what_is_finished_stays(scan: Run, small_dis
     ran = scan(*options)
     (line,) = [line for line in ran.err.splitlines() if line.startswith("Error: ")]
     assert (ran.code, ran.out) == (1, "")
-    assert re.search(r"[Dd]isk.* is full.*(make room|lower --max-disk)", line, re.IGNORECASE)
+    assert re.search(r"[Dd]isk.* is full.*(free some space|max.disk)", line, re.IGNORECASE)
     kept = files_of(small_disk / "out/points")
     assert not list((small_disk / "out").rglob("*.safetensors"))
     (small_disk / "filler").unlink()

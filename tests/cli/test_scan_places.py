@@ -202,8 +202,8 @@ def test_places_that_are_not_there_are_refused(run: Run, hub: HubServer, tmp_pat
     (tmp_path / "local/step-1/config.json").write_text("{}")
     for model, asked, code, words in (
         ("org/m", "subfolder:stage-*", 1, "no checkpoints in folders stage-.*; did you mean step-1"),
-        ("org/m", "subfolder:../*", 2, "one glob of folders inside"),
-        ("org", "repos:n-*", 1, "no models org/n-.* to see; did you mean org/m"),
+        ("org/m", "subfolder:../*", 2, "one glob of folders"),
+        ("org", "repos:n-*", 1, "No visible model matches org/n-.*; did you mean org/m"),
         ("org", "repos:nothing", 1, "There is no model org/nothing"),
         ("org", "repos:a/b/c", 2, "by id or glob"),
         ("org/m", "repos:m,commits:main", 2, "only one of commits:, subfolder: and repos:"),

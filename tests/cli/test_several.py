@@ -16,8 +16,8 @@ WHERE = ["--main-process-ip", "10.0.0.1"]
     ("options", "words"),
     [
         (["--num-machines", "0"], r"--num-machines is 0; it must be at least 1"),
-        (["--machine-rank", "1"], r"--machine-rank is given without --num-machines"),
-        (WHERE, r"--main-process-ip is given without --num-machines"),
+        (["--machine-rank", "1"], r"--machine-rank needs --num-machines"),
+        (WHERE, r"--main-process-ip needs --num-machines"),
         (["--num-machines", "1", "--machine-rank", "1"], r"--machine-rank is 1, but .* it can only be 0"),
         (["--num-machines", "2", "--machine-rank", "2"], r"--machine-rank is 2, but .* ranks are 0 to 1"),
         (["--num-machines", "2", "--machine-rank", "-1"], r"--machine-rank is -1, but .* ranks are 0 to 1"),
@@ -39,7 +39,7 @@ def test_more_chains_until_it_is_precise_are_for_one_machine(run: Run) -> None:
     refused(
         run("estimate", "no/model", *several, "--target-stderr", "0.1"),
         2,
-        r"--target-stderr of chains works on one machine",
+        r"--target-stderr with chains works on one machine only",
     )
 
 

@@ -33,7 +33,7 @@ def test_the_picture_has_the_scale_that_was_asked_for(run: Run, saved: Path, opt
 def test_tokens_that_nobody_knows_are_said_to_be_missing(run: Run, saved: Path) -> None:
     ran = run("show", saved, "--x-tokens")
     assert ran.code == 0
-    assert "over steps: not every checkpoint says its tokens. Give --tokens-per-step" in ran.err
+    assert "show steps, since not every checkpoint gives its tokens. Set --tokens-per-step" in ran.err
     assert "training step" in words(saved / "llc.svg")
 
 

@@ -13,5 +13,5 @@ def test_the_best_device_is_the_first_there_is(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
         assert devices.device_kind(None) == best
         assert devices.device_kind("cpu") == "cpu"
-    with pytest.raises(SettingsError, match="--device is 'cuda', but this machine has cpu"):
+    with pytest.raises(SettingsError, match="device must be one of cpu on this machine, got 'cuda'"):
         devices.device_kind("cuda")

@@ -117,7 +117,7 @@ def test_a_failed_write_leaves_the_old_part_and_no_litter(store: RunStore, monke
 def test_a_folder_made_from_other_inputs_is_refused_with_what_differs(store: RunStore) -> None:
     store.open({"sha": "a", "sampler": {"lr": 1, "seed": 0}})
     store.open({"sha": "a", "sampler": {"lr": 1, "seed": 0}})
-    with pytest.raises(ResourceError, match=r"sampler\.lr: there 1, here 2; sha: there a, here b.*--output-dir"):
+    with pytest.raises(ResourceError, match=r"sampler\.lr: there 1, here 2; sha: there a, here b.*`output_dir`"):
         store.open({"sha": "b", "sampler": {"lr": 2, "seed": 0}})
     with pytest.raises(ResourceError, match=r"\(sampler\.lr: there 1, here left open\)"):
         store.open({"sha": "a", "sampler": {"lr": None, "seed": 0}})
@@ -160,7 +160,7 @@ def test_a_file_of_the_users_own_is_left_alone(store: RunStore, told: list[str])
     own = store.path("inputs")
     own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text('{"my": 1}')
-    with pytest.raises(ResourceError, match=r"inputs\.json is no file of hf-llc\. Give another --output-dir"):
+    with pytest.raises(ResourceError, match=r"inputs\.json was not written by hf-llc\. Choose another `output_dir`"):
         store.open({"seed": 0})
     assert own.read_text() == '{"my": 1}'
     assert told == []

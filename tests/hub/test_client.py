@@ -280,7 +280,7 @@ def test_a_file_cut_short_in_the_cache_is_downloaded_again(hub: HubServer, told:
     blob = (fetch("org/m", sha) / "model.safetensors").resolve()
     blob.write_bytes(WEIGHTS[:100])
     assert (fetch("org/m", sha, told.append) / "model.safetensors").read_bytes() == WEIGHTS
-    assert told == ["model.safetensors of org/m in the cache is not whole; downloading it again."]
+    assert told == ["model.safetensors of org/m is incomplete in the cache; downloading it again."]
 
 
 def test_offline_what_was_resolved_and_downloaded_is_found(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +318,7 @@ def test_a_dead_network_falls_back_to_what_was_last_seen_and_says_so(
     assert repositories.resolve("org/m", None, "model", told.append) == sha
     assert waits == []
     assert len(told) == 1
-    assert told[0].endswith(f"Going on with main of org/m as last seen: {sha[:12]}.")
+    assert told[0].endswith(f"Using main of org/m as last seen: {sha[:12]}.")
 
 
 def test_a_dead_network_without_a_memory_is_an_offline_error(
@@ -326,7 +326,7 @@ def test_a_dead_network_without_a_memory_is_an_offline_error(
 ) -> None:
     hub.add_model("org/m", FILES)
     hub.faults.add("", "reset", times=None)
-    with pytest.raises(OfflineError, match=r"cannot be reached \(\w+\), and what is asked of the model org/m"):
+    with pytest.raises(OfflineError, match=r"cannot be reached \(\w+\), and the model org/m is not in the cache"):
         repositories.resolve("org/m", None, "model", told.append)
 
 

@@ -140,7 +140,7 @@ def test_more_patience_than_there_is_is_not_waited_for(hub: HubServer, repo: Rep
         push(tell=told.append)
     assert len(hub.requests(COMMIT)) == 1
     assert waits == []
-    assert "asks for 59 minutes" in told[0]
+    assert "asks to wait 59 minutes" in told[0]
 
 
 def test_a_rivals_commit_in_between_is_kept(repo: Repository) -> None:

@@ -44,7 +44,7 @@ def test_how_well_a_number_is_estimated_is_no_reason(other: Curve) -> None:
         (curve(dataset={"revision": "d" * 40}), "The text is text of org/text train at bbbbbbbbbbbb for a, text of"),
         (curve(dataset={"split": "test"}), "test at bbbbbbbbbbbb for b: the loss is that of other sentences"),
         (curve(dataset={"config": "en"}), "org/text (en) train at"),
-        (curve(dataset={"fingerprint": "sha256:" + "e" * 64}), "as by another tokenizer"),
+        (curve(dataset={"fingerprint": "sha256:" + "e" * 64}), "tokenized or packed differently"),
     ],
 )  # fmt: skip
 def test_what_makes_numbers_incomparable_is_said(other: Curve, words: str) -> None:

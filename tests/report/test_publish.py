@@ -180,7 +180,7 @@ def test_a_model_of_somebody_else_goes_to_a_dataset_repository_of_ones_own(hub: 
     assert "[bob/big-model](/bob/big-model)" in repo.at().files["README.md"].read().decode()
     assert hf_llc.publish(kept(curve("bob/big-model")), PublishSettings(private=True)).changed == ()
     repo.private = False
-    with pytest.raises(SettingsError, match="is public already; --private"):
+    with pytest.raises(SettingsError, match="is public; `private`"):
         hf_llc.publish(kept(curve("bob/big-model")), PublishSettings(private=True))
 
 
@@ -333,7 +333,7 @@ def test_a_card_that_changes_between_draft_and_push_is_read_again(hub: HubServer
     ("settings", "words"),
     [
         ({"repo": "a/b", "dataset_repo": "c/d"}, "not both"),
-        ({"repo": "a/b", "private": True}, "--private is for"),
+        ({"repo": "a/b", "private": True}, "`private` is for"),
         ({"message": " "}, "message must be a string that is not empty"),
     ],
 )
@@ -346,7 +346,7 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
     ("settings", "words"),
     [
         (PublishSettings(repo="alice/m@step1"), "names a part of"),
-        (PublishSettings(repo="alice/m/x"), "alice/m/x is no repository"),
+        (PublishSettings(repo="alice/m/x"), "alice/m/x is not a repository"),
         (PublishSettings(repo="../m"), "neither a Hub id"),
         (PublishSettings(repo="hf://datasets/alice/m"), "is a dataset, where a model is needed"),
         (PublishSettings(repo="https://example.org/alice/m"), "not on the Hub"),
@@ -364,7 +364,7 @@ def test_settings_that_do_not_fit_are_refused(
 
 def test_a_model_on_this_disk_needs_a_place(hub: HubServer, kept: Kept, tmp_path: Path) -> None:
     run = kept(curve(str(tmp_path / "my-model"), sha="sha256:" + "e" * 64))
-    with pytest.raises(SettingsError, match="is on this disk only; say where"):
+    with pytest.raises(SettingsError, match="is local; set where"):
         hf_llc.publish(run)
     made = hf_llc.publish(run, PublishSettings(dataset_repo="llc-mine"))
     assert load(f"hf://datasets/{made.repo}").model == "my-model"

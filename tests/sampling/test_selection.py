@@ -24,11 +24,11 @@ def test_patterns_add_up_in_the_models_own_order() -> None:
 
 def test_a_pattern_that_matches_nothing_names_near_matches() -> None:
     with pytest.raises(
-        NotFoundError, match=r"--params layers.0.atention.weight matches no parameter; did you mean layers.0.attention"
+        NotFoundError, match=r"`params` layers.0.atention.weight matches no parameter; did you mean layers.0.attention"
     ):
         select(NAMES, ["*mlp*", "layers.0.atention.weight"])
 
 
 def test_a_broken_regular_expression_is_said_to_be_one() -> None:
-    with pytest.raises(SettingsError, match="is no regular expression"):
+    with pytest.raises(SettingsError, match="is not a regular expression"):
         select(NAMES, ["re:("])

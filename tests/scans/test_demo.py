@@ -214,7 +214,7 @@ def test_chains_are_not_cross_checked(made: Demonstration) -> None:
 @pytest.mark.parametrize("name", ["README.md", "text.jsonl", "llc"])
 def test_files_of_somebody_else_are_not_written_over(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(ResourceError, match=f"holds another {name}; give a new folder with --output-dir"):
+    with pytest.raises(ResourceError, match=f"holds another {name}; choose a new folder with `output_dir`"):
         demonstrate(tmp_path, size=SIZE)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 

@@ -189,7 +189,7 @@ def test_ctrl_c_ends_a_download_too(start: Starter, server: HubServer) -> None:
     ran = running.finish()
     assert time.monotonic() - stopped < 20
     assert (ran.code, ran.out) == (130, "")
-    assert ran.complaints[-1] == "Interrupted. Finished work is kept: run the same command to go on."
+    assert ran.complaints[-1] == "Interrupted. Finished work is kept: run the same command to resume."
 
 
 def test_parts_that_run_at_once_on_one_folder_write_about_the_whole(

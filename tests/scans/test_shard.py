@@ -75,4 +75,4 @@ def test_what_is_missing_is_named() -> None:
         "Missing checkpoints: step3.",
     ]
     other = Shard(2, 3).to_dict(checkpoints[:2])
-    assert "not given the same checkpoints" in missing([parts[0], other, parts[2]], ["step0", "step1", "step2"])[0]
+    assert "different lists of checkpoints" in missing([parts[0], other, parts[2]], ["step0", "step1", "step2"])[0]

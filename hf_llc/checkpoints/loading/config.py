@@ -75,7 +75,7 @@ def read_config(source: ModelSource) -> PretrainedConfig:
     with explained(source, what):
         _refuse_absurd(source)
     if "gguf_file" in options:
-        what = f"{source.gguf_file}; get it again if it was cut short"
+        what = f"{source.gguf_file}; download it again if it was cut short"
     with quiet(), explained(source, what):
         config = AutoConfig.from_pretrained(folder_of(source), **options)
         assert isinstance(config, PretrainedConfig)
@@ -89,7 +89,9 @@ def refuse_other_kinds(source: ModelSource, config: PretrainedConfig) -> None:
     """Raise UnusableError if the config is not one of a causal language model with weights that can be moved."""
     names = config.architectures or []
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise UnusableError(f"{source.id}: its config.json says architectures = {shown(names)}; it lists class names.")
+        raise UnusableError(
+            f"{source.id}: architectures in its config.json must be a list of class names, got {shown(names)}."
+        )
     heads = [name for name in names if _OTHER_HEAD.search(name)]
     if heads:
         raise UnusableError(
@@ -101,8 +103,8 @@ def refuse_other_kinds(source: ModelSource, config: PretrainedConfig) -> None:
     if quantization is not None and source.gguf_file is None:
         method = quantization.get("quant_method") if isinstance(quantization, dict) else None
         raise UnusableError(
-            f"{source.id} has quantised weights ({method or 'unknown method'}), which cannot be moved in small steps; "
-            "name the full-precision model, or a GGUF file with --gguf-file."
+            f"{source.id} has quantised weights ({method or 'unknown method'}), which cannot be moved in "
+            "small steps; name the full-precision model, or a GGUF file with `gguf_file`."
         )
 
 

@@ -82,8 +82,8 @@ def computed(source: ModelSource, context_length: int, dtype: str) -> Iterator[N
             raise
         raise UnusableError(
             f"{source.id} cannot compute the loss of {context_length} tokens and its gradient in {dtype} "
-            f"({type(error).__name__}: {_short(' '.join(str(error).split()))}). Try a smaller --context-length"
-            f"{'' if dtype == 'float32' else ', or --dtype float32'}."
+            f"({type(error).__name__}: {_short(' '.join(str(error).split()))}). Try a smaller "
+            f"`context_length`{'' if dtype == 'float32' else ', or `dtype=float32`'}."
         ) from error
 
 
@@ -91,13 +91,13 @@ def _translate(source: ModelSource, error: BaseException, what: str, differing: 
     text = " ".join(str(error).split())
     part, _, advice = what.partition("; ")
     if of_memory(error):
-        return ResourceError(f"{source.id} does not fit in memory; take a smaller model or a larger device.")
+        return ResourceError(f"{source.id} does not fit in memory; use a smaller model or a larger device.")
     if "trust_remote_code" in text and not source.trust_remote_code:
         folder = source.path / (source.subfolder or "") if source.path else None
         others = sorted({repository for repository, _ in code_references(folder)}) if folder else []
         whose = f"the repository {' and '.join(others)}" if others else "its repository"
         return UnusableError(
-            f"{source.id} needs Python code from {whose}; read it, then allow it with --trust-remote-code."
+            f"{source.id} needs Python code from {whose}; read it, then allow it with `trust_remote_code`."
         )
     if isinstance(error, ImportError):
         return UnusableError(f"{source.id} needs a package that is not installed: {_short(text)}")

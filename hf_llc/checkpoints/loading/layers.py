@@ -25,13 +25,13 @@ def spread_over(devices: int, source: ModelSource, model: torch.nn.Module) -> Di
     """
     if not {"fsdp_size", "fsdp_plan"} <= {each.name for each in fields(DistributedConfig)}:
         raise SettingsError(
-            f"--devices-per-chain needs a newer transformers than {transformers.__version__}: "
-            "pip install --upgrade transformers"
+            f"`devices_per_chain` needs a newer transformers than {transformers.__version__}: pip install "
+            "--upgrade transformers"
         )
     lists = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList)}
     outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     if not outermost:
         raise UnusableError(
-            f"{source.id} has no list of layers that could be spread over devices; leave out --devices-per-chain."
+            f"{source.id} has no list of layers that could be spread over devices; leave out `devices_per_chain`."
         )
     return DistributedConfig(fsdp_size=devices, fsdp_plan={f"{name}.*": WHILE_USED for name in outermost})

@@ -237,6 +237,6 @@ def _refuse_if_not_causal(source: ModelSource, model: Any) -> None:
     difference = float((logits[0] - logits[1]).abs().max() / logits.abs().max().clamp_min(1e-30))
     if difference > CAUSALITY_TOLERANCE.get(logits.dtype, 0.03):
         raise UnusableError(
-            f"{source.id} looks at later tokens (its logits change with them), so its next-token loss means nothing; "
-            "name a causal language model."
+            f"{source.id} uses later tokens (its logits change with them), so its next-token loss is "
+            "meaningless; name a causal language model."
         )

@@ -38,7 +38,8 @@ class Folder:
         if reference.file is not None:
             raise refuse_one(address)
         if selection.commits is not None or selection.repos:
-            raise SettingsError(f"{reference.id} is a folder and has no commits or repositories; leave them out.")
+            raise SettingsError(f"{reference.id} is a local folder, without commits or repositories; leave out commits: "
+                "and repos:.")
         assert reference.path is not None
         return _folders(reference, reference.path, selection.subfolder, place, trust)
 
@@ -69,7 +70,7 @@ def _folders(reference: Reference, top: Path, glob: str | None, place: PlaceOf, 
 
     def look(name: str) -> Found:
         if name not in places:
-            raise NotFoundError(f"{reference.id} has no checkpoint {name}; a folder has no commits.")
+            raise NotFoundError(f"{reference.id} has no checkpoint {name}; name one of its folders.")
         return Found(
             model=ModelSettings(model=reference.id, subfolder=name, trust_remote_code=trust),
             sha=None,

@@ -86,7 +86,7 @@ def _subfolders(reference: Reference, glob: str, place: PlaceOf, trust: bool, te
 
     def look(name: str) -> Found:
         if name not in places:
-            raise NotFoundError(f"{reference.id} has no folder {name}; with subfolder: the names are folders.")
+            raise NotFoundError(f"{reference.id} has no folder {name}; with subfolder: name folders.")
         return Found(
             model=ModelSettings(model=reference.id, revision=sha, subfolder=name, trust_remote_code=trust),
             sha=sha,
@@ -109,7 +109,7 @@ def _repositories(reference: Reference, globs: Sequence[str], place: PlaceOf, tr
         of_owner = repositories(glob.partition("/")[0], tell)
         found = {name: sha for name, sha in of_owner.items() if fnmatchcase(name, glob)}
         if not found:
-            raise NotFoundError(f"There are no models {glob} to see{did_you_mean(glob, list(of_owner))}")
+            raise NotFoundError(f"No visible model matches {glob}{did_you_mean(glob, list(of_owner))}")
         shas |= found
     places = {name: place(name.partition("/")[2]) for name in shas}
 

@@ -30,8 +30,8 @@ def decode(content: bytes) -> Any:
         return _value(json.loads(content))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LaunchError(
-            "Another process of this launch sent what this one does not understand. Install the same version of "
-            f"hf-llc on every machine. ({' '.join(str(error).split())[:100]})"
+            "Another process of this launch sent a message that this one cannot read. Install the same "
+            f"version of hf-llc on every machine. ({' '.join(str(error).split())[:100]})"
         ) from error
 
 

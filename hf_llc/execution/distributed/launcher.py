@@ -88,8 +88,8 @@ def launch(
         if failure.exitcode >= 0:
             raise RankError(failure.error_file_data.get("told", ""), failure.exitcode) from error
         raise LaunchError(
-            f"Process {failure.local_rank} was killed by signal {-failure.exitcode}, as happens when memory runs out. "
-            "Finished work is kept: run the same command with fewer --num-processes."
+            f"Process {failure.local_rank} was killed by signal {-failure.exitcode}, as happens when "
+            "memory runs out. Finished work is kept: run the same command with a smaller `num_processes`."
         ) from error
     finally:
         logging.disable(logging.NOTSET)

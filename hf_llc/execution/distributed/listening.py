@@ -103,8 +103,8 @@ def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.sock
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise LaunchError(
-                f"Port {port} of {address} is in use; give another one to every process, with --main-process-port or "
-                "MASTER_PORT."
+                f"Port {port} of {address} is in use; give every process another one with "
+                "--main-process-port or MASTER_PORT."
             ) from error
         raise
     return listener

@@ -101,7 +101,7 @@ class MachineStore:
         if beat != known:
             self._seen[rank] = (beat or b"", now)
         elif now - since > self._lease:
-            raise LaunchError(f"Process {rank} has not been heard of for {self._lease:.0f} s. {AGAIN}")
+            raise LaunchError(f"Process {rank} has not answered for {self._lease:.0f} s. {AGAIN}")
 
     def fail(self, why: str, code: int) -> None:
         """Ends the work of all others, who are told why; the first failure counts, since others follow from it."""

@@ -161,8 +161,8 @@ class ModelShardGroup:
                 raise
             time.sleep(PARTING)
             raise LaunchError(
-                "A process that holds a part of this model has ended; its own message, if it left one, says why. "
-                "Finished work is kept: run the same command to go on."
+                "A process that holds a part of this model has ended; its own message, if it left one, "
+                "says why. Finished work is kept: run the same command to resume."
             ) from error
 
 
@@ -170,13 +170,13 @@ def check_devices(kind: str, machines: int) -> None:
     """Raise LaunchError if groups of processes cannot hold a model on devices of this kind."""
     if machines > 1:
         raise LaunchError(
-            "--devices-per-chain works on one machine; start it there, with the checkpoints of a scan shared out by "
-            "--shard if there are more machines."
+            "`devices_per_chain` works on one machine; with several machines, give each a part of the "
+            "scan with `shard`."
         )
     if kind == "cpu" and torch.cuda.is_available():
         raise LaunchError(
-            "--devices-per-chain with --device cpu: transformers takes the GPUs that this machine has. Hide them with "
-            "CUDA_VISIBLE_DEVICES= (empty), or leave out --device."
+            "`devices_per_chain` with `device=cpu`: transformers would use this machine's GPUs. Hide them "
+            "with CUDA_VISIBLE_DEVICES= (empty), or leave out `device`."
         )
 
 

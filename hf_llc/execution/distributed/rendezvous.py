@@ -33,16 +33,18 @@ def place() -> tuple[int, int]:
     if missing := [name for name, value in said.items() if not value]:
         listed = " and ".join(", ".join(missing).rsplit(", ", 1))
         raise LaunchError(
-            f"WORLD_SIZE is {world}, but {listed} {'is' if len(missing) == 1 else 'are'} not set, so the processes "
-            "cannot find each other. Start with --num-processes, `accelerate launch` or `torchrun`, or unset "
-            "WORLD_SIZE to work with one."
+            f"WORLD_SIZE is {world}, but {listed} {'is' if len(missing) == 1 else 'are'} not set, so the "
+            "processes cannot find each other. Start with `num_processes`, `accelerate launch` or "
+            "`torchrun`, or unset WORLD_SIZE to run one process."
         )
     for name in NUMBERS:
         if not said[name].isdecimal():
-            raise LaunchError(f"{name} is {said[name]!r}, which is no number; the launcher or the job script sets it.")
+            raise LaunchError(
+                f"{name} must be a whole number, got {said[name]!r}; the launcher or the job script sets it."
+            )
     rank = int(said["RANK"])
     if rank >= world:
-        raise LaunchError(f"RANK is {rank}, but with WORLD_SIZE {world} ranks are 0 to {world - 1}; set either right.")
+        raise LaunchError(f"RANK must be 0 to {world - 1} with WORLD_SIZE {world}, got {rank}.")
     return rank, world
 
 
@@ -73,7 +75,7 @@ def absent(address: str, world: int, patience: timedelta) -> Iterator[None]:
     except (DistError, ConnectionError) as error:
         reason = " ".join(str(error).split())
         raise LaunchError(
-            f"Not all of the {world} processes have met at {address} (MASTER_ADDR, MASTER_PORT) within "
-            f"{patience.total_seconds() / 60:.0f} min. Start the same command on every machine, with the first "
-            f"one's address and a free port that the others can reach. ({reason[:120]})"
+            f"Not all of the {world} processes have reached {address} (MASTER_ADDR, MASTER_PORT) within "
+            f"{patience.total_seconds() / 60:.0f} min. Start the same command on every machine, with the "
+            f"first one's address and a free port that the others can reach. ({reason[:120]})"
         ) from error

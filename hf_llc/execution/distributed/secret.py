@@ -47,7 +47,9 @@ def _of_file() -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise LaunchError(f"{path} cannot hold the secret of this launch ({error}). {WAY_OUT}.") from error
     if about.st_uid != _user() or stat.S_IMODE(about.st_mode) & 0o077 or len(content) < SHORTEST:
-        raise LaunchError(f"{path} is no secret: others own it or may read it, or it is empty. Remove it. {WAY_OUT}.")
+        raise LaunchError(
+            f"{path} is no valid secret: it is empty, or others own or can read it. Remove it. {WAY_OUT}."
+        )
     return content
 
 

@@ -22,7 +22,7 @@ from hf_llc.execution.distributed.secret import WAY_OUT
 
 LOOK = 0.05
 """Seconds between looks at what another process is to say."""
-AGAIN = "Finished work is kept: run the same command on every machine to go on."
+AGAIN = "Finished work is kept: run the same command on every machine to resume."
 DIGEST = hashlib.sha256().digest_size
 
 
@@ -49,8 +49,8 @@ class Signer:
         content = message[DIGEST:]
         if not hmac.compare_digest(message[:DIGEST], self._digest(name, content)):
             raise LaunchError(
-                f"What came as {name!r} does not carry the signature of this launch and was not read: its processes "
-                f"have different secrets, or somebody else writes to their port. {WAY_OUT}, and close the port to "
+                f"The message {name!r} does not have the signature of this launch and was not read: the processes have "
+                f"different secrets, or another program writes to their port. {WAY_OUT}, and close the port to "
                 "others."
             )
         return content

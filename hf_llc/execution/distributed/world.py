@@ -36,7 +36,7 @@ PATIENCE = timedelta(hours=24)
 """How long ranks wait for the main one, which may be downloading; the usual ten minutes are too short for that."""
 CONNECT_LATER = "TORCH_GLOO_LAZY_INIT"
 """Asks torch to connect the processes of a group with gloo at the first collective operation."""
-INTERRUPTED = "interrupted. Finished work is kept: run the same command on every machine to go on."
+INTERRUPTED = "interrupted. Finished work is kept: run the same command on every machine to resume."
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ class ProcessWorld:
             return link.put(key, json.dumps(here).encode())
         if found := differences(json.loads(link.wait_for(key, 0)), here):
             raise LaunchError(
-                f"This is another run than that of machine 0 ({listed(found)}). Give the same options on every "
-                "machine, and --threads where their numbers of cores differ."
+                f"This run differs from that of machine 0 ({listed(found)}). Give the same settings on "
+                "every machine, and `threads` if their numbers of cores differ."
             )
 
     @contextmanager
@@ -221,8 +221,7 @@ def join_launch(kind: str, devices: int = 1) -> ProcessWorld:
     rank, world = place()
     if world % devices:
         raise LaunchError(
-            f"{world} processes cannot make groups of {devices}, which --devices-per-chain asks for. Start a multiple "
-            f"of {devices}."
+            f"The number of processes must be a multiple of `devices_per_chain` = {devices}, got {world}."
         )
     from accelerate.state import PartialState
 
@@ -250,8 +249,8 @@ def join_launch(kind: str, devices: int = 1) -> ProcessWorld:
         state: Any = PartialState(cpu=kind != "cuda", timeout=PATIENCE, store=store, rank=inside, world_size=members)
     if state.num_processes != members:
         raise LaunchError(
-            f"WORLD_SIZE is {members} but accelerate sees {state.num_processes} process(es), so every one would do all "
-            "the work. Start with --num-processes, or with `accelerate launch --multi_gpu`."
+            f"WORLD_SIZE is {members} but accelerate sees {state.num_processes} process(es), so each would "
+            "do all the work. Start with `num_processes`, or with `accelerate launch --multi_gpu`."
         )
     local = state.local_process_index
     if kind == "cuda" and local >= torch.cuda.device_count():

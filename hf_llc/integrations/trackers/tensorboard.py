@@ -45,7 +45,8 @@ def _writer_class() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise SettingsError(
-            f"--report-to tensorboard needs a package that is not here ({error}): pip install 'hf-llc[tensorboard]'"
+            f"--report-to tensorboard needs a package that is not installed ({error}): pip install "
+            "'hf-llc[tensorboard]'"
         ) from error
     return SummaryWriter
 

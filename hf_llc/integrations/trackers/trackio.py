@@ -18,7 +18,7 @@ class TrackioTracker:
         try:
             self._run: Any = self._begun()
         except ValueError as error:
-            raise SettingsError(f"--trackio {run.project} is no name for a project ({error}).") from error
+            raise SettingsError(f"--trackio {run.project} is not a valid project name ({error}).") from error
         self.told = f'trackio show --project "{run.project}"'
 
     @staticmethod
@@ -63,7 +63,7 @@ def _library() -> ModuleType:
         import trackio
     except ImportError as error:
         raise SettingsError(
-            f"--trackio needs a package that is not here ({error}): pip install 'hf-llc[trackio]'"
+            f"--trackio needs a package that is not installed ({error}): pip install 'hf-llc[trackio]'"
         ) from error
     return trackio
 

@@ -37,7 +37,7 @@ def cross_check(method: str, bench: LoadedModel, resolution: Resolution, observe
         SettingsError: nβ or γ is 0, so that there is no resolution γ/nβ.
     """
     if resolution.settings.n_beta == 0 or resolution.settings.gamma == 0:
-        raise SettingsError(f"--cross-check {method} needs --n-beta and --gamma above 0.")
+        raise SettingsError(f"`cross_check={method}` needs `n_beta` and `gamma` above 0.")
     started = time.monotonic()
     result = _draws(bench, resolution, observer) if method == "draws" else _lanczos(bench, resolution, observer)
     return {"method": method, **result, "seconds": time.monotonic() - started}

@@ -134,7 +134,7 @@ def _estimate_of_chains(
     present = chain_rounds.sampled_of(plan, store, resolution, count)
     names = Names(plan, count, resolution.settings.draws)
     if not plan.sampler.grows and len(present.traces) + len(present.varied) < len(names.work):
-        raise ResourceError(f"Parts of {plan.run_dir} are gone since they were made; run the same command again.")
+        raise ResourceError(f"Parts of {plan.run_dir} have disappeared; run the same command again.")
     sampled = with_one_baseline(present)
     if sampled.resolution.settings.baseline != resolution.settings.baseline:
         # What was told when the chains began is true no longer.
@@ -197,7 +197,7 @@ def _kept(plan: Plan, store: RunStore, found: Estimate, traces: Sequence[ChainTr
         # A finished run is shown wherever it is kept.
         if not is_read_only(error):
             raise
-        observer.tell(f"{plan.run_dir} cannot be written ({error.strerror}) and is left as it is.")
+        observer.tell(f"{plan.run_dir} cannot be written ({error.strerror}) and is left unchanged.")
         return found
 
     def draw(path: Path) -> None:
@@ -218,7 +218,7 @@ def _loaded(bench: LoadedModel, observer: Observer) -> LanguageObjective | Share
 def _finished(store: RunStore, name: str) -> dict[str, Any]:
     payload = store.read(name)
     if payload is None:
-        raise ResourceError(f"{store.path(name)} is gone since it was made; run the same command again.")
+        raise ResourceError(f"{store.path(name)} has disappeared; run the same command again.")
     return payload
 
 

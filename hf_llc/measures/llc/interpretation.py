@@ -41,37 +41,38 @@ def interpret(diagnostics: Diagnostics) -> str:
     """What the number says beyond the localiser, in one sentence."""
     slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
     if slope is None or error is None:
-        return "whether it says more than the localiser was not measured: compare it along one curve only"
+        return "its dependence on the localizing prior was not measured: compare it along one curve only"
     words = f"d log λ̂ / d log γ = {slope:+.2f} ± {error:.2f}"
     by_draws = diagnostics.gradient_pairs is not None
-    basin = f"it is that of this basin, the part of weight space that {'draws' if by_draws else 'chains'} reach from w*"
-    more = "lower --target-stderr" if by_draws else "raise --draws"
+    basin = f"it describes this basin, the part of weight space that {'draws' if by_draws else 'chains'} reach from w*"
+    more = "lower `target_stderr`" if by_draws else "raise `draws`"
     if on_plateau(diagnostics) and diagnostics.n_beta_slope is None:
         return (
-            f"on a plateau in γ ({words}): it hardly depends on the localiser, and whether it depends on nβ was not "
-            f"measured; {basin}"
+            f"on a plateau in γ ({words}): it hardly depends on the localizing prior; its dependence on nβ "
+            f"was not measured; {basin}"
         )
     if on_plateau(diagnostics):
-        return f"on a plateau ({words}): it hardly depends on the localiser nor on nβ; {basin}"
+        return f"on a plateau ({words}): it hardly depends on the localizing prior or on nβ; {basin}"
     if flat_in_gamma(diagnostics) and _open(diagnostics.n_beta_slope, diagnostics.n_beta_slope_stderr):
         return (
-            f"comparable along one curve ({words}): it hardly depends on the localiser; whether it depends on nβ is "
-            f"not known ({_in_n_beta(diagnostics)}): {more}{'' if by_draws else ' or --batch-size'}; {basin}"
+            f"comparable along one curve ({words}): it hardly depends on the localizing prior; whether it "
+            f"depends on nβ is not known ({_in_n_beta(diagnostics)}): "
+            f"{more}{'' if by_draws else ' or `batch_size`'}; {basin}"
         )
     if flat_in_gamma(diagnostics):
         return f"comparable along one curve, not a learning coefficient ({words}): {_at_other_n_beta(diagnostics)}"
     if _open(slope, error):
-        return f"comparable along one curve ({words}): whether it depends on the localiser is not known: {more}"
+        return f"comparable along one curve ({words}): whether it depends on the localizing prior is not known: {more}"
     if slope <= -1 + PLATEAU:
-        return f"comparable along one curve, not a learning coefficient ({words}): the localiser sets its size"
-    return f"comparable along one curve, not a learning coefficient ({words}): it depends on the localiser"
+        return f"comparable along one curve, not a learning coefficient ({words}): the localizing prior sets its size"
+    return f"comparable along one curve, not a learning coefficient ({words}): it depends on the localizing prior"
 
 
 def _at_other_n_beta(diagnostics: Diagnostics) -> str:
     """Why a number that does not depend on γ is no learning coefficient, from its slope in nβ."""
-    words = f"it hardly depends on the localiser, but on nβ ({_in_n_beta(diagnostics)})"
+    words = f"it hardly depends on the localizing prior, but on nβ ({_in_n_beta(diagnostics)})"
     if (diagnostics.n_beta_slope or 0.0) >= 1 - PLATEAU:
-        return f"{words}: the loss is as good as constant around w*"
+        return f"{words}: the loss is practically constant around w*"
     return words
 
 
@@ -114,7 +115,7 @@ def agreement(found: Estimate) -> str:
 
 def _why_apart(method: str) -> str:
     if method == "sgld":
-        return "the chains have not forgotten where they began, or the draws miss a part of the posterior"
+        return "the chains have not forgotten their start, or the draws miss a part of the posterior"
     if method == "draws":
-        return "the chains are not where the posterior is, or it is too far from the localizing prior for such draws"
+        return "the chains do not sample the posterior, or it is too far from the localizing prior for such draws"
     return "the loss is not quadratic at this resolution, or other sequences are curved differently"

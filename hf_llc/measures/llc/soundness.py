@@ -56,8 +56,8 @@ def with_one_baseline(sampled: Sampled) -> Sampled:
         return sampled
     draws = "1 draw" if count == 1 else f"{count} draws"
     why = (
-        f"baseline = paired: at {draws} the difference beside w* was no slope, as where the loss changes by jumps; the "
-        "slope is left out of every draw."
+        f"baseline = paired: at {draws} the finite difference at w* is not a slope, as happens where the "
+        "loss is discontinuous; the slope is left out of every draw."
     )
     settings = replace(resolution.settings, baseline="paired")
     return Sampled(
@@ -227,9 +227,9 @@ def runaway_findings(settings: ResolvedSettings, diagnostics: Diagnostics) -> Fi
     than = (
         ""
         if diagnostics.prior_llc is None
-        else f", where draws of the localiser alone give {diagnostics.prior_llc:.3g}"
+        else f", where draws of the localizing prior alone give {diagnostics.prior_llc:.3g}"
     )
-    return [(Verdict.STEP_TOO_LARGE, f"the chains ran away: nβΔL is {seen:.3g}{than}; lower --lr")]
+    return [(Verdict.STEP_TOO_LARGE, f"the chains diverge: nβΔL is {seen:.3g}{than}; lower `lr`")]
 
 
 def jump_findings(value: float, stderr: float, diagnostics: Diagnostics) -> Findings:
@@ -249,11 +249,11 @@ def jump_findings(value: float, stderr: float, diagnostics: Diagnostics) -> Find
     if not ((many and matter) or alone):
         return []
     words = (
-        "the loss changes by jumps, which no gradient knows of and no chain feels: they make "
-        f"{jumps:+.3g} ± {error:.2g} of λ̂"
+        f"the loss is discontinuous, and gradients do not include its jumps: they contribute {jumps:+.3g} "
+        f"± {error:.2g} to λ̂"
     )
     if abs(shift) <= cap:
-        words += f", which is about {shift:+.2g} ± {unknown:.2g} off for that"
+        words += f", which is off by about {shift:+.2g} ± {unknown:.2g}"
     return [(Verdict.JUMPS, f"{words}; {diagnostics.routers} choose between experts" if diagnostics.routers else words)]
 
 
@@ -262,7 +262,7 @@ def outlier_findings(diagnostics: Diagnostics) -> Findings:
     shift, error = diagnostics.outlier_llc, diagnostics.outlier_rest_stderr
     if shift is None or error is None or abs(shift) <= SHAKEN * error:
         return []
-    return [(Verdict.NOT_EQUILIBRATED, f"{_outlier_sentence(diagnostics)}: raise --draws")]
+    return [(Verdict.NOT_EQUILIBRATED, f"{_outlier_sentence(diagnostics)}: raise `draws`")]
 
 
 def _outlier_sentence(diagnostics: Diagnostics) -> str:
@@ -271,6 +271,6 @@ def _outlier_sentence(diagnostics: Diagnostics) -> str:
         return ""
     lie = "draws lie" if diagnostics.outliers > 1 else "draw lies"
     return (
-        f"{diagnostics.outliers} {lie} more than {OUTLYING:g} robust standard deviations from the median of the chain, "
-        f"apart from all others, and make {diagnostics.outlier_llc:+.2g} of λ̂"
+        f"{diagnostics.outliers} {lie} more than {OUTLYING:g} robust standard deviations from the median "
+        f"of the chain, apart from all others, and contribute {diagnostics.outlier_llc:+.2g} to λ̂"
     )

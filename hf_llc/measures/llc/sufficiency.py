@@ -36,18 +36,16 @@ def _effort(llc: float, stderr: float, chains: int, diagnostics: Diagnostics) ->
     """Why the standard error itself cannot be relied on."""
     if stderr <= STILL_LOSS * abs(llc):
         return [
-            "all draws are equal, to rounding: the loss does not change where the chains are, so that there is no "
-            "error to state"
+            "all draws are equal up to rounding: the loss is constant where the chains are, so there is "
+            "no error to state"
         ]
     reasons = []
     if chains < CHAINS_MIN:
-        reasons.append(f"{chains} chains, where {CHAINS_MIN} are asked for: raise --chains")
+        reasons.append(f"{chains} chains, where {CHAINS_MIN} are needed: raise `chains`")
     ess = diagnostics.ess
     if ess is None or not ess >= ESS_MIN:
         size = "unknown" if ess is None else f"{ess:.0f}"
-        reasons.append(
-            f"the effective sample size is {size}, where {ESS_MIN:g} is asked for: raise --draws or --chains"
-        )
+        reasons.append(f"the effective sample size is {size}, where {ESS_MIN:g} is needed: raise `draws` or `chains`")
     return reasons
 
 
@@ -57,15 +55,15 @@ def _errors(llc: float, stderr: float, diagnostics: Diagnostics) -> list[str]:
     if abs(llc) <= OF_BOTH * stderr:
         low, high = llc - OF_BOTH * stderr, llc + OF_BOTH * stderr
         reasons.append(
-            f"λ̂ is 0 within its error, between {low:.2g} and {high:.2g} at two standard errors, so that no share of it "
-            "is known: raise --draws or --chains if that is too wide"
+            f"λ̂ is 0 within its error, between {low:.2g} and {high:.2g} at two standard errors: raise "
+            "`draws` or `chains` if that is too wide"
         )
     elif not stderr <= STDERR_MAX * abs(llc):
         reasons.append(
-            f"the standard error is {stderr / abs(llc):.0%} of λ̂, where {STDERR_MAX:.0%} is asked for: raise --draws "
-            "or --chains"
+            f"the standard error is {stderr / abs(llc):.0%} of λ̂, where {STDERR_MAX:.0%} is needed: raise "
+            "`draws` or `chains`"
         )
     error = diagnostics.step_bias_stderr
     if error is not None and not 2 * error <= STEP_KNOWN * abs(llc):
-        reasons.append(f"what the step size makes of λ̂ is known to ± {error:.2g} only: raise --draws, or lower --lr")
+        reasons.append(f"the step-size bias of λ̂ is known only to ± {error:.2g}: raise `draws`, or lower `lr`")
     return reasons

@@ -60,25 +60,25 @@ def _step_size(llc: float, diagnostics: Diagnostics, failed: int) -> list[tuple[
     bias, error = diagnostics.step_bias, diagnostics.step_bias_stderr
     others = (diagnostics.cold_llc, diagnostics.gamma_slope)
     if bias is None and not failed and any(value is not None for value in others):
-        return [(Verdict.STEP_TOO_LARGE, "chains at half the step size became inf or NaN: lower --lr")]
+        return [(Verdict.STEP_TOO_LARGE, "chains at half the step size became inf or NaN: lower `lr`")]
     if bias is None or error is None or not abs(bias) > max(STEP_BIAS_MAX * abs(llc), SIGNIFICANT * error):
         return []
     raw = diagnostics.raw_llc if diagnostics.raw_llc is not None else llc + bias
-    share = f"{bias / raw:+.0%} of the chains' own mean" if raw else f"{bias:+.2g}"
+    share = f"{bias / raw:+.0%} of the mean of the chains" if raw else f"{bias:+.2g}"
     if diagnostics.cold_llc is not None and diagnostics.cold_llc > COLD_MAX * abs(llc):
-        return [(Verdict.HEATED, f"ε and ε/2 differ by gradient noise, {share}: raise --batch-size or lower --lr")]
-    return [(Verdict.STEP_TOO_LARGE, f"ε and ε/2 disagree: the step size makes {share}; lower --lr")]
+        return [(Verdict.HEATED, f"ε and ε/2 differ by gradient noise, {share}: raise `batch_size` or lower `lr`")]
+    return [(Verdict.STEP_TOO_LARGE, f"ε and ε/2 disagree: the step size contributes {share}; lower `lr`")]
 
 
 def _drift_alone(llc: float, stderr: float, diagnostics: Diagnostics) -> list[tuple[Verdict, str]]:
     cold = diagnostics.cold_llc
     if cold is not None and cold < -COLD_MAX * abs(llc):
-        words = f"without noise the loss falls below that at w*, by {-cold:.3g} in units of λ̂: w* is no minimum"
+        words = f"chains without noise reach a loss below that at w*, by {-cold:.3g} in units of λ̂: w* is not a minimum"
         return [(Verdict.NOT_A_MINIMUM, words)]
     if llc < -SIGNIFICANT * stderr:
-        return [(Verdict.NOT_A_MINIMUM, "the loss falls away from w*: it is no minimum at this temperature")]
+        return [(Verdict.NOT_A_MINIMUM, "the loss falls away from w*: w* is not a minimum at this temperature")]
     if cold is not None and cold > COLD_MAX * abs(llc):
-        words = f"gradient noise alone gives {cold:.3g} of λ̂ = {llc:.3g}: raise --batch-size or lower --lr"
+        words = f"gradient noise alone gives {cold:.3g} of λ̂ = {llc:.3g}: raise `batch_size` or lower `lr`"
         return [(Verdict.HEATED, words)]
     return []
 
@@ -101,22 +101,22 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
     met = gap is not None and error is not None and abs(gap) <= SIGNIFICANT * error
     if gap is not None and error is not None and not met:
         reasons.append(
-            f"chains that began at draws of the localiser and chains that began at w* are {gap:+.3g} ± {error:.2g} "
-            "apart in λ̂: raise --burn-in"
+            f"chains started from the localizing prior and chains started at w* are {gap:+.3g} ± "
+            f"{error:.2g} apart in λ̂: raise `burn_in`"
         )
     elif gap is not None and error is not None and not 2 * error <= GAP_KNOWN * abs(llc):
         reasons.append(
-            f"whether chains from w* and from draws of the localiser agree is known to ± {error:.2g} only: raise "
-            "--draws or --chains"
+            f"whether chains from w* and from the localizing prior agree is known only to ± {error:.2g}: "
+            "raise `draws` or `chains`"
         )
     elif gap is None and not diagnostics.equilibration >= EQUILIBRATION_MIN and not (bounded and still(diagnostics)):
         spreading = f", and {_spreading(diagnostics)}" if bounded else ""
         share = f"{diagnostics.equilibration:.0%} of its variance"
         if settings.start == "localiser":
-            share = f"forgotten {diagnostics.equilibration:.0%} of the way down from draws of the localiser"
+            share = f"relaxed by {diagnostics.equilibration:.0%} from their start in the localizing prior"
         reasons.append(
-            f"draws began when a flat direction had {share} ({EQUILIBRATION_MIN:.0%} is asked for){spreading}: raise "
-            "--burn-in or --lr"
+            f"draws began when a flat direction had {share} ({EQUILIBRATION_MIN:.0%} is "
+            f"needed){spreading}: raise `burn_in` or `lr`"
         )
     return reasons + _not_come_down(settings, diagnostics)
 
@@ -127,12 +127,13 @@ def _apart(settings: ResolvedSettings, diagnostics: Diagnostics) -> list[str]:
     if r_hat is None or r_hat <= R_HAT_MAX:
         return []
     if settings.chains < MANY_CHAINS or moved is None:
-        return [f"R-hat is {r_hat:.3f}, above {R_HAT_MAX:g}: raise --draws or --burn-in"]
+        return [f"R-hat is {r_hat:.3f}, above {R_HAT_MAX:g}: raise `draws` or `burn_in`"]
     if moved >= MOVED_MIN:
         return []
     return [
-        f"chains stay apart: R-hat is {r_hat:.3f}, and from half to half of its draws a chain moves by {moved:.0%} of "
-        f"what independent halves would ({MOVED_MIN:.0%} is asked for): raise --draws or --burn-in"
+        f"chains do not mix: R-hat is {r_hat:.3f}, and between the halves of its draws a chain moves by "
+        f"{moved:.0%} of what independent halves would ({MOVED_MIN:.0%} is needed): raise `draws` or "
+        "`burn_in`"
     ]
 
 
@@ -140,9 +141,10 @@ def _several_basins(diagnostics: Diagnostics) -> list[str]:
     if diagnostics.level_near is None or diagnostics.level_far is None:
         return []
     return [
-        f"chains live at two distances from w*, {diagnostics.level_near:.3g} and {diagnostics.level_far:.3g}, and "
-        f"change between them {diagnostics.level_changes} times in all: they seem to be in several basins, and how "
-        "much each counts is not known; raise --draws, or --gamma to stay in that of w*"
+        f"chains stay at two distances from w*, {diagnostics.level_near:.3g} and "
+        f"{diagnostics.level_far:.3g}, and change between them {diagnostics.level_changes} times in all: "
+        "they seem to be in several basins of unknown weight; raise `draws`, or `gamma` to stay in the "
+        "basin of w*"
     ]
 
 
@@ -155,8 +157,8 @@ def _not_come_down(settings: ResolvedSettings, diagnostics: Diagnostics) -> list
     if excess_left(times, settings.n_beta * diagnostics.curvature / settings.gamma) <= EXCESS_MAX:
         return []
     return [
-        f"chains began at draws of the localiser and had {times:.2g} relaxation times to come down from there "
-        f"({SETTLED:g} are asked for): raise --burn-in, or leave out --start"
+        f"chains started from the localizing prior and had {times:.2g} relaxation times before their draws "
+        f"({SETTLED:g} are needed): raise `burn_in`, or leave out `start`"
     ]
 
 
@@ -175,13 +177,13 @@ def still(diagnostics: Diagnostics) -> bool:
 def _spreading(diagnostics: Diagnostics) -> str:
     growth, error = diagnostics.distance_drift or 0.0, diagnostics.distance_drift_stderr or 0.0
     free = diagnostics.distance_drift_free or 0.0
-    return f"‖w−w*‖² grows by {growth:+.1%} ± {error:.1%} while they last, a walk without bounds by {free:.1%}"
+    return f"‖w−w*‖² grows by {growth:+.1%} ± {error:.1%} over the draws, where free diffusion would give {free:.1%}"
 
 
 def _settled(diagnostics: Diagnostics) -> str:
     step = "the step size was not checked"
     if diagnostics.step_bias is not None and diagnostics.step_bias_stderr is not None:
-        step = f"the step size makes {diagnostics.step_bias:+.2g} ± {diagnostics.step_bias_stderr:.2g} of it"
+        step = f"step-size bias {diagnostics.step_bias:+.2g} ± {diagnostics.step_bias_stderr:.2g}"
     return f"R-hat {diagnostics.r_hat:.3f}, effective sample size {diagnostics.ess:.0f}, {step}"
 
 
@@ -192,11 +194,12 @@ def require_number(found: Estimate) -> None:
         return
     if found.settings.by_draws:
         raise DivergedError(
-            f"No number: {found.verdict_reason}. Raise --gamma (now {found.settings.gamma:.3g}), so that the draws are "
-            "closer to w*."
+            f"No number: {found.verdict_reason}. Raise `gamma` (now {found.settings.gamma:.3g}), so that "
+            "the draws are closer to w*."
         )
     failed = [f"chain {c.chain} at step {c.failed_at}" for c in found.chains if c.llc is None]
     raise DivergedError(
-        f"No number: fewer than two of {len(found.chains)} chains stayed finite ({', '.join(failed)} became inf or "
-        f"NaN). Lower --lr (now {found.settings.lr:.3g}) or raise --gamma (now {found.settings.gamma:.3g})."
+        f"No number: fewer than two of {len(found.chains)} chains stayed finite ({', '.join(failed)} "
+        f"became inf or NaN). Lower `lr` (now {found.settings.lr:.3g}) or raise `gamma` (now "
+        f"{found.settings.gamma:.3g})."
     )

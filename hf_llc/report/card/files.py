@@ -74,9 +74,9 @@ def headline_of(curve: Curve, names: Sequence[str]) -> list[Point]:
     by_name = {point.revision: point for point in curve.points}
     for name in names:
         if name not in by_name:
-            raise SettingsError(f"--headline {name} is not in the run{did_you_mean(name, list(by_name))}")
+            raise SettingsError(f"`headline` {name} is not in the run{did_you_mean(name, list(by_name))}")
         if by_name[name].llc is None:
-            raise SettingsError(f"--headline {name} has no number in the run; choose another.")
+            raise SettingsError(f"`headline` {name} has no number in the run; choose another.")
     last = [point for point in curve.points if point.llc is not None][-1]
     return [point for point in curve.points if point.revision in {*names, last.revision}]
 

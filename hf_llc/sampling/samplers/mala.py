@@ -68,5 +68,5 @@ def _mismatch(walk: ChainState, to: Sequence[Tensor], start: Sequence[Tensor], s
 
 
 SAMPLER = Sampler(
-    init, step, step_fraction=0.1, why="larger steps would be taken back more often", coupled=False, whole=True
+    init, step, step_fraction=0.1, why="larger steps would be rejected more often", coupled=False, whole=True
 )

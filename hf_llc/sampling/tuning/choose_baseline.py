@@ -74,13 +74,13 @@ def choose_baseline(asked: str, run: Run, found: Sequence[LocalGeometry]) -> tup
         return "paired", None
     if any(each.jumps for each in found):
         return "paired", (
-            "baseline = paired: the loss changes by jumps, so that the slope at w* does not say how minibatches differ."
+            "baseline = paired: the loss is discontinuous, so the slope at w* does not describe how minibatches differ."
         )
     ratios = [each.scatter / each.curved for each in found if each.curved > 0]
     less = f"{math.sqrt(statistics.median_high(ratios)):.2g} times" if ratios else "ever so much"
     return "linear", (
-        f"baseline = linear: without the part that is linear in w − w*, whose mean is known, minibatches differ {less} "
-        f"less in how far w raises their loss; the chains take {cost - 1:.0%} more gradients."
+        "baseline = linear: without the part linear in w − w*, whose mean is known, the rise of the loss "
+        f"differs {less} less between minibatches; the chains take {cost - 1:.0%} more gradients."
     )
 
 

@@ -21,11 +21,12 @@ def choose_start(asked: str, gamma: float, rise: float) -> tuple[str, str]:
         return asked, "as asked"
     if gamma > 0 and rise <= LOCAL_RISE:
         return "localiser", (
-            f"start = localiser: chains begin at draws w* + ξ/√γ, where flat directions have their law at once; such a "
-            f"draw changes the loss by {rise:+.2g} nats per token, which is local."
+            "start = prior: chains start from draws of the localizing prior, w* + ξ/√γ, which is already "
+            f"stationary in flat directions; such a draw changes the loss by {rise:+.2g} nats per token, "
+            "which is local."
         )
-    reason = "there is no localiser" if gamma == 0 else f"a draw w* + ξ/√γ changes the loss by {rise:+.2g} nats"
-    return "anchor", f"start = anchor: chains begin at w* itself, since {reason}."
+    reason = "there is no localizing prior" if gamma == 0 else f"a draw w* + ξ/√γ changes the loss by {rise:+.2g} nats"
+    return "anchor", f"start = anchor: chains start at w*, since {reason}."
 
 
 def settled_start(
@@ -44,14 +45,14 @@ def settled_start(
         return start, None
     if not leaves(rate, burn_in, typical) and dtype != "bfloat16":
         return "laplace", (
-            "start = laplace: chains begin at draws w* + (γ + nβH)^(−½) ξ, since the burn-in is too short to come down "
-            "from draws of the localiser."
+            "start = laplace: chains start from draws w* + (γ + nβH)^(−½) ξ, since the burn-in is too "
+            "short to equilibrate from the localizing prior."
         )
     if start == "both" or forgets(rate, burn_in, typical):
         return start, None
     return "both", (
-        "start = both: half of the chains begin at w*, half at draws of the localiser, since the burn-in is too short "
-        "to forget either; that they agree shows that it does not matter."
+        "start = both: half of the chains start at w*, half from the localizing prior, since the burn-in "
+        "is too short to forget the start; if both halves agree, the start does not matter."
     )
 
 
@@ -104,12 +105,12 @@ def _quieter(asked: RequestedDynamics, n_beta: float, gamma: float, measured: Lo
     if AUTO in {asked.gradient, asked.batches}:
         why["gradient"] = (
             f"{way.words()}: gradient noise of plain minibatches at the largest stable step would add "
-            f"{found.untamed:.2g} to an LLC of at least {measured.least_llc(n_beta, gamma):.2g}; this is predicted to "
-            f"add {found.heating:.2g}."
+            f"{found.untamed:.2g} to an LLC of at least {measured.least_llc(n_beta, gamma):.2g}; with "
+            f"these settings {found.heating:.2g} is predicted."
         )
     if asked.sampler == AUTO:
         momentum = f" with momentum {way.momentum:g}" if way.momentum else ""
-        why["sampler"] = f"sampler = {way.sampler}{momentum}: forgets fastest for its cost at that noise."
+        why["sampler"] = f"sampler = {way.sampler}{momentum}: relaxes fastest for its cost at this noise."
     if asked.lr is None:
         value = stability(found.lr, n_beta, measured.limiting, gamma)
         why["lr"] = (
@@ -140,7 +141,7 @@ def _step(sampler: str, momentum: float, n_beta: float, gamma: float, measured: 
     )
     if share == 1.0:
         return step, f"{why}{SAMPLERS[sampler].why}."
-    return step, (f"{why}with a step {1 / share:.2g} times larger gradient noise would add {heating:.2g} to λ̂.")
+    return step, (f"{why}with a step {1 / share:.2g} times larger, gradient noise would add {heating:.2g} to λ̂.")
 
 
 def _sampler(
@@ -152,7 +153,7 @@ def _sampler(
         return (
             "sgld-lm",
             0.0,
-            (f"sampler = sgld-lm: exact on a quadratic at any stable step, and a flat direction forgets in {steps}."),
+            (f"sampler = sgld-lm: exact on a quadratic at any stable step, and a flat direction relaxes in {steps}."),
         )
     expected = measured.least_llc(n_beta, gamma)
     step = lr if lr is not None else SAMPLERS["baoab"].step_fraction / stiffness if stiffness > 0 else math.nan
@@ -164,9 +165,9 @@ def _sampler(
                 "baoab",
                 kept,
                 (
-                    f"sampler = baoab with momentum {kept:g}: the stiffest direction is {_ratio(stiffness, gamma)} as "
-                    f"stiff as the localiser, and gradient noise is predicted to add {heating:.2g} to an LLC of at "
-                    f"least {expected:.2g}."
+                    f"sampler = baoab with momentum {kept:g}: the stiffest direction is "
+                    f"{_ratio(stiffness, gamma)} as stiff as the localizing prior, and gradient noise is "
+                    f"predicted to add {heating:.2g} to an LLC of at least {expected:.2g}."
                 ),
             )
     heating = predicted_heating(step, n_beta, measured.noise, MOMENTA[-1])
@@ -174,8 +175,9 @@ def _sampler(
         "sgld-lm",
         0.0,
         (
-            f"sampler = sgld-lm: the stiffest direction is {_ratio(stiffness, gamma)} as stiff as the localiser, but "
-            f"with momentum gradient noise is predicted to add {heating:.2g} to an LLC of at least {expected:.2g}."
+            f"sampler = sgld-lm: the stiffest direction is {_ratio(stiffness, gamma)} as stiff as the "
+            f"localizing prior, but with momentum gradient noise is predicted to add {heating:.2g} to an "
+            f"LLC of at least {expected:.2g}."
         ),
     )
 

@@ -37,8 +37,8 @@ def choose_lr(fraction: float, n_beta: float, curvature: float, gamma: float) ->
     stiffness = n_beta * curvature + gamma
     if not (math.isfinite(stiffness) and stiffness > 0):
         raise SettingsError(
-            f"nβh+γ is {stiffness:g} (n_beta {n_beta:g}, curvature {curvature:g}, gamma {gamma:g}): nothing limits the "
-            "step size. Give --lr, or a --gamma above 0."
+            f"nβh+γ is {stiffness:g} (n_beta {n_beta:g}, curvature {curvature:g}, gamma {gamma:g}): "
+            "nothing limits the step size. Set `lr`, or a `gamma` above 0."
         )
     return two_digits(fraction / stiffness)
 
@@ -59,9 +59,9 @@ def check_lr(lr: float, n_beta: float, curvature: float, gamma: float) -> None:
     if value >= STABILITY_LIMIT:
         limit = STABILITY_LIMIT / (n_beta * curvature + gamma)
         raise SettingsError(
-            f"--lr {lr:g} is past the stability limit: ε(nβh+γ) = {value:.3g} where it must stay below "
-            f"{STABILITY_LIMIT:g} (measured curvature h = {curvature:.3g}, nβ = {n_beta:.4g}, γ = {gamma:.4g}). "
-            f"Use --lr below {limit:.2g}, or leave it out."
+            f"lr must be < {limit:.2g}, got {lr:g}: ε(nβh+γ) = {value:.3g} is past the stability limit "
+            f"{STABILITY_LIMIT:g} (measured curvature h = {curvature:.3g}, nβ = {n_beta:.4g}, γ = "
+            f"{gamma:.4g}). Lower `lr`, or leave it out."
         )
 
 

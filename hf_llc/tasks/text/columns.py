@@ -95,18 +95,18 @@ def text_column(
     strings = [column for column, kind in kinds.items() if kind is Kind.TEXT]
     if wanted is not None and wanted not in kinds:
         raise NotFoundError(
-            f"{name} has no column {wanted}{did_you_mean(wanted, list(kinds))} Choose with --text-column."
+            f"{name} has no column {wanted}{did_you_mean(wanted, list(kinds))} Choose with `text_column`."
         )
     if wanted is None and "text" in kinds:
         wanted = "text"
     if wanted is not None:
         if kinds[wanted] not in _READABLE:
-            others = f"; columns of strings: {', '.join(strings)}. Choose with --text-column." if strings else "."
+            others = f"; columns of strings: {', '.join(strings)}. Choose with `text_column`." if strings else "."
             raise UnusableError(f"Column {wanted} of {name} does not hold strings{others}")
         return wanted
     if len(strings) > 1:
         near = did_you_mean("", strings, 6)
-        raise NotFoundError(f"{name} has no column text, and several of strings{near} Choose with --text-column.")
+        raise NotFoundError(f"{name} has no column text, and several of strings{near} Choose with `text_column`.")
     if not strings:
         raise UnusableError(f"{name} has no column of strings; its columns are {', '.join(kinds) or 'none'}.")
     (only,) = strings
@@ -114,8 +114,8 @@ def text_column(
         return only
     if _OTHER_NAME.fullmatch(only) or Kind.LIST in kinds.values() or not _reads_like_text(values(only)):
         raise UnusableError(
-            f"{name} has no column text, and {only}, its only column of strings, may not be one; its columns are "
-            f"{', '.join(kinds)}. If it is, say --text-column {only}."
+            f"{name} has no column text, and {only}, its only column of strings, may not be one; its "
+            f"columns are {', '.join(kinds)}. If it is, set `text_column={only}`."
         )
     return only
 

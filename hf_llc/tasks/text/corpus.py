@@ -163,8 +163,8 @@ def _choose_split(splits: Mapping[str, Any], wanted: str, name: str) -> Any:
     if wanted in splits:
         return splits[wanted]
     if "[" in wanted or "+" in wanted:
-        raise SettingsError(f"--split {wanted} is an expression; give one name and use --max-sequences to take a part.")
-    raise NotFoundError(f"{name} has no split {wanted}{did_you_mean(wanted, sorted(splits))} Choose with --split.")
+        raise SettingsError(f"split must be one name, got the expression {wanted}; use `max_sequences` to take a part.")
+    raise NotFoundError(f"{name} has no split {wanted}{did_you_mean(wanted, sorted(splits))} Choose with `split`.")
 
 
 @contextmanager
@@ -181,17 +181,19 @@ def _explained(name: str, *, local: bool = False) -> Iterator[None]:
         cache = str(config.HF_DATASETS_CACHE)
         if isinstance(error, OSError) and str(error.filename or "").startswith(cache):
             raise ResourceError(
-                f"The cache at {cache} cannot be used ({error.strerror}); set HF_HOME to a folder of yours."
+                f"The cache at {cache} cannot be used ({error.strerror}); set HF_HOME to another folder."
             ) from error
         text = " ".join(str(error).split())
         if "Dataset scripts are no longer supported" in text:
             raise UnusableError(
-                f"{name} is made by a script, which `datasets` no longer runs; name one of plain files."
+                f"{name} needs a script, which `datasets` no longer runs; choose a dataset of plain files."
             ) from error
         if "zstd" in text.lower() or "zstandard" in text.lower():
-            raise UnusableError(f"{name} is packed with zstd; install zstandard, or unpack it first.") from error
+            raise UnusableError(f"{name} is compressed with zstd; install zstandard, or unpack it first.") from error
         raise UnusableError(f"{name} cannot be read as text: {text[:200]} ({type(error).__name__})") from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "yaml":  # which `datasets` reads the head of a card with
             raise
-        raise UnusableError(f"The YAML head of the README.md of {name} cannot be read; mend or remove it.") from error
+        raise UnusableError(
+            f"The YAML front matter of the README.md of {name} cannot be read; correct or remove it."
+        ) from error

@@ -102,7 +102,7 @@ def data_files(path: Path, config: str | None) -> DataFiles:
 
 def _of_file(path: Path, config: str | None) -> DataFiles:
     if config is not None:
-        raise SettingsError(f"{path} is a single file and has no configs; leave out --dataset-config.")
+        raise SettingsError(f"{path} is a single file and has no configs; leave out `config`.")
     if (format_ := format_of(path)) is None:
         raise SettingsError(f"{path} is none of the formats that can be read: {', '.join(DATA_SUFFIXES)}.")
     if path.stat().st_size == 0:
@@ -127,11 +127,11 @@ def builder_of(place: str, config: str | None, name: str, revision: str | None =
         configs = get_dataset_config_names(place, revision=revision)
         if config is None and len(configs) > 1:
             raise NotFoundError(
-                f"{name} has several configs{did_you_mean('', configs, 6)} Choose with --dataset-config."
+                f"{name} has several configs{did_you_mean('', configs, 6)} Choose with `config`."
             ) from error
         if config is not None and config not in configs:
             near = did_you_mean(config, configs)
-            raise NotFoundError(f"{name} has no config {config}{near} Choose with --dataset-config.") from error
+            raise NotFoundError(f"{name} has no config {config}{near} Choose with `config`.") from error
         raise
 
 
@@ -210,7 +210,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         try:
             zstandard: Any = importlib.import_module("zstandard")
         except ImportError as error:
-            raise UnusableError(f"{path} is packed with zstd; install zstandard, or unpack it first.") from error
+            raise UnusableError(f"{path} is compressed with zstd; install zstandard, or unpack it first.") from error
         with path.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as file:
             yield file
     else:

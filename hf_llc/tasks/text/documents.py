@@ -69,7 +69,7 @@ def of_files(
     tally = _Tally()
     if format_ == "text":
         if data.text_column not in {None, "text"}:
-            raise NotFoundError(f"{name} is plain text and has no columns; leave out --text-column.")
+            raise NotFoundError(f"{name} is plain text and has no columns; leave out `text_column`.")
         rule = "Each plain text file is one document, with its line breaks."
         texts = _guarded(_whole_texts(files, options.get("encoding", "utf-8"), tally, guard), guard)
         return Documents(text_column="text", texts=texts, _tally=tally, _notes=[rule, *notes])
@@ -192,8 +192,8 @@ def _refuse_surrogates(value: str, row: int, name: str, column: str) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise UnusableError(
-            f"Column {column} of {name} holds half of a surrogate pair (row {row}, character {error.start}), which no "
-            "text has; mend or remove it."
+            f"Column {column} of {name} holds an unpaired surrogate (row {row}, character {error.start}); "
+            "correct or remove it."
         ) from error
 
 

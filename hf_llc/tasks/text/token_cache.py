@@ -42,7 +42,7 @@ def write(path: Path, stored: StoredTokens) -> None:
         write_atomically(path, content)
     except OSError as error:
         raise ResourceError(
-            f"The tokens cannot be kept at {path} ({error.strerror}); free some space, or point HF_HOME elsewhere."
+            f"The tokens cannot be kept at {path} ({error.strerror}); free some space, or set HF_HOME to another disk."
         ) from error
 
 
@@ -55,10 +55,10 @@ def read(path: Path, fingerprint_of: Callable[[Tensor], str], tell: Tell) -> Sto
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError, ValueError) as error:
-        tell(f"{path} is damaged ({type(error).__name__}); its tokens are made again.")
+        tell(f"{path} is damaged ({type(error).__name__}); the text is tokenized again.")
         return None
     fingerprint = notes.pop("fingerprint", "")
     if fingerprint_of(tokens) != fingerprint:
-        tell(f"{path} does not match its fingerprint; its tokens are made again.")
+        tell(f"{path} does not match its fingerprint; the text is tokenized again.")
         return None
     return StoredTokens(tokens=tokens, fingerprint=fingerprint, notes=notes)

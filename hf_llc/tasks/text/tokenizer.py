@@ -236,7 +236,7 @@ def _explained_text() -> Iterator[None]:
         if type(error) is not Exception:  # which is what the tokenizers library raises, and nobody else
             raise
         raise UnusableError(
-            f"The tokenizer cannot read the text ({error}); give it a token for what it does not know, or other text."
+            f"The tokenizer cannot encode the text ({error}); add a token for unknown characters, or use other text."
         ) from error
 
 

@@ -142,7 +142,7 @@ def load_tokens(corpus: Corpus) -> Tensor:
     """
     stored = token_cache.read(corpus.path, fingerprint, _silent)
     if stored is None or stored.fingerprint != corpus.fingerprint:
-        raise ResourceError(f"The tokens at {corpus.path} are gone or changed since they were made; start again.")
+        raise ResourceError(f"The tokens at {corpus.path} have disappeared or changed; run the same command again.")
     return stored.tokens
 
 
@@ -163,7 +163,7 @@ def _context_length(asked: int | None, limit: int | None, name: str) -> int:
     if asked is None:
         return MAX_DEFAULT_CONTEXT if limit is None else min(MAX_DEFAULT_CONTEXT, limit)
     if limit is not None and asked > limit:
-        raise SettingsError(f"--context-length is {asked}, but {name} has positions for {limit} tokens only.")
+        raise SettingsError(f"context_length must be ≤ {limit}, the positions of {name}, got {asked}.")
     return asked
 
 
@@ -179,8 +179,9 @@ def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -
 def _refuse_too_few(name: str, tokens: Tensor, found: int, context_length: int, remarks: list[str]) -> None:
     if len(tokens) < MIN_SEQUENCES:
         raise UnusableError(
-            f"{name} gives {found} tokens, which fill {len(tokens)} sequences of {context_length}, and at least "
-            f"{MIN_SEQUENCES} are needed; lower --context-length, raise --max-sequences, or give more text."
+            f"{name} gives {found} tokens, which fill {len(tokens)} sequences of {context_length}, and at "
+            f"least {MIN_SEQUENCES} are needed; lower `context_length`, raise `max_sequences`, or give "
+            "more text."
             + "".join(f" {remark}" for remark in remarks)
         )
 
@@ -191,5 +192,5 @@ def refuse_unknown(tokens: Tensor, vocabulary: int | None) -> None:
     if vocabulary is not None and not 0 <= lowest <= highest < vocabulary:
         unknown = highest if lowest >= 0 else lowest
         raise UnusableError(
-            f"The tokenizer makes token {unknown}, but the model knows {vocabulary}; they do not belong together."
+            f"The tokenizer gives token {unknown}, but the model has {vocabulary}; they do not belong together."
         )

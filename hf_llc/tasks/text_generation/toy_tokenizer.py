@@ -23,7 +23,9 @@ def train_tokenizer(documents: Sequence[str], vocabulary: int) -> Tokenizer:
         ValueError: `vocabulary` is below SMALLEST.
     """
     if vocabulary < SMALLEST:
-        raise ValueError(f"vocabulary is {vocabulary}; {SMALLEST - 1} bytes and the end of text need {SMALLEST}.")
+        raise ValueError(
+            f"vocabulary must be ≥ {SMALLEST}, {SMALLEST - 1} bytes and the end of text, got {vocabulary}."
+        )
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.decoder = ByteLevelDecoder()

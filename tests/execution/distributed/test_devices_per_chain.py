@@ -184,13 +184,13 @@ def test_processes_make_whole_groups(tmp_path: Path, monkeypatch: pytest.MonkeyP
     plan = a_plan(tmp_path)
     assert processes_for([plan], 4) == 4
     assert processes_for([plan], None) == 2
-    with pytest.raises(SettingsError, match=r"--num-processes is 3, which makes no groups of 2.*give a multiple of 2"):
+    with pytest.raises(SettingsError, match=r"num_processes must be a multiple of `devices_per_chain` = 2, got 3"):
         processes_for([plan], 3)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 7)
     on_gpus = replace(plan, device="cuda")
     assert processes_for([on_gpus], None) == 6
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    with pytest.raises(LaunchError, match=r"--devices-per-chain is 2, but this machine has 1 GPU"):
+    with pytest.raises(LaunchError, match=r"devices_per_chain must be ≤ 1, the GPUs of this machine, got 2"):
         processes_for([on_gpus], None)
     with pytest.raises(SettingsError, match="not on mps"):
         processes_for([replace(plan, device="mps")], None)
@@ -205,7 +205,7 @@ def test_a_launch_that_makes_no_groups_is_refused(monkeypatch: pytest.MonkeyPatc
         "MASTER_PORT": 9,
     }.items():
         monkeypatch.setenv(name, str(value))
-    with pytest.raises(LaunchError, match=r"3 processes cannot make groups of 2.*Start a multiple of 2"):
+    with pytest.raises(LaunchError, match=r"processes must be a multiple of `devices_per_chain` = 2, got 3"):
         world.join_launch("cpu", 2)
     with pytest.raises(LaunchError, match="works on one machine"):
         check_devices("cuda", machines=2)
@@ -230,11 +230,11 @@ def test_what_does_not_go_together_is_refused(start: Starter, tmp_path: Path, mo
         SamplerSettings(devices_per_chain=0)
     with pytest.raises(SettingsError, match="GGUF file, which transformers cannot spread"):
         planning.plan_for(replace(plan.source, gguf_file="m.gguf"), plan.corpus, plan.sampler, "cpu")
-    with pytest.raises(SettingsError, match="with --devices-per-chain give --gamma"):
+    with pytest.raises(SettingsError, match=r"With `devices_per_chain` a scan cannot measure .*set `gamma`"):
         run_scan(Request(model="series", sampler=plan.sampler, device="cpu"))
     monkeypatch.chdir(start.place)
     asked = SamplerSettings(batch_size=4, devices_per_chain=2)
-    with pytest.raises(SettingsError, match="this is one process by itself"):
+    with pytest.raises(SettingsError, match="this is a single process"):
         estimate("model", DataSettings(dataset="text.jsonl"), asked, output_dir=tmp_path / "run", device="cpu")
 
 

@@ -65,5 +65,7 @@ def test_other_things_are_not_sent() -> None:
     ids=lambda content: repr(content[:20]),
 )
 def test_what_holds_no_such_value_is_refused_in_one_line(content: bytes) -> None:
-    with pytest.raises(LaunchError, match=r"^Another process of this launch sent what this one does not .* version"):
+    with pytest.raises(
+        LaunchError, match=r"^Another process of this launch sent a message that this one cannot read.* version"
+    ):
         decode(content)

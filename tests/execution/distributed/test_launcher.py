@@ -75,7 +75,7 @@ def test_a_rank_that_says_nothing_is_not_spoken_for() -> None:
 
 
 def test_a_killed_rank_is_explained() -> None:
-    with pytest.raises(LaunchError, match=r"Process 1 was killed by signal 9.*memory.*fewer --num-processes"):
+    with pytest.raises(LaunchError, match=r"Process 1 was killed by signal 9.*memory.*smaller `num_processes`"):
         start("killed")
 
 

@@ -141,9 +141,9 @@ def test_a_claim_of_a_process_that_is_lost_is_not_waited_for(links: list[Machine
     assert not links[0].claim("part")
     links[1]._over.set()
     began = time.monotonic()
-    with pytest.raises(LaunchError, match=r"Process 1 has not been heard of for .* s\. Finished work is kept: run"):
+    with pytest.raises(LaunchError, match=r"Process 1 has not answered for .* s\. Finished work is kept: run"):
         links[0].wait_for("part", 1)
-    with pytest.raises(LaunchError, match="Process 1 has not been heard of"):
+    with pytest.raises(LaunchError, match="Process 1 has not answered"):
         links[0].claim("part")
     assert 0.25 < time.monotonic() - began < 5
 
@@ -186,7 +186,7 @@ def test_machines_that_are_asked_for_different_runs_stop_and_say_what_differs(fl
 
     here, there = at_once([partial(work, fleet) for fleet in fleets])
     assert isinstance(there, LaunchError)
-    assert re.search(r"another run than that of machine 0 \(threads: there 4, here 3\)\. Give .* --threads", str(there))
+    assert re.search(r"run differs from that of machine 0 \(threads: there 4, here 3\)\. Give .* `threads`", str(there))
     assert isinstance(here, RankError)
     assert str(here) == f"Machine 1: {there}"
     assert here.exit_code == 1

@@ -52,7 +52,7 @@ def test_a_file_that_is_no_secret_is_refused(home: Path, spoil: object) -> None:
     secret.shared_secret()
     (path,) = home.iterdir()
     spoil(path)  # type: ignore[operator]
-    with pytest.raises(LaunchError, match=r"hf-llc-secret-\d+ is no secret: .* Remove it\. Set HF_LLC_SECRET"):
+    with pytest.raises(LaunchError, match=r"hf-llc-secret-\d+ is no valid secret: .* Remove it\. Set HF_LLC_SECRET"):
         secret.shared_secret()
 
 
@@ -62,7 +62,7 @@ def test_a_link_to_somebody_elses_file_is_refused(home: Path, tmp_path: Path) ->
     planted = path.rename(tmp_path / "planted")
     planted.chmod(0o600)
     path.symlink_to(planted)
-    with pytest.raises(LaunchError, match="is no secret"):
+    with pytest.raises(LaunchError, match="is no valid secret"):
         secret.shared_secret()
 
 
@@ -112,7 +112,7 @@ def test_what_was_said_in_an_earlier_launch_is_refused_when_somebody_says_it_aga
     acts: list[Callable[[], object]] = [partial(meet, store(later), 0, 2, "secret", SOON), say_again]
     error, _ = at_once(acts)
     assert isinstance(error, LaunchError)
-    assert "'hello/1' does not carry the signature" in str(error)
+    assert "'hello/1' does not have the signature" in str(error)
 
 
 def test_the_secret_is_not_in_what_travels() -> None:

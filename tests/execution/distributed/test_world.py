@@ -77,9 +77,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
             r"WORLD_SIZE is 2, but MASTER_ADDR is not set, so .* find each other\. Start with",
         ),
         ({"RANK": None, "LOCAL_RANK": "", "MASTER_PORT": None}, r"but RANK, LOCAL_RANK and MASTER_PORT are not set"),
-        ({"RANK": "first"}, r"RANK is 'first', which is no number"),
-        ({"RANK": "2"}, r"RANK is 2, but with WORLD_SIZE 2 ranks are 0 to 1"),
-        ({"WORLD_SIZE": "two"}, r"WORLD_SIZE is 'two', which is no number of processes; unset it"),
+        ({"RANK": "first"}, r"RANK must be a whole number, got 'first'"),
+        ({"RANK": "2"}, r"RANK must be 0 to 1 with WORLD_SIZE 2, got 2"),
+        ({"WORLD_SIZE": "two"}, r"WORLD_SIZE must be a whole number, got 'two'; unset it"),
     ],
 )
 def test_a_launch_that_does_not_say_where_the_others_are_is_refused(
@@ -94,7 +94,7 @@ def test_a_launch_that_does_not_say_where_the_others_are_is_refused(
 def test_processes_that_never_meet_are_told_of_with_where_they_should_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    with pytest.raises(LaunchError, match=r"Not all of the 2 processes have met at 127\.0\.0\.1:\d+ .*every machine"):
+    with pytest.raises(LaunchError, match=r"Not all of the 2 processes have reached 127\.0\.0\.1:\d+ .*every machine"):
         rendezvous.gather(0, 2, timedelta(seconds=1))
 
 
@@ -127,7 +127,7 @@ def test_the_interface_is_that_from_which_the_first_machine_is_reached() -> None
 def test_a_launch_that_accelerate_does_not_see_is_refused(told: pytest.MonkeyPatch) -> None:
     state = SimpleNamespace(num_processes=1, process_index=0, local_process_index=0)
     told.setattr("accelerate.state.PartialState", lambda **_: state)
-    with pytest.raises(LaunchError, match=r"WORLD_SIZE is 2 but accelerate sees 1 process.*--num-processes"):
+    with pytest.raises(LaunchError, match=r"WORLD_SIZE is 2 but accelerate sees 1 process.*`num_processes`"):
         fleet.join_launch("cpu")
     told.setenv("WORLD_SIZE", "1")
     assert fleet.join_launch("cpu") == ProcessWorld(0, 1, "cpu")

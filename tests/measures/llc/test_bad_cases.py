@@ -72,16 +72,16 @@ def test_a_loss_that_is_constant_where_chains_live_has_no_error_and_is_not_calle
     assert found.llc == pytest.approx(40.5)
     assert found.stderr == pytest.approx(0.0, abs=1e-6)
     assert found.verdict != "converged"
-    assert "all draws are equal, to rounding" in found.verdict_reason
+    assert "all draws are equal up to rounding" in found.verdict_reason
 
 
 def test_too_few_draws_or_chains_are_not_called_converged() -> None:
     few = judged(quadratic([1.0, 2.0, 4.0] * 7), 100.0, 100.0, draws=10)
     two = judged(quadratic([1.0, 2.0, 4.0] * 7), 100.0, 100.0, chains=2)
     assert few.verdict != "converged"
-    assert "where 50 is asked for: raise --draws or --chains" in few.verdict_reason
+    assert "where 50 is needed: raise `draws` or `chains`" in few.verdict_reason
     assert two.verdict == "undersampled"
-    assert two.verdict_reason.startswith("2 chains, where 4 are asked for")
+    assert two.verdict_reason.startswith("2 chains, where 4 are needed")
 
 
 def test_a_coefficient_of_nothing_is_imprecise_however_small_its_error() -> None:
@@ -104,7 +104,7 @@ def test_chains_that_hop_between_two_basins_are_not_called_converged() -> None:
 
     found = judged(FunctionObjective([w], 1, losses_of), 20.0, 2.0, draws=200)
     assert found.verdict == "not-equilibrated"
-    assert "chains live at two distances from w*" in found.verdict_reason
+    assert "chains stay at two distances from w*" in found.verdict_reason
 
 
 def test_half_the_chains_dead_is_a_step_too_large(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,6 @@ def test_a_calibration_keeps_it_in_its_file() -> None:
 def test_a_gpu_that_would_have_to_imitate_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "device_kind", lambda asked: "cuda")
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: including_emulation)
-    with pytest.raises(SettingsError, match=r"--dtype is bfloat16, which this GPU does not compute .*; leave it out"):
+    with pytest.raises(SettingsError, match=r"dtype must be float32 on this GPU, got bfloat16"):
         checked_device(replace(SMALL, dtype="bfloat16"), None)
     assert checked_device(SMALL, None) == "cuda"

@@ -144,7 +144,7 @@ def test_a_part_that_is_taken_away_is_an_error_and_not_a_number(model: str, data
     made = plan(ModelSettings(model=model), data, SMALL)
     run_all([made], processes=1, observer=Observer())
     (made.run_dir / "chains" / "001.json").unlink()
-    with pytest.raises(ResourceError, match="are gone since they were made; run the same command again"):
+    with pytest.raises(ResourceError, match="have disappeared; run the same command again"):
         collect(made, Observer(), 0.0)
 
 
@@ -167,7 +167,7 @@ def test_a_baseline_that_is_taken_back_is_told_when_the_number_is_there(
     back = estimate(model, data, asked, observer=observer)
     assert back.settings.baseline == "paired"
     assert [line for line in lines if "baseline" in line] == [f"{model}: {back.choices['baseline']}"]
-    assert "at 1 draw the difference beside w* was no slope" in back.choices["baseline"]
+    assert "at 1 draw the finite difference at w* is not a slope" in back.choices["baseline"]
     assert back.llc == estimate(model, data, replace(asked, baseline="paired")).llc
 
 

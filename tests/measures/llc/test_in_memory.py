@@ -94,10 +94,10 @@ def test_max_sequences_takes_the_first_token_ids() -> None:
         (("MODEL", ["a text"]), r"tokenizer is needed for a model in memory: pass tokenizer=…"),
         (("MODEL", torch.rand(4, 8)), r"whole numbers as token ids, got a tensor of torch\.float32"),
         (("MODEL", torch.zeros(8, dtype=torch.int64)), r"shape \(n, context length\), got \(8,\)"),
-        (("MODEL", torch.full((4, 8), 300)), "token 300, but the model knows 300"),
+        (("MODEL", torch.full((4, 8), 300)), "token 300, but the model has 300"),
         (("MODEL", torch.full((4, 8), -1)), "data must hold token ids from 0 to 2147483647, got -1 to -1"),
         (("MODEL", torch.full((4, 8), 2**31)), "data must hold token ids from 0 to"),
-        (("MODEL", torch.zeros((4, CONTEXT + 1), dtype=torch.int64)), "positions for 64 tokens only"),
+        (("MODEL", torch.zeros((4, CONTEXT + 1), dtype=torch.int64)), "context_length must be ≤ 64"),
         (("MODEL", torch.zeros((1, 8), dtype=torch.int64)), r"data must hold 2 sequences or more, .* got \(1, 8\)"),
         (("MODEL", torch.zeros((4, 1), dtype=torch.int64)), r"data must hold .* of 2 tokens or more, got \(4, 1\)"),
         (("MODEL", torch.zeros((4, 8), dtype=torch.int64).to_sparse()), "data must be a dense tensor of token ids"),
@@ -215,7 +215,7 @@ def test_saving_draws_no_progress_bars(capfd: pytest.CaptureFixture[str], monkey
 @pytest.mark.parametrize(("output_dir", "reason"), [("x" * 5000, "File name too long"), ("file", "File exists")])
 def test_an_output_dir_that_cannot_be_made_is_named(output_dir: str, reason: str) -> None:
     Path("file").touch()
-    with pytest.raises(ResourceError, match=f"output_dir .* cannot be made .{reason}"):
+    with pytest.raises(ResourceError, match=f"output_dir .* cannot be created .{reason}"):
         estimate(make_model(), numpy.zeros((4, 8), dtype=int), output_dir=Path(output_dir), **SHORT)
 
 

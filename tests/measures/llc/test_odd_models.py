@@ -116,7 +116,9 @@ def test_a_caller_without_gradients_gets_the_same_number(save: Save, mode: Calla
 
 def test_to_move_only_what_the_loss_does_not_reach_is_refused(save: Save) -> None:
     folder = save(BART)
-    with pytest.raises(UnusableError, match=r"has no gradient: --params \*encoder_attn\* names no weight that it"):
+    with pytest.raises(
+        UnusableError, match=r"has no gradient: `params` \*encoder_attn\* matches no weight on which it"
+    ):
         bench_of(folder, "*encoder_attn*").load()
 
 
@@ -188,7 +190,7 @@ def test_a_context_that_the_model_cannot_take_is_one_sentence(save: Save) -> Non
     """Two of its positions are never used, of which its config does not tell."""
     folder = save(ROBERTA)
     with pytest.raises(
-        UnusableError, match=r"cannot compute the loss of 64 tokens .*Try a smaller --context-length\.$"
+        UnusableError, match=r"cannot compute the loss of 64 tokens .*Try a smaller `context_length`\.$"
     ):
         bench_of(folder, context_length=CONTEXT).load()
     assert bench_of(folder, context_length=CONTEXT - 2).load().n > 0
@@ -209,7 +211,7 @@ def test_tokens_that_a_checkpoint_does_not_know_are_refused_when_it_is_loaded(sa
     folder = save(LLAMA)
     shared = plan(ModelSettings(model=str(folder)), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
     other = save(transformers.MistralConfig(**{**SHAPE, "vocab_size": 100}, num_key_value_heads=2))
-    with pytest.raises(UnusableError, match=r"makes token \d+, but the model knows 100;"):
+    with pytest.raises(UnusableError, match=r"gives token \d+, but the model has 100;"):
         LoadedModel(replace(shared, source=at(other)), "cpu").load()
 
 

@@ -129,7 +129,7 @@ def test_ctrl_c_stops_all_processes_with_one_message(start: Starter, reference: 
     os.killpg(running.pid, signal.SIGINT)
     ran = running.finish()
     assert (ran.code, ran.out) == (130, "")
-    assert ran.complaints == ["Interrupted. Finished work is kept: run the same command to go on."]
+    assert ran.complaints == ["Interrupted. Finished work is kept: run the same command to resume."]
     ended(workers)
     kept = chains_of(folder)
     assert 1 <= len(kept) < SAMPLER.chain_count

@@ -38,7 +38,7 @@ def test_where_jumps_make_much_of_the_number_it_is_not_called_converged(height: 
     assert found.llc > case.truth + 3 * found.stderr
     assert found.verdict == Verdict.JUMPS
     assert (
-        "the loss changes by jumps, which no gradient knows of and no chain feels: they make +" in found.verdict_reason
+        "the loss is discontinuous, and gradients do not include its jumps: they contribute +" in found.verdict_reason
     )
 
 
@@ -131,7 +131,7 @@ def test_where_the_loss_jumps_the_linear_baseline_is_not_chosen() -> None:
     baseline, why = choose_baseline("auto", run, [replace(smooth, jumps=True)])
     assert baseline == "paired"
     assert why is not None
-    assert why.startswith("baseline = paired: the loss changes by jumps")
+    assert why.startswith("baseline = paired: the loss is discontinuous")
 
 
 def trace(deltas: tuple[float, ...], **changes: Any) -> ChainTrace:
@@ -206,7 +206,7 @@ def test_one_broken_slope_takes_the_correction_back_from_all_draws_of_all_chains
     found = with_one_baseline(broken)
     assert all(each.deltas == paired for each in [*found.traces, *found.varied.values()])
     assert found.resolution.settings.baseline == "paired"
-    assert "at 2 draws the difference beside w* was no slope" in found.resolution.choices["baseline"]
+    assert "at 2 draws the finite difference at w* is not a slope" in found.resolution.choices["baseline"]
 
 
 def test_a_draw_that_only_its_slope_takes_far_away_is_a_broken_slope_too() -> None:
@@ -270,8 +270,8 @@ def test_chains_that_ran_away_took_too_large_a_step(size: float) -> None:
     chains = [trace((0.0, *(size * value for value in draws(200, chain)))) for chain in range(4)]
     found = judged(resolution(), chains, {})
     assert found.verdict is Verdict.STEP_TOO_LARGE
-    assert "the chains ran away: nβΔL is" in found.reason
-    assert "where draws of the localiser alone give 10; lower --lr" in found.reason
+    assert "the chains diverge: nβΔL is" in found.reason
+    assert "where draws of the localizing prior alone give 10; lower `lr`" in found.reason
 
 
 def test_where_the_loss_hardly_rises_at_draws_of_the_prior_few_directions_allow_less() -> None:
@@ -279,14 +279,14 @@ def test_where_the_loss_hardly_rises_at_draws_of_the_prior_few_directions_allow_
     assert judge(50.0, 0.1, SETTINGS, low, failed=0)[0] is Verdict.CONVERGED
     verdict, reason = judge(50.0, 0.1, SETTINGS, replace(low, dimension=2), failed=0)
     assert verdict is Verdict.STEP_TOO_LARGE
-    assert reason.startswith("the chains ran away: nβΔL is 50, where draws of the localiser alone give -1")
+    assert reason.startswith("the chains diverge: nβΔL is 50, where draws of the localizing prior alone give -1")
 
 
 def test_where_the_chains_at_half_the_step_ran_away_nothing_else_is_said() -> None:
     wild = replace(GOOD, prior_llc=10.0, step_bias=-1e6, step_bias_stderr=1e6)
     verdict, reason = judge(10.0, 0.1, SETTINGS, wild, failed=0)
     assert verdict is Verdict.STEP_TOO_LARGE
-    assert reason.startswith("the chains ran away: nβΔL is 1e+06")
+    assert reason.startswith("the chains diverge: nβΔL is 1e+06")
 
 
 def test_without_a_localiser_only_the_impossible_is_called_too_large() -> None:
@@ -294,7 +294,7 @@ def test_without_a_localiser_only_the_impossible_is_called_too_large() -> None:
     assert judge(10.0, 0.1, SETTINGS, free, failed=0)[0] is Verdict.CONVERGED
     verdict, reason = judge(10.0, 0.1, SETTINGS, replace(free, delta_loss=1e30), failed=0)
     assert verdict is Verdict.STEP_TOO_LARGE
-    assert reason.startswith("the chains ran away: nβΔL is 1e+32; lower --lr")
+    assert reason.startswith("the chains diverge: nβΔL is 1e+32; lower `lr`")
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_jumps_that_are_large_or_within_the_error_are_not_said_to_change_the_num
     large = replace(GOOD, jump_llc=2.0, jump_llc_stderr=0.1, jump_shift=30.0, jump_shift_stderr=0.2, jump_spread=1.0)
     verdict, reason = judge(10.0, 0.1, SETTINGS, large, failed=0)
     assert verdict is Verdict.JUMPS
-    assert reason.endswith("they make +2 ± 0.1 of λ̂")
+    assert reason.endswith("they contribute +2 ± 0.1 to λ̂")
     assert judge(10.0, 0.1, SETTINGS, replace(large, jump_shift=1.5), failed=0)[0] is Verdict.JUMPS
     assert judge(10.0, 2.5, SETTINGS, replace(large, jump_shift=1.5), failed=0)[0] is Verdict.CONVERGED
 

@@ -38,12 +38,12 @@ JUMPING: dict[str, Any] = {
 CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
     ({}, 10.0, Verdict.CONVERGED, "R-hat 1.010, effective sample size 300"),
     (UNCHECKED, 10.0, Verdict.CONVERGED, "the step size was not checked"),
-    ({"r_hat": 1.11}, 10.0, Verdict.NOT_EQUILIBRATED, "R-hat is 1.110, above 1.1: raise --draws"),
+    ({"r_hat": 1.11}, 10.0, Verdict.NOT_EQUILIBRATED, "R-hat is 1.110, above 1.1: raise `draws`"),
     ({"r_hat": 1.11, "r_hat_chance": 1.3, "ess": 55.0}, 10.0, Verdict.NOT_EQUILIBRATED, "R-hat is 1.110, above 1.1"),
     ({"r_hat": 1.099, "r_hat_chance": 1.01}, 10.0, Verdict.CONVERGED, "R-hat 1.099"),
     ({"r_hat": math.nan}, 10.0, Verdict.NOT_EQUILIBRATED, "R-hat is nan"),
     ({"r_hat": None, "ess": None, "drift": None}, 10.0, Verdict.UNDERSAMPLED, "effective sample size is unknown"),
-    ({"ess": 49.0}, 10.0, Verdict.UNDERSAMPLED, "sample size is 49, where 50 is asked for: raise --draws"),
+    ({"ess": 49.0}, 10.0, Verdict.UNDERSAMPLED, "sample size is 49, where 50 is needed: raise `draws`"),
     ({"ess": 50.0}, 10.0, Verdict.CONVERGED, "effective sample size 50"),
     ({"drift": -5.0}, 10.0, Verdict.NOT_EQUILIBRATED, "second half lies -5.0 Monte Carlo errors"),
     ({"drift": -3.9}, 10.0, Verdict.CONVERGED, "R-hat"),
@@ -51,36 +51,41 @@ CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
         {"level_near": 0.9, "level_far": 2.1, "level_changes": 4},
         10.0,
         Verdict.NOT_EQUILIBRATED,
-        "chains live at two distances from w*, 0.9 and 2.1, and change between them 4 times in all: they seem to be",
+        "chains stay at two distances from w*, 0.9 and 2.1, and change between them 4 times in all: they seem to be",
     ),
     ({"equilibration": 0.5}, 10.0, Verdict.NOT_EQUILIBRATED, "50% of its variance"),
     (SPREAD, 10.0, Verdict.CONVERGED, "R-hat"),
-    (SPREAD | {"distance_drift": 0.04}, 10.0, Verdict.NOT_EQUILIBRATED, "grows by +4.0% ± 1.0% while they last"),
-    (SPREAD | {"distance_drift_stderr": 0.02}, 10.0, Verdict.NOT_EQUILIBRATED, "a walk without bounds by 20.0%"),
+    (SPREAD | {"distance_drift": 0.04}, 10.0, Verdict.NOT_EQUILIBRATED, "grows by +4.0% ± 1.0% over the draws"),
+    (SPREAD | {"distance_drift_stderr": 0.02}, 10.0, Verdict.NOT_EQUILIBRATED, "where free diffusion would give 20.0%"),
     (SPREAD | {"distance_drift_free": 0.1}, 10.0, Verdict.NOT_EQUILIBRATED, "10% of its variance"),
     (SPREAD | {"gamma_slope": 0.3}, 10.0, Verdict.NOT_EQUILIBRATED, "10% of its variance"),
     ({"equilibration": 0.1, "start_gap": 0.5, "start_gap_stderr": 0.2}, 10.0, Verdict.CONVERGED, "R-hat"),
     ({"start_gap": 2.0, "start_gap_stderr": 0.2}, 10.0, Verdict.NOT_EQUILIBRATED, "+2 ± 0.2 apart in λ̂"),
-    ({"start_gap": 0.0, "start_gap_stderr": 1.1}, 10.0, Verdict.NOT_EQUILIBRATED, "is known to ± 1.1 only"),
-    ({"step_bias": 2.0, "step_bias_stderr": 0.6}, 10.0, Verdict.STEP_TOO_LARGE, "lower --lr"),
-    ({"step_bias": 2.0, "step_bias_stderr": 0.6, "raw_llc": 10.4}, 10.0, Verdict.STEP_TOO_LARGE, "+19% of the chains'"),
-    ({"step_bias": 0.9, "step_bias_stderr": 0.1}, 10.0, Verdict.CONVERGED, "makes +0.9 ± 0.1 of it"),
-    ({"step_bias": 2.0, "step_bias_stderr": 0.8}, 10.0, Verdict.CONVERGED, "makes +2 ± 0.8 of it"),
-    ({"step_bias": 0.1, "step_bias_stderr": 1.1}, 10.0, Verdict.IMPRECISE, "known to ± 1.1 only: raise --draws"),
-    ({"step_bias": 2.0, "step_bias_stderr": 0.6, "cold_llc": 2.0}, 10.0, Verdict.HEATED, "raise --batch-size"),
-    ({"step_bias": None}, 10.0, Verdict.STEP_TOO_LARGE, "half the step size became inf or NaN: lower --lr"),
+    ({"start_gap": 0.0, "start_gap_stderr": 1.1}, 10.0, Verdict.NOT_EQUILIBRATED, "is known only to ± 1.1"),
+    ({"step_bias": 2.0, "step_bias_stderr": 0.6}, 10.0, Verdict.STEP_TOO_LARGE, "lower `lr`"),
+    (
+        {"step_bias": 2.0, "step_bias_stderr": 0.6, "raw_llc": 10.4},
+        10.0,
+        Verdict.STEP_TOO_LARGE,
+        "+19% of the mean of the chains",
+    ),
+    ({"step_bias": 0.9, "step_bias_stderr": 0.1}, 10.0, Verdict.CONVERGED, "step-size bias +0.9 ± 0.1"),
+    ({"step_bias": 2.0, "step_bias_stderr": 0.8}, 10.0, Verdict.CONVERGED, "step-size bias +2 ± 0.8"),
+    ({"step_bias": 0.1, "step_bias_stderr": 1.1}, 10.0, Verdict.IMPRECISE, "known only to ± 1.1: raise `draws`"),
+    ({"step_bias": 2.0, "step_bias_stderr": 0.6, "cold_llc": 2.0}, 10.0, Verdict.HEATED, "raise `batch_size`"),
+    ({"step_bias": None}, 10.0, Verdict.STEP_TOO_LARGE, "half the step size became inf or NaN: lower `lr`"),
     ({"cold_llc": 2.0}, 10.0, Verdict.HEATED, "gradient noise alone gives 2 of"),
     ({"cold_llc": 0.9}, 10.0, Verdict.CONVERGED, "R-hat"),
-    ({"cold_llc": -2.0}, 10.0, Verdict.NOT_A_MINIMUM, "without noise the loss falls below that at w*, by 2"),
+    ({"cold_llc": -2.0}, 10.0, Verdict.NOT_A_MINIMUM, "chains without noise reach a loss below that at w*, by 2"),
     ({}, -1.0, Verdict.NOT_A_MINIMUM, "the loss falls away from w*"),
     ({}, -0.2, Verdict.IMPRECISE, "λ̂ is 0 within its error, between -0.4 and 0 at two standard errors"),
     ({}, 0.15, Verdict.IMPRECISE, "λ̂ is 0 within its error, between -0.05 and 0.35 at two"),
-    (UNCHECKED, 0.33, Verdict.IMPRECISE, "the standard error is 30% of λ̂, where 30% is asked for"),
+    (UNCHECKED, 0.33, Verdict.IMPRECISE, "the standard error is 30% of λ̂, where 30% is needed"),
     (UNCHECKED, 0.34, Verdict.CONVERGED, "R-hat"),
-    ({"step_bias_stderr": math.nan}, 10.0, Verdict.IMPRECISE, "what the step size makes of λ̂ is known to ± nan only"),
-    (UNCHECKED, 2e5, Verdict.UNDERSAMPLED, "all draws are equal, to rounding"),
-    (JUMPING, 10.0, Verdict.JUMPS, "they make +3 ± 0.1 of λ̂, which is about +2 ± 0.5 off for that"),
-    ({"delta_loss": 50.0, "prior_llc": 10.0}, 10.0, Verdict.STEP_TOO_LARGE, "the chains ran away: nβΔL is 5e+03"),
+    ({"step_bias_stderr": math.nan}, 10.0, Verdict.IMPRECISE, "the step-size bias of λ̂ is known only to ± nan"),
+    (UNCHECKED, 2e5, Verdict.UNDERSAMPLED, "all draws are equal up to rounding"),
+    (JUMPING, 10.0, Verdict.JUMPS, "they contribute +3 ± 0.1 to λ̂, which is off by about +2 ± 0.5"),
+    ({"delta_loss": 50.0, "prior_llc": 10.0}, 10.0, Verdict.STEP_TOO_LARGE, "the chains diverge: nβΔL is 5e+03"),
     ({"outliers": 2, "outlier_llc": 1.0, "outlier_rest_stderr": 0.1}, 10.0, Verdict.NOT_EQUILIBRATED, "2 draws lie"),
 ]
 
@@ -89,7 +94,7 @@ CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
 def test_fewer_than_four_chains_show_too_little_of_how_they_differ(chains: int, failed: int, words: str) -> None:
     verdict, reason = judge(10.0, 0.1, replace(SETTINGS, chains=chains), GOOD, failed=failed)
     assert verdict is (Verdict.STEP_TOO_LARGE if failed else Verdict.UNDERSAMPLED)
-    assert f"{words}, where 4 are asked for: raise --chains" in reason
+    assert f"{words}, where 4 are needed: raise `chains`" in reason
 
 
 @pytest.mark.parametrize("error", [math.nan, math.inf])
@@ -106,7 +111,7 @@ def test_an_error_of_nothing_is_not_called_converged() -> None:
     for error in (0.0, 1e-6):
         verdict, reason = judge(40.5, error, SETTINGS, GOOD, failed=0)
         assert verdict is Verdict.UNDERSAMPLED
-        assert "the loss does not change where the chains are" in reason
+        assert "the loss is constant where the chains are" in reason
     assert judge(0.0, 0.0, SETTINGS, GOOD, failed=0)[0] is Verdict.UNDERSAMPLED
 
 
@@ -121,7 +126,7 @@ def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict
     ("chains", "moved", "verdict", "words"),
     [
         (16, 0.26, Verdict.CONVERGED, "R-hat 1.300"),
-        (16, 0.24, Verdict.NOT_EQUILIBRATED, "chains stay apart: R-hat is 1.300"),
+        (16, 0.24, Verdict.NOT_EQUILIBRATED, "chains do not mix: R-hat is 1.300"),
         (16, None, Verdict.NOT_EQUILIBRATED, "R-hat is 1.300, above 1.1"),
         (15, 1.0, Verdict.NOT_EQUILIBRATED, "R-hat is 1.300, above 1.1"),
     ],
@@ -146,7 +151,7 @@ def test_chains_from_far_above_are_judged_by_what_they_have_forgotten_of_the_way
     local = replace(SETTINGS, start="localiser", gamma=10.0, lr=1e-3, burn_in=200)
     verdict, reason = judge(10.0, 0.1, local, replace(GOOD, equilibration=0.86), failed=0)
     assert verdict is Verdict.NOT_EQUILIBRATED
-    assert "had forgotten 86% of the way down from draws of the localiser (90% is asked for)" in reason
+    assert "had relaxed by 86% from their start in the localizing prior (90% is needed)" in reason
     # That λ̂ is flat and that nothing spreads says no more, since they began at their full width.
     verdict, _ = judge(10.0, 0.1, local, replace(GOOD, **SPREAD), failed=0)
     assert verdict is Verdict.NOT_EQUILIBRATED
@@ -157,7 +162,7 @@ def test_chains_that_came_down_alike_but_not_far_enough_are_not_called_converged
     short = replace(SETTINGS, start="localiser", gamma=10.0, lr=1e-3, burn_in=20)
     verdict, reason = judge(10.0, 0.1, short, GOOD, failed=0)
     assert verdict is Verdict.NOT_EQUILIBRATED
-    assert "had 0.2 relaxation times to come down from there (1.3 are asked for)" in reason
+    assert "had 0.2 relaxation times before their draws (1.3 are needed)" in reason
     for enough in (replace(short, burn_in=130), replace(short, n_beta=0.3), replace(short, burn_in_lr=5e-2)):
         assert judge(10.0, 0.1, enough, GOOD, failed=0)[0] is Verdict.CONVERGED
 
@@ -194,7 +199,7 @@ def test_everything_that_is_wrong_is_named_and_the_worst_decides() -> None:
     assert verdict is Verdict.STEP_TOO_LARGE
     parts = reason.split("; ")
     assert parts[0] == "1 of 4 chains became inf or NaN and were left out"
-    assert [word in reason for word in ("no minimum", "R-hat is 1.200", "+9.0 Monte Carlo")] == [True, True, True]
+    assert [word in reason for word in ("not a minimum", "R-hat is 1.200", "+9.0 Monte Carlo")] == [True, True, True]
 
 
 def test_without_two_healthy_chains_there_is_no_number() -> None:
@@ -207,10 +212,10 @@ def test_without_two_healthy_chains_there_is_no_number() -> None:
     ("slope", "error", "words"),
     [
         (0.05, 0.02, "on a plateau"),
-        (-0.05, 0.1, "whether it depends on the localiser is not known"),
-        (-0.3, 0.14, "it depends on the localiser"),
-        (-0.95, 0.02, "the localiser sets its size"),
-        (-0.5, 0.02, "it depends on the localiser"),
+        (-0.05, 0.1, "whether it depends on the localizing prior is not known"),
+        (-0.3, 0.14, "it depends on the localizing prior"),
+        (-0.95, 0.02, "the localizing prior sets its size"),
+        (-0.5, 0.02, "it depends on the localizing prior"),
         (None, None, "was not measured"),
     ],
 )
@@ -219,17 +224,23 @@ def test_what_the_number_means_follows_from_its_slope_in_gamma(
 ) -> None:
     sentence = interpret(replace(GOOD, gamma_slope=slope, gamma_slope_stderr=error))
     assert words in sentence
-    assert ("not a learning coefficient" in sentence) == (words == "it depends on the localiser" or "sets" in words)
+    assert ("not a learning coefficient" in sentence) == (
+        words == "it depends on the localizing prior" or "sets" in words
+    )
 
 
 @pytest.mark.parametrize(
     ("slope", "error", "words"),
     [
-        (0.05, 0.02, "on a plateau (d log λ̂ / d log γ = +0.02 ± 0.01): it hardly depends on the localiser nor on nβ"),
-        (None, None, "whether it depends on nβ was not measured; it is that of this basin"),
-        (1.0, 0.0, "d log nβ = +1.00 ± 0.00): the loss is as good as constant around w*"),
+        (
+            0.05,
+            0.02,
+            "on a plateau (d log λ̂ / d log γ = +0.02 ± 0.01): it hardly depends on the localizing prior or on nβ",
+        ),
+        (None, None, "its dependence on nβ was not measured; it describes this basin"),
+        (1.0, 0.0, "d log nβ = +1.00 ± 0.00): the loss is practically constant around w*"),
         (0.5, 0.02, "but on nβ (d log λ̂ / d log nβ = +0.50 ± 0.02)"),
-        (0.05, 0.2, "whether it depends on nβ is not known (d log λ̂ / d log nβ = +0.05 ± 0.20): raise --draws"),
+        (0.05, 0.2, "whether it depends on nβ is not known (d log λ̂ / d log nβ = +0.05 ± 0.20): raise `draws`"),
         (0.45, 0.2, "but on nβ (d log λ̂ / d log nβ = +0.45 ± 0.20)"),
     ],
 )
@@ -237,7 +248,7 @@ def test_a_plateau_is_one_in_the_temperature_too(slope: float | None, error: flo
     flat = replace(GOOD, gamma_slope=0.02, gamma_slope_stderr=0.01, n_beta_slope=slope, n_beta_slope_stderr=error)
     assert words in interpret(flat)
     assert ("on a plateau" in interpret(flat)) == (error in {0.02, None} and slope != 0.5)
-    assert ("of this basin" in interpret(flat)) == ((error in {0.02, None} and slope != 0.5) or "not known" in words)
+    assert ("this basin" in interpret(flat)) == ((error in {0.02, None} and slope != 0.5) or "not known" in words)
     assert on_plateau(flat) == (error in {0.02, None} and slope != 0.5)
 
 
@@ -252,7 +263,7 @@ def test_a_diverged_estimate_is_raised_with_the_chains_that_failed() -> None:
         verdict_reason="", settings=SETTINGS, diagnostics=GOOD, dataset=text, chains=chains, init_loss=1.0, tokens=1,
         versions={}, seconds={}, run_dir="r",
     )  # fmt: skip
-    with pytest.raises(DivergedError, match=r"of 2 chains stayed finite \(chain 1 at step 32 became.*Lower --lr \(now"):
+    with pytest.raises(DivergedError, match=r"of 2 chains stayed finite \(chain 1 at step 32 became.*Lower `lr` \(now"):
         require_number(found)
     require_number(replace(found, verdict=Verdict.CONVERGED))
 

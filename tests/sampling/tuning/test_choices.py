@@ -147,7 +147,7 @@ def test_the_chosen_step_has_the_samplers_own_fraction_of_stiffness(name: str) -
 
 def test_a_step_past_stability_is_refused_with_the_largest_that_is_not() -> None:
     check_lr(0.0039, n_beta=100.0, curvature=10.0, gamma=0.0)
-    with pytest.raises(SettingsError, match=r"past the stability limit.*Use --lr below 0\.004"):
+    with pytest.raises(SettingsError, match=r"lr must be < 0\.004, got .* past the stability limit"):
         check_lr(0.0041, n_beta=100.0, curvature=10.0, gamma=0.0)
 
 

@@ -35,7 +35,7 @@ def column(*rows: Mapping[str, object], wanted: str | None = None, typed: bool =
 def test_what_is_named_or_reads_like_an_id_is_not_text(other: dict[str, object]) -> None:
     (name,) = other
     message = f"no column text, and {name}, its only column of strings, may not be one; its columns are {name}, n\\..*"
-    with pytest.raises(UnusableError, match=message + f"say --text-column {name}"):
+    with pytest.raises(UnusableError, match=message + f"set `text_column={name}`"):
         column({**other, "n": 1})
     assert column({**other, "n": 1}, wanted=name) == name
 

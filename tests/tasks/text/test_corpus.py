@@ -126,7 +126,7 @@ def test_a_folder_of_data_files_has_the_splits_that_their_names_say(tmp_path: Pa
     (tmp_path / "test.jsonl").write_bytes(jsonl([{"text": "b"}]))
     assert local(tmp_path) == ("text", ["a"])
     assert local(tmp_path, split="test") == ("text", ["b"])
-    with pytest.raises(NotFoundError, match=r"has no split tset; did you mean test.*Choose with --split"):
+    with pytest.raises(NotFoundError, match=r"has no split tset; did you mean test.*Choose with `split`"):
         local(tmp_path, split="tset")
 
 
@@ -162,12 +162,12 @@ class TestColumns:
 
     def test_several_columns_of_strings_need_a_choice(self, tmp_path: Path, suffix: str) -> None:
         path = self.write(tmp_path, suffix, {"title": "a", "body": "b"})
-        with pytest.raises(NotFoundError, match=r"no column text.*title, body.*--text-column"):
+        with pytest.raises(NotFoundError, match=r"no column text.*title, body.*`text_column`"):
             local(path)
 
     def test_an_unknown_column_names_near_ones(self, tmp_path: Path, suffix: str) -> None:
         path = self.write(tmp_path, suffix, {"content": "a", "n": 1})
-        with pytest.raises(NotFoundError, match=r"has no column contents; did you mean content.*--text-column"):
+        with pytest.raises(NotFoundError, match=r"has no column contents; did you mean content.*`text_column`"):
             local(path, text_column="contents")
 
     def test_a_column_of_numbers_names_those_of_strings(self, tmp_path: Path, suffix: str) -> None:
@@ -206,10 +206,10 @@ def test_damaged_files_are_one_line(tmp_path: Path, name: str, content: bytes) -
     ("name", "settings", "error", "message"),
     [
         ("a.pdf", {}, SettingsError, "none of the formats"),
-        ("a.jsonl", {"config": "x"}, SettingsError, "leave out --dataset-config"),
-        ("a.jsonl", {"split": "train[:10]"}, SettingsError, "is an expression.*--max-sequences"),
+        ("a.jsonl", {"config": "x"}, SettingsError, "leave out `config`"),
+        ("a.jsonl", {"split": "train[:10]"}, SettingsError, "got the expression.*`max_sequences`"),
         ("a.txt", {"split": "test"}, NotFoundError, "has no split test; there is train"),
-        ("a.txt", {"text_column": "body"}, NotFoundError, "plain text and has no columns; leave out --text-column"),
+        ("a.txt", {"text_column": "body"}, NotFoundError, "plain text and has no columns; leave out `text_column`"),
     ],
 )
 def test_settings_that_do_not_fit_a_file(
@@ -253,7 +253,7 @@ def test_a_hub_dataset_is_read_at_its_commit(hub: HubServer, name: str, content:
 
 def test_an_unknown_split_on_the_hub_names_near_ones(hub: HubServer) -> None:
     hub.add_dataset("org/d", {"train.jsonl": jsonl(ROWS), "validation.jsonl": jsonl(ROWS)})
-    with pytest.raises(NotFoundError, match=r"org/d has no split valid; did you mean validation.*--split"):
+    with pytest.raises(NotFoundError, match=r"org/d has no split valid; did you mean validation.*`split`"):
         remote(hub, split="valid")
 
 
@@ -270,9 +270,9 @@ configs:
 def test_configs_of_a_hub_dataset(hub: HubServer) -> None:
     hub.add_dataset("org/d", {"README.md": CARD, "small.jsonl": jsonl(ROWS), "large.jsonl": jsonl([{"text": "big"}])})
     assert remote(hub, config="large") == ("text", ["big"])
-    with pytest.raises(NotFoundError, match=r"org/d has several configs; there is .*small.*--dataset-config"):
+    with pytest.raises(NotFoundError, match=r"org/d has several configs; there is .*small.*`config`"):
         remote(hub)
-    with pytest.raises(NotFoundError, match=r"org/d has no config smal; did you mean small.*--dataset-config"):
+    with pytest.raises(NotFoundError, match=r"org/d has no config smal; did you mean small.*`config`"):
         remote(hub, config="smal")
 
 
@@ -321,7 +321,9 @@ def test_a_gated_hub_dataset_names_its_page(hub: HubServer) -> None:
 def test_a_card_whose_head_is_no_yaml_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\n: : [\n---\n")
     (tmp_path / "t.jsonl").write_bytes(jsonl(ROWS))
-    with pytest.raises(UnusableError, match=r"The YAML head of the README\.md of .* cannot be read; mend or remove it"):
+    with pytest.raises(
+        UnusableError, match=r"The YAML front matter of the README\.md of .* cannot be read; correct or remove it"
+    ):
         list(open_local(DataSettings(dataset=str(tmp_path)), tmp_path).texts)
 
 
@@ -532,7 +534,7 @@ def test_odd_files_give_their_texts(tmp_path: Path, name: str, content: bytes, t
         ("utf16.csv", "text\na\n".encode("utf-16"), "is not UTF-8 text"),
         ("cut.txt", b"abc\xe2\x82", r"is not UTF-8 text \(byte 3\)"),
         ("late.txt", b"a" * 3_000_000 + b"\xe9b", r"is not UTF-8 text \(byte 3000000\)"),
-        ("half.jsonl", b'{"text":"a"}\n{"text":"b\\ud800"}\n', r"half of a surrogate pair \(row 2, character 1\)"),
+        ("half.jsonl", b'{"text":"a"}\n{"text":"b\\ud800"}\n', r"an unpaired surrogate \(row 2, character 1\)"),
         ("cut.jsonl", b'{"text":"a"}\n{"text":"b', r"Line 2 of .*cut\.jsonl is not JSON \(Unterminated string"),
         ("web.json", b"<html></html>", "is not JSON"),
         ("digits.jsonl", b'{"text":"a","n":' + b"9" * 6000 + b"}", "is not JSON.*4300 digits"),
@@ -579,9 +581,9 @@ def test_configs_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "small.jsonl").write_bytes(jsonl(ROWS))
     (tmp_path / "large.jsonl").write_bytes(jsonl([{"text": "big"}]))
     assert local(tmp_path, config="large") == ("text", ["big"])
-    with pytest.raises(NotFoundError, match=r"has several configs; there is .*small.*--dataset-config"):
+    with pytest.raises(NotFoundError, match=r"has several configs; there is .*small.*`config`"):
         local(tmp_path)
-    with pytest.raises(NotFoundError, match=r"has no config smal; did you mean small.*--dataset-config"):
+    with pytest.raises(NotFoundError, match=r"has no config smal; did you mean small.*`config`"):
         local(tmp_path, config="smal")
 
 

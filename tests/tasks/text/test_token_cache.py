@@ -63,7 +63,7 @@ def test_a_changed_token_is_noticed(path: Path) -> None:
     content[-4] ^= 1
     path.write_bytes(content)
     assert token_cache.read(path, fingerprint, told.append) is None
-    assert told == [f"{path} does not match its fingerprint; its tokens are made again."]
+    assert told == [f"{path} does not match its fingerprint; the text is tokenized again."]
 
 
 def test_nothing_but_the_file_is_left_in_the_folder_by_many_writers(path: Path) -> None:
@@ -84,5 +84,5 @@ def test_a_new_version_replaces_the_old_one(path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("a file where the folder should be")
-    with pytest.raises(ResourceError, match="point HF_HOME elsewhere"):
+    with pytest.raises(ResourceError, match="set HF_HOME to another disk"):
         token_cache.write(token_cache.path_of(tmp_path / "tokens", INPUTS), STORED)

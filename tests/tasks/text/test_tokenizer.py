@@ -140,7 +140,7 @@ def test_a_tokenizer_with_dropout_makes_the_same_tokens_each_time(tiny: Path) ->
 def test_a_tokenizer_that_fails_at_the_text_is_one_line(tmp_path: Path) -> None:
     backend = tokenizers.Tokenizer(tokenizers.models.Unigram([("a", 0.0)], unk_id=None))
     tokenizer = loaded(transformers.PreTrainedTokenizerFast(tokenizer_object=backend), tmp_path)
-    with pytest.raises(UnusableError, match=r"The tokenizer cannot read the text \(.*unk_id.*\); give it a token for"):
+    with pytest.raises(UnusableError, match=r"The tokenizer cannot encode the text \(.*unk_id.*\); add a token for"):
         list(token_ids(tokenizer, ["b"]))
 
 
@@ -418,7 +418,7 @@ def test_code_of_a_repository_is_named_before_sentencepiece(pieces: Path, monkey
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     edit(pieces / "config.json", model_type="own")
     edit(pieces / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
-    with pytest.raises(UnusableError, match="--trust-remote-code"):
+    with pytest.raises(UnusableError, match="`trust_remote_code`"):
         load_tokenizer(at(pieces))
 
 

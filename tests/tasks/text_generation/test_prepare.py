@@ -161,13 +161,13 @@ class TestLocalModels:
     def test_an_index_that_leads_out_of_the_folder_is_refused(self, tmp_path: Path, name: str) -> None:
         folder = sharded(tmp_path / "m", {})
         edit_index(folder, {1: name})
-        with pytest.raises(UnusableError, match=r"index\.json names '.*', which (lies outside|is no \.safetensors)"):
+        with pytest.raises(UnusableError, match=r"index\.json names '.*', which is (outside|not a \.safetensors)"):
             local(folder)
 
     def test_an_index_that_names_pickled_weights_as_safetensors_is_refused(self, tmp_path: Path) -> None:
         folder = sharded(tmp_path / "m", {})
         edit_index(folder, {1: "a.bin"})
-        with pytest.raises(UnusableError, match=r"names 'a\.bin', which is no \.safetensors file"):
+        with pytest.raises(UnusableError, match=r"names 'a\.bin', which is not a \.safetensors file"):
             local(folder)
 
     @pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": 3}', "[" * 100_000])
@@ -214,12 +214,12 @@ class TestLocalModels:
         ("names", "message"),
         [
             (["adapter_config.json", "adapter_model.safetensors"], "is an adapter; merge it into its base model"),
-            (["a.q4.gguf", "a.q8.gguf"], "only GGUF weights; choose a file with --gguf-file: a.q4.gguf, a.q8.gguf"),
+            (["a.q4.gguf", "a.q8.gguf"], "only GGUF weights; choose a file with `gguf_file`: a.q4.gguf, a.q8.gguf"),
             (["config.json", "flax_model.msgpack"], "has only flax_model.msgpack; PyTorch weights"),
             (["model.safetensors"], "has weights but no config.json"),
             (["model_index.json"], "is a diffusion pipeline"),
             (["config.json"], r"has no weights \(model.safetensors or pytorch_model.bin\)"),
-            (["a/model.safetensors"], r"has no weights .* There are some in a: `hf download` one"),
+            (["a/model.safetensors"], r"has no weights .* Its folders a have some: download one with `hf download`"),
         ],
     )
     def test_a_folder_that_is_no_model_says_what_it_is(self, tmp_path: Path, names: list[str], message: str) -> None:
@@ -389,7 +389,7 @@ class TestHubModels:
         assert (found.gguf_file, found.weight_bytes) == ("a.q4.gguf", 4)
         planned = find_model(ModelSettings(model="org/m", gguf_file="a.q8.gguf"), download=False)
         assert (planned.path, planned.download_bytes) == (None, 8)
-        with pytest.raises(UnusableError, match=r"with --gguf-file: a\.q4\.gguf, a\.q8\.gguf"):
+        with pytest.raises(UnusableError, match=r"with `gguf_file`: a\.q4\.gguf, a\.q8\.gguf"):
             find_model(ModelSettings(model="org/m"))
 
     def test_offline_after_an_online_run_everything_is_found(
@@ -495,7 +495,7 @@ class TestCorpora:
         told: list[str] = []
         first = corpus(text, source)
         first.path.write_bytes(damage(first.path.read_bytes()))
-        with pytest.raises(ResourceError, match="gone or changed since they were made"):
+        with pytest.raises(ResourceError, match="have disappeared or changed"):
             load_tokens(first)
         assert corpus(text, source, told.append) == first
         assert len(told) == 1
@@ -507,14 +507,14 @@ class TestCorpora:
         other = load_tokens(found) * 0
         stored = token_cache.StoredTokens(tokens=other, fingerprint=fingerprint(other), notes={"text_column": "text"})
         token_cache.write(found.path, stored)
-        with pytest.raises(ResourceError, match="gone or changed"):
+        with pytest.raises(ResourceError, match="disappeared or changed"):
             load_tokens(found)
         found.path.unlink()
-        with pytest.raises(ResourceError, match="gone or changed"):
+        with pytest.raises(ResourceError, match="disappeared or changed"):
             load_tokens(found)
 
     def test_a_context_above_the_models_is_refused(self, text: Path, source: ModelSource) -> None:
-        with pytest.raises(SettingsError, match=f"--context-length is {CONTEXT + 1}, but .* for {CONTEXT} tokens only"):
+        with pytest.raises(SettingsError, match=f"context_length must be ≤ {CONTEXT}, .*got {CONTEXT + 1}"):
             corpus(text, source, context_length=CONTEXT + 1)
 
     def test_too_little_text_says_how_much_it_is(self, tmp_path: Path, source: ModelSource) -> None:
@@ -541,7 +541,7 @@ class TestCorpora:
         tokenizer = make_tokenizer()
         tokenizer.add_tokens(["river runs"])  # becomes id 300, which the model does not know
         tokenizer.save_pretrained(folder)
-        with pytest.raises(UnusableError, match="makes token 300, but the model knows 300"):
+        with pytest.raises(UnusableError, match="gives token 300, but the model has 300"):
             corpus(text, local(folder))
 
     def test_tokens_that_are_kept_are_refused_by_a_model_that_does_not_know_them(
@@ -550,7 +550,7 @@ class TestCorpora:
         corpus(text, local(tiny))
         path = tiny / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 100}))
-        with pytest.raises(UnusableError, match=r"makes token \d+, but the model knows 100;"):
+        with pytest.raises(UnusableError, match=r"gives token \d+, but the model has 100;"):
             corpus(text, local(tiny))
 
     def test_a_hub_dataset_is_pinned_and_then_found_without_a_request_but_one(

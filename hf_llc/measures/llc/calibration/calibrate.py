@@ -83,11 +83,12 @@ def plan(
     """
     if sampler.by_draws:
         raise SettingsError(
-            f"hf-llc calibrate chooses how chains walk, and --sampler {sampler.sampler} makes none: it needs no step "
-            "size and ends at --target-stderr by itself. Use hf-llc estimate, or another --sampler."
+            f"hf-llc calibrate chooses settings of chains, and `sampler={sampler.sampler}` runs none: it "
+            "has no step size and stops at `target_stderr` by itself. Use hf-llc estimate, or another "
+            "`sampler`."
         )
     if sampler.gamma == 0 or sampler.n_beta == 0:
-        raise SettingsError("hf-llc calibrate needs --gamma and --n-beta above 0; leave them out to have them chosen.")
+        raise SettingsError("hf-llc calibrate needs `gamma` and `n_beta` above 0; leave them out to have them chosen.")
     asked = replace(sampler, draws=wanted.pilot_draws, burn_in=None, thin=1, checks=True, cross_check=None)
     made = planning.plan(model, data, asked, output_dir=output_dir, device=device, observer=observer)
     return made if output_dir else replace(made, run_dir=made.run_dir.with_name(f"calibration-{made.key}"))
@@ -152,8 +153,8 @@ def _last_pilots(site: Site, at: Resolution, lr: float) -> tuple[Resolution, Err
         settings = outlook.longer(settings)
         if site.fleet.is_main and attempt + 1 < ATTEMPTS:
             site.observer.tell(
-                f"The pilot chains have not settled ({outlook.pilot.verdict_reason}): once more at twice the length, "
-                f"{_last_taken(settings):,} gradients."
+                f"The pilot chains have not equilibrated ({outlook.pilot.verdict_reason}): repeating them "
+                f"at twice the length, {_last_taken(settings):,} gradients."
             )
     return tried, outlook, taken
 
@@ -182,9 +183,10 @@ def forecast(site: Site, first: Sequence[Resolution], seconds: float) -> str:
     count = _taken([*swept, *around]) + _last_taken(sweeps.pilot_settings(site, at, at.settings.lr))
     more = sweeps.FIRST * _taken([replace(swept[0], burn_in=LONGEST_BURN_IN * draws)])
     return (
-        f"Pilot chains: about {count:,} gradients of {batch} sequences of {site.plan.corpus.context_length} tokens, "
-        f"{duration(count * batch * seconds)} in one process at the speed of the curvatures at w*, and up to "
-        f"{more:,} more at weaker localisations that stay local."
+        f"Pilot chains: about {count:,} gradients of {batch} sequences of "
+        f"{site.plan.corpus.context_length} tokens, {duration(count * batch * seconds)} in one process at "
+        f"the speed of the curvature measurements at w*, and up to {more:,} more at smaller γ that stay "
+        "local."
     )
 
 

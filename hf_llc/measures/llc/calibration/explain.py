@@ -17,7 +17,7 @@ from hf_llc.settings.execution import ExecutionSettings
 from hf_llc.settings.option import settings_in
 from hf_llc.settings.resolved import ResolvedSettings
 
-AS_ASKED, AS_GIVEN = "as asked", "as asked, or the default"
+AS_ASKED, AS_GIVEN = "as asked", "as given, or the default"
 
 
 def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dict[str, Any]:
@@ -87,9 +87,9 @@ def _gamma(at: Resolution, answer: PlateauResult, asked: bool) -> str:
     if asked:
         return AS_ASKED
     if answer.finding is Finding.FOUND:
-        return "the largest value on the plateau around which λ̂ is flat."
+        return "the largest value on the plateau of λ̂."
     plateau = "There is no plateau" if answer.finding is Finding.NONE else "A plateau is not shown"
-    why = at.choices.get("gamma", "the nearest value above the usual choice at which λ̂ counts.")
+    why = at.choices.get("gamma", "the nearest value above the usual choice whose λ̂ is valid.")
     return f"{_bare('gamma', why)} {plateau}, see above."
 
 
@@ -104,7 +104,10 @@ def _lr(at: Resolution) -> str:
 def _burn_in(pilot: Pilot) -> str:
     apart = f"{pilot.burn_in_error:+.1f} standard errors"
     if abs(pilot.burn_in_error) > SETTLING_ERRORS:
-        return f"It may be too short: the pilot chains had not settled, their first draws lie {apart} from later ones."
+        return (
+            f"It may be too short: the pilot chains had not equilibrated, their first draws lie {apart} "
+            "from later ones."
+        )
     return f"In the pilot chains the first draws lie {apart} from later ones."
 
 
@@ -112,37 +115,39 @@ def _draws(chosen: DrawBudget, pilot: Pilot) -> str:
     words = f"an effective draw takes {pilot.autocorrelation:.2g} steps"
     if chosen.floor:
         return (
-            f"{words}; fewer would do for the wanted error, but below {FEWEST_EFFECTIVE:g} effective draws the error "
-            "itself and R-hat are noise."
+            f"{words}; fewer would suffice for the wanted error, but below {FEWEST_EFFECTIVE:g} effective "
+            "draws the error itself and R-hat are unreliable."
         )
-    return f"{words}; the error that these are expected to leave is at the head of this file."
+    return f"{words}; their expected error is at the head of this file."
 
 
 def _thin(thin: int, autocorrelation: float) -> str:
     if thin == 1:
         return (
-            "every step is kept: its loss is seen anyway, so that a draw costs nothing and dropping one can only lose."
+            "every step is kept: its loss is computed anyway, so a draw costs nothing and dropping "
+            "one only loses precision."
         )
     return (
-        f"neighbouring steps are nearly the same draw (an effective one takes {autocorrelation:.2g}); {KEPT} of each "
-        "of these lose about 1 % of the precision, and keep files and checks short."
+        f"neighbouring steps are strongly correlated (an effective draw takes {autocorrelation:.2g} "
+        f"steps); {KEPT} draws per effective draw lose about 1 % of the precision and keep files and "
+        "sensitivity chains short."
     )
 
 
 def precision(chosen: DrawBudget, outlook: ErrorForecast, wanted: CalibrationSettings) -> str:
     """What error is to be expected, and at what cost, beside what was wanted."""
     value, target, budget = abs(outlook.pilot.llc), wanted.target_stderr, wanted.budget
-    cost = f"{chosen.gradients:,} gradients, checks included"
+    cost = f"{chosen.gradients:,} gradients, sensitivity chains included"
     expected = f"{chosen.stderr / value:.2%} of λ̂" if value else f"{chosen.stderr:.2g}"
     if chosen.met:
         return f"Wanted: a standard error of {target:.2%} of λ̂. Expected: {expected}, for {cost}."
     least = outlook.spread.bias / 3
     if value <= SIGNIFICANT * outlook.pilot.stderr:
-        why = "λ̂ is 0 within the errors of the pilot chains, so that no share of it can be aimed at"
+        why = "λ̂ is 0 within the errors of the pilot chains, so no share of it can be targeted"
     elif least > target * value:
-        why = f"the step size alone leaves {least / value:.2%}; lower --lr"
+        why = f"the step size alone leaves {least / value:.2%}; lower `lr`"
     elif chosen.gradients > budget:
-        why = f"burn-in, checks and the fewest draws take more than the budget of {budget:,} gradients"
+        why = f"burn-in, sensitivity chains and the fewest draws take more than the budget of {budget:,} gradients"
     else:
         why = f"the budget is {budget:,} gradients"
     return (

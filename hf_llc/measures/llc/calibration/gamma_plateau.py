@@ -117,7 +117,7 @@ def unsettled(swept: Swept, diagnostics: Diagnostics) -> str | None:
     if settings.burn_in < enough and not resting:
         return f"not equilibrated: a burn-in of {swept.needed} steps would be needed"
     if diagnostics.drift is not None and abs(diagnostics.drift) > DRIFT_MAX:
-        return f"not equilibrated: the draws drift by {diagnostics.drift:+.1f} errors"
+        return f"not equilibrated: the draws drift by {diagnostics.drift:+.1f} standard errors"
     if diagnostics.r_hat is not None and diagnostics.r_hat > R_HAT_MAX:
         return f"not equilibrated: the chains disagree (R-hat {diagnostics.r_hat:.2f})"
     return None
@@ -159,9 +159,9 @@ def find_gamma_plateau(points: Sequence[SweepPoint], middle: int, *, free: bool)
     rising = statistics.fmean(each or 0.0 for each in slopes_in_n_beta)
     if rising > SATURATED:
         words = (
-            f"There is no plateau: from γ/nβ = {low.x:.3g} to {high.x:.3g} λ̂ hardly depends on γ, but on nβ "
-            f"(d log λ̂ / d log nβ = {rising:+.2f} by the variance of the draws): the loss is as good as constant where "
-            "the chains are."
+            f"There is no plateau: from γ/nβ = {low.x:.3g} to {high.x:.3g} λ̂ hardly depends on γ, but on "
+            f"nβ (d log λ̂ / d log nβ = {rising:+.2f} by the variance of the draws): the loss is "
+            "practically constant where the chains are."
         )
         return PlateauResult(Finding.NONE, None, words, place)
     flat = Flat(
@@ -178,33 +178,33 @@ def _no_plateau(points: Sequence[SweepPoint], readings: Sequence[Reading], slope
     if len(readings) < 2:
         elsewhere = next(point.excluded for point in reversed(points) if point.excluded is not None)
         return (
-            f"There is no plateau: λ̂ counts at {len(readings)} of the {len(points)} values of γ tried (at others: "
-            f"{elsewhere})."
+            f"There is no plateau: λ̂ is valid at {len(readings)} of the {len(points)} values of γ tried "
+            f"(at others: {elsewhere})."
         )
     return (
-        f"There is no plateau {_where(readings)}: d log λ̂ / d log γ runs from {_words(min(slopes))} to "
+        f"There is no plateau {_where(readings)}: d log λ̂ / d log γ ranges from {_words(min(slopes))} to "
         f"{_words(max(slopes))}. λ̂ orders checkpoints at one γ/nβ; it is not a learning coefficient."
     )
 
 
 def _undecided(readings: Sequence[Reading], slopes: Sequence[Slope], doubtful: Sequence[SweepPoint]) -> str:
-    words = "Whether there is a plateau is not decided"
+    words = "A plateau is neither shown nor excluded"
     if slopes:
         flattest = min(slopes, key=lambda slope: abs(slope.value))
         words += (
-            f": {_where(readings)}, d log λ̂ / d log γ comes nearest to 0 with {_words(flattest)}, where ±{PLATEAU:g} "
-            "would count as flat"
+            f": {_where(readings)}, d log λ̂ / d log γ is closest to 0 with {_words(flattest)}, where "
+            f"±{PLATEAU:g} would count as flat"
         )
     if doubtful:
         words += f"; {_in_doubt(doubtful)}"
-    return f"{words}. Raise --pilot-draws, or --batch-size against gradient noise."
+    return f"{words}. Raise `pilot_draws`, or `batch_size` against gradient noise."
 
 
 def _in_doubt(doubtful: Sequence[SweepPoint]) -> str:
     *others, last = [f"{point.resolution:.3g}" for point in doubtful]
     if not others:
-        return f"γ/nβ = {last} is in doubt ({doubtful[-1].excluded})"
-    return f"γ/nβ = {', '.join(others)} and {last} are in doubt (at {last}: {doubtful[-1].excluded})"
+        return f"γ/nβ = {last} is uncertain ({doubtful[-1].excluded})"
+    return f"γ/nβ = {', '.join(others)} and {last} are uncertain (at {last}: {doubtful[-1].excluded})"
 
 
 def _where(readings: Sequence[Reading]) -> str:

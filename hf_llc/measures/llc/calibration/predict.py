@@ -68,8 +68,8 @@ def forecast_error(
     settings, found = at.settings, judged(at, main, varied)
     if found.llc is None or found.stderr is None:
         raise DivergedError(
-            f"No number at gamma {settings.gamma:.3g} and lr {settings.lr:.3g}: fewer than two pilot chains stayed "
-            "finite. Lower --lr or raise --gamma."
+            f"No number at gamma {settings.gamma:.3g} and lr {settings.lr:.3g}: fewer than two pilot "
+            "chains stayed finite. Lower `lr` or raise `gamma`."
         )
     spread = _spread(settings, main, varied)
     healthy = [trace.deltas for trace in main if trace.status is Status.HEALTHY]

@@ -63,19 +63,18 @@ def find_step_plateau(points: Sequence[StepPoint], suggested: float) -> tuple[fl
     if len(counted) < 2:
         reason = next(point.excluded for point in reversed(points) if point.excluded is not None)
         return suggested, (
-            f"The pilot chains do not show whether λ̂ depends on the step size ({reason}); the estimate checks it by "
-            "itself."
+            f"The pilot chains do not show whether λ̂ depends on the step size ({reason}); the estimate checks it."
         )
     tried = f"ε = {counted[0].lr:.2g} to {counted[-1].lr:.2g}"
     if len(alike) < 2:
         return counted[0].lr, (
-            f"λ̂ depends on the step size at every one tried, {tried} ({_difference(counted[1])} from the smallest to "
-            "the next): lower --lr further, or raise --batch-size."
+            f"λ̂ depends on the step size over the whole range {tried} ({_difference(counted[1])} from the "
+            "smallest to the next): lower `lr` further, or raise `batch_size`."
         )
     errors = max(point.log_ratio_stderr or 0.0 for point in alike)
     words = f"λ̂ is the same from ε = {counted[0].lr:.2g} to {alike[-1].lr:.2g} within errors of {errors:.1%}"
     if errors > STEP_BIAS_MAX:
-        words += ", which could hide much: raise --pilot-draws"
+        words += ", which could hide a large bias: raise `pilot_draws`"
     words += f"; steps are unstable from {STABILITY_LIMIT / points[0].stability * points[0].lr:.2g}."
     if len(alike) < len(counted):
         following = counted[len(alike)]

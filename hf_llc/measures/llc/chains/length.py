@@ -36,7 +36,7 @@ def resolved(plan: Plan, bench: LoadedModel, fleet: ProcessWorld) -> Resolution:
     if deadline is None:
         resolution = resolve(plan, bench)
         draws = max(SHORT_DRAWS, math.ceil(OF_BURN_IN * resolution.settings.burn_in / resolution.settings.thin))
-        return _of_length(resolution, resolution.settings.burn_in, draws, "many short chains make an error to go by")
+        return _of_length(resolution, resolution.settings.burn_in, draws, "many short chains give a reliable error")
     return _within(plan, bench, fleet, deadline)
 
 
@@ -70,12 +70,15 @@ def _within(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, deadline: float
     most = max(SHORT_DRAWS, math.ceil(OF_BURN_IN * burn_in / thin))
     draws = max(LEAST_DRAWS, min(most, (steps - burn_in) // thin))
     return _of_length(
-        resolution, burn_in, draws, "the first four and their checks have time for that in half of --budget"
+        resolution,
+        burn_in,
+        draws,
+        "so that the first four and their sensitivity chains fit into half of `budget_seconds`",
     )
 
 
 def _of_length(resolution: Resolution, burn_in: int, draws: int, why: str) -> Resolution:
-    sentence = f"chains = as many as it takes, of {draws} draws after {burn_in} steps: {why}."
+    sentence = f"chains = as many as needed, of {draws} draws after {burn_in} steps: {why}."
     settings = replace(resolution.settings, burn_in=burn_in, draws=draws)
     return replace(resolution, settings=settings, choices={**resolution.choices, "chains": sentence})
 

@@ -26,22 +26,22 @@ def next_chains(judgement: Judged, chains: int, target: float, max_chains: int) 
         judgement: what so many chains say. target: standard error as a share of λ̂.
     """
     if judgement.llc is None or judgement.stderr is None:
-        return None, "There is no number, so more chains would not make it more precise."
+        return None, "There is no number, so more chains would not help."
     value, fixed = abs(judgement.llc), abs(judgement.diagnostics.step_correction or 0.0) / CORRECTED
     reached = judgement.stderr / value if value > 0 else math.inf
-    status = f"The standard error is {reached:.2%} of the LLC with {chains} chains, and {target:.2%} was asked for"
+    status = f"The standard error is {reached:.2%} of the LLC with {chains} chains, where {target:.2%} is wanted"
     fewest = _fewest_chains(judgement, chains)
     if reached <= target and chains >= min(fewest, max_chains):
         return None, f"{status}: done."
     if chains >= max_chains:
-        return None, f"{status}: --max-chains {max_chains} are there; raise it or --draws."
+        return None, f"{status}: `max_chains` = {max_chains} is reached; raise it or `draws`."
     if chains < MANY_CHAINS:
         wanted = min(max(GROWTH * chains, MANY_CHAINS // GROWTH), MANY_CHAINS, max_chains)
-        return wanted, f"{status}, but the spread of so few says little: going on with {wanted}."
+        return wanted, f"{status}, but the spread of so few chains is unreliable: continuing with {wanted}."
     if fixed > 0 and reached > target and fixed >= target * value:
         return None, (
-            f"{status}: more chains will not get there, since the step size makes {fixed / value:.2%} that they do not "
-            "lessen. Lower --lr."
+            f"{status}: more chains will not reach it, since the step size alone contributes "
+            f"{fixed / value:.2%}. Lower `lr`."
         )
     needed = fewest
     if reached > target:
@@ -50,8 +50,8 @@ def next_chains(judgement: Judged, chains: int, target: float, max_chains: int) 
             fewest, math.ceil(MARGIN * chains * free / ((target * value) ** 2 - fixed**2)) if value else chains
         )
     wanted = min(max(needed, GROWTH * chains), max_chains)
-    rough = ", but that error is itself too rough" if reached <= target else ""
-    return wanted, f"{status}{rough}: going on with {wanted}."
+    rough = ", but that error is itself unreliable" if reached <= target else ""
+    return wanted, f"{status}{rough}: continuing with {wanted}."
 
 
 def _fewest_chains(judgement: Judged, chains: int) -> int:

@@ -209,7 +209,7 @@ def test_the_settings_file_is_read_as_what_was_found(flat: Calibration, flat_pla
 def test_chains_too_short_to_tell_leave_it_undecided_and_say_what_to_do(tmp_path: Path) -> None:
     found = calibrated(plan_of(1, tmp_path, n_beta=1e5, draws=20), deep_linear([12, 12, 12], 6))
     assert found.plateau is Finding.UNDECIDED
-    assert "Raise --pilot-draws" in found.plateau_reason
+    assert "Raise `pilot_draws`" in found.plateau_reason
     assert any(point.open and "not equilibrated" in (point.excluded or "") for point in found.sweep)
 
 
@@ -218,7 +218,7 @@ def test_gradient_noise_shows_in_the_step_size(tmp_path: Path) -> None:
     noisy = {"batch_size": 10, "lr": 2e-4, "sampler": "sgld-lm", "gradient": "minibatch", "batches": "independent"}
     plan = plan_of(2000, tmp_path, n_beta=2000.0, gamma=200.0, draws=100, **noisy)
     found = calibrated(plan, objective)
-    assert found.steps_reason.startswith("λ̂ depends on the step size at every one tried, ε = ")
+    assert found.steps_reason.startswith("λ̂ depends on the step size over the whole range ε = ")
     assert found.settings["lr"] == 2e-4
     assert found.pilot.verdict in {"heated", "step-too-large"}
 

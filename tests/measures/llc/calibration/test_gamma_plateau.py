@@ -201,7 +201,7 @@ def test_the_slope_in_n_beta_follows_from_the_variance_of_the_draws() -> None:
 def test_steep_everywhere_is_no_plateau_and_stays_in_the_middle() -> None:
     answer = find_gamma_plateau(points([-0.9, -1.0, -1.0, -0.8]), 1, free=True)
     assert (answer.finding, answer.flat, answer.chosen) == (Finding.NONE, None, 1)
-    assert "runs from -1.00 ± 0.01 to -0.80 ± 0.01" in answer.reason
+    assert "ranges from -1.00 ± 0.01 to -0.80 ± 0.01" in answer.reason
 
 
 def test_a_middle_that_does_not_count_gives_way_to_the_next_stronger_localisation() -> None:
@@ -216,9 +216,9 @@ def test_steep_beside_a_point_in_doubt_is_undecided() -> None:
     made[0] = replace(made[0], excluded="not equilibrated: a burn-in of 999 steps would be needed", open=True)
     answer = find_gamma_plateau(made, 1, free=True)
     assert answer.finding is Finding.UNDECIDED
-    assert "; γ/nβ = 1 is in doubt (not equilibrated: a burn-in of 999 steps would be needed). Raise" in answer.reason
+    assert "; γ/nβ = 1 is uncertain (not equilibrated: a burn-in of 999 steps would be needed). Raise" in answer.reason
     two = find_gamma_plateau([made[0], replace(made[1], excluded="noise", open=True), *made[2:]], 1, free=True)
-    assert "; γ/nβ = 1 and 3.16 are in doubt (at 3.16: noise). Raise" in two.reason
+    assert "; γ/nβ = 1 and 3.16 are uncertain (at 3.16: noise). Raise" in two.reason
     closed = [replace(made[0], open=False), *made[1:]]
     assert find_gamma_plateau(closed, 1, free=True).finding is Finding.NONE
 
@@ -226,14 +226,14 @@ def test_steep_beside_a_point_in_doubt_is_undecided() -> None:
 def test_slopes_too_noisy_to_tell_are_undecided() -> None:
     answer = find_gamma_plateau(points([-0.1, -0.2, -0.9], error=0.3), 1, free=True)
     assert answer.finding is Finding.UNDECIDED
-    assert "comes nearest to 0 with -0.10 ± 0.30, where ±0.2 would count as flat" in answer.reason
+    assert "is closest to 0 with -0.10 ± 0.30, where ±0.2 would count as flat" in answer.reason
 
 
 def test_nothing_that_counts_is_no_plateau_with_the_reason() -> None:
     made = [replace(point, excluded="λ̂ is not above 0") for point in points([-1.0, -1.0])]
     answer = find_gamma_plateau(made, 1, free=True)
     assert (answer.finding, answer.chosen) == (Finding.NONE, 1)
-    assert "λ̂ counts at 0 of the 3 values of γ tried (at others: λ̂ is not above 0)" in answer.reason
+    assert "λ̂ is valid at 0 of the 3 values of γ tried (at others: λ̂ is not above 0)" in answer.reason
 
 
 def test_chains_that_differ_in_anything_are_different_parts() -> None:

@@ -34,7 +34,7 @@ def test_the_largest_step_that_agrees_and_is_suggested_is_taken() -> None:
 def test_a_dependence_from_the_smallest_step_on_takes_it() -> None:
     lr, words = find_step_plateau([step(1e-4), step(2e-4, 0.3, agrees=False), step(4e-4, 0.5, agrees=False)], 2e-4)
     assert lr == 1e-4
-    assert "depends on the step size at every one tried" in words
+    assert "depends on the step size over the whole range" in words
     assert "(+30.0% ± 1.0% from the smallest to the next)" in words
 
 
@@ -54,4 +54,4 @@ def test_without_two_steps_that_count_the_suggested_one_is_taken_with_the_reason
 
 def test_errors_that_could_hide_a_dependence_are_said() -> None:
     _, words = find_step_plateau([step(1e-4), step(2e-4, 0.1, error=0.15)], 2e-4)
-    assert "within errors of 15.0%, which could hide much: raise --pilot-draws" in words
+    assert "within errors of 15.0%, which could hide a large bias: raise `pilot_draws`" in words

@@ -101,7 +101,7 @@ def test_a_run_ends_by_its_error_with_many_chains(place: Path) -> None:
     found = sampled(place, observer=heard, target_stderr=1000.0, max_chains=64)
     assert found.settings.chains >= MANY_CHAINS
     assert found.settings.draws == GIVEN["draws"]
-    assert "was asked for" in heard.said[-1]
+    assert "is wanted: done" in heard.said[-1]
 
 
 def test_rounds_end_with_the_numbers_of_as_many_chains_at_once(place: Path) -> None:
@@ -179,7 +179,7 @@ def test_chains_that_are_given_are_made_whole_and_that_is_said(place: Path) -> N
     heard = Told()
     found = sampled(place, observer=heard, chains=3, budget_seconds=1e-3)
     assert (found.settings.chains, found.settings.draws) == (3, GIVEN["draws"])
-    assert heard.said[0].startswith("--budget does not end 3 chains of 6 draws")
+    assert heard.said[0].startswith("`budget_seconds` does not stop 3 chains of 6 draws")
     assert found.llc == sampled(place, "alone", chains=3).llc
 
 
@@ -192,7 +192,7 @@ def test_neither_time_nor_error_is_part_of_the_key(place: Path, more: dict[str, 
 def test_open_chains_are_short_and_apart_from_those_of_given_length(place: Path) -> None:
     short = sampled(place, target_stderr=1000.0, max_chains=4, draws=None, checks=False)
     assert short.settings.draws == SHORT_DRAWS
-    assert "chains = as many as it takes, of 50 draws after 3 steps" in short.choices["chains"]
+    assert "chains = as many as needed, of 50 draws after 3 steps" in short.choices["chains"]
     assert (Path("run/open/chains/003.json")).exists()
     assert not Path("run/chains").exists()
 

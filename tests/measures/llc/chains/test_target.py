@@ -25,24 +25,24 @@ def found(
     [
         (found(0.1), 16, None, "done"),
         # The total doubles at least, and grows at once to what the error asks for.
-        (found(0.21), 16, 32, "going on with 32"),
-        (found(0.8), 16, 256, "going on with 256"),
-        (found(0.5), 16, 110, "going on with 110"),
-        (found(4.0), 16, MOST, "going on with 256"),
-        (found(4.0), MOST, None, "--max-chains 256 are there"),
+        (found(0.21), 16, 32, "continuing with 32"),
+        (found(0.8), 16, 256, "continuing with 256"),
+        (found(0.5), 16, 110, "continuing with 110"),
+        (found(4.0), 16, MOST, "continuing with 256"),
+        (found(4.0), MOST, None, "`max_chains` = 256 is reached"),
         # What was subtracted for the step size leaves a third of itself, which more chains do not lessen.
-        (found(0.4, correction=0.3), 16, 88, "going on with 88"),
-        (found(0.4, correction=0.9), 16, None, "the step size makes 3.00% that they do not lessen. Lower --lr"),
+        (found(0.4, correction=0.3), 16, 88, "continuing with 88"),
+        (found(0.4, correction=0.9), 16, None, "the step size alone contributes 3.00%. Lower `lr`"),
         (found(0.1, llc=None), 16, None, "no number"),
         # A few chains end no run by their error, be it as small as it may.
-        (found(0.001), 4, 8, "the spread of so few says little: going on with 8"),
-        (found(0.001), 5, 10, "going on with 10"),
-        (found(0.001), 8, 16, "going on with 16"),
-        (found(0.001), 12, 16, "going on with 16"),
-        (found(0.1, ess=19.0), 16, 43, "but that error is itself too rough: going on with 43"),
-        (found(0.1, ess=49.0), 16, 32, "but that error is itself too rough: going on with 32"),
+        (found(0.001), 4, 8, "the spread of so few chains is unreliable: continuing with 8"),
+        (found(0.001), 5, 10, "continuing with 10"),
+        (found(0.001), 8, 16, "continuing with 16"),
+        (found(0.001), 12, 16, "continuing with 16"),
+        (found(0.1, ess=19.0), 16, 43, "but that error is itself unreliable: continuing with 43"),
+        (found(0.1, ess=49.0), 16, 32, "but that error is itself unreliable: continuing with 32"),
         (found(0.1, ess=19.0), MOST, None, "done"),
-        (found(0.1, llc=0.0), 16, 32, "going on"),
+        (found(0.1, llc=0.0), 16, 32, "continuing"),
     ],
 )
 def test_the_next_look(made: Judged, chains: int, wanted: int | None, words: str) -> None:
@@ -54,7 +54,7 @@ def test_the_next_look(made: Judged, chains: int, wanted: int | None, words: str
 def test_the_most_chains_are_fewer_than_it_takes_to_end() -> None:
     assert next_chains(found(0.1), 4, TARGET, 6) == (
         6,
-        "The standard error is 1.00% of the LLC with 4 chains, and 2.00% was asked for, but the spread of so few says "
-        "little: going on with 6.",
+        "The standard error is 1.00% of the LLC with 4 chains, where 2.00% is wanted, but the spread of so few chains "
+        "is unreliable: continuing with 6.",
     )
     assert next_chains(found(0.1), 6, TARGET, 6)[0] is None

@@ -250,7 +250,7 @@ def test_settings_of_chains_are_said_to_be_of_no_use(place: Path, default: Estim
     heard = Heard()
     found = drawn(place, observer=heard, lr=1e-4, burn_in=50, start="both")
     assert found.llc == default.llc
-    assert heard.lines[0] == "--sampler importance makes no chains: lr, start, burn_in are of no use."
+    assert heard.lines[0] == "`sampler=importance` runs no chains: lr, start, burn_in are ignored."
 
 
 def test_only_the_parameters_that_match_move(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,7 +404,7 @@ def test_losses_that_are_no_number_at_draws_leave_no_number(
 
     monkeypatch.setattr(bench.objective, kind, broken)
     monkeypatch.setattr("hf_llc.measures.llc.estimation.LoadedModel", lambda *_, **__: bench)
-    with pytest.raises(DivergedError, match=r"^No number: at draws .* is inf or NaN.* Raise --gamma \(now 1e\+03\)"):
+    with pytest.raises(DivergedError, match=r"^No number: at draws .* is inf or NaN.* Raise `gamma` \(now 1e\+03\)"):
         drawn(place)
     stored = json.loads(Path("run/estimate.json").read_bytes())["payload"]
     assert (stored["llc"], stored["stderr"], stored["verdict"]) == (None, None, "diverged")
@@ -424,7 +424,7 @@ def test_weights_whose_own_loss_is_no_number_are_refused(place: Path) -> None:
 @pytest.mark.parametrize("changed", [{"gamma": 0.0}, {"n_beta": 0.0}])
 def test_without_a_prior_or_a_loss_there_is_nothing_to_draw_from(place: Path, changed: dict[str, Any]) -> None:
     with pytest.raises(
-        SettingsError, match=r"^--sampler importance draws from .*: give --n-beta and --gamma above 0\.$"
+        SettingsError, match=r"^`sampler=importance` draws from .*: set `n_beta` and `gamma` above 0\.$"
     ):
         drawn(place, **changed)
 
