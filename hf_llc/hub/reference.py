@@ -88,7 +88,7 @@ def gguf_file_of(reference: Reference, settings: ModelSettings) -> str | None:
         SettingsError: they name different ones.
     """
     if None not in {reference.file, settings.gguf_file} and reference.file != settings.gguf_file:
-        raise SettingsError(f"{settings.model} and --gguf-file {settings.gguf_file} name different files; give one.")
+        raise SettingsError(f"{settings.model} and `gguf_file` {settings.gguf_file} name different files; give one.")
     return settings.gguf_file or reference.file
 
 

@@ -1,8 +1,11 @@
 """Names of settings in messages of the library, as the command line shows them."""
 
+from importlib import import_module
+from typing import Any
+
 import pytest
 
-from hf_llc.cli.flags import with_flag_of_rule, with_flags
+FLAGS: Any = import_module("hf_llc.cli.flags")
 
 
 @pytest.mark.parametrize(
@@ -15,9 +18,9 @@ from hf_llc.cli.flags import with_flag_of_rule, with_flags
     ],
 )  # fmt: skip
 def test_a_setting_in_backticks_becomes_its_option(message: str, shown: str) -> None:
-    assert with_flags(message) == shown
+    assert FLAGS.with_flags(message) == shown
 
 
 def test_the_setting_that_breaks_a_rule_becomes_its_option() -> None:
-    assert with_flag_of_rule("gamma must be ≥ 0, got -3.0") == "--gamma must be ≥ 0, got -3.0"
-    assert with_flag_of_rule("settings.gamma must be a number") == "settings.gamma must be a number"
+    assert FLAGS.with_flag_of_rule("gamma must be ≥ 0, got -3.0") == "--gamma must be ≥ 0, got -3.0"
+    assert FLAGS.with_flag_of_rule("settings.gamma must be a number") == "settings.gamma must be a number"

@@ -93,7 +93,7 @@ def look_at(site: Site, names: Sequence[str]) -> list[Found]:
 
 def refuse_one(address: str) -> SettingsError:
     """The refusal of a single checkpoint where a series is needed."""
-    return SettingsError(f"{address} is one checkpoint; name the repository alone and choose with --revisions.")
+    return SettingsError(f"{address} is one checkpoint; name the repository alone and choose with `revisions`.")
 
 
 def is_checkpoint(names: Sequence[str], place: Place, certain: bool = False) -> bool:

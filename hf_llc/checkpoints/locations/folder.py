@@ -38,8 +38,9 @@ class Folder:
         if reference.file is not None:
             raise refuse_one(address)
         if selection.commits is not None or selection.repos:
-            raise SettingsError(f"{reference.id} is a local folder, without commits or repositories; leave out commits: "
-                "and repos:.")
+            raise SettingsError(
+                f"{reference.id} is a local folder, without commits or repositories; leave out commits: and repos:."
+            )
         assert reference.path is not None
         return _folders(reference, reference.path, selection.subfolder, place, trust)
 

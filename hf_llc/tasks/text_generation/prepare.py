@@ -181,8 +181,7 @@ def _refuse_too_few(name: str, tokens: Tensor, found: int, context_length: int, 
         raise UnusableError(
             f"{name} gives {found} tokens, which fill {len(tokens)} sequences of {context_length}, and at "
             f"least {MIN_SEQUENCES} are needed; lower `context_length`, raise `max_sequences`, or give "
-            "more text."
-            + "".join(f" {remark}" for remark in remarks)
+            "more text." + "".join(f" {remark}" for remark in remarks)
         )
 
 
