@@ -55,7 +55,7 @@ def model_settings(model: Any, tokenizer: Any, data: Any) -> ModelSettings:
     if not isinstance(model, PreTrainedModel):
         raise SettingsError(f"model must be {MODELS}, got {_kind(model)}.")
     _check_tokenizer(tokenizer, data)
-    folder = _saved(type(model).__name__, lambda place: _save_model(model, tokenizer, place))
+    folder = _saved(type(model).__name__, lambda place: save_model(model, tokenizer, place))
     return ModelSettings(model=str(folder), trust_remote_code=bool(getattr(model.config, "auto_map", None)))
 
 
@@ -87,7 +87,7 @@ def series_address(models: Any, tokenizer: Any, data: Any) -> str:
 
     def write(place: Path) -> None:
         for step, model in by_step.items():
-            _save_model(model, tokenizer, place / f"checkpoint-{step}")
+            save_model(model, tokenizer, place / f"checkpoint-{step}")
 
     return str(_saved("models", write))
 
@@ -153,7 +153,12 @@ def _are_ids(data: Any) -> bool:
     return isinstance(data, Tensor) or type(data).__module__ == "numpy"
 
 
-def _save_model(model: Any, tokenizer: Any, place: Path) -> None:
+def save_model(model: Any, tokenizer: Any, place: Path) -> None:
+    """Save a transformers model, and its tokenizer unless that is None, to a folder.
+
+    Raises:
+        UnusableError: it cannot be saved. OSError: the folder cannot be written.
+    """
     try:
         with _without_bars():
             model.save_pretrained(place)
@@ -219,7 +224,7 @@ def _saved(name: str, write: Callable[[Path], None]) -> Path:
     try:
         with _writing():
             write(place)
-        folder = FOLDER / f"{name}-{_digest(place)[:12]}"
+        folder = FOLDER / f"{name}-{content_hash(place)[:12]}"
         if not folder.exists():
             try:
                 place.rename(folder)
@@ -271,7 +276,7 @@ def _without_bars() -> Iterator[None]:
                 enable_progress_bars()
 
 
-def _digest(folder: Path) -> str:
+def content_hash(folder: Path) -> str:
     """Hash of the names and contents of a folder's files."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
