@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from tests.helpers.command_line import Ran
+from tests.helpers.forking import Forked, ask, prepared_for, start_listener
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 from tests.hub_server.environment import client_environment
 
@@ -22,17 +24,33 @@ LONGEST = 120.0
 
 
 class Started:
-    """A running command; its output goes to files, so that no pipe can fill up."""
+    """A running command; its output goes to files, so that no pipe can fill up.
 
-    def __init__(self, arguments: Sequence[str], place: Path, environment: dict[str, str], log: Path) -> None:
+    Args:
+        listener: forks it; None starts Python for it.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        place: Path,
+        environment: dict[str, str],
+        log: Path,
+        listener: socket.socket | None,
+    ) -> None:
         log.mkdir()
         self._out, self._err = log / "out", log / "err"
-        with self._out.open("wb") as out, self._err.open("wb") as err:
+        self._popen: subprocess.Popen[bytes] | Forked
+        with self._out.open("wb") as out, self._err.open("wb") as err, Path(os.devnull).open("rb") as nothing:
+            if listener is not None:
+                streams = [nothing.fileno(), out.fileno(), err.fileno()]
+                self._popen = ask(listener, arguments, environment, place, streams)
+                return
             self._popen = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=place,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=nothing,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -63,7 +81,8 @@ class Started:
 
     def family(self) -> list[psutil.Process]:
         """The processes that it started, and theirs."""
-        return list(psutil.Process(self.pid).children(recursive=True))
+        ours = self._popen.listener if isinstance(self._popen, Forked) else None
+        return [each for each in psutil.Process(self.pid).children(recursive=True) if each.pid != ours]
 
     def stop(self) -> None:
         """Ends it and its family, if they are still there."""
@@ -87,17 +106,40 @@ class Starter:
     def __init__(self, place: Path, command: Sequence[str]) -> None:
         self.place = place
         self._command = command
+        self._listener: tuple[subprocess.Popen[bytes], socket.socket, dict[str, str]] | None = None
         self.started: list[Started] = []
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "COV_", "PYTEST"))}
         self.environment = kept | client_environment("http://127.0.0.1:9", place / "home")
         self.environment |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
 
-    def __call__(self, *more: object, launcher: Sequence[str] = ()) -> Started:
-        """The command, started; by that launcher, with its options, if there is one."""
+    def __call__(self, *more: object, launcher: Sequence[str] = (), cold: bool = False) -> Started:
+        """The command, started; by that launcher, with its options, if there is one.
+
+        Args:
+            cold: by Python itself, as a user's; otherwise forked from a process that has imported everything, with the
+                environment of the first command.
+        """
         launched_by = [str(SCRIPTS / launcher[0]), *launcher[1:]] if launcher else []
         arguments = [*launched_by, str(SCRIPTS / "hf-llc"), *self._command, *map(str, more)]
-        self.started.append(Started(arguments, self.place, self.environment, self.place / f"log-{len(self.started)}"))
+        log = self.place / f"log-{len(self.started)}"
+        listener = None if cold else self._listening(arguments)
+        self.started.append(Started(arguments, self.place, self.environment, log, listener))
         return self.started[-1]
+
+    def _listening(self, arguments: Sequence[str]) -> socket.socket | None:
+        """Where to ask for the command, if a process that has imported everything can run it."""
+        if self._listener is None:
+            self._listener = (*start_listener(self.environment), dict(self.environment))
+        _, listener, prepared = self._listener
+        return listener if prepared_for(arguments, self.environment, prepared) else None
+
+    def stop(self) -> None:
+        """Ends what a failed test leaves running, and the process that forks."""
+        for running in self.started:
+            running.stop()
+        if self._listener is not None:
+            self._listener[1].close()
+            self._listener[0].wait(LONGEST)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -120,5 +162,4 @@ def starting(place: Path, command: Sequence[str]) -> Iterator[Starter]:
     try:
         yield starter
     finally:
-        for running in starter.started:
-            running.stop()
+        starter.stop()

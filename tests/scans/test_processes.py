@@ -22,8 +22,8 @@ from tests.hub_server.server import HubServer
 
 pytestmark = pytest.mark.processes
 
-SAMPLER = SamplerSettings(batch_size=8, chains=4, draws=60, burn_in=20, threads=1, gamma=1000, checks=False)
-OPTIONS = "--batch-size 8 --chains 4 --draws 60 --burn-in 20 --threads 1 --gamma 1000 --no-checks --json"
+SAMPLER = SamplerSettings(batch_size=8, chains=4, draws=25, burn_in=10, threads=1, gamma=1000, checks=False)
+OPTIONS = "--batch-size 8 --chains 4 --draws 25 --burn-in 10 --threads 1 --gamma 1000 --no-checks --json"
 CLOCK = {"seconds", "run_dir"}
 ROOM = 550_000
 """Bytes for two checkpoints, each of them about 200 kB and the tokenizer."""
@@ -55,8 +55,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, server: HubServer) -> Iterat
     starter = Starter(place, ["scan", "org/series", "--dataset", "org/text", *OPTIONS.split()])
     starter.environment |= client_environment(server.url, place / "home") | {"HF_HUB_OFFLINE": "0"}
     yield starter
-    for running in starter.started:
-        running.stop()
+    starter.stop()
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from tests.helpers.processes import Starter, starting
 
 pytestmark = pytest.mark.processes
 
-SAMPLER = SamplerSettings(batch_size=8, chains=6, draws=80, burn_in=20, threads=1, checks=False, baseline="linear")
-OPTIONS = "--batch-size 8 --chains 6 --draws 80 --burn-in 20 --threads 1 --no-checks --baseline linear --json"
+SAMPLER = SamplerSettings(batch_size=8, chains=6, draws=40, burn_in=10, threads=1, checks=False, baseline="linear")
+OPTIONS = "--batch-size 8 --chains 6 --draws 40 --burn-in 10 --threads 1 --no-checks --baseline linear --json"
 TORCHRUN = "torchrun --nproc-per-node 2 --standalone --no-python"
 ACCELERATE = (
     "accelerate launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no "
@@ -75,7 +75,7 @@ def chains_of(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_two_processes_draw_what_one_draws(start: Starter, reference: dict[str, Any]) -> None:
-    ran = start("--output-dir", "two", "--num-processes", 2).finish()
+    ran = start("--output-dir", "two", "--num-processes", 2, cold=True).finish()
     is_whole(ran, start.place / "two", reference)
     assert ran.complaints == []
     assert (start.place / "two" / "plans.json").is_file()
@@ -87,7 +87,7 @@ def test_a_launch_of_the_users_own_is_one_run_and_prints_once(
     start: Starter, reference: dict[str, Any], launcher: str, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.callspec.id
-    ran = start("--output-dir", name, launcher=launcher.split()).finish()
+    ran = start("--output-dir", name, launcher=launcher.split(), cold=True).finish()
     is_whole(ran, start.place / name, reference)
     assert ran.err.count("lr = ") == 1
 
@@ -98,7 +98,7 @@ def test_a_kill_at_any_moment_loses_the_chain_in_flight_at_most(start: Starter, 
     for processes in (1, 2, 1):
         running = start("--output-dir", "killed", "--num-processes", processes)
         running.wait_until(lambda running=running: "lr = " in running.err)  # type: ignore[misc]
-        time.sleep(moments.uniform(0, 1))
+        time.sleep(moments.uniform(0, 0.5))
         workers = running.family()
         before = chains_of(folder)
         assert running.kill() == -signal.SIGKILL
