@@ -49,10 +49,10 @@ def checkpoint_of(context: typer.Context) -> "ModelSettings":
     from hf_llc.settings.model import ModelSettings
     from hf_llc.settings.option import settings_in
 
-    given = {
+    parameters = {
         each.field: context.params[each.name] for each in settings_in(ModelSettings) if each.name in context.params
     }
-    return ModelSettings(model=context.params["model"], **given)
+    return ModelSettings(model=context.params["model"], **parameters)
 
 
 def _given(context: typer.Context, name: str) -> bool:

@@ -122,24 +122,24 @@ def calibrate(
         )
         if ended is None:
             return  # a rank of a launch that is not the one to print
-        found = collect(*ended, asked_data, wanted, observer, started)
-        _write(found, form)
-        observer.tell(f"Settings are in {found.settings_file}: use them with hf-llc estimate or scan --settings.")
+        calibration = collect(*ended, asked_data, wanted, observer, started)
+        _write(calibration, form)
+        observer.tell(f"Settings are in {calibration.settings_file}: use them with hf-llc estimate or scan --settings.")
 
 
-def _write(found: "Calibration", form: Form) -> None:
+def _write(calibration: "Calibration", form: Form) -> None:
     if form is Form.JSON:
-        write_json(found.to_dict())
+        write_json(calibration.to_dict())
     elif form is Form.AGENT:
-        write_agent(found.to_dict())
+        write_agent(calibration.to_dict())
     elif form is Form.QUIET:
-        write_line(found.settings_file)
+        write_line(calibration.settings_file)
     else:
-        revision = f" @ {found.revision}" if found.revision else ""
-        title = f"λ̂ over the resolution, {found.model}{revision}"
-        write_table(title, HEADERS, [_row(point) for point in found.sweep])
+        revision = f" @ {calibration.revision}" if calibration.revision else ""
+        title = f"λ̂ over the resolution, {calibration.model}{revision}"
+        write_table(title, HEADERS, [_row(point) for point in calibration.sweep])
         write_line()
-        write_pairs("What follows", _pairs(found))
+        write_pairs("What follows", _pairs(calibration))
 
 
 def _row(point: "SweepPoint") -> Sequence[str]:
@@ -158,21 +158,25 @@ def _row(point: "SweepPoint") -> Sequence[str]:
     )
 
 
-def _pairs(found: "Calibration") -> list[tuple[str, str]]:
-    s = found.settings
+def _pairs(calibration: "Calibration") -> list[tuple[str, str]]:
+    s, pilot = calibration.settings, calibration.pilot
     return [
-        ("plateau", found.plateau_reason),
-        ("step size", found.steps_reason),
+        ("plateau", calibration.plateau_reason),
+        ("step size", calibration.steps_reason),
         (
             "pilot chains",
-            f"{with_error(found.pilot.llc, found.pilot.stderr)}   {found.pilot.verdict}: {found.pilot.verdict_reason}",
+            f"{with_error(pilot.llc, pilot.stderr)}   {pilot.verdict}: {pilot.verdict_reason}",
         ),
-        ("precision", found.precision),
+        ("precision", calibration.precision),
         (
             "settings",
             f"n_beta {s['n_beta']:.4g}, gamma {s['gamma']:.4g}, lr {s['lr']:.3g}, {s['sampler']}, burn-in "
             f"{s['burn_in']}, {s['chains']} chains × {s['draws']} draws, thin {s['thin']}, batch {s['batch_size']}",
         ),
-        ("cost", f"{found.pilot_gradients:,} gradients of pilot chains; this call took {duration(found.seconds)}"),
-        ("written", f"{found.settings_file}; beside it sweep.png and sweep.svg"),
+        (
+            "cost",
+            f"{calibration.pilot_gradients:,} gradients of pilot chains; "
+            f"this call took {duration(calibration.seconds)}",
+        ),
+        ("written", f"{calibration.settings_file}; beside it sweep.png and sweep.svg"),
     ]

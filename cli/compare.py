@@ -62,41 +62,41 @@ def compare(
 
     form, view = chosen(format, as_json, quiet), View(scale=x, tokens=x_tokens)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
-        found = beside(runs, folder=output_dir, view=view, observer=observer)
-        _write(found, form)
+        comparison = beside(runs, folder=output_dir, view=view, observer=observer)
+        _write(comparison, form)
         if form is not Form.HUMAN:
-            for sentence in found.differences:
+            for sentence in comparison.differences:
                 observer.tell(f"Not comparable: {sentence}")
-        if found.pictures:
-            observer.tell(f"Drawn: {', '.join(map(str, found.pictures))}.")
+        if comparison.pictures:
+            observer.tell(f"Drawn: {', '.join(map(str, comparison.pictures))}.")
 
 
-def _write(found: "Comparison", form: Form) -> None:
+def _write(comparison: "Comparison", form: Form) -> None:
     if form is Form.JSON:
-        write_json(found.to_dict())
+        write_json(comparison.to_dict())
     elif form is Form.AGENT:
         values = {
             name: {point.revision: {"llc": point.llc, "stderr": point.stderr} for point in curve.points}
-            for name, curve in zip(found.names, found.curves, strict=True)
+            for name, curve in zip(comparison.names, comparison.curves, strict=True)
         }
-        write_agent({"comparable": not found.differences, "differences": list(found.differences), **values})
+        write_agent({"comparable": not comparison.differences, "differences": list(comparison.differences), **values})
     elif form is Form.QUIET:
-        write_line("not comparable" if found.differences else "comparable")
+        write_line("not comparable" if comparison.differences else "comparable")
     else:
-        _write_table(found)
+        _write_table(comparison)
 
 
-def _write_table(found: "Comparison") -> None:
-    headers = ["step", *(header for name in found.names for header in (name, "loss at w*"))]
-    rows = [(key, *(cell for point in points for cell in _cells(point))) for key, points in found.rows()]
+def _write_table(comparison: "Comparison") -> None:
+    headers = ["step", *(header for name in comparison.names for header in (name, "loss at w*"))]
+    rows = [(key, *(cell for point in points for cell in _cells(point))) for key, points in comparison.rows()]
     write_table(f"LLC ± standard error ({NOT_CONVERGED} not converged, {COPY} weights of another)", headers, rows)
     write_line()
-    for name, curve in zip(found.names, found.curves, strict=True):
+    for name, curve in zip(comparison.names, comparison.curves, strict=True):
         line = sparkline([point.llc for point in curve.points if point.duplicate_of is None])
         write_line(f"{line}   {name}")
     write_line()
-    for sentence in found.differences or ["Comparable: the same γ/nβ, the same tokens, the same weights moving."]:
-        write_line(f"Not comparable. {sentence}" if found.differences else sentence)
+    for sentence in comparison.differences or ["Comparable: the same γ/nβ, the same tokens, the same weights moving."]:
+        write_line(f"Not comparable. {sentence}" if comparison.differences else sentence)
 
 
 def _cells(point: "Point | None") -> Sequence[str]:

@@ -52,54 +52,62 @@ def demo(
     from hf_llc.scans.demo import demonstrate
 
     with ProgressBar(quiet=form is Form.QUIET) as observer:
-        made = demonstrate(
+        demonstration = demonstrate(
             output_dir,
             processes=num_processes,
             observer=observer,
-            on_point=lambda found: None if form is Form.HUMAN else observer.tell("   ".join(_row(found))),
+            on_point=lambda estimate: None if form is Form.HUMAN else observer.tell("   ".join(_row(estimate))),
         )
-    _write(made, form)
-    picture = f"The picture is {made.picture}, the model card" if made.picture.is_file() else "The model card is"
-    observer.tell(f"{picture} {made.card}, the numbers {made.results}.")
-    if any(found.llc is None for found in made.estimates):
+    _write(demonstration, form)
+    picture = (
+        f"The picture is {demonstration.picture}, the model card"
+        if demonstration.picture.is_file()
+        else "The model card is"
+    )
+    observer.tell(f"{picture} {demonstration.card}, the numbers {demonstration.results}.")
+    if any(estimate.llc is None for estimate in demonstration.estimates):
         raise typer.Exit(1)
 
 
-def _write(made: "Demonstration", form: Form) -> None:
+def _write(demonstration: "Demonstration", form: Form) -> None:
     if form is Form.JSON:
-        write_json(made.to_dict())
+        write_json(demonstration.to_dict())
     elif form is Form.AGENT:
-        points = {_name(found): _agent_values(found) for found in made.estimates}
-        named = {key: value for key, value in made.to_dict().items() if key != "points"}
+        points = {_name(estimate): _agent_values(estimate) for estimate in demonstration.estimates}
+        named = {key: value for key, value in demonstration.to_dict().items() if key != "points"}
         write_agent({**named, **points})
     elif form is Form.QUIET:
-        for found in made.estimates:
-            write_line("" if found.llc is None else repr(found.llc))
+        for estimate in demonstration.estimates:
+            write_line("" if estimate.llc is None else repr(estimate.llc))
     else:
-        write_table(f"LLC over the training of {made.model}", HEADERS, [_row(found) for found in made.estimates])
+        write_table(
+            f"LLC over the training of {demonstration.model}",
+            HEADERS,
+            [_row(estimate) for estimate in demonstration.estimates],
+        )
 
 
-def _row(found: "Estimate") -> Sequence[str]:
-    r_hat = found.diagnostics.r_hat
+def _row(estimate: "Estimate") -> Sequence[str]:
+    r_hat = estimate.diagnostics.r_hat
     return (
-        _name(found),
-        "" if found.step is None else str(found.step),
-        f"{found.init_loss:.4f}",
-        number(found),
+        _name(estimate),
+        "" if estimate.step is None else str(estimate.step),
+        f"{estimate.init_loss:.4f}",
+        number(estimate),
         "" if r_hat is None else f"{r_hat:.3f}",
-        str(found.verdict),
+        str(estimate.verdict),
     )
 
 
-def _agent_values(found: "Estimate") -> dict[str, object]:
+def _agent_values(estimate: "Estimate") -> dict[str, object]:
     return {
-        "llc": found.llc,
-        "stderr": found.stderr,
-        "init_loss": found.init_loss,
-        "r_hat": found.diagnostics.r_hat,
-        "verdict": str(found.verdict),
+        "llc": estimate.llc,
+        "stderr": estimate.stderr,
+        "init_loss": estimate.init_loss,
+        "r_hat": estimate.diagnostics.r_hat,
+        "verdict": str(estimate.verdict),
     }
 
 
-def _name(found: "Estimate") -> str:
-    return found.revision or Path(found.model).name
+def _name(estimate: "Estimate") -> str:
+    return estimate.revision or Path(estimate.model).name

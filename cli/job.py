@@ -49,17 +49,17 @@ def submitted(
     _refuse_what_stays_here(context)
     require_visible(context.params["model"], context.params["dataset"])
     _require_place(context, settings, push)
-    words = own_words(sys.argv[1:])
+    arguments = own_words(sys.argv[1:])
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         require_permission(context.params["model"], push, observer)
-        _write(send(words, settings, observer, operations), form)
+        _write(send(arguments, settings, observer, operations), form)
     return True
 
 
-def own_words(words: Sequence[str]) -> list[str]:
+def own_words(arguments: Sequence[str]) -> list[str]:
     """The words of a command without the options that send it."""
     kept: list[str] = []
-    rest = iter(words)
+    rest = iter(arguments)
     for word in rest:
         if word == "--":
             return [*kept, word, *rest]
@@ -75,22 +75,22 @@ def own_words(words: Sequence[str]) -> list[str]:
 def _settings(context: typer.Context) -> "JobSettings":
     from hf_llc.integrations.hf_jobs import JobSettings, seconds_of
 
-    given = context.params
-    timeout = given["hf_job_timeout"]
+    parameters = context.params
+    timeout = parameters["hf_job_timeout"]
     return JobSettings(
-        flavor=given["hf_job"],
+        flavor=parameters["hf_job"],
         seconds=None if timeout is None else seconds_of(timeout),
-        bucket=given["hf_job_bucket"],
-        requirement=given["hf_job_package"],
+        bucket=parameters["hf_job_bucket"],
+        requirement=parameters["hf_job_package"],
     )
 
 
 def _refuse_what_stays_here(context: typer.Context) -> None:
     """Raise SettingsError if an option names a file of this disk or asks for what a job cannot do."""
-    given = context.params
-    if given["dry_run"]:
+    parameters = context.params
+    if parameters["dry_run"]:
         raise SettingsError("--dry-run and --hf-job exclude each other: leave out one of them.")
-    if (given["num_machines"] or 1) > 1:
+    if (parameters["num_machines"] or 1) > 1:
         raise SettingsError(
             "--hf-job starts one machine: leave out --num-machines, or send a scan as several jobs with --shard I/N."
         )
@@ -98,10 +98,10 @@ def _refuse_what_stays_here(context: typer.Context) -> None:
         ("settings", "give its settings on the command line"),
         ("step_map", "choose checkpoints with their step in their names"),
     ):
-        if given.get(option) is not None:
+        if parameters.get(option) is not None:
             name = option.replace("_", "-")
-            raise SettingsError(f"--{name} {given[option]} is a local file, which a job cannot see: {advice}.")
-    for text in given.get("revisions") or []:
+            raise SettingsError(f"--{name} {parameters[option]} is a local file, which a job cannot see: {advice}.")
+    for text in parameters.get("revisions") or []:
         for term in text.split(","):
             if term.removeprefix("repos:").startswith("@"):
                 raise SettingsError(f"--revisions {term} is a local file, which a job cannot see: list the names.")

@@ -99,10 +99,10 @@ def _key(name: str) -> str:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    pairs: list[tuple[str, Any]] = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{key}.")
+            pairs += _flat(value, f"{prefix}{key}.")
         else:
-            found.append((prefix + key, json.dumps(value) if isinstance(value, list) else value))
-    return found
+            pairs.append((prefix + key, json.dumps(value) if isinstance(value, list) else value))
+    return pairs

@@ -46,17 +46,17 @@ def end_with_failures(curve: Curve) -> None:
 
 def row(point: Point, width: int = 60) -> Sequence[str]:
     """The cells below HEADERS; the reason of a failure in at most `width` characters."""
-    found = point.estimate
+    estimate = point.estimate
     step = "" if point.step is None else str(point.step)
-    if found is None:
+    if estimate is None:
         return (point.revision, step, "", "no number", "", f"failed: {_clipped(with_flags(point.error or ''), width)}")
-    r_hat = found.diagnostics.r_hat
-    verdict = f"{found.verdict} (weights of {point.duplicate_of})" if point.duplicate_of else str(found.verdict)
+    r_hat = estimate.diagnostics.r_hat
+    verdict = f"{estimate.verdict} (weights of {point.duplicate_of})" if point.duplicate_of else str(estimate.verdict)
     return (
         point.revision,
         step,
-        f"{found.init_loss:.4f}",
-        number(found),
+        f"{estimate.init_loss:.4f}",
+        number(estimate),
         "" if r_hat is None else f"{r_hat:.3f}",
         verdict,
     )
@@ -79,12 +79,12 @@ def reasons(points: Sequence[Point]) -> list[str]:
 
 def sparkline(values: Sequence[float | None]) -> str:
     """One block a value, from the lowest to the highest of them; a dot where there is none."""
-    there = [value for value in values if value is not None and math.isfinite(value)]
-    if not there:
+    numbers = [value for value in values if value is not None and math.isfinite(value)]
+    if not numbers:
         return ""
-    low, span = min(there), (max(there) - min(there)) or 1.0
+    low, span = min(numbers), (max(numbers) - min(numbers)) or 1.0
     shown = ["·" if value is None else BLOCKS[int((value - low) / span * (len(BLOCKS) - 1) + 0.5)] for value in values]
-    return f"λ̂ {''.join(shown)} {low:.4g} … {max(there):.4g}"
+    return f"λ̂ {''.join(shown)} {low:.4g} … {max(numbers):.4g}"
 
 
 def _clipped(text: str, width: int) -> str:

@@ -21,10 +21,10 @@ STYLES = re.compile(r"\x1b\[(?:[0-9;]*[mABCDGHJK]|\?25[lh])")
 
 def printable(text: object) -> str:
     """The text on one line, with nothing in it that a terminal obeys or that a reader cannot see."""
-    given = str(text)
-    if given.isascii() and given.isprintable():
-        return given
-    return "".join(_shown(given, index) for index in range(len(given)))
+    string = str(text)
+    if string.isascii() and string.isprintable():
+        return string
+    return "".join(_shown(string, index) for index in range(len(string)))
 
 
 def printable_lines(text: str) -> str:

@@ -31,13 +31,13 @@ def write_profile(profile: Profile | None) -> None:
     """A table of the parts that took any time on stderr; nothing if there is no profile."""
     if profile is None:
         return
-    found = profile.to_dict()
-    total, processes = found["total"], found["processes"]
+    seconds = profile.to_dict()
+    total, processes = seconds["total"], seconds["processes"]
     several = f", sum of {processes:.0f} processes" if processes > 1 else ""
     table = Table(title=f"Where {total:.1f} seconds went{several}", title_justify="left", box=None, pad_edge=False)
     for name, justify in (("part", "left"), ("seconds", "right"), ("share", "right"), ("what it is", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for name, words in PARTS.items():
-        if found[name] > 0:
-            table.add_row(LABELS.get(name, name), f"{found[name]:.2f}", f"{found[name] / total:.1%}", words)
+    for name, meaning in PARTS.items():
+        if seconds[name] > 0:
+            table.add_row(LABELS.get(name, name), f"{seconds[name]:.2f}", f"{seconds[name] / total:.1%}", meaning)
     wide_console(stderr=True).print(table)

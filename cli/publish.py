@@ -139,19 +139,23 @@ def _write_plan(draft: "Draft", form: Form, observer: "Observer") -> None:
     write_lines(diff)
 
 
-def _write(made: "Publication", form: Form) -> None:
+def _write(publication: "Publication", form: Form) -> None:
     if form is Form.JSON:
-        write_json(made.to_dict())
+        write_json(publication.to_dict())
     elif form is Form.AGENT:
-        write_agent(made.to_dict())
+        write_agent(publication.to_dict())
     elif form is Form.QUIET:
-        write_line(made.url)
+        write_line(publication.url)
     else:
-        write_pairs("Published" if made.changed else "Already published, nothing changed", rows(made))
+        write_pairs("Published" if publication.changed else "Already published, nothing changed", rows(publication))
 
 
-def rows(made: "Publication") -> list[tuple[str, str]]:
+def rows(publication: "Publication") -> list[tuple[str, str]]:
     """Names and values of the human table."""
-    listed = [("page", made.url), ("repository", f"{made.repo} ({made.repo_type})"), ("commit", made.commit or "")]
-    listed += [("pull request", str(made.pull_request))] if made.pull_request is not None else []
-    return [*listed, ("changed", ", ".join(made.changed) or "nothing")]
+    listed = [
+        ("page", publication.url),
+        ("repository", f"{publication.repo} ({publication.repo_type})"),
+        ("commit", publication.commit or ""),
+    ]
+    listed += [("pull request", str(publication.pull_request))] if publication.pull_request is not None else []
+    return [*listed, ("changed", ", ".join(publication.changed) or "nothing")]

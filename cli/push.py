@@ -52,7 +52,9 @@ def push_run(run_dir: str, push: "PublishSettings | None", observer: "Observer")
     if push is not None:
         from hf_llc.report.publish import publish_finished
 
-        made = publish_finished(Path(run_dir), push, observer=observer)
+        publication = publish_finished(Path(run_dir), push, observer=observer)
         observer.tell(
-            f"Published at {made.url}." if made.changed else f"Already published at {made.url}, nothing changed."
+            f"Published at {publication.url}."
+            if publication.changed
+            else f"Already published at {publication.url}, nothing changed."
         )

@@ -75,13 +75,13 @@ def paragraphs(text: str) -> str:
     return "\n\n".join(part if part.startswith("\b") else " ".join(part.split()) for part in parts)
 
 
-def require_words(given: Mapping[str, object]) -> None:
+def require_words(parameters: Mapping[str, object]) -> None:
     """Check the words of a command line: an empty one is a variable that nobody has set.
 
     Raises:
         SettingsError: one is empty; names its option or argument.
     """
-    for name, value in given.items():
+    for name, value in parameters.items():
         each = value if isinstance(value, list) else [value]
         if any(isinstance(word, str) and not word.strip() for word in each):
             named = "--set" if name == "set_" else name

@@ -60,7 +60,7 @@ def write_listing(
     from hf_llc.checkpoints.step_names import read_steps
 
     with ProgressBar(quiet=form is Form.QUIET) as observer:
-        found = find_checkpoints(
+        checkpoints = find_checkpoints(
             model,
             selection,
             tokens_per_step=tokens_per_step,
@@ -68,25 +68,27 @@ def write_listing(
             tell=observer.tell,
         )
         if part is not None:
-            own = set(part.own(found))
-            found = [each for each in found if each.name in own]
-        _write(model, found, form)
-        if sentence := without_weights(found):
+            own = set(part.own(checkpoints))
+            checkpoints = [each for each in checkpoints if each.name in own]
+        _write(model, checkpoints, form)
+        if sentence := without_weights(checkpoints):
             observer.tell(sentence)
 
 
-def _write(model: str, found: Sequence["Checkpoint"], form: Form) -> None:
+def _write(model: str, checkpoints: Sequence["Checkpoint"], form: Form) -> None:
     if form is Form.JSON:
-        write_json([each.to_dict() for each in found])
+        write_json([each.to_dict() for each in checkpoints])
     elif form is Form.AGENT:
-        write_agent({each.name: {k: v for k, v in each.to_dict().items() if k not in _LEFT_OUT} for each in found})
+        write_agent(
+            {each.name: {k: v for k, v in each.to_dict().items() if k not in _LEFT_OUT} for each in checkpoints}
+        )
     elif form is Form.QUIET:
-        for each in found:
+        for each in checkpoints:
             write_line(each.name)
     else:
-        same = sum(each.duplicate_of is not None for each in found)
+        same = sum(each.duplicate_of is not None for each in checkpoints)
         noted = f", {same} with the weights of another" if same else ""
-        write_table(f"{model}: {len(found)} checkpoints{noted}", HEADERS, [_row(each) for each in found])
+        write_table(f"{model}: {len(checkpoints)} checkpoints{noted}", HEADERS, [_row(each) for each in checkpoints])
 
 
 _LEFT_OUT = {"name", "model"}

@@ -18,17 +18,17 @@ def machines_of(context: typer.Context) -> Machines:
     Raises:
         SettingsError: they contradict each other.
     """
-    given = context.params
+    parameters = context.params
     for name in ("machine_rank", "main_process_ip"):
-        if given["num_machines"] is None and given[name] is not None:
+        if parameters["num_machines"] is None and parameters[name] is not None:
             option = "--" + name.replace("_", "-")
             raise SettingsError(f"{option} needs --num-machines: give both, or neither.")
     return Machines(
-        count=1 if given["num_machines"] is None else given["num_machines"],
-        rank=given["machine_rank"],
-        ip=given["main_process_ip"],
-        port=given["main_process_port"],
-        processes=given["num_processes"],
+        count=1 if parameters["num_machines"] is None else parameters["num_machines"],
+        rank=parameters["machine_rank"],
+        ip=parameters["main_process_ip"],
+        port=parameters["main_process_port"],
+        processes=parameters["num_processes"],
     )
 
 

@@ -129,11 +129,11 @@ def validate(
         draws=draws,
         seed=seed,
     )
-    found = []
+    validations = []
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         for each in chosen_cases:
-            found.append(validation.validate(each, effort, observer))
-    _write(found, form)
+            validations.append(validation.validate(each, effort, observer))
+    _write(validations, form)
 
 
 def _widths(text: str | None) -> list[int]:
@@ -143,18 +143,18 @@ def _widths(text: str | None) -> list[int]:
         raise typer.BadParameter(f"--widths must be whole numbers such as 20,20,20, got {text!r}") from None
 
 
-def _write(found: "list[Validation]", form: Form) -> None:
+def _write(validations: "list[Validation]", form: Form) -> None:
     if form is Form.JSON:
-        write_json([each.to_dict() for each in found])
+        write_json([each.to_dict() for each in validations])
     elif form is Form.AGENT:
-        for each in found:
+        for each in validations:
             write_agent(each.to_dict())
     elif form is Form.QUIET:
-        for each in found:
+        for each in validations:
             write_line("" if each.llc is None else f"{each.llc:.6g}")
     else:
         headers = ("case", "truth", "estimate", "error / stderr", "verdict", "gradients", "seconds")
-        write_table("Exact answers", headers, [_row(each) for each in found])
+        write_table("Exact answers", headers, [_row(each) for each in validations])
 
 
 def _row(each: "Validation") -> list[str]:

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from hf_llc.measures.llc.forecast import Forecast
 
 
-def title(found: Estimate) -> str:
+def title(estimate: Estimate) -> str:
     """`model @ revision (commit)`."""
-    revision = f" @ {found.revision}" if found.revision else ""
-    return f"{found.model}{revision} ({found.sha.removeprefix('sha256:')[:12]})"
+    revision = f" @ {estimate.revision}" if estimate.revision else ""
+    return f"{estimate.model}{revision} ({estimate.sha.removeprefix('sha256:')[:12]})"
 
 
-def number(found: Estimate) -> str:
+def number(estimate: Estimate) -> str:
     """λ̂ ± its standard error, to the digits that the error leaves."""
-    return "no number" if found.llc is None or found.stderr is None else with_error(found.llc, found.stderr)
+    return "no number" if estimate.llc is None or estimate.stderr is None else with_error(estimate.llc, estimate.stderr)
 
 
 def with_error(value: float, error: float) -> str:
@@ -30,15 +30,15 @@ def with_error(value: float, error: float) -> str:
     return f"{value:.{places}f} ± {error:.{places}f}"
 
 
-def rows(found: Estimate) -> list[tuple[str, str]]:
+def rows(estimate: Estimate) -> list[tuple[str, str]]:
     """Names and values of the human table, in reading order."""
-    s, d = found.settings, found.diagnostics
+    s, d = estimate.settings, estimate.diagnostics
     listed = [
-        ("LLC", f"{number(found)}   ({_parts(found)}; {_effort(found)})"),
-        ("verdict", f"{found.verdict}: {found.verdict_reason}"),
+        ("LLC", f"{number(estimate)}   ({_parts(estimate)}; {_effort(estimate)})"),
+        ("verdict", f"{estimate.verdict}: {estimate.verdict_reason}"),
         ("meaning", interpret(d)),
-        ("parts", _moments(found)) if s.by_draws else ("per chain", _per_chain(found)),
-        ("loss at w*", _loss(found)),
+        ("parts", _moments(estimate)) if s.by_draws else ("per chain", _per_chain(estimate)),
+        ("loss at w*", _loss(estimate)),
     ]
     if d.delta_loss is not None and d.distance is not None:
         listed.append(("ΔL", f"{d.delta_loss:.4g} nats per token above it"))
@@ -51,27 +51,27 @@ def rows(found: Estimate) -> list[tuple[str, str]]:
         listed.append(("mixing", f"R-hat {d.r_hat:.3f}, effective sample size {d.ess:.0f}"))
     if d.n_beta_slope is not None and d.n_beta_slope_stderr is not None:
         listed.append(("slope in nβ", f"d log λ̂ / d log nβ = {d.n_beta_slope:+.2f} ± {d.n_beta_slope_stderr:.2f}"))
-    if found.cross_check is not None:
-        listed.append(("cross-check", agreement(found)))
-    column = f", column {found.dataset.text_column}" if found.dataset.text_column != "text" else ""
+    if estimate.cross_check is not None:
+        listed.append(("cross-check", agreement(estimate)))
+    column = f", column {estimate.dataset.text_column}" if estimate.dataset.text_column != "text" else ""
     resolution = "∞" if d.resolution is None else f"{d.resolution:.3g}"
     trace = f": tr H ≈ {d.trace_hessian:.3g}" if math.isfinite(d.trace_hessian) else ""
     listed += [
-        ("settings", _settings(found)),
+        ("settings", _settings(estimate)),
         ("resolution", f"γ/nβ = {resolution}{trace}"),
         (
             "text",
-            f"{found.dataset.id}@{found.dataset.revision.removeprefix('sha256:')[:12]} {found.dataset.split}"
-            f"{column}, tokens {found.dataset.fingerprint.removeprefix('sha256:')[:12]}",
+            f"{estimate.dataset.id}@{estimate.dataset.revision.removeprefix('sha256:')[:12]} {estimate.dataset.split}"
+            f"{column}, tokens {estimate.dataset.fingerprint.removeprefix('sha256:')[:12]}",
         ),
-        ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in found.seconds.items())),
-        ("kept in", found.run_dir),
+        ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in estimate.seconds.items())),
+        ("kept in", estimate.run_dir),
     ]
     return listed
 
 
-def _settings(found: Estimate) -> str:
-    s = found.settings
+def _settings(estimate: Estimate) -> str:
+    s = estimate.settings
     only = f", only {s.params}" if s.params else ""
     walk = "" if s.by_draws else f"lr {s.lr:.3g}, "
     length = "" if s.by_draws else f"burn-in {s.burn_in}, thin {s.thin}, "
@@ -81,21 +81,21 @@ def _settings(found: Estimate) -> str:
     )
 
 
-def _effort(found: Estimate) -> str:
-    s, d = found.settings, found.diagnostics
+def _effort(estimate: Estimate) -> str:
+    s, d = estimate.settings, estimate.diagnostics
     if not s.by_draws:
         return f"{s.chains} chains × {s.draws} draws"
     bends = f" and {d.bends} gradients along the slope" if d.bends else ""
     return f"{d.ess or 0.0:.0f} pairs of independent draws, {d.gradient_pairs} more with gradients{bends}"
 
 
-def _per_chain(found: Estimate) -> str:
-    return ", ".join("failed" if chain.llc is None else f"{chain.llc:.4g}" for chain in found.chains)
+def _per_chain(estimate: Estimate) -> str:
+    return ", ".join("failed" if chain.llc is None else f"{chain.llc:.4g}" for chain in estimate.chains)
 
 
-def _moments(found: Estimate) -> str:
+def _moments(estimate: Estimate) -> str:
     """What the mean over the prior is, and what is taken from it."""
-    d = found.diagnostics
+    d = estimate.diagnostics
 
     def part(value: float | None, error: float | None) -> str:
         return "unknown" if value is None or error is None else with_error(value, error)
@@ -115,16 +115,16 @@ def _weighted(diagnostics: Diagnostics) -> str:
     )
 
 
-def _loss(found: Estimate) -> str:
-    error = found.init_loss_stderr
+def _loss(estimate: Estimate) -> str:
+    error = estimate.init_loss_stderr
     if not error:
-        return f"{found.init_loss:.4f} nats per token"
-    return f"{with_error(found.init_loss, error)} nats per token, from the sequences that were drawn"
+        return f"{estimate.init_loss:.4f} nats per token"
+    return f"{with_error(estimate.init_loss, error)} nats per token, from the sequences that were drawn"
 
 
-def _parts(found: Estimate) -> str:
-    d = found.diagnostics
-    if found.settings.by_draws:
+def _parts(estimate: Estimate) -> str:
+    d = estimate.diagnostics
+    if estimate.settings.by_draws:
         return (
             "no error" if d.monte_carlo_stderr is None else f"draws {d.monte_carlo_stderr:.2g}, open ± {d.open_llc:.2g}"
         )

@@ -111,7 +111,7 @@ _MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 def of_memory(error: BaseException) -> bool:
     """True if memory ran out, of this machine or of a GPU: torch has no type of its own for the first."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _MEMORY)
+    return isinstance(error, MemoryError) or any(phrase in str(error).lower() for phrase in _MEMORY)
 
 
 def did_you_mean(name: str, known: list[str], count: int = 3) -> str:

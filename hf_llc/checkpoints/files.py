@@ -54,7 +54,7 @@ def has_tokenizer(names: Iterable[str]) -> bool:
 def raw_format(names: Iterable[str]) -> str | None:
     """What a trainer of another library left here, as the middle of a sentence; None if nothing known is here."""
     known = list(names)
-    return next((words for words, pattern in _RAW if any(pattern.search(name) for name in known)), None)
+    return next((description for description, pattern in _RAW if any(pattern.search(name) for name in known)), None)
 
 
 def choose(
@@ -83,9 +83,9 @@ def choose(
         small |= {name for name in known if name.endswith(".py")}
     if gguf_file is not None:
         if gguf_file not in known:
-            there = sorted(name for name in known if name.endswith(".gguf"))
+            gguf_files = sorted(name for name in known if name.endswith(".gguf"))
             raise NotFoundError(
-                f"No file {gguf_file} in this repository or folder{did_you_mean(gguf_file, there)} "
+                f"No file {gguf_file} in this repository or folder{did_you_mean(gguf_file, gguf_files)} "
                 "Choose with `gguf_file`."
             )
         return ModelFiles(small=sorted(small), weights=[gguf_file])

@@ -50,9 +50,9 @@ def find_checkpoints(
 
     site = location_of(model).site(model, selection, place, trust_remote_code, tell)
     names = selection.choose(site.places, site.what)
-    found = look_at(site, names)
-    checkpoints = [_checkpoint(name, each) for name, each in zip(names, found, strict=True)]
-    return _with_tokens(_marked(checkpoints, [each.files.content for each in found]), tokens_per_step)
+    entries = look_at(site, names)
+    checkpoints = [_checkpoint(name, each) for name, each in zip(names, entries, strict=True)]
+    return _with_tokens(_marked(checkpoints, [each.files.content for each in entries]), tokens_per_step)
 
 
 def without_weights(checkpoints: Sequence[Checkpoint]) -> str | None:
@@ -64,18 +64,18 @@ def without_weights(checkpoints: Sequence[Checkpoint]) -> str | None:
     return "\n".join(f"{', '.join(those)}: {reason}" for reason, those in names.items()) or None
 
 
-def _checkpoint(name: str, found: Found) -> Checkpoint:
+def _checkpoint(name: str, entry: Found) -> Checkpoint:
     return Checkpoint(
         name=name,
-        model=found.model,
-        sha=found.sha,
-        stage=found.place.stage,
-        step=found.place.step,
-        tokens=found.place.tokens,
-        weights=found.files.format,
-        size=found.files.size,
-        cached=found.files.cached,
-        problem=found.files.problem,
+        model=entry.model,
+        sha=entry.sha,
+        stage=entry.place.stage,
+        step=entry.place.step,
+        tokens=entry.place.tokens,
+        weights=entry.files.format,
+        size=entry.files.size,
+        cached=entry.files.cached,
+        problem=entry.files.problem,
     )
 
 

@@ -44,8 +44,8 @@ class Stored:
 def names_in(folder: Path, depth: int = 2) -> list[str]:
     """Files of a folder and of those inside it, that many levels, by their paths from it."""
     names = []
-    for here, folders, files in os.walk(folder):
-        relative = Path(here).relative_to(folder)
+    for directory, folders, files in os.walk(folder):
+        relative = Path(directory).relative_to(folder)
         names += [(relative / name).as_posix() for name in files]
         if len(relative.parts) >= depth - 1:
             folders.clear()

@@ -112,12 +112,12 @@ class Selection:
         known = sorted(places, key=lambda name: training_order(places[name].stage, places[name].step))
         chosen: dict[str, None] = {}
         for term in self.terms:
-            found = _match(term, known, places)
-            if not found:
+            matches = _match(term, known, places)
+            if not matches:
                 raise NotFoundError(
                     f"{what} has no checkpoint {term}{did_you_mean(term, known)} Choose with `revisions`."
                 )
-            chosen.update(dict.fromkeys(found))
+            chosen.update(dict.fromkeys(matches))
         if self.every is not None:
             kept = [name for name in chosen if _place(name, places).step is not None]
             chosen = dict.fromkeys(name for name in kept if (_place(name, places).step or 0) % self.every == 0)
@@ -138,17 +138,17 @@ def _terms(text: str) -> list[str]:
     text = text.strip()
     if text.startswith("re:"):
         return [text]
-    found: list[str] = []
+    terms: list[str] = []
     for part in map(str.strip, text.split(",")):
         if part.startswith("@"):
-            found += _lines(Path(part[1:]))
+            terms += _lines(Path(part[1:]))
         elif part.startswith(f"{_REPOS}@"):
-            found += [f"{_REPOS}{name}" for name in _lines(Path(part.partition("@")[2]))]
+            terms += [f"{_REPOS}{name}" for name in _lines(Path(part.partition("@")[2]))]
         elif text.startswith(_REPOS) and "/" in part and not part.startswith(_REPOS):
-            found.append(f"{_REPOS}{part}")
+            terms.append(f"{_REPOS}{part}")
         else:
-            found.append(part)
-    return [part for part in found if part]
+            terms.append(part)
+    return [part for part in terms if part]
 
 
 def _lines(path: Path) -> list[str]:
@@ -169,11 +169,11 @@ def _check(term: str) -> None:
     elif counted := _COUNTED.fullmatch(term):
         if not counted[2].isdecimal() or len(counted[2]) > DIGITS or int(counted[2]) < 1:
             raise SettingsError(f"`revisions`: {counted[1]}: takes a whole number ≥ 1, got {term}.")
-    elif found := _RANGE.fullmatch(term):
-        if any(sum(map(str.isdecimal, part or "")) > DIGITS for part in found.groups()):
+    elif bounds := _RANGE.fullmatch(term):
+        if any(sum(map(str.isdecimal, part or "")) > DIGITS for part in bounds.groups()):
             raise SettingsError(f"`revisions`: a step has at most {DIGITS} digits, got {shown(term)}.")
-        low, high = _bound(found[1], 0), _bound(found[2], math.inf)
-        if low > high or found[3] == "0":
+        low, high = _bound(bounds[1], 0), _bound(bounds[2], math.inf)
+        if low > high or bounds[3] == "0":
             raise SettingsError(
                 f"`revisions`: a range goes from a lower to a higher step, such as 0..1000:100, got {term}."
             )
@@ -194,8 +194,8 @@ def _match(term: str, known: Sequence[str], places: Mapping[str, Place]) -> list
         return [name for name in known if re.fullmatch(term[3:], name)]
     if counted := _COUNTED.fullmatch(term):
         return _counted(counted[1], int(counted[2]), ordered, places)
-    if found := _RANGE.fullmatch(term):
-        low, high, apart = _bound(found[1], 0), _bound(found[2], math.inf), int(found[3] or 1)
+    if bounds := _RANGE.fullmatch(term):
+        low, high, apart = _bound(bounds[1], 0), _bound(bounds[2], math.inf), int(bounds[3] or 1)
         steps = {name: places[name].step or 0 for name in ordered}
         return [name for name, step in steps.items() if low <= step <= high and (step - low) % apart == 0]
     if any(c in term for c in "*?["):
@@ -215,14 +215,14 @@ def _counted(kind: str, count: int, ordered: Sequence[str], places: Mapping[str,
 
 def _positions(ordered: Sequence[str], places: Mapping[str, Place]) -> list[int]:
     """Steps, counted on over the stages where each begins anew."""
-    found: list[int] = []
+    positions: list[int] = []
     before, stage = 0, None
     for name in ordered:
-        if places[name].stage != stage and found:
-            before = found[-1]
+        if places[name].stage != stage and positions:
+            before = positions[-1]
         stage = places[name].stage
-        found.append(before + (places[name].step or 0))
-    return found
+        positions.append(before + (places[name].step or 0))
+    return positions
 
 
 def _spread(names: Sequence[str], steps: Sequence[int], count: int, scale: Callable[[float], float]) -> list[str]:
@@ -233,11 +233,11 @@ def _spread(names: Sequence[str], steps: Sequence[int], count: int, scale: Calla
         return [names[-1]]
     where = [scale(step + 1.0) for step in steps]
     low, high = where[0], where[-1]
-    left = set(range(1, len(names) - 1))
+    remaining = set(range(1, len(names) - 1))
     chosen = {0, len(names) - 1}
     for index in range(1, count - 1):
         target = low + (high - low) * index / (count - 1)
-        best = min(left, key=lambda i: (abs(where[i] - target), i))
-        left.discard(best)
+        best = min(remaining, key=lambda i: (abs(where[i] - target), i))
+        remaining.discard(best)
         chosen.add(best)
     return [names[i] for i in sorted(chosen)]

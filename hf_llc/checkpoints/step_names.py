@@ -34,7 +34,7 @@ def place_of(name: str) -> Place:
     stage = _STAGE.search(name)
     step = training_step(name)
     tokens = _TOKENS.search(name)
-    ends = [found.end() for found in _STEP_END.finditer(name)]
+    ends = [match.end() for match in _STEP_END.finditer(name)]
     if tokens is None and step is not None and ends:
         # Only behind the step: elsewhere `1.1B` is the size of the model.
         tokens = _BARE_TOKENS.search(name, ends[-1])
@@ -54,13 +54,13 @@ def read_steps(path: Path) -> dict[str, int]:
         NotFoundError: it cannot be read. SettingsError: a line is not a name and a whole number.
     """
     lines = read_text(path, "--step-map", LARGEST_LIST).splitlines()
-    found = {}
+    steps = {}
     for number, line in enumerate(lines, start=1):
-        words = line.partition("#")[0].replace(",", " ").split()
-        if words and (len(words) != 2 or not words[1].isdecimal() or len(words[1]) > STEP_DIGITS):
+        cells = line.partition("#")[0].replace(",", " ").split()
+        if cells and (len(cells) != 2 or not cells[1].isdecimal() or len(cells[1]) > STEP_DIGITS):
             raise SettingsError(
                 f"`step_map` {path}, line {number} must be a name and a step, such as `kestrel 250000`."
             )
-        if words:
-            found[words[0]] = int(words[1])
-    return found
+        if cells:
+            steps[cells[0]] = int(cells[1])
+    return steps

@@ -12,10 +12,10 @@ def device_kind(asked: str | None) -> str:
     Raises:
         SettingsError: this machine has no such device.
     """
-    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
-    if asked is not None and asked not in there:
-        raise SettingsError(f"device must be one of {', '.join(there)} on this machine, got {shown(asked)}.")
-    return asked or there[0]
+    kinds = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+    if asked is not None and asked not in kinds:
+        raise SettingsError(f"device must be one of {', '.join(kinds)} on this machine, got {shown(asked)}.")
+    return asked or kinds[0]
 
 
 def computes_bfloat16(kind: str) -> bool:

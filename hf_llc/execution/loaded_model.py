@@ -142,7 +142,7 @@ class LoadedModel:
         # FSDP makes a layer whole for its own forward pass only, which a cut model would not go through.
         named, cut = self._moving(model), None if self._group else last_layer(model)
         size, dtype = self._plan.batch_size, torch.bfloat16 if self._plan.dtype == "bfloat16" else None
-        made = LanguageObjective(
+        objective = LanguageObjective(
             lambda ids: model(input_ids=ids, use_cache=False).logits,
             list(named.values()),
             tokens,
@@ -150,12 +150,12 @@ class LoadedModel:
             Head(cut.hidden, cut.weight, cut.bias) if cut else None,
             dtype,
         )
-        moving = self._within_reach(made, named)
-        made = made.moving(moving)
+        moving = self._within_reach(objective, named)
+        objective = objective.moving(moving)
         self.load_seconds = time.monotonic() - started
         if self._group is not None:
-            return SharedObjective(made, [local(tensor) for tensor in moving], _shards(self._group, moving))
-        return made
+            return SharedObjective(objective, [local(tensor) for tensor in moving], _shards(self._group, moving))
+        return objective
 
     def gradient(self, name: str) -> Gradient:
         """The estimator of ∇L_n of that name, around the weights as they are now: w*."""
@@ -242,17 +242,17 @@ class LoadedModel:
         """Positions of the sequences that curvature and localisation are measured on, (probed,)."""
         return self.probe.items(self.probed)
 
-    def _within_reach(self, made: LanguageObjective, named: Mapping[str, Tensor]) -> list[Tensor]:
+    def _within_reach(self, objective: LanguageObjective, named: Mapping[str, Tensor]) -> list[Tensor]:
         """Those that the loss gives a gradient; the others stay at w*.
 
         Raises:
             UnusableError: it cannot be computed, or gives none of them a gradient.
         """
         with computed(self._plan.source, self._plan.corpus.context_length, self._plan.dtype):
-            left = tensors_without_gradient(made)
+            unreached = tensors_without_gradient(objective)
         names = list(named)
-        self._still = [names[position] for position in left]
-        if len(left) == len(names):
+        self._still = [names[position] for position in unreached]
+        if len(unreached) == len(names):
             asked = " ".join(self._plan.sampler.params)
             which = (
                 f"`params` {asked} matches no weight on which it depends smoothly; name others"

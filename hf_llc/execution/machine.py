@@ -17,8 +17,8 @@ def cores() -> int:
 
 def default_threads(chains: int) -> int:
     """CPU threads for one chain when all of them run side by side; the same however many processes there are."""
-    there = cores()
-    return max(1, there // min(chains, there))
+    available = cores()
+    return max(1, available // min(chains, available))
 
 
 def free_memory() -> int:
@@ -60,5 +60,5 @@ def interface_to(host: str) -> str | None:
             own = probe.getsockname()[0]
     except OSError:
         return None
-    found = (name for name, all_of_it in psutil.net_if_addrs().items() if own in {each.address for each in all_of_it})
-    return next(found, None)
+    names = (name for name, all_of_it in psutil.net_if_addrs().items() if own in {each.address for each in all_of_it})
+    return next(names, None)

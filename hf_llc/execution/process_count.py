@@ -33,7 +33,7 @@ def default_groups(plans: Sequence[Plan]) -> int:
     plan, group = plans[0], plans[0].sampler.devices_per_chain
     if plan.device == "cpu":
         return 1
-    there = devices.device_count(plan.device)
-    if there < group:
-        raise LaunchError(f"devices_per_chain must be ≤ {there}, the GPUs of this machine, got {group}.")
-    return min(there // group, plan.sampler.chain_count * len(plans))
+    count = devices.device_count(plan.device)
+    if count < group:
+        raise LaunchError(f"devices_per_chain must be ≤ {count}, the GPUs of this machine, got {group}.")
+    return min(count // group, plan.sampler.chain_count * len(plans))

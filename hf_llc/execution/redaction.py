@@ -77,12 +77,12 @@ def watch_logs() -> None:
 
 def _without(text: str, value: str) -> str:
     beginning, parts, start = value[:BEGINNING], [], 0
-    while (here := text.find(beginning, start)) >= 0:
-        end = here + len(beginning)
-        while end < len(text) and end - here < len(value) and text[end] == value[end - here]:
+    while (position := text.find(beginning, start)) >= 0:
+        end = position + len(beginning)
+        while end < len(text) and end - position < len(value) and text[end] == value[end - position]:
             end += 1
-        whole = end - here == len(value) or end - here >= max(BEGINNING, (len(value) + 1) // 2)
-        parts += [text[start:here], HIDDEN if whole or CUT.match(text, end) else text[here:end]]
+        whole = end - position == len(value) or end - position >= max(BEGINNING, (len(value) + 1) // 2)
+        parts += [text[start:position], HIDDEN if whole or CUT.match(text, end) else text[position:end]]
         start = end
     return "".join([*parts, text[start:]]) if parts else text
 

@@ -62,9 +62,9 @@ class RunStore:
         known = self.read(INPUTS)
         if known is None:
             self.write(INPUTS, inputs)
-        elif found := differences(known, inputs):
+        elif differing := differences(known, inputs):
             raise ResourceError(
-                f"{self.folder} holds a run with other inputs ({listed(found)}). Choose another "
+                f"{self.folder} holds a run with other inputs ({listed(differing)}). Choose another "
                 "`output_dir`, or remove that folder."
             )
         # What is there may lack an input that was left open when it was written.
@@ -215,17 +215,17 @@ def _refuse_others(path: Path) -> None:
 
 def differences(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
     """Name, value in `known` and value in `asked` of all that differs, nested mappings included."""
-    found = []
+    differing = []
     for key in sorted({*known, *asked}):
-        there, here = known.get(key), asked.get(key)
-        if isinstance(there, Mapping) and isinstance(here, Mapping):
-            found += differences(there, here, f"{prefix}{key}.")
-        elif there != here:
-            found.append((f"{prefix}{key}", there, here))
-    return found
+        old, new = known.get(key), asked.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            differing += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            differing.append((f"{prefix}{key}", old, new))
+    return differing
 
 
-def listed(found: Sequence[tuple[str, Any, Any]]) -> str:
-    """What `differences` found, in words; None is a setting that was left open."""
-    told = [(name, *("left open" if value is None else value for value in values)) for name, *values in found]
-    return "; ".join(f"{name}: there {there}, here {here}" for name, there, here in told)
+def listed(differing: Sequence[tuple[str, Any, Any]]) -> str:
+    """What `differences` differing, in words; None is a setting that was left open."""
+    shown = [(name, *("left open" if value is None else value for value in values)) for name, *values in differing]
+    return "; ".join(f"{name}: there {old}, here {new}" for name, old, new in shown)

@@ -54,12 +54,12 @@ def make_parts(
         for name in order:
             if name in done:
                 continue
-            payload, made = _read_or_made(store, name, make)
+            payload, is_new = _read_or_made(store, name, make)
             if payload is None:
                 continue
             done[name] = payload
             found(done.keys())
-            if made:
+            if is_new:
                 yield WorkState.MADE
         if len(done) == before:
             yield WorkState.TAKEN if last else WorkState.NEEDED

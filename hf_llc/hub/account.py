@@ -102,8 +102,8 @@ def require_permission(target: Target, owner: Account, tell: Tell) -> bool:
             if kind == "dataset" and owner.owns(repo_id) and not target.create_pr:
                 return False
             if owner.owns(repo_id):
-                made = f"create it with `hf repos create {repo_id}` and upload the model first"
-                raise NotFoundError(f"There is no {kind} {repo_id}; {made}.") from error
+                next_step = f"create it with `hf repos create {repo_id}` and upload the model first"
+                raise NotFoundError(f"There is no {kind} {repo_id}; {next_step}.") from error
             raise
     return True
 

@@ -226,8 +226,8 @@ def _read_table(path: Path) -> dict[str, str]:
     return {name: sha for name, sha in table.items() if isinstance(sha, str) and is_commit(sha)}
 
 
-def _remember(path: Path, found: dict[str, str], tell: Tell) -> None:
-    table = {**_read_table(path), **found}
+def _remember(path: Path, commits: dict[str, str], tell: Tell) -> None:
+    table = {**_read_table(path), **commits}
     try:
         write_atomically(path, json.dumps(table, indent=0, sort_keys=True).encode())
     except OSError as error:

@@ -129,8 +129,8 @@ def _wait(error: BaseException, attempt: int, waited: float, tell: Tell) -> floa
     backoff = wait_before_retry(error, attempt)
     if backoff is None:
         raise error
-    told = asked_wait(error)
-    wait = backoff if told is None else told
+    asked = asked_wait(error)
+    wait = backoff if asked is None else asked
     if waited + wait > MAX_TOTAL_WAIT:
         tell(f"{what_happened(error)}; it asks to wait {math.ceil(wait / 60)} minutes. Try again then.")
         raise error

@@ -82,10 +82,12 @@ def download(
             raise GivenUpError
 
     with explained(repo_id, kind), _own_disk(into):
-        there = present(repo_id, sha, wanted, kind) if into is None else into
-        brought = wanted if there is None else [f for f in wanted if f.path in not_whole(there, wanted)]
-        if there is not None and not brought:
-            return there
+        present_folder = present(repo_id, sha, wanted, kind) if into is None else into
+        brought = (
+            wanted if present_folder is None else [f for f in wanted if f.path in not_whole(present_folder, wanted)]
+        )
+        if present_folder is not None and not brought:
+            return present_folder
         folder = patiently(lambda: fetch([file.path for file in wanted], False), tell, sleep=sleep)
         if wrong := [*not_whole(folder, wanted), *_altered(folder, brought)]:
             tell(f"{', '.join(wrong)} of {repo_id} is incomplete in the cache; downloading it again.")

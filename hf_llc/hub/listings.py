@@ -25,10 +25,10 @@ def listing(repo_id: str, sha: str, tell: Tell, kind: Kind = "model") -> client.
     path = client.home() / "listings" / name / f"{sha}.json"
     if (known := _read(path)) is not None:
         return client.Listing(files=known, whole=True)
-    found = client.files(repo_id, sha, tell, kind)
-    if found.whole and found.files:  # an empty answer is believed once, and asked for again
-        _keep(path, [asdict(file) for file in found.files], tell)
-    return found
+    fresh = client.files(repo_id, sha, tell, kind)
+    if fresh.whole and fresh.files:  # an empty answer is believed once, and asked for again
+        _keep(path, [asdict(file) for file in fresh.files], tell)
+    return fresh
 
 
 def files_of_commit(repo_id: str, sha: str, tell: Tell) -> list[client.RemoteFile]:

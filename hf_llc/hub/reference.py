@@ -116,10 +116,10 @@ def training_step(name: str) -> int | None:
 
     Where a series numbers its checkpoints instead (`ckpt_007`), that number.
     """
-    found = _STEP.findall(name)
-    if not found:
+    matches = _STEP.findall(name)
+    if not matches:
         return None
-    digits, unit = found[-1]
+    digits, unit = matches[-1]
     if len(digits) > STEP_DIGITS:
         return None  # a hash or a time in digits, and more than a table can hold
     return int(digits) * {"": 1, "k": 1_000, "m": 1_000_000}[unit.lower()]

@@ -65,8 +65,8 @@ def seconds_of(text: str) -> int:
     Raises:
         SettingsError: it is no time above 0.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
-    seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    seconds = float(match[1]) * UNITS[match[2] or "s"] if match else 0.0
     if not 1 <= seconds <= LONGEST:
         raise SettingsError(f"--hf-job-timeout must be a time above 0 such as 90m, 6h or 2d, got {shown(text)}.")
     return round(seconds)
@@ -91,7 +91,7 @@ def require_visible(model: str, dataset: str) -> None:
 
 
 def send(
-    words: Sequence[str], settings: JobSettings, observer: Observer, operations: Callable[[], float] | None
+    arguments: Sequence[str], settings: JobSettings, observer: Observer, operations: Callable[[], float] | None
 ) -> SentJob:
     """Starts the command `hf-llc` with these words as a job.
 
@@ -101,13 +101,13 @@ def send(
     Raises:
         SettingsError: there is no such hardware, or a word cannot be sent. HfLlcError: see `hf_jobs_client.start`.
     """
-    hf_jobs_client.require_sendable(["hf-llc", *words])
-    there = hf_jobs_client.flavors(observer.tell)
-    if there and settings.flavor not in there:
-        raise SettingsError(f"No hardware --hf-job {settings.flavor}{did_you_mean(settings.flavor, there)}")
+    hf_jobs_client.require_sendable(["hf-llc", *arguments])
+    flavors = hf_jobs_client.flavors(observer.tell)
+    if flavors and settings.flavor not in flavors:
+        raise SettingsError(f"No hardware --hf-job {settings.flavor}{did_you_mean(settings.flavor, flavors)}")
     seconds = settings.seconds or expected(settings.flavor, operations() if operations else None)
     started = hf_jobs_client.start(
-        words,
+        arguments,
         flavor=settings.flavor,
         seconds=seconds,
         requirement=settings.requirement or hf_jobs_client.package(),
@@ -116,7 +116,9 @@ def send(
     )
     if settings.seconds is None:
         observer.tell(f"The job will be stopped after {duration(seconds)}; change that with --hf-job-timeout.")
-    return SentJob(job=started.id, url=started.url, flavor=settings.flavor, timeout=seconds, command=("hf-llc", *words))
+    return SentJob(
+        job=started.id, url=started.url, flavor=settings.flavor, timeout=seconds, command=("hf-llc", *arguments)
+    )
 
 
 def expected(flavor: str, operations: float | None) -> int:

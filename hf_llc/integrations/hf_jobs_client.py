@@ -33,23 +33,23 @@ def token() -> str:
     Raises:
         AccessError: there is none.
     """
-    found = huggingface_hub.get_token()
-    if found is None:
+    secret = huggingface_hub.get_token()
+    if secret is None:
         raise AccessError("--hf-job needs a token: log in with `hf auth login`, or set HF_TOKEN.")
     # The client logs what it sends, as curl commands, where HF_DEBUG is set.
-    add_secret(found)
+    add_secret(secret)
     watch_logs()
-    return found
+    return secret
 
 
-def require_sendable(words: Sequence[str]) -> None:
+def require_sendable(arguments: Sequence[str]) -> None:
     """Raise if the client would not send each word as it is, or one of them holds the token.
 
     Raises:
         SettingsError: it would upload a file in place of a word, or take one for a file that is missing.
     """
     secret = token()
-    for word in words:
+    for word in arguments:
         if secret in word:
             raise SettingsError("The command contains the token, which the job's page would show; leave it out.")
         if Path(word).is_file():
@@ -68,16 +68,16 @@ def flavors(tell: Tell) -> list[str]:
 
 def package() -> str:
     """The requirement by which a job gets this program: from where this one came, else by its version."""
-    here = distribution("hf-llc")
-    origin = json.loads(here.read_text("direct_url.json") or "{}")
+    installed = distribution("hf-llc")
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
     url, vcs = origin.get("url", ""), origin.get("vcs_info")
     if vcs and url.startswith("https://"):
         return f"hf-llc @ {vcs['vcs']}+{url}@{vcs['commit_id']}"
-    return f"hf-llc @ {url}" if url.startswith("https://") else f"hf-llc=={here.version}"
+    return f"hf-llc @ {url}" if url.startswith("https://") else f"hf-llc=={installed.version}"
 
 
 def start(
-    words: Sequence[str], *, flavor: str, seconds: int, requirement: str, bucket: str | None, mounted: str
+    arguments: Sequence[str], *, flavor: str, seconds: int, requirement: str, bucket: str | None, mounted: str
 ) -> Started:
     """The job that runs `hf-llc` with these words; the token goes with it as a secret. Never tried twice.
 
@@ -99,7 +99,7 @@ def start(
             warnings.simplefilter("ignore")
             job = HfApi(token=secret).run_uv_job(
                 "hf-llc",
-                script_args=list(words),
+                script_args=list(arguments),
                 dependencies=[requirement],
                 secrets={SECRET: secret},
                 flavor=flavor,
@@ -120,7 +120,7 @@ def _volume(bucket: str, mounted: str) -> Any:
 
 def _translate(error: BaseException) -> HfLlcError:
     status, place = status_of(error), endpoint()
-    said = " ".join((getattr(error, "server_message", None) or "").split())[:200]
+    answer = " ".join((getattr(error, "server_message", None) or "").split())[:200]
     if status == 401:
         return AccessError(f"{place} does not know the token in use; log in with `hf auth login`.")
     if status == 402:
@@ -136,6 +136,6 @@ def _translate(error: BaseException) -> HfLlcError:
     if status == 429:
         return SourceError(f"{what_happened(error)}; no job was started. Try again in a few minutes.")
     if isinstance(error, HfHubHTTPError) and status is not None and status < 500:
-        return SettingsError(f"{place} refuses the job: {said or status}.")
+        return SettingsError(f"{place} refuses the job: {answer or status}.")
     lost = f"whether a job was started is not known; look at {place}/settings/jobs before trying again."
     return (SourceError if status else OfflineError)(f"{what_happened(error)}: {lost}")

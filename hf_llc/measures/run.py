@@ -117,9 +117,9 @@ def run_pilots(
         fleet = fleets.join_launch(devices.device_kind(device), devices_per_chain)
         with fleet.together():
             plan = fleet.on_each_machine(make_plan, Plan.inputs)
-            found = calibration.run(plan, fleet, tethered(fleet, observer))
+            findings = calibration.run(plan, fleet, tethered(fleet, observer))
             fleet.wait()
-        return (plan, found) if fleet.is_main else None
+        return (plan, findings) if fleet.is_main else None
     plan = make_plan()
     count = _processes([plan] * CALIBRATION, processes)
     if count == 1 or calibration.is_finished(plan):
@@ -204,13 +204,13 @@ def _work(
 @contextmanager
 def _watched(plans: Sequence[Plan], on_settled: Callable[[Plan], None]) -> Iterator[None]:
     """Tells of plans as other processes settle them, while the block runs; at its end, of the rest."""
-    left, over = list(plans), threading.Event()
+    pending, over = list(plans), threading.Event()
 
     def look() -> None:
-        for plan in list(left):
+        for plan in list(pending):
             if is_over(plan):
                 on_settled(plan)
-                left.remove(plan)
+                pending.remove(plan)
 
     def watch() -> None:
         while not over.wait(LOOK):

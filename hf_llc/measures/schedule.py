@@ -71,10 +71,10 @@ def run_plans(
         check: called now and then; what it raises ends the work.
     """
     room, stage = ModelSlot(), SharedProgress(observer)
-    left = [_PlanProgress(plan, fleet, room, stage, availability) for plan in plans]
-    while left:
+    pending = [_PlanProgress(plan, fleet, room, stage, availability) for plan in plans]
+    while pending:
         waiting = False
-        for job in list(left):
+        for job in list(pending):
             # Only one is asked for at a time: what is asked for stays on this disk until it is over.
             if not (job.is_here or job.begin(ask=not waiting) or job.is_over):
                 waiting = True
@@ -90,15 +90,15 @@ def run_plans(
                 outcome = None
             if outcome is None:
                 job.close()
-                left.remove(job)
+                pending.remove(job)
                 on_settled(job.plan)
             if outcome is WorkState.NEEDED:
                 break
         else:
             if waiting and availability is not None and fleet.lead(lambda: availability.is_finished):
-                left = [job for job in left if job.is_here or job.begin(ask=False) or job.is_over]
+                pending = [job for job in pending if job.is_here or job.begin(ask=False) or job.is_over]
         check()
-        if left:
+        if pending:
             with observer.part("waiting"):
                 time.sleep(POLL_SECONDS)
 

@@ -27,16 +27,16 @@ def differences(names: Sequence[str], curves: Sequence[Curve]) -> list[str]:
     Sampler, step size, chains and seed are no reason: with them the same number is estimated more or less well. Curves
     without a number are left out.
     """
-    there = [(name, curve) for name, curve in zip(names, curves, strict=True) if curve.settings]
-    changing = [name for name, curve in there if not {"gamma", "n_beta"} <= curve.settings.keys()]
-    found = [f"γ or nβ changes along the curve of {name}." for name in changing]
-    steady = [(name, curve) for name, curve in there if name not in changing]
-    found += filter(None, [_told(RESOLUTION, steady)])
-    texts = [sentence for aspect in TEXTS if (sentence := _told(aspect, there))]
+    numbered = [(name, curve) for name, curve in zip(names, curves, strict=True) if curve.settings]
+    changing = [name for name, curve in numbered if not {"gamma", "n_beta"} <= curve.settings.keys()]
+    sentences = [f"γ or nβ changes along the curve of {name}." for name in changing]
+    steady = [(name, curve) for name, curve in numbered if name not in changing]
+    sentences += filter(None, [_told(RESOLUTION, steady)])
+    texts = [sentence for aspect in TEXTS if (sentence := _told(aspect, numbered))]
     # Other text, or more of it, has other tokens in any case.
-    found += texts or filter(None, [_told(TOKENS, there)])
-    found += filter(None, [_told(PARAMS, there)])
-    return found
+    sentences += texts or filter(None, [_told(TOKENS, numbered)])
+    sentences += filter(None, [_told(PARAMS, numbered)])
+    return sentences
 
 
 def _told(aspect: _Aspect, named: Iterable[tuple[str, Curve]]) -> str | None:
@@ -46,8 +46,8 @@ def _told(aspect: _Aspect, named: Iterable[tuple[str, Curve]]) -> str | None:
         alike.setdefault(aspect.value(curve), []).append((name, curve))
     if len(alike) < 2:
         return None
-    told = [f"{aspect.words(group[0][1])} for {_listed([name for name, _ in group])}" for group in alike.values()]
-    return f"{aspect.subject} {', '.join(told)}: {aspect.why}."
+    groups = [f"{aspect.words(group[0][1])} for {_listed([name for name, _ in group])}" for group in alike.values()]
+    return f"{aspect.subject} {', '.join(groups)}: {aspect.why}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -77,11 +77,11 @@ class Comparison:
 
     def rows(self) -> list[tuple[str, list[Point | None]]]:
         """What stands in one line: a step, or else a name, and the point that each curve has there, in order."""
-        found: dict[str, dict[str, Point]] = {}
+        by_key: dict[str, dict[str, Point]] = {}
         for name, curve in zip(self.names, self.curves, strict=True):
             for point in curve.points:
-                found.setdefault(_key(point), {})[name] = point
-        ordered = sorted(found.items(), key=lambda item: _place(next(iter(item[1].values()))))
+                by_key.setdefault(_key(point), {})[name] = point
+        ordered = sorted(by_key.items(), key=lambda item: _place(next(iter(item[1].values()))))
         return [(key, [by_name.get(name) for name in self.names]) for key, by_name in ordered]
 
     def to_dict(self) -> dict[str, Any]:

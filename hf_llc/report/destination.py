@@ -84,8 +84,8 @@ def model_place(model: str) -> tuple[str, bool]:
     """
     if is_foreign(model):
         return model, True
-    found = parse_model(model, None, endpoint())
-    return found.id, found.kind == "local"
+    reference = parse_model(model, None, endpoint())
+    return reference.id, reference.kind == "local"
 
 
 def _target(model: str, local: bool, settings: PublishSettings, owner: Account) -> Target:
@@ -111,7 +111,7 @@ def _repo_id(text: str, kind: Kind, owner: Account) -> str:
     if not is_remote(text) and text.count("/") > 1:
         raise SettingsError(f"{text} is not a repository; give it as org/name.")
     parse, prefix = (parse_model, "hf://") if kind == "model" else (parse_dataset, "hf://datasets/")
-    found = parse(text if is_remote(text) else prefix + text, None, endpoint())
-    if found.revision is not None or found.file is not None:
-        raise SettingsError(f"{text} names a part of {found.id}; results are published on its main branch.")
-    return found.id if "/" in found.id else f"{owner.name}/{found.id}"
+    reference = parse(text if is_remote(text) else prefix + text, None, endpoint())
+    if reference.revision is not None or reference.file is not None:
+        raise SettingsError(f"{text} names a part of {reference.id}; results are published on its main branch.")
+    return reference.id if "/" in reference.id else f"{owner.name}/{reference.id}"

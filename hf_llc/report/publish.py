@@ -139,7 +139,7 @@ def prepare(run: Run, settings: PublishSettings | None = None, *, observer: Obse
     maker = card_maker(content, target.kind, folder, Path(curve.model) if local else None)
     base = repository.read(target, owner.name, FILES, observer.tell) if target.exists else None
     make_card = _Card(maker, target, rendered)
-    made = {CARD: make_card(base.card if base else None), **files}
+    files_of_card = {CARD: make_card(base.card if base else None), **files}
     if base is not None:
         refuse_to_hide(target, base, observer.tell)
         refuse_to_replace(target, base, FILES, observer.tell)
@@ -147,7 +147,7 @@ def prepare(run: Run, settings: PublishSettings | None = None, *, observer: Obse
         target=target,
         owner=owner,
         title=settings.message or _title(public),
-        changes=tuple(_changes(target, base, made, observer)),
+        changes=tuple(_changes(target, base, files_of_card, observer)),
         folder=rendered,
         files=files,
         make_card=make_card,
@@ -207,38 +207,38 @@ class _Card:
 
     def __call__(self, card: bytes | None) -> bytes:
         try:
-            made = self._make(card)
+            content = self._make(card)
         except CardError as error:
             raise UnusableError(
                 f"{CARD} of {page(self._target.repo_id, self._target.kind)}, line {error.line}: {error.problem}. The "
                 "card is left as it is; correct that line and publish again."
             ) from error
-        write_atomically(self._folder / CARD, made)
-        return made
+        write_atomically(self._folder / CARD, content)
+        return content
 
 
 def _changes(target: Target, base: Base | None, files: dict[str, bytes], observer: Observer) -> list[Change]:
-    found = []
+    changes = []
     for path, content in files.items():
         entry = base.entries.get(path) if base is not None else None
         state: State = "new" if entry is None or base is None else "same" if base.has(path, content) else "changed"
         if state == "same" or path in {PICTURE, VECTORS}:
-            found.append(Change(path=path, state=state, size=len(content)))
+            changes.append(Change(path=path, state=state, size=len(content)))
             continue
         old = None
         if base is not None and entry is not None:
             with written(target):
                 old = content_of(target, base.head, entry, observer.tell)
-        found.append(Change.between(path, old, content))
-    return found
+        changes.append(Change.between(path, old, content))
+    return changes
 
 
 def _retry(where: str | Path, settings: PublishSettings) -> str:
-    words = ["hf-llc", "publish", str(where)]
-    words += ["--repo", settings.repo] if settings.repo is not None else []
-    words += ["--dataset-repo", settings.dataset_repo] if settings.dataset_repo is not None else []
-    words += ["--create-pr"] if settings.create_pr else []
-    words += [word for name in settings.headline for word in ("--headline", name)]
-    words += ["--private"] if settings.private else []
-    words += ["--message", settings.message] if settings.message is not None else []
-    return shlex.join([*words, "--yes"])
+    arguments = ["hf-llc", "publish", str(where)]
+    arguments += ["--repo", settings.repo] if settings.repo is not None else []
+    arguments += ["--dataset-repo", settings.dataset_repo] if settings.dataset_repo is not None else []
+    arguments += ["--create-pr"] if settings.create_pr else []
+    arguments += [word for name in settings.headline for word in ("--headline", name)]
+    arguments += ["--private"] if settings.private else []
+    arguments += ["--message", settings.message] if settings.message is not None else []
+    return shlex.join([*arguments, "--yes"])

@@ -75,8 +75,8 @@ class Point:
 
     def to_row(self) -> dict[str, Any]:
         """The values of `columns.COLUMNS`: one line of `results.jsonl`."""
-        found = self.estimate
-        record = found.to_dict() if found else {"settings": {}, "dataset": {}, "diagnostics": {}}
+        estimate = self.estimate
+        record = estimate.to_dict() if estimate else {"settings": {}, "dataset": {}, "diagnostics": {}}
         return {
             "schema": SCHEMA,
             "revision": self.revision,
@@ -87,12 +87,12 @@ class Point:
             "llc": self.llc,
             "stderr": self.stderr,
             "verdict": str(self.verdict) if self.verdict else None,
-            "verdict_reason": found.verdict_reason if found else None,
+            "verdict_reason": estimate.verdict_reason if estimate else None,
             "loss": self.loss,
             "duplicate_of": self.duplicate_of,
             "error": self.error,
             **{name: record["settings"].get(name) for name in SETTINGS},
-            **({"lr": None} if found and found.settings.by_draws else {}),
+            **({"lr": None} if estimate and estimate.settings.by_draws else {}),
             "fingerprint": record["dataset"].get("fingerprint"),
             **{name: record["diagnostics"].get(name) for name in DIAGNOSTICS},
         }
@@ -248,17 +248,22 @@ class Curve:
         )
 
     @classmethod
-    def of_estimate(cls, found: Estimate) -> Self:
+    def of_estimate(cls, estimate: Estimate) -> Self:
         """A curve of one point."""
-        record = found.to_dict()
-        point = Point(revision=found.revision or Path(found.model).name, sha=found.sha, step=found.step, estimate=found)
+        record = estimate.to_dict()
+        point = Point(
+            revision=estimate.revision or Path(estimate.model).name,
+            sha=estimate.sha,
+            step=estimate.step,
+            estimate=estimate,
+        )
         return cls(
-            model=found.model,
+            model=estimate.model,
             settings=record["settings"],
             dataset=record["dataset"],
             points=(point,),
-            run_dir=found.run_dir,
-            versions=found.versions,
+            run_dir=estimate.run_dir,
+            versions=estimate.versions,
         )
 
 

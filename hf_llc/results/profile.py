@@ -57,11 +57,13 @@ class Profile:
             self._open.pop()
 
     @contextmanager
-    def handed_over(self, processes: int, left: Callable[[], Sequence[Mapping[str, float]]]) -> Iterator[None]:
+    def handed_over(
+        self, processes: int, profiles_of_others: Callable[[], Sequence[Mapping[str, float]]]
+    ) -> Iterator[None]:
         """In place of the block's time, that of processes which work meanwhile; what they do not tell is `starting`.
 
         Args:
-            left: what each of them has left of `to_dict`.
+            profiles_of_others: what each of them has left of `to_dict`.
         """
         self._lap()
         before = self._since
@@ -70,12 +72,12 @@ class Profile:
         finally:
             self._settle()
             self._since = self._clock()
-            told = left()
-            for found in told:
+            profiles = profiles_of_others()
+            for profile in profiles:
                 for name in self._seconds:
-                    self._seconds[name] += found[name]
+                    self._seconds[name] += profile[name]
             whole = processes * (self._since - before)
-            self._seconds["starting"] += max(0.0, whole - sum(found["total"] for found in told))
+            self._seconds["starting"] += max(0.0, whole - sum(profile["total"] for profile in profiles))
             self.processes = max(self.processes, processes)
 
     def to_dict(self) -> dict[str, float]:

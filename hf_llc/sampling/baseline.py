@@ -100,8 +100,8 @@ class Linear:
     def _expected(self) -> Tensor:
         """g_n·Δ, nats per token."""
         products: list[Tensor] = []
-        for here, there, whole in tensor_chunks(self._parameters, self._anchors, self._anchor_gradient):
-            apart = torch._foreach_mul(torch._foreach_sub(here, there), whole)
+        for weights, anchors, whole in tensor_chunks(self._parameters, self._anchors, self._anchor_gradient):
+            apart = torch._foreach_mul(torch._foreach_sub(weights, anchors), whole)
             products += [part.sum() for part in apart]
         return self._objective.shards.total(torch.stack(products).sum())
 

@@ -14,11 +14,11 @@ def tensors_without_gradient(objective: Objective) -> list[int]:
     Such are towers for images in a model that reads text, and weights whose only use is a choice (which tokens to look
     at, which expert to ask): that changes by jumps, of which no gradient tells.
     """
-    left = list(range(len(objective.parameters)))
+    positions = list(range(len(objective.parameters)))
     for item in range(min(objective.n, LOOKED_AT)):
         objective.losses_and_gradient(torch.tensor([item]))
-        left = [position for position in left if objective.parameters[position].grad is None]
-        if not left:
+        positions = [position for position in positions if objective.parameters[position].grad is None]
+        if not positions:
             break
     clear_gradients(objective.parameters)
-    return left
+    return positions

@@ -99,7 +99,7 @@ def _along(parameters: Sequence[Tensor], anchors: Sequence[Tensor], slope: Seque
     """∇L·(w − w*)."""
     precise = None if parameters[0].device.type == "mps" else torch.float64
     products: list[Tensor] = []
-    for here, there, part in tensor_chunks(parameters, anchors, slope):
-        apart = torch._foreach_mul(torch._foreach_sub(here, there), part)
+    for weights, centers, part in tensor_chunks(parameters, anchors, slope):
+        apart = torch._foreach_mul(torch._foreach_sub(weights, centers), part)
         products += [each.sum(dtype=precise) for each in apart]
     return shards.total(torch.stack(products).sum())

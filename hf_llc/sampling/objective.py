@@ -64,8 +64,8 @@ def restore(parameters: Sequence[Tensor], anchors: Sequence[Tensor]) -> None:
 def squared_distance(parameters: Sequence[Tensor], anchors: Sequence[Tensor], shards: Shards = WHOLE) -> Tensor:
     """‖w − w*‖², a scalar tensor on the parameters' device."""
     lengths: list[Tensor] = []
-    for here, there in tensor_chunks(parameters, anchors):
-        lengths += torch._foreach_norm(torch._foreach_sub(here, there))
+    for weights, centers in tensor_chunks(parameters, anchors):
+        lengths += torch._foreach_norm(torch._foreach_sub(weights, centers))
     return shards.total(torch.stack(lengths).square().sum())
 
 

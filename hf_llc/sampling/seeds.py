@@ -17,6 +17,6 @@ def derive(seed: int, purpose: str, *coordinates: int) -> int:
 
 def generator(seed: int, purpose: str, *coordinates: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator of its own for these coordinates."""
-    made = torch.Generator(device)
-    made.manual_seed(derive(seed, purpose, *coordinates))
-    return made
+    stream = torch.Generator(device)
+    stream.manual_seed(derive(seed, purpose, *coordinates))
+    return stream

@@ -23,11 +23,11 @@ def select(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
         return list(names)
     chosen: set[str] = set()
     for pattern in patterns:
-        found = {name for name in names if _matches(name, pattern)}
-        if not found:
+        matches = {name for name in names if _matches(name, pattern)}
+        if not matches:
             bare = pattern.removeprefix(REGULAR).strip("*^$")
             raise NotFoundError(f"`params` {pattern} matches no parameter{did_you_mean(bare, list(names))}")
-        chosen |= found
+        chosen |= matches
     return [name for name in names if name in chosen]
 
 

@@ -59,19 +59,19 @@ class SharedObjective:
 
     def in_full(self) -> Self:
         """This objective, at these tensors, without autocast."""
-        made = copy(self)
-        made._inner = self._inner.in_full()
-        return made
+        objective = copy(self)
+        objective._inner = self._inner.in_full()
+        return objective
 
     def losses(self, indices: Tensor) -> Tensor:
         return self._of_all(self._inner.losses(self._shards.own_share(indices)), indices)
 
     def losses_and_gradient(self, indices: Tensor) -> Tensor:
-        found = self._inner.losses_and_gradient(self._shards.own_share(indices))
-        for here, shared in zip(self._parameters, self._inner.parameters, strict=True):
-            here.grad = None if shared.grad is None else self._shards.local(shared.grad)
+        losses = self._inner.losses_and_gradient(self._shards.own_share(indices))
+        for own, shared in zip(self._parameters, self._inner.parameters, strict=True):
+            own.grad = None if shared.grad is None else self._shards.local(shared.grad)
             shared.grad = None
-        return self._of_all(found, indices)
+        return self._of_all(losses, indices)
 
     def _of_all(self, losses: Tensor, indices: Tensor) -> Tensor:
         """ℓ_i of every index; where each process has seen all of them, those of the first."""

@@ -99,7 +99,7 @@ class Demonstration:
         return {
             "schema": self.estimates[0].schema,
             "model": self.model,
-            "points": [found.to_dict() for found in self.estimates],
+            "points": [estimate.to_dict() for estimate in self.estimates],
             "picture": str(self.picture) if self.picture.is_file() else None,
             "card": str(self.card),
             "run_dir": str(self.folder),
@@ -150,7 +150,7 @@ def demonstrate(
     )
     if size.sampler.by_draws:
         estimates[-1] = _cross_checked(folder, size, processes, observer)
-    made = Demonstration(
+    demonstration = Demonstration(
         model=NAME,
         estimates=tuple(estimates),
         folder=folder,
@@ -159,8 +159,8 @@ def demonstrate(
         results=folder / RESULTS,
         training_seconds=seconds,
     )
-    _publish(made, observer)
-    return made
+    _publish(demonstration, observer)
+    return demonstration
 
 
 def _cross_checked(folder: Path, size: DemoSize, processes: int, observer: Observer) -> Estimate:
@@ -260,16 +260,16 @@ def _training_inputs(documents: Sequence[str], size: DemoSize) -> str:
     return json.dumps(inputs, sort_keys=True)
 
 
-def _publish(made: Demonstration, observer: Observer) -> None:
+def _publish(demonstration: Demonstration, observer: Observer) -> None:
     """Writes results, picture and card, none of which names a path of this machine."""
     points = [
-        Point(revision=Path(found.model).name, sha=found.sha, step=found.step, estimate=found)
-        for found in made.estimates
+        Point(revision=Path(estimate.model).name, sha=estimate.sha, step=estimate.step, estimate=estimate)
+        for estimate in demonstration.estimates
     ]
-    curve = portable(curve_of(NAME, points, made.folder), made.folder)
+    curve = portable(curve_of(NAME, points, demonstration.folder), demonstration.folder)
     content = Content(curve=curve, name=NAME, headline=headline_of(curve, ()), command="hf-llc demo")
-    write_scan(curve, made.folder)
-    files = write_files(made.folder, content, observer.tell)
+    write_scan(curve, demonstration.folder)
+    files = write_files(demonstration.folder, content, observer.tell)
     content = replace(content, picture=PICTURE in files)
-    dimension = made.estimates[0].diagnostics.dimension
-    write_atomically(made.card, render_model_card(content, about=ABOUT.format(parameters=dimension)).encode())
+    dimension = demonstration.estimates[0].diagnostics.dimension
+    write_atomically(demonstration.card, render_model_card(content, about=ABOUT.format(parameters=dimension)).encode())

@@ -49,14 +49,14 @@ class DiskBudget:
 
     def reconcile(self, sizes: Mapping[str, int]) -> None:
         """Count the folders of these keys that are present and fit within the limit; remove every other folder."""
-        there = {entry.name: entry for entry in self.folder.iterdir()} if self.folder.is_dir() else {}
-        for key in dict.fromkeys([*sizes, *there]):
-            if key in there and key in sizes and self.has_room(sizes[key]):
+        folders = {entry.name: entry for entry in self.folder.iterdir()} if self.folder.is_dir() else {}
+        for key in dict.fromkeys([*sizes, *folders]):
+            if key in folders and key in sizes and self.has_room(sizes[key]):
                 self.held[key] = sizes[key]
                 # Pieces of a download that was killed, which the client never takes up again.
-                shutil.rmtree(there[key] / ".cache", ignore_errors=True)
-            elif key in there:
-                shutil.rmtree(there[key], ignore_errors=True)
+                shutil.rmtree(folders[key] / ".cache", ignore_errors=True)
+            elif key in folders:
+                shutil.rmtree(folders[key], ignore_errors=True)
 
     def has_room(self, size: int) -> bool:
         """True if so many bytes more stay within the limit."""

@@ -109,30 +109,30 @@ def _check(first: _Part, other: _Part, observer: Observer) -> None:
     unequal = differences(first.inputs, other.inputs)
     unequal += differences(first.shared["settings"], other.shared["settings"])
     if unequal:
-        listed = "; ".join(f"{name} is {here} in the first and {there} in the other" for name, here, there in unequal)
+        listed = "; ".join(f"{name} is {old} in the first and {new} in the other" for name, old, new in unequal)
         raise ResourceError(
             f"{other.folder} is not a part of the scan in {first.folder}: {listed}. Run all parts with the "
             "same settings, and set `threads` and `device` if their machines differ."
         )
-    for name, here, there in differences(first.curve.versions, other.curve.versions):
+    for name, old, new in differences(first.curve.versions, other.curve.versions):
         observer.tell(
-            f"{first.folder} was made with {name} {here}, {other.folder} with {there}: numbers may differ in rounding."
+            f"{first.folder} was made with {name} {old}, {other.folder} with {new}: numbers may differ in rounding."
         )
 
 
 def _chosen(parts: Sequence[_Part], observer: Observer) -> list[tuple[Point, _Part]]:
     """Each checkpoint once, with the part it is from."""
-    found: dict[str, list[tuple[Point, _Part]]] = {}
+    candidates: dict[str, list[tuple[Point, _Part]]] = {}
     for part in parts:
         for point in part.curve.points:
-            found.setdefault(point.revision, []).append((point, part))
+            candidates.setdefault(point.revision, []).append((point, part))
     chosen = []
-    for name, several in found.items():
+    for name, several in candidates.items():
         point, part = next(((p, f) for p, f in several if p.llc is not None), several[0])
         chosen.append((point, part))
-        told = [_compared(point, other, elsewhere) for other, elsewhere in several]
-        if words := "; ".join(filter(None, told)):
-            observer.tell(f"{name}: {words}. That of {part.folder} is kept.")
+        differing = [_compared(point, other, elsewhere) for other, elsewhere in several]
+        if sentence := "; ".join(filter(None, differing)):
+            observer.tell(f"{name}: {sentence}. That of {part.folder} is kept.")
     return chosen
 
 
@@ -166,17 +166,17 @@ def _moved(point: Point, part: _Part, output: Path, observer: Observer) -> Point
     if point.estimate is None:
         return point
     name = Path(point.estimate.run_dir).name
-    here, there = part.folder / POINTS / name, output / POINTS / name
-    estimate = replace(point.estimate, run_dir=str(there))
-    if here.is_dir() and point.duplicate_of is None:
-        if here != there:
-            _copy(here, there)
-        RunStore(there, observer.tell).write("estimate", estimate.to_dict())
+    source, target = part.folder / POINTS / name, output / POINTS / name
+    estimate = replace(point.estimate, run_dir=str(target))
+    if source.is_dir() and point.duplicate_of is None:
+        if source != target:
+            _copy(source, target)
+        RunStore(target, observer.tell).write("estimate", estimate.to_dict())
     return replace(point, estimate=estimate)
 
 
-def _copy(here: Path, there: Path) -> None:
-    for path in sorted([*here.rglob("*.json"), *here.glob("*.png")]):
-        copy, content = there / path.relative_to(here), path.read_bytes()
+def _copy(source: Path, target: Path) -> None:
+    for path in sorted([*source.rglob("*.json"), *source.glob("*.png")]):
+        copy, content = target / path.relative_to(source), path.read_bytes()
         if path.name not in NOT_COPIED and not (copy.is_file() and copy.read_bytes() == content):
             write_atomically(copy, content)

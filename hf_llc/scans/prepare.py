@@ -239,21 +239,21 @@ def _with_tokenizer(model: str, sources: Sequence[ModelSource], observer: Observ
         try:
             if source.path is None and not lists_tokenizer(source, observer.tell):
                 continue
-            found = source if source.path else without_weights(source, observer.tell)
-            load_tokenizer(found)
+            branch = source if source.path else without_weights(source, observer.tell)
+            load_tokenizer(branch)
         except (UnusableError, SourceError) as error:
             failed = error
         else:
-            return found
+            return branch
     if sources[-1].is_local:
         raise failed
     try:
-        found = default_branch(model, observer.tell)
-        load_tokenizer(found)
+        branch = default_branch(model, observer.tell)
+        load_tokenizer(branch)
     except (UnusableError, SourceError) as error:
         raise failed from error
-    observer.tell(f"The tokenizer is that of {model} at {found.revision}; the chosen checkpoints have none.")
-    return found
+    observer.tell(f"The tokenizer is that of {model} at {branch.revision}; the chosen checkpoints have none.")
+    return branch
 
 
 def _spread(plans: Sequence[Plan]) -> list[Plan]:

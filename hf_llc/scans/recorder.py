@@ -78,8 +78,8 @@ class ScanRecorder:
         # Parts of one scan that share a folder all write about the whole of it.
         with self._store.turn(SCAN):
             others = self._others()
-            found = {each.name: self._point(each) or others.get(each.name) for each in self._series.checkpoints}
-            points = [point for point in found.values() if point is not None]
+            by_name = {each.name: self._point(each) or others.get(each.name) for each in self._series.checkpoints}
+            points = [point for point in by_name.values() if point is not None]
             curve = curve_of(self._series.model, points, self._store.folder)
             keep(curve, self._store.folder)
         for point in points:
@@ -91,18 +91,18 @@ class ScanRecorder:
 
     def _others(self) -> dict[str, Point]:
         """What other parts of the scan have left in the folder about the checkpoints as they are now, by name."""
-        left = {each.name: each.sha for each in self._series.checkpoints if each.name not in self._own}
-        if not left or not (self._store.folder / SCAN).exists():
+        missing = {each.name: each.sha for each in self._series.checkpoints if each.name not in self._own}
+        if not missing or not (self._store.folder / SCAN).exists():
             return {}
         points = load_run(self._store.folder).points
-        return {point.revision: point for point in points if left.get(point.revision, "") in {None, point.sha}}
+        return {point.revision: point for point in points if missing.get(point.revision, "") in {None, point.sha}}
 
     def _point(self, checkpoint: Checkpoint) -> Point | None:
         first = checkpoint.duplicate_of or checkpoint.name
         if checkpoint.name not in self._own:
             return None
-        found, error = self.estimates.get(first), self._series.errors.get(first)
-        if found is None and error is None:
+        estimate, error = self.estimates.get(first), self._series.errors.get(first)
+        if estimate is None and error is None:
             return None
         source = self._series.sources.get(first)
         return Point(
@@ -112,6 +112,6 @@ class ScanRecorder:
             step=checkpoint.step,
             tokens=checkpoint.tokens,
             duplicate_of=checkpoint.duplicate_of,
-            error=None if found else error,
-            estimate=found,
+            error=None if estimate else error,
+            estimate=estimate,
         )

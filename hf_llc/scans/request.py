@@ -35,7 +35,7 @@ class Request:
         Raises:
             HfLlcError: see `find.find_checkpoints`.
         """
-        found = find_checkpoints(
+        series = find_checkpoints(
             self.model,
             self.selection,
             tokens_per_step=self.tokens_per_step,
@@ -43,4 +43,4 @@ class Request:
             trust_remote_code=self.trust_remote_code,
             tell=tell,
         )
-        return [replace(each, duplicate_of=None) for each in found] if self.allow_duplicates else found
+        return [replace(each, duplicate_of=None) for each in series] if self.allow_duplicates else series

@@ -95,9 +95,9 @@ def _asked(request: Request) -> dict[str, Any]:
 def _are_all(points: Sequence[Point], checkpoints: Sequence[Checkpoint], own: Collection[str]) -> bool:
     """True if the points are those of the checkpoints of these names, each with its number."""
     asked = [checkpoint for checkpoint in checkpoints if checkpoint.name in own]
-    there = [(p.revision, p.stage, p.step, p.tokens, p.duplicate_of) for p in points]
+    known = [(p.revision, p.stage, p.step, p.tokens, p.duplicate_of) for p in points]
     wanted = [(c.name, c.stage, c.step, c.tokens, c.duplicate_of) for c in asked]
-    if there != wanted or not there or any(point.error is not None for point in points):
+    if known != wanted or not known or any(point.error is not None for point in points):
         return False
     by_name = {checkpoint.name: checkpoint for checkpoint in checkpoints}
     return all(

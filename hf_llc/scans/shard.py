@@ -38,10 +38,10 @@ class Shard:
         """
         if text is None:
             return cls()
-        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(text).strip())
-        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(text).strip())
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
             raise SettingsError(f"shard must be a part and the number of parts, such as 1/8 to 8/8, got {text!r}.")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     @property
     def is_whole(self) -> bool:
@@ -84,19 +84,19 @@ def estimated(checkpoints: Sequence[Checkpoint]) -> list[str]:
     return [each.name for each in checkpoints if each.problem is None and each.duplicate_of is None]
 
 
-def missing(shards: Sequence[Mapping[str, Any]], there: Sequence[str]) -> list[str]:
-    """One sentence for each thing that keeps these parts from being a whole scan; `there` are the points' names."""
-    found = []
+def missing(shards: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """One sentence for each thing that keeps these parts from being a whole scan; `names` are the points' names."""
+    sentences = []
     if len({tuple(each["selection"]) for each in shards}) > 1:
-        found.append(
+        sentences.append(
             "The parts have different lists of checkpoints, so some checkpoints may be missing or estimated twice."
         )
     for count in sorted({int(each["count"]) for each in shards}):
         known = {int(each["index"]) for each in shards if each["count"] == count}
         busy = max(int(each["busy"]) for each in shards if each["count"] == count)
         if absent := [f"{index}/{count}" for index in range(1, busy + 1) if index not in known]:
-            found.append(f"Missing parts: {', '.join(absent)}.")
+            sentences.append(f"Missing parts: {', '.join(absent)}.")
     wanted = dict.fromkeys(name for each in shards for name in each["selection"])
-    if absent := [name for name in wanted if name not in set(there)]:
-        found.append(f"Missing checkpoints: {', '.join(absent)}.")
-    return found
+    if absent := [name for name in wanted if name not in set(names)]:
+        sentences.append(f"Missing checkpoints: {', '.join(absent)}.")
+    return sentences

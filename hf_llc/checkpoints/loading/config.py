@@ -46,8 +46,8 @@ def folder_of(source: ModelSource) -> Path:
 def loading_options(source: ModelSource) -> dict[str, Any]:
     """Keyword arguments that every `from_pretrained` of transformers gets for this checkpoint."""
     # A GGUF file that is still to be downloaded cannot be asked, but there may be a config.json beside it.
-    here = source.gguf_file is not None and (folder_of(source) / source.gguf_file).is_file()
-    gguf = {"gguf_file": source.gguf_file} if here else {}
+    is_local = source.gguf_file is not None and (folder_of(source) / source.gguf_file).is_file()
+    gguf = {"gguf_file": source.gguf_file} if is_local else {}
     code = {"code_revision": _code_revision(source.code)} if source.code is not None else {}
     return {"local_files_only": True, "trust_remote_code": source.trust_remote_code, **code, **gguf}
 

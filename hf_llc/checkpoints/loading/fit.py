@@ -73,15 +73,15 @@ def refuse_left_over(
         names: what was not taken, in the words of the model, without what transformers itself knows to be harmless.
     """
     only_text = type(model.config) is not type(config)
-    left = sorted(name for name in names if not _is_harmless(name, stored, only_text))
-    if not left:
+    unused = sorted(name for name in names if not _is_harmless(name, stored, only_text))
+    if not unused:
         return
-    if any(_LORA.search(name) for name in left):
+    if any(_LORA.search(name) for name in unused):
         advice = "They are of an adapter: merge it (`merge_and_unload` of peft) and save the whole."
     else:
         advice = "Make config.json say what they are (biases, layers, scales), or save the model anew."
     raise UnusableError(
-        f"{source.id} holds weights that the model of its config.json does not take: {listed(left)}; "
+        f"{source.id} holds weights that the model of its config.json does not take: {listed(unused)}; "
         f"without them it is another model. {advice}"
     )
 
@@ -93,11 +93,13 @@ def left_out(model: Any, built: Any, stored: Sequence[Stored], names: Collection
         names: what was not taken and is harmless, without what transformers itself knows to be so.
     """
     ignored = [re.compile(pattern) for pattern in built._keys_to_ignore_on_load_unexpected or ()]
-    taken = model.state_dict().keys()
+    own_names = model.state_dict().keys()
     known = [each for each in stored if any(pattern.search(each.name) for pattern in ignored)]
-    left = {each.name for each in known if not (_spellings(each.name, built) & taken or _is_of_old_versions(each))}
+    unused = {
+        each.name for each in known if not (_spellings(each.name, built) & own_names or _is_of_old_versions(each))
+    }
     old = {each.name for each in stored if _is_of_old_versions(each)}
-    return sorted(left | {name for name in names if not any(name.endswith(each) for each in old)})
+    return sorted(unused | {name for name in names if not any(name.endswith(each) for each in old)})
 
 
 def refuse_untied(source: ModelSource, model: Any, built: Any) -> None:

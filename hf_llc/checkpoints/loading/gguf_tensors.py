@@ -29,10 +29,10 @@ def refuse_dropped(source: ModelSource, path: Path, model: Any) -> None:
     if is_gguf_arch_supported(architecture):
         return  # there transformers tells which tensors were left
     processor = _GGUF.TENSOR_PROCESSORS.get(architecture, _GGUF.TensorProcessor)(config={})
-    taken = _GGUF.get_gguf_hf_weights_map(model, processor).keys()
+    mapped_names = _GGUF.get_gguf_hf_weights_map(model, processor).keys()
     # transformers names the experts of all but a few models without `.weight`.
-    experts = {name for name in names if name.endswith(_EXPERTS) and name.removesuffix(".weight") in taken}
-    dropped = sorted(name for name in {*names} - taken - experts if not _POSITIONS.fullmatch(name))
+    experts = {name for name in names if name.endswith(_EXPERTS) and name.removesuffix(".weight") in mapped_names}
+    dropped = sorted(name for name in {*names} - mapped_names - experts if not _POSITIONS.fullmatch(name))
     if dropped:
         raise UnusableError(
             f"{source.id}: its GGUF file holds tensors that the {type(model).__name__} of transformers "

@@ -116,8 +116,8 @@ def source_in(path: Path, settings: ModelSettings, *, name: str, gguf_file: str 
 
 def _inner_checkpoints(folder: Path) -> list[str]:
     """The `checkpoint-N` folders that a Trainer leaves, in order of N."""
-    found = [(training_step(entry.name), entry.name) for entry in folder.iterdir() if (entry / "config.json").is_file()]
-    return [name for _, name in sorted((step, name) for step, name in found if step is not None)]
+    steps = [(training_step(entry.name), entry.name) for entry in folder.iterdir() if (entry / "config.json").is_file()]
+    return [name for _, name in sorted((step, name) for step, name in steps if step is not None)]
 
 
 def _local_files(folder: Path) -> Files:

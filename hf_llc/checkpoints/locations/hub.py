@@ -107,10 +107,10 @@ def _repositories(reference: Reference, globs: Sequence[str], place: PlaceOf, tr
             shas.setdefault(glob, None)
             continue
         of_owner = repositories(glob.partition("/")[0], tell)
-        found = {name: sha for name, sha in of_owner.items() if fnmatchcase(name, glob)}
-        if not found:
+        matches = {name: sha for name, sha in of_owner.items() if fnmatchcase(name, glob)}
+        if not matches:
             raise NotFoundError(f"No visible model matches {glob}{did_you_mean(glob, list(of_owner))}")
-        shas |= found
+        shas |= matches
     places = {name: place(name.partition("/")[2]) for name in shas}
 
     def look(name: str) -> Found:
@@ -156,10 +156,10 @@ def _model(
 ) -> ModelSource:
     revision = reference.revision or "main"
     sha = client.resolve(reference.id, reference.revision, "model", tell)
-    found = listing(reference.id, sha, tell)
-    known = {file.path: file for file in found.files}
+    files = listing(reference.id, sha, tell)
+    known = {file.path: file for file in files.files}
     names = inside(known, settings.subfolder)
-    if not found.whole and gguf_file is not None and gguf_file not in names:
+    if not files.whole and gguf_file is not None and gguf_file not in names:
         raise OfflineError(f"{gguf_file} of {reference.id} is not on this machine; try again with a network.")
     chosen = chosen_of(
         reference.id,
@@ -170,7 +170,7 @@ def _model(
         gguf_file=gguf_file,
         trust_remote_code=settings.trust_remote_code,
     )
-    if not chosen.weights and not found.whole:
+    if not chosen.weights and not files.whole:
         raise OfflineError(f"The weights of {reference.id} are not on this machine; try again with a network.")
     others = (
         [] if chosen.weights else [name for name in client.revisions(reference.id, "model", tell) if name != revision]

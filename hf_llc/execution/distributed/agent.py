@@ -24,10 +24,10 @@ class Meeting(RendezvousHandler):
     """Meets once, and never again: finished chains are what a run goes on from."""
 
     def __init__(self, parameters: RendezvousParameters) -> None:
-        given: Any = parameters.config
-        self._address, self._port = str(given["address"]), int(given["port"])
-        self._patience = timedelta(seconds=float(given["timeout"]))
-        self._rank, self._machines = int(given["rank"]), parameters.max_nodes
+        config: Any = parameters.config
+        self._address, self._port = str(config["address"]), int(config["port"])
+        self._patience = timedelta(seconds=float(config["timeout"]))
+        self._rank, self._machines = int(config["rank"]), parameters.max_nodes
         self._run = parameters.run_id
         self._store: Any = None
 

@@ -32,8 +32,8 @@ class GroupStore(RunStore):
         self._lead(lambda: self._own.open(inputs))
 
     def read(self, name: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self._lead(lambda: self._own.read(name))
-        return found
+        payload: dict[str, Any] | None = self._lead(lambda: self._own.read(name))
+        return payload
 
     def write(self, name: str, payload: Mapping[str, Any]) -> None:
         self._lead(lambda: self._own.write(name, payload))

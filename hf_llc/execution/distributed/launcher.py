@@ -74,8 +74,8 @@ def launch(
         command: Any = accelerate_launch
         met = absent(_address(machines), processes, GATHERING) if machines else nullcontext()
         with _put_back(environment), met, _configuration() as file:
-            given = ["--config_file", str(file), *options, *_python(module, arguments)]
-            command.launch_command(command.launch_command_parser().parse_args(given))
+            launcher_arguments = ["--config_file", str(file), *options, *_python(module, arguments)]
+            command.launch_command(command.launch_command_parser().parse_args(launcher_arguments))
     except SignalException as error:
         raise KeyboardInterrupt from error
     except ChildFailedError as error:

@@ -90,8 +90,8 @@ class MachineStore:
         """Raise RankError if a process has failed; it tells by itself on its own machine."""
         if (content := self.get("failed")) is not None:
             failure = json.loads(content)
-            told = "" if failure["machine"] == self._machine or not self._speaks else failure["why"]
-            raise RankError(told and f"Machine {failure['machine']}: {told}", failure["code"])
+            reason = "" if failure["machine"] == self._machine or not self._speaks else failure["why"]
+            raise RankError(reason and f"Machine {failure['machine']}: {reason}", failure["code"])
 
     def require(self, rank: int) -> None:
         """Raise LaunchError if that process is no longer alive, RankError if any has failed (see `check`)."""

@@ -106,15 +106,15 @@ class ModelShardGroup:
 
     def total(self, value: Tensor) -> Tensor:
         """The sum over the group."""
-        found = value.detach().clone()
-        distributed.all_reduce(found)
-        return found
+        summed = value.detach().clone()
+        distributed.all_reduce(summed)
+        return summed
 
     def joined(self, value: Tensor) -> Tensor:
         """What each process has, one after the other; all have as much."""
-        found = [torch.empty_like(value) for _ in range(self.count)]
-        distributed.all_gather(found, value.detach().contiguous())
-        return torch.cat(found)
+        parts = [torch.empty_like(value) for _ in range(self.count)]
+        distributed.all_gather(parts, value.detach().contiguous())
+        return torch.cat(parts)
 
     def extent(self, shared: Tensor) -> tuple[tuple[int, ...], int, int]:
         """The shape of a tensor that FSDP spreads over the group, the first of its elements that is here, and how many
@@ -208,8 +208,8 @@ def _untold(name: str, exit_code: int) -> HfLlcError:
 def local(tensor: Tensor) -> Tensor:
     """What is here of a tensor that the group shares; in the same memory."""
     shared: Any = tensor.detach()
-    found: Tensor = shared.to_local()
-    return found
+    shard: Tensor = shared.to_local()
+    return shard
 
 
 def lost(error: RuntimeError) -> bool:

@@ -29,8 +29,8 @@ def place() -> tuple[int, int]:
     Raises:
         LaunchError: what it said is not enough to find the others, or contradicts itself.
     """
-    world, said = int(os.environ["WORLD_SIZE"]), {name: os.environ.get(name, "") for name in NEEDED}
-    if missing := [name for name, value in said.items() if not value]:
+    world, variables = int(os.environ["WORLD_SIZE"]), {name: os.environ.get(name, "") for name in NEEDED}
+    if missing := [name for name, value in variables.items() if not value]:
         listed = " and ".join(", ".join(missing).rsplit(", ", 1))
         raise LaunchError(
             f"WORLD_SIZE is {world}, but {listed} {'is' if len(missing) == 1 else 'are'} not set, so the "
@@ -38,11 +38,11 @@ def place() -> tuple[int, int]:
             "`torchrun`, or unset WORLD_SIZE to run one process."
         )
     for name in NUMBERS:
-        if not said[name].isdecimal():
+        if not variables[name].isdecimal():
             raise LaunchError(
-                f"{name} must be a whole number, got {said[name]!r}; the launcher or the job script sets it."
+                f"{name} must be a whole number, got {variables[name]!r}; the launcher or the job script sets it."
             )
-    rank = int(said["RANK"])
+    rank = int(variables["RANK"])
     if rank >= world:
         raise LaunchError(f"RANK must be 0 to {world - 1} with WORLD_SIZE {world}, got {rank}.")
     return rank, world

@@ -27,12 +27,12 @@ def shared_secret() -> str:
     Raises:
         LaunchError: the variable holds too short a text; the file cannot be written, or others may read or own it.
     """
-    given = os.environ.get(VARIABLE)
-    if given is None:
+    secret = os.environ.get(VARIABLE)
+    if secret is None:
         return _of_file()
-    if len(given) < SHORTEST:
-        raise LaunchError(f"{VARIABLE} has {len(given)} characters; it must have at least {SHORTEST}. {WAY_OUT}.")
-    return given
+    if len(secret) < SHORTEST:
+        raise LaunchError(f"{VARIABLE} has {len(secret)} characters; it must have at least {SHORTEST}. {WAY_OUT}.")
+    return secret
 
 
 def _of_file() -> str:

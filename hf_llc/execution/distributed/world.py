@@ -137,10 +137,10 @@ class ProcessWorld:
         link = self.link
 
         def checked() -> T:
-            made = act()
+            result = act()
             if inputs is not None:
-                self._require_equal(link, json.loads(json.dumps(inputs(made))))
-            return made
+                self._require_equal(link, json.loads(json.dumps(inputs(result))))
+            return result
 
         return self._on(f"machine-{self.machine}", self.first, link, checked)
 
@@ -152,13 +152,13 @@ class ProcessWorld:
         link.put(key, encode(result))
         return result
 
-    def _require_equal(self, link: MachineStore, here: Mapping[str, Any]) -> None:
+    def _require_equal(self, link: MachineStore, own_inputs: Mapping[str, Any]) -> None:
         key = link.turn("inputs")
         if self.is_main:
-            return link.put(key, json.dumps(here).encode())
-        if found := differences(json.loads(link.wait_for(key, 0)), here):
+            return link.put(key, json.dumps(own_inputs).encode())
+        if differing := differences(json.loads(link.wait_for(key, 0)), own_inputs):
             raise LaunchError(
-                f"This run differs from that of machine 0 ({listed(found)}). Give the same settings on "
+                f"This run differs from that of machine 0 ({listed(differing)}). Give the same settings on "
                 "every machine, and `threads` if their numbers of cores differ."
             )
 

@@ -67,8 +67,8 @@ def steps(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observe
         yield from rounds.steps(plan, store, bench, fleet, observer, lambda: keep_draws(plan, observer.tell))
         if plan.sampler.cross_check == sgld_check.METHOD and rounds.is_drawn(plan):
             anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
-            found, _ = _estimate_of_draws(plan, store, 0.0)
-            yield from sgld_check.steps(found, store, bench, anchors, fleet, observer)
+            estimate, _ = _estimate_of_draws(plan, store, 0.0)
+            yield from sgld_check.steps(estimate, store, bench, anchors, fleet, observer)
         return
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
     resolution = yield from _resolution(plan, store, bench, fleet, observer, notes)
@@ -118,11 +118,11 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     if plan.sampler.by_draws:
         return _collect_draws(plan, observer, started)
     store = RunStore(plan.run_dir, observer.tell, part=observer.part)
-    found, traces = _estimate_of_chains(plan, store, started, observer.tell)
+    estimate, traces = _estimate_of_chains(plan, store, started, observer.tell)
     for name in cross_check_names(plan):
         if not plan.sampler.grows or store.path(name).exists():
-            found = replace(found, cross_check=_finished(store, name))
-    return _kept(plan, store, found, traces, observer)
+            estimate = replace(estimate, cross_check=_finished(store, name))
+    return _kept(plan, store, estimate, traces, observer)
 
 
 def _estimate_of_chains(
@@ -152,18 +152,18 @@ def _estimate_of_chains(
 def keep_chains(plan: Plan, tell: Tell) -> None:
     """Writes down the number that the chains so far give, as `estimate.json`."""
     store = RunStore(plan.run_dir, tell)
-    found, _ = _estimate_of_chains(plan, store, time.monotonic(), lambda message: None)
-    store.write("estimate", found.to_dict())
+    estimate, _ = _estimate_of_chains(plan, store, time.monotonic(), lambda message: None)
+    store.write("estimate", estimate.to_dict())
 
 
 def _collect_draws(plan: Plan, observer: Observer, started: float) -> Estimate:
     store = RunStore(plan.run_dir, observer.tell, part=observer.part)
-    found, groups = _estimate_of_draws(plan, store, time.monotonic() - started)
+    estimate, groups = _estimate_of_draws(plan, store, time.monotonic() - started)
     traces = [store.read(name) for name in _sgld_names(plan)]
     if traces and all(trace is not None for trace in traces):
         chains = [ChainTrace.from_dict(trace) for trace in traces if trace is not None]
-        found = replace(found, cross_check=sgld_check.result(plan, found, chains))
-    return _kept(plan, store, found, groups, observer)
+        estimate = replace(estimate, cross_check=sgld_check.result(plan, estimate, chains))
+    return _kept(plan, store, estimate, groups, observer)
 
 
 def _estimate_of_draws(plan: Plan, store: RunStore, seconds: float) -> tuple[Estimate, list[ChainTrace]]:
@@ -180,11 +180,13 @@ def _sgld_names(plan: Plan) -> list[str]:
 def keep_draws(plan: Plan, tell: Tell) -> None:
     """Writes down the number that the draws so far give, as `estimate.json`."""
     store = RunStore(plan.run_dir, tell)
-    found, _ = _estimate_of_draws(plan, store, 0.0)
-    store.write("estimate", found.to_dict())
+    estimate, _ = _estimate_of_draws(plan, store, 0.0)
+    store.write("estimate", estimate.to_dict())
 
 
-def _kept(plan: Plan, store: RunStore, found: Estimate, traces: Sequence[ChainTrace], observer: Observer) -> Estimate:
+def _kept(
+    plan: Plan, store: RunStore, estimate: Estimate, traces: Sequence[ChainTrace], observer: Observer
+) -> Estimate:
     """The estimate, in its folder from now on with its picture."""
     try:
         drop_gradient(plan.run_dir)
@@ -192,22 +194,22 @@ def _kept(plan: Plan, store: RunStore, found: Estimate, traces: Sequence[ChainTr
         kept = {"traces": [replace(trace, seconds=0.0).to_dict() for trace in traces]}
         if store.read("traces") != kept:
             store.write("traces", kept)
-        store.write("estimate", found.to_dict())
+        store.write("estimate", estimate.to_dict())
     except OSError as error:
         # A finished run is shown wherever it is kept.
         if not is_read_only(error):
             raise
         observer.tell(f"{plan.run_dir} cannot be written ({error.strerror}) and is left unchanged.")
-        return found
+        return estimate
 
     def draw(path: Path) -> None:
         # Not before there is something to draw: chains need not wait for what draws it.
         from hf_llc.results.figures import plots
 
-        plots.traces(path, traces, found)
+        plots.traces(path, traces, estimate)
 
     drawn([plan.run_dir / "traces.png"], draw, observer.tell)
-    return found
+    return estimate
 
 
 def _loaded(bench: LoadedModel, observer: Observer) -> LanguageObjective | SharedObjective:
@@ -275,8 +277,8 @@ def _resolution(
         return replace(resolution, choices={**resolution.choices, **notes}).to_dict()
 
     (payload,) = yield from work_queue.make_parts(store, [resolved_name(plan)], make)
-    found = Resolution.from_dict(payload)
+    resolved = Resolution.from_dict(payload)
     if fleet.is_main:
-        for sentence in found.choices.values():
+        for sentence in resolved.choices.values():
             observer.tell(sentence)
-    return found
+    return resolved

@@ -178,7 +178,7 @@ def _of_draws(
     load = source.weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + n * context / PACKING
     load /= share if kind == "cpu" else 1.0
     drawing = costs.of(amount) / processes
-    left = max(0.0, min(900.0, sampler.budget_seconds or 900.0) - load - gamma)
+    seconds = max(0.0, min(900.0, sampler.budget_seconds or 900.0) - load - gamma)
     return Forecast(
         model=source.id,
         sha=source.sha,
@@ -192,10 +192,10 @@ def _of_draws(
         tokens=int(amount.cost * size * context),
         device=kind,
         rate=rate,
-        seconds=load + gamma + min(drawing, left if sampler.budget_seconds else drawing),
+        seconds=load + gamma + min(drawing, seconds if sampler.budget_seconds else drawing),
         pairs=pairs,
         processes=processes,
-        pairs_in_15_minutes=int(pairs * left / max(drawing, 1e-9)),
+        pairs_in_15_minutes=int(pairs * seconds / max(drawing, 1e-9)),
     )
 
 
@@ -242,9 +242,9 @@ def _timed(source: ModelSource, device: str, parameters: int, size: int, context
 def _matrix_rate(device: str, dtype: torch.dtype) -> float:
     """Floating-point operations per second of a matrix product on this device, from a tenth of a second."""
     size = 1024
-    left = torch.ones(size, size, device=device, dtype=dtype)
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
     done, started = 0, time.monotonic()
     while time.monotonic() - started < 0.1:
-        (left @ left).sum().item()
+        (matrix @ matrix).sum().item()
         done += 1
     return done * 2 * size**3 / (time.monotonic() - started)

@@ -42,38 +42,43 @@ def interpret(diagnostics: Diagnostics) -> str:
     slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
     if slope is None or error is None:
         return "its dependence on the localizing prior was not measured: compare it along one curve only"
-    words = f"d log λ̂ / d log γ = {slope:+.2f} ± {error:.2f}"
+    slope_text = f"d log λ̂ / d log γ = {slope:+.2f} ± {error:.2f}"
     by_draws = diagnostics.gradient_pairs is not None
     basin = f"it describes this basin, the part of weight space that {'draws' if by_draws else 'chains'} reach from w*"
     more = "lower `target_stderr`" if by_draws else "raise `draws`"
     if on_plateau(diagnostics) and diagnostics.n_beta_slope is None:
         return (
-            f"on a plateau in γ ({words}): it hardly depends on the localizing prior; its dependence on nβ "
+            f"on a plateau in γ ({slope_text}): it hardly depends on the localizing prior; its dependence on nβ "
             f"was not measured; {basin}"
         )
     if on_plateau(diagnostics):
-        return f"on a plateau ({words}): it hardly depends on the localizing prior or on nβ; {basin}"
+        return f"on a plateau ({slope_text}): it hardly depends on the localizing prior or on nβ; {basin}"
     if flat_in_gamma(diagnostics) and _open(diagnostics.n_beta_slope, diagnostics.n_beta_slope_stderr):
         return (
-            f"comparable along one curve ({words}): it hardly depends on the localizing prior; whether it "
+            f"comparable along one curve ({slope_text}): it hardly depends on the localizing prior; whether it "
             f"depends on nβ is not known ({_in_n_beta(diagnostics)}): "
             f"{more}{'' if by_draws else ' or `batch_size`'}; {basin}"
         )
     if flat_in_gamma(diagnostics):
-        return f"comparable along one curve, not a learning coefficient ({words}): {_at_other_n_beta(diagnostics)}"
+        return f"comparable along one curve, not a learning coefficient ({slope_text}): {_at_other_n_beta(diagnostics)}"
     if _open(slope, error):
-        return f"comparable along one curve ({words}): whether it depends on the localizing prior is not known: {more}"
+        return (
+            f"comparable along one curve ({slope_text}): "
+            f"whether it depends on the localizing prior is not known: {more}"
+        )
     if slope <= -1 + PLATEAU:
-        return f"comparable along one curve, not a learning coefficient ({words}): the localizing prior sets its size"
-    return f"comparable along one curve, not a learning coefficient ({words}): it depends on the localizing prior"
+        return (
+            f"comparable along one curve, not a learning coefficient ({slope_text}): the localizing prior sets its size"
+        )
+    return f"comparable along one curve, not a learning coefficient ({slope_text}): it depends on the localizing prior"
 
 
 def _at_other_n_beta(diagnostics: Diagnostics) -> str:
     """Why a number that does not depend on γ is no learning coefficient, from its slope in nβ."""
-    words = f"it hardly depends on the localizing prior, but on nβ ({_in_n_beta(diagnostics)})"
+    sentence = f"it hardly depends on the localizing prior, but on nβ ({_in_n_beta(diagnostics)})"
     if (diagnostics.n_beta_slope or 0.0) >= 1 - PLATEAU:
-        return f"{words}: the loss is practically constant around w*"
-    return words
+        return f"{sentence}: the loss is practically constant around w*"
+    return sentence
 
 
 def _in_n_beta(diagnostics: Diagnostics) -> str:
@@ -81,12 +86,12 @@ def _in_n_beta(diagnostics: Diagnostics) -> str:
     return f"d log λ̂ / d log nβ = {slope:+.2f} ± {error:.2f}"
 
 
-def agreement(found: Estimate) -> str:
+def agreement(estimate: Estimate) -> str:
     """The cross-check beside λ̂ in one sentence; "" if there is none."""
-    other = found.cross_check
+    other = estimate.cross_check
     if other is None:
         return ""
-    where = f"on {other['sequences']} of {found.settings.n} sequences"
+    where = f"on {other['sequences']} of {estimate.settings.n} sequences"
     by_draws, by_chains = other["method"] == "draws", other["method"] == "sgld"
     if other["llc"] is None and by_chains:
         return "no number: chains of plain SGLD became inf or NaN"
@@ -104,10 +109,10 @@ def agreement(found: Estimate) -> str:
     if by_chains:
         how, where = "from short chains of plain SGLD", f"R-hat {other['r_hat']:.2f}" if other["r_hat"] else "no R-hat"
     sentence = f"{other['llc']:.4g} ± {other['stderr']:.2g} {how}, {where}"
-    if found.llc is None or found.stderr is None:
+    if estimate.llc is None or estimate.stderr is None:
         return sentence
-    joint = math.hypot(found.stderr, other["stderr"])
-    apart = (found.llc - other["llc"]) / joint if joint > 0 else 0.0
+    joint = math.hypot(estimate.stderr, other["stderr"])
+    apart = (estimate.llc - other["llc"]) / joint if joint > 0 else 0.0
     if abs(apart) <= SIGNIFICANT:
         return f"{sentence}: they agree ({apart:+.1f} joint standard errors)"
     return f"{sentence}: they disagree ({apart:+.1f} joint standard errors), so {_why_apart(other['method'])}"

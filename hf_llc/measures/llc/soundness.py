@@ -248,13 +248,18 @@ def jump_findings(value: float, stderr: float, diagnostics: Diagnostics) -> Find
     alone = abs(shift) > SIGNIFICANT * unknown and min(abs(shift), cap) > most
     if not ((many and matter) or alone):
         return []
-    words = (
+    sentence = (
         f"the loss is discontinuous, and gradients do not include its jumps: they contribute {jumps:+.3g} "
         f"± {error:.2g} to λ̂"
     )
     if abs(shift) <= cap:
-        words += f", which is off by about {shift:+.2g} ± {unknown:.2g}"
-    return [(Verdict.JUMPS, f"{words}; {diagnostics.routers} choose between experts" if diagnostics.routers else words)]
+        sentence += f", which is off by about {shift:+.2g} ± {unknown:.2g}"
+    return [
+        (
+            Verdict.JUMPS,
+            f"{sentence}; {diagnostics.routers} choose between experts" if diagnostics.routers else sentence,
+        )
+    ]
 
 
 def outlier_findings(diagnostics: Diagnostics) -> Findings:

@@ -27,8 +27,8 @@ def shortfalls(
         failed: chains that became inf or NaN and are not part of λ̂.
     """
     return [
-        *((Verdict.UNDERSAMPLED, words) for words in _effort(llc, stderr, settings.chains - failed, diagnostics)),
-        *((Verdict.IMPRECISE, words) for words in _errors(llc, stderr, diagnostics)),
+        *((Verdict.UNDERSAMPLED, sentence) for sentence in _effort(llc, stderr, settings.chains - failed, diagnostics)),
+        *((Verdict.IMPRECISE, sentence) for sentence in _errors(llc, stderr, diagnostics)),
     ]
 
 

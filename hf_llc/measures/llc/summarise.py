@@ -40,20 +40,20 @@ def estimate_of(
     Args:
         varied: traces of the checks by (variation, chain); empty if they were not asked for.
     """
-    settings, found = resolution.settings, judged(resolution, traces, varied)
+    settings, judgement = resolution.settings, judged(resolution, traces, varied)
     text = {"text": " ".join(plan.corpus.remarks)} if plan.corpus.remarks else {}
     return Estimate(
         model=plan.source.id,
         revision=plan.source.revision,
         sha=plan.source.sha,
         step=plan.source.step,
-        llc=found.llc,
-        stderr=found.stderr,
-        verdict=found.verdict,
-        verdict_reason=found.reason,
+        llc=judgement.llc,
+        stderr=judgement.stderr,
+        verdict=judgement.verdict,
+        verdict_reason=judgement.reason,
         settings=settings,
         choices={**text, **resolution.choices},
-        diagnostics=found.diagnostics,
+        diagnostics=judgement.diagnostics,
         dataset=dataset_of(plan),
         chains=tuple(_summary(trace, settings) for trace in traces),
         init_loss=init_loss,

@@ -45,14 +45,14 @@ def judge(
         return runaway[0]
     findings: list[tuple[Verdict, str]] = soundness.jump_findings(llc, stderr, diagnostics)
     if failed:
-        words = f"{failed} of {settings.chains} chains became inf or NaN and were left out"
-        findings.append((Verdict.STEP_TOO_LARGE, words))
+        sentence = f"{failed} of {settings.chains} chains became inf or NaN and were left out"
+        findings.append((Verdict.STEP_TOO_LARGE, sentence))
     findings += _step_size(llc, diagnostics, failed) + _drift_alone(llc, stderr, diagnostics)
-    findings += [(Verdict.NOT_EQUILIBRATED, words) for words in _unsettled(llc, settings, diagnostics)]
+    findings += [(Verdict.NOT_EQUILIBRATED, sentence) for sentence in _unsettled(llc, settings, diagnostics)]
     findings += soundness.outlier_findings(diagnostics)
     findings += shortfalls(llc, stderr, settings, diagnostics, failed=failed)
     if findings:
-        return findings[0][0], "; ".join(words for _, words in findings)
+        return findings[0][0], "; ".join(sentence for _, sentence in findings)
     return Verdict.CONVERGED, _settled(diagnostics)
 
 
@@ -73,13 +73,15 @@ def _step_size(llc: float, diagnostics: Diagnostics, failed: int) -> list[tuple[
 def _drift_alone(llc: float, stderr: float, diagnostics: Diagnostics) -> list[tuple[Verdict, str]]:
     cold = diagnostics.cold_llc
     if cold is not None and cold < -COLD_MAX * abs(llc):
-        words = f"chains without noise reach a loss below that at w*, by {-cold:.3g} in units of λ̂: w* is not a minimum"
-        return [(Verdict.NOT_A_MINIMUM, words)]
+        sentence = (
+            f"chains without noise reach a loss below that at w*, by {-cold:.3g} in units of λ̂: w* is not a minimum"
+        )
+        return [(Verdict.NOT_A_MINIMUM, sentence)]
     if llc < -SIGNIFICANT * stderr:
         return [(Verdict.NOT_A_MINIMUM, "the loss falls away from w*: w* is not a minimum at this temperature")]
     if cold is not None and cold > COLD_MAX * abs(llc):
-        words = f"gradient noise alone gives {cold:.3g} of λ̂ = {llc:.3g}: raise `batch_size` or lower `lr`"
-        return [(Verdict.HEATED, words)]
+        sentence = f"gradient noise alone gives {cold:.3g} of λ̂ = {llc:.3g}: raise `batch_size` or lower `lr`"
+        return [(Verdict.HEATED, sentence)]
     return []
 
 
@@ -187,19 +189,19 @@ def _settled(diagnostics: Diagnostics) -> str:
     return f"R-hat {diagnostics.r_hat:.3f}, effective sample size {diagnostics.ess:.0f}, {step}"
 
 
-def require_number(found: Estimate) -> None:
+def require_number(estimate: Estimate) -> None:
     """Raise DivergedError if fewer than two chains stayed finite, or a loss at an independent draw did not; it names
     those that did not."""
-    if found.verdict is not Verdict.DIVERGED:
+    if estimate.verdict is not Verdict.DIVERGED:
         return
-    if found.settings.by_draws:
+    if estimate.settings.by_draws:
         raise DivergedError(
-            f"No number: {found.verdict_reason}. Raise `gamma` (now {found.settings.gamma:.3g}), so that "
+            f"No number: {estimate.verdict_reason}. Raise `gamma` (now {estimate.settings.gamma:.3g}), so that "
             "the draws are closer to w*."
         )
-    failed = [f"chain {c.chain} at step {c.failed_at}" for c in found.chains if c.llc is None]
+    failed = [f"chain {c.chain} at step {c.failed_at}" for c in estimate.chains if c.llc is None]
     raise DivergedError(
-        f"No number: fewer than two of {len(found.chains)} chains stayed finite ({', '.join(failed)} "
-        f"became inf or NaN). Lower `lr` (now {found.settings.lr:.3g}) or raise `gamma` (now "
-        f"{found.settings.gamma:.3g})."
+        f"No number: fewer than two of {len(estimate.chains)} chains stayed finite ({', '.join(failed)} "
+        f"became inf or NaN). Lower `lr` (now {estimate.settings.lr:.3g}) or raise `gamma` (now "
+        f"{estimate.settings.gamma:.3g})."
     )

@@ -55,14 +55,16 @@ def portable(curve: Curve, root: Path) -> Curve:
 
 
 def _portable(point: Point, root: Path, known: Sequence[Path]) -> Point:
-    found = None if point.estimate is None else without_paths(point.estimate, root)
+    estimate = None if point.estimate is None else without_paths(point.estimate, root)
     # A single estimate of a folder has no other name than the hash of its files.
-    named = point.revision if found is None or not point.revision.startswith("sha256:") else Path(found.model).name
+    named = (
+        point.revision if estimate is None or not point.revision.startswith("sha256:") else Path(estimate.model).name
+    )
     error = None if point.error is None else one_line(point.error)
     for folder in known if error else ():
         error = (error or "").replace(f"{folder}/", "")
     shown = None if error is None else FOLDERS.sub("", error)
-    return replace(point, revision=one_line(named), error=shown, estimate=found)
+    return replace(point, revision=one_line(named), error=shown, estimate=estimate)
 
 
 def headline_of(curve: Curve, names: Sequence[str]) -> list[Point]:

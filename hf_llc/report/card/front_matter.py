@@ -119,9 +119,9 @@ class _Merge:
         home = home_of(self._document, index, self._entries.name)
         if home is None:
             self._editor.append(index, own)
-        elif (there := self._list_below(home, "results", results)) is not None:
+        elif (old_results := self._list_below(home, "results", results)) is not None:
             for result in results:
-                self._editor.append(there, result)
+                self._editor.append(old_results, result)
 
     def _configs(self) -> None:
         for config in self._entries.configs:

@@ -42,19 +42,19 @@ def merge(card: bytes, entries: Entries, section: str) -> bytes:
         CardError: the card is not UTF-8, its front matter cannot be read, its markers or code blocks do not close, or
             something else would have to be changed. `line` counts from the top of the card.
     """
-    found = _pieces(card)
-    body = _with_section(found, section)
-    if found.yaml is None:
-        front = NEWLINE.sub(found.newline, front_matter(entries.whole()) + "\n")
-        return found.mark + (front + body).encode()
-    above = len(NEWLINE.findall(found.opening))
+    pieces = _pieces(card)
+    body = _with_section(pieces, section)
+    if pieces.yaml is None:
+        front = NEWLINE.sub(pieces.newline, front_matter(entries.whole()) + "\n")
+        return pieces.mark + (front + body).encode()
+    above = len(NEWLINE.findall(pieces.opening))
     try:
-        front = merged(found.yaml, entries, found.newline)
+        front = merged(pieces.yaml, entries, pieces.newline)
     except CardError as error:
         raise CardError(error.problem, error.line + above) from error
-    opening = re.sub(r"---[ \t]+", "---", found.opening)
-    ended = found.closing if found.closing.endswith(("\r", "\n")) else found.closing + found.newline
-    return found.mark + (opening + front + ended + body).encode()
+    opening = re.sub(r"---[ \t]+", "---", pieces.opening)
+    ended = pieces.closing if pieces.closing.endswith(("\r", "\n")) else pieces.closing + pieces.newline
+    return pieces.mark + (opening + front + ended + body).encode()
 
 
 def results_path(card: bytes) -> str | None:
@@ -131,5 +131,5 @@ def _with_section(card: _Card, section: str) -> str:
 
 def _lines(text: str) -> list[str]:
     """The lines, each with its ending; unlike `str.splitlines` these are only those that an editor shows."""
-    ends = [found.end() for found in NEWLINE.finditer(text)]
+    ends = [newline.end() for newline in NEWLINE.finditer(text)]
     return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True) if start < end]

@@ -34,12 +34,12 @@ class Entries:
 
     def whole(self) -> dict[str, Any]:
         """The front matter of a card that has none."""
-        found: dict[str, Any] = {TAGS: [TAG]}
+        values: dict[str, Any] = {TAGS: [TAG]}
         if self.results:
-            found[INDEX] = [self.own_index(self.results)]
+            values[INDEX] = [self.own_index(self.results)]
         if self.configs:
-            found[CONFIGS] = list(self.configs)
-        return {**found, KEY: dict(self.key)}
+            values[CONFIGS] = list(self.configs)
+        return {**values, KEY: dict(self.key)}
 
     def own_index(self, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """An entry of `model-index` with these results."""
@@ -48,13 +48,13 @@ class Entries:
 
 def holds(document: Document, entries: Entries) -> bool:
     """Whether all our entries are there."""
-    there = {identity_of(document, home, metric) for home, metric in metrics_of(document)}
+    identities = {identity_of(document, home, metric) for home, metric in metrics_of(document)}
     configs = document.at(document.root, CONFIGS)
     named = {config_name(document, item) for item in configs.items} if configs is not None else set()
     key = document.at(document.root, KEY)
     return (
         any(is_tag(item) for item in tags_of(document))
-        and {wanted_metric(result)[0] for result in entries.results} <= there
+        and {wanted_metric(result)[0] for result in entries.results} <= identities
         and {config["config_name"] for config in entries.configs} <= named
         and key is not None
         and same(key, entries.key)
@@ -100,8 +100,8 @@ def is_all_own(document: Document, result: Node) -> bool:
 
 def own_metrics(document: Document, result: Node) -> list[Node]:
     """The metrics of a result that hf-llc wrote."""
-    found = [document.resolved(item) for item in _items(document, result)]
-    return [metric for metric in found if metric is not None and _is_own(document, metric)]
+    metrics = [document.resolved(item) for item in _items(document, result)]
+    return [metric for metric in metrics if metric is not None and _is_own(document, metric)]
 
 
 def _items(document: Document, result: Node) -> tuple[Node, ...]:
@@ -119,10 +119,10 @@ def identity_of(document: Document, result: Node, metric: Node) -> tuple[Any, ..
     where = [("task", "type"), *(("dataset", name) for name in ("type", "config", "split", "revision"))]
     parts = [document.at(result, *path) for path in where]
     parts += [document.at(metric, "args", name) for name in TARGET]
-    said = [None if part is None else plain(part) for part in parts]
-    if str(said[-len(TARGET) - 1]).startswith("sha256:"):
-        said[1] = None  # of a text that is on no Hub, and is known by its content, the type says nothing
-    return tuple(None if each == "" else each for each in said)
+    values = [None if part is None else plain(part) for part in parts]
+    if str(values[-len(TARGET) - 1]).startswith("sha256:"):
+        values[1] = None  # of a text that is on no Hub, and is known by its content, the type says nothing
+    return tuple(None if each == "" else each for each in values)
 
 
 def home_of(document: Document, index: Node, name: str) -> Node | None:
@@ -178,18 +178,20 @@ def others_of(document: Document, entries: Entries) -> list[Any]:
     """All that is not ours, in a form that is equal as long as nothing of it but remarks has changed."""
     root = document.root
     assert root is not None
-    found: list[Any] = []
+    others: list[Any] = []
     for key, value in root.pairs:
         name = key.value if key.kind == "scalar" else None
         if name == TAGS:
-            found += [("tag", item.kind, item.value, item.tag) for item in tags_of(document) if not is_tag(item)]
+            others += [("tag", item.kind, item.value, item.tag) for item in tags_of(document) if not is_tag(item)]
         elif name in {INDEX, CONFIGS} and (value.kind == "sequence" or value.is_null):
-            left = _results_left if name == INDEX else _config_left
+            without_own = _results_left if name == INDEX else _config_left
             # No list, an empty one, and one that holds only ours are the same.
-            found += [(name, form) for item in value.items if (form := left(document, item, entries)) is not None]
+            others += [
+                (name, form) for item in value.items if (form := without_own(document, item, entries)) is not None
+            ]
         elif name != KEY:
-            found.append((_form(key), _form(value)))
-    return found
+            others.append((_form(key), _form(value)))
+    return others
 
 
 def _results_left(document: Document, entry: Node, entries: Entries) -> Any:

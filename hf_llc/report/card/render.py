@@ -48,15 +48,17 @@ class Content:
         return self.command or text.command(self.curve.model, self.curve.points)
 
 
-def without_paths(found: Estimate, root: Path) -> Estimate:
+def without_paths(estimate: Estimate, root: Path) -> Estimate:
     """The estimate with every local path given relative to `root`, or as a bare name where it lies elsewhere."""
     return replace(
-        found,
-        model=_relative(found.model, root) if text.is_local(found) else found.model,
-        run_dir=_relative(found.run_dir, root),
+        estimate,
+        model=_relative(estimate.model, root) if text.is_local(estimate) else estimate.model,
+        run_dir=_relative(estimate.run_dir, root),
         dataset=replace(
-            found.dataset,
-            id=_relative(found.dataset.id, root) if found.dataset.revision.startswith("sha256:") else found.dataset.id,
+            estimate.dataset,
+            id=_relative(estimate.dataset.id, root)
+            if estimate.dataset.revision.startswith("sha256:")
+            else estimate.dataset.id,
         ),
     )
 
@@ -107,8 +109,8 @@ def render_dataset_card(content: Content) -> str:
     front = {"pretty_name": f"LLC over the training of {content.name}", **own_entries(content, "dataset").whole()}
     # An id that is none could lead anywhere.
     on_hub = not text.is_local(text.last_estimate(content.curve.points)) and is_id(content.curve.model)
-    words = {"model": content.curve.model, "link": text.Verbatim(quote(content.curve.model)) if on_hub else ""}
-    return _render("dataset_card.md.jinja", {**_whole(content, front), **words})
+    values = {"model": content.curve.model, "link": text.Verbatim(quote(content.curve.model)) if on_hub else ""}
+    return _render("dataset_card.md.jinja", {**_whole(content, front), **values})
 
 
 def settings_file(content: Content) -> str:
@@ -182,8 +184,8 @@ def _shown(points: Sequence[Point], headline: Sequence[Point]) -> list[Point]:
 
 
 def _row(point: Point) -> dict[str, str]:
-    found = point.estimate
-    r_hat = None if found is None else found.diagnostics.r_hat
+    estimate = point.estimate
+    r_hat = None if estimate is None else estimate.diagnostics.r_hat
     verdict = "" if point.verdict is None else str(point.verdict)
     if point.duplicate_of is not None:
         verdict = f"{verdict} (weights of {point.duplicate_of})".strip()
@@ -193,14 +195,14 @@ def _row(point: Point) -> dict[str, str]:
         "loss": "" if point.loss is None else f"{point.loss:.4f}",
         "llc": text.with_error(point.llc, point.stderr),
         "r_hat": "" if r_hat is None else f"{r_hat:.3f}",
-        "verdict": verdict if found is not None else f"could not be used: {point.error}",
+        "verdict": verdict if estimate is not None else f"could not be used: {point.error}",
     }
 
 
-def _comparable(found: Estimate) -> dict[str, Any]:
+def _comparable(estimate: Estimate) -> dict[str, Any]:
     """What must be equal for two numbers to be compared."""
-    s = found.settings
-    return {"n_beta": s.n_beta, "gamma": s.gamma, "text": found.dataset.fingerprint}
+    s = estimate.settings
+    return {"n_beta": s.n_beta, "gamma": s.gamma, "text": estimate.dataset.fingerprint}
 
 
 def _relative(path: str, root: Path) -> str:
@@ -210,7 +212,7 @@ def _relative(path: str, root: Path) -> str:
     return full.relative_to(base).as_posix() if full.is_relative_to(base) else full.name
 
 
-def _render(template: str, words: Mapping[str, Any]) -> str:
+def _render(template: str, values: Mapping[str, Any]) -> str:
     folder = files("hf_llc.model_cards")
     environment = Environment(
         loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
@@ -220,4 +222,4 @@ def _render(template: str, words: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(words).rstrip("\n") + "\n"
+    return environment.get_template(template).render(values).rstrip("\n") + "\n"

@@ -29,10 +29,10 @@ def training_facts(folder: Path) -> dict[str, str] | None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
+        state = json.loads(path.read_bytes())
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return state if isinstance(state, dict) else None
 
 
 def _last(state: dict[str, Any], name: str) -> float | None:

@@ -118,8 +118,8 @@ class Editor:
         """Puts whole lines below the one in which `place` is, or there if a line begins there."""
         text = self._document.text
         if place > 0 and text[place - 1] not in "\r\n":
-            found = NEWLINE.search(text, place)
-            place = found.end() if found else len(text)
+            newline = NEWLINE.search(text, place)
+            place = newline.end() if newline else len(text)
         self._put(place, lines)
 
     def _lines(self, value: Any, column: int) -> str:

@@ -89,10 +89,10 @@ class Document:
 
     def at(self, node: Node | None, *keys: str) -> Node | None:
         """What stands below these keys, aliases followed; None if there is nothing."""
-        found = self.resolved(node)
+        node_there = self.resolved(node)
         for key in keys:
-            found = self.resolved(found.get(key)) if found is not None else None
-        return found
+            node_there = self.resolved(node_there.get(key)) if node_there is not None else None
+        return node_there
 
 
 def parse(text: str) -> Document:
@@ -170,16 +170,16 @@ class _Builder:
             end = event.end_mark.index
             if event.style in BLOCK_SCALARS:
                 end = len(self._text[:end].rstrip(" "))
-            made = Node(
+            parsed = Node(
                 kind="scalar", end=end, column=event.start_mark.column, value=event.value, style=event.style, **place
             )
         elif isinstance(event, SequenceStartEvent):
-            made = self._sequence(event, events, place)
+            parsed = self._sequence(event, events, place)
         else:
-            made = self._mapping(event, events, place)
+            parsed = self._mapping(event, events, place)
         if event.anchor is not None:
-            self.anchors[event.anchor] = made
-        return made
+            self.anchors[event.anchor] = parsed
+        return parsed
 
     def _sequence(self, event: Any, events: Iterator[Event], place: dict[str, Any]) -> Node:
         items = []
@@ -204,9 +204,9 @@ class _Builder:
         return Node(kind="mapping", end=end, column=column, flow=bool(event.flow_style), pairs=tuple(pairs), **place)
 
     def _value(self, key: Node, event: Event, events: Iterator[Event]) -> Node:
-        made = self.node(event, events)
-        if made.start != made.end:
-            return made
+        node = self.node(event, events)
+        if node.start != node.end:
+            return node
         # ruamel puts a value that is not written at the next token; it belongs right behind the colon.
         colon = self._text.find(":", key.end)
         place = colon + 1 if colon >= 0 else key.end

@@ -71,8 +71,10 @@ def x_axis(curves: Sequence[Sequence[Point]], view: View) -> XAxis:
     """One axis for all these curves: tokens if asked for and known, else steps, else checkpoints in order."""
     for name in [TOKENS] * view.tokens + [STEP]:
         values = [_values(points, name) for points in curves]
-        if all(None not in found for found in values) and all(_told_apart(points, name) for points in curves):
-            marks = tuple(sorted({value for found in values for value in found if value is not None}))
+        if all(None not in curve_values for curve_values in values) and all(
+            _told_apart(points, name) for points in curves
+        ):
+            marks = tuple(sorted({value for curve_values in values for value in curve_values if value is not None}))
             return XAxis(name, evener(marks) if view.scale == AUTO else view.scale, marks)
     return XAxis(CHECKPOINT, LINEAR, tuple(dict.fromkeys(point.revision for points in curves for point in points)))
 
@@ -112,13 +114,13 @@ def clipped(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def head(axes: Axes, title: str, words: str, warnings: Sequence[str] = ()) -> None:
-    """The title, and below it small print: `words` and, in another colour, warnings."""
+def head(axes: Axes, title: str, small_print: str, warnings: Sequence[str] = ()) -> None:
+    """The title, and below it small print: `small_print` and, in another colour, warnings."""
     warned = folded(warnings)
-    lines = len(words.splitlines()) + len(warned)
+    lines = len(small_print.splitlines()) + len(warned)
     axes.set_title(clipped(title, LONGEST_TITLE), loc="left", fontsize=12, parse_math=False, pad=8 + LEADING * lines)
     height = 6.0
-    for text, colour in (("\n".join(warned), ORANGE), (words, GREY)):
+    for text, colour in (("\n".join(warned), ORANGE), (small_print, GREY)):
         if text:
             axes.annotate(
                 text,
@@ -153,10 +155,10 @@ def spread_out(places: Sequence[float], most: int = MOST_TICKS) -> list[int]:
 def _values(points: Sequence[Point], name: str) -> list[int | None]:
     """Step or tokens of each point; a copy without, as `main` often is, has that of the first one."""
     own = {point.revision: _value(point, name) for point in points if point.duplicate_of is None}
-    found = [_value(point, name) for point in points]
+    known = [_value(point, name) for point in points]
     return [
         own.get(point.duplicate_of or "") if value is None else value
-        for point, value in zip(points, found, strict=True)
+        for point, value in zip(points, known, strict=True)
     ]
 
 

@@ -18,12 +18,12 @@ LEAST_SPAN = 0.25
 TITLES = {Finding.FOUND: "a plateau", Finding.NONE: "no plateau", Finding.UNDECIDED: "no plateau shown nor excluded"}
 
 
-def sweep(path: Path, found: Calibration) -> None:
+def sweep(path: Path, calibration: Calibration) -> None:
     """Draws `sweep_figure` to a file: PNG, or SVG if `path` ends so."""
-    save(sweep_figure(found), path)
+    save(sweep_figure(calibration), path)
 
 
-def sweep_figure(found: Calibration) -> Figure:
+def sweep_figure(calibration: Calibration) -> Figure:
     """λ̂ ± its standard error over γ/nβ, and over ε at the γ chosen.
 
     Points that do not count in the search for a plateau, or that disagree with smaller steps, are hollow; one without a
@@ -31,38 +31,38 @@ def sweep_figure(found: Calibration) -> Figure:
     """
     figure = Figure(figsize=(7.2, 7.0), dpi=150, layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(1.5, 1))
-    _draw_resolutions(upper, found)
-    _draw_steps(lower, found)
+    _draw_resolutions(upper, calibration)
+    _draw_steps(lower, calibration)
     for axes in (upper, lower):
         tidy(axes)
-    name = printable(Path(found.model).name + (f"@{found.revision}" if found.revision else ""))
-    upper.set_title(f"Calibration at {name}: {TITLES[found.plateau]}", loc="left", fontsize=12, parse_math=False)
+    name = printable(Path(calibration.model).name + (f"@{calibration.revision}" if calibration.revision else ""))
+    upper.set_title(f"Calibration at {name}: {TITLES[calibration.plateau]}", loc="left", fontsize=12, parse_math=False)
     return figure
 
 
-def _draw_resolutions(axes: Axes, found: Calibration) -> None:
+def _draw_resolutions(axes: Axes, calibration: Calibration) -> None:
     axes.set_xscale("log")
-    if any((value or 0) > 0 for point in found.sweep for value in (point.llc, point.quadratic)):
+    if any((value or 0) > 0 for point in calibration.sweep for value in (point.llc, point.quadratic)):
         _logarithmic(axes)
-    if found.flat is not None:
-        axes.axvspan(found.flat.low, found.flat.high, color="#DCEBF5", linewidth=0, zorder=0, label=SHADED)
-    _draw_quadratic(axes, [point for point in found.sweep if (point.quadratic or 0) > 0])
+    if calibration.flat is not None:
+        axes.axvspan(calibration.flat.low, calibration.flat.high, color="#DCEBF5", linewidth=0, zorder=0, label=SHADED)
+    _draw_quadratic(axes, [point for point in calibration.sweep if (point.quadratic or 0) > 0])
     for excluded, marker, fill, colour, label in (
         (False, "o", BLUE, BLUE, COUNTED),
         (True, "o", "white", PALE, NOT_COUNTED),
     ):
         _points(
             axes,
-            [point for point in found.sweep if (point.excluded is not None) is excluded],
+            [point for point in calibration.sweep if (point.excluded is not None) is excluded],
             marker,
             fill,
             colour,
             label,
         )
-    nowhere = [point.resolution for point in found.sweep if not (point.llc or 0) > 0]
+    nowhere = [point.resolution for point in calibration.sweep if not (point.llc or 0) > 0]
     if nowhere:
         _crosses(axes, nowhere)
-    chosen = found.settings["gamma"] / found.settings["n_beta"]
+    chosen = calibration.settings["gamma"] / calibration.settings["n_beta"]
     axes.axvline(chosen, color="black", linewidth=1, linestyle=(0, (5, 3)), label=CHOSEN, zorder=1)
     axes.set_xlabel("resolution γ/nβ  (curvatures below it are not seen)")
     axes.set_ylabel(r"LLC  $\hat\lambda$  (± standard error)")
@@ -102,10 +102,10 @@ def _crosses(axes: Axes, where: Sequence[float]) -> None:
     crosses.set(transform=axes.get_xaxis_transform(), clip_on=False, zorder=4)
 
 
-def _draw_steps(axes: Axes, found: Calibration) -> None:
+def _draw_steps(axes: Axes, calibration: Calibration) -> None:
     axes.set_xscale("log")
     for agrees, fill, label in ((True, BLUE, "agrees with smaller steps"), (False, "white", "does not")):
-        drawn = [point for point in found.steps if point.agrees is agrees and point.llc is not None]
+        drawn = [point for point in calibration.steps if point.agrees is agrees and point.llc is not None]
         if drawn:
             axes.errorbar(
                 [point.lr for point in drawn],
@@ -119,19 +119,19 @@ def _draw_steps(axes: Axes, found: Calibration) -> None:
                 label=label,
                 zorder=3,
             )
-    nowhere = [point.lr for point in found.steps if point.llc is None]
+    nowhere = [point.lr for point in calibration.steps if point.llc is None]
     if nowhere:
         _crosses(axes, nowhere)
-    axes.axvline(found.settings["lr"], color="black", linewidth=1, linestyle=(0, (5, 3)), label=CHOSEN, zorder=1)
-    axes.axvline(_limit(found.steps[-1]), color=ORANGE, linewidth=1.4, label=LIMIT, zorder=1)
+    axes.axvline(calibration.settings["lr"], color="black", linewidth=1, linestyle=(0, (5, 3)), label=CHOSEN, zorder=1)
+    axes.axvline(_limit(calibration.steps[-1]), color=ORANGE, linewidth=1.4, label=LIMIT, zorder=1)
     low, high = axes.get_ylim()
-    middle = found.pilot.llc
+    middle = calibration.pilot.llc
     # Else the noise of a perfect plateau would fill the panel.
     axes.set_ylim(min(low, middle - LEAST_SPAN * abs(middle)), max(high, middle + LEAST_SPAN * abs(middle)))
-    ticks = [*(point.lr for point in found.steps), _limit(found.steps[-1])]
+    ticks = [*(point.lr for point in calibration.steps), _limit(calibration.steps[-1])]
     axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlabel(f"step size ε, at γ = {found.settings['gamma']:.4g}")
+    axes.set_xlabel(f"step size ε, at γ = {calibration.settings['gamma']:.4g}")
     axes.set_ylabel(r"LLC  $\hat\lambda$")
     axes.legend(fontsize=8.5, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 

@@ -59,7 +59,7 @@ def _running(pairs: Sequence[float], estimate: Estimate) -> tuple[list[float], l
     assert estimate.llc is not None
     assert estimate.stderr is not None
     final = sum(pairs) / len(pairs)
-    taken, total, squares = final - estimate.llc, 0.0, 0.0
+    correction, total, squares = final - estimate.llc, 0.0, 0.0
     whole = sum((pair - final) ** 2 for pair in pairs) / max(1, len(pairs) - 1) / len(pairs)
     rest = max(0.0, estimate.stderr**2 - whole)
     means, errors = [], []
@@ -69,6 +69,6 @@ def _running(pairs: Sequence[float], estimate: Estimate) -> tuple[list[float], l
         if count > 1:
             mean = total / count
             variance = max(0.0, squares - count * mean**2) / (count - 1)
-            means.append(mean - taken)
+            means.append(mean - correction)
             errors.append(math.sqrt(variance / count + rest))
     return means, errors

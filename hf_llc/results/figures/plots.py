@@ -36,7 +36,8 @@ def curve(path: Path, estimates: Sequence[Estimate], *, name: str = "") -> None:
         name: of the model, for the title; "" takes it from the estimates.
     """
     points = [
-        Point(revision=found.revision or _full_name(found), step=found.step, estimate=found) for found in estimates
+        Point(revision=estimate.revision or _full_name(estimate), step=estimate.step, estimate=estimate)
+        for estimate in estimates
     ]
     series(path, points, name=name or _common_name(estimates))
 
@@ -63,8 +64,8 @@ def series_figure(points: Sequence[Point], *, name: str, view: View | None = Non
     axis.draw(lower)
     for axes in (upper, lower):
         tidy(axes)
-    words = _settings_lines([point.estimate for point in points if point.estimate])
-    head(upper, f"Local learning coefficient of {name}", words)
+    small_print = _settings_lines([point.estimate for point in points if point.estimate])
+    head(upper, f"Local learning coefficient of {name}", small_print)
     return figure
 
 
@@ -226,8 +227,8 @@ def _running_mean(values: Sequence[float], width: int) -> tuple[list[float], lis
 def _settings_lines(estimates: Sequence[Estimate]) -> str:
     if not estimates:
         return "There are no numbers yet."
-    every = {(s.n_beta, s.gamma, s.n, s.context_length) for s in (found.settings for found in estimates)}
-    steps = {found.settings.lr for found in estimates if not found.settings.by_draws}
+    every = {(s.n_beta, s.gamma, s.n, s.context_length) for s in (estimate.settings for estimate in estimates)}
+    steps = {estimate.settings.lr for estimate in estimates if not estimate.settings.by_draws}
     if len(every) != 1 or len(steps) > 1:
         return "The settings differ from point to point:\nthese numbers are not comparable with each other."
     n_beta, gamma, n, context = every.pop()
@@ -240,16 +241,16 @@ def _settings_lines(estimates: Sequence[Estimate]) -> str:
 
 def _common_name(estimates: Sequence[Estimate]) -> str:
     """The model that all are checkpoints of, without a revision; how many checkpoints they are if that is not known."""
-    names = {found.model if not _is_local(found) else _full_name(found) for found in estimates}
+    names = {estimate.model if not _is_local(estimate) else _full_name(estimate) for estimate in estimates}
     return names.pop() if len(names) == 1 else f"{len(estimates)} checkpoints"
 
 
-def _full_name(found: Estimate) -> str:
+def _full_name(estimate: Estimate) -> str:
     """`org/name@revision`, or the last part of a local path."""
-    if _is_local(found):
-        return Path(found.model).name
-    return f"{found.model}@{found.revision}" if found.revision else found.model
+    if _is_local(estimate):
+        return Path(estimate.model).name
+    return f"{estimate.model}@{estimate.revision}" if estimate.revision else estimate.model
 
 
-def _is_local(found: Estimate) -> bool:
-    return found.sha.startswith("sha256:")
+def _is_local(estimate: Estimate) -> bool:
+    return estimate.sha.startswith("sha256:")

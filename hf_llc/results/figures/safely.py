@@ -53,11 +53,11 @@ def drawn(
                 draw(path)
                 done.append(path)
     except FAILURES as error:
-        left = [path for path in paths if path not in done]
+        missing = [path for path in paths if path not in done]
         with suppress(OSError):
-            for path in left:
+            for path in missing:
                 path.unlink(missing_ok=True)
-        tell(_sentence(error, left[0].parent, note))
+        tell(_sentence(error, missing[0].parent, note))
     return done
 
 

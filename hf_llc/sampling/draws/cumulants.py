@@ -60,9 +60,9 @@ def posterior_mean(moments: Moments, largest: float = math.inf) -> Interval:
         least, most = prior_mean**2 / (prior_mean + narrowing), prior_mean - narrowing / (1 + largest)
     else:
         least, most = prior_mean - 3 * narrowing, prior_mean + narrowing
-    taken = [slope * share for share in _shares(moments.bend, slope, largest)]
-    open_slope = abs(taken[1] - taken[0]) / 2
-    return Interval((least + most - sum(taken)) / 2, (most - least) / 2 + open_slope, open_slope)
+    ends = [slope * share for share in _shares(moments.bend, slope, largest)]
+    open_slope = abs(ends[1] - ends[0]) / 2
+    return Interval((least + most - sum(ends)) / 2, (most - least) / 2 + open_slope, open_slope)
 
 
 def _shares(bend: float | None, slope: float, largest: float) -> tuple[float, float]:

@@ -275,8 +275,8 @@ class PriorDraws:
         """The loss at w over two minibatches of the same size."""
         return float((self._in_full.losses(one).double().mean() + self._in_full.losses(other).double().mean()) / 2)
 
-    def _dot(self, here: Sequence[Tensor], kept: Sequence[Tensor]) -> float:
-        products = torch.stack([(a * b.to(a.device)).sum() for a, b in zip(here, kept, strict=True)])
+    def _dot(self, tensors: Sequence[Tensor], kept: Sequence[Tensor]) -> float:
+        products = torch.stack([(a * b.to(a.device)).sum() for a, b in zip(tensors, kept, strict=True)])
         total: Tensor = self._in_full.shards.total(products.sum().to(self._in_full.parameters[0].device))
         return float(total)
 

@@ -56,7 +56,7 @@ class Run(NamedTuple):
         )
 
 
-def choose_baseline(asked: str, run: Run, found: Sequence[LocalGeometry]) -> tuple[str, str | None]:
+def choose_baseline(asked: str, run: Run, geometries: Sequence[LocalGeometry]) -> tuple[str, str | None]:
     """`paired` or `linear` for such chains at the checkpoints that were measured, and one sentence if it is linear by
     choice.
 
@@ -69,14 +69,14 @@ def choose_baseline(asked: str, run: Run, found: Sequence[LocalGeometry]) -> tup
         return asked, None
     slopes = run.draws * LOSS * (1 + 1 / CHECKED)
     cost = 1 + (slopes + run.n / run.batch_size / CHAINS) / run.gradients
-    gains = [0.0 if _rounds(run, each) else gain(run, each) for each in found]
+    gains = [0.0 if _rounds(run, each) else gain(run, each) for each in geometries]
     if run.batch_size >= run.n or run.start == "both" or statistics.median_high(gains) < cost:
         return "paired", None
-    if any(each.jumps for each in found):
+    if any(each.jumps for each in geometries):
         return "paired", (
             "baseline = paired: the loss is discontinuous, so the slope at w* does not describe how minibatches differ."
         )
-    ratios = [each.scatter / each.curved for each in found if each.curved > 0]
+    ratios = [each.scatter / each.curved for each in geometries if each.curved > 0]
     less = f"{math.sqrt(statistics.median_high(ratios)):.2g} times" if ratios else "ever so much"
     return "linear", (
         "baseline = linear: without the part linear in w − w*, whose mean is known, the rise of the loss "
@@ -90,8 +90,8 @@ def gain(run: Run, measured: LocalGeometry) -> float:
     if not unit * measured.scatter > 0:
         return 1.0
     kept = _kept(run, measured)
-    left = kept + unit * measured.curved
-    return (kept + unit * measured.scatter) / left if left > 0 else math.inf
+    remaining = kept + unit * measured.curved
+    return (kept + unit * measured.scatter) / remaining if remaining > 0 else math.inf
 
 
 def _kept(run: Run, measured: LocalGeometry) -> float:

@@ -100,31 +100,31 @@ def noise_matters(asked: RequestedDynamics, n_beta: float, gamma: float, measure
 
 
 def _quieter(asked: RequestedDynamics, n_beta: float, gamma: float, measured: LocalGeometry) -> ChosenDynamics:
-    found = choose_noise_reduction(asked, n_beta, gamma, measured)
-    way, why = found.way, {}
+    reduced = choose_noise_reduction(asked, n_beta, gamma, measured)
+    way, why = reduced.way, {}
     if AUTO in {asked.gradient, asked.batches}:
         why["gradient"] = (
             f"{way.words()}: gradient noise of plain minibatches at the largest stable step would add "
-            f"{found.untamed:.2g} to an LLC of at least {measured.least_llc(n_beta, gamma):.2g}; with "
-            f"these settings {found.heating:.2g} is predicted."
+            f"{reduced.untamed:.2g} to an LLC of at least {measured.least_llc(n_beta, gamma):.2g}; with "
+            f"these settings {reduced.heating:.2g} is predicted."
         )
     if asked.sampler == AUTO:
         momentum = f" with momentum {way.momentum:g}" if way.momentum else ""
         why["sampler"] = f"sampler = {way.sampler}{momentum}: relaxes fastest for its cost at this noise."
     if asked.lr is None:
-        value = stability(found.lr, n_beta, measured.limiting, gamma)
+        value = stability(reduced.lr, n_beta, measured.limiting, gamma)
         why["lr"] = (
-            f"lr = {found.lr:.2g}: ε(nβh+γ) = {value:.2g} at the measured curvature h = {measured.limiting:.3g} "
+            f"lr = {reduced.lr:.2g}: ε(nβh+γ) = {value:.2g} at the measured curvature h = {measured.limiting:.3g} "
             "(unstable from 4)."
         )
     return ChosenDynamics(
         sampler=way.sampler,
         momentum=way.momentum,
-        lr=found.lr,
+        lr=reduced.lr,
         gradient=way.gradient,
         batches=way.batches,
         why=why,
-        burn_in_lr=two_digits(found.largest) if found.largest > found.lr else None,
+        burn_in_lr=two_digits(reduced.largest) if reduced.largest > reduced.lr else None,
     )
 
 

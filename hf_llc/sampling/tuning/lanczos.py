@@ -73,10 +73,10 @@ class Nodes:
 def quadratic_llc_of(objective: Objective, batch: Tensor, n_beta: float, gamma: float, seed: int) -> Quadrature:
     """The λ̂ of the batch's quadratic loss at w*: ½ Σ h/(h + γ/nβ); the weights are w* again afterwards."""
     nodes = nodes_of(objective, batch, seed)
-    found = nodes.llc(gamma / n_beta)
+    value = nodes.llc(gamma / n_beta)
     return Quadrature(
-        llc=found[0] if found else None,
-        stderr=found[1] if found else None,
+        llc=value[0] if value else None,
+        stderr=value[1] if value else None,
         lowest=nodes.lowest,
         highest=max(max(values) for values in nodes.values),
         products=sum(map(len, nodes.values)),

@@ -100,9 +100,9 @@ def measure_geometry(
         allowed = size / 2 / n_beta if n_beta > 0 else math.inf
         sigma = _narrowed(raised, widest, allowed, higher if gamma > 0 else None, extent.narrowings)
     with _displaced(objective, sigma, seed, 0):
-        here, direction = sharpest(objective, batch, at_anchor.direction, seed, extent.products)
-    found = LocalGeometry(
-        curvature=max(at_anchor.largest, here),
+        displaced_curvature, direction = sharpest(objective, batch, at_anchor.direction, seed, extent.products)
+    geometry = LocalGeometry(
+        curvature=max(at_anchor.largest, displaced_curvature),
         trace=trace,
         squares=at_anchor.squares,
         noise=0.0,
@@ -110,36 +110,36 @@ def measure_geometry(
         level=float(anchor_losses.mean()),
         **_scatter(objective, items, sigma, seed)._asdict(),
     )
-    noisy = sigma if extent.is_full else min(sigma, _equilibrium_sigma(found, n_beta, gamma))
-    found = replace(
-        found,
+    noisy = sigma if extent.is_full else min(sigma, _equilibrium_sigma(geometry, n_beta, gamma))
+    geometry = replace(
+        geometry,
         noise=noise_around(objective, plain, sigma=noisy, batch_size=batch_size, seed=seed, extent=extent),
     )
     if probe is not None and probe.sharp is not None and extent.sharp:
         near, products = copy_of(direction), extent.products
-        found = _sharpened(found, sharpest(objective, probe.sharp, near, seed, products)[0], n_beta, gamma)
-    if not noise_matters(asked, n_beta, gamma, found):
+        geometry = _sharpened(geometry, sharpest(objective, probe.sharp, near, seed, products)[0], n_beta, gamma)
+    if not noise_matters(asked, n_beta, gamma, geometry):
         for draw in range(1, DRAWS if size < SMALL else 1):
-            if allowance is not None and extent.curvature_cost > allowance.left(found, chosen):
+            if allowance is not None and extent.curvature_cost > allowance.left(geometry, chosen):
                 break
             with _displaced(objective, sigma, seed, draw):
-                here, direction = sharpest(objective, batch, direction, seed, extent.products)
-            found = replace(found, curvature=max(found.curvature, here))
-        return GeometryReport(found, chosen, why, found, noisy)
-    if (alike := rescale_from_similar(found, [(other.first, other.measured) for other in others])) is not None:
-        return GeometryReport(alike, chosen, why, found, noisy)
+                displaced_curvature, direction = sharpest(objective, batch, direction, seed, extent.products)
+            geometry = replace(geometry, curvature=max(geometry.curvature, displaced_curvature))
+        return GeometryReport(geometry, chosen, why, geometry, noisy)
+    if (alike := rescale_from_similar(geometry, [(other.first, other.measured) for other in others])) is not None:
+        return GeometryReport(alike, chosen, why, geometry, noisy)
     first = round_cost(ROUNDS[0], 1 + (asked.gradient == "control-variate"), batch_size, extent)
-    if allowance is not None and first > allowance.left(_without_noise(found), chosen):
-        unwalked = _estimated_at_equilibrium(objective, asked, found, noisy, batch_size, seed, chosen, allowance)
+    if allowance is not None and first > allowance.left(_without_noise(geometry), chosen):
+        unwalked = _estimated_at_equilibrium(objective, asked, geometry, noisy, batch_size, seed, chosen, allowance)
         return GeometryReport(
-            _affordable(unwalked, asked, n_beta, gamma, chosen, objective.n, allowance), chosen, why, found, noisy
+            _affordable(unwalked, asked, n_beta, gamma, chosen, objective.n, allowance), chosen, why, geometry, noisy
         )
     settled = measure_at_equilibrium(
         objective,
         gradient,
         batch,
         asked,
-        found,
+        geometry,
         n_beta=n_beta,
         gamma=gamma,
         start=chosen,
@@ -150,11 +150,11 @@ def measure_geometry(
         allowance=allowance,
     )
     settled = _affordable(settled, asked, n_beta, gamma, chosen, objective.n, allowance)
-    return GeometryReport(settled, chosen, why, found, noisy, walked=True)
+    return GeometryReport(settled, chosen, why, geometry, noisy, walked=True)
 
 
 def _affordable(
-    found: LocalGeometry,
+    geometry: LocalGeometry,
     asked: RequestedDynamics,
     n_beta: float,
     gamma: float,
@@ -164,33 +164,33 @@ def _affordable(
 ) -> LocalGeometry:
     """Without control variates where the full gradient of n items, which chains take that have them, is out of
     proportion to the run, not taken otherwise, and gains less than it costs."""
-    if allowance is None or found.controlled is None:
-        return found
-    without = replace(found, controlled=None)
+    if allowance is None or geometry.controlled is None:
+        return geometry
+    without = replace(geometry, controlled=None)
     settings, run = allowance.choice(without, start), allowance.run(without, start)
     if n <= permitted(run) or (settings is not None and settings.uses_anchor_gradient):
-        return found
-    return without_costly_control_variates(asked, n_beta, gamma, found, n / run)
+        return geometry
+    return without_costly_control_variates(asked, n_beta, gamma, geometry, n / run)
 
 
-def _without_noise(found: LocalGeometry) -> LocalGeometry:
+def _without_noise(geometry: LocalGeometry) -> LocalGeometry:
     """Without gradient noise, which leads to the shortest run."""
-    return replace(found, noise=0.0, controlled=None)
+    return replace(geometry, noise=0.0, controlled=None)
 
 
-def _equilibrium_sigma(found: LocalGeometry, n_beta: float, gamma: float) -> float:
+def _equilibrium_sigma(geometry: LocalGeometry, n_beta: float, gamma: float) -> float:
     """The standard deviation of a displacement with about the loss that chains have.
 
     On a quadratic loss a draw w* + ξ/√(nβh + γ) has it, for the h that most of tr H comes from.
     """
-    stiffness = n_beta * _typical(found) + gamma
+    stiffness = n_beta * _typical(geometry) + gamma
     return 1 / math.sqrt(stiffness) if stiffness > 0 else math.inf
 
 
 def _estimated_at_equilibrium(
     objective: Objective,
     asked: RequestedDynamics,
-    found: LocalGeometry,
+    geometry: LocalGeometry,
     sigma: float,
     batch_size: int,
     seed: int,
@@ -199,15 +199,15 @@ def _estimated_at_equilibrium(
 ) -> LocalGeometry:
     """What a walk would find as far as displacements by σ show it, in place of a walk that would take too much."""
     extent, controlled = allowance.extent, None
-    if asked.gradient != "minibatch" and 2 * extent.noise_cost <= allowance.left(_without_noise(found), start):
+    if asked.gradient != "minibatch" and 2 * extent.noise_cost <= allowance.left(_without_noise(geometry), start):
         gradient = as_noisy("control-variate", objective)
         controlled = noise_around(objective, gradient, sigma=sigma, batch_size=batch_size, seed=seed, extent=extent)
-    return replace(found, controlled=controlled, epoch=max(1, objective.n // batch_size), typical=_typical(found))
+    return replace(geometry, controlled=controlled, epoch=max(1, objective.n // batch_size), typical=_typical(geometry))
 
 
-def _typical(found: LocalGeometry) -> float:
+def _typical(geometry: LocalGeometry) -> float:
     """The curvature that most of tr H comes from; rough figures may say more than the largest."""
-    return min(found.typical_curvature or found.curvature, found.curvature)
+    return min(geometry.typical_curvature or geometry.curvature, geometry.curvature)
 
 
 def noise_around(
@@ -227,10 +227,10 @@ def noise_around(
         return gradient_noise(objective, gradient, batch_size, seed, extent.pairs, extent.noise)
 
 
-def _sharpened(found: LocalGeometry, curvature: float, n_beta: float, gamma: float) -> LocalGeometry:
+def _sharpened(geometry: LocalGeometry, curvature: float, n_beta: float, gamma: float) -> LocalGeometry:
     """With the |h| of the sharpest minibatch met, where steps that are stable elsewhere may not be on it."""
-    stiffness = n_beta * found.curvature + gamma
-    return replace(found, sharp=curvature) if n_beta * curvature + gamma > STIFFER * stiffness else found
+    stiffness = n_beta * geometry.curvature + gamma
+    return replace(geometry, sharp=curvature) if n_beta * curvature + gamma > STIFFER * stiffness else geometry
 
 
 def _scatter(objective: Objective, items: Tensor, sigma: float, seed: int) -> Scatter:

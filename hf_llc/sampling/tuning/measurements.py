@@ -75,35 +75,35 @@ class LocalGeometry:
         return self.typical or (self.squares / self.trace if self.trace > 0 else 0.0)
 
 
-def combine_worst_case(found: Sequence[LocalGeometry]) -> LocalGeometry:
+def combine_worst_case(geometries: Sequence[LocalGeometry]) -> LocalGeometry:
     """The sharpest and the noisiest of several checkpoints in one."""
-    measured = any(each.controlled is not None for each in found)
+    measured = any(each.controlled is not None for each in geometries)
     return replace(
-        found[0],
-        curvature=max(each.curvature for each in found),
-        noise=max(each.noise for each in found),
-        rise=max(each.rise for each in found),
+        geometries[0],
+        curvature=max(each.curvature for each in geometries),
+        noise=max(each.noise for each in geometries),
+        rise=max(each.rise for each in geometries),
         # Where plain noise did not matter it stands for the other, which would be no larger.
-        controlled=max(each.noise if each.controlled is None else each.controlled for each in found)
+        controlled=max(each.noise if each.controlled is None else each.controlled for each in geometries)
         if measured
         else None,
-        epoch=max(each.epoch for each in found),
-        typical=max(each.typical for each in found),
-        scatter=max(each.scatter for each in found),
-        curved=max(each.curved for each in found),
-        jumps=any(each.jumps for each in found),
-        sharp=max(each.sharp for each in found),
+        epoch=max(each.epoch for each in geometries),
+        typical=max(each.typical for each in geometries),
+        scatter=max(each.scatter for each in geometries),
+        curved=max(each.curved for each in geometries),
+        jumps=any(each.jumps for each in geometries),
+        sharp=max(each.sharp for each in geometries),
     )
 
 
 def rescale_from_similar(
-    found: LocalGeometry, walked: Sequence[tuple[LocalGeometry, LocalGeometry]]
+    geometry: LocalGeometry, walked: Sequence[tuple[LocalGeometry, LocalGeometry]]
 ) -> LocalGeometry | None:
     """What a walk to where chains live would find at a checkpoint, by what it found at others; None if they are less
     sharp or less noisy by more than MARGIN, or there are none.
 
     Args:
-        found: what was measured before the walk. walked: at each of the others, the same and what the walk found.
+        geometry: what was measured before the walk. walked: at each of the others, the same and what the walk found.
     """
     if not walked:
         return None
@@ -111,20 +111,20 @@ def rescale_from_similar(
         combine_worst_case([first for first, _ in walked]),
         combine_worst_case([settled for _, settled in walked]),
     )
-    sharper, noisier = _excess(found.curvature, before.curvature), _excess(found.noise, before.noise)
+    sharper, noisier = _excess(geometry.curvature, before.curvature), _excess(geometry.noise, before.noise)
     if max(sharper, noisier) > MARGIN:
         return None
     return replace(
         after,
-        curvature=max(found.curvature, after.curvature * sharper),
+        curvature=max(geometry.curvature, after.curvature * sharper),
         typical=after.typical * sharper,
         noise=after.noise * noisier,
         controlled=None if after.controlled is None else after.controlled * noisier,
-        rise=max(found.rise, after.rise),
-        scatter=after.scatter * _times(found.scatter, before.scatter),
-        curved=after.curved * _times(found.curved, before.curved),
-        jumps=found.jumps or after.jumps,
-        sharp=max(found.sharp, after.sharp),
+        rise=max(geometry.rise, after.rise),
+        scatter=after.scatter * _times(geometry.scatter, before.scatter),
+        curved=after.curved * _times(geometry.curved, before.curved),
+        jumps=geometry.jumps or after.jumps,
+        sharp=max(geometry.sharp, after.sharp),
     )
 
 

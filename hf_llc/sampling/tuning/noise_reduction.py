@@ -96,11 +96,11 @@ def choose_noise_reduction(
         largest = asked.lr if asked.lr is not None else _largest(way, n_beta, gamma, measured)
         lr = largest if asked.lr is not None else _within(way, largest, allowed, n_beta, gamma, measured)
         heating = way.heating(lr, n_beta, gamma, measured)
-        found = ReducedNoise(way, lr, largest, heating, untamed)
+        candidate = ReducedNoise(way, lr, largest, heating, untamed)
         if heating <= allowed * (1 + 1e-6):
-            fitting.append((lr * way.gathered / way.cost, found))
+            fitting.append((lr * way.gathered / way.cost, candidate))
         else:
-            too_hot.append(found)
+            too_hot.append(candidate)
     best = _least_momentum(fitting) if fitting else min(too_hot, key=lambda each: each.heating)
     return best if asked.lr is not None else best._replace(lr=two_digits(best.lr))
 

@@ -67,7 +67,7 @@ def measure_at_equilibrium(
         estimator = estimators.noise(name)
         return estimator and gradient_noise(objective, estimator, batch_size, seed, extent.pairs, extent.noise)
 
-    found = replace(measured, epoch=max(1, objective.n // batch_size), typical=measured.curvature)
+    geometry = replace(measured, epoch=max(1, objective.n // batch_size), typical=measured.curvature)
     try:
         if start != "anchor":
             stream = seeds.generator(seed, "pilot", device=device)
@@ -75,15 +75,15 @@ def measure_at_equilibrium(
                 for parameter, xi in zip(parameters, objective.shards.normals(parameters, stream), strict=True):
                     parameter.add_(xi, alpha=gamma**-0.5)
         for number, steps in enumerate(ROUNDS):
-            left = math.inf if allowance is None or number == 0 else allowance.left(_halved(found), start)
-            way = choose_noise_reduction(asked, n_beta, gamma, found, WARMTH)
+            remaining = math.inf if allowance is None or number == 0 else allowance.left(_halved(geometry), start)
+            way = choose_noise_reduction(asked, n_beta, gamma, geometry, WARMTH)
             full = objective.n if estimators.missing(way.way.gradient) and asked.gradient == AUTO else 0
-            if full and full + round_cost(steps, 2, batch_size, extent) > left:
+            if full and full + round_cost(steps, 2, batch_size, extent) > remaining:
                 full, way = (
                     0,
-                    choose_noise_reduction(asked._replace(gradient="minibatch"), n_beta, gamma, found, WARMTH),
+                    choose_noise_reduction(asked._replace(gradient="minibatch"), n_beta, gamma, geometry, WARMTH),
                 )
-            if round_cost(steps, 1 + (way.way.gradient == "control-variate"), batch_size, extent) > left:
+            if round_cost(steps, 1 + (way.way.gradient == "control-variate"), batch_size, extent) > remaining:
                 break
             if allowance is not None:
                 # The full gradient is the run's own where it was asked for.
@@ -95,19 +95,19 @@ def measure_at_equilibrium(
             walk = ChainState(parameters, anchors, law, randomness, estimators.of(way.way.gradient), objective.shards)
             _walk(walk, SAMPLERS[way.way.sampler], steps)
             largest, direction = sharpest(objective, batch, direction, seed, extent.products)
-            seen = _look(objective, batch, noise, found, largest, seed, extent.directions)
+            seen = _look(objective, batch, noise, geometry, largest, seed, extent.directions)
             if seen is None:
                 break
             if len(items):
                 seen = replace(seen, **scatter_at(objective, anchors, items)._asdict())
-            found, before = seen, found
-            if number > 0 and (_alike(before, found) or (allowance and allowance.settles(before, found, start))):
+            geometry, before = seen, geometry
+            if number > 0 and (_alike(before, geometry) or (allowance and allowance.settles(before, geometry, start))):
                 break
     finally:
         restore(parameters, anchors)
         for parameter in parameters:
             parameter.grad = None
-    return found
+    return geometry
 
 
 def round_cost(steps: int, gradients: int, batch_size: int, extent: Extent) -> float:

@@ -108,7 +108,11 @@ def _junction(ids: list[int], starts: list[int], next_ids: list[int], next_start
         other = at.get(start)
         if other is None or (index and next_starts[index - 1] == start):
             continue
-        here, there = slice(other, other + _AGREEING), slice(index, index + _AGREEING)
-        if len(ids[here]) == _AGREEING and ids[here] == next_ids[there] and starts[here] == next_starts[there]:
+        first_run, second_run = slice(other, other + _AGREEING), slice(index, index + _AGREEING)
+        if (
+            len(ids[first_run]) == _AGREEING
+            and ids[first_run] == next_ids[second_run]
+            and starts[first_run] == next_starts[second_run]
+        ):
             return other, index
     return first, 0

@@ -80,8 +80,8 @@ class TextTokenizer:
             pieces = f" {self._pieces_model.identity}" if self._pieces_model is not None else ""
             content = f"{kind}{as_text}{pieces} {self._backend.to_str()}"
         else:
-            here = (entry.relative_to(self._folder).as_posix() for entry in self._folder.rglob("*") if entry.is_file())
-            names = choose(here, trust_remote_code=True).small
+            paths = (entry.relative_to(self._folder).as_posix() for entry in self._folder.rglob("*") if entry.is_file())
+            names = choose(paths, trust_remote_code=True).small
             files = [f"{name} {hashlib.sha256((self._folder / name).read_bytes()).hexdigest()}" for name in names]
             content = f"{kind} {sorted(self._built.get_vocab().items())} {files}"
         return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"

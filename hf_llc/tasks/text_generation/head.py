@@ -52,11 +52,11 @@ def token_losses(
         dtype: of the matrix products; None means that of the weights.
     """
     weight = head.weight.to(dtype or head.weight.dtype)
-    found = [
-        _pick(_log_probabilities(here, weight, head.bias), aims)
-        for here, aims in _chunks(head, hidden.to(weight.dtype), targets)
+    chunks = [
+        _pick(_log_probabilities(rows, weight, head.bias), aims)
+        for rows, aims in _chunks(head, hidden.to(weight.dtype), targets)
     ]
-    return torch.cat(found)
+    return torch.cat(chunks)
 
 
 @torch.no_grad()
@@ -72,22 +72,22 @@ def token_losses_and_gradient(
         if parameter is not None and parameter.requires_grad and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     slope = torch.empty_like(hidden)
-    found, done = [], 0
-    for here, aims in _chunks(head, hidden.to(weight.dtype), targets):
-        log_probabilities = _log_probabilities(here, weight, bias)
-        found.append(_pick(log_probabilities, aims))
+    losses, done = [], 0
+    for rows, aims in _chunks(head, hidden.to(weight.dtype), targets):
+        log_probabilities = _log_probabilities(rows, weight, bias)
+        losses.append(_pick(log_probabilities, aims))
         slopes = _slopes(log_probabilities, aims, scale)
         if bias is not None and bias.requires_grad and bias.grad is not None:
             bias.grad.add_(slopes.sum(dim=0))
         slopes = slopes.to(weight.dtype)
-        slope[done : done + len(here)] = slopes @ weight
-        done += len(here)
+        slope[done : done + len(rows)] = slopes @ weight
+        done += len(rows)
         if head.weight.requires_grad and head.weight.grad is not None:
             if weight.dtype == head.weight.dtype:
-                head.weight.grad.addmm_(slopes.t(), here)
+                head.weight.grad.addmm_(slopes.t(), rows)
             else:
-                head.weight.grad.add_(slopes.t() @ here)
-    return torch.cat(found), slope
+                head.weight.grad.add_(slopes.t() @ rows)
+    return torch.cat(losses), slope
 
 
 def _chunks(head: Head, hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -30,10 +30,10 @@ def last_layer(model: Any) -> LastLayer | None:
         return None
     ids = torch.arange(16, device=layer.weight.device).remainder(len(layer.weight)).view(2, 8)
     with torch.no_grad():
-        found = getattr(body(input_ids=ids, use_cache=False), "last_hidden_state", None)
-        if not isinstance(found, Tensor) or found.shape[-1] != layer.in_features:
+        states = getattr(body(input_ids=ids, use_cache=False), "last_hidden_state", None)
+        if not isinstance(states, Tensor) or states.shape[-1] != layer.in_features:
             return None
-        if not torch.equal(layer(found), model(input_ids=ids, use_cache=False).logits):
+        if not torch.equal(layer(states), model(input_ids=ids, use_cache=False).logits):
             return None
     config = model.config.get_text_config()
     layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)

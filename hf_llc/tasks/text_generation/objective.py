@@ -97,15 +97,15 @@ class LanguageObjective:
 
     def in_full(self) -> Self:
         """This objective, at these tensors, without autocast: differences of gradients need full precision."""
-        made = copy(self)
-        made._dtype = None
-        return made
+        objective = copy(self)
+        objective._dtype = None
+        return objective
 
     def moving(self, parameters: Sequence[Tensor]) -> Self:
         """This loss as a function of these of its tensors; the others stay fixed."""
-        made = copy(self)
-        made._parameters = list(parameters)
-        return made
+        objective = copy(self)
+        objective._parameters = list(parameters)
+        return objective
 
     def losses(self, indices: Tensor) -> Tensor:
         with torch.no_grad():
@@ -156,7 +156,7 @@ class LanguageObjective:
             hidden = head.hidden(ids)
         scale = 1 / (batch_size * (ids.shape[1] - 1))
         flat, targets = hidden.detach().flatten(0, 1), _targets(ids).flatten()
-        found, slope = token_losses_and_gradient(head, flat, targets, scale, self._dtype)
+        flat_losses, slope = token_losses_and_gradient(head, flat, targets, scale, self._dtype)
         if hidden.requires_grad:
             hidden.backward(slope.view_as(hidden))
-        return _per_sequence(found, ids)
+        return _per_sequence(flat_losses, ids)

@@ -176,10 +176,10 @@ def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -
     return corpora.open_hub(data, reference.id, revision, tell)
 
 
-def _refuse_too_few(name: str, tokens: Tensor, found: int, context_length: int, remarks: list[str]) -> None:
+def _refuse_too_few(name: str, tokens: Tensor, count: int, context_length: int, remarks: list[str]) -> None:
     if len(tokens) < MIN_SEQUENCES:
         raise UnusableError(
-            f"{name} gives {found} tokens, which fill {len(tokens)} sequences of {context_length}, and at "
+            f"{name} gives {count} tokens, which fill {len(tokens)} sequences of {context_length}, and at "
             f"least {MIN_SEQUENCES} are needed; lower `context_length`, raise `max_sequences`, or give "
             "more text." + "".join(f" {remark}" for remark in remarks)
         )

@@ -90,8 +90,12 @@ def plan(
     if sampler.gamma == 0 or sampler.n_beta == 0:
         raise SettingsError("hf-llc calibrate needs `gamma` and `n_beta` above 0; leave them out to have them chosen.")
     asked = replace(sampler, draws=wanted.pilot_draws, burn_in=None, thin=1, checks=True, cross_check=None)
-    made = planning.plan(model, data, asked, output_dir=output_dir, device=device, observer=observer)
-    return made if output_dir else replace(made, run_dir=made.run_dir.with_name(f"calibration-{made.key}"))
+    pilot_plan = planning.plan(model, data, asked, output_dir=output_dir, device=device, observer=observer)
+    return (
+        pilot_plan
+        if output_dir
+        else replace(pilot_plan, run_dir=pilot_plan.run_dir.with_name(f"calibration-{pilot_plan.key}"))
+    )
 
 
 def is_finished(plan: Plan) -> bool:
@@ -143,11 +147,11 @@ def run(plan: Plan, fleet: ProcessWorld, observer: Observer, bench: LoadedModel 
 
 def _last_pilots(site: Site, at: Resolution, lr: float) -> tuple[Resolution, ErrorForecast, int]:
     """The resolution with the settings of the last pilot chains, what they say, and the gradients that they took."""
-    settings, taken = sweeps.pilot_settings(site, at, lr), 0
+    settings, gradients = sweeps.pilot_settings(site, at, lr), 0
     for attempt in range(ATTEMPTS):
         tried = replace(at, settings=settings)
         outlook = forecast_error(tried, *sweeps.pilot(site, settings))
-        taken += _last_taken(settings)
+        gradients += _last_taken(settings)
         if outlook.is_settled:
             break
         settings = outlook.longer(settings)
@@ -156,7 +160,7 @@ def _last_pilots(site: Site, at: Resolution, lr: float) -> tuple[Resolution, Err
                 f"The pilot chains have not equilibrated ({outlook.pilot.verdict_reason}): repeating them "
                 f"at twice the length, {_last_taken(settings):,} gradients."
             )
-    return tried, outlook, taken
+    return tried, outlook, gradients
 
 
 def _last_taken(settings: ResolvedSettings) -> int:
@@ -206,7 +210,7 @@ def collect(
     at, outlook = findings.at, findings.outlook
     chosen = outlook.effort(wanted)
     path = plan.run_dir / SETTINGS_FILE
-    made = Calibration(
+    result = Calibration(
         model=plan.source.id,
         revision=plan.source.revision,
         sha=plan.source.sha,
@@ -236,17 +240,17 @@ def collect(
         versions=versions(),
         seconds=time.monotonic() - started,
     )
-    write_settings(path, made.settings, explain.header(made), made.reasons)
+    write_settings(path, result.settings, explain.header(result), result.reasons)
     drop_gradient(plan.run_dir)
-    RunStore(plan.run_dir, observer.tell).write(RESULT, made.to_dict())
+    RunStore(plan.run_dir, observer.tell).write(RESULT, result.to_dict())
 
     def draw(path: Path) -> None:
         from hf_llc.results.figures import calibration
 
-        calibration.sweep(path, made)
+        calibration.sweep(path, result)
 
     drawn([plan.run_dir / name for name in PICTURES], draw, observer.tell)
-    return made
+    return result
 
 
 @checked_arguments

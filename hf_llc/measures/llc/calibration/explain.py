@@ -35,23 +35,24 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
     names = ("n_beta", "gamma", "sampler", "momentum", "lr", "burn_in_lr", "start", "gradient", "batches", "baseline",
              "burn_in", "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
     everything = text | {name: getattr(chosen, name) for name in names}
-    found = {name: value for name, value in everything.items() if value is not None}
+    values = {name: value for name, value in everything.items() if value is not None}
     machine = {each.name: each.default for each in settings_in(ExecutionSettings) if each.option.published}
     asked = {name: getattr(plan.sampler, name) for name in machine}
-    found |= {name: value for name, value in asked.items() if value != machine[name]}
-    return found | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
+    values |= {name: value for name, value in asked.items() if value != machine[name]}
+    return values | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
 
 
-def header(found: Calibration) -> list[str]:
+def header(calibration: Calibration) -> list[str]:
     """The paragraphs at the head of the settings file."""
-    revision = f" @ {found.revision}" if found.revision else ""
+    revision = f" @ {calibration.revision}" if calibration.revision else ""
     return [
         f"Settings for hf-llc estimate --settings and hf-llc scan --settings, found by hf-llc calibrate on "
-        f"{found.model}{revision} ({found.sha.removeprefix('sha256:')[:12]}), whose λ̂ was {found.pilot.llc:.4g} ± "
-        f"{found.pilot.stderr:.2g} in the pilot chains (verdict: {found.pilot.verdict}).",
-        found.precision,
-        found.plateau_reason,
-        found.steps_reason,
+        f"{calibration.model}{revision} ({calibration.sha.removeprefix('sha256:')[:12]}), whose λ̂ was "
+        f"{calibration.pilot.llc:.4g} ± "
+        f"{calibration.pilot.stderr:.2g} in the pilot chains (verdict: {calibration.pilot.verdict}).",
+        calibration.precision,
+        calibration.plateau_reason,
+        calibration.steps_reason,
     ]
 
 
@@ -62,7 +63,7 @@ def explain_settings(
     asked, settings, pilot = plan.sampler, chosen.settings, outlook.pilot
     _, n_beta = temperature(asked.n_beta, plan.corpus.n)
     rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
-    found = {
+    sentences = {
         "dataset": f"The text: {plan.corpus.n} sequences, tokens {plan.corpus.fingerprint[7:19]}.",
         "n_beta": n_beta.get("n_beta", AS_ASKED),
         "gamma": _gamma(at, answer, asked.gamma is not None),
@@ -74,13 +75,13 @@ def explain_settings(
         "batch_size": AS_GIVEN,
     }
     for name in ("sampler", "start"):
-        found[name] = at.choices.get(name, AS_ASKED)
+        sentences[name] = at.choices.get(name, AS_ASKED)
     # The value stands beside the remark; what goes before the colon would only repeat it.
-    return {name: _bare(name, words) for name, words in found.items()}
+    return {name: _bare(name, sentence) for name, sentence in sentences.items()}
 
 
-def _bare(name: str, words: str) -> str:
-    return words.partition(": ")[2] if words.startswith(f"{name} = ") else words
+def _bare(name: str, sentence: str) -> str:
+    return sentence.partition(": ")[2] if sentence.startswith(f"{name} = ") else sentence
 
 
 def _gamma(at: Resolution, answer: PlateauResult, asked: bool) -> str:
@@ -112,13 +113,13 @@ def _burn_in(pilot: Pilot) -> str:
 
 
 def _draws(chosen: DrawBudget, pilot: Pilot) -> str:
-    words = f"an effective draw takes {pilot.autocorrelation:.2g} steps"
+    sentence = f"an effective draw takes {pilot.autocorrelation:.2g} steps"
     if chosen.floor:
         return (
-            f"{words}; fewer would suffice for the wanted error, but below {FEWEST_EFFECTIVE:g} effective "
+            f"{sentence}; fewer would suffice for the wanted error, but below {FEWEST_EFFECTIVE:g} effective "
             "draws the error itself and R-hat are unreliable."
         )
-    return f"{words}; their expected error is at the head of this file."
+    return f"{sentence}; their expected error is at the head of this file."
 
 
 def _thin(thin: int, autocorrelation: float) -> str:

@@ -45,9 +45,9 @@ def points_of(swept: Sequence[Swept], nodes: Nodes) -> list[SweepPoint]:
     """A point for each γ, in rising order, with the slope to the next one that counts."""
     points = [_point(each, nodes) for each in swept]
     counted = [index for index, point in enumerate(points) if point.excluded is None]
-    for here, there in pairwise(counted):
-        slope = _slope(swept[here], swept[there])
-        points[here] = replace(points[here], slope=slope.value, slope_stderr=slope.error)
+    for low, high in pairwise(counted):
+        slope = _slope(swept[low], swept[high])
+        points[low] = replace(points[low], slope=slope.value, slope_stderr=slope.error)
     return points
 
 
@@ -58,11 +58,11 @@ def is_local(swept: Swept) -> bool:
 
 
 def _point(swept: Swept, nodes: Nodes) -> SweepPoint:
-    settings, found = swept.settings, judged(swept.resolution, swept.traces, {})
+    settings, judgement = swept.settings, judged(swept.resolution, swept.traces, {})
     resolution = settings.gamma / settings.n_beta
     quadratic = nodes.llc(resolution)
-    fault = _fault(swept, found)
-    doubt = None if fault else _doubt(swept, found)
+    fault = _fault(swept, judgement)
+    doubt = None if fault else _doubt(swept, judgement)
     return SweepPoint(
         resolution=resolution,
         gamma=settings.gamma,
@@ -71,40 +71,42 @@ def _point(swept: Swept, nodes: Nodes) -> SweepPoint:
         momentum=settings.momentum,
         start=settings.start,
         burn_in=settings.burn_in,
-        llc=found.llc,
-        stderr=found.stderr,
-        delta_loss=found.diagnostics.delta_loss,
+        llc=judgement.llc,
+        stderr=judgement.stderr,
+        delta_loss=judgement.diagnostics.delta_loss,
         quadratic=quadratic[0] if quadratic else None,
         quadratic_stderr=quadratic[1] if quadratic else None,
-        n_beta_slope=found.diagnostics.n_beta_slope,
+        n_beta_slope=judgement.diagnostics.n_beta_slope,
         excluded=fault or doubt,
         open=doubt is not None,
     )
 
 
-def _fault(swept: Swept, found: Judged) -> str | None:
+def _fault(swept: Swept, judgement: Judged) -> str | None:
     """Why there is no λ̂ of this neighbourhood at that γ. Wrecked weights have a loss that no longer depends on γ."""
-    rise = found.diagnostics.delta_loss
-    if found.llc is None or found.stderr is None or rise is None:
+    rise = judgement.diagnostics.delta_loss
+    if judgement.llc is None or judgement.stderr is None or rise is None:
         return "chains became inf or NaN"
     if rise > LOCAL_RISE:
         return f"not local: the loss is {rise:.2g} nats above that at w*"
     # Chains that disagree have a large error too, but for another reason.
-    if found.llc <= 0 or (found.llc <= SIGNIFICANT * found.stderr and not unsettled(swept, found.diagnostics)):
+    if judgement.llc <= 0 or (
+        judgement.llc <= SIGNIFICANT * judgement.stderr and not unsettled(swept, judgement.diagnostics)
+    ):
         return "λ̂ is not above 0"
     return None
 
 
-def _doubt(swept: Swept, found: Judged) -> str | None:
+def _doubt(swept: Swept, judgement: Judged) -> str | None:
     """Why the λ̂ there may be wrong. Flat for a reason of their own are chains that have not yet felt the localiser, and
     chains that gradient noise drives."""
     settings = swept.settings
     # Where nβh is small against γ the localiser damps the heating too.
     stiffness = settings.n_beta * swept.resolution.curvature
     heating = swept.resolution.heating * stiffness / (stiffness + settings.gamma)
-    if heating > HEATED * (found.llc or 0.0):
-        return f"gradient noise is predicted to make {heating / (found.llc or 1.0):.0%} of λ̂"
-    return unsettled(swept, found.diagnostics)
+    if heating > HEATED * (judgement.llc or 0.0):
+        return f"gradient noise is predicted to make {heating / (judgement.llc or 1.0):.0%} of λ̂"
+    return unsettled(swept, judgement.diagnostics)
 
 
 def unsettled(swept: Swept, diagnostics: Diagnostics) -> str | None:
@@ -146,32 +148,37 @@ def find_gamma_plateau(points: Sequence[SweepPoint], middle: int, *, free: bool)
     counted = [index for index, point in enumerate(points) if point.excluded is None]
     readings = [Reading(points[i].resolution, points[i].llc or 0.0, points[i].stderr or 0.0) for i in counted]
     slopes = [Slope(points[i].slope or 0.0, points[i].slope_stderr or 0.0) for i in counted[:-1]]
-    found = find_plateau(readings, PLATEAU, SPAN, CHANGE, slopes)
+    plateau = find_plateau(readings, PLATEAU, SPAN, CHANGE, slopes)
     # Without a plateau the nearest stronger localisation, where the middle itself does not count.
     place = next((index for index in counted if index >= middle), middle) if free else middle
-    if found is None:
+    if plateau is None:
         doubtful = [point for point in points if point.open]
         if doubtful or may_have_plateau(readings, PLATEAU, SPAN, slopes):
             return PlateauResult(Finding.UNDECIDED, None, _undecided(readings, slopes, doubtful), place)
         return PlateauResult(Finding.NONE, None, _no_plateau(points, readings, slopes), place)
-    low, high = readings[found.first], readings[found.last]
-    slopes_in_n_beta = [points[i].n_beta_slope for i in counted[found.first : found.last + 1]]
+    low, high = readings[plateau.first], readings[plateau.last]
+    slopes_in_n_beta = [points[i].n_beta_slope for i in counted[plateau.first : plateau.last + 1]]
     rising = statistics.fmean(each or 0.0 for each in slopes_in_n_beta)
     if rising > SATURATED:
-        words = (
+        sentence = (
             f"There is no plateau: from γ/nβ = {low.x:.3g} to {high.x:.3g} λ̂ hardly depends on γ, but on "
             f"nβ (d log λ̂ / d log nβ = {rising:+.2f} by the variance of the draws): the loss is "
             "practically constant where the chains are."
         )
-        return PlateauResult(Finding.NONE, None, words, place)
+        return PlateauResult(Finding.NONE, None, sentence, place)
     flat = Flat(
-        low=low.x, high=high.x, slope=found.slope.value, slope_stderr=found.slope.error, llc_low=low.y, llc_high=high.y
+        low=low.x,
+        high=high.x,
+        slope=plateau.slope.value,
+        slope_stderr=plateau.slope.error,
+        llc_low=low.y,
+        llc_high=high.y,
     )
-    words = (
-        f"There is a plateau from γ/nβ = {low.x:.3g} to {high.x:.3g}: d log λ̂ / d log γ = {_words(found.slope)} over "
+    sentence = (
+        f"There is a plateau from γ/nβ = {low.x:.3g} to {high.x:.3g}: d log λ̂ / d log γ = {_words(plateau.slope)} over "
         f"it, λ̂ from {low.y:.4g} to {high.y:.4g}."
     )
-    return PlateauResult(Finding.FOUND, flat, words, counted[found.place] if free else middle)
+    return PlateauResult(Finding.FOUND, flat, sentence, counted[plateau.place] if free else middle)
 
 
 def _no_plateau(points: Sequence[SweepPoint], readings: Sequence[Reading], slopes: Sequence[Slope]) -> str:
@@ -188,16 +195,16 @@ def _no_plateau(points: Sequence[SweepPoint], readings: Sequence[Reading], slope
 
 
 def _undecided(readings: Sequence[Reading], slopes: Sequence[Slope], doubtful: Sequence[SweepPoint]) -> str:
-    words = "A plateau is neither shown nor excluded"
+    sentence = "A plateau is neither shown nor excluded"
     if slopes:
         flattest = min(slopes, key=lambda slope: abs(slope.value))
-        words += (
+        sentence += (
             f": {_where(readings)}, d log λ̂ / d log γ is closest to 0 with {_words(flattest)}, where "
             f"±{PLATEAU:g} would count as flat"
         )
     if doubtful:
-        words += f"; {_in_doubt(doubtful)}"
-    return f"{words}. Raise `pilot_draws`, or `batch_size` against gradient noise."
+        sentence += f"; {_in_doubt(doubtful)}"
+    return f"{sentence}. Raise `pilot_draws`, or `batch_size` against gradient noise."
 
 
 def _in_doubt(doubtful: Sequence[SweepPoint]) -> str:

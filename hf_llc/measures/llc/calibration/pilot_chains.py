@@ -86,7 +86,7 @@ class Swept:
 
 
 def swept_chains(
-    site: Site, phase: str, found: Sequence[Resolution], settings: Sequence[ResolvedSettings]
+    site: Site, phase: str, resolutions: Sequence[Resolution], settings: Sequence[ResolvedSettings]
 ) -> list[Swept]:
     """The chains with each of the settings, beside what was measured there."""
     traces = iter(site.chains(phase, [PilotChain(each, chain) for each in settings for chain in range(each.chains)]))
@@ -96,7 +96,7 @@ def swept_chains(
             needed=own_burn_in(each, resolution.typical).burn_in,
             traces=[next(traces) for _ in range(each.chains)],
         )
-        for resolution, each in zip(found, settings, strict=True)
+        for resolution, each in zip(resolutions, settings, strict=True)
     ]
 
 

@@ -48,13 +48,13 @@ class Plateau(NamedTuple):
 
 def slopes_of(readings: Sequence[Reading]) -> list[Slope]:
     """The slope from each reading to the next, the errors of y taken as independent."""
-    found = []
-    for here, there in pairwise(readings):
-        width = math.log(there.x / here.x)
-        found.append(
-            Slope(math.log(there.y / here.y) / width, math.hypot(here.error / here.y, there.error / there.y) / width)
+    slopes = []
+    for low, high in pairwise(readings):
+        width = math.log(high.x / low.x)
+        slopes.append(
+            Slope(math.log(high.y / low.y) / width, math.hypot(low.error / low.y, high.error / high.y) / width)
         )
-    return found
+    return slopes
 
 
 def find_plateau(
@@ -74,13 +74,13 @@ def find_plateau(
         slopes: of the intervals between neighbours, for readings whose errors are not independent.
     """
     steps = slopes_of(readings) if slopes is None else slopes
-    found = [
+    plateaus = [
         window
         for window in _windows(readings, steps, tolerance, span)
         if window.slope.is_flat(tolerance)
         and abs(window.slope.value) * math.log(readings[window.last].x / readings[window.first].x) <= change
     ]
-    return max(found, key=lambda window: readings[window.last].x / readings[window.first].x, default=None)
+    return max(plateaus, key=lambda window: readings[window.last].x / readings[window.first].x, default=None)
 
 
 def may_have_plateau(
@@ -93,16 +93,16 @@ def may_have_plateau(
 
 def _windows(readings: Sequence[Reading], slopes: Sequence[Slope], tolerance: float, span: float) -> list[Plateau]:
     """Every stretch of at least that span in which no interval is shown to be steep."""
-    found = []
+    windows = []
     for first in range(len(readings)):
         for last in range(first + 1, len(readings)):
             inside = slopes[first:last]
             # A grid of factors √10 has spans such as 9.999….
             wide = readings[last].x >= span * readings[first].x * (1 - 1e-9)
             if wide and all(slope.may_be_flat(tolerance) for slope in inside):
-                widths = [math.log(there.x / here.x) for here, there in pairwise(readings[first : last + 1])]
-                found.append(Plateau(first, last, _mean(inside, widths), _place(slopes, first, last)))
-    return found
+                widths = [math.log(high.x / low.x) for low, high in pairwise(readings[first : last + 1])]
+                windows.append(Plateau(first, last, _mean(inside, widths), _place(slopes, first, last)))
+    return windows
 
 
 def _mean(slopes: Sequence[Slope], widths: Sequence[float]) -> Slope:

@@ -65,8 +65,8 @@ def forecast_error(
     Raises:
         DivergedError: they left no number.
     """
-    settings, found = at.settings, judged(at, main, varied)
-    if found.llc is None or found.stderr is None:
+    settings, judgement = at.settings, judged(at, main, varied)
+    if judgement.llc is None or judgement.stderr is None:
         raise DivergedError(
             f"No number at gamma {settings.gamma:.3g} and lr {settings.lr:.3g}: fewer than two pilot "
             "chains stayed finite. Lower `lr` or raise `gamma`."
@@ -75,10 +75,10 @@ def forecast_error(
     healthy = [trace.deltas for trace in main if trace.status is Status.HEALTHY]
     burn_in, apart = effort.settled_burn_in(healthy, settings.burn_in, spread.autocorrelation)
     pilot = Pilot(
-        llc=found.llc,
-        stderr=found.stderr,
-        verdict=found.verdict,
-        verdict_reason=found.reason,
+        llc=judgement.llc,
+        stderr=judgement.stderr,
+        verdict=judgement.verdict,
+        verdict_reason=judgement.reason,
         autocorrelation=spread.autocorrelation,
         burn_in_error=apart,
     )
@@ -99,14 +99,14 @@ def _spread(
         for trace in main
         if trace.status is Status.HEALTHY
     ]
-    found, count = summarise(draws), sum(map(len, draws))
+    statistics, count = summarise(draws), sum(map(len, draws))
     step, bias = _step_part(settings, main, varied)
-    disagree = found.r_hat is not None and found.r_hat > R_HAT_MAX
+    disagree = statistics.r_hat is not None and statistics.r_hat > R_HAT_MAX
     return Spread(
-        monte_carlo=max(found.mcse if disagree else 0.0, effort.OF_BOTH * _within(draws)) * math.sqrt(count),
+        monte_carlo=max(statistics.mcse if disagree else 0.0, effort.OF_BOTH * _within(draws)) * math.sqrt(count),
         step=step,
         bias=bias,
-        autocorrelation=count / found.ess,
+        autocorrelation=count / statistics.ess,
     )
 
 

@@ -33,15 +33,15 @@ def steps_of(swept: Sequence[Swept]) -> list[StepPoint]:
 
 
 def _step_point(swept: Swept) -> StepPoint:
-    settings, found = swept.settings, judged(swept.resolution, swept.traces, {})
-    excluded = "chains became inf or NaN" if found.llc is None else unsettled(swept, found.diagnostics)
-    if excluded is None and not (found.diagnostics.delta_loss or 0.0) > 0:
+    settings, judgement = swept.settings, judged(swept.resolution, swept.traces, {})
+    excluded = "chains became inf or NaN" if judgement.llc is None else unsettled(swept, judgement.diagnostics)
+    if excluded is None and not (judgement.diagnostics.delta_loss or 0.0) > 0:
         excluded = "λ̂ is not above 0"
     return StepPoint(
         lr=settings.lr,
         stability=stability(settings.lr, settings.n_beta, swept.resolution.curvature, settings.gamma),
-        llc=found.llc,
-        stderr=found.stderr,
+        llc=judgement.llc,
+        stderr=judgement.stderr,
         excluded=excluded,
     )
 
@@ -50,10 +50,10 @@ def _ratio(swept: Swept, finest: Swept) -> Slope:
     """log of λ̂ over that at the finest step, and its error; for two that count."""
     if swept is finest:
         return Slope(0.0, 0.0)
-    found = log_ratio(draws_of(swept), draws_of(finest))
-    if found is None:
+    ratio = log_ratio(draws_of(swept), draws_of(finest))
+    if ratio is None:
         raise ValueError("a point that counts has λ̂ above 0")
-    return Slope(*found)
+    return Slope(*ratio)
 
 
 def find_step_plateau(points: Sequence[StepPoint], suggested: float) -> tuple[float, str]:
@@ -72,14 +72,14 @@ def find_step_plateau(points: Sequence[StepPoint], suggested: float) -> tuple[fl
             "smallest to the next): lower `lr` further, or raise `batch_size`."
         )
     errors = max(point.log_ratio_stderr or 0.0 for point in alike)
-    words = f"λ̂ is the same from ε = {counted[0].lr:.2g} to {alike[-1].lr:.2g} within errors of {errors:.1%}"
+    sentence = f"λ̂ is the same from ε = {counted[0].lr:.2g} to {alike[-1].lr:.2g} within errors of {errors:.1%}"
     if errors > STEP_BIAS_MAX:
-        words += ", which could hide a large bias: raise `pilot_draws`"
-    words += f"; steps are unstable from {STABILITY_LIMIT / points[0].stability * points[0].lr:.2g}."
+        sentence += ", which could hide a large bias: raise `pilot_draws`"
+    sentence += f"; steps are unstable from {STABILITY_LIMIT / points[0].stability * points[0].lr:.2g}."
     if len(alike) < len(counted):
         following = counted[len(alike)]
-        words += f" At {following.lr:.2g} it differs by {_difference(following)}."
-    return max((point.lr for point in alike if point.lr <= suggested * (1 + 1e-9)), default=counted[0].lr), words
+        sentence += f" At {following.lr:.2g} it differs by {_difference(following)}."
+    return max((point.lr for point in alike if point.lr <= suggested * (1 + 1e-9)), default=counted[0].lr), sentence
 
 
 def _difference(point: StepPoint) -> str:

@@ -55,9 +55,9 @@ def first_resolutions(site: Site) -> list[Resolution]:
     """
     indices = range(FIRST, len(RESOLUTIONS))
     site.observer.begin("curvature at each γ", len(indices))
-    found = _resolutions(site, indices)
+    resolutions = _resolutions(site, indices)
     site.observer.end()
-    return found
+    return resolutions
 
 
 def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
@@ -76,9 +76,9 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
     def measured(name: str) -> dict[str, Any]:
         gamma = base["gamma"] if factors[name] == 1 else float(f"{base['gamma'] * factors[name]:.3g}")
         sampler = replace(asked, n_beta=n_beta, gamma=gamma, lr=None, burn_in=None)
-        made = resolve(replace(site.plan, sampler=sampler), site.bench)
+        resolution = resolve(replace(site.plan, sampler=sampler), site.bench)
         why = {"gamma": base["why"]} if factors[name] == 1 else {}
-        return replace(made, choices={**made.choices, **why}).to_dict()
+        return replace(resolution, choices={**resolution.choices, **why}).to_dict()
 
     parts = work_queue.make_all_parts(
         site.store,
@@ -90,9 +90,9 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
     return [Resolution.from_dict(part) for part in parts]
 
 
-def first_settings(site: Site, found: Sequence[Resolution]) -> list[ResolvedSettings]:
+def first_settings(site: Site, resolutions: Sequence[Resolution]) -> list[ResolvedSettings]:
     """The settings of the chains that the sweep begins with."""
-    return aligned(site, [each.settings for each in found])
+    return aligned(site, [each.settings for each in resolutions])
 
 
 def sweep(site: Site, first: Sequence[Resolution], is_local: Callable[[Swept], bool]) -> list[Swept]:
@@ -102,8 +102,8 @@ def sweep(site: Site, first: Sequence[Resolution], is_local: Callable[[Swept], b
     for index in reversed(range(FIRST)):
         if not is_local(swept[0]):
             break
-        (found,) = _resolutions(site, [index])
-        swept = [*swept_chains(site, phase, [found], aligned(site, [found.settings], chosen[0].burn_in)), *swept]
+        (weaker,) = _resolutions(site, [index])
+        swept = [*swept_chains(site, phase, [weaker], aligned(site, [weaker.settings], chosen[0].burn_in)), *swept]
     return swept
 
 
@@ -152,9 +152,9 @@ def pilot_tasks(settings: ResolvedSettings) -> tuple[list[PilotChain], list[Pilo
 def pilot(site: Site, settings: ResolvedSettings) -> tuple[list[ChainTrace], dict[tuple[str, int], ChainTrace]]:
     """The main chains, and the varied ones by (variation, chain)."""
     main, varied = pilot_tasks(settings)
-    found = site.chains("at the chosen settings", [*main, *varied])
+    traces = site.chains("at the chosen settings", [*main, *varied])
     names = [(task.variation.name, task.chain) for task in varied if task.variation is not None]
-    return found[: len(main)], dict(zip(names, found[len(main) :], strict=True))
+    return traces[: len(main)], dict(zip(names, traces[len(main) :], strict=True))
 
 
 def quadratic_part(site: Site) -> tuple[Nodes, float]:
@@ -173,7 +173,7 @@ def quadratic_part(site: Site) -> tuple[Nodes, float]:
         site.observer.end()
         return {"nodes": asdict(nodes), "seconds": seconds}
 
-    found = work_queue.make_all_parts(site.store, ["quadratic"], make)[0]
-    nodes = Nodes(**found["nodes"])
+    payload = work_queue.make_all_parts(site.store, ["quadratic"], make)[0]
+    nodes = Nodes(**payload["nodes"])
     # A product with the Hessian takes two gradients.
-    return nodes, found["seconds"] / (2 * sum(map(len, nodes.values)) * used)
+    return nodes, payload["seconds"] / (2 * sum(map(len, nodes.values)) * used)

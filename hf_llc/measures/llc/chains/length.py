@@ -50,8 +50,8 @@ def _within(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, deadline: float
     def affordable(gradients: float, before: float) -> int:
         """Steps of a chain, each of so many gradients, after as many `before` them all."""
         late = LATE * (plan.sampler.budget_seconds or 0.0)
-        left = fleet.lead(lambda: deadline - time.time()) - before * each
-        return int(SHARE * max(late, left) * side_by_side / (LENGTHS * each * gradients))
+        remaining = fleet.lead(lambda: deadline - time.time()) - before * each
+        return int(SHARE * max(late, remaining) * side_by_side / (LENGTHS * each * gradients))
 
     steps = affordable(1.0, plan.corpus.n / plan.batch_size / 3)
     draws = max(LEAST_DRAWS, min(SHORT_DRAWS, steps // (2 * thin)))
