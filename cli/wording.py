@@ -41,7 +41,7 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
         ("loss at w*", _loss(estimate)),
     ]
     if d.delta_loss is not None and d.distance is not None:
-        listed.append(("ΔL", f"{d.delta_loss:.4g} nats per token above it"))
+        listed.append(("ΔL", f"{d.delta_loss:.4g} {estimate.dataset.unit} above it"))
         if not s.by_draws:
             free = f"where the localizing prior alone gives {d.free_distance:.4g}"
             listed.append(("distance", f"{d.distance:.4g} from w*, {free}"))
@@ -118,8 +118,8 @@ def _weighted(diagnostics: Diagnostics) -> str:
 def _loss(estimate: Estimate) -> str:
     error = estimate.init_loss_stderr
     if not error:
-        return f"{estimate.init_loss:.4f} nats per token"
-    return f"{with_error(estimate.init_loss, error)} nats per token, from the sequences that were drawn"
+        return f"{estimate.init_loss:.4f} {estimate.dataset.unit}"
+    return f"{with_error(estimate.init_loss, error)} {estimate.dataset.unit}, from the sequences that were drawn"
 
 
 def _parts(estimate: Estimate) -> str:

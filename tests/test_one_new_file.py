@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from hf_llc import HfLlcError, ModelSettings, SamplerSettings, estimate, scan
 from hf_llc.errors import SettingsError
@@ -86,6 +88,56 @@ class Attic:
 
 LOCATION = Attic()
 '''
+TASK = '''
+"""Linear regression: half the squared error of a row."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from hf_llc.checkpoints.source import Corpus
+from hf_llc.tasks.items import ItemObjective
+
+
+class Regression:
+    item, unit = "row", "nats per row"
+
+    def claims(self, config):
+        return config.get("model_type") == "line"
+
+    def needs_tokenizer(self, data):
+        return False
+
+    def find_items(self, data, source, *, tokenizer, tell):
+        path = Path(data.dataset)
+        sha = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+        return Corpus(
+            id=path.name, revision=sha, config=None, split="train", text_column="x", fingerprint=sha,
+            n=len(load_file(path)["x"]), context_length=1, path=path.resolve(),
+        )
+
+    def load_items(self, corpus):
+        return load_file(corpus.path)
+
+    def load_model(self, source, device, devices):
+        model = torch.nn.Linear(3, 1, bias=False)
+        model.load_state_dict(load_file(source.path / (source.subfolder or "") / "model.safetensors"))
+        return model.to(device)
+
+    def refuse(self, model, items):
+        pass
+
+    def objective(self, model, items, parameters, computation):
+        def losses(rows):
+            return (model(rows["x"])[:, 0] - rows["y"]).square() / 2
+
+        return ItemObjective(losses, parameters, items, computation.batch_size, computation.dtype)
+
+
+TASK = Regression()
+'''
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +200,35 @@ def test_a_kind_of_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     one = estimate(ModelSettings(model="attic://run.zip", subfolder="checkpoint-20"), "text.jsonl", "sgld-lm", **SHORT)
     assert one.model == "attic://run.zip/checkpoint-20"
     assert one.init_loss == curve.points[0].loss
+
+
+def test_a_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    numbers = torch.Generator().manual_seed(0)
+    x = torch.randn((64, 3), generator=numbers) * torch.tensor([2.0, 1.0, 0.2])
+    y = x @ torch.tensor([1.0, -1.0, 0.5]) + torch.randn(64, generator=numbers)
+    save_file({"x": x, "y": y}, "rows.safetensors")
+    for step in (1, 2):
+        folder = tmp_path / "run" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"model_type": "line"}')
+        save_file({"weight": torch.linalg.lstsq(x, y[:, None]).solution.T * step}, folder / "model.safetensors")
+    with pytest.raises(HfLlcError):
+        estimate(tmp_path / "run/checkpoint-1", "rows.safetensors")
+    add_file(monkeypatch, tmp_path / "more", "hf_llc.tasks", "linear_regression.py", TASK)
+    settings: dict[str, Any] = {"n_beta": 20.0, "gamma": 10.0, "chains": 4, "draws": 200, "seed": 1}
+    result = estimate(tmp_path / "run/checkpoint-1", "rows.safetensors", **settings)
+    curvatures = torch.linalg.eigvalsh(x.T @ x / 64)
+    exact = float((20 * curvatures / (20 * curvatures + 10)).sum() / 2)
+    assert result.llc == pytest.approx(exact, abs=4 * (result.stderr or 0))
+    assert 0 < (result.stderr or 0) < 0.1 * exact
+    assert (result.dataset.task, result.dataset.unit) == ("linear-regression", "nats per row")
+    assert "nats per row" in result._repr_html_()
+    again = estimate(tmp_path / "run/checkpoint-1", "rows.safetensors", "sgld-lm", burn_in=100, **settings)
+    assert again.llc == pytest.approx(exact, abs=5 * (again.stderr or 0))
+    curve = scan(tmp_path / "run", "rows.safetensors", num_processes=1, **settings)
+    assert curve is not None
+    assert [point.step for point in curve] == [1, 2]
+    assert curve.points[0].llc == result.llc
 
 
 def test_the_help_lists_new_files_and_imports_none_of_them(tmp_path: Path) -> None:

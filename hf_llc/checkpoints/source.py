@@ -56,15 +56,16 @@ class ModelSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Packed token sequences on this disk.
+    """The items of the loss on this disk, such as packed token sequences.
 
     Attributes:
         id, revision, config, split, text_column: where the text is from; `revision` is a commit SHA on the Hub,
             `sha256:<64 hex>` of a local file.
         fingerprint: `sha256:<64 hex>` of the packed int32 array and its shape.
-        n: packed sequences; context_length: tokens in each.
-        path: the token file.
-        remarks: sentences that a reader of the numbers must know about how the tokens were made.
+        n: items; context_length: tokens in each, 1 where an item is no text.
+        path: the file of items.
+        remarks: sentences that a reader of the numbers must know about how the items were made.
+        task: what they are items of, by its name.
     """
 
     id: str
@@ -77,3 +78,4 @@ class Corpus:
     context_length: int
     path: Path
     remarks: tuple[str, ...] = ()
+    task: str = "text-generation"

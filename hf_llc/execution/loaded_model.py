@@ -1,4 +1,4 @@
-"""One process's model, tokens and objective: loaded when the first part of a run needs them, and not before."""
+"""One process's model, items and objective: loaded when the first part of a run needs them, and not before."""
 
 import gc
 import time
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from hf_llc.checkpoints.loading.errors import computed
-from hf_llc.checkpoints.loading.load import load_model
 from hf_llc.checkpoints.loading.routers import routers
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.execution import machine
@@ -28,10 +27,8 @@ from hf_llc.sampling.shards import Shards, Slice
 from hf_llc.sampling.tuning.extent import Extent
 from hf_llc.sampling.tuning.probe import Probe, choose_probe
 from hf_llc.sampling.tuning.proportion import Meter, Metered, permitted
-from hf_llc.tasks.text_generation.head import Head
-from hf_llc.tasks.text_generation.last_layer import last_layer
-from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch
-from hf_llc.tasks.text_generation.prepare import load_tokens, refuse_unknown
+from hf_llc.tasks import TASKS
+from hf_llc.tasks.base import Computation, TaskObjective
 
 GRADIENT_FILE = "anchor-gradient.safetensors"
 SPARE = 6
@@ -81,7 +78,7 @@ class LoadedModel:
         self._device, self._group = device, group
         self._slot = slot or ModelSlot()
         self.load_seconds = 0.0
-        self._objective: LanguageObjective | SharedObjective | None = None
+        self._objective: TaskObjective | SharedObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
         self._still: list[str] = []
         self._left_out: list[str] = []
@@ -93,12 +90,12 @@ class LoadedModel:
         return LoadedModel(plan, self._device, self._slot, self._group)
 
     @property
-    def objective(self) -> LanguageObjective | SharedObjective:
-        """L_n of the plan's checkpoint over its tokens, at w*."""
+    def objective(self) -> TaskObjective | SharedObjective:
+        """L_n of the plan's checkpoint over its items, at w*."""
         return self.load()
 
-    def load(self) -> LanguageObjective | SharedObjective:
-        """L_n of the plan's checkpoint over its tokens; loads the checkpoint unless it is in memory."""
+    def load(self) -> TaskObjective | SharedObjective:
+        """L_n of the plan's checkpoint over its items; loads the checkpoint unless it is in memory."""
         if self._objective is None:
             self._slot.acquire(self)
             self._objective = self._load()
@@ -122,7 +119,7 @@ class LoadedModel:
             # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
             gc.collect()
 
-    def _load(self) -> LanguageObjective | SharedObjective:
+    def _load(self) -> TaskObjective | SharedObjective:
         devices = self._plan.sampler.devices_per_chain
         if devices > 1 and self._group is None:
             raise SettingsError(
@@ -130,25 +127,25 @@ class LoadedModel:
                 f"hf_llc.estimate(num_processes={devices}), which start as many."
             )
         started = time.monotonic()
-        ids = load_tokens(self._plan.corpus)
+        task = TASKS[self._plan.corpus.task]
+        items = task.load_items(self._plan.corpus)
         # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
-        model = load_model(self._plan.source, self._device, devices=devices)
+        model = task.load_model(self._plan.source, self._device, devices)
         self._routers = routers(model)
         self._left_out = list(getattr(model, "hf_llc_left_out", []))
-        # All checkpoints of a scan share the tokens of one of them.
-        refuse_unknown(ids, model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
-        # int32 ids take a thousandth of what a forward pass does; on a GPU they need no copy a step.
-        tokens = ids.to(self._device)
-        # FSDP makes a layer whole for its own forward pass only, which a cut model would not go through.
-        named, cut = self._moving(model), None if self._group else last_layer(model)
-        size, dtype = self._plan.batch_size, torch.bfloat16 if self._plan.dtype == "bfloat16" else None
-        objective = LanguageObjective(
-            lambda ids: model(input_ids=ids, use_cache=False).logits,
+        task.refuse(model, items)
+        named = self._moving(model)
+        objective = task.objective(
+            model,
+            # On a GPU they need no copy a step.
+            {name: tensor.to(self._device) for name, tensor in items.items()},
             list(named.values()),
-            tokens,
-            self._micro_batch(model, size, cut.activations if cut else None),
-            Head(cut.hidden, cut.weight, cut.bias) if cut else None,
-            dtype,
+            Computation(
+                batch_size=self._plan.batch_size,
+                micro_batch_size=self._plan.sampler.micro_batch_size,
+                dtype=torch.bfloat16 if self._plan.dtype == "bfloat16" else None,
+                sharded=self._group is not None,
+            ),
         )
         moving = self._within_reach(objective, named)
         objective = objective.moving(moving)
@@ -213,7 +210,7 @@ class LoadedModel:
 
     @property
     def micro_batch(self) -> int:
-        """Sequences per forward pass."""
+        """Items per forward pass."""
         return self.objective.micro_batch
 
     @property
@@ -242,7 +239,7 @@ class LoadedModel:
         """Positions of the sequences that curvature and localisation are measured on, (probed,)."""
         return self.probe.items(self.probed)
 
-    def _within_reach(self, objective: LanguageObjective, named: Mapping[str, Tensor]) -> list[Tensor]:
+    def _within_reach(self, objective: TaskObjective, named: Mapping[str, Tensor]) -> list[Tensor]:
         """Those that the loss gives a gradient; the others stay at w*.
 
         Raises:
@@ -272,20 +269,6 @@ class LoadedModel:
         for parameter in every.values():
             parameter.requires_grad_(id(parameter) in chosen)
         return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
-
-    def _micro_batch(self, model: torch.nn.Module, size: int, activations: int | None) -> int:
-        """Sequences per forward pass, at most `size`."""
-        wanted = self._plan.sampler.micro_batch_size
-        if wanted is not None:
-            return min(wanted, size)
-        head = model.get_output_embeddings()  # type: ignore[operator]
-        vocabulary = model.config.vocab_size if head is None else head.weight.shape[0]  # type: ignore[union-attr]
-        return default_micro_batch(
-            size,
-            self._plan.corpus.context_length,
-            int(vocabulary),  # type: ignore[arg-type]
-            activations,
-        )
 
 
 def _shards(group: ModelShardGroup, parameters: Sequence[Tensor]) -> Shards:

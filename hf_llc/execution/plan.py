@@ -68,6 +68,7 @@ class Plan:
             "gguf_file": self.source.gguf_file,
             "fingerprint": self.corpus.fingerprint,
             "n": self.corpus.n,
+            **({} if self.corpus.task == "text-generation" else {"task": self.corpus.task}),
             "sampler": sampler,
             "device": self.device,
             "dtype": self.dtype,

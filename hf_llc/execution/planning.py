@@ -17,7 +17,7 @@ from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import IMPORTANCE
 from hf_llc.settings.sampler import SamplerSettings
-from hf_llc.tasks.text_generation.prepare import find_corpus
+from hf_llc.tasks.choose import find_items
 
 
 def plan(
@@ -45,7 +45,7 @@ def plan(
     with observer.part("loading"):
         source = find_model(model, tell=observer.tell)
     with observer.part("data"):
-        corpus = find_corpus(data, source, tell=observer.tell)
+        corpus = find_items(data, source, tell=observer.tell)
     new_plan = plan_for(source, corpus, sampler, kind, started)
     folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / new_plan.key
     return replace(new_plan, run_dir=folder.resolve())

@@ -32,6 +32,7 @@ def differences(names: Sequence[str], curves: Sequence[Curve]) -> list[str]:
     sentences = [f"γ or nβ changes along the curve of {name}." for name in changing]
     steady = [(name, curve) for name, curve in numbered if name not in changing]
     sentences += filter(None, [_told(RESOLUTION, steady)])
+    sentences += filter(None, [_told(TASK, numbered)])
     texts = [sentence for aspect in TEXTS if (sentence := _told(aspect, numbered))]
     # Other text, or more of it, has other tokens in any case.
     sentences += texts or filter(None, [_told(TOKENS, numbered)])
@@ -79,6 +80,12 @@ def _params_words(curve: Curve) -> str:
 
 RESOLUTION = _Aspect(
     _resolution, "γ/nβ is", lambda curve: f"{float(_resolution(curve)):.4g}", "curvatures below it are not seen"
+)
+TASK = _Aspect(
+    lambda curve: str(curve.dataset.get("task", "text-generation")),
+    "The task is",
+    lambda curve: str(curve.dataset.get("task", "text-generation")),
+    "the losses are different ones",
 )
 TEXTS = (
     _Aspect(_text, "The text is", _text_words, "the loss is that of other sentences"),

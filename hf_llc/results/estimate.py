@@ -127,7 +127,12 @@ class ChainSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord:
-    """The text behind L_n: `revision` is a commit SHA or content hash, `fingerprint` the hash of the packed tokens."""
+    """The items behind L_n.
+
+    Attributes:
+        revision: a commit SHA or content hash. fingerprint: the hash of the packed tokens, or of other items.
+        task: what the model does with an item, by the Hub's name. unit: of the loss.
+    """
 
     id: str
     revision: str
@@ -135,6 +140,8 @@ class DatasetRecord:
     split: str
     text_column: str
     fingerprint: str
+    task: str = "text-generation"
+    unit: str = "nats per token"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ def estimate_html(estimate: Estimate) -> str:
         "sampled by": f"{settings.sampler}, {effort}",
         "settings": f"nβ = {settings.n_beta:.4g}, γ = {settings.gamma:.4g}, n = {settings.n} × "
         f"{settings.context_length} tokens, seed {settings.seed}",
-        "loss at w*": f"{estimate.init_loss:.4f} nats per token",
+        "loss at w*": f"{estimate.init_loss:.4f} {estimate.dataset.unit}",
         "data": f"{estimate.dataset.id}, {estimate.dataset.split}",
     }
     revision = f" @ {estimate.revision}" if estimate.revision else ""

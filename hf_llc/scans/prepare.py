@@ -36,8 +36,9 @@ from hf_llc.scans.request import Request
 from hf_llc.scans.resume import discard_finished
 from hf_llc.scans.shared_settings import SHARED, Here, shared_settings
 from hf_llc.settings.sampler import SamplerSettings
+from hf_llc.tasks import TASKS
+from hf_llc.tasks.choose import find_items, task_of
 from hf_llc.tasks.text.tokenizer import load_tokenizer
-from hf_llc.tasks.text_generation.prepare import find_corpus, needs_tokenizer
 
 MEASURED = 12
 """Checkpoints, spread over the series, at which curvature is measured before γ and ε are fixed for all."""
@@ -97,14 +98,15 @@ def prepare_scan(
     with observer.part("loading"):
         _find_sources(series, request.max_disk, observer)
         sources = list(series.sources.values())
-        tokenizer = _with_tokenizer(series.model, sources, observer) if needs_tokenizer(request.data) else None
         last = _with_config(sources, observer)
+        by_tokenizer = TASKS[task_of(last)].needs_tokenizer(request.data)
+        tokenizer = _with_tokenizer(series.model, sources, observer) if by_tokenizer else None
         # A checkpoint whose config is not here yet runs the code that the last one does.
         series.sources.update(
             {name: replace(each, code=each.code or last.code) for name, each in series.sources.items()}
         )
     with observer.part("data"):
-        corpus = find_corpus(request.data, last, tokenizer=tokenizer, tell=observer.tell)
+        corpus = find_items(request.data, last, tokenizer=tokenizer, tell=observer.tell)
 
     def plan_of(name: str, sampler: SamplerSettings) -> Plan:
         return planning.plan_for(series.sources[name], corpus, sampler, kind)

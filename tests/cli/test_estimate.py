@@ -141,7 +141,7 @@ def test_the_same_command_again_recomputes_nothing(small: Run, monkeypatch: pyte
     before = files_of(Path(first["run_dir"]))
     assert {"inputs.json", "resolved.json", "chains/000.json", "chains/001.json"} < before.keys()
     monkeypatch.setattr(
-        "hf_llc.execution.loaded_model.load_model", lambda *_: pytest.fail("the model was loaded again")
+        "hf_llc.tasks.text_generation.task.load_model", lambda *_: pytest.fail("the model was loaded again")
     )
     second = small("--json").json
     assert files_of(Path(first["run_dir"])) == before

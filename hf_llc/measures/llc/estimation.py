@@ -34,7 +34,7 @@ from hf_llc.results.estimate import ChainTrace, Estimate
 from hf_llc.results.figures.safely import drawn
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.sharded_objective import SharedObjective
-from hf_llc.tasks.text_generation.objective import LanguageObjective
+from hf_llc.tasks.base import TaskObjective
 
 ANCHOR_PARTS = 16
 """The losses at w* are computed in at most this many parts, so that every process takes a share."""
@@ -212,7 +212,7 @@ def _kept(
     return estimate
 
 
-def _loaded(bench: LoadedModel, observer: Observer) -> LanguageObjective | SharedObjective:
+def _loaded(bench: LoadedModel, observer: Observer) -> TaskObjective | SharedObjective:
     with observer.part("loading"):
         return bench.load()
 

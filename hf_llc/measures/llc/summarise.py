@@ -25,6 +25,7 @@ from hf_llc.sampling.statistics import DrawStatistics, Levels, summarise, two_le
 from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
 from hf_llc.sampling.variations import VARIATIONS, Variation
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.tasks import TASKS
 
 
 def estimate_of(
@@ -117,7 +118,7 @@ def _summary(trace: ChainTrace, settings: ResolvedSettings) -> ChainSummary:
 
 
 def dataset_of(plan: Plan) -> DatasetRecord:
-    """The text of a plan, as results record it."""
+    """The items of a plan, as results record them."""
     corpus = plan.corpus
     return DatasetRecord(
         id=corpus.id,
@@ -126,6 +127,8 @@ def dataset_of(plan: Plan) -> DatasetRecord:
         split=corpus.split,
         text_column=corpus.text_column,
         fingerprint=corpus.fingerprint,
+        task=corpus.task,
+        unit=TASKS[corpus.task].unit,
     )
 
 

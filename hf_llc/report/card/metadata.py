@@ -69,7 +69,7 @@ def _result(point: Point, url: str) -> dict[str, Any]:
         "args": _known(arguments),
     }
     result = {
-        "task": {"type": "text-generation", "name": "Text Generation"},
+        "task": {"type": found.dataset.task, "name": found.dataset.task.replace("-", " ").title()},
         "dataset": _known(dataset),
         "metrics": [metric],
     }

@@ -83,7 +83,7 @@ def render_model_card(content: Content, *, about: str = "") -> str:
     """
     front = {
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": text.last_estimate(content.curve.points).dataset.task,
         **own_entries(content, "model").whole(),
     }
     return _render("new_card.md.jinja", {**_whole(content, front), "about": about})
@@ -97,7 +97,7 @@ def render_trainer_card(content: Content, training: Mapping[str, str]) -> str:
     """
     front = {
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": text.last_estimate(content.curve.points).dataset.task,
         **own_entries(content, "model").whole(),
     }
     front["tags"] = ["trainer", *front["tags"]]

@@ -1,0 +1,115 @@
+"""What a task is: how a model and data become a loss per item, and the words for items and their loss."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from hf_llc.checkpoints.source import Corpus, ModelSource
+from hf_llc.sampling.objective import Objective
+from hf_llc.settings.data import DataSettings
+
+
+class TaskObjective(Objective, Protocol):
+    """An objective that a task makes of a model; `items.ItemObjective` is one.
+
+    Attributes:
+        micro_batch: items per forward pass.
+    """
+
+    micro_batch: int
+
+    def in_full(self) -> Self:
+        """This objective, at these tensors, without autocast."""
+        ...
+
+    def moving(self, parameters: Sequence[Tensor]) -> Self:
+        """This loss as a function of these of its tensors; the others stay fixed."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computation:
+    """How an objective is computed.
+
+    Attributes:
+        batch_size: items of a minibatch. micro_batch_size: items per forward pass; None leaves it to the task.
+        dtype: in which torch may multiply matrices (autocast); None is that of the parameters.
+        sharded: True if a group of processes holds the model, which then must be called as a whole.
+    """
+
+    batch_size: int
+    micro_batch_size: int | None
+    dtype: torch.dtype | None
+    sharded: bool
+
+
+class Task(Protocol):
+    """A kind of loss.
+
+    Attributes:
+        item: what the loss is a mean over, `sequence`, `image` or `row`. unit: of the loss, `nats per token`.
+    """
+
+    item: str
+    unit: str
+
+    def claims(self, config: Mapping[str, Any]) -> bool:
+        """Whether a model with this `config.json` is for this task; one task at most may claim a model."""
+        ...
+
+    def needs_tokenizer(self, data: DataSettings) -> bool:
+        """Whether the items are made by the tokenizer of the model."""
+        ...
+
+    def find_items(
+        self, data: DataSettings, source: ModelSource, *, tokenizer: ModelSource | None, tell: Callable[[str], None]
+    ) -> Corpus:
+        """The items, pinned and as tensors in a file on this disk; `Corpus.task` is filled in afterwards.
+
+        Args:
+            tokenizer: the checkpoint that has the tokenizer, if not the model itself.
+
+        Raises:
+            HfLlcError: they cannot be had, do not fit the model, or are fewer than two.
+        """
+        ...
+
+    def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
+        """The tensors of the items by name, a row an item.
+
+        Raises:
+            ResourceError: they are gone, or are not those of `corpus.fingerprint` any more.
+        """
+        ...
+
+    def load_model(self, source: ModelSource, device: str, devices: int) -> torch.nn.Module:
+        """The model with float32 weights, in evaluation mode; parameters that are constants need no gradient.
+
+        Args:
+            devices: over how many processes it is to be spread.
+
+        Raises:
+            UnusableError: it is damaged or for another task.
+        """
+        ...
+
+    def refuse(self, model: torch.nn.Module, items: Mapping[str, Tensor]) -> None:
+        """Raise UnusableError if the items are not for this model, such as tokens or labels that it does not know."""
+        ...
+
+    def objective(
+        self,
+        model: torch.nn.Module,
+        items: Mapping[str, Tensor],
+        parameters: Sequence[Tensor],
+        computation: Computation,
+    ) -> TaskObjective:
+        """The loss ℓ_i of each item in `unit`; ℓ_i must depend on item i only, whatever else is in its batch.
+
+        Args:
+            items: on the model's device. parameters: those that move.
+        """
+        ...
