@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hf_llc.integrations.tracking import Tracking
     from hf_llc.measures.llc.calibration.calibrate import calibrate
     from hf_llc.measures.llc.estimate import estimate
+    from hf_llc.measures.measure import measure
     from hf_llc.report.compare import Comparison, compare
     from hf_llc.report.load import load
     from hf_llc.report.publish import publish
@@ -75,6 +76,7 @@ __all__ = [
     "estimate_series",
     "find_checkpoints",
     "load",
+    "measure",
     "merge",
     "publish",
     "scan",
@@ -89,6 +91,7 @@ _USE_CASES = {
     "estimate_series": "hf_llc.scans.shared_settings",
     "find_checkpoints": "hf_llc.checkpoints.find",
     "load": "hf_llc.report.load",
+    "measure": "hf_llc.measures.measure",
     "publish": "hf_llc.report.publish",
     "merge": "hf_llc.scans.merge",
     "scan": "hf_llc.scans.scan",

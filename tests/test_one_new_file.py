@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from hf_llc import HfLlcError, ModelSettings, SamplerSettings, estimate, scan
+from hf_llc import HfLlcError, ModelSettings, SamplerSettings, estimate, measure, scan
 from hf_llc.errors import SettingsError
 from hf_llc.integrations.tracking import Tracking
 from hf_llc.results.curve import Point
@@ -138,6 +138,24 @@ class Regression:
 
 TASK = Regression()
 '''
+MEASURE = '''
+"""How long w* is, and how much of that λ̂ is."""
+
+from hf_llc.results.columns import Column
+
+
+class Length:
+    needs = ("llc",)
+    columns = (Column("length", "number", "weight", "norm of w*"), Column("share", "number", "", "λ̂ over the norm"))
+
+    def run(self, context):
+        squares = [parameter.detach().square().sum() for parameter in context.bench.objective.parameters]
+        length = float(sum(squares)) ** 0.5
+        return {"length": length, "share": context.records["llc"]["llc"] / length}
+
+
+MEASURE = Length()
+'''
 
 
 @pytest.fixture(autouse=True)
@@ -229,6 +247,36 @@ def test_a_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert curve is not None
     assert [point.step for point in curve] == [1, 2]
     assert curve.points[0].llc == result.llc
+
+
+def test_a_measure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model, text = save_tiny_model(tmp_path / "model"), tmp_path / "text.jsonl"
+    text.write_text(jsonl(200))
+    settings = {**SHORT, "sampler": "sgld-lm"}
+    with pytest.raises(SettingsError, match="measures must be one of llc, got 'length'"):
+        measure(model, text, "length", **settings)
+    add_file(monkeypatch, tmp_path / "more", "hf_llc.measures", "length.py", MEASURE)
+    records = measure(model, text, ["length", "llc"], **settings)
+    squares = [float(tensor.square().sum()) for tensor in load_file(model / "model.safetensors").values()]
+    assert list(records) == ["length", "llc"]
+    assert records["length"]["length"] == pytest.approx(sum(squares) ** 0.5)
+    of_estimate = estimate(model, text, **settings)
+    assert records["llc"]["llc"] == of_estimate.llc
+    assert records["llc"]["verdict"] == of_estimate.verdict
+    assert records["length"]["share"] == pytest.approx(records["llc"]["llc"] / records["length"]["length"])
+    monkeypatch.setattr("hf_llc.tasks.text_generation.task.load_model", lambda *_: pytest.fail("it was loaded again"))
+    assert measure(model, text, "length", **settings) == {"length": records["length"]}
+    with pytest.raises(SettingsError, match="measures is an empty list"):
+        measure(model, text, [], **settings)
+    with pytest.raises(SettingsError, match="measure has no setting gama; did you mean gamma"):
+        measure(model, text, "llc", gama=3)
+
+
+def test_a_measure_that_needs_itself_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    selfish = MEASURE.replace('("llc",)', '("llc", "length")')
+    add_file(monkeypatch, tmp_path / "more", "hf_llc.measures", "length.py", selfish)
+    with pytest.raises(SettingsError, match="The measure length needs itself, by way of length"):
+        measure("none/such", None, "length")
 
 
 def test_the_help_lists_new_files_and_imports_none_of_them(tmp_path: Path) -> None:

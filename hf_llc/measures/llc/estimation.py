@@ -40,15 +40,20 @@ ANCHOR_PARTS = 16
 """The losses at w* are computed in at most this many parts, so that every process takes a share."""
 
 
-def run(plan: Plan, fleet: ProcessWorld, observer: Observer) -> None:
-    """Makes every part of the run that is not on disk yet, together with whoever else works on the same folder."""
+def run(plan: Plan, fleet: ProcessWorld, observer: Observer, bench: LoadedModel | None = None) -> None:
+    """Makes every part of the run that is not on disk yet, together with whoever else works on the same folder.
+
+    Args:
+        bench: None loads the plan's checkpoint when a part needs it.
+    """
+    bench = bench or LoadedModel(plan, fleet.device, group=fleet.group)
 
     def wait(seconds: float) -> None:
         with observer.part("waiting"):
             time.sleep(seconds)
 
     with computing(plan.threads):
-        work_queue.run_to_end(steps(plan, LoadedModel(plan, fleet.device, group=fleet.group), fleet, observer), wait)
+        work_queue.run_to_end(steps(plan, bench, fleet, observer), wait)
 
 
 def steps(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observer) -> Steps[None]:
