@@ -129,7 +129,7 @@ def resident(running: Started, folder: Path) -> dict[int, float]:
 
 def test_memory_over_154_revisions(starter: Starter) -> None:
     fixed = "--gamma 1000 --lr 1e-4 --sampler sgld-lm --start anchor --output-dir pythia --max-disk 1MB --json"
-    running = starter("org/pythia", "--dataset", "org/text", *QUICK.split(), *fixed.split())
+    running = starter("org/pythia", "--dataset", "org/text", *QUICK.split(), *fixed.split(), cold=True)
     found = resident(running, starter.place / "pythia")
     assert running.finish(LONGEST).code == 0
     shown = {count: found[count] for count in (10, 50, 100, 150)}

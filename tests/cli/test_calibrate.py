@@ -25,8 +25,6 @@ KEYS = {
 }  # fmt: skip
 
 TARGET = 0.05
-SHORT = ["--pilot-draws", 8, "--chains", 2]
-"""Options of a calibration whose numbers nobody looks at."""
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +54,25 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kept") / "calibration"
 
 
+@pytest.fixture(scope="module")
+def made() -> list[Ran]:
+    """How the command of that calibration ended, once it has been run."""
+    return []
+
+
 @pytest.fixture
-def found(calibrate: Run, kept: Path) -> dict[str, Any]:
+def first(calibrate: Run, kept: Path, made: list[Ran]) -> Ran:
+    """How the command of that calibration ended."""
+    if not made:
+        made.append(calibrate("--output-dir", kept, "--json", "--target-stderr", TARGET))
+    assert made[0].code == 0, made[0].err
+    return made[0]
+
+
+@pytest.fixture
+def found(first: Ran) -> dict[str, Any]:
     """What that calibration prints as JSON."""
-    ran = calibrate("--output-dir", kept, "--json", "--target-stderr", TARGET)
-    assert ran.code == 0, ran.err
-    return ran.json
+    return first.json
 
 
 def test_json_is_one_object_with_the_documented_keys(found: dict[str, Any], kept: Path) -> None:
@@ -145,14 +156,13 @@ def test_quiet_is_the_path_alone_and_agent_is_key_and_value(calibrate: Run, kept
     assert lines["plateau"] == found["plateau"]
 
 
-def test_what_it_will_cost_is_said_before_and_again_is_cheap(calibrate: Run, tmp_path: Path) -> None:
-    first = calibrate("--output-dir", tmp_path / "out", *SHORT, "--json")
+def test_what_it_will_cost_is_said_before_and_again_is_cheap(calibrate: Run, first: Ran, kept: Path) -> None:
     (line,) = (line for line in first.err.splitlines() if line.startswith("Pilot chains: about "))
     least, more = (int(count) for count in re.findall(r"(\d+) (?:gradients|more)", line.replace(",", "")))
     assert 0.9 * least <= first.json["pilot_gradients"] <= 1.5 * (least + more)
-    before = {name: stat for name, stat in files_of(tmp_path / "out").items() if name != "calibration.json"}
-    second = calibrate("--output-dir", tmp_path / "out", *SHORT, "--json", "--target-stderr", 0.2)
-    assert {name: stat for name, stat in files_of(tmp_path / "out").items() if name != "calibration.json"} == before
+    before = {name: stat for name, stat in files_of(kept).items() if name != "calibration.json"}
+    second = calibrate("--output-dir", kept, "--json", "--target-stderr", 0.2)
+    assert {name: stat for name, stat in files_of(kept).items() if name != "calibration.json"} == before
     assert "Pilot chains" not in second.err
     assert {**second.json["pilot"]} == {**first.json["pilot"]}
     assert second.json["settings"]["draws"] <= first.json["settings"]["draws"]
@@ -176,28 +186,23 @@ def test_what_cannot_be_done_is_refused_in_words(calibrate: Run, option: list[st
     refused(calibrate(*option), code, words)
 
 
-def test_text_of_the_hub_is_pinned_however_it_was_spelled(run: Run, place: Path, hub: HubServer) -> None:
+def test_text_of_the_hub_is_pinned_however_it_was_spelled_and_settings_from_a_file_are_kept(
+    run: Run, place: Path, hub: HubServer
+) -> None:
     text = hub.add_dataset("org/text", {"train.jsonl": "".join(f'{{"text": "{s}"}}\n' for s in sentences(200))})
     text.tag("v1", "main")
-    small = ["--max-sequences", 32, "--context-length", 16, "--batch-size", 8, "--gamma", 1e4, "--num-processes", 1]
+    Path("base.yaml").write_text("gamma: 500\nchains: 2\ndraws: 999\nburn_in: 77\nseed: 4\n")
+    small = ["--max-sequences", 32, "--context-length", 16, "--batch-size", 8, "--pilot-draws", 8, "--num-processes", 1]
     model = place / CHECKPOINTS / "step60"
-    ran = run("calibrate", model, "--dataset", "org/text@v1", *small, *SHORT, "--json")
+    ran = run("calibrate", model, "--dataset", "org/text@v1", *small, "--settings", "base.yaml", "--json")
     assert ran.code == 0, ran.err
     settings = ran.json["settings"]
     assert (settings["dataset"], settings["dataset_revision"]) == ("org/text", text.at().sha)
-    fewer = ["--draws", 8, "--burn-in", 2, "--no-checks", "--num-processes", 1]
-    again = run("estimate", model, "--settings", ran.json["settings_file"], *fewer, "--json")
-    assert again.code == 0, again.err
-    assert again.json["dataset"] == ran.json["dataset"]
-
-
-def test_settings_from_a_file_are_kept(calibrate: Run, tmp_path: Path) -> None:
-    file = tmp_path / "base.yaml"
-    file.write_text("gamma: 500\nchains: 2\ndraws: 999\nburn_in: 77\nseed: 4\n")
-    ran: Ran = calibrate("--settings", file, "--json", "--output-dir", tmp_path / "out", "--pilot-draws", 8)
-    assert ran.code == 0, ran.err
-    settings = ran.json["settings"]
     assert (settings["gamma"], settings["chains"], settings["seed"]) == (500.0, 2, 4)
     assert settings["draws"] != 999
     assert settings["burn_in"] != 77
     assert ran.json["reasons"]["gamma"] == "as asked"
+    fewer = ["--draws", 8, "--burn-in", 2, "--no-checks", "--num-processes", 1]
+    again = run("estimate", model, "--settings", ran.json["settings_file"], *fewer, "--json")
+    assert again.code == 0, again.err
+    assert again.json["dataset"] == ran.json["dataset"]

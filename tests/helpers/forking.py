@@ -8,6 +8,7 @@ What libraries read from the environment when they are imported is as the listen
 environment is a real process, and so is one of a kind that is not known here: `prepared_for` says which.
 """
 
+import atexit
 import ctypes
 import gc
 import json
@@ -22,7 +23,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 READ_AT_IMPORT = ("HF_", "HUGGING", "TRANSFORMERS_", "OMP_", "GOMP_", "MKL_", "CUDA_", "PYTHON", "LD_", "TMPDIR")
 """How the names of variables begin that libraries may have read when they were imported."""
@@ -94,13 +95,28 @@ def ask(
     return Forked(**json.loads(listener.recv(LARGEST)))
 
 
-def start_listener(environment: Mapping[str, str]) -> "tuple[subprocess.Popen[bytes], socket.socket]":
-    """A process that imports everything in that environment, and the socket at which to ask it; it ends with that."""
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with its:
-        command = [sys.executable, "-P", __file__, str(its.fileno())]
-        process = subprocess.Popen(command, env=environment, pass_fds=[its.fileno()], start_new_session=True)
-    return process, ours
+class Prepared(NamedTuple):
+    """A process that has imported everything: with which environment, and the socket at which to ask it."""
+
+    environment: dict[str, str]
+    listener: socket.socket
+
+
+_PREPARED: dict[frozenset[tuple[str, str]], Prepared] = {}
+
+
+def prepared_with(environment: Mapping[str, str]) -> Prepared:
+    """The process that has imported everything with that environment, until this one ends."""
+    key = frozenset((name, value) for name, value in environment.items() if name.startswith(READ_AT_IMPORT))
+    if key not in _PREPARED:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its:
+            command = [sys.executable, "-P", __file__, str(its.fileno())]
+            process = subprocess.Popen(command, env=environment, pass_fds=[its.fileno()], start_new_session=True)
+        atexit.register(process.wait, 10)
+        atexit.register(ours.close)
+        _PREPARED[key] = Prepared(dict(environment), ours)
+    return _PREPARED[key]
 
 
 def _prepare() -> None:

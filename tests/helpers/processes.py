@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.helpers.command_line import Ran
-from tests.helpers.forking import Forked, ask, prepared_for, start_listener
+from tests.helpers.forking import Forked, Prepared, ask, prepared_for, prepared_with
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 from tests.hub_server.environment import client_environment
 
@@ -100,17 +100,21 @@ class Started:
 class Starter:
     """Starts one command again and again, with further options, in one working directory and without a Hub.
 
+    Starters without a Hub share a cache beside their directories, so that one process can fork for all of them.
     In that directory are files with names of libraries, which must not be imported.
     """
 
     def __init__(self, place: Path, command: Sequence[str]) -> None:
         self.place = place
         self._command = command
-        self._listener: tuple[subprocess.Popen[bytes], socket.socket, dict[str, str]] | None = None
+        self._prepared: Prepared | None = None
         self.started: list[Started] = []
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "COV_", "PYTEST"))}
-        self.environment = kept | client_environment("http://127.0.0.1:9", place / "home")
+        self._home = place.parent / "home-of-commands"
+        self.environment = kept | client_environment("http://127.0.0.1:9", self._home)
         self.environment |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
+        # Else transformers would take the GPUs of the machine.
+        self.environment["CUDA_VISIBLE_DEVICES"] = ""
 
     def __call__(self, *more: object, launcher: Sequence[str] = (), cold: bool = False) -> Started:
         """The command, started; by that launcher, with its options, if there is one.
@@ -128,25 +132,22 @@ class Starter:
 
     def _listening(self, arguments: Sequence[str]) -> socket.socket | None:
         """Where to ask for the command, if a process that has imported everything can run it."""
-        if self._listener is None:
-            self._listener = (*start_listener(self.environment), dict(self.environment))
-        _, listener, prepared = self._listener
-        return listener if prepared_for(arguments, self.environment, prepared) else None
+        if self._prepared is None:
+            self._prepared = prepared_with(self.environment)
+        suits = prepared_for(arguments, self.environment, self._prepared.environment)
+        return self._prepared.listener if suits else None
 
     def stop(self) -> None:
-        """Ends what a failed test leaves running, and the process that forks."""
+        """Ends what a failed test leaves running."""
         for running in self.started:
             running.stop()
-        if self._listener is not None:
-            self._listener[1].close()
-            self._listener[0].wait(LONGEST)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
         """This process, which has everything imported already, in the folder and with the cache of the commands."""
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.place)
-            patch.setattr("huggingface_hub.constants.HF_HOME", str(self.place / "home"))
+            patch.setattr("huggingface_hub.constants.HF_HOME", str(self._home))
             yield
 
 

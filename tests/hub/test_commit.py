@@ -327,7 +327,7 @@ def test_a_dataset_repository_of_ones_own_is_made_private_if_asked(hub: HubServe
     assert found.private
 
 
-def test_two_hundred_publishes_in_bad_weather_leave_one_set_of_entries(hub: HubServer, repo: Repository) -> None:
+def test_a_hundred_publishes_in_bad_weather_leave_one_set_of_entries(hub: HubServer, repo: Repository) -> None:
     """Rate limits, failures before and after the commit landed, resets, and a rival who edits the same card."""
     weather = random.Random(5)
     edits = 0
@@ -355,7 +355,7 @@ def test_two_hundred_publishes_in_bad_weather_leave_one_set_of_entries(hub: HubS
     kinds: list[Fault] = ["retry-after", "rate-limit", "error", "lost-response", "lost-reset", "reset"]
     places = [COMMIT, "/preupload/", "/api/validate-yaml", "/api/models/alice/m", "/paths-info/", "/resolve/"]
     given_up = 0
-    for number in range(200):
+    for number in range(100):
         hub.faults.clear()
         for _ in range(weather.randrange(4)):
             kind, place = weather.choice(kinds), re.compile(re.escape(weather.choice(places)))
@@ -367,8 +367,8 @@ def test_two_hundred_publishes_in_bad_weather_leave_one_set_of_entries(hub: HubS
     hub.faults.clear()
     publish(1000.0)
 
-    assert given_up <= 5
-    assert edits > 20
+    assert given_up <= 3
+    assert edits > 10
     card = repo.at().files["README.md"].read()
     (metric,) = ours(front(card))
     assert metric["value"] == "1000.0"

@@ -23,8 +23,6 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """Starts an estimate by draws of a model that has learned its text; what a failed test leaves running is ended."""
     command = ["estimate", "learned", "--dataset", "learned.jsonl", *map(str, OPTIONS), "--json"]
     with starting(tmp_path_factory.mktemp("rounds-processes"), command) as starter:
-        # Else transformers would take the GPUs of the machine.
-        starter.environment["CUDA_VISIBLE_DEVICES"] = ""
         save_learned_model(starter.place / "learned", starter.place / "learned.jsonl")
         yield starter
 
