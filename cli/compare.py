@@ -10,7 +10,7 @@ from . import options as o
 from .output import Form, chosen, write_agent, write_json, write_line, write_table
 from .points import sparkline
 from .progress import ProgressBar
-from .wording import number
+from .wording import number, with_error
 
 if TYPE_CHECKING:
     from hf_llc.report.compare import Comparison
@@ -33,11 +33,21 @@ PictureDir = Annotated[
         rich_help_panel="Output",
     ),
 ]
+Paired = Annotated[
+    bool,
+    typer.Option(
+        "--paired",
+        help="Print differences of LLC with the error that common minibatches and noise leave: between two runs, or "
+        "from each checkpoint of one scan to the next.",
+        rich_help_panel="Output",
+    ),
+]
 NOT_CONVERGED, COPY = "*", "="
 
 
 def compare(
     runs: Runs,
+    paired: Paired = False,
     output_dir: PictureDir = Path("hf-llc-compare"),
     x: o.X = "auto",
     x_tokens: o.XTokens = False,
@@ -56,7 +66,11 @@ def compare(
     hf-llc compare hf-llc-runs/EleutherAI__pythia-70m/scan-* hf-llc-runs/EleutherAI__pythia-160m/scan-*
     hf-llc compare hf-llc-demo hf://datasets/me/llc-EleutherAI__pythia-70m
     hf-llc compare one two --x linear --output-dir pictures
+    hf-llc compare --paired hf-llc-demo
     """
+    if paired:
+        _compare_paired(runs, chosen(format, as_json, quiet))
+        return
     from hf_llc.report.compare import compare as beside
     from hf_llc.results.figures.axis_options import View
 
@@ -69,6 +83,38 @@ def compare(
                 observer.tell(f"Not comparable: {sentence}")
         if comparison.pictures:
             observer.tell(f"Drawn: {', '.join(map(str, comparison.pictures))}.")
+
+
+def _compare_paired(runs: Sequence[str], form: Form) -> None:
+    from hf_llc.errors import SettingsError
+    from hf_llc.measures.llc.paired import compare_paired
+
+    if len(runs) > 2:
+        raise SettingsError(f"--paired takes one scan or two runs, got {len(runs)}.")
+    differences = compare_paired(*runs)
+    if form is Form.JSON:
+        write_json([each.to_dict() for each in differences])
+    elif form is Form.AGENT:
+        for each in differences:
+            write_agent(each.to_dict())
+    elif form is Form.QUIET:
+        for each in differences:
+            write_line(f"{each.difference} {each.stderr}")
+    else:
+        headers = ["first", "second", "difference ± standard error", "unpaired error", "pairs"]
+        rows = [
+            (
+                each.first,
+                each.second,
+                f"{with_error(each.difference, each.stderr)} {' ' if each.converged else NOT_CONVERGED}",
+                f"{each.unpaired_stderr:.2g}",
+                str(each.pairs),
+            )
+            for each in differences
+        ]
+        write_table(f"LLC of the first minus LLC of the second ({NOT_CONVERGED} not both converged)", headers, rows)
+        for sentence in dict.fromkeys(each.reason for each in differences if each.reason):
+            write_line(f"Not paired: {sentence}.")
 
 
 def _write(comparison: "Comparison", form: Form) -> None:

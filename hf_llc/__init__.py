@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hf_llc.integrations.tracking import Tracking
     from hf_llc.measures.llc.calibration.calibrate import calibrate
     from hf_llc.measures.llc.estimate import estimate
+    from hf_llc.measures.llc.paired import PairedDifference, compare_paired
     from hf_llc.measures.measure import measure
     from hf_llc.report.compare import Comparison, compare
     from hf_llc.report.load import load
@@ -60,6 +61,7 @@ __all__ = [
     "HfLlcError",
     "ModelSettings",
     "Observer",
+    "PairedDifference",
     "Point",
     "Publication",
     "PublishSettings",
@@ -72,6 +74,7 @@ __all__ = [
     "View",
     "calibrate",
     "compare",
+    "compare_paired",
     "estimate",
     "estimate_series",
     "find_checkpoints",
@@ -86,7 +89,9 @@ _USE_CASES = {
     "Comparison": "hf_llc.report.compare",
     "Tracking": "hf_llc.integrations.tracking",
     "calibrate": "hf_llc.measures.llc.calibration.calibrate",
+    "PairedDifference": "hf_llc.measures.llc.paired",
     "compare": "hf_llc.report.compare",
+    "compare_paired": "hf_llc.measures.llc.paired",
     "estimate": "hf_llc.measures.llc.estimate",
     "estimate_series": "hf_llc.scans.shared_settings",
     "find_checkpoints": "hf_llc.checkpoints.find",

@@ -81,6 +81,18 @@ def save_tiny_model(folder: Path, seed: int = 0, *, hidden: int = 32, layers: in
     return folder
 
 
+def save_neighbours(folder: Path) -> None:
+    """Two models in `folder`, `a` and `b`, whose weights differ by 0.002 on average."""
+    for name, scale in (("a", 0.0), ("b", 0.002)):
+        model = make_model()
+        stream = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=stream), alpha=scale)
+        model.save_pretrained(folder / name)
+        make_tokenizer().save_pretrained(folder / name)
+
+
 def read_files(folder: Path) -> dict[str, bytes]:
     """Relative name to content of every file below `folder`: what a Hub repository is made from."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -94,10 +94,9 @@ def summarise_draws(
         n: items of the empirical loss. largest: the largest curvature of L_n times nβ/γ, if it is known.
         jumps: the model chooses between experts, so that gradients do not tell how the loss varies.
     """
-    prior_mean = _value([n_beta * pair.rise for pair in losses])
+    values = _values_of_parts(losses, gradients, bends, n_beta, gamma)
+    prior_mean, narrowing, slope = map(_value, values[:3])
     beyond = _value([n_beta * (pair.rise - pair.radial) for pair in gradients])
-    narrowing = _value([n_beta**2 / gamma / 2 * pair.even for pair in gradients])
-    slope = _value([n_beta**2 / gamma * pair.odd for pair in gradients])
     by_losses = jumps
     if _tells_of_variance(losses, n):
         by_losses |= beyond.mean > SIGNIFICANT * beyond.stderr and beyond.mean > STEEP * abs(prior_mean.mean)
@@ -108,7 +107,7 @@ def summarise_draws(
         narrowing, slope = _narrowing_of_losses(losses, n, n_beta), _slope_of_losses(losses, n, n_beta)
     parts = [prior_mean, narrowing, slope]
     if bends and not by_losses:
-        parts.append(_value([n_beta**3 / gamma**2 * bend for bend in bends]))
+        parts.append(_value(values[3]))
     middle, open_, open_slope = posterior_mean(_moments(parts), largest)
     # Of terms of degree four Var e is half of what their gradient says.
     quartic = min(1.0, max(0.0, abs(beyond.mean) - beyond.stderr) / max(abs(prior_mean.mean), TINY))
@@ -120,7 +119,7 @@ def summarise_draws(
     finite = all(map(math.isfinite, (middle, sampling, open_, beyond.mean)))
     return DrawSummary(
         llc=middle if finite else None,
-        stderr=_stderr(sampling, open_) if finite else None,
+        stderr=stderr_with_open(sampling, open_) if finite else None,
         sampling_stderr=sampling if finite else None,
         prior_mean=prior_mean,
         narrowing=narrowing,
@@ -138,7 +137,43 @@ def summarise_draws(
     )
 
 
-def _stderr(sampling: float, open_: float) -> float:
+def contributions(
+    losses: Sequence[LossPair],
+    gradients: Sequence[GradientPair],
+    bends: Sequence[float] = (),
+    *,
+    n_beta: float,
+    gamma: float,
+) -> list[list[float]]:
+    """What each draw contributes to λ̂ to first order: the value of its part times ∂λ̂/∂ of that part's mean.
+
+    One list for the pairs with losses, one for those with gradients and one for the bends, in the order of the draws;
+    of two checkpoints with the same draws they vary together.
+    """
+    values = _values_of_parts(losses, gradients, bends, n_beta, gamma)
+    parts = list(map(_value, values))
+    scaled = [[_derivative(parts, place, math.inf) * value for value in part] for place, part in enumerate(values)]
+    of_gradients = [sum(both) for both in zip(scaled[1], scaled[2], strict=True)]
+    return [scaled[0], of_gradients, *scaled[3:]]
+
+
+def _values_of_parts(
+    losses: Sequence[LossPair],
+    gradients: Sequence[GradientPair],
+    bends: Sequence[float],
+    n_beta: float,
+    gamma: float,
+) -> list[list[float]]:
+    """Values of independent draws with the means κ₁, Var e, E[o²] and, if bends were measured, Σ s x."""
+    values = [
+        [n_beta * pair.rise for pair in losses],
+        [n_beta**2 / gamma / 2 * pair.even for pair in gradients],
+        [n_beta**2 / gamma * pair.odd for pair in gradients],
+    ]
+    return [*values, [n_beta**3 / gamma**2 * bend for bend in bends]] if bends else values
+
+
+def stderr_with_open(sampling: float, open_: float) -> float:
     """The standard error with what the series leaves open: as if the truth lay anywhere in that interval alike, and so
     much at least that twice of it holds the truth nineteen times in twenty wherever it lies, at its end too (Imbens and
     Manski 2004), as it does where all curvatures are alike."""
