@@ -119,7 +119,7 @@ def validate(
         ]
     else:
         chosen_cases = [cases.case_of(wanted) for wanted in case or cases.CASES]
-    effort = validation.Effort(
+    effort = validation.ValidationSettings(
         sampler=sampler,
         momentum=momentum,
         gradient=gradient,

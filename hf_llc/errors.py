@@ -2,7 +2,7 @@
 
 HfLlcError
 ├── SettingsError      the request itself is impossible; nothing was read
-├── SourceError        the model or the dataset cannot be had
+├── SourceError        the model or the dataset cannot be read
 │   ├── NotFoundError  no such repository, revision, file, split or column (the message names near matches)
 │   ├── AccessError    it exists, but this token may not read it
 │   └── OfflineError   not on this machine, and no network to fetch it
@@ -32,7 +32,7 @@ class SettingsError(HfLlcError):
 
 
 class SourceError(HfLlcError):
-    """The model or the dataset cannot be had."""
+    """The model or the dataset cannot be read."""
 
 
 class NotFoundError(SourceError):

@@ -39,7 +39,7 @@ def find_checkpoints(
         tell: called with lines worth reading.
 
     Raises:
-        NotFoundError: no such repository, folder or checkpoint. SourceError: it cannot be had.
+        NotFoundError: no such repository, folder or checkpoint. SourceError: it cannot be read.
         SettingsError: `model` names one checkpoint rather than a series.
     """
     selection = selection or Selection()

@@ -20,7 +20,7 @@ def with_code(source: ModelSource, tell: Callable[[str], None]) -> ModelSource:
 
     Raises:
         UnusableError: it names several repositories, or one that has no such file.
-        SourceError: the code cannot be had.
+        SourceError: the code cannot be read.
     """
     if not source.trust_remote_code or source.path is None or source.gguf_file is not None:
         return source

@@ -16,7 +16,7 @@ def dataset_revision(reference: Reference, tell: Callable[[str], None]) -> str:
     """The commit SHA of a dataset, or `sha256:<64 hex>` of local files.
 
     Raises:
-        SourceError: it cannot be had. ResourceError: a file cannot be read.
+        SourceError: it cannot be read. ResourceError: a file cannot be read.
     """
     if reference.path is not None:
         with readable(reference.path):

@@ -26,7 +26,7 @@ def chosen_of(
 
     Raises:
         NotFoundError, UnusableError: see `files.choose`.
-        SourceError: the index cannot be had.
+        SourceError: the index cannot be read.
     """
     prefix = f"{subfolder}/" if subfolder else ""
 

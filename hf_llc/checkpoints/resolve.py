@@ -42,7 +42,7 @@ def find_model(
         tell: called with lines worth reading (a retry, what was used while offline).
 
     Raises:
-        SourceError, UnusableError, SettingsError, ResourceError: it cannot be had or is not a model.
+        SourceError, UnusableError, SettingsError, ResourceError: it cannot be read or is not a model.
     """
     source = location_of(settings.model).source(settings, download, tell)
     with readable(source.path) if source.is_local and source.path else nullcontext():

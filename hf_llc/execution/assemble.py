@@ -14,7 +14,7 @@ from hf_llc.settings.sampler import SamplerSettings
 
 
 class Assembled(NamedTuple):
-    """The settings, and one sentence for each that was left open, by its name."""
+    """The settings, and one sentence for each that was not given, by its name."""
 
     settings: ResolvedSettings
     why: dict[str, str]

@@ -223,7 +223,8 @@ class LoadedModel:
 
     @property
     def probe(self) -> Probe:
-        """What curvature and localisation are measured on: the first sequences, if others are like them."""
+        """Items on which curvature and the rise of the loss under the prior are measured: the first sequences, if
+        others are like them."""
         if self._probe is None:
             sampler = self._plan.sampler
             extent, size = self.extent, self._plan.batch_size
@@ -232,11 +233,11 @@ class LoadedModel:
 
     @property
     def probed(self) -> int:
-        """How many sequences curvature and localisation are measured on: a minibatch's worth, or fewer."""
+        """How many sequences curvature and the prior's rise are measured on: a minibatch's worth, or fewer."""
         return self.extent.probed
 
     def probe_batch(self) -> Tensor:
-        """Positions of the sequences that curvature and localisation are measured on, (probed,)."""
+        """Positions of the sequences on which curvature and the prior's rise are measured, (probed,)."""
         return self.probe.items(self.probed)
 
     def _within_reach(self, objective: TaskObjective, named: Mapping[str, Tensor]) -> list[Tensor]:

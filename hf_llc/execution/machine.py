@@ -22,7 +22,7 @@ def default_threads(chains: int) -> int:
 
 
 def free_memory() -> int:
-    """Bytes of main memory that can be had without swapping."""
+    """Bytes of main memory available without swapping."""
     return int(psutil.virtual_memory().available)
 
 

@@ -15,7 +15,7 @@ from hf_llc.settings.sampler import CHAIN_DRAWS, SamplerSettings
 INPUTS_OF_DRAWS = ("sampler", "n_beta", "gamma", "params", "seed")
 """Settings on which what independent draws show depends; how many there are is no part of it."""
 DRAW_TOKENS = 1024
-"""Tokens of an independent draw's minibatch where its size is left open: more draws of fewer items are the better use
+"""Tokens of an independent draw's minibatch where its size is not given: more draws of fewer items are the better use
 of the same work, as long as making a draw costs little beside the loss of its minibatch."""
 DRAW_BATCH_SIZES = (2, 64)
 """The least and the most sequences of such a minibatch."""
@@ -134,7 +134,7 @@ class Plan:
 
 
 def draw_batch_size(context_length: int, n: int) -> int:
-    """Sequences of an independent draw's minibatch where their number is left open."""
+    """Sequences of an independent draw's minibatch where their number is not given."""
     least, most = DRAW_BATCH_SIZES
     return min(n, max(least, min(most, DRAW_TOKENS // context_length)))
 

@@ -36,7 +36,7 @@ def plan(
         device: `cpu`, `cuda` or `mps`; None takes the best there is.
 
     Raises:
-        HfLlcError: the model or text cannot be had or used, or the settings do not fit them.
+        HfLlcError: the model or text cannot be read or used, or the settings do not fit them.
     """
     started = time.time()
     observer = observer or Observer()

@@ -67,7 +67,7 @@ class RunStore:
                 f"{self.folder} holds a run with other inputs ({listed(differing)}). Choose another "
                 "`output_dir`, or remove that folder."
             )
-        # What is there may lack an input that was left open when it was written.
+        # What is there may lack an input that was not given when it was written.
         self._room, self._made_from = checksum(inputs), checksum(known if known is not None else inputs)
 
     def path(self, name: str) -> Path:
@@ -226,6 +226,6 @@ def differences(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str 
 
 
 def listed(differing: Sequence[tuple[str, Any, Any]]) -> str:
-    """What `differences` differing, in words; None is a setting that was left open."""
+    """The result of `differences` in words; None is a setting that was not given."""
     shown = [(name, *("left open" if value is None else value for value in values)) for name, *values in differing]
     return "; ".join(f"{name}: there {old}, here {new}" for name, old, new in shown)

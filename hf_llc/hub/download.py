@@ -25,7 +25,7 @@ _GIT_HASH = re.compile("[0-9a-f]{40}")
 
 
 class GivenUpError(Exception):
-    """Nobody waits for the download any more."""
+    """The download was cancelled."""
 
 
 def present(repo_id: str, sha: str, wanted: Sequence[RemoteFile], kind: Kind = "model") -> Path | None:

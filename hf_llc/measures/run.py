@@ -260,7 +260,7 @@ def tethered(fleet: ProcessWorld, observer: Observer) -> Observer:
 
 
 def _parent_check() -> Callable[[], None]:
-    """Raises LaunchError once the process that started this one was killed: nobody would wait for its work."""
+    """Raise LaunchError once the process that started this one was killed: nobody would wait for its work."""
     parent = os.getppid()
 
     def check() -> None:

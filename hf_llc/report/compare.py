@@ -124,7 +124,7 @@ def compare(
 
     Raises:
         SettingsError: there are fewer than two runs, or one of them is something else.
-        NotFoundError: a folder holds no finished run. SourceError: a run is damaged or cannot be had.
+        NotFoundError: a folder holds no finished run. SourceError: a run is damaged or cannot be read.
     """
     wanted = list(runs)
     if wanted and isinstance(wanted[0], list | tuple):

@@ -38,7 +38,7 @@ def load(run: str | Path, tell: Tell = lambda _: None) -> Curve:
 
     Raises:
         SettingsError: `run` is no string or path.
-        NotFoundError, AccessError, OfflineError: there is none, or it cannot be had. SourceError: it is damaged.
+        NotFoundError, AccessError, OfflineError: there is none, or it cannot be read. SourceError: it is damaged.
     """
     if not is_remote(str(run)):
         return load_run(Path(run))

@@ -36,7 +36,7 @@ class SweepPoint:
         quadratic, quadratic_stderr: what the quadratic part of the loss alone gives there; None where it gives nothing.
         n_beta_slope: d log λ̂ / d log nβ from the variance of the draws, see `sampling.estimator.n_beta_slope`.
         excluded: why the point does not count in the search for a plateau; None if it does. open: True if it might
-            count with longer chains or quieter gradients, so that what is not seen there may be there all the same.
+            count with longer chains or less gradient noise: what is not seen there may exist all the same.
     """
 
     resolution: float

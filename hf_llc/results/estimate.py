@@ -153,27 +153,28 @@ class Diagnostics:
             effective draws whose chains do not differ. moved: how far a chain moves from half to half of its draws,
             see `sampling.statistics.DrawStatistics`. ess: effective sample size of their mean, all chains.
         delta_loss: E[L(w)] − L(w*), nats per token.
-        distance: root mean ‖w−w*‖² over draws; free_distance: √(d(1−e^(−εγt))/γ), the localiser alone, same t.
+        distance: root mean ‖w−w*‖² over draws; free_distance: √(d(1−e^(−εγt))/γ), the localizing prior alone, same t.
         dimension: d, weights that move.
         curvature: largest curvature h met on a probe batch, nats per weight²; stability: ε(nβh+γ), unstable from 4.
         resolution: γ/nβ: curvatures below it are not seen.
         equilibration: the share of a flat direction's variance reached when draws began; 1 for chains that start there,
             unless they start so far up that the way down moves it.
         distance_drift: relative growth of the mean ‖w−w*‖² from the first half of the draws to the second, with its
-            error; distance_drift_free: the same of a walk from w* that nothing bounds.
+            error; distance_drift_free: the same for free diffusion from w*.
         drift: (mean of the second half − mean of the first) in units of its Monte Carlo error.
         monte_carlo_stderr, step_size_stderr: the two parts of `stderr`; the second is None if it was not measured.
         raw_llc: λ̂ at the step size used, the plain mean of the draws.
-        step_bias, step_bias_stderr: λ̂ at the step size used minus λ̂ extrapolated to ε → 0, with its Monte Carlo error.
+        step_bias, step_bias_stderr: λ̂ at the step size used minus λ̂ extrapolated to ε → 0, with its Monte Carlo
+            error.
         step_correction: the part of `step_bias` that is more than chance: `llc` is `raw_llc` − `step_correction`.
         cold_llc: nβΔL where the drift alone leads: the slope at w* pulls it below 0, gradient noise lifts it.
-        gamma_slope: d log λ̂ / d log γ between γ and 1.5 γ: near 0 a plateau, near −1 the localiser's own number; with
-            its error.
+        gamma_slope: d log λ̂ / d log γ between γ and 1.5 γ: near 0 a plateau, near −1 the number of the localizing
+            prior alone; with its error.
         gamma_slope_covariance: the same from the main draws alone, a noisier figure that no verdict rests on.
         level_near, level_far, level_changes: root mean ‖w−w*‖² of draws near w* and of draws farther away, where they
             lie at two such levels, and how often chains change between them; None if they do not.
-        start_gap: λ̂ of chains that began at draws of the localiser minus λ̂ of those that began at w*, with its error;
-            None where all began alike.
+        start_gap: λ̂ of chains that began at draws of the localizing prior minus λ̂ of those that began at w*, with its
+            error; None where all began alike.
         n_beta_slope: d log λ̂ / d log nβ from the variance of the draws, with its error.
         trace_hessian: tr H of the probe batch's loss at w*, nats per weight², from a few random directions.
         jump_llc: the part of λ̂ that jumps of the loss make, which no gradient knows of, with its error; None if it was
@@ -181,10 +182,10 @@ class Diagnostics:
             chains do not feel them, to first order, with its error.
         routers: the model's modules that choose between experts, joined by commas; None without any.
         outliers: draws more than OUTLYING robust standard deviations from the median of their chain and set apart from
-            its other draws; outlier_llc: λ̂ of the draws less λ̂ without them; outlier_rest_stderr: the Monte Carlo error
-            of the latter.
-        prior_llc: nβ times the mean rise of the loss at draws of the localiser, which λ̂ cannot exceed; None without
-            one. Of independent draws with its error.
+            its other draws; outlier_llc: λ̂ of the draws less λ̂ without them; outlier_rest_stderr: the Monte Carlo
+            error of the latter.
+        prior_llc: nβ times the mean rise of the loss at draws of the localizing prior, which λ̂ cannot exceed; None
+            without one. Of independent draws with its error.
         narrowing_llc, slope_llc, bend_llc: of independent draws the other moments of `sampling.draws.cumulants`,
             Var e, E[o²] and Σ s x, with their errors; open_llc: how far λ̂ may lie to either side for what these leave
             open.
@@ -266,7 +267,7 @@ class Estimate:
         llc: λ̂, no unit; None when fewer than two chains stayed finite. stderr: its standard error, Monte Carlo and
             step size together.
         verdict, verdict_reason: whether the chains sampled the stated posterior, and the numbers behind that.
-        choices: for each setting that was left open, what was chosen and why; for `text`, what was left out of it or
+        choices: for each setting that was not given, what was chosen and why; for `text`, what was left out of it or
             read otherwise than one may think.
         init_loss: L_n(w*), nats per token; init_loss_stderr: its standard error where not all n sequences were used.
             tokens: tokens that went through the model while sampling.
@@ -309,7 +310,7 @@ class Estimate:
 
     @property
     def reasons(self) -> Mapping[str, str]:
-        """Why each setting that was left open is what it is, by its name: `choices`."""
+        """Why each setting that was not given is what it is, by its name: `choices`."""
         return self.choices
 
     def traces(self) -> Any:

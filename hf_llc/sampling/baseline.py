@@ -2,7 +2,7 @@
 
 With Δ = w − w*, ℓ_B(w) − ℓ_B(w*) holds the term g_B·Δ, by which minibatches differ most where w is near w*. Its mean
 over minibatches is known, g_n·Δ for the gradient g_n of L_n at w*. So (g_B − g_n)·Δ is a control variate of mean 0,
-whatever law w has (as in Baker et al. 2019, for the loss in place of its gradient).
+whatever distribution w has (as in Baker et al. 2019, for the loss in place of its gradient).
 """
 
 import math

@@ -237,7 +237,8 @@ class _Chain:
 
 @torch.no_grad()
 def _displace(parameters: Sequence[Tensor], randomness: Randomness, gamma: float) -> None:
-    """w ← w* + ξ/√γ: a draw from the localiser alone, where directions that nothing else bounds have their law."""
+    """w ← w* + ξ/√γ: a draw from the localizing prior alone, where directions that only the prior bounds are
+    stationary."""
     noise = randomness.start("weights")
     for parameter in parameters:
         noise.add_to(parameter, gamma**-0.5)

@@ -72,8 +72,8 @@ def n_beta_slope(
     """d log λ̂ / d log nβ from draws at one nβ; None where λ̂ is not above 0 or the numbers go out of range.
 
     For p ∝ exp(−nβL − γ/2 ‖w−w*‖²) the derivative of an expectation is a covariance, d E[L]/dnβ = −Var[L], so that
-    dλ̂ / d log nβ = λ̂ − (nβ)² Var[L] exactly, where L is the mean over all n items. A draw sees some of them: what their
-    choice adds is subtracted, by the law of total variance.
+    dλ̂ / d log nβ = λ̂ − (nβ)² Var[L] exactly, where L is the mean over all n items. A draw sees some of them: what
+    their choice adds is subtracted, by the law of total variance.
 
     Args:
         deltas: L(w_t) − L(w*) on the items of each draw, in nats per token. noise: `batch_noise` of these, of the same
@@ -95,10 +95,10 @@ def n_beta_slope(
 
 
 def free_distance(dimension: int, gamma: float, lr: float, steps: float) -> float:
-    """√( d (1 − e^(−εγt)) / γ ): how far t steps of the localiser alone carry d weights, in weight units.
+    """√( d (1 − e^(−εγt)) / γ ): how far t steps of the localizing prior alone carry d weights, in weight units.
 
-    The law of the Ornstein–Uhlenbeck process dw = −γ/2 (w−w*) dt + dB at time εt, started at w*; √(dεt) at γ = 0.
-    Chains that start at draws of the localiser have it at t = ∞ from the first step.
+    The distribution of the Ornstein–Uhlenbeck process dw = −γ/2 (w−w*) dt + dB at time εt, started at w*; √(dεt) at γ =
+    0. Chains that start at draws of the localizing prior have it at t = ∞ from the first step.
     """
     spread = lr * steps if gamma == 0 else -math.expm1(-lr * gamma * steps) / gamma
     return math.sqrt(dimension * spread)

@@ -1,4 +1,4 @@
-"""Which weights the loss gives a gradient: others would be moved by the localiser alone."""
+"""Which weights the loss gives a gradient: others would be moved by the localizing prior alone."""
 
 import torch
 

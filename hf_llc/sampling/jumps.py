@@ -3,8 +3,8 @@
 A chain follows ∇L, so it samples exp(−nβS) for the S that its gradient integrates to, while λ̂ averages L itself. Along
 a segment the two differ exactly by the jumps of the loss: J = L(w) − L(w*) − ∫₀¹ ∇L(w* + tΔ)·Δ dt for Δ = w − w*.
 
-What they do to λ̂ is, to first order, Cov(nβΔL, nβJ) over the draws: the posterior is the law of the chains times
-e^(−nβJ). A minibatch's own share of both would pass for such a covariance, so ΔL is taken of other items.
+What they do to λ̂ is, to first order, Cov(nβΔL, nβJ) over the draws: the posterior is the distribution of the chains
+times e^(−nβJ). A minibatch's own share of both would pass for such a covariance, so ΔL is taken of other items.
 """
 
 from collections.abc import Sequence

@@ -49,7 +49,7 @@ def gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 def copy_of(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Detached copies, the anchor w* of a localised posterior among them."""
+    """Detached copies, such as w*."""
     return [tensor.detach().clone() for tensor in tensors]
 
 

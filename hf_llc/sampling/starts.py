@@ -1,7 +1,7 @@
-"""Draws of the localised posterior as the curvature at w* alone would have it, w* + (γ + nβH)^(−½) ξ (Laplace).
+"""Draws of the localized posterior in the Laplace approximation at w*, w* + (γ + nβH)^(−½) ξ (Laplace).
 
-Flat directions have the localiser's law at once, stiff ones about their own. A draw of the localiser alone is far out
-in the stiff ones, and a chain that begins there has first to come down by a factor of nβh/γ.
+Flat directions have the localizing prior's distribution at once, stiff ones about their own. A draw of the localizing
+prior alone is far out in the stiff ones, and a chain that begins there has first to come down by a factor of nβh/γ.
 """
 
 import math
@@ -28,8 +28,8 @@ def displace(
 
     With V T Vᵀ the Lanczos decomposition, f(H) ξ ≈ ‖ξ‖ V f(T) e₁ (Druskin & Knizhnerman 1989; for draws of a Gaussian,
     Chow & Saad 2014). Negative curvatures count by their size. Without noise w stays at w*, and where the products are
-    not finite w is a draw of the localiser alone. Beside w*, w and a gradient one copy of the weights is on the device;
-    the basis is on the host.
+    not finite w is a draw of the localizing prior alone. Beside w*, w and a gradient one copy of the weights is on the
+    device; the basis is on the host.
     """
     parameters, shards = objective.parameters, objective.shards
     vector = [torch.zeros_like(parameter) for parameter in parameters]

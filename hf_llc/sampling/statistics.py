@@ -204,7 +204,8 @@ def weighted_mean(values: Sequence[Sequence[float]], log_weights: Sequence[Seque
 
 
 def r_hat_by_chance(effective: Sequence[float]) -> float:
-    """The R-hat of chains that sample the same law, at its 99th percentile, from the effective sample size of each.
+    """The R-hat of chains that sample the same distribution, at its 99th percentile, from the effective sample size of
+    each.
 
     R-hat² − 1 is the variance of the 2m half chains' means over that of draws. For e effective draws in each half that
     is about χ²_k / (k e), k = 2m − 1; the percentile of χ² is that of Wilson & Hilferty (1931).

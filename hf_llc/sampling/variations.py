@@ -2,7 +2,7 @@
 
 half-step     half the time, refined noise   is the step small enough?
 cold          no noise, from w* itself       how far does the loss fall or rise without a temperature?
-stronger      a stronger localiser           does the number say more than the localiser?
+stronger      a larger γ                     does the number say more than the localizing prior?
 
 Whether it depends on the temperature the main chains say themselves: `sampling.estimator.n_beta_slope`.
 """
@@ -87,4 +87,4 @@ VARIATIONS = (
 
 LIMIT_VARIATIONS = (*VARIATIONS[:2], Variation(name="gamma-double", gamma=2.0, share=1))
 """For λ̂ at γ/nβ → 0: the change from γ to 2γ is then part of the number and not only of what is said of it. A weaker
-localiser would show the limit better, but its chains settle far more slowly."""
+localizing prior would show the limit better, but its chains settle far more slowly."""

@@ -79,7 +79,7 @@ def without_weights(source: ModelSource, tell: Tell) -> ModelSource:
     """The Hub's checkpoint with all but its weights on this disk, in the Hub's cache.
 
     Raises:
-        SourceError: they cannot be had.
+        SourceError: they cannot be read.
     """
     small, _ = _small_and_weights(source, tell)
     return with_code(replace(source, path=downloads.download(source.id, source.sha, small, tell)), tell)
@@ -102,7 +102,7 @@ def default_branch(model: str, tell: Tell) -> ModelSource:
     """What the default branch of a repository has beside weights, in the Hub's cache.
 
     Raises:
-        SourceError: there is no such repository, or it cannot be had.
+        SourceError: there is no such repository, or it cannot be read.
     """
     sha = client.resolve(model, None, "model", tell)
     return without_weights(ModelSource(id=model, revision="main", sha=sha, step=None, path=None), tell)
@@ -159,7 +159,7 @@ class Prefetcher:
         """The plan with its checkpoint, waited for; it stays here while the block runs.
 
         Raises:
-            SourceError: it cannot be had. HfLlcError: nothing can be had any more.
+            SourceError: it cannot be read. HfLlcError: nothing can be downloaded any more.
         """
         key = plan.run_dir.name
         if plan.source.path is None:
@@ -189,7 +189,7 @@ class Prefetcher:
                     if not (self._is_over(key) or self._availability.path_of(key)):
                         self._bring(key, plan)
                 except UnusableError as error:
-                    self._fail(key, plan, error)  # its shard index says so; the others may still be had
+                    self._fail(key, plan, error)  # its shard index says so; the others may still be read
             while not all(map(self._is_over, self._plans)):
                 self._tidy()
                 self._pause(LOOK)

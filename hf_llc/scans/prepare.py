@@ -46,7 +46,7 @@ MEASURED = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """What a scan is about: checkpoints, the sources of those that can be had, and why the others cannot."""
+    """What a scan is about: checkpoints, the sources of those that can be read, and why the others cannot."""
 
     model: str
     checkpoints: Sequence[Checkpoint]
@@ -179,10 +179,10 @@ def _budget(folder: Path, limit: int | None, plans: Sequence[Plan], observer: Ob
 
 
 def _find_sources(series: Series, max_disk: int | None, observer: Observer) -> None:
-    """Notes where each checkpoint is to be had, or why it is not; copies of another one are left to that one.
+    """Note where each checkpoint is, or why it cannot be read; copies of another one are left to that one.
 
     Raises:
-        HfLlcError: none of the checkpoints can be had.
+        HfLlcError: none of the checkpoints can be read.
     """
     failed: HfLlcError = UnusableError(f"None of the chosen checkpoints of {series.model} has weights.")
     observer.begin("looking at checkpoints", len(series.checkpoints))
@@ -217,7 +217,7 @@ def _source(checkpoint: Checkpoint, max_disk: int | None, observer: Observer) ->
 
 
 def _with_config(sources: Sequence[ModelSource], observer: Observer) -> ModelSource:
-    """The last checkpoint of which all but the weights can be had, here.
+    """The last checkpoint of which all but the weights can be read, downloaded.
 
     Raises:
         SourceError: none can.
@@ -234,7 +234,7 @@ def _with_tokenizer(model: str, sources: Sequence[ModelSource], observer: Observ
     """The last checkpoint that has a tokenizer, else the default branch: some series leave it out of the others.
 
     Raises:
-        UnusableError, SourceError: none has one that can be had and read.
+        UnusableError, SourceError: none has one that can be read.
     """
     failed: HfLlcError = UnusableError(f"None of the chosen checkpoints of {model} has a tokenizer.")
     for source in reversed(sources):

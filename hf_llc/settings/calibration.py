@@ -25,13 +25,13 @@ class CalibrationSettings:
     budget: Annotated[
         int,
         Bounds(low=1, high=LARGEST_INTEGER),
-        Option(help="Gradients of a minibatch that the estimate may take.", panel="What is wanted", common=True),
+        Option(help="Largest number of minibatch gradients of the estimate.", panel="What is wanted", common=True),
     ] = 20_000
     pilot_draws: Annotated[
         int,
         Bounds(low=8, high=LONGEST, why="fewer show nothing"),
         Option(
-            help="Draws of a pilot chain; more give sharper slopes and allow a longer warm-up.",
+            help="Draws per pilot chain; more give sharper slopes and allow a longer warm-up.",
             panel="What is wanted",
             common=True,
         ),

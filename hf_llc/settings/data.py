@@ -39,7 +39,7 @@ class DataSettings:
     max_sequences: Annotated[
         int,
         Bounds(low=0, high=LARGEST_INTEGER, why="0 takes all there are"),
-        Option(help="Use at most this many packed sequences; 0 for all.", panel="Text", common=True),
+        Option(help="Largest number of packed sequences; 0 for all.", panel="Text", common=True),
     ] = 2048
     context_length: Annotated[
         int | None,

@@ -25,7 +25,7 @@ class ExecutionSettings:
         int | None,
         Bounds(low=1, high=LONGEST),
         Option(
-            help="Sequences per forward pass; lower it when memory is short. (default: by size of the logits)",
+            help="Sequences per forward pass; lower it when memory is short. (default: from the size of the logits)",
             panel="Machine",
             published=False,
         ),
@@ -59,6 +59,6 @@ class ExecutionSettings:
         # Autocast keeps 16-bit copies of all weights until the backward pass is over, in every process.
         require(
             self.devices_per_chain == 1 or self.dtype == "float32",
-            f"--devices-per-chain {self.devices_per_chain} takes --dtype float32: in {self.dtype} every device would "
-            "hold a copy of the whole model.",
+            f"`devices_per_chain={self.devices_per_chain}` needs `dtype=float32`: in {self.dtype} every "
+            "device would hold a copy of the whole model.",
         )

@@ -84,7 +84,7 @@ def _checked(name: str, value: Any, source: str) -> Any:
     """The value in the type of its setting; `source` is what a message says that it comes from."""
     known = known_settings()
     if name not in known:
-        raise SettingsError(f"{source}: there is no setting {clipped(name)}{did_you_mean(name[:60], list(known))}")
+        raise SettingsError(f"{source}: no setting {clipped(name)}{did_you_mean(name[:60], list(known))}")
     if name == "params" and isinstance(value, str):
         # A result joins its patterns by commas.
         value = [part for part in value.split(",") if part]

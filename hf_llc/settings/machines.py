@@ -28,7 +28,7 @@ class Machines:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise SettingsError(f"--num-machines is {self.count}; it must be at least 1.")
+            raise SettingsError(f"--num-machines must be ≥ 1, got {self.count}.")
         if self.rank is not None and not 0 <= self.rank < self.count:
             raise SettingsError(
                 f"--machine-rank is {self.rank}, but with --num-machines {self.count} "
@@ -36,29 +36,27 @@ class Machines:
                 "--num-machines says how many there are, --machine-rank which of them this is."
             )
         if not 1 <= self.port <= 65535:
-            raise SettingsError(f"--main-process-port is {self.port}; it must be 1 to 65535, the same on all.")
+            raise SettingsError(f"--main-process-port must be 1 to 65535, the same on all machines, got {self.port}.")
         if self.count > 1:
             self._check_several()
 
     def _check_several(self) -> None:
         if self.rank is None:
-            raise SettingsError(
-                f"--num-machines is {self.count}; say which of them this is with --machine-rank, from 0."
-            )
+            raise SettingsError(f"--num-machines {self.count} needs --machine-rank, the number of this machine from 0.")
         if not self.ip:
             raise SettingsError(
-                f"--num-machines is {self.count}; say where the machine of rank 0 can be reached with "
-                "--main-process-ip, the same on every machine."
+                f"--num-machines {self.count} needs --main-process-ip, the address of the machine with "
+                "rank 0, the same on every machine."
             )
         if set(self.ip) & set(",= "):
-            raise SettingsError(f"--main-process-ip is {self.ip!r}; give one address or host name.")
+            raise SettingsError(f"--main-process-ip must be one address or host name, got {self.ip!r}.")
         if self.processes is None:
             raise SettingsError(
-                f"--num-machines is {self.count}; say with --num-processes how many processes there are on all of "
-                "them together, the same on every machine."
+                f"--num-machines {self.count} needs --num-processes, the number of processes on all "
+                "machines together, the same on every machine."
             )
         if self.processes % self.count:
             raise SettingsError(
-                f"--num-processes is {self.processes}, which {self.count} machines cannot share evenly; it counts the "
-                f"processes of all of them: give a multiple of {self.count}."
+                f"--num-processes must be a multiple of --num-machines {self.count}, got {self.processes}; "
+                "it counts the processes of all machines."
             )

@@ -30,9 +30,7 @@ class ModelSettings:
     )
     subfolder: str | None = None
     gguf_file: Annotated[str | None, Option(help="GGUF file inside the repository.", panel="Model")] = None
-    trust_remote_code: Annotated[bool, Option(help="Run the model code that the repository ships.", panel="Model")] = (
-        False
-    )
+    trust_remote_code: Annotated[bool, Option(help="Run the model code in the repository.", panel="Model")] = False
 
     def __post_init__(self) -> None:
         if self.subfolder == "":  # the default of transformers' from_pretrained

@@ -1,4 +1,4 @@
-"""What decides the number: `PosteriorSettings`, the localized posterior and how it is walked through."""
+"""What decides the number: `PosteriorSettings`, the localized posterior and how it is sampled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +18,11 @@ CHAIN_SAMPLERS = ", ".join(["auto", *Registry[object]("hf_llc.sampling.samplers"
 SAMPLER_HELP = f"{CHAIN_SAMPLERS}; or importance: independent draws, without chains."
 CHAIN_BATCH_SIZE = 32
 FEW_CHAINS = 4
-"""Chains where their number is left open and their error does not end them."""
-STARTS = ("auto", "anchor", "localiser", "both", "laplace")
+"""Chains where their number is not given and their error does not end them."""
+STARTS = ("auto", "anchor", "prior", "both", "laplace", "localiser")
 GAMMA_MIN = 1e-12
-"""A localiser that reaches a million from w*: numbers of its draws would be beyond all that weights are made for."""
+"""A localizing prior that reaches a million from w*: numbers of its draws would be beyond all that weights are made
+for."""
 STABILITY_LIMIT = 4.0
 """ε(nβh+γ) at which a step of size ε/2 along curvature h overshoots by its own length (Euler, quadratic loss)."""
 
@@ -40,9 +41,10 @@ class PosteriorSettings:
             was chosen small because of gradient noise.
         momentum: c in [0, 1), the share of the momentum that a step keeps, for samplers that have one; None is chosen
             from the measured curvature and gradient noise.
-        start: where chains begin: `anchor` is w* itself, `localiser` a draw w* + ξ/√γ from the localizing prior, `both`
-            the one and the other by turns, `laplace` a draw w* + (γ + nβH)^(−½) ξ. `auto` is `localiser` if that stays
-            local, `both` if chains cannot forget their start, and `laplace` if they cannot even come down from it.
+        start: where chains start: `anchor` at w*, `prior` (`localiser` in results and files of earlier versions) from
+            a draw w* + ξ/√γ of the localizing prior, `both` half of them at w* and half from the prior, `laplace` from
+            a draw w* + (γ + nβH)^(−½) ξ. `auto` is `prior` if that stays local, `both` if chains cannot forget their
+            start, and `laplace` if they cannot even come down from the prior.
         gradient: `minibatch`, `control-variate`, or `auto`: minibatch gradients if their noise hardly matters.
         batches: `independent`, `reshuffled`, or `auto`: independent minibatches if their noise hardly matters.
         baseline: what a draw's loss is compared with: `paired` is the loss of the same sequences at w*, `linear` that
@@ -83,8 +85,8 @@ class PosteriorSettings:
         float | None,
         Bounds(above=0, high=LARGEST),
         Option(
-            help="ε at the start of the warm-up, from which it falls to --lr. (default: --lr, or from stability "
-            "where --lr is left out)",
+            help="ε at the start of the warm-up, from which it falls to --lr. (default: --lr, or the "
+            "stability limit if --lr is left out)",
             panel="Sampling",
             of_chains=True,
         ),
@@ -100,8 +102,8 @@ class PosteriorSettings:
         str,
         OneOf(STARTS),
         Option(
-            help="Where chains start: anchor (at w*), localiser (a draw of the localizing prior), both, laplace "
-            "(a draw that knows the curvature) or auto.",
+            help="Where chains start: anchor (at w*), prior (a draw of the localizing prior), both, "
+            "laplace (a draw that includes the curvature) or auto.",
             panel="Sampling",
             of_chains=True,
         ),
@@ -117,7 +119,7 @@ class PosteriorSettings:
     batches: Annotated[
         str,
         Option(
-            help="independent, reshuffled (every sequence once an epoch, so that its noise cancels) or auto.",
+            help="independent, reshuffled (every sequence once per epoch, so that gradient noise cancels) or auto.",
             panel="Sampling",
             of_chains=True,
         ),
@@ -126,8 +128,8 @@ class PosteriorSettings:
         str,
         OneOf(("auto", *BASELINES)),
         Option(
-            help="What a draw's loss is compared with: paired (the loss of the same sequences at w*), linear "
-            "(that and its slope: less noise, a third of a step more a draw) or auto.",
+            help="What a draw's loss is compared with: paired (the loss of the same sequences at w*), "
+            "linear (with its slope: less noise, a third of a step more per draw) or auto.",
             panel="Sampling",
             of_chains=True,
         ),
@@ -136,8 +138,8 @@ class PosteriorSettings:
         int | None,
         Bounds(low=2, high=MOST_CHAINS, why="one chain cannot show that it disagrees with another"),
         Option(
-            help="Independent chains; fewer than 4 are never called converged. (default: 4; with --target-stderr or "
-            "--budget as many short ones as it takes)",
+            help="Independent chains; fewer than 4 are never called converged. (default: 4; with "
+            "--target-stderr or --budget as many short ones as needed)",
             panel="Sampling",
             common=True,
         ),
@@ -146,8 +148,8 @@ class PosteriorSettings:
         int | None,
         Bounds(low=4, high=LONGEST, why="fewer have no Monte Carlo error"),
         Option(
-            help="Draws per chain. (default: 200; where --target-stderr or --budget end chains about 50; of importance "
-            "as many as these need)",
+            help="Draws per chain. (default: 200; about 50 with --target-stderr or --budget; with "
+            "importance as many as needed)",
             panel="Sampling",
             common=True,
         ),
@@ -169,7 +171,7 @@ class PosteriorSettings:
     batch_size: Annotated[
         int | None,
         Bounds(low=1, high=LONGEST),
-        Option(help="Sequences per minibatch. (default: 32; of importance about 1,024 tokens)", panel="Sampling"),
+        Option(help="Sequences per minibatch. (default: 32; with importance about 1,024 tokens)", panel="Sampling"),
     ] = None
     params: Annotated[
         tuple[str, ...],
@@ -179,12 +181,12 @@ class PosteriorSettings:
         ),
     ] = ()
     seed: Annotated[
-        int, Bounds(low=0, high=LARGEST_INTEGER), Option(help="Every random number derives from it.", panel="Sampling")
+        int, Bounds(low=0, high=LARGEST_INTEGER), Option(help="Seed of every random number.", panel="Sampling")
     ] = 0
     checks: Annotated[
         bool,
         Option(
-            help="Also run short sensitivity chains: at ε/2, without noise, and at a larger γ.",
+            help="Run short sensitivity chains too: at ε/2, without noise, and at a larger γ.",
             panel="Sampling",
             negative="--no-checks",
         ),
@@ -221,14 +223,17 @@ class PosteriorSettings:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.start == "prior":
+            object.__setattr__(self, "start", "localiser")  # as results and run folders have it
         require(
             self.gamma != 0 or self.start in {"auto", "anchor"},
-            f"--start {self.start} draws from the localiser, and with --gamma 0 there is none; use --start anchor.",
+            f"start must be anchor with gamma 0, where there is no localizing prior to draw from, got {self.start}.",
         )
         if self.lr is not None and self.gamma is not None and self.lr * self.gamma >= STABILITY_LIMIT:
             raise SettingsError(
-                f"--lr {self.lr:g} times --gamma {self.gamma:g} is {self.lr * self.gamma:g}, past the stability limit "
-                f"{STABILITY_LIMIT:g} of the localisation alone. Use --lr below {STABILITY_LIMIT / self.gamma:.3g}."
+                f"lr times gamma must be < {STABILITY_LIMIT:g}, the stability limit of the localizing "
+                f"prior alone, got {self.lr * self.gamma:g}; lower `lr` below "
+                f"{STABILITY_LIMIT / self.gamma:.3g}."
             )
 
 

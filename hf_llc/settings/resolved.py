@@ -59,7 +59,7 @@ class ResolvedSettings:
     def lr_at(self, step: int) -> float:
         """ε of an update: within COOLING of the burn-in it falls geometrically from `burn_in_lr` to `lr`.
 
-        Large steps forget the start fast; what gradient noise heats meanwhile is as quickly gone with the small ones.
+        Large steps forget the start fast; the bias from gradient noise decays as quickly with the small ones.
         """
         cooling = COOLING * self.burn_in
         if self.burn_in_lr is None or step >= cooling:

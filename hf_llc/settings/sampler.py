@@ -60,11 +60,11 @@ class SamplerSettings(ExecutionSettings, StoppingSettings, PosteriorSettings):
         )
         require(
             self.dtype == "float32" or self.start != "laplace",
-            f"--start laplace takes differences of gradients, of which --dtype {self.dtype} leaves nothing; use "
-            "--dtype float32, or --start both.",
+            f"`start=laplace` takes differences of gradients, which `dtype={self.dtype}` rounds away; use "
+            "`dtype=float32`, or `start=both`.",
         )
         require(
             self.dtype == "float32" or self.baseline != "linear",
-            f"--baseline linear takes small differences of losses, of which --dtype {self.dtype} leaves nothing; use "
-            "--dtype float32, or --baseline paired.",
+            f"`baseline=linear` takes small differences of losses, which `dtype={self.dtype}` rounds away; "
+            "use `dtype=float32`, or `baseline=paired`.",
         )

@@ -32,7 +32,7 @@ class StoppingSettings:
         str | None,
         OneOf(CROSS_CHECKS),
         Option(
-            help="Also estimate in another way: sgld (short chains beside independent draws), draws "
+            help="Cross-check by another method: sgld (short chains beside independent draws), draws "
             "(independent draws beside chains) or lanczos (the quadratic part of the loss, without "
             "sampling).",
             panel="Sampling",
@@ -42,8 +42,8 @@ class StoppingSettings:
         float | None,
         Bounds(above=0, high=1e3, why="0.02 asks for 2 % of the LLC"),
         Option(
-            help="Go on until the standard error is this share of the LLC, or say why it will not be. (default: "
-            "0.05 with --budget and of importance; else as many chains as --chains)",
+            help="Continue until the standard error is this share of the LLC, or report why it is not "
+            "reached. (default: 0.05 with --budget or importance; else --chains chains)",
             panel="Sampling",
             common=True,
         ),
@@ -52,7 +52,10 @@ class StoppingSettings:
         float | None,
         Bounds(above=0, high=LONGEST),
         Option(
-            help="Stop drawing after this time (90s, 15m, 2h) from the start of the command, with what there is.",
+            help=(
+                "Stop sampling after this time (90s, 15m, 2h) from the start of the command, and report "
+                "the number so far."
+            ),
             panel="Sampling",
             common=True,
             flag="--budget",
@@ -62,7 +65,7 @@ class StoppingSettings:
     max_chains: Annotated[
         int,
         Bounds(low=2, high=MOST_CHAINS),
-        Option(help="At most so many, with --target-stderr or --budget.", panel="Sampling"),
+        Option(help="Largest number of chains, with --target-stderr or --budget.", panel="Sampling"),
     ] = MAX_CHAINS
 
     def __post_init__(self) -> None:

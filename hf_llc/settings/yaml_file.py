@@ -63,7 +63,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is a folder; name a YAML or JSON file in it.")
     if not is_file:
         # A pipe or a device may have no end.
-        raise NotFoundError(f"{path} is no regular file." if exists else f"There is no file {path}.")
+        raise NotFoundError(f"{path} is not a regular file." if exists else f"No file {path}.")
     text = read_text(path, "--settings", LARGEST_JSON)
     values = _json(text)
     if values is None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 
 from hf_llc.measures.llc.validation.cases import Case, deep_linear
-from hf_llc.measures.llc.validation.validate import Effort
+from hf_llc.measures.llc.validation.validate import ValidationSettings
 
 NETS, SMALLEST, LARGEST = 24, 1e3, 1e6
 FACTORS = (2, 3, 4, 5, 6)
@@ -44,13 +44,13 @@ class Net:
         """The case as `hf-llc validate --case dln --widths … --rank … --samples …` makes it."""
         return deep_linear(self.widths, self.rank, samples=self.samples)
 
-    def effort(self) -> Effort:
+    def effort(self) -> ValidationSettings:
         """Draws and burn-in by size: large nets have so many directions that few draws suffice."""
         if self.size < 10_000:
-            return Effort(draws=1000)
+            return ValidationSettings(draws=1000)
         if self.size < 100_000:
-            return Effort(draws=250, burn_in=2000)
-        return Effort(draws=100, burn_in=1000)
+            return ValidationSettings(draws=250, burn_in=2000)
+        return ValidationSettings(draws=100, burn_in=1000)
 
 
 def nets(seed: int = 0) -> list[Net]:

@@ -1,7 +1,7 @@
 """Gradients until λ̂ is within 5 % of the exact coefficient: `auto`, plain unpaired SGLD at its best step, devinterp.
 
 Plain SGLD is the Euler step from w* with independent minibatches, its loss at w* the mean over all samples. Its running
-estimate is the mean over the second half of what it has done so far, at each of several steps and localisers; the best
+estimate is the mean over the second half of what it has done so far, at each of several steps and γ; the best
 of all of them counts. Each is given BUDGET gradients, and plain SGLD has lost if that is enough for none.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from hf_llc.execution.loaded_model import computing
 from hf_llc.measures.llc.validation.cases import Case
 from hf_llc.measures.llc.validation.problems import chain_product, sampled_data
-from hf_llc.measures.llc.validation.validate import Effort, validate
+from hf_llc.measures.llc.validation.validate import ValidationSettings, validate
 from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.tuning.curvature import spectrum
 from hf_llc.sampling.variations import CHECKED_CHAINS
@@ -58,7 +58,7 @@ def with_auto(net: Net) -> Reached:
     for draws in EFFORTS:
         case = net.case()
         counted = Counted(case.objective, case.batch_size)
-        tried.append(validate(replace(case, objective=counted), Effort(draws=draws, burn_in=2 * draws)))
+        tried.append(validate(replace(case, objective=counted), ValidationSettings(draws=draws, burn_in=2 * draws)))
         spent.append(round(counted.gradients))
     close = [found.llc is not None and abs(found.llc - found.truth) <= CLOSE * found.truth for found in tried]
     from_on = next((i for i in range(len(tried)) if all(close[i:])), None)
@@ -163,7 +163,7 @@ def test_beside_devinterp_at_the_same_budget(index: int, tmp_path: Path) -> None
         return errors.square().sum(dim=1, keepdim=True).div(2)
 
     with computing(1):
-        ours = validate(case, Effort(draws=BESIDE, burn_in=2 * BESIDE))
+        ours = validate(case, ValidationSettings(draws=BESIDE, burn_in=2 * BESIDE))
         _, gamma, lr = best_plain(net, ours.gradient_evaluations)
         steps = ours.gradient_evaluations // CHAINS
         rows = Dataset.from_dict({"input_ids": [[i, 0] for i in range(net.samples)]}).with_format("torch")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hf_llc.measures.llc.soundness import Sampled
 from hf_llc.measures.llc.summarise import judged
-from hf_llc.measures.llc.validation.validate import Effort, sampled
+from hf_llc.measures.llc.validation.validate import ValidationSettings, sampled
 from hf_llc.results.estimate import Verdict
 from hf_llc.sampling.variations import VARIATIONS
 from tests.benchmarks.kinds import kinds
@@ -61,7 +61,7 @@ def outcomes(kind: Kind, seed: int) -> list[Outcome]:
     """The kind sampled once, judged at every effort; efforts without a number are left out."""
     chains, draws = EFFORTS[0]
     case = kind.case()
-    whole = sampled(case, Effort(chains=chains, draws=draws, seed=seed, **kind.effort))
+    whole = sampled(case, ValidationSettings(chains=chains, draws=draws, seed=seed, **kind.effort))
     made = []
     for effort in EFFORTS:
         found = judged(*cut(whole, *effort))

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy
 
 from hf_llc.measures.llc.chains.target import next_chains
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.summarise import Judged, judged
-from hf_llc.measures.llc.validation.validate import Effort, sampled
+from hf_llc.measures.llc.validation.validate import ValidationSettings, sampled
 from hf_llc.results.estimate import ChainTrace, Status, Verdict
 from hf_llc.sampling.statistics import MANY_CHAINS
 from hf_llc.settings.sampler import SHORT_DRAWS
@@ -79,7 +79,7 @@ class End:
     steps: int
 
 
-def ended(look: Callable[[int], tuple[Resolution, Judged]], truth: float, target: float, first: int) -> End:
+def ended(look: Callable[[int], tuple[ResolvedRun, Judged]], truth: float, target: float, first: int) -> End:
     """The run that begins with so many chains.
 
     Args:
@@ -111,7 +111,7 @@ def of_process(process: Process, replicate: int, first: int = MANY_CHAINS, draws
         thin=1,
         start="localiser",
     )
-    resolution = Resolution(
+    resolution = ResolvedRun(
         settings=settings, choices={}, curvature=0.1, trace_hessian=1.0, dimension=20, load_seconds=0.0, seconds=0.0
     )
 
@@ -128,7 +128,7 @@ def of_process(process: Process, replicate: int, first: int = MANY_CHAINS, draws
             seconds=0.0,
         )
 
-    def look(chains: int) -> tuple[Resolution, Judged]:
+    def look(chains: int) -> tuple[ResolvedRun, Judged]:
         of = replace(resolution, settings=replace(settings, chains=chains))
         return of, judged(of, [trace(number) for number in range(chains)], {})
 
@@ -138,8 +138,8 @@ def of_process(process: Process, replicate: int, first: int = MANY_CHAINS, draws
 def of_kind(kind: Kind, seed: int, first: int = MANY_CHAINS, draws: int = SHORT_DRAWS) -> End:
     case = kind.case()
 
-    def look(chains: int) -> tuple[Resolution, Judged]:
-        whole = sampled(case, Effort(chains=chains, draws=draws, seed=seed, **kind.effort))
+    def look(chains: int) -> tuple[ResolvedRun, Judged]:
+        whole = sampled(case, ValidationSettings(chains=chains, draws=draws, seed=seed, **kind.effort))
         return whole.resolution, judged(*whole)
 
     return ended(look, case.truth, 0.05, first)

@@ -12,7 +12,7 @@ from hf_llc.measures.llc.validation.cases import Case
 from hf_llc.measures.llc.validation.problems import FunctionObjective
 
 REACH = 8.0
-"""Standard deviations of the localiser alone out to which is integrated."""
+"""Standard deviations of the localizing prior alone out to which is integrated."""
 NEGLIGIBLE = 1e-16
 """Share of the largest density below which a place is left out of the finer grid."""
 POINTS = {1: 200_001, 2: 1201, 3: 181}
@@ -42,7 +42,7 @@ class Kind:
 
     Attributes:
         case: makes the case anew. regular: False for those built so that chains miss the stated posterior.
-        effort: settings of `validate.Effort` that are given and not chosen.
+        effort: settings of `validate.ValidationSettings` that are given and not chosen.
     """
 
     name: str
@@ -56,7 +56,7 @@ def expected_llc(
 ) -> float:
     """nβ E[L(w) − L(w*)] under p ∝ exp(−nβ L − γ/2 ‖w−w*‖²), by the trapezoidal rule on two grids.
 
-    The first grid covers the localiser, the second the box where the first one sees any weight.
+    The first grid covers the localizing prior, the second the box where the first one sees any weight.
     """
     anchor, dim = torch.tensor(at, dtype=torch.float64), len(at)
     count = points or POINTS[dim]

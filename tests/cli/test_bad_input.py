@@ -25,7 +25,7 @@ def test_no_such_model(run: Run, served: HubServer) -> None:
 
 
 def test_a_word_that_is_neither_folder_nor_id(run: Run, served: HubServer) -> None:
-    refused(run("estimate", "a/b/c/d"), 1, "no a/b/c/d")
+    refused(run("estimate", "a/b/c/d"), 1, "No file or folder a/b/c/d")
     refused(run("estimate", "two words"), 2, "two words.* is neither a Hub id such as org/name nor a path")
     refused(run("estimate", "./nothing"), 1, r"\./nothing")
 

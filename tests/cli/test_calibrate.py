@@ -178,7 +178,7 @@ def test_what_it_will_cost_is_said_before_and_again_is_cheap(calibrate: Run, fir
         (["--budget", "0"], 2, "--budget must be ≥ 1, got 0"),
         (["--pilot-draws", "2"], 2, "--pilot-draws must be ≥ 8, got 2"),
         (["--sampler", "hmc"], 2, "--sampler must be one of auto"),
-        (["--settings", "none.yaml"], 1, "There is no file none.yaml"),
+        (["--settings", "none.yaml"], 1, "No file none.yaml"),
         (["--dataset", "none.jsonl"], 1, "none.jsonl"),
     ],
 )

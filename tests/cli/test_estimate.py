@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -104,7 +105,10 @@ def test_the_human_table_holds_the_number_its_error_and_its_verdict(small: Run, 
     value, _, error = rows["LLC"].split("(")[0].partition("±")
     assert float(value) == pytest.approx(found["llc"], abs=float(error) / 10)
     assert float(error) == pytest.approx(found["stderr"], rel=0.05)
-    assert f"{found['verdict']}: {found['verdict_reason']}".startswith(rows["verdict"])
+    verdict, _, reason = rows["verdict"].partition(": ")
+    flags: Any = import_module("hf_llc.cli.flags")
+    assert verdict == found["verdict"]
+    assert flags.with_flags(found["verdict_reason"]).startswith(reason)
     assert rows["kept in"] == found["run_dir"]
     assert {"per chain", "loss at w*", "distance", "mixing", "settings", "text", "seconds"} <= rows.keys()
 

@@ -152,7 +152,11 @@ def test_folders_of_other_inputs_are_refused_by_what_differs(run: Run, place: Pa
 def test_folders_with_another_measured_step_size_are_refused(run: Run, place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "part-2", tmp_path / "other")
     rewrite(tmp_path / "other/shared.json", lambda shared: shared["settings"].update(lr=1e-9))
-    refused(run("merge", place / "part-1", tmp_path / "other", "--output-dir", "m"), 1, "lr is .* there and 1e-09 here")
+    refused(
+        run("merge", place / "part-1", tmp_path / "other", "--output-dir", "m"),
+        1,
+        "lr is .* in the first and 1e-09 in the other",
+    )
 
 
 def test_of_unequal_points_the_first_is_kept_and_said(run: Run, place: Path, tmp_path: Path) -> None:
@@ -199,7 +203,7 @@ def test_a_part_without_checkpoints_ends_well(run: Run, place: Path) -> None:
     ran = scanned(run, place, "--output-dir", "none", "--shard", "9/9")
     assert (ran.code, ran.json["points"]) == (0, [])
     assert "nothing to do" in ran.err
-    refused(run("scan", place / "series", "--shard", "3/2"), 2, "from 1/8 to 8/8")
+    refused(run("scan", place / "series", "--shard", "3/2"), 2, "such as 1/8 to 8/8")
 
 
 def test_a_dry_run_lists_the_part(run: Run, place: Path) -> None:

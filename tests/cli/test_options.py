@@ -59,7 +59,7 @@ def test_set_wins_over_the_settings_file(small: Run) -> None:
     ("text", "message"),
     [
         ("seed", r"--set takes NAME=VALUE, such as --set burn_in=400, got 'seed'"),
-        ("sede=3", "--set: there is no setting sede; did you mean seed"),
+        ("sede=3", "--set: no setting sede; did you mean seed"),
         ("seed=many", "--set: --seed must be a whole number, got 'many'"),
         ("gamma=[1, 2]", "--gamma must be a number"),
         ("gamma={", "is not YAML"),

@@ -46,7 +46,7 @@ def test_a_result_is_a_settings_file_and_gives_the_same_number(small: Run, whole
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("gama: 3\n", "there is no setting gama; did you mean gamma"),
+        ("gama: 3\n", "no setting gama; did you mean gamma"),
         ("draws: many\n", "settings.yaml: --draws must be a whole number, got 'many'"),
         ("params: [1, 2]\n", r"settings.yaml: --params must be a string, got 1"),
         (f"gamma: 1{'0' * 400}\n", "settings.yaml: --gamma must be a finite number, got about 10\\^400"),
@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_words(small: Run, content: str
 
 
 def test_a_file_that_is_not_there_is_named(small: Run) -> None:
-    refused(small("--settings", "none.yaml"), 1, "There is no file none.yaml")
+    refused(small("--settings", "none.yaml"), 1, "No file none.yaml")
 
 
 def test_every_setting_has_a_type() -> None:

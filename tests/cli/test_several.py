@@ -15,17 +15,20 @@ WHERE = ["--main-process-ip", "10.0.0.1"]
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--num-machines", "0"], r"--num-machines is 0; it must be at least 1"),
+        (["--num-machines", "0"], r"--num-machines must be ≥ 1, got 0"),
         (["--machine-rank", "1"], r"--machine-rank needs --num-machines"),
         (WHERE, r"--main-process-ip needs --num-machines"),
         (["--num-machines", "1", "--machine-rank", "1"], r"--machine-rank is 1, but .* it can only be 0"),
         (["--num-machines", "2", "--machine-rank", "2"], r"--machine-rank is 2, but .* ranks are 0 to 1"),
         (["--num-machines", "2", "--machine-rank", "-1"], r"--machine-rank is -1, but .* ranks are 0 to 1"),
-        (["--num-machines", "2", *WHERE], r"which of them this is with --machine-rank"),
-        (["--num-machines", "2", "--machine-rank", "0"], r"can be reached with --main-process-ip"),
-        (["--num-machines", "2", "--machine-rank", "0", *WHERE], r"say with --num-processes how many"),
-        (["--num-machines", "2", "--machine-rank", "0", *WHERE, "--num-processes", "3"], r"multiple of 2"),
-        (["--main-process-port", "70000"], r"--main-process-port is 70000; it must be 1 to 65535"),
+        (["--num-machines", "2", *WHERE], r"--num-machines 2 needs --machine-rank"),
+        (["--num-machines", "2", "--machine-rank", "0"], r"--num-machines 2 needs --main-process-ip"),
+        (["--num-machines", "2", "--machine-rank", "0", *WHERE], r"--num-machines 2 needs --num-processes"),
+        (
+            ["--num-machines", "2", "--machine-rank", "0", *WHERE, "--num-processes", "3"],
+            r"multiple of --num-machines 2",
+        ),
+        (["--main-process-port", "70000"], r"--main-process-port must be 1 to 65535, .*got 70000"),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_anything_is_read(

@@ -92,7 +92,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
 
     def resolved(*args: Any) -> Any:
         with found.during("measured"):
-            result = resolution.resolve(*args)
+            result = resolution.resolve_settings(*args)
         found.phase = "chains"
         return result
 
@@ -128,7 +128,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     ],
     ids=[
         "small", "one sequence a step", "no burn-in", "from w*", "with checks", "large minibatches", "all items",
-        "only gamma open", "all given", "control variates", "sgld", "no localiser", "some weights", "16 bits", "long",
+        "only gamma open", "all given", "control variates", "sgld", "no prior", "some weights", "16 bits", "long",
     ],
 )  # fmt: skip
 def test_at_most_a_fifth_of_what_the_chains_take(

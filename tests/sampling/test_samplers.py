@@ -87,7 +87,7 @@ def test_without_its_noise_the_step_is_the_exact_drift(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "variance"), [("sgld", 1.0), ("sgld-lm", 0.5)])
-def test_without_gradient_and_localisation_the_increment_is_normal_with_the_stated_variance(
+def test_without_gradient_and_gamma_the_increment_is_normal_with_the_stated_variance(
     name: str, variance: float
 ) -> None:
     count = 200_000
@@ -147,7 +147,7 @@ CURVATURES = [0.01, 0.3, 1.0, 2.0, 5.0] * 40
 
 
 @pytest.mark.parametrize("fraction", [0.4, 1.6])
-def test_euler_chain_returns_the_closed_form_at_finite_step_and_localisation(fraction: float) -> None:
+def test_euler_chain_returns_the_closed_form_at_finite_step_and_gamma(fraction: float) -> None:
     n_beta, gamma = 100.0, 20.0
     lr = fraction / (n_beta * max(CURVATURES) + gamma)
     chosen = settings(sampler="sgld", n_beta=n_beta, gamma=gamma, lr=lr, burn_in=1500, draws=1500)

@@ -49,7 +49,7 @@ def test_a_draw_is_the_root_of_the_inverse_times_the_noise() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_where_curvatures_are_many_it_is_near_their_law_and_far_from_the_localisers() -> None:
+def test_where_curvatures_are_many_it_is_near_their_law_and_far_from_the_priors() -> None:
     curvatures = [10 ** (-3 + index / 100) for index in range(500)]
     truth = exact.quadratic_llc(curvatures, N_BETA, GAMMA)
     objective = quadratic(curvatures)
@@ -69,7 +69,7 @@ def test_without_noise_it_stays_where_it_is_and_asks_for_nothing() -> None:
     assert objective.gradients == 0
 
 
-def test_where_products_are_not_finite_it_is_a_draw_of_the_localiser() -> None:
+def test_where_products_are_not_finite_it_is_a_draw_of_the_prior() -> None:
     w = torch.ones(6)
     broken = FunctionObjective([w], 1, lambda batch: (w * math.nan).sum().expand(len(batch)))
     randomness = ChainRandomness(3, 0, 1, 1, CPU)

@@ -12,7 +12,7 @@ from hf_llc.execution.plan import Plan
 from hf_llc.execution.planning import plan
 from hf_llc.execution.store import RunStore
 from hf_llc.measures.llc import resolution
-from hf_llc.measures.llc.resolution import resolve
+from hf_llc.measures.llc.resolution import resolve_settings
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.tuning import choose_sampler, measure, measurements, settle
 from hf_llc.sampling.tuning.measurements import LocalGeometry
@@ -109,15 +109,15 @@ def test_what_the_curve_has_measured_is_what_a_point_would_measure(
     there = replace(plain, sampler=settled)
     bench = LoadedModel(there, "cpu")
     with computing(1):
-        afresh = resolve(there, bench)
+        afresh = resolve_settings(there, bench)
         monkeypatch.setattr(resolution, "measure_geometry", pytest.fail)
-        known = resolve(common.knowing(there), bench)
+        known = resolve_settings(common.knowing(there), bench)
     # What noise adds is of no use to a point where nothing is left to be chosen by it.
     assert (known.heating > 0, afresh.heating) == (gradient == "minibatch", 0.0)
     assert replace(known, seconds=0.0, heating=0.0) == replace(afresh, seconds=0.0)
 
 
-def test_without_a_localiser_each_point_measures_for_itself(tmp_path: Path) -> None:
+def test_without_a_prior_each_point_measures_for_itself(tmp_path: Path) -> None:
     """The rise of the loss is then infinite, which no file of a run can hold."""
     (plain,) = plans_of(tmp_path, [0])
     common = shared_settings([plain], RunStore(tmp_path / "curve", pytest.fail), replace(SAMPLER, gamma=0), Observer())

@@ -104,7 +104,7 @@ def test_a_scalar_is_its_python_value(name: str, value: Any, plain: Any) -> None
         ("checks", 1, "checks must be True or False, got 1"),
         ("params", [1], "params must be a string, got 1"),
         ("params", 1, "params must be a list of strings, got 1"),
-        ("start", "here", "start must be one of auto, anchor, localiser, both, laplace, got 'here'"),
+        ("start", "here", "start must be one of auto, anchor, prior, both, laplace, localiser, got 'here'"),
         ("sampler", "", "sampler must be a string that is not empty, got ''"),
     ],
     ids=shown,
@@ -258,3 +258,8 @@ def test_a_refused_value_is_shown_short_and_on_one_line(value: Any, words: str) 
 def test_a_value_without_a_number_is_refused() -> None:
     with pytest.raises(SettingsError, match="x must be a number, got a Tensor"):
         checked("x", torch.tensor(8.0, device="meta"), float)
+
+
+def test_the_start_from_the_prior_has_its_name_and_the_stored_one() -> None:
+    assert SamplerSettings(start="prior") == SamplerSettings(start="localiser")
+    assert SamplerSettings(start="prior").start == "localiser"

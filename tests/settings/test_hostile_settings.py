@@ -116,11 +116,11 @@ def test_what_is_no_settings_file_is_refused_by_what_it_is(tmp_path: Path, file:
         path.write_bytes(b"\x80\x02}q\x00")
     words = {
         "folder": "is a folder",
-        "fifo": "is no regular file",
-        "/dev/zero": "is no regular file",
+        "fifo": "is not a regular file",
+        "/dev/zero": "is not a regular file",
         "sparse": "has more than 67108864 bytes",
         "binary": "byte 0 is not UTF-8",
-        "none": "There is no file",
+        "none": "No file",
     }[file]
     with pytest.raises((SettingsError, NotFoundError), match=words):
         read_settings(path)

@@ -1,4 +1,4 @@
-"""transformers kept quiet, and its failures as one sentence each (transformers)."""
+"""transformers silenced, and its failures as one sentence each (transformers)."""
 
 import json
 import os

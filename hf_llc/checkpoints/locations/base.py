@@ -68,7 +68,7 @@ class Location(Protocol):
             place: where a name stands in training.
 
         Raises:
-            NotFoundError: nothing is there. SourceError: it cannot be had.
+            NotFoundError: nothing is there. SourceError: it cannot be read.
             SettingsError: the selection does not fit, or the address is that of one checkpoint.
         """
         ...
@@ -81,7 +81,7 @@ class Location(Protocol):
             download: False may leave out the weights.
 
         Raises:
-            SourceError, UnusableError, SettingsError, ResourceError: it cannot be had or is not a model.
+            SourceError, UnusableError, SettingsError, ResourceError: it cannot be read or is not a model.
         """
         ...
 

@@ -55,7 +55,7 @@ class MachineStore:
         self._store.put(key, content)
 
     def get(self, key: str) -> bytes | None:
-        """What somebody put there; None if nobody has."""
+        """The content that a process put there; None if none has."""
         return self._store.get(key)
 
     def turn(self, name: str) -> str:

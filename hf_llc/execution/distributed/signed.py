@@ -77,7 +77,7 @@ class SignedStore:
             self._store.set(name, self.signer.seal(name, content))  # type: ignore[arg-type]
 
     def get(self, name: str) -> bytes | None:
-        """What somebody put there; None if nobody has."""
+        """The content that a process put there; None if none has."""
         with _answered():
             message = self._store.get(name) if self._store.check([name]) else None
         return None if message is None else self.signer.open(name, message)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hf_llc.errors import SettingsError
 from hf_llc.execution.loaded_model import LoadedModel
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.draws.prior import PriorDraws
 from hf_llc.sampling.draws.statistics import summarise_draws
@@ -27,7 +27,7 @@ def part_name(method: str) -> str:
     return f"cross-check/{method}"
 
 
-def cross_check(method: str, bench: LoadedModel, resolution: Resolution, observer: Observer) -> dict[str, Any]:
+def cross_check(method: str, bench: LoadedModel, resolution: ResolvedRun, observer: Observer) -> dict[str, Any]:
     """`Estimate.cross_check`, JSON-ready.
 
     Args:
@@ -43,7 +43,7 @@ def cross_check(method: str, bench: LoadedModel, resolution: Resolution, observe
     return {"method": method, **result, "seconds": time.monotonic() - started}
 
 
-def _lanczos(bench: LoadedModel, resolution: Resolution, observer: Observer) -> dict[str, Any]:
+def _lanczos(bench: LoadedModel, resolution: ResolvedRun, observer: Observer) -> dict[str, Any]:
     """½ tr[H(H+γ/nβ)⁻¹] of the loss's quadratic part at w*, without sampling."""
     settings = resolution.settings
     observer.begin("cross-check without sampling", PROBES * ITERATIONS)
@@ -55,7 +55,7 @@ def _lanczos(bench: LoadedModel, resolution: Resolution, observer: Observer) -> 
     return {**asdict(quadrature), "sequences": used}
 
 
-def _draws(bench: LoadedModel, resolution: Resolution, observer: Observer) -> dict[str, Any]:
+def _draws(bench: LoadedModel, resolution: ResolvedRun, observer: Observer) -> dict[str, Any]:
     """λ̂ from independent draws of the localizing prior, in float32."""
     settings, objective = resolution.settings, bench.in_full
     draws = PriorDraws(objective, objective, gamma=settings.gamma, batch_size=settings.batch_size, seed=settings.seed)

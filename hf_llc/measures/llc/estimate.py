@@ -53,7 +53,7 @@ def estimate(
 
     Raises:
         SettingsError: an argument makes no sense, or contradicts another one or the model; names it.
-        SourceError: the model or the text cannot be had. UnusableError: they cannot be used for an estimate.
+        SourceError: the model or the text cannot be read. UnusableError: they cannot be used for an estimate.
         ResourceError: memory, disk or a permission is missing, or the folder holds another run.
         DivergedError: fewer than two chains, or not all independent draws, stayed finite.
     """

@@ -1,7 +1,7 @@
 """The main job: a checkpoint and a text to a local learning coefficient with its error.
 
 plan     find the checkpoint and the text, pin both, fix the folder           (one process; `hf_llc.execution.planning`)
-run      independent draws, or losses at w*, settings left open and chains; each part durable  (every process)
+run      independent draws, or losses at w*, settings that were not given and chains; each part durable  (every process)
 collect  parts to an Estimate                                                  (one process)
 """
 
@@ -27,7 +27,7 @@ from hf_llc.measures.llc.chains import rounds as chain_rounds
 from hf_llc.measures.llc.chains.parts import Maker, Names, cross_check_names, resolved_name
 from hf_llc.measures.llc.draws import choice, rounds
 from hf_llc.measures.llc.draws.estimate import estimate_of_draws
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.soundness import with_one_baseline
 from hf_llc.measures.llc.summarise import estimate_of
 from hf_llc.results.estimate import ChainTrace, Estimate
@@ -134,7 +134,7 @@ def _estimate_of_chains(
     plan: Plan, store: RunStore, started: float, tell: Tell
 ) -> tuple[Estimate, Sequence[ChainTrace]]:
     anchors = [_finished(store, name) for name in _anchor_names(plan)]
-    resolution = Resolution.from_dict(_finished(store, resolved_name(plan)))
+    resolution = ResolvedRun.from_dict(_finished(store, resolved_name(plan)))
     count = chain_rounds.chains_of(plan, store) if plan.sampler.grows else plan.sampler.chain_count
     present = chain_rounds.sampled_of(plan, store, resolution, count)
     names = Names(plan, count, resolution.settings.draws)
@@ -272,7 +272,7 @@ def _resolution(
     fleet: ProcessWorld,
     observer: Observer,
     notes: Mapping[str, str],
-) -> Steps[Resolution]:
+) -> Steps[ResolvedRun]:
     def make(name: str) -> dict[str, Any]:
         observer.begin("curvature", 1)
         _loaded(bench, observer)
@@ -282,7 +282,7 @@ def _resolution(
         return replace(resolution, choices={**resolution.choices, **notes}).to_dict()
 
     (payload,) = yield from work_queue.make_parts(store, [resolved_name(plan)], make)
-    resolved = Resolution.from_dict(payload)
+    resolved = ResolvedRun.from_dict(payload)
     if fleet.is_main:
         for sentence in resolved.choices.values():
             observer.tell(sentence)

@@ -103,7 +103,7 @@ def forecast(
     """The cost of `estimate` with the same arguments, from the model's config and a short look at the machine.
 
     Raises:
-        HfLlcError: the model cannot be had, or the settings are impossible.
+        HfLlcError: the model cannot be read, or the settings are impossible.
     """
     observer = observer or Observer()
     check_sampler(sampler.sampler, [IMPORTANCE])

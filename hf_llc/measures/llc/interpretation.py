@@ -1,4 +1,5 @@
-"""What a number says beyond the localiser, and beside its cross-check: sentences, which need no numerics to be made."""
+"""What a number says beyond the localizing prior, and beside its cross-check: sentences, which need no numerics to be
+made."""
 
 import math
 
@@ -9,7 +10,8 @@ SIGNIFICANT = 3.0
 SEEN = 2.0
 """Standard errors up to which a slope that is not known to be flat is not known to be other than 0 either."""
 PLATEAU = 0.2
-"""|d log λ̂ / d log γ| up to which λ̂ hardly depends on the localiser: a tenth of γ changes it by a factor below 1.6."""
+"""|d log λ̂ / d log γ| up to which λ̂ hardly depends on the localizing prior: a tenth of γ changes it by a factor below
+1.6."""
 
 
 def flat_in_gamma(diagnostics: Diagnostics) -> bool:
@@ -38,7 +40,7 @@ def on_plateau(diagnostics: Diagnostics) -> bool:
 
 
 def interpret(diagnostics: Diagnostics) -> str:
-    """What the number says beyond the localiser, in one sentence."""
+    """What the number says beyond the localizing prior, in one sentence."""
     slope, error = diagnostics.gamma_slope, diagnostics.gamma_slope_stderr
     if slope is None or error is None:
         return "its dependence on the localizing prior was not measured: compare it along one curve only"

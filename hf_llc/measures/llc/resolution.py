@@ -1,4 +1,4 @@
-"""From what a user left open to numbers, each measured at w* and each with its reason."""
+"""From settings that were not given to numbers, each measured at w* and each with its reason."""
 
 import math
 import time
@@ -30,14 +30,14 @@ ROUNDING_MAX = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolution:
+class ResolvedRun:
     """The resolved settings, one sentence per choice, and the measurements behind them.
 
     Attributes:
         curvature, trace_hessian: largest |h| and tr H on the probe batch, nats per weight². typical: the curvature that
             most of tr H comes from.
         dimension: d, weights that move. heating: what gradient noise is predicted to add to λ̂, at most.
-        rise: mean rise of the loss at draws of the localiser, nats per token; None if it is not known.
+        rise: mean rise of the loss at draws of the localizing prior, nats per token; None if it is not known.
         routers: the model's modules that choose between experts, joined by commas.
         load_seconds, seconds: wall time of loading the model and of these measurements.
     """
@@ -56,7 +56,7 @@ class Resolution:
 
     @property
     def starts_hot(self) -> bool:
-        """True if draws of the localiser are far above where chains live."""
+        """True if draws of the localizing prior are far above the loss at equilibrium."""
         return self.settings.n_beta * self.typical > HOT * self.settings.gamma
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Resolution:
         return cls(**{**stored, "settings": ResolvedSettings(**stored["settings"])})
 
 
-def resolve(plan: Plan, bench: LoadedModel) -> Resolution:
+def resolve_settings(plan: Plan, bench: LoadedModel) -> ResolvedRun:
     """Every setting as a number: those the user gave, and for the others what was measured on a probe batch.
 
     What the plan knows from the choice of settings for a series is not measured again.
@@ -100,7 +100,7 @@ def resolve(plan: Plan, bench: LoadedModel) -> Resolution:
     check_lr(settings.lr, n_beta, measured.curvature, gamma)
     if plan.dtype == "bfloat16" and gamma > 0:
         choices["dtype"] = rounding_sentence(_rise_as_sampled(bench, asked.seed, gamma), measured.rise)
-    return Resolution(
+    return ResolvedRun(
         settings=settings,
         choices=choices,
         curvature=measured.curvature,
@@ -131,7 +131,7 @@ def _completed(known: CachedMeasurements, bench: LoadedModel, asked: SamplerSett
 
 
 def measure_gamma(bench: LoadedModel, seed: int) -> tuple[float, str]:
-    """γ at which the localiser alone raises the loss by TARGET_RISE, and the sentence that says so."""
+    """γ at which the localizing prior alone raises the loss by TARGET_RISE, and the sentence that says so."""
     objective, batch = bench.in_full, bench.probe_batch()
     gamma, rise, share = choose_gamma(
         objective, batch, objective.losses(batch), seed, bench.extent.evaluations, bench.extent.directions
@@ -143,9 +143,9 @@ def gamma_sentence(gamma: float, rise: float, share: float) -> str:
     """Why γ is as large as it is: the rise of the loss at draws of the prior, and 1/√γ over the root mean square
     weight."""
     return (
-        f"gamma = {gamma:.2g}: weights drawn from the localiser alone (1/√γ is {share:.1%} of their root mean square) "
-        f"change the loss by {rise:+.2g} nats per token, where {TARGET_RISE:g} is aimed at. Keep it fixed when "
-        "comparing checkpoints."
+        f"gamma = {gamma:.2g}: draws from the localizing prior alone (1/√γ is {share:.1%} of the root mean square "
+        f"weight) change the loss by {rise:+.2g} nats per token; the target is {TARGET_RISE:g}. "
+        "Keep γ fixed when comparing checkpoints."
     )
 
 
@@ -178,28 +178,29 @@ def measure_around(
 
 
 def _rise_as_sampled(bench: LoadedModel, seed: int, gamma: float) -> float:
-    """How far the localiser alone raises the loss, in the precision of the chains; nats per token."""
+    """How far the localizing prior alone raises the loss, in the precision of the chains; nats per token."""
     objective, batch = bench.objective, bench.probe_batch()
     return rise(objective, batch, objective.losses(batch), seed, gamma**-0.5, bench.extent.directions)
 
 
 def rounding_sentence(rounded: float, exact: float) -> str:
-    """What 16 bits do to differences of the loss, by the rise at the same draws of the localiser in both precisions."""
+    """What 16 bits do to differences of the loss, by the rise at the same draws of the localizing prior in both
+    precisions."""
     share = abs(rounded / exact - 1) if exact else math.inf
     words = (
         f"dtype = bfloat16: a draw w* + ξ/√γ changes the loss by {rounded:+.4g} nats per token, in float32 by "
         f"{exact:+.4g}"
     )
     if share > ROUNDING_MAX:
-        return f"{words}: λ̂ may be off by as much; use float32, or lower --gamma."
-    return f"{words}: they agree to {share:.1%}."
+        return f"{words}: λ̂ may be off by as much; use float32, or lower `gamma`."
+    return f"{words}: the two agree to {share:.1%}."
 
 
 def sentences_on(plan: Plan, bench: LoadedModel) -> dict[str, str]:
     """What a reader must know of the model that was loaded, by what it is about."""
     sentences = {}
     if plan.source.code is not None:
-        sentences["code"] = f"code = {plan.source.code}: the model's Python code is of another repository."
+        sentences["code"] = f"code = {plan.source.code}: the model's Python code comes from another repository."
     if bench.left_out:
         sentences["weights"] = left_out_sentence(bench.left_out)
     if bench.still:
@@ -209,19 +210,19 @@ def sentences_on(plan: Plan, bench: LoadedModel) -> dict[str, str]:
 
 def left_out_sentence(names: Sequence[str]) -> str:
     """Which weights of the files the loss of text has no use for."""
-    return f"weights = without {listed(names)}: the loss of the next token does not depend on those."
+    return f"weights = without {listed(names)}: the next-token loss does not depend on them."
 
 
 def stillness_sentence(names: Sequence[str]) -> str:
     """Which tensors stay at w* since the loss gives them no gradient."""
     return (
-        f"params = without {listed(names)}: the loss gives no gradient of those, so they stay at w* and do not "
-        "count in the dimension."
+        f"params = without {listed(names)}: they have no gradient, so they stay at w* and do not count in "
+        "the dimension."
     )
 
 
 def temperature(asked: float | None, n: int) -> tuple[float, dict[str, str]]:
-    """nβ, and the sentence on it by the setting's name if it was left open."""
+    """nβ, and the sentence on it by the setting's name if it was not given."""
     if asked is not None:
         return asked, {}
     chosen = default_n_beta(n)

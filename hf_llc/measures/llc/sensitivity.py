@@ -1,4 +1,5 @@
-"""What the checks say: is the step small enough, is w* a minimum, is the number more than the localiser's?"""
+"""What the checks say: is the step small enough, is w* a minimum, does the number say more than the localizing
+prior?"""
 
 import math
 import statistics

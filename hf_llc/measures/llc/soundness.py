@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hf_llc.measures.llc.interpretation import SIGNIFICANT
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.results.estimate import OUTLYING, ChainTrace, Diagnostics, Verdict
 from hf_llc.sampling.estimator import llc
 from hf_llc.sampling.statistics import summarise
@@ -22,12 +22,13 @@ APART = 2.0
 """How many times as far from the median as any other draw those must be that are set apart: in the tail of a skewed
 law, however long, draws follow one another closely."""
 FEWEST, FEW = 10, 0.05
-"""Draws of a chain below which none is set apart, and the share of them up to which some are: more are a law's own."""
+"""Draws of a chain below which none is set apart, and the share of them up to which some are: more belong to the
+distribution."""
 JUMPS_MAX = 0.1
 """Share of λ̂ that jumps may make."""
 SHAKEN = 1.5
-"""Errors of the other draws by which those that are set apart may change λ̂: the largest of 200 draws of a χ² law of one
-degree of freedom alone make up to one."""
+"""Errors of the other draws by which those that are set apart may change λ̂: the largest of 200 draws of a χ²
+distribution of one degree of freedom alone make up to one."""
 ABSURD = 10.0
 """How many times more than at draws of the localizing prior the loss may rise, whose mean is known from a few."""
 SMALL = 20
@@ -42,7 +43,7 @@ Varied = Mapping[tuple[str, int], ChainTrace]
 class Sampled(NamedTuple):
     """The chains of a run with the settings that their numbers go by; `varied` by (variation, chain)."""
 
-    resolution: Resolution
+    resolution: ResolvedRun
     traces: Sequence[ChainTrace]
     varied: Varied
 
@@ -116,7 +117,7 @@ def set_apart(draws: Sequence[float]) -> set[int]:
     return set()
 
 
-def numbers_of(resolution: Resolution, healthy: Sequence[ChainTrace]) -> dict[str, Any]:
+def numbers_of(resolution: ResolvedRun, healthy: Sequence[ChainTrace]) -> dict[str, Any]:
     """The fields of `Diagnostics` that these checks have."""
     settings, rise = resolution.settings, resolution.rise
     known = rise is not None and math.isfinite(rise) and settings.gamma > 0
@@ -235,8 +236,8 @@ def runaway_findings(settings: ResolvedSettings, diagnostics: Diagnostics) -> Fi
 def jump_findings(value: float, stderr: float, diagnostics: Diagnostics) -> Findings:
     """Losses that change by jumps, where these make much of λ̂ and are not known to cancel in it.
 
-    What they change λ̂ by is their covariance with the loss, as long as they are small; where they are not it is at most
-    about what they make themselves.
+    What they change λ̂ by is their covariance with the loss, as long as they are small; where they are not it is at
+    most about what they make themselves.
     """
     jumps, error = diagnostics.jump_llc, diagnostics.jump_llc_stderr
     shift, unknown = diagnostics.jump_shift, diagnostics.jump_shift_stderr

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hf_llc.execution.plan import Plan
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.sensitivity import Extrapolation, SensitivityResults, evaluate, extrapolation
 from hf_llc.measures.llc.soundness import numbers_of
 from hf_llc.measures.llc.verdict import judge
@@ -30,7 +30,7 @@ from hf_llc.tasks import TASKS
 
 def estimate_of(
     plan: Plan,
-    resolution: Resolution,
+    resolution: ResolvedRun,
     traces: Sequence[ChainTrace],
     varied: Mapping[tuple[str, int], ChainTrace],
     init_loss: float,
@@ -78,7 +78,7 @@ class Judged(NamedTuple):
 
 
 def judged(
-    resolution: Resolution,
+    resolution: ResolvedRun,
     traces: Sequence[ChainTrace],
     varied: Mapping[tuple[str, int], ChainTrace],
     variations: Sequence[Variation] = VARIATIONS,
@@ -133,7 +133,10 @@ def dataset_of(plan: Plan) -> DatasetRecord:
 
 
 def _diagnostics(
-    resolution: Resolution, healthy: Sequence[ChainTrace], statistics: DrawStatistics | None, checks: SensitivityResults
+    resolution: ResolvedRun,
+    healthy: Sequence[ChainTrace],
+    statistics: DrawStatistics | None,
+    checks: SensitivityResults,
 ) -> Diagnostics:
     settings = resolution.settings
     squared = [value for trace in healthy for value in trace.squared_distances]
@@ -191,8 +194,8 @@ def _diagnostics(
 
 
 def _start_gap(settings: ResolvedSettings, healthy: Sequence[ChainTrace]) -> tuple[float | None, float | None]:
-    """λ̂ of chains from draws of the localiser minus that of chains from w*, and its error; (None, None) if all began
-    alike or a group is empty."""
+    """λ̂ of chains from draws of the localizing prior minus that of chains from w*, and its error; (None, None) if all
+    began alike or a group is empty."""
     groups = [
         [trace.draws(settings) for trace in healthy if settings.starts_displaced(trace.chain) is displaced]
         for displaced in (True, False)
@@ -231,6 +234,6 @@ def _distance_drift(healthy: Sequence[ChainTrace]) -> tuple[float | None, float 
 
 
 def _free_growth(settings: ResolvedSettings) -> float:
-    """What `distance_drift` would be of a walk whose variance is proportional to the time since it left w*."""
+    """What `distance_drift` would be of free diffusion from w*, whose variance is proportional to time."""
     window = settings.draws * settings.thin
     return (window / 2) / (settings.burn_in_time + window / 4)

@@ -1,4 +1,5 @@
-"""Numbers to words: does the chain sample the stated posterior, and does the number say more than the localiser?"""
+"""Verdicts in words: does the chain sample the stated posterior, and does the number say more than the localizing
+prior?"""
 
 from hf_llc.errors import DivergedError
 from hf_llc.measures.llc import soundness
@@ -24,13 +25,13 @@ EQUILIBRATION_MIN = 0.9
 """Share of a flat direction's variance that must be there when the draws begin."""
 STILL, STILL_SHARE = 0.05, 0.25
 """Growth of ‖w−w*‖² over the draws up to which no direction counts as still spreading, and its share of the growth that
-a walk without bounds would show: draws too short for that show nothing."""
+free diffusion would show: draws too short for that show nothing."""
 STEP_BIAS_MAX = 0.1
 """Share of λ̂ that may be due to the step size, and is then extrapolated away and part of the error."""
 COLD_MAX = 0.1
 """Share of λ̂ that the drift alone may explain: a slope at w* if negative, gradient noise if positive."""
 EXCESS_MAX = 0.1
-"""Excess that chains from draws of the localiser may have left, as a share of λ̂; see `excess_left`."""
+"""Excess that chains from draws of the localizing prior may have left, as a share of λ̂; see `excess_left`."""
 GAP_KNOWN = 0.2
 """Share of λ̂ within which chains from both starts must be known to agree, at two standard errors."""
 
@@ -90,9 +91,9 @@ def _unsettled(llc: float, settings: ResolvedSettings, diagnostics: Diagnostics)
     if diagnostics.drift is not None and not abs(diagnostics.drift) <= DRIFT_MAX:
         reasons.append(f"the draws' second half lies {diagnostics.drift:+.1f} Monte Carlo errors from the first")
     reasons += _several_basins(diagnostics)
-    # Where λ̂ hardly depends on the localiser and the walk has stopped spreading, no direction is bounded by it alone,
-    # unless the loss is constant there, which shows in nβ where that was varied. A
-    # chain that has not yet felt the localiser hardly depends on it either, but goes on spreading; one that began at
+    # Where λ̂ hardly depends on the localizing prior and the chains have stopped spreading, no direction is bounded by
+    # it alone, unless the loss is constant there, which shows in nβ where that was varied. A chain
+    # that has not yet felt the localizing prior hardly depends on it either, but goes on spreading; one that began at
     # its full width does not.
     bounded = (
         settings.start not in {"laplace", "localiser"}
@@ -151,7 +152,8 @@ def _several_basins(diagnostics: Diagnostics) -> list[str]:
 
 
 def _not_come_down(settings: ResolvedSettings, diagnostics: Diagnostics) -> list[str]:
-    """Chains that began at draws of the localiser come down alike, so that they agree long before they are there."""
+    """Chains that began at draws of the localizing prior come down alike, so that they agree long before they are
+    there."""
     if settings.start != "localiser" or settings.gamma == 0:
         return []
     rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
@@ -165,7 +167,7 @@ def _not_come_down(settings: ResolvedSettings, diagnostics: Diagnostics) -> list
 
 
 def still(diagnostics: Diagnostics) -> bool:
-    """True if the walk from w* is known to have stopped spreading, at two standard errors."""
+    """True if the spread of the chains from w* is known to have stopped growing, at two standard errors."""
     growth, error, free = (
         diagnostics.distance_drift,
         diagnostics.distance_drift_stderr,

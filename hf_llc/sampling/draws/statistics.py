@@ -13,7 +13,7 @@ from hf_llc.sampling.statistics import Weighted, weighted_mean, widened
 SIGNIFICANT = 3.0
 """Standard errors before a difference counts."""
 UNIFORM = math.sqrt(3)
-"""Half-width of a uniform law in its standard deviations."""
+"""Half-width of a uniform distribution in its standard deviations."""
 ONE_SIDED = 1.645
 """Standard deviations of a normal variable above which it lies once in twenty times."""
 STEEP = 0.05

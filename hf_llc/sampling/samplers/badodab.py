@@ -3,7 +3,7 @@
     p ← p − h ∇U(w);   w ← w + h/2 p;   z ← z + κ/2 (p·p/d − 1);   p ← e^{−z} p + √(z₀ (1 − e^{−2z}) / z) ξ
     z ← z + κ/2 (p·p/d − 1);   w ← w + h/2 p,      h = √ε, z₀ = −log c
 
-Gradient noise that has the same variance in every direction is taken out exactly: z settles at z₀ plus what it heats.
+Gradient noise that has the same variance in every direction is taken out exactly: z settles at z₀ plus its heat.
 Noise that follows the curvature, as that of minibatches does, is taken out on average over directions only.
 """
 
@@ -30,7 +30,7 @@ class State:
 
 
 def init(walk: ChainState) -> State:
-    """Momenta from their stationary law, and the friction that noiseless gradients ask for."""
+    """Momenta from their stationary distribution, and the friction that noiseless gradients ask for."""
     momenta = baoab.init(walk)
     return State(momenta, torch.tensor(_free_friction(walk), device=momenta[0].device, dtype=torch.float64))
 

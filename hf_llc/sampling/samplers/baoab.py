@@ -5,8 +5,8 @@ With h = √ε, U(w) = nβ L(w) + γ/2 ‖w−w*‖² and momentum p of unit mas
     p ← p − h ∇U(w);   w ← w + h/2 p;   p ← c p + √(1−c²) ξ;   w ← w + h/2 p
 
 The two half kicks that meet between steps are one whole kick, so that w is observed where BAOAB has it. On a quadratic
-loss the law of w is exact at any stable ε, whatever c; at c = 0 it is `sgld-lm`. A flat direction relaxes faster than
-there by about (1+c)/(1−c), and gradient noise heats by that factor more.
+loss the stationary distribution of w is exact at any stable ε, whatever c; at c = 0 it is `sgld-lm`. A flat direction
+relaxes faster than there by about (1+c)/(1−c), and gradient noise adds that factor more bias.
 """
 
 import math
@@ -20,7 +20,7 @@ from hf_llc.sampling.samplers.base import EXACT, ChainState, GradientSample, Sam
 
 
 def init(walk: ChainState) -> list[Tensor]:
-    """Momenta from their stationary law, a tensor per parameter."""
+    """Momenta from their stationary distribution, a tensor per parameter."""
     momenta = [torch.zeros_like(parameter) for parameter in walk.parameters]
     noise = walk.randomness.start("momentum")
     for momentum in momenta:

@@ -1,4 +1,4 @@
-"""What a sampler is, and what it is given: the law to approximate, and the chain whose weights it moves."""
+"""What a sampler is, and what it is given: the posterior to approximate, and the chain whose weights it moves."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ class Posterior(NamedTuple):
     Attributes:
         n_beta: nβ. gamma: γ, in 1/weight². lr: ε, in weight².
         momentum: c, the share of momentum that a step keeps, for samplers that have one.
-        burn_in: steps during which a sampler may still adapt itself; later ones all follow one law.
+        burn_in: steps during which a sampler may still adapt itself; later ones all follow one distribution.
     """
 
     n_beta: float

@@ -4,9 +4,9 @@ With U(w) = nβ L_n(w) + γ/2 ‖w−w*‖² and the proposal w′ = w − ε/2 
 
     log α = U(w) − U(w′) − ( ‖w − w′ + ε/2 ∇U(w′)‖² − ‖w′ − w + ε/2 ∇U(w)‖² ) / 2ε
 
-Its law is the posterior itself at any ε, provided that L_n is the whole loss and not a minibatch's: the reference for
-small models. It costs two gradients a step. A high acceptance rate says that ε is small, not that the chain is done.
-"""
+Its stationary distribution is the posterior itself at any ε, provided that L_n is the whole loss and not a minibatch's:
+the reference for small models. It costs two gradients a step. A high acceptance rate says that ε is small, not that the
+chain is done."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from hf_llc.sampling.samplers.base import ChainState, GradientSample, Sampler
 
 
 def init(walk: ChainState) -> None:
-    """Nothing: the chain's state is w itself."""
+    """No state beside w itself."""
 
 
 @torch.no_grad()

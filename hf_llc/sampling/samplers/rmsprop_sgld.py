@@ -3,10 +3,10 @@
     v ← α v + (1−α) g²,   v̂ = v / (1 − α^t),   G = (1 + a) / ( √v̂ / RMS(√v̂) + a )
     w ← w − ε/2 G ( nβ g + γ (w − w*) ) + √(εG) (ξ_t + ξ_{t+1}) / 2
 
-v is taken from the gradient of the loss alone, not of the localiser, and bias-corrected. RMS(√v̂) is that of the same
-tensor, so that G is about 1 there and at most (1+a)/a whatever the scale of the gradients. G adapts during the burn-in
-and then stays as it is: a G that went on following w would need the divergence of G as a drift to have the right law.
-"""
+v is taken from the gradient of the loss alone, not of the localizing prior, and bias-corrected. RMS(√v̂) is that of the
+same tensor, so that G is about 1 there and at most (1+a)/a whatever the scale of the gradients. G adapts during the
+burn-in and then stays as it is: a G that went on following w would need the divergence of G as a drift to have the
+right stationary distribution."""
 
 import math
 from dataclasses import dataclass, field

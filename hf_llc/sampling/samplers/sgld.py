@@ -17,7 +17,7 @@ from hf_llc.sampling.samplers.base import ChainState, GradientSample, Sampler
 
 
 def init(walk: ChainState) -> None:
-    """Nothing: the chain's state is w itself."""
+    """No state beside w itself."""
 
 
 @torch.no_grad()

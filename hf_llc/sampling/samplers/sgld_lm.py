@@ -14,7 +14,7 @@ from hf_llc.sampling.samplers.sgld import drift
 
 
 def init(walk: ChainState) -> None:
-    """Nothing: the noise of the step before comes again from its address, or from where the chain keeps it."""
+    """No state: the noise of the step before is drawn again from its address, or kept by the chain."""
 
 
 def step(walk: ChainState, look: GradientSample, state: None, index: int) -> None:

@@ -29,7 +29,7 @@ class State:
 
 
 def init(walk: ChainState) -> State:
-    """Momenta from their stationary law, and the friction that noiseless gradients ask for."""
+    """Momenta from their stationary distribution, and the friction that noiseless gradients ask for."""
     momenta = baoab.init(walk)
     friction = torch.tensor(1 - walk.law.momentum, device=momenta[0].device, dtype=torch.float64)
     return State(momenta, friction)

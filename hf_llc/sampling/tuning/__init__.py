@@ -1,1 +1,2 @@
-"""Settings left open, chosen from measurements at w*: γ, step size, sampler, start, warm-up, noise reduction."""
+"""Settings that were not given, chosen from measurements at w*: γ, step size, sampler, start, warm-up, noise
+reduction."""

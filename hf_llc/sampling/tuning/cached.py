@@ -14,7 +14,8 @@ class CachedMeasurements:
     """What was measured before every setting was chosen.
 
     Attributes:
-        measured: before a walk, if there was one. start: where chains were to start. sigma: as in `GeometryReport`.
+        measured: before a warm-up run, if there was one. start: where chains were to start. sigma: as in
+            `GeometryReport`.
         gradient: whose noise was measured.
     """
 
@@ -30,7 +31,7 @@ class CachedMeasurements:
 
     @property
     def is_finite(self) -> bool:
-        """True if there is a number for all of it; there is none for the rise without a localiser."""
+        """True if there is a number for all of it; there is none for the rise without a localizing prior."""
         numbers = [self.sigma, *(value for value in asdict(self.measured).values() if value is not None)]
         return all(map(math.isfinite, numbers))
 

@@ -9,7 +9,8 @@ from hf_llc.sampling.tuning.noise_reduction import HEATING_MAX, MOMENTA, SLOWEST
 from hf_llc.sampling.tuning.step_size import choose_lr, forgets, leaves, stability, two_digits
 
 LOCAL_RISE = 0.5
-"""Nats per token that a draw from the localiser alone may raise the loss by for chains to start at such draws."""
+"""Nats per token that a draw from the localizing prior alone may raise the loss by for chains to start at such
+draws."""
 SLOW = 10.0
 """Steps of the largest stable size that a flat direction may need to forget where it was before momentum pays."""
 DEFAULT_MOMENTUM = 0.8
@@ -34,9 +35,9 @@ def settled_start(
 ) -> tuple[str, str | None]:
     """Where chains start once the burn-in is known, and one sentence if that is a new choice.
 
-    Chains that come down from draws of the localiser and chains that rise from w* meet where λ̂ is, or show that they
-    have not. Where the burn-in is too short to come down, draws of the Laplace approximation have less to forget; they
-    take differences of gradients, of which rounding to 16 bits would leave nothing.
+    Chains that come down from draws of the localizing prior and chains that rise from w* meet where λ̂ is, or show that
+    they have not. Where the burn-in is too short to come down, draws of the Laplace approximation have less to forget;
+    they take differences of gradients, of which rounding to 16 bits would leave nothing.
 
     Args:
         rate: at which a flat direction forgets, per step. typical: nβh/γ of the typical curvature.
@@ -59,7 +60,7 @@ def settled_start(
 def choose_dynamics(asked: RequestedDynamics, n_beta: float, gamma: float, measured: LocalGeometry) -> ChosenDynamics:
     """Sampler, momentum c, step size ε, and how gradients are estimated; what is given is kept.
 
-    Plain minibatches are kept where their noise hardly heats. Where it does, the ways to quieten it are weighed against
+    Plain minibatches are kept where their noise adds little bias. Elsewhere the ways to reduce it are weighed against
     their cost: `noise_reduction.choose_noise_reduction`.
 
     Raises:
@@ -89,8 +90,8 @@ def choose_dynamics(asked: RequestedDynamics, n_beta: float, gamma: float, measu
 
 
 def noise_matters(asked: RequestedDynamics, n_beta: float, gamma: float, measured: LocalGeometry) -> bool:
-    """True if plain minibatches would heat too much at the step that is asked for, or else at the largest stable one,
-    and the user has left open what to do about it."""
+    """True if plain minibatches would add too much bias at the step that is asked for, or else at the largest stable
+    one, and no setting says what to do about it."""
     if AUTO not in {asked.gradient, asked.batches} or SAMPLERS.get(asked.sampler, SAMPLERS["sgld-lm"]).whole:
         return False
     fraction = SAMPLERS.get(asked.sampler, SAMPLERS["sgld-lm"]).step_fraction
@@ -129,7 +130,7 @@ def _quieter(asked: RequestedDynamics, n_beta: float, gamma: float, measured: Lo
 
 
 def _step(sampler: str, momentum: float, n_beta: float, gamma: float, measured: LocalGeometry) -> tuple[float, str]:
-    """ε and why: the sampler's own share of stability, or less where gradient noise would heat too much."""
+    """ε and why: the sampler's own share of stability, or less where gradient noise would add too much bias."""
     largest = choose_lr(SAMPLERS[sampler].step_fraction, n_beta, measured.limiting, gamma)
     heating = predicted_heating(largest, n_beta, measured.noise, momentum)
     allowed = HEATING_MAX * measured.least_llc(n_beta, gamma)
@@ -159,7 +160,7 @@ def _sampler(
     step = lr if lr is not None else SAMPLERS["baoab"].step_fraction / stiffness if stiffness > 0 else math.nan
     for kept in MOMENTA if momentum is None else (momentum,):
         heating = predicted_heating(step, n_beta, measured.noise, kept)
-        # Past critical damping of the flattest direction more momentum only makes the walk swing.
+        # Past critical damping of the flattest direction more momentum only makes the direction oscillate.
         if heating <= HEATING_MAX * expected and 1 - kept >= 2 * math.sqrt(step * gamma):
             return (
                 "baoab",

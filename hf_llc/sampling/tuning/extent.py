@@ -44,7 +44,7 @@ class Extent(NamedTuple):
 
     Attributes:
         drawn: items drawn at random that the first ones are compared with; 0 leaves the comparison out.
-        probed: items that curvature and localisation are measured on.
+        probed: items on which curvature and the prior's rise are measured.
         products: Hessian-vector products of a curvature at most.
         evaluations: displacements that γ is chosen from; None for a search by bisection.
         directions: antithetic pairs that a mean rise of the loss is taken over.
@@ -87,7 +87,7 @@ class Extent(NamedTuple):
 
     @property
     def look_cost(self) -> float:
-        """What the measurements where a walk has come to take at most: curvature, tr H², tr H, noise, baseline."""
+        """What the measurements after a warm-up run take at most: curvature, tr H², tr H, noise, baseline."""
         return (
             self.curvature_cost
             + (2 + LOSS) * self.probed
@@ -114,7 +114,7 @@ def full_extent(batch_size: int, probed: int) -> Extent:
 
 
 class Needs(NamedTuple):
-    """What the settings left open, and so what there is to measure.
+    """What the settings leave to be chosen, and so what there is to measure.
 
     Attributes:
         n, batch_size: items in all and in a minibatch.
@@ -137,7 +137,7 @@ class Needs(NamedTuple):
     def of(
         cls, asked: RequestedDynamics, *, n: int, batch_size: int, gamma: float | None, baseline: str, start: str
     ) -> Self:
-        """By the settings, of which None and `auto` are left open."""
+        """By the settings, of which None and `auto` are chosen."""
         step = asked.lr is None or asked.sampler == AUTO
         return cls(
             n=n,
@@ -146,7 +146,7 @@ class Needs(NamedTuple):
             step=step,
             noise=step or AUTO in {asked.gradient, asked.batches},
             baseline=baseline == AUTO and batch_size < n,
-            # Draws of a localiser that was chosen to be local are where chains start.
+            # Draws of a localizing prior that was chosen to be local are where chains start.
             displaced=start == "anchor" or (start == AUTO and gamma is not None),
             controlled=asked.gradient == "control-variate",
         )
@@ -165,7 +165,7 @@ class Needs(NamedTuple):
         return next((extent for extent in extents if self.cost(extent) <= allowed), extents[-1])
 
     def cost(self, extent: Extent) -> float:
-        """What all that is measured before a walk takes at most."""
+        """What all that is measured before a warm-up run takes at most."""
         searches = self.gamma * (extent.evaluations or BISECTIONS + 2)
         # The first is where the rise is known.
         narrowings = self.displaced * (extent.narrowings or 2) - 1

@@ -1,4 +1,4 @@
-"""A default for γ, chosen by how far the localiser alone lets the loss rise."""
+"""A default for γ, chosen by how far the localizing prior alone lets the loss rise."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def choose_gamma(
     evaluations: int | None = None,
     directions: int = DIRECTIONS,
 ) -> tuple[float, float, float]:
-    """γ at which weights drawn from the localiser alone, w* + ξ/√γ, raise the loss by TARGET_RISE on average.
+    """γ at which weights drawn from the localizing prior alone, w* + ξ/√γ, raise the loss by TARGET_RISE on average.
 
     Antithetic pairs ±ξ cancel the slope of the loss, so that what is measured is its curvature even where w* is not a
     minimum. Returns (γ in 1/weight², rounded to two digits; the rise there in nats per token; 1/√γ over the root

@@ -1,4 +1,5 @@
-"""What a checkpoint is like around w*: curvature, gradient noise, and how far the localiser alone carries the loss."""
+"""What a checkpoint is like around w*: curvature, gradient noise, and how far the localizing prior alone carries the
+loss."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,8 @@ from hf_llc.sampling.tuning.proportion import Allowance, permitted
 from hf_llc.sampling.tuning.settle import ROUNDS, measure_at_equilibrium, round_cost
 
 SMALL = 10_000
-"""Weights below which one displaced point is not like another, so that several are looked at if there is no walk."""
+"""Weights below which one displaced point is not like another, so that several are looked at if there is no warm-up
+run."""
 DRAWS = 4
 STIFFER = 2.0
 """How many times stiffer than elsewhere a minibatch must be for the step to be chosen by it: up to there steps of half
@@ -40,7 +42,7 @@ class GeometryReport(NamedTuple):
 
     Attributes:
         measured: it. start: where chains start. why: one sentence on that.
-        first: what was measured before a walk to where chains live, if there was one. walked: whether there was one.
+        first: what was measured before a warm-up run to equilibrium, if there was one. walked: whether there was one.
         sigma: standard deviation of the displacement at which curvature and gradient noise were looked at.
     """
 
@@ -69,13 +71,13 @@ def measure_geometry(
 ) -> GeometryReport:
     """What is found on the batch, and where chains start; the weights are w* again afterwards.
 
-    The step must be stable wherever chains go: curvature and gradient noise are taken at draws of the localiser too,
-    narrowed to where nβΔL is at most d/2, what a chain has there if every direction is bound by the loss, unless chains
-    start at such draws. Where gradient noise matters there, it is measured again where chains will be.
+    The step must be stable wherever chains go: curvature and gradient noise are taken at draws of the localizing prior
+    too, narrowed to where nβΔL is at most d/2, what a chain has there if every direction is bound by the loss, unless
+    chains start at such draws. Where gradient noise matters there, it is measured again where chains will be.
 
     Args:
         gradient: the estimator of ∇L_n by its name, around the weights as they are.
-        others: checkpoints that were walked at, of a curve that has one step size. Where they are about as sharp and
+        others: checkpoints with a warm-up run, of a curve that has one step size. Where they are about as sharp and
             as noisy as this one, noise is not measured again here: see `measurements.rescale_from_similar`.
         probe: the order of items that the batch begins, and a minibatch that steps must be stable on too; None takes
             them as they come.
@@ -197,7 +199,7 @@ def _estimated_at_equilibrium(
     start: str,
     allowance: Allowance,
 ) -> LocalGeometry:
-    """What a walk would find as far as displacements by σ show it, in place of a walk that would take too much."""
+    """What a warm-up run would find, from displacements by σ, where the run would cost too much."""
     extent, controlled = allowance.extent, None
     if asked.gradient != "minibatch" and 2 * extent.noise_cost <= allowance.left(_without_noise(geometry), start):
         gradient = as_noisy("control-variate", objective)
@@ -219,7 +221,8 @@ def noise_around(
     seed: int,
     extent: Extent | None = None,
 ) -> float:
-    """The gradient noise that `measure_geometry` finds with that estimator, displacement and extent, before a walk."""
+    """The gradient noise that `measure_geometry` finds with that estimator, displacement and extent, before a warm-up
+    run."""
     extent = full_extent(batch_size, batch_size) if extent is None else extent
     if not extent.pairs:
         return 0.0

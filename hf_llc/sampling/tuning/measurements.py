@@ -8,11 +8,12 @@ from typing import NamedTuple
 from hf_llc.sampling.samplers import AUTO
 
 MARGIN = 1.5
-"""How many times sharper or noisier than others a checkpoint may be for what a walk found there to be scaled to it."""
+"""How many times sharper or noisier than others a checkpoint may be for the measurements after their warm-up runs to be
+scaled to it."""
 
 
 class RequestedDynamics(NamedTuple):
-    """What a user left open, `auto` or None, or gave: names in SAMPLERS, GRADIENTS and BATCHES, c and ε."""
+    """Settings as given, or `auto` or None: names in SAMPLERS, GRADIENTS and BATCHES, c and ε."""
 
     sampler: str = AUTO
     momentum: float | None = None
@@ -30,9 +31,9 @@ class LocalGeometry:
         trace, squares: tr H and tr H² at w*.
         noise: tr Cov of a minibatch's gradient, (nats per weight)². controlled: the same with a control variate at w*,
             None if it was not measured.
-        rise: mean loss of draws from the localiser alone above that at w*, nats per token.
+        rise: mean loss of draws from the localizing prior alone above that at w*, nats per token.
         epoch: minibatches that all items make.
-        typical: the curvature that gradient noise mostly acts along, tr H² / tr H where chains live, nats per weight².
+        typical: the curvature that gradient noise mostly acts along, tr H² / tr H at equilibrium, nats per weight².
         level: mean loss at w*, nats per token.
         scatter: variance over items of ℓ_i(w) − ℓ_i(w*) near where chains start, (nats per token)².
         curved: what is left of it without the part that is linear in w − w*.
@@ -71,7 +72,7 @@ class LocalGeometry:
 
     @property
     def typical_curvature(self) -> float:
-        """The curvature h that most of tr H comes from, where chains live if that was looked at."""
+        """The curvature h that most of tr H comes from, at equilibrium if that was looked at."""
         return self.typical or (self.squares / self.trace if self.trace > 0 else 0.0)
 
 
@@ -99,11 +100,12 @@ def combine_worst_case(geometries: Sequence[LocalGeometry]) -> LocalGeometry:
 def rescale_from_similar(
     geometry: LocalGeometry, walked: Sequence[tuple[LocalGeometry, LocalGeometry]]
 ) -> LocalGeometry | None:
-    """What a walk to where chains live would find at a checkpoint, by what it found at others; None if they are less
+    """What a warm-up run would measure at a checkpoint, from what it measured at others; None if they are less
     sharp or less noisy by more than MARGIN, or there are none.
 
     Args:
-        geometry: what was measured before the walk. walked: at each of the others, the same and what the walk found.
+        geometry: what was measured before the warm-up run. walked: at each of the others, the same and what the warm-up
+            run found.
     """
     if not walked:
         return None
@@ -140,7 +142,7 @@ def _excess(value: float, other: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenDynamics:
-    """The choice; `why` has one sentence for each part that was left open, by name of the setting.
+    """The choice; `why` has one sentence for each part that was not given, by name of the setting.
 
     `burn_in_lr` is the step that the burn-in may begin with, None for `lr` itself.
     """

@@ -1,4 +1,4 @@
-"""How to keep gradient noise from heating a chain, at the least cost of speed.
+"""How to keep gradient noise from biasing a chain, at the least cost of speed.
 
 Three ways that combine: control variates at w*, batches in reshuffled order, and smaller steps or less momentum.
 """
@@ -81,8 +81,8 @@ class ReducedNoise(NamedTuple):
 def choose_noise_reduction(
     asked: RequestedDynamics, n_beta: float, gamma: float, measured: LocalGeometry, share: float = TARGET_BIAS
 ) -> ReducedNoise:
-    """Of all ways that the request leaves open, the one that forgets fastest for its cost while it heats by at most
-    `share` of the least λ̂; if none can at a step SLOWEST times below the largest, the one that then heats least.
+    """Of all ways that the request allows, the one that relaxes fastest for its cost with a gradient-noise bias of at
+    most `share` of the least λ̂; if none can at a step SLOWEST times below the largest, the one with the least bias.
 
     Where noise limits the step, all momenta move flat directions equally fast. Of equals the one with the least
     momentum is taken: its steps are larger, and stiff directions forget where they were all the sooner.
@@ -140,7 +140,7 @@ def _largest(way: NoiseReduction, n_beta: float, gamma: float, measured: LocalGe
 def _within(
     way: NoiseReduction, largest: float, allowed: float, n_beta: float, gamma: float, measured: LocalGeometry
 ) -> float:
-    """The largest step that heats no more than allowed, down to `largest` / SLOWEST."""
+    """The largest step whose gradient-noise bias is allowed, down to `largest` / SLOWEST."""
     if way.heating(largest, n_beta, gamma, measured) <= allowed:
         return largest
     low, high = largest / SLOWEST, largest
@@ -154,7 +154,7 @@ def _within(
 
 
 def _candidates(asked: RequestedDynamics, measured: LocalGeometry) -> list[NoiseReduction]:
-    """Every combination that what was asked for leaves open."""
+    """Every combination that the request allows."""
     gradients = [asked.gradient] if asked.gradient != AUTO else ["minibatch"]
     if asked.gradient == AUTO and measured.controlled is not None:
         gradients.append("control-variate")

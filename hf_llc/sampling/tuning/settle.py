@@ -1,4 +1,4 @@
-"""A short walk before the chains: curvature and gradient noise where chains live, not where they begin."""
+"""A short warm-up run before the chains: curvature and gradient noise at equilibrium, not at the start."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,11 +23,12 @@ from hf_llc.sampling.tuning.noise_reduction import choose_noise_reduction
 from hf_llc.sampling.tuning.proportion import Allowance
 
 ROUNDS = (20, 40, 80, 160)
-"""Steps of each round; from one to the next the walk has time to go as far again as it has come."""
+"""Steps of each round; from one to the next the run has time to move as far again."""
 ALIKE = 0.2
 """Share by which gradient noise and curvature may differ after two rounds for the second to be the last."""
 WARMTH = 1.0
-"""Heating that the walk may have, as a share of the least λ̂: it only has to come near where chains will be."""
+"""Gradient-noise bias that the warm-up run may have, as a share of the least λ̂: it only has to come near
+equilibrium."""
 
 
 def measure_at_equilibrium(
@@ -46,11 +47,12 @@ def measure_at_equilibrium(
     items: Tensor,
     allowance: Allowance | None = None,
 ) -> LocalGeometry:
-    """The measurements again after a walk from where chains start; the weights are w* again afterwards.
+    """The measurements after a warm-up run from where chains start; the weights are w* again afterwards.
 
-    Each of ROUNDS walks as the measurements so far advise. The last is one that finds them as they were before, or that
-    changes none of the chains' settings, or after which the next would take more than is allowed. The largest curvature
-    met stays: chains must be stable there. If a walk blows up, what was measured before it stays.
+    Each of ROUNDS runs uses the settings that the measurements so far suggest. The last is one that finds them as they
+    were before, or that changes none of the chains' settings, or after which the next would take more than is allowed.
+    The largest curvature met stays: chains must be stable there. If a run diverges, the measurements before it are
+    kept.
 
     Args:
         gradient: the estimator of ∇L_n by its name. batch: items that curvature is measured on; items: those that the
@@ -120,7 +122,7 @@ def round_cost(steps: int, gradients: int, batch_size: int, extent: Extent) -> f
 
 
 class _Estimators:
-    """Estimators of ∇L_n by name; one that needs the full gradient at w* is made when it is first walked by."""
+    """Estimators of ∇L_n by name; one that needs the full gradient at w* is made when it is first used."""
 
     def __init__(
         self,
@@ -153,7 +155,7 @@ class _Estimators:
 
 
 def _halved(measured: LocalGeometry) -> LocalGeometry:
-    """With half the gradient noise, as a longer walk may find it, so that a run is not thought longer than it gets."""
+    """With half the gradient noise, as a longer run may find it, so that a run is not thought longer than it gets."""
     controlled = None if measured.controlled is None else measured.controlled / 2
     return replace(measured, noise=measured.noise / 2, controlled=controlled)
 
@@ -174,7 +176,7 @@ def _look(
     seed: int,
     directions: int,
 ) -> LocalGeometry | None:
-    """The measurements at the weights as they are; None if any is not finite, as where the walk blew up.
+    """The measurements at the weights as they are; None if any is not finite, as where the run diverged.
 
     Args:
         largest: |h| there. directions: pairs of draws that tr H is taken from.

@@ -9,16 +9,16 @@ from hf_llc.settings.posterior import STABILITY_LIMIT
 RELAXED = 0.01
 """Share of a flat direction's variance that may be missing when the draws begin."""
 SETTLED = 1.3
-"""Relaxation times of a flat direction after which chains that began at draws of the localiser have forgotten the
-excess of any stiffer one: with k = nβh/γ that is k e^(−(1+k)t) of its share, at most 0.1 for t = 1.3."""
+"""Relaxation times of a flat direction after which chains that began at draws of the localizing prior have forgotten
+the excess of any stiffer one: with k = nβh/γ that is k e^(−(1+k)t) of its share, at most 0.1 for t = 1.3."""
 HOT = 3.0
-"""nβh/γ in a typical direction above which draws of the localiser are so far up that the way down moves flat directions
-too, as it does in a product of factors: those must then relax as from w*."""
+"""nβh/γ in a typical direction above which draws of the localizing prior are so far up that the way down moves flat
+directions too, as it does in a product of factors: those must then relax as from w*."""
 LEFT = 0.28
 """Relaxation times after which they have at most as much of it left as they shall have: `excess_left` is 1 there."""
 NEAR, SLOWER = 0.1, 4.0
-"""Share of λ̂ that they may have left of it in a typical direction; on deep linear nets it took four times as long as on
-a quadratic loss, since they begin where the loss is steeper."""
+"""Share of λ̂ that they may have left of it in a typical direction; on deep linear nets it took four times as long as
+on a quadratic loss, since they begin where the loss is steeper."""
 LONGEST_BURN_IN = 1000
 SHORTEST_BURN_IN = 10
 
@@ -68,8 +68,8 @@ def check_lr(lr: float, n_beta: float, curvature: float, gamma: float) -> None:
 def relaxation_rate(lr: float, gamma: float, sampler: str, momentum: float) -> float:
     """The rate per step at which a flat direction's variance approaches its final value: εγ without momentum.
 
-    Momentum c speeds the walk up by (1+c)/(1−c), as long as that walk is overdamped (see `samplers.baoab`); it never
-    forgets faster than the momenta do, 1 − c a step.
+    Momentum c speeds a flat direction up by (1+c)/(1−c), as long as its motion is overdamped (see `samplers.baoab`); it
+    never forgets faster than the momenta do, 1 − c a step.
     """
     if not SAMPLERS[sampler].momentum:
         return lr * gamma
@@ -80,25 +80,25 @@ def asked_for(start: str, typical: float) -> float:
     """Relaxation times of a flat direction that chains which start there take before their draws.
 
     From w* itself: until its variance, 1 − e^(−rate·t) of the final one, misses RELAXED of it. From draws of the
-    localiser: SETTLED, or as many as from w* where the typical nβh/γ is above HOT.
+    localizing prior: SETTLED, or as many as from w* where the typical nβh/γ is above HOT.
     """
     return SETTLED if start == "localiser" and typical <= HOT else -math.log(RELAXED)
 
 
 def forgets(rate: float, burn_in: int, typical: float) -> bool:
-    """True if chains that began at draws of the localiser have what is asked for before their draws."""
+    """True if chains that began at draws of the localizing prior have what is asked for before their draws."""
     return rate * burn_in >= asked_for("localiser", typical)
 
 
 def excess_left(times: float, stiffest: float) -> float:
-    """What chains from draws of the localiser have left of the excess in the worst direction, as a share of what they
-    shall have there: k e^(−(1+k)t), the most over all k = nβh/γ up to `stiffest` after t relaxation times."""
+    """What chains from draws of the localizing prior have left of the excess in the worst direction, as a share of what
+    they shall have there: k e^(−(1+k)t), the most over all k = nβh/γ up to `stiffest` after t relaxation times."""
     worst = min(stiffest, 1 / times) if times > 0 else stiffest
     return worst * math.exp(-(1 + worst) * times)
 
 
 def leaves(rate: float, burn_in: int, typical: float) -> bool:
-    """True if chains that began at draws of the localiser have come near before their draws.
+    """True if chains that began at draws of the localizing prior have come near before their draws.
 
     In any direction after LEFT relaxation times, else in one of the typical k = nβh/γ, SLOWER times as slowly as on a
     quadratic loss.

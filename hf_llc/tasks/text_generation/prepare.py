@@ -29,7 +29,7 @@ MIN_SEQUENCES = 2
 
 
 def _silent(message: str) -> None:
-    """Nobody listens."""
+    """Ignore the message."""
 
 
 def find_corpus(
@@ -42,7 +42,7 @@ def find_corpus(
 
     Raises:
         SettingsError: a context length above the model's.
-        SourceError, UnusableError, ResourceError: the text cannot be had or used, or gives fewer than 2 sequences.
+        SourceError, UnusableError, ResourceError: the text cannot be read or used, or gives fewer than 2 sequences.
     """
     # First the config: transformers reads it for the tokenizer too, and what is wrong with it is no fault of that.
     known = facts(source)

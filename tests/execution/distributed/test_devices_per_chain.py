@@ -221,7 +221,7 @@ def test_a_run_on_two_devices_has_a_key_of_its_own(tmp_path: Path) -> None:
 
 def test_what_does_not_go_together_is_refused(start: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = a_plan(tmp_path)
-    with pytest.raises(SettingsError, match="takes --dtype float32"):
+    with pytest.raises(SettingsError, match="needs `dtype=float32`"):
         SamplerSettings(devices_per_chain=2, dtype="bfloat16")
     with pytest.raises(SettingsError, match="devices_per_chain must be ≥ 1, got 0"):
         SamplerSettings(devices_per_chain=0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_llc.errors import SettingsError
 from hf_llc.measures.llc.validation.cases import Case, case_of
 from hf_llc.measures.llc.validation.problems import FunctionObjective, quadratic
-from hf_llc.measures.llc.validation.validate import Effort, Validation, validate
+from hf_llc.measures.llc.validation.validate import Validation, ValidationSettings, validate
 from hf_llc.results.estimate import ChainTrace, Status
 from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.objective import Objective
@@ -21,12 +21,12 @@ from hf_llc.settings.resolved import ResolvedSettings
 def judged(objective: Objective, n_beta: float, gamma: float, start: str = "auto", **effort: object) -> Validation:
     """The outcome of sampling that loss; the truth is not asked for."""
     case = Case(name="bad", params={}, objective=objective, truth=1.0, n_beta=n_beta, gamma=gamma, start=start)
-    return validate(case, Effort(**{"draws": 300, **effort}))  # type: ignore[arg-type]
+    return validate(case, ValidationSettings(**{"draws": 300, **effort}))  # type: ignore[arg-type]
 
 
 def test_a_step_past_stability_is_refused_before_anything_is_sampled() -> None:
     with pytest.raises(SettingsError, match="past the stability limit"):
-        validate(case_of("gaussian"), Effort(lr=1.0))
+        validate(case_of("gaussian"), ValidationSettings(lr=1.0))
 
 
 def test_a_step_that_widens_the_posterior_is_too_large() -> None:
@@ -39,7 +39,7 @@ def test_a_chain_far_too_short_is_not_equilibrated() -> None:
     assert found.verdict == "not-equilibrated"
 
 
-def test_a_flat_direction_without_a_localiser_is_not_equilibrated() -> None:
+def test_a_flat_direction_without_a_prior_is_not_equilibrated() -> None:
     found = judged(quadratic([1.0] * 20 + [0.0] * 20), 100.0, 0.0)
     assert found.verdict == "not-equilibrated"
     assert found.llc is not None
@@ -85,7 +85,7 @@ def test_too_few_draws_or_chains_are_not_called_converged() -> None:
 
 
 def test_a_coefficient_of_nothing_is_imprecise_however_small_its_error() -> None:
-    """A direction of curvature 1e-3 beside a localiser of 10: λ̂ = 0.005, of which some hundred draws know little."""
+    """A direction of curvature 1e-3 and γ = 10: λ̂ = 0.005, far below what some hundred draws resolve."""
     found = judged(quadratic([1e-3]), 100.0, 10.0, draws=60)
     assert found.stderr is not None
     assert found.stderr < 0.01
@@ -123,5 +123,5 @@ def test_half_the_chains_dead_is_a_step_too_large(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_same_case_with_enough_effort_is_converged() -> None:
-    found = validate(replace(case_of("gaussian"), start="localiser"), Effort(draws=600))
+    found = validate(replace(case_of("gaussian"), start="localiser"), ValidationSettings(draws=600))
     assert found.verdict == "converged"

@@ -133,7 +133,7 @@ def test_data_that_cannot_be_meant_is_one_line(data: Any, message: str) -> None:
         ({"gamma": -3}, "gamma must be ≥ 0, got -3.0"),
         ({"gamma": "much"}, "gamma must be a number, got 'much'"),
         ({"num_processes": 0}, "num_processes must be ≥ 1, got 0"),
-        ({"settings": {"foo": 1}}, "settings: there is no setting foo"),
+        ({"settings": {"foo": 1}}, "settings: no setting foo"),
         ({"settings": 3}, "settings must be a settings file, a mapping or a result, got int"),
         ({"settings": ""}, "settings must be a path, got ''"),
         ({"settings": "a\0b"}, "settings must be a string without null characters"),

@@ -101,7 +101,7 @@ def test_weights_that_the_loss_has_no_use_for_are_named(save: Save) -> None:
     save_file(weights | extra, folder / "model.safetensors", metadata={"format": "pt"})
     found = estimate(str(folder), data, SAMPLER)
     assert found.choices["weights"] == (
-        "weights = without model.mtp.norm.weight: the loss of the next token does not depend on those."
+        "weights = without model.mtp.norm.weight: the next-token loss does not depend on them."
     )
 
 

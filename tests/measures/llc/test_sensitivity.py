@@ -86,7 +86,7 @@ def test_leimkuhler_matthews_has_no_step_bias_on_a_quadratic() -> None:
 
 
 @pytest.mark.parametrize(("gamma", "slope"), [(0.1, 0.0), (1e4, -1.0)])
-def test_gamma_slope_tells_a_plateau_from_the_localisers_own_number(gamma: float, slope: float) -> None:
+def test_gamma_slope_tells_a_plateau_from_the_priors_own_number(gamma: float, slope: float) -> None:
     """Curvatures of 1 to 4 against a resolution γ/nβ of 1e-3 or of 100: λ̂ = ½ Σ nβh/(nβh+γ)."""
     curvatures = [1.0, 2.0, 4.0] * 60
     lr = 0.5 / (100.0 * 4 + gamma)
@@ -100,7 +100,7 @@ def test_gamma_slope_tells_a_plateau_from_the_localisers_own_number(gamma: float
     assert found.gamma_slope == pytest.approx(slope, abs=0.15)
 
 
-def test_n_beta_slope_is_one_where_the_localiser_rules_and_zero_on_a_plateau() -> None:
+def test_n_beta_slope_is_one_where_the_prior_rules_and_zero_on_a_plateau() -> None:
     for gamma, slope in ((1e4, 1.0), (0.1, 0.0)):
         lr = 0.5 / (100.0 * 4 + gamma)
         chosen = settings(n_beta=100.0, gamma=gamma, lr=lr, burn_in=150, draws=400)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.soundness import FEWEST, Sampled, jumps_of, set_apart, with_one_baseline
 from hf_llc.measures.llc.summarise import judged
 from hf_llc.measures.llc.validation.cases import Case
 from hf_llc.measures.llc.validation.exact import quadratic_llc
 from hf_llc.measures.llc.validation.problems import FunctionObjective, linear_regression, quadratic
-from hf_llc.measures.llc.validation.validate import Effort, validate
+from hf_llc.measures.llc.validation.validate import ValidationSettings, validate
 from hf_llc.measures.llc.verdict import judge
 from hf_llc.results.estimate import OUTLYING, ChainTrace, Status, Verdict
 from hf_llc.sampling.chain import run_chain
@@ -31,7 +31,7 @@ from tests.measures.llc.test_verdict import GOOD, SETTINGS
 @pytest.mark.parametrize("height", [1.0, 5.0])
 def test_where_jumps_make_much_of_the_number_it_is_not_called_converged(height: float) -> None:
     case = stepped_case(height)
-    found = validate(case, Effort(draws=100))
+    found = validate(case, ValidationSettings(draws=100))
     assert found.llc is not None
     assert found.stderr is not None
     # What chains find that follow the gradient and average the loss.
@@ -44,7 +44,7 @@ def test_where_jumps_make_much_of_the_number_it_is_not_called_converged(height: 
 
 def test_jumps_too_small_to_matter_leave_the_verdict_as_it_is() -> None:
     case = stepped_case(0.02)
-    found = validate(case, Effort(draws=200))
+    found = validate(case, ValidationSettings(draws=200))
     assert found.verdict == Verdict.CONVERGED
     assert found.error_in_stderr is not None
     assert abs(found.error_in_stderr) < 3
@@ -64,7 +64,7 @@ def test_kinks_are_no_jumps() -> None:
         name="kinks", params={}, objective=FunctionObjective([w], 200, losses), truth=6.0, n_beta=200.0, gamma=20.0,
         batch_size=50,
     )  # fmt: skip
-    found = validate(case, Effort(draws=150))
+    found = validate(case, ValidationSettings(draws=150))
     assert found.verdict != Verdict.JUMPS
     assert found.settings.baseline in {"paired", "linear"}
 
@@ -141,9 +141,9 @@ def trace(deltas: tuple[float, ...], **changes: Any) -> ChainTrace:
     )  # fmt: skip
 
 
-def resolution(**changes: Any) -> Resolution:
+def resolution(**changes: Any) -> ResolvedRun:
     chosen = settings(**{"burn_in": 0, "draws": 200, "start": "localiser", **changes})
-    return Resolution(
+    return ResolvedRun(
         settings=chosen, choices={}, curvature=1.0, trace_hessian=5.0, dimension=10, load_seconds=0.0, seconds=0.0,
         rise=0.1,
     )  # fmt: skip
@@ -289,7 +289,7 @@ def test_where_the_chains_at_half_the_step_ran_away_nothing_else_is_said() -> No
     assert reason.startswith("the chains diverge: nβΔL is 1e+06")
 
 
-def test_without_a_localiser_only_the_impossible_is_called_too_large() -> None:
+def test_without_a_prior_only_the_impossible_is_called_too_large() -> None:
     free = replace(GOOD, prior_llc=None, delta_loss=1e3)
     assert judge(10.0, 0.1, SETTINGS, free, failed=0)[0] is Verdict.CONVERGED
     verdict, reason = judge(10.0, 0.1, SETTINGS, replace(free, delta_loss=1e30), failed=0)
@@ -366,7 +366,7 @@ def test_a_quadratic_has_neither() -> None:
     case = Case(
         name="plain", params={}, objective=quadratic([1.0] * 20), truth=20 / 2 * 100 / 110, n_beta=100.0, gamma=10.0
     )
-    found = validate(case, Effort(draws=200))
+    found = validate(case, ValidationSettings(draws=200))
     assert found.verdict == Verdict.CONVERGED
     assert found.error_in_stderr is not None
     assert abs(found.error_in_stderr) < 3

@@ -158,7 +158,7 @@ def test_chains_from_far_above_are_judged_by_what_they_have_forgotten_of_the_way
 
 
 def test_chains_that_came_down_alike_but_not_far_enough_are_not_called_converged() -> None:
-    """A flat direction forgets at 0.01 a step; the stiffest is k = 30 times as stiff as the localiser."""
+    """A flat direction forgets at 0.01 a step; the stiffest is k = 30 times as stiff as the localizing prior."""
     short = replace(SETTINGS, start="localiser", gamma=10.0, lr=1e-3, burn_in=20)
     verdict, reason = judge(10.0, 0.1, short, GOOD, failed=0)
     assert verdict is Verdict.NOT_EQUILIBRATED

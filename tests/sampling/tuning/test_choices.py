@@ -1,4 +1,4 @@
-"""What is chosen when a setting is left open: temperature, localisation, step size, burn-in."""
+"""What is chosen when a setting is not given: temperature, γ, step size, burn-in."""
 
 import gc
 import math
@@ -108,7 +108,7 @@ def flat_quadratic(weight: float, count: int = 20_000) -> FunctionObjective:
     return FunctionObjective([w], 1, lambda indices: (w - weight).square().sum().div(2).expand(len(indices)))
 
 
-def test_gamma_lets_the_localiser_raise_the_loss_by_the_target() -> None:
+def test_gamma_lets_the_prior_raise_the_loss_by_the_target() -> None:
     objective = flat_quadratic(1.0)
     gamma, rise, share = choose_gamma(objective, ONE, objective.losses(ONE), seed=0)
     assert gamma == pytest.approx(20_000 / (2 * TARGET_RISE), rel=0.1)
@@ -151,7 +151,7 @@ def test_a_step_past_stability_is_refused_with_the_largest_that_is_not() -> None
         check_lr(0.0041, n_beta=100.0, curvature=10.0, gamma=0.0)
 
 
-def test_a_flat_unlocalised_loss_has_no_default_step() -> None:
+def test_a_flat_unbounded_loss_has_no_default_step() -> None:
     with pytest.raises(SettingsError, match="nothing limits the step size"):
         choose_lr(0.1, n_beta=100.0, curvature=0.0, gamma=0.0)
 
@@ -168,7 +168,7 @@ def test_burn_in_is_bounded_where_relaxation_is_not() -> None:
 
 
 @pytest.mark.parametrize("stiffness", [0.1, 1.0, 3.0, 30.0])
-def test_chains_from_the_localiser_have_forgotten_it_by_the_end_of_the_burn_in(stiffness: float) -> None:
+def test_chains_from_the_prior_have_forgotten_it_by_the_end_of_the_burn_in(stiffness: float) -> None:
     """Excess of λ̂ of a direction of stiffness k = nβh/γ that began at variance 1/γ, against its share when settled."""
     rate, n_beta, gamma = 1e-2, 100.0, 100.0
     steps = choose_burn_in(rate, draws=4, thin=1, start="localiser", typical=stiffness)
@@ -181,13 +181,13 @@ def test_chains_from_the_localiser_have_forgotten_it_by_the_end_of_the_burn_in(s
     assert found.mean - settled < 0.2 * settled
 
 
-def test_chains_from_the_localiser_start_with_its_variance() -> None:
+def test_chains_from_the_prior_start_with_its_variance() -> None:
     chosen = settings(n_beta=0.0, gamma=50.0, lr=1e-6, start="localiser", burn_in=0, draws=4)
     squared = traces(quadratic([1.0] * 20_000), chosen)[0].squared_distances[0]
     assert squared == pytest.approx(20_000 / 50.0, rel=4 * math.sqrt(2 / 20_000))
 
 
-def test_free_distance_is_that_of_the_localiser_alone() -> None:
+def test_free_distance_is_that_of_the_prior_alone() -> None:
     dimension, gamma, lr, steps = 5000, 50.0, 1e-3, 30
     stream = torch.Generator().manual_seed(0)
     w = torch.zeros(dimension, dtype=torch.float64)

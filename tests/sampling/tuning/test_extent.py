@@ -100,7 +100,7 @@ def test_a_short_run_is_spared_the_walk_and_finds_the_noise_where_chains_live_al
     spared, _ = measured_for(10_000.0, RequestedDynamics(), "localiser")
     assert (walked.walked, spared.walked) == (True, False)
     far, near, settled = walked.first.noise, spared.measured.noise, walked.measured.noise
-    # At draws of the localiser, where chains begin, it is far larger.
+    # At draws of the localizing prior, where chains begin, it is far larger.
     assert far > 4 * settled
     assert settled / 4 < near < 4 * settled
     assert spared.measured.epoch == 8

@@ -29,7 +29,7 @@ def test_equal_curvatures_leave_no_error_and_need_one_product_a_probe() -> None:
     assert found.products == 4
 
 
-def test_a_direction_that_falls_faster_than_the_localiser_rises_leaves_no_number() -> None:
+def test_a_direction_that_falls_faster_than_the_prior_rises_leaves_no_number() -> None:
     curvatures = [1.0] * 30 + [-2.0]
     assert quadratic_llc_of(quadratic(curvatures), ONE, n_beta=100.0, gamma=100.0, seed=0).llc is None
     assert quadratic_llc_of(quadratic(curvatures), ONE, n_beta=100.0, gamma=300.0, seed=0).llc is not None

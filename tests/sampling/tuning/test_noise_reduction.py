@@ -213,7 +213,7 @@ def test_chains_from_far_above_have_to_relax_for_as_long_as_chains_from_w() -> N
     assert settled_start("auto", "localiser", 1e-2, 461, 3.1) == ("localiser", None)
 
 
-def test_chains_that_cannot_even_come_down_from_the_localiser_begin_at_draws_of_the_quadratic_law() -> None:
+def test_chains_that_cannot_even_come_down_from_the_prior_begin_at_draws_of_the_quadratic_law() -> None:
     for start in ("localiser", "both"):
         assert settled_start("auto", start, 1e-4, 1000, 150.0)[0] == "laplace"
         assert settled_start("auto", start, 2.5e-4, 1000, 150.0)[0] == "both"

@@ -9,7 +9,7 @@ import torch
 from hf_llc.measures.llc.validation.cases import Case
 from hf_llc.measures.llc.validation.exact import quadratic_llc
 from hf_llc.measures.llc.validation.problems import FunctionObjective
-from hf_llc.measures.llc.validation.validate import Effort, validate
+from hf_llc.measures.llc.validation.validate import ValidationSettings, validate
 from hf_llc.results.estimate import Verdict
 from hf_llc.sampling.gradients import gradient_of
 from hf_llc.sampling.objective import copy_of
@@ -113,7 +113,7 @@ def test_a_few_late_items_of_great_leverage_do_not_blow_the_chains_up(seed: int)
         name="leverage", params={}, objective=objective, truth=quadratic_llc(curvatures, 100.0, 5.0), n_beta=100.0,
         gamma=5.0, batch_size=BATCH,
     )  # fmt: skip
-    found = validate(case, Effort(draws=100, burn_in=100, seed=seed))
+    found = validate(case, ValidationSettings(draws=100, burn_in=100, seed=seed))
     assert found.llc is not None
     assert math.isfinite(found.llc)
     assert abs(found.llc) < 1000

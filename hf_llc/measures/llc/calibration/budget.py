@@ -15,7 +15,7 @@ FEWEST_DRAWS = 20
 KEPT = 4
 """Draws that are kept of each autocorrelation time where fewer than all are: see `thinning_loss`."""
 ENOUGH = 1.02
-"""Where the wanted error cannot be had, an error so much above the least that can is not worth more draws."""
+"""Where the wanted error cannot be reached, an error this much above the least one is not worth more draws."""
 OF_BOTH = 1.15
 """What is reported is the larger one of a standard error and its estimate from the spread of the chains' means. In
 units of the first that is E max(1, √(χ²_k/k)) on average: 1.17 for two chains (k = 1), 1.12 for four."""

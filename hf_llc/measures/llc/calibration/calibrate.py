@@ -23,7 +23,7 @@ from hf_llc.measures.llc.calibration import explain, gamma_plateau, step_plateau
 from hf_llc.measures.llc.calibration.gamma_plateau import PlateauResult
 from hf_llc.measures.llc.calibration.pilot_chains import LONGEST_BURN_IN, Site
 from hf_llc.measures.llc.calibration.predict import ErrorForecast, forecast_error
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.summarise import dataset_of
 from hf_llc.results.calibration import Calibration, StepPoint, SweepPoint
 from hf_llc.results.figures.safely import drawn
@@ -57,7 +57,7 @@ class Findings:
     answer: PlateauResult
     steps: Sequence[StepPoint]
     steps_reason: str
-    at: Resolution
+    at: ResolvedRun
     outlook: ErrorForecast
     gradients: int
 
@@ -110,7 +110,7 @@ def run(plan: Plan, fleet: ProcessWorld, observer: Observer, bench: LoadedModel 
         bench: None loads the plan's checkpoint when the first chain is made.
 
     Raises:
-        SettingsError: the step size given is unstable at the chosen γ, or see `resolution.resolve`.
+        SettingsError: the step size given is unstable at the chosen γ, or see `resolution.resolve_settings`.
         DivergedError: the chains at the chosen settings left no number.
     """
     store = fleet.store(plan.run_dir, observer.tell)
@@ -145,7 +145,7 @@ def run(plan: Plan, fleet: ProcessWorld, observer: Observer, bench: LoadedModel 
     )
 
 
-def _last_pilots(site: Site, at: Resolution, lr: float) -> tuple[Resolution, ErrorForecast, int]:
+def _last_pilots(site: Site, at: ResolvedRun, lr: float) -> tuple[ResolvedRun, ErrorForecast, int]:
     """The resolution with the settings of the last pilot chains, what they say, and the gradients that they took."""
     settings, gradients = sweeps.pilot_settings(site, at, lr), 0
     for attempt in range(ATTEMPTS):
@@ -175,7 +175,7 @@ def _taken(settings: Sequence[ResolvedSettings]) -> int:
     return round(sum(each.chains * each.gradients for each in different))
 
 
-def forecast(site: Site, first: Sequence[Resolution], seconds: float) -> str:
+def forecast(site: Site, first: Sequence[ResolvedRun], seconds: float) -> str:
     """What the pilot chains are going to cost, in one sentence; the γ they end at is not known yet.
 
     Args:

@@ -8,7 +8,7 @@ from hf_llc.measures.llc.calibration.budget import FEWEST_EFFECTIVE, KEPT, SETTL
 from hf_llc.measures.llc.calibration.gamma_plateau import PlateauResult
 from hf_llc.measures.llc.calibration.predict import ErrorForecast
 from hf_llc.measures.llc.interpretation import SIGNIFICANT
-from hf_llc.measures.llc.resolution import Resolution, temperature
+from hf_llc.measures.llc.resolution import ResolvedRun, temperature
 from hf_llc.results.calibration import Calibration, Finding, Pilot
 from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
 from hf_llc.settings.calibration import CalibrationSettings
@@ -57,7 +57,7 @@ def header(calibration: Calibration) -> list[str]:
 
 
 def explain_settings(
-    plan: Plan, at: Resolution, answer: PlateauResult, chosen: DrawBudget, outlook: ErrorForecast
+    plan: Plan, at: ResolvedRun, answer: PlateauResult, chosen: DrawBudget, outlook: ErrorForecast
 ) -> dict[str, str]:
     """Where each number of the settings file came from, by its name."""
     asked, settings, pilot = plan.sampler, chosen.settings, outlook.pilot
@@ -84,7 +84,7 @@ def _bare(name: str, sentence: str) -> str:
     return sentence.partition(": ")[2] if sentence.startswith(f"{name} = ") else sentence
 
 
-def _gamma(at: Resolution, answer: PlateauResult, asked: bool) -> str:
+def _gamma(at: ResolvedRun, answer: PlateauResult, asked: bool) -> str:
     if asked:
         return AS_ASKED
     if answer.finding is Finding.FOUND:
@@ -94,7 +94,7 @@ def _gamma(at: Resolution, answer: PlateauResult, asked: bool) -> str:
     return f"{_bare('gamma', why)} {plateau}, see above."
 
 
-def _lr(at: Resolution) -> str:
+def _lr(at: ResolvedRun) -> str:
     value = stability(at.settings.lr, at.settings.n_beta, at.curvature, at.settings.gamma)
     return (
         f"ε(nβh+γ) = {value:.2g} at the measured curvature h = {at.curvature:.3g} (unstable from 4): the largest step "

@@ -98,10 +98,10 @@ def _fault(swept: Swept, judgement: Judged) -> str | None:
 
 
 def _doubt(swept: Swept, judgement: Judged) -> str | None:
-    """Why the λ̂ there may be wrong. Flat for a reason of their own are chains that have not yet felt the localiser, and
-    chains that gradient noise drives."""
+    """Why the λ̂ there may be wrong. Flat for a reason of their own are chains that have not yet felt the localizing
+    prior, and chains that gradient noise drives."""
     settings = swept.settings
-    # Where nβh is small against γ the localiser damps the heating too.
+    # Where nβh is small against γ the localizing prior damps the heating too.
     stiffness = settings.n_beta * swept.resolution.curvature
     heating = swept.resolution.heating * stiffness / (stiffness + settings.gamma)
     if heating > HEATED * (judgement.llc or 0.0):
@@ -112,7 +112,7 @@ def _doubt(swept: Swept, judgement: Judged) -> str | None:
 def unsettled(swept: Swept, diagnostics: Diagnostics) -> str | None:
     """Why the draws are not those of the posterior, as far as short chains show it."""
     settings = swept.settings
-    # Chains that begin at draws of the localiser are as wide as they will be, and have other things to forget.
+    # Chains that begin at draws of the localizing prior are as wide as they will be, and have other things to forget.
     resting = settings.start == "anchor" and still(diagnostics)
     relaxing = settings.start == "anchor" or swept.resolution.starts_hot
     enough = swept.needed * (HALF_RELAXED if relaxing else 1.0)
@@ -149,7 +149,7 @@ def find_gamma_plateau(points: Sequence[SweepPoint], middle: int, *, free: bool)
     readings = [Reading(points[i].resolution, points[i].llc or 0.0, points[i].stderr or 0.0) for i in counted]
     slopes = [Slope(points[i].slope or 0.0, points[i].slope_stderr or 0.0) for i in counted[:-1]]
     plateau = find_plateau(readings, PLATEAU, SPAN, CHANGE, slopes)
-    # Without a plateau the nearest stronger localisation, where the middle itself does not count.
+    # Without a plateau the nearest larger γ, where the middle itself does not count.
     place = next((index for index in counted if index >= middle), middle) if free else middle
     if plateau is None:
         doubtful = [point for point in points if point.open]
@@ -175,8 +175,8 @@ def find_gamma_plateau(points: Sequence[SweepPoint], middle: int, *, free: bool)
         llc_high=high.y,
     )
     sentence = (
-        f"There is a plateau from γ/nβ = {low.x:.3g} to {high.x:.3g}: d log λ̂ / d log γ = {_words(plateau.slope)} over "
-        f"it, λ̂ from {low.y:.4g} to {high.y:.4g}."
+        f"There is a plateau from γ/nβ = {low.x:.3g} to {high.x:.3g}: d log λ̂ / d log γ = {_words(plateau.slope)} "
+        f"over it, λ̂ from {low.y:.4g} to {high.y:.4g}."
     )
     return PlateauResult(Finding.FOUND, flat, sentence, counted[plateau.place] if free else middle)
 

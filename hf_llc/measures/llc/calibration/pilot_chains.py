@@ -12,7 +12,7 @@ from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.soundness import on_one_baseline
 from hf_llc.results.estimate import ChainTrace
 from hf_llc.results.progress import Observer
@@ -76,7 +76,7 @@ class Site:
 class Swept:
     """Chains at one γ or one ε; `needed` is the burn-in that its own relaxation time asks for."""
 
-    resolution: Resolution
+    resolution: ResolvedRun
     needed: int
     traces: Sequence[ChainTrace]
 
@@ -86,7 +86,7 @@ class Swept:
 
 
 def swept_chains(
-    site: Site, phase: str, resolutions: Sequence[Resolution], settings: Sequence[ResolvedSettings]
+    site: Site, phase: str, resolutions: Sequence[ResolvedRun], settings: Sequence[ResolvedSettings]
 ) -> list[Swept]:
     """The chains with each of the settings, beside what was measured there."""
     traces = iter(site.chains(phase, [PilotChain(each, chain) for each in settings for chain in range(each.chains)]))

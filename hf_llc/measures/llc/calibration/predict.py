@@ -9,7 +9,7 @@ from hf_llc.measures.llc.calibration import budget as effort
 from hf_llc.measures.llc.calibration.budget import DrawBudget, Spread
 from hf_llc.measures.llc.calibration.pilot_chains import own_burn_in
 from hf_llc.measures.llc.interpretation import SIGNIFICANT
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.sensitivity import step_shares
 from hf_llc.measures.llc.summarise import judged
 from hf_llc.measures.llc.verdict import R_HAT_MAX
@@ -56,7 +56,7 @@ class ErrorForecast:
 
 
 def forecast_error(
-    at: Resolution, main: Sequence[ChainTrace], varied: Mapping[tuple[str, int], ChainTrace]
+    at: ResolvedRun, main: Sequence[ChainTrace], varied: Mapping[tuple[str, int], ChainTrace]
 ) -> ErrorForecast:
     """From the pilot's main chains, and its varied ones by (variation, chain).
 

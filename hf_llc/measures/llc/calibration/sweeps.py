@@ -18,7 +18,7 @@ from hf_llc.measures.llc.calibration.pilot_chains import (
     own_burn_in,
     swept_chains,
 )
-from hf_llc.measures.llc.resolution import Resolution, measure_gamma, resolve, temperature
+from hf_llc.measures.llc.resolution import ResolvedRun, measure_gamma, resolve_settings, temperature
 from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.results.estimate import ChainTrace
 from hf_llc.sampling.tuning.lanczos import Nodes, nodes_of
@@ -38,7 +38,7 @@ STABLE_SHARE = 0.8
 FINAL_DRAWS = 3
 """Draws of the last pilot chains, in those of the others."""
 FIRST = MIDDLE - 1
-"""The sweep begins with this γ and all stronger localisations; then it goes down, as long as the chains stay local."""
+"""The sweep begins with this γ and all larger γ; then it goes down, as long as the chains stay local."""
 CHECKED = ("half-step", "cold")
 SETTLING = ("stronger",)
 """Of the checks that an estimate makes, those that the last pilot chains make, and a further one where the chains begin
@@ -47,10 +47,10 @@ CURVED_SEQUENCES = 32
 """Sequences whose Hessian is looked at, at least."""
 
 
-def first_resolutions(site: Site) -> list[Resolution]:
+def first_resolutions(site: Site) -> list[ResolvedRun]:
     """The settings measured and chosen at each γ that the sweep begins with, in rising order of γ.
 
-    The second one is at the γ asked for, or at the one whose localiser alone raises the loss by as much as
+    The second one is at the γ asked for, or at the one whose localizing prior alone raises the loss by as much as
     `sampling.tuning.gamma` aims at: the middle of the sweep.
     """
     indices = range(FIRST, len(RESOLUTIONS))
@@ -60,7 +60,7 @@ def first_resolutions(site: Site) -> list[Resolution]:
     return resolutions
 
 
-def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
+def _resolutions(site: Site, indices: Sequence[int]) -> list[ResolvedRun]:
     asked = site.plan.sampler
 
     def middle(name: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
     def measured(name: str) -> dict[str, Any]:
         gamma = base["gamma"] if factors[name] == 1 else float(f"{base['gamma'] * factors[name]:.3g}")
         sampler = replace(asked, n_beta=n_beta, gamma=gamma, lr=None, burn_in=None)
-        resolution = resolve(replace(site.plan, sampler=sampler), site.bench)
+        resolution = resolve_settings(replace(site.plan, sampler=sampler), site.bench)
         why = {"gamma": base["why"]} if factors[name] == 1 else {}
         return replace(resolution, choices={**resolution.choices, **why}).to_dict()
 
@@ -87,16 +87,16 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[Resolution]:
         first=site.fleet.share,
         found=lambda done: site.observer.advance(len(done)),
     )
-    return [Resolution.from_dict(part) for part in parts]
+    return [ResolvedRun.from_dict(part) for part in parts]
 
 
-def first_settings(site: Site, resolutions: Sequence[Resolution]) -> list[ResolvedSettings]:
+def first_settings(site: Site, resolutions: Sequence[ResolvedRun]) -> list[ResolvedSettings]:
     """The settings of the chains that the sweep begins with."""
     return aligned(site, [each.settings for each in resolutions])
 
 
-def sweep(site: Site, first: Sequence[Resolution], is_local: Callable[[Swept], bool]) -> list[Swept]:
-    """λ̂ over γ, in rising order: at the first ones, then at ever weaker localisations as long as the last is local."""
+def sweep(site: Site, first: Sequence[ResolvedRun], is_local: Callable[[Swept], bool]) -> list[Swept]:
+    """λ̂ over γ, in rising order: at the first ones, then at ever smaller γ as long as the last is local."""
     phase, chosen = "λ̂ over γ/nβ", first_settings(site, first)
     swept = swept_chains(site, phase, first, chosen)
     for index in reversed(range(FIRST)):
@@ -107,7 +107,7 @@ def sweep(site: Site, first: Sequence[Resolution], is_local: Callable[[Swept], b
     return swept
 
 
-def step_settings(site: Site, at: Resolution, burn_in: int) -> list[ResolvedSettings]:
+def step_settings(site: Site, at: ResolvedRun, burn_in: int) -> list[ResolvedSettings]:
     """The settings of chains at a γ with steps around the one that was chosen there or asked for, as far as stable.
 
     Args:
@@ -123,13 +123,13 @@ def step_settings(site: Site, at: Resolution, burn_in: int) -> list[ResolvedSett
     return aligned(site, [own_burn_in(each, at.typical) for each in stable[-STEPS_TRIED:]], burn_in)
 
 
-def steps(site: Site, at: Resolution, burn_in: int) -> list[Swept]:
+def steps(site: Site, at: ResolvedRun, burn_in: int) -> list[Swept]:
     """λ̂ over ε at the γ of `at`; arguments as in `step_settings`."""
     chosen = step_settings(site, at, burn_in)
     return swept_chains(site, "λ̂ over ε", [at] * len(chosen), chosen)
 
 
-def pilot_settings(site: Site, at: Resolution, lr: float) -> ResolvedSettings:
+def pilot_settings(site: Site, at: ResolvedRun, lr: float) -> ResolvedSettings:
     """The settings of the last pilot chains: those of an estimate, with fewer draws."""
     draws = site.plan.sampler.chain_draws
     wanted = replace(at.settings, lr=lr, draws=FINAL_DRAWS * draws, chains=site.plan.sampler.chain_count)

@@ -10,7 +10,7 @@ from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.draws.rounds import deadline_of
-from hf_llc.measures.llc.resolution import Resolution, resolve
+from hf_llc.measures.llc.resolution import ResolvedRun, resolve_settings
 from hf_llc.sampling.objective import clear_gradients
 from hf_llc.settings.posterior import FEW_CHAINS
 from hf_llc.settings.sampler import SHORT_DRAWS
@@ -28,19 +28,19 @@ QUICK = 0.5
 """Seconds of a gradient from which on the first one is taken for the others."""
 
 
-def resolved(plan: Plan, bench: LoadedModel, fleet: ProcessWorld) -> Resolution:
+def resolved(plan: Plan, bench: LoadedModel, fleet: ProcessWorld) -> ResolvedRun:
     """The settings of the plan's chains, where their length is open with one that is chosen."""
     if not (plan.sampler.grows and plan.sampler.draws is None):
-        return resolve(plan, bench)
+        return resolve_settings(plan, bench)
     deadline = deadline_of(plan)
     if deadline is None:
-        resolution = resolve(plan, bench)
+        resolution = resolve_settings(plan, bench)
         draws = max(SHORT_DRAWS, math.ceil(OF_BURN_IN * resolution.settings.burn_in / resolution.settings.thin))
         return _of_length(resolution, resolution.settings.burn_in, draws, "many short chains give a reliable error")
     return _within(plan, bench, fleet, deadline)
 
 
-def _within(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, deadline: float) -> Resolution:
+def _within(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, deadline: float) -> ResolvedRun:
     """With chains of which the first and their checks take SHARE of the time that is left."""
     thin, side_by_side = plan.sampler.thin, min(fleet.world // plan.sampler.devices_per_chain, FEW_CHAINS)
     seconds = _seconds(plan, bench)
@@ -56,7 +56,7 @@ def _within(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, deadline: float
     steps = affordable(1.0, plan.corpus.n / plan.batch_size / 3)
     draws = max(LEAST_DRAWS, min(SHORT_DRAWS, steps // (2 * thin)))
     longest = max(LEAST_BURN_IN, steps - draws * thin)
-    resolution = resolve(
+    resolution = resolve_settings(
         replace(plan, sampler=replace(plan.sampler, draws=draws), longest_burn_in=longest),
         bench,
     )
@@ -77,7 +77,7 @@ def _within(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, deadline: float
     )
 
 
-def _of_length(resolution: Resolution, burn_in: int, draws: int, why: str) -> Resolution:
+def _of_length(resolution: ResolvedRun, burn_in: int, draws: int, why: str) -> ResolvedRun:
     sentence = f"chains = as many as needed, of {draws} draws after {burn_in} steps: {why}."
     settings = replace(resolution.settings, burn_in=burn_in, draws=draws)
     return replace(resolution, settings=settings, choices={**resolution.choices, "chains": sentence})

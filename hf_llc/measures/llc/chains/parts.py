@@ -12,7 +12,7 @@ from hf_llc.execution.store import RunStore
 from hf_llc.execution.work_queue import Steps
 from hf_llc.measures.llc import sgld_check
 from hf_llc.measures.llc.cross_check import cross_check, part_name
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.variations import Variation
@@ -76,7 +76,7 @@ class Maker:
         store: RunStore,
         bench: LoadedModel,
         anchors: Sequence[float],
-        resolution: Resolution,
+        resolution: ResolvedRun,
         fleet: ProcessWorld,
         observer: Observer,
     ) -> None:

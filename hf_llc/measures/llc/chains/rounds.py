@@ -17,7 +17,7 @@ from hf_llc.execution.work_queue import Steps
 from hf_llc.measures.llc.chains.parts import Maker, Names, cross_check_names, folder_of
 from hf_llc.measures.llc.chains.target import next_chains
 from hf_llc.measures.llc.draws.rounds import deadline_of, is_over
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.soundness import Sampled, with_one_baseline
 from hf_llc.measures.llc.summarise import Judged, judged
 from hf_llc.results.estimate import ChainTrace
@@ -42,7 +42,7 @@ def target_of(plan: Plan) -> float:
 def steps(
     plan: Plan,
     store: RunStore,
-    resolution: Resolution,
+    resolution: ResolvedRun,
     maker: Maker,
     fleet: ProcessWorld,
     observer: Observer,
@@ -125,7 +125,7 @@ class _Clock:
         return self._fleet.lead(lambda: self.deadline is not None and time.time() + self._expected >= self.deadline)
 
 
-def sampled_of(plan: Plan, store: RunStore, resolution: Resolution, count: int) -> Sampled:
+def sampled_of(plan: Plan, store: RunStore, resolution: ResolvedRun, count: int) -> Sampled:
     """The chains that are there of so many, up to the first that is missing, and those that check them."""
     names = Names(plan, count, resolution.settings.draws)
     traces: list[ChainTrace] = []

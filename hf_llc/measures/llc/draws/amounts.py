@@ -28,7 +28,7 @@ OPEN_SHARE = 0.25
 """Share of the wanted error from which on what the slope's bend leaves open is worth measuring."""
 
 
-class Asked(Protocol):
+class DrawRequest(Protocol):
     """What a number of draws follows from: a plan, or as much of one."""
 
     @property
@@ -54,25 +54,25 @@ class Amount(NamedTuple):
         return [f"{kind}/{index:05d}" for _, kind, index in sorted(places)]
 
 
-def first_amount(plan: Asked) -> Amount:
+def first_amount(plan: DrawRequest) -> Amount:
     """Draws of the first round."""
     if fixed_pairs(plan) is not None:
         return Amount(fixed_pairs(plan) or 0, FIRST_GRADIENTS, 0)
     return Amount(plan.sampler.chain_count * math.ceil(FIRST_LOSSES / plan.sampler.chain_count), FIRST_GRADIENTS, 0)
 
 
-def fixed_pairs(plan: Asked) -> int | None:
+def fixed_pairs(plan: DrawRequest) -> int | None:
     """Pairs with losses where the settings give their number."""
     sampler = plan.sampler
     return None if sampler.draws is None else sampler.chain_count * sampler.draws
 
 
-def wanted_stderr(plan: Asked, value: float) -> float:
+def wanted_stderr(plan: DrawRequest, value: float) -> float:
     """The standard error at which a run ends, where λ̂ is about `value`."""
     return (plan.sampler.target_stderr or TARGET_STDERR) * max(abs(value), LEAST)
 
 
-def target_of(plan: Asked, summary: DrawSummary, amount: Amount) -> float | None:
+def target_of(plan: DrawRequest, summary: DrawSummary, amount: Amount) -> float | None:
     """The share of λ̂ that the standard error was to reach, if it was that which ended the draws; None if their number
     or the time did."""
     sampler = plan.sampler
@@ -81,19 +81,24 @@ def target_of(plan: Asked, summary: DrawSummary, amount: Amount) -> float | None
     return (sampler.target_stderr or TARGET_STDERR) if next_amount(plan, summary, amount)[0] is None else None
 
 
-def next_amount(plan: Asked, summary: DrawSummary, amount: Amount) -> tuple[Amount | None, str]:
+def next_amount(plan: DrawRequest, summary: DrawSummary, amount: Amount) -> tuple[Amount | None, str]:
     """The draws to have after another round, None if there is to be none, and a clause why."""
     if summary.llc is None or summary.stderr is None:
-        return None, "there is no number, so more draws would not make it more precise"
+        return None, "there is no number, so more draws would not help"
     fixed = fixed_pairs(plan)
     if fixed is not None and plan.sampler.target_stderr is None:
         # The pairs are given: what corrects their mean is to be known twice as well as that.
         wanted = max(summary.errors[0], 1e-9 * abs(summary.llc))
         grown = _grown_corrections(summary, amount, wanted, plan)
-        return grown, f"{fixed} pairs were asked for" if grown is None else "going on for what corrects their mean"
+        return (
+            grown,
+            f"the number of pairs, {fixed}, was given"
+            if grown is None
+            else "continuing with the draws that correct their mean",
+        )
     wanted = wanted_stderr(plan, summary.llc)
     if summary.stderr <= wanted:
-        return None, f"{wanted:.2g} was asked for: done"
+        return None, f"{wanted:.2g} was wanted: done"
     if summary.open_slope > OPEN_SHARE * wanted and amount.bends == 0 and not summary.by_losses:
         return amount._replace(bends=FIRST_BENDS), "measuring how the loss bends along its slope"
     # What is left open is a part of the standard error that more draws do not lessen; the rest they do.
@@ -103,11 +108,12 @@ def next_amount(plan: Asked, summary: DrawSummary, amount: Amount) -> tuple[Amou
     enough = left / 3 if summary.by_losses else left
     if left >= wanted and (summary.sampling_stderr or 0.0) <= enough:
         return None, (
-            f"{wanted:.2g} was asked for, and more draws would not get there: they leave λ̂ open by {summary.open:.2g}"
+            f"{wanted:.2g} was wanted, and more draws would not reach it: they leave ± "
+            f"{summary.open:.2g} of λ̂ undetermined"
         )
     if max(amount) >= MOST:
-        return None, f"{wanted:.2g} was asked for, and there are {max(amount)} draws of a kind already"
-    return _grown(summary, amount, plan.sampler.chain_count), f"{wanted:.2g} is asked for: going on"
+        return None, f"{wanted:.2g} was wanted, and the largest number of draws of a kind, {max(amount)}, is reached"
+    return _grown(summary, amount, plan.sampler.chain_count), f"{wanted:.2g} is wanted: continuing"
 
 
 def _grown(summary: DrawSummary, amount: Amount, chains: int) -> Amount:
@@ -133,7 +139,7 @@ def _grown(summary: DrawSummary, amount: Amount, chains: int) -> Amount:
         steepest *= STEEPEST
 
 
-def _grown_corrections(summary: DrawSummary, amount: Amount, wanted: float, plan: Asked) -> Amount | None:
+def _grown_corrections(summary: DrawSummary, amount: Amount, wanted: float, plan: DrawRequest) -> Amount | None:
     """More gradients and bends, until these add little to an error `wanted` or are as many as pairs; then None."""
     if summary.by_losses:
         return None

@@ -1,4 +1,4 @@
-"""Independent draws or chains: the first round of draws says which, where the choice is open."""
+"""Independent draws or chains: the first round of draws says which, where that is not given."""
 
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel
@@ -55,7 +55,7 @@ def _decision(plan: Plan, store: RunStore) -> tuple[bool | None, str]:
     if stored is None or sample.amount != first_amount(draws):
         return None, ""
     reason = why_not(summary_of(draws, Prior(**stored), sample))
-    return reason is None, f"Chains are sampled, since independent draws do not serve here: {reason}"
+    return reason is None, f"Chains are sampled, since independent draws do not apply here: {reason}"
 
 
 def why_not(summary: DrawSummary) -> str | None:
@@ -66,12 +66,12 @@ def why_not(summary: DrawSummary) -> str | None:
     left = summary.open if summary.by_losses else summary.open - summary.open_slope
     beyond = abs(summary.beyond.mean)
     if left > SERVES * max(abs(summary.llc), LEAST):
-        return f"they leave λ̂ = {summary.llc:.3g} open by ± {left:.2g}, where {SERVES:.0%} is asked for."
+        return f"they determine λ̂ = {summary.llc:.3g} only to ± {left:.2g}, where {SERVES:.0%} is needed."
     share = beyond / max(abs(summary.prior_mean.mean), TINY)
     taken = OVERCOUNTED * share * (max(summary.narrowing.mean, 0.0) + max(summary.slope.mean, 0.0))
     if not summary.by_losses and taken > SERVES * max(abs(summary.llc), LEAST):
         return (
-            f"of the rise of the loss there {share:.0%} is not quadratic, so that what curvature and slope take from "
-            f"λ̂ = {summary.llc:.3g} is known to ± {taken:.2g}, where {SERVES:.0%} is asked for."
+            f"of the rise of the loss there {share:.0%} is not quadratic, so that what curvature and slope "
+            f"take from λ̂ = {summary.llc:.3g} is known to ± {taken:.2g}, where {SERVES:.0%} is needed."
         )
     return None

@@ -46,7 +46,7 @@ class Prior:
     """What is fixed before the first draw.
 
     Attributes:
-        choices: a sentence for each setting that was left open. dimension: d, weights that move. routers: modules that
+        choices: a sentence for each setting that was not given. dimension: d, weights that move. routers: modules that
             choose between experts, joined by commas. micro_batch_size: sequences per forward pass.
     """
 
@@ -186,7 +186,7 @@ def collected(plan: Plan, store: RunStore) -> tuple[Prior, Sample]:
     """
     stored = store.read(PRIOR)
     if stored is None:
-        raise ResourceError(f"{store.path(PRIOR)} is gone since it was made; run the same command again.")
+        raise ResourceError(f"{store.path(PRIOR)} has disappeared; run the same command again.")
     prior = Prior(**stored)
     amount: Amount | None = first_amount(plan)
     sample = sample_of(store, first_amount(plan))
@@ -197,9 +197,9 @@ def collected(plan: Plan, store: RunStore) -> tuple[Prior, Sample]:
         amount, _ = next_amount(plan, summary_of(plan, prior, sample), amount)
     if not _suffices(sample):
         raise ResourceError(
-            f"{sample.amount.losses} pairs of draws with their losses and {sample.amount.gradients} with their "
-            f"gradients are there, and {FEWEST[0]} and {FEWEST[1]} make a number: give more --budget; the same command "
-            "goes on."
+            f"A number needs {FEWEST[0]} pairs of draws with losses and {FEWEST[1]} with gradients, got "
+            f"{sample.amount.losses} and {sample.amount.gradients}: raise `budget_seconds` and run the "
+            "same command to resume."
         )
     return prior, sample
 
@@ -292,8 +292,9 @@ def _fixed_before(plan: Plan, bench: LoadedModel) -> Prior:
     choices |= sentences_on(plan, bench)
     if bench.routers and plan.batch_size == 1 < plan.corpus.n:
         raise SettingsError(
-            f"--batch-size is 1, but {plan.source.id} chooses between experts ({', '.join(bench.routers)}): its loss "
-            "changes by jumps, and how that varies shows in minibatches of 2 or more. Raise --batch-size."
+            f"batch_size must be ≥ 2 for {plan.source.id}, got 1: it chooses between experts "
+            f"({', '.join(bench.routers)}), and its discontinuous loss needs minibatches of 2 or more. "
+            "Raise `batch_size`."
         )
     gamma = sampler.gamma
     if gamma is None:

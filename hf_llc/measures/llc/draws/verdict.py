@@ -41,16 +41,17 @@ def _not_local(llc: float, stderr: float, diagnostics: Diagnostics) -> list[str]
     open_, weighted, error = diagnostics.open_llc, diagnostics.weighted_llc, diagnostics.weighted_llc_stderr
     if open_ is not None and not open_ <= OPEN_MAX * abs(llc) and not open_ <= (diagnostics.monte_carlo_stderr or 0.0):
         reasons.append(
-            f"the loss, and not the localizing prior alone, holds the weights: draws of the prior leave λ̂ open by "
-            f"± {open_:.2g}; sample chains (--sampler auto), or raise --gamma"
+            "the loss changes the posterior too much for draws of the localizing prior: they determine λ̂ "
+            f"only to ± {open_:.2g}; sample chains (`sampler=auto`), or raise `gamma`"
         )
     known = diagnostics.pareto_k is not None and diagnostics.pareto_k <= TAIL_MAX
     if known and weighted is not None and error is not None:
         apart = abs(weighted - llc) / math.hypot(error, stderr)
         if apart > SIGNIFICANT:
             reasons.append(
-                f"weighted draws give {weighted:.4g} ± {error:.2g}, {apart:.1f} joint standard errors away: the loss "
-                "is not nearly quadratic where the prior draws; sample chains (--sampler auto), or raise --gamma"
+                f"weighted draws give {weighted:.4g} ± {error:.2g}, {apart:.1f} joint standard errors "
+                "away: the loss is not nearly quadratic over the prior; sample chains (`sampler=auto`), "
+                "or raise `gamma`"
             )
     return reasons
 
@@ -58,29 +59,29 @@ def _not_local(llc: float, stderr: float, diagnostics: Diagnostics) -> list[str]
 def _no_minimum(llc: float, stderr: float, diagnostics: Diagnostics) -> list[str]:
     cold = diagnostics.cold_llc
     if cold is not None and cold < -COLD_MAX * abs(llc):
-        return [f"along its slope the loss falls below that at w*, by {-cold:.3g} in units of λ̂: w* is no minimum"]
+        return [f"along its slope the loss falls below that at w*, by {-cold:.3g} in units of λ̂: w* is not a minimum"]
     if llc < -SIGNIFICANT * stderr:
-        return ["the loss falls away from w*: it is no minimum at this temperature"]
+        return ["the loss falls away from w*: w* is not a minimum at this temperature"]
     return []
 
 
 def _effort(pairs: int) -> list[str]:
     if pairs >= PAIRS_MIN:
         return []
-    return [f"{pairs} pairs of draws, where {PAIRS_MIN} are asked for: raise --draws, --chains or --budget"]
+    return [f"{pairs} pairs of draws, where {PAIRS_MIN} are needed: raise `draws`, `chains` or `budget_seconds`"]
 
 
 def _errors(llc: float, stderr: float) -> list[str]:
     if abs(llc) <= OF_BOTH * stderr:
         low, high = llc - OF_BOTH * stderr, llc + OF_BOTH * stderr
         return [
-            f"λ̂ is 0 within its error, between {low:.2g} and {high:.2g} at two standard errors, so that no share of it "
-            "is known: lower --target-stderr if that is too wide"
+            f"λ̂ is 0 within its error, between {low:.2g} and {high:.2g} at two standard errors: lower "
+            "`target_stderr` if that is too wide"
         ]
     if not stderr <= STDERR_MAX * abs(llc):
         return [
-            f"the standard error is {stderr / abs(llc):.0%} of λ̂, where {STDERR_MAX:.0%} is asked for: lower "
-            "--target-stderr, or raise --budget"
+            f"the standard error is {stderr / abs(llc):.0%} of λ̂, where {STDERR_MAX:.0%} is needed: lower "
+            "`target_stderr`, or raise `budget_seconds`"
         ]
     return []
 
@@ -89,6 +90,7 @@ def _held(diagnostics: Diagnostics, pairs: int) -> str:
     prior = diagnostics.prior_llc or 0.0
     taken = [diagnostics.narrowing_llc or 0.0, diagnostics.slope_llc or 0.0]
     return (
-        f"the localizing prior holds the weights: {pairs} pairs of its draws give {prior:.4g}, from which curvature "
-        f"takes {taken[0]:.2g} and slope {taken[1]:.2g}; ± {diagnostics.open_llc or 0.0:.2g} is left open"
+        f"the posterior is close to the localizing prior: {pairs} pairs of its draws give {prior:.4g}, "
+        f"from which curvature takes {taken[0]:.2g} and slope {taken[1]:.2g}; ± "
+        f"{diagnostics.open_llc or 0.0:.2g} remains undetermined"
     )

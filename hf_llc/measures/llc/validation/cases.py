@@ -1,4 +1,4 @@
-"""Models whose learning coefficient is known in closed form, with the temperature and localisation to find it at."""
+"""Models whose learning coefficient is known in closed form, with the nβ and γ to find it at."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -151,10 +151,10 @@ def deep_linear(
     """
     _check_net(widths, n_beta, samples)
     if not 0 <= rank <= min(widths):
-        raise SettingsError(f"--rank {rank} does not fit --widths {','.join(map(str, widths))}: 0 to the smallest.")
+        raise SettingsError(f"rank must be 0 to the smallest of the widths {','.join(map(str, widths))}, got {rank}.")
     batch_size = batch_size if batch_size is not None else max(1, samples // EPOCH)
     if samples and not max(widths[0], batch_size - 1) < samples:
-        raise SettingsError(f"--samples is {samples}; it must exceed the {widths[0]} inputs and hold a --batch-size.")
+        raise SettingsError(f"samples must exceed the {widths[0]} inputs and the batch size, got {samples}.")
     width = sum(widths) / len(widths)
     if n_beta is None:
         n_beta = float(f"{NOISY_N_BETA * width:.2g}") if samples else 1e5
@@ -191,13 +191,14 @@ def _check_net(widths: Sequence[int], n_beta: float | None, samples: int) -> Non
     needed = 4 * (COPIES * weights + samples * (widths[0] + widths[-1]))
     if needed > (free := free_memory()):
         raise ResourceError(
-            f"A net of widths {','.join(map(str, widths))} with {samples} samples takes {needed / 1e9:.3g} GB, and "
-            f"{free / 1e9:.3g} GB are free; give smaller --widths or fewer --samples."
+            f"A net of widths {','.join(map(str, widths))} with {samples} samples takes "
+            f"{needed / 1000000000.0:.3g} GB, and {free / 1000000000.0:.3g} GB are free; use smaller "
+            "widths or fewer samples."
         )
 
 
 def _hidden(widths: Sequence[int], rank: int, truth: float, n_beta: float, gamma: float) -> float:
-    """What the blocks of rank 0 make of λ, where draws of the localiser alone leave most of it unseen, else 0.
+    """What the blocks of rank 0 make of λ, where draws of the localizing prior alone leave most of it unseen, else 0.
 
     Those blocks, of sizes M_k = H_k − r, make λ − r(H_1+H_L+1−r)/2. Of draws of variance 1/γ their product has
     nβ E[L] = ½ nβ M_1 … M_{L+1} / γ^L, and no posterior under the loss has more.
@@ -214,7 +215,7 @@ def sized(size: str, device: str = "cpu") -> Case:
         NotFoundError: there is no such size; names those there are.
     """
     if size not in SIZES:
-        raise NotFoundError(f"There is no size {shown(size)}; choose from {', '.join(SIZES)}.")
+        raise NotFoundError(f"size must be one of {', '.join(SIZES)}, got {shown(size)}.")
     width = SIZES[size]
     return deep_linear([width] * 4, width // 2, n_beta=SIZED_N_BETA * width, device=device)
 
@@ -226,7 +227,7 @@ SIZED_N_BETA = 5e3
 REACH = {1: 10.0, 2: 3.0, 3: 1.8, 4: 1.4, 5: 1.2}
 """Spectral norm that γ allows a random factor, by number of factors; the last one also for more."""
 NOISY_REACH = {1: 10.0, 2: 1.4, 3: 1.0, 4: 0.85, 5: 0.75, 6: 0.7}
-"""The same with label noise, whose gradients grow with the factors they pass through."""
+"""Its counterpart with label noise, whose gradients grow with the factors they pass through."""
 NOISY_N_BETA = 100.0
 """nβ per unit of width: a compromise between gradient noise, which grows with it, and the way to the limit."""
 COPIES = 5
@@ -234,7 +235,7 @@ COPIES = 5
 EPOCH = 8
 """Minibatches in an epoch."""
 SEEN = 3.0
-"""How many times its coefficient nβ E[L] of a block must be at draws of the localiser for it to be seen."""
+"""How many times its coefficient nβ E[L] of a block must be at draws of the localizing prior for it to be seen."""
 CASES: dict[str, Callable[[], Case]] = {
     "gaussian": gaussian,
     "quartic": quartic,
@@ -256,5 +257,5 @@ def case_of(name: str) -> Case:
         NotFoundError: there is none; names those there are.
     """
     if name not in CASES:
-        raise NotFoundError(f"There is no case {shown(name)}; choose from {', '.join(CASES)}.")
+        raise NotFoundError(f"case must be one of {', '.join(CASES)}, got {shown(name)}.")
     return CASES[name]()

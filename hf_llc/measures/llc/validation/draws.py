@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hf_llc.measures.llc.draws.amounts import Amount, Asked, first_amount, next_amount
+from hf_llc.measures.llc.draws.amounts import Amount, DrawRequest, first_amount, next_amount
 from hf_llc.measures.llc.draws.estimate import diagnostics_of
 from hf_llc.measures.llc.draws.rounds import Prior, Sample
 from hf_llc.measures.llc.draws.verdict import judge_draws
@@ -56,7 +56,7 @@ def drawn(case: Case, seed: int, observer: Observer) -> Drawn:
 
 
 def in_rounds(
-    objective: Objective, asked: Asked, *, n_beta: float, gamma: float, batch_size: int
+    objective: Objective, asked: DrawRequest, *, n_beta: float, gamma: float, batch_size: int
 ) -> tuple[Sample, DrawSummary]:
     """The draws that are made before their error, or their number, is what was asked for."""
     draws = PriorDraws(objective, objective, gamma=gamma, batch_size=batch_size, seed=asked.sampler.seed)

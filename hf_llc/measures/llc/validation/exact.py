@@ -10,7 +10,7 @@ import torch
 def quadratic_llc(curvatures: Sequence[float], n_beta: float, gamma: float) -> float:
     """λ̂ that a perfect sampler returns on L = ½ Σ h_i w_i²: ½ Σ nβh_i / (nβh_i + γ).
 
-    E[w_i²] = 1/(nβh_i + γ) under the localised posterior, a Gaussian; tends to half the number of curved directions
+    E[w_i²] = 1/(nβh_i + γ) under the localized posterior, a Gaussian; tends to half the number of curved directions
     as γ/nβ → 0.
     """
     return sum(n_beta * h / (n_beta * h + gamma) for h in curvatures) / 2

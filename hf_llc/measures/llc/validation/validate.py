@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_llc.execution.assemble import check_batch
 from hf_llc.execution.loaded_model import computing
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.measures.llc.soundness import Sampled, with_one_baseline
 from hf_llc.measures.llc.summarise import Judged, judged
@@ -73,7 +73,7 @@ class Validation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
+class ValidationSettings:
     """How every case is sampled: the settings that are not the model's. Of a case by draws the seed alone counts."""
 
     sampler: str = "auto"
@@ -88,10 +88,10 @@ class Effort:
     seed: int = 0
 
 
-def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Validation:
+def validate(case: Case, effort: ValidationSettings, observer: Observer | None = None) -> Validation:
     """λ̂ of one case with its error and verdict, beside the truth.
 
-    What the effort leaves open is measured and chosen as `estimate` does.
+    What the settings do not give is measured and chosen as `estimate` does.
 
     Raises:
         SettingsError: the step size given is unstable, or the sampler cannot do with the case's minibatches.
@@ -108,7 +108,7 @@ def validate(case: Case, effort: Effort, observer: Observer | None = None) -> Va
     return _validation(case, found, resolution.settings, round(taken) + begun, time.monotonic() - started)
 
 
-def _of_draws(case: Case, effort: Effort, observer: Observer, started: float) -> Validation:
+def _of_draws(case: Case, effort: ValidationSettings, observer: Observer, started: float) -> Validation:
     with computing(1):
         summary, verdict, reason, gradients, settings = drawn(case, effort.seed, observer)
     found = (summary.llc, summary.stderr, verdict, reason)
@@ -139,7 +139,7 @@ def _validation(
     )
 
 
-def sampled(case: Case, effort: Effort, observer: Observer | None = None) -> Sampled:
+def sampled(case: Case, effort: ValidationSettings, observer: Observer | None = None) -> Sampled:
     """The case's chains and those that check them, on one thread.
 
     Raises:
@@ -170,8 +170,8 @@ def _at_the_limit(found: Judged, hidden: float) -> tuple[float | None, float | N
     """λ̂ carried on to γ/nβ → 0 by its change from γ to 2γ, its standard error, the verdict and the reason.
 
     To first order in γ, λ(0) = 2 λ(γ) − λ(2γ); half of that correction, and its own error, are added to the
-    standard error, and what the localiser hides. Where they make more than LIMIT_MAX of λ̂ the limit is too far away to
-    be told, and that is the verdict.
+    standard error, and what the localizing prior hides. Where they make more than LIMIT_MAX of λ̂ the limit is too far
+    away to be told, and that is the verdict.
     """
     slope, error = found.diagnostics.gamma_slope, found.diagnostics.gamma_slope_stderr
     if found.llc is None or found.stderr is None:
@@ -184,8 +184,8 @@ def _at_the_limit(found: Judged, hidden: float) -> tuple[float | None, float | N
     stderr = math.hypot(found.stderr, unknown, correction / 2, hidden)
     if found.verdict is Verdict.CONVERGED and abs(correction) / 2 + 2 * unknown + hidden > LIMIT_MAX * abs(value):
         words = (
-            f"λ̂ changes by {correction:+.3g} ± {unknown:.2g} on the way from this γ/nβ to 0, and {hidden:.3g} more is "
-            "hidden by the localiser"
+            f"λ̂ changes by {correction:+.3g} ± {unknown:.2g} from this γ/nβ to 0, and the localizing "
+            f"prior hides {hidden:.3g} more"
         )
         return value, stderr, TOO_FAR, words
     return value, stderr, found.verdict, found.reason
@@ -229,7 +229,7 @@ class _Bench:
         return gradient_of(name, self._objective, copy_of(self._objective.parameters), slope)
 
 
-def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
+def _resolution(case: Case, effort: ValidationSettings, bench: _Bench) -> ResolvedRun:
     objective, n = case.objective, case.objective.n
     asked = RequestedDynamics(effort.sampler, effort.momentum, effort.lr, effort.gradient, effort.batches)
     probed = min(n, max(case.batch_size, PROBE))
@@ -278,7 +278,7 @@ def _resolution(case: Case, effort: Effort, bench: _Bench) -> Resolution:
         dtype=case.dtype,
     )
     baseline, _ = choose_baseline(effort.baseline, Run.of(settings), [measured])
-    return Resolution(
+    return ResolvedRun(
         settings=replace(settings, baseline=baseline),
         choices={},
         curvature=measured.curvature,

@@ -11,7 +11,7 @@ import torch
 from hf_llc.errors import DivergedError, ResourceError, SettingsError
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.calibration.budget import expected_stderr
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.measures.llc.summarise import Judged, judged
 from hf_llc.measures.llc.validation.exact import quadratic_llc
@@ -143,7 +143,7 @@ def test_the_step_size_chosen_agrees_with_smaller_ones_and_is_stable(flat: Calib
     assert "unstable from" in flat.steps_reason
 
 
-def rerun(found: Calibration, at: Resolution, objective: Objective) -> Judged:
+def rerun(found: Calibration, at: ResolvedRun, objective: Objective) -> Judged:
     """A run with the settings found and its checks, as an estimate makes it."""
     names = ("gamma", "lr", "burn_in", "draws", "thin", "chains")
     settings = replace(at.settings, **{name: found.settings[name] for name in names}, seed=1)
@@ -259,7 +259,7 @@ def finite_within(radius: float) -> FunctionObjective:
     return FunctionObjective([w], 1, losses_of)
 
 
-def test_a_localisation_too_weak_for_a_finite_loss_does_not_count(tmp_path: Path) -> None:
+def test_a_gamma_too_weak_for_a_finite_loss_does_not_count(tmp_path: Path) -> None:
     found = calibrated(plan_of(1, tmp_path, n_beta=1.0, gamma=100.0), finite_within(0.9))
     # Twenty weights of variance 1/(1+γ) have a length of 0.9 at γ = 24. The sweep goes no further down than that.
     assert [point.excluded is None for point in found.sweep] == [False, *[True] * (len(found.sweep) - 1)]

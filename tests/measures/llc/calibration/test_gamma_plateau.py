@@ -9,7 +9,7 @@ import pytest
 
 from hf_llc.measures.llc.calibration.gamma_plateau import find_gamma_plateau, is_local, points_of
 from hf_llc.measures.llc.calibration.pilot_chains import PilotChain, Swept
-from hf_llc.measures.llc.resolution import Resolution
+from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.summarise import judged
 from hf_llc.results.calibration import Finding, SweepPoint
 from hf_llc.results.estimate import ChainTrace, Status
@@ -52,7 +52,7 @@ def swept(gamma: float = 10.0, level: float = 0.05, *, needed: int = 0, heating:
     """Two chains at nβ = 100 that count, unless something is changed."""
     start, typical = more.pop("start", "localiser"), more.pop("typical", 0.0)
     chosen = settings(gamma=gamma, chains=2, burn_in=BURN_IN, draws=DRAWS, start=start)
-    at = Resolution(
+    at = ResolvedRun(
         settings=chosen,
         choices={},
         curvature=1.0,
@@ -75,7 +75,7 @@ def excluded(**changes: Any) -> tuple[str | None, bool]:
     ("start", "typical", "forgotten"), [("localiser", 0.25, 1.0), ("localiser", 0.35, None), ("anchor", 0.25, None)]
 )
 def test_chains_start_settled_unless_they_start_far_above(start: str, typical: float, forgotten: float | None) -> None:
-    """γ = 10 at nβ = 100, so that the typical direction is 2.5 or 3.5 times as stiff as the localiser."""
+    """γ = 10 at nβ = 100, so that the typical direction is 2.5 or 3.5 times as stiff as the localizing prior."""
     at = swept(start=start)
     rate = relaxation_rate(at.settings.lr, 10.0, at.settings.sampler, at.settings.momentum)
     found = judged(replace(at.resolution, typical=typical), at.traces, {})
@@ -128,7 +128,7 @@ def test_what_is_settled_in_another_way_counts(changes: dict[str, Any]) -> None:
     assert excluded(**changes) == (None, False)
 
 
-def test_the_localiser_damps_the_heating_of_flat_directions() -> None:
+def test_the_prior_damps_the_heating_of_flat_directions() -> None:
     # At γ = nβh half of the predicted heating is left.
     assert excluded(gamma=100.0, heating=0.9) == (None, False)
     assert excluded(gamma=1.0, heating=0.9)[0] is not None
@@ -204,7 +204,7 @@ def test_steep_everywhere_is_no_plateau_and_stays_in_the_middle() -> None:
     assert "ranges from -1.00 ± 0.01 to -0.80 ± 0.01" in answer.reason
 
 
-def test_a_middle_that_does_not_count_gives_way_to_the_next_stronger_localisation() -> None:
+def test_a_middle_that_does_not_count_gives_way_to_the_next_stronger_gamma() -> None:
     made = points([-0.9, -1.0, -1.0, -0.8])
     made[1] = replace(made[1], excluded="not local")
     assert find_gamma_plateau(made, 1, free=True).chosen == 2

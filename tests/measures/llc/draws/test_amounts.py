@@ -83,7 +83,7 @@ def test_a_round_is_twice_the_work_and_takes_nothing_back(
         errors = errors[:3] if any(errors[:3]) else (0.6, 0.0, 0.0)
     after, why = next_amount(asked(chains=chains, target_stderr=1e-3), summary(errors), amount)
     assert after is not None
-    assert why.endswith("is asked for: going on")
+    assert why.endswith("is wanted: continuing")
     assert after.cost >= GROWTH * amount.cost
     assert after.losses % chains == 0
     assert all(more >= fewer for fewer, more in zip(amount, after, strict=True))
@@ -152,7 +152,7 @@ def test_it_ends_where_more_draws_would_not_get_there(
     stuck = summary((sampling, 0.0, 0.0), open_=open_, open_slope=open_slope, by_losses=by_losses)
     after, why = next_amount(asked(), stuck, amount)
     assert (after is None) is ends
-    assert ("would not get there: they leave λ̂ open by 0.9" in why) is ends
+    assert ("would not reach it: they leave ± 0.9 of λ̂ undetermined" in why) is ends
 
 
 @pytest.mark.parametrize("by_losses", [False, True])
@@ -166,7 +166,7 @@ def test_every_run_ends(by_losses: bool) -> None:
         seen += [amount] if amount else []
         assert len(seen) < 40
     assert max(seen[-1]) == MOST
-    assert f"there are {MOST} draws of a kind already" in why
+    assert f"the largest number of draws of a kind, {MOST}, is reached" in why
     assert all(after.cost >= GROWTH * before.cost for before, after in pairwise(seen[1:-1]))
 
 
@@ -191,7 +191,7 @@ def test_pairs_that_are_given_are_no_more_and_what_corrects_them_is_known_twice_
         amount, why = next_amount(plan, summary((0.5, error, 0.0)), amount)
         assert amount is None or amount.losses == 15
     assert last == Amount(15, 2 * FIRST_GRADIENTS, 0)
-    assert why == "15 pairs were asked for"
+    assert why == "the number of pairs, 15, was given"
     # With a target too they are the first round of more.
     both = asked(chains=3, draws=5, target_stderr=0.01)
     after, _ = next_amount(both, summary((0.5, 0.1, 0.0)), first_amount(both))

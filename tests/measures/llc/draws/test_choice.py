@@ -76,7 +76,7 @@ def test_chains_take_over_where_the_first_draws_do_not_serve(
     found = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu", observer=listener)
     assert found.settings.sampler not in {"importance", "auto"}
     assert (found.settings.gamma, found.settings.draws, found.settings.chains) == (2000.0, 8, 4)
-    assert "independent draws do not serve here: they leave" in found.choices["draws"]
+    assert "independent draws do not apply here: they leave" in found.choices["draws"]
     assert any("Chains are sampled" in line for line in listener.lines)
     # The same call again finds all of it.
     again = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu")
@@ -88,11 +88,11 @@ def test_the_first_draws_serve_unless_they_leave_much_open_or_are_far_from_quadr
     slope = GradientPair(even=1e-3, odd=1e-3, radial=0.1, rise=0.1)
     summary = summarise_draws([pair, pair], [slope, slope], n=1, n_beta=100.0, gamma=1e4)
     assert choice.why_not(summary) is None
-    assert "open by ± 0.51" in (choice.why_not(replace(summary, open=0.51, open_slope=0.0)) or "")
+    assert "only to ± 0.51" in (choice.why_not(replace(summary, open=0.51, open_slope=0.0)) or "")
     assert choice.why_not(replace(summary, open=0.51, open_slope=0.4)) is None
     # No bend narrows that where gradients miss jumps.
     jumping = replace(summary, open=0.51, open_slope=0.4, by_losses=True)
-    assert "open by ± 0.51" in (choice.why_not(jumping) or "")
+    assert "only to ± 0.51" in (choice.why_not(jumping) or "")
     # Of what corrects the mean two thirds may be counted too much where all of the rise is of another degree.
     bent = replace(summary, beyond=summary.beyond._replace(mean=-5.0))
     assert choice.why_not(bent) is None
@@ -185,5 +185,5 @@ def test_minibatches_of_one_do_not_tell_how_a_mixture_of_experts_varies(
 ) -> None:
     monkeypatch.setattr("hf_llc.execution.loaded_model.LoadedModel.routers", ["layers.0.router"])
     asked = replace(QUICK, sampler="importance", batch_size=1)
-    with pytest.raises(SettingsError, match=r"--batch-size is 1, but .*layers\.0\.router.*minibatches of 2 or more"):
+    with pytest.raises(SettingsError, match=r"batch_size must be ≥ 2 .*got 1: .*layers\.0\.router.* 2 or more"):
         estimate(tmp_path / "model", data, asked, output_dir=tmp_path / "run", device="cpu")

@@ -52,7 +52,7 @@ def test_two_processes_make_the_draws_of_one(start: Starter, alone: Estimate) ->
     told = [line for line in ran.complaints if "from" in line]
     # Each round is told once, by one of them.
     assert len(told) == len(set(told)) >= 2
-    assert told[-1].endswith("was asked for: done")
+    assert told[-1].endswith("was wanted: done")
 
 
 def test_a_kill_loses_the_pairs_in_flight_at_most(start: Starter, alone: Estimate) -> None:

@@ -25,7 +25,7 @@ def of(**changed: Any) -> Diagnostics:
     ("changed", "pairs", "verdict", "reason"),
     [
         ({}, 8, Verdict.CONVERGED, "8 pairs of its draws give 10, from which curvature takes 0.3 and slope 0.2"),
-        ({"open_llc": 1.2}, 8, Verdict.NOT_LOCAL, r"leave λ̂ open by ± 1.2; sample chains"),
+        ({"open_llc": 1.2}, 8, Verdict.NOT_LOCAL, r"determine λ̂ only to ± 1.2; sample chains"),
         # What is left open below the error of the draws says nothing yet.
         ({"open_llc": 1.2, "monte_carlo_stderr": 1.5}, 8, Verdict.CONVERGED, ""),
         ({"open_llc": None}, 8, Verdict.CONVERGED, ""),
@@ -33,8 +33,8 @@ def of(**changed: Any) -> Diagnostics:
         ({"weighted_llc": 8.0, "weighted_llc_stderr": 0.3, "pareto_k": 0.8}, 8, Verdict.CONVERGED, ""),
         ({"weighted_llc": 9.0, "weighted_llc_stderr": 0.3, "pareto_k": 0.5}, 8, Verdict.CONVERGED, ""),
         ({"cold_llc": -1.1}, 8, Verdict.NOT_A_MINIMUM, r"falls below that at w\*, by 1.1"),
-        ({}, 7, Verdict.UNDERSAMPLED, "7 pairs of draws, where 8 are asked for"),
-        ({"open_llc": 1.2, "cold_llc": -1.1}, 7, Verdict.NOT_LOCAL, "; .*no minimum; 7 pairs"),
+        ({}, 7, Verdict.UNDERSAMPLED, "7 pairs of draws, where 8 are needed"),
+        ({"open_llc": 1.2, "cold_llc": -1.1}, 7, Verdict.NOT_LOCAL, "; .*not a minimum; 7 pairs"),
     ],
 )  # fmt: skip
 def test_each_verdict_follows_from_its_numbers(

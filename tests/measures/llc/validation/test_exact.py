@@ -64,7 +64,7 @@ def test_power_and_crossing_forms() -> None:
     assert normal_crossing_llc([1, 2], [0, 3]) == 0.5
 
 
-def test_finite_localisation_tends_to_half_the_curved_directions() -> None:
+def test_finite_gamma_tends_to_half_the_curved_directions() -> None:
     assert quadratic_llc([1.0, 2.0, 0.0], 1e9, 1.0) == pytest.approx(1.0)
     assert quadratic_llc([3.0], 1.0, 3.0) == pytest.approx(0.25)
 

@@ -11,7 +11,7 @@ from hf_llc.measures.llc.validation.cases import CASES, case_of, reduced_rank, s
 from hf_llc.measures.llc.validation.cases import deep_linear as deep_linear_case
 from hf_llc.measures.llc.validation.exact import quadratic_llc, sloped_quadratic_llc
 from hf_llc.measures.llc.validation.problems import deep_linear, sampled_deep_linear
-from hf_llc.measures.llc.validation.validate import Effort, validate
+from hf_llc.measures.llc.validation.validate import ValidationSettings, validate
 from hf_llc.sampling.jumps import COST, measured_draws
 from hf_llc.sampling.objective import dimension
 from hf_llc.sampling.tuning.step_size import RELAXED, relaxation_rate
@@ -23,7 +23,7 @@ from hf_llc.sampling.tuning.step_size import RELAXED, relaxation_rate
 )
 def test_the_truth_lies_within_four_standard_errors(name: str, largest_error: float) -> None:
     case = case_of(name)
-    found = validate(case, Effort(draws=700))
+    found = validate(case, ValidationSettings(draws=700))
     assert found.llc is not None
     assert found.stderr is not None
     assert found.error_in_stderr is not None
@@ -46,8 +46,12 @@ def max_curvature() -> float:
 
 
 def test_euler_at_a_large_step_is_not_called_converged() -> None:
-    found = validate(case_of("linear-regression"), Effort(sampler="sgld", draws=800, gradient="control-variate"))
-    far = validate(case_of("gaussian"), Effort(sampler="sgld", draws=400, lr=3.0 / (200 * max_curvature() + 20)))
+    found = validate(
+        case_of("linear-regression"), ValidationSettings(sampler="sgld", draws=800, gradient="control-variate")
+    )
+    far = validate(
+        case_of("gaussian"), ValidationSettings(sampler="sgld", draws=400, lr=3.0 / (200 * max_curvature() + 20))
+    )
     assert found.verdict == "converged"
     assert far.verdict == "step-too-large"
 
@@ -73,31 +77,31 @@ def test_every_case_says_what_defines_it_and_no_other_name_is_accepted() -> None
         assert case.name == name
         assert case.params
         assert case.truth > 0
-    with pytest.raises(NotFoundError, match="choose from gaussian"):
+    with pytest.raises(NotFoundError, match="case must be one of gaussian"):
         case_of("cubic")
-    with pytest.raises(SettingsError, match="--rank 5 does not fit"):
+    with pytest.raises(SettingsError, match=r"rank must be 0 to the smallest .*got 5"):
         deep_linear_case((4, 4), 5)
 
 
 def test_chains_that_have_not_spread_along_flat_directions_are_not_called_converged() -> None:
-    """From w* itself, at a weak localiser, λ̂ looks settled and depends on nothing while the walk still spreads."""
+    """From w*, at a small γ, λ̂ looks stationary and independent of γ while the chains still spread."""
     net = replace(deep_linear_case((12, 14, 12, 13, 12), 6, n_beta=1e6), start="anchor")
-    found = validate(net, Effort(draws=400, chains=2))
+    found = validate(net, ValidationSettings(draws=400, chains=2))
     assert found.verdict == "not-equilibrated"
-    assert "a walk without bounds" in found.verdict_reason
+    assert "free diffusion" in found.verdict_reason
 
 
 def test_draws_too_short_to_show_spreading_are_not_called_converged() -> None:
     """Small steps after a burn-in of large ones: the walk hardly moves while the draws last."""
     net = replace(deep_linear_case((22, 24, 20), 13, n_beta=8686.0, samples=20_000, batch_size=64), start="anchor")
-    found = validate(net, Effort(draws=50, burn_in=100))
+    found = validate(net, ValidationSettings(draws=50, burn_in=100))
     assert found.settings.burn_in_lr is not None
     assert found.verdict == "not-equilibrated"
 
 
 def test_a_net_with_label_noise_and_minibatches_has_its_exact_coefficient() -> None:
     """λ = 31 for widths 8, 8, 8 and rank 6, from minibatches of 40 of 320 samples."""
-    found = validate(deep_linear_case((8, 8, 8), 6, samples=320), Effort(draws=600))
+    found = validate(deep_linear_case((8, 8, 8), 6, samples=320), ValidationSettings(draws=600))
     assert found.llc is not None
     assert found.stderr is not None
     assert found.error_in_stderr is not None
@@ -108,7 +112,7 @@ def test_a_net_with_label_noise_and_minibatches_has_its_exact_coefficient() -> N
 
 def test_a_short_burn_in_begins_at_laplace_draws_and_is_near_but_not_called_converged() -> None:
     net = deep_linear_case((45, 54, 43), 30, samples=2160)
-    short = Effort(draws=25, burn_in=50)
+    short = ValidationSettings(draws=25, burn_in=50)
     found = validate(net, short)
     assert found.settings.start == "laplace"
     assert found.verdict == "not-equilibrated"
@@ -125,7 +129,7 @@ def test_a_short_burn_in_begins_at_laplace_draws_and_is_near_but_not_called_conv
 
 def test_chains_that_come_down_from_far_above_wait_until_flat_directions_have_forgotten_it() -> None:
     """On ‖BA‖² the stiff A pulls B in while it comes down, and goes on being heated while B widens again."""
-    found = validate(reduced_rank(20, 0), Effort(draws=700))
+    found = validate(reduced_rank(20, 0), ValidationSettings(draws=700))
     assert found.settings.start == "localiser"
     rate = relaxation_rate(found.settings.lr, 1000.0, found.settings.sampler, found.settings.momentum)
     assert found.settings.burn_in * rate >= -math.log(RELAXED)
@@ -136,12 +140,12 @@ def test_chains_that_come_down_from_far_above_wait_until_flat_directions_have_fo
     assert found.stderr < 0.015 * found.truth
 
 
-def test_a_part_that_the_localiser_hides_is_in_the_error_and_in_the_verdict() -> None:
+def test_a_part_that_the_prior_hides_is_in_the_error_and_in_the_verdict() -> None:
     hidden = deep_linear_case((8,) * 7, 4, samples=320)
     seen = deep_linear_case((8, 8, 8), 6)
     assert seen.hidden == 0.0
     assert hidden.hidden == pytest.approx(hidden.truth - 4 * 12 / 2)
-    found = validate(hidden, Effort(draws=100, chains=2, burn_in=300))
+    found = validate(hidden, ValidationSettings(draws=100, chains=2, burn_in=300))
     assert found.stderr is not None
     assert found.stderr > hidden.hidden
     assert found.verdict != "converged"
@@ -158,14 +162,14 @@ def test_rescaling_two_layers_changes_neither_the_loss_nor_the_truth() -> None:
 @pytest.mark.parametrize(("size", "weights"), [("1m", 1e6), ("10m", 1e7)])
 def test_a_sized_net_has_that_many_weights(size: str, weights: float) -> None:
     assert dimension(sized(size).objective.parameters) == pytest.approx(weights, rel=0.01)
-    with pytest.raises(NotFoundError, match="choose from 1m"):
+    with pytest.raises(NotFoundError, match="size must be one of 1m"):
         sized("1g")
 
 
 @pytest.mark.parametrize("name", ["gaussian-draws", "linear-regression-draws"])
 def test_independent_draws_have_the_exact_answer_to_5_percent(name: str) -> None:
     case = case_of(name)
-    found = validate(case, Effort(lr=1e9))
+    found = validate(case, ValidationSettings(lr=1e9))
     assert found.llc is not None
     assert found.stderr is not None
     assert found.error_in_stderr is not None
@@ -183,7 +187,7 @@ def test_a_slope_takes_a_share_of_the_gaussian_that_draws_know_of() -> None:
     curvatures = [10 ** (-3 + index / 20) for index in range(80)]
     without = quadratic_llc(curvatures, case.n_beta, case.gamma)
     assert sloped_quadratic_llc(curvatures, 0.0, case.n_beta, case.gamma) == pytest.approx(without)
-    # By the loss at the mean of the posterior in the limit of a stiff localiser: −(nβ)² ‖g‖²/γ.
+    # By the loss at the mean of the posterior in the limit of a stiff localizing prior: −(nβ)² ‖g‖²/γ.
     taken = (case.n_beta * case.params["slope"]) ** 2 / case.gamma
     assert case.truth == pytest.approx(without - taken, abs=0.25 * taken)
     everything = torch.zeros(1, dtype=torch.int64)
@@ -195,7 +199,7 @@ def test_a_slope_takes_a_share_of_the_gaussian_that_draws_know_of() -> None:
 
 def test_seeds_of_draws_differ() -> None:
     case = case_of("gaussian-draws")
-    first, second = (validate(case, Effort(seed=seed)) for seed in (0, 1))
+    first, second = (validate(case, ValidationSettings(seed=seed)) for seed in (0, 1))
     assert first.llc != second.llc
     assert first.settings.seed == 0
     assert second.settings.seed == 1
