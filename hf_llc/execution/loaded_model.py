@@ -209,6 +209,11 @@ class LoadedModel:
         return self._routers
 
     @property
+    def unit(self) -> str:
+        """The unit of the loss, such as nats per token."""
+        return TASKS[self._plan.corpus.task].unit
+
+    @property
     def micro_batch(self) -> int:
         """Items per forward pass."""
         return self.objective.micro_batch

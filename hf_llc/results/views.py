@@ -50,12 +50,14 @@ def estimate_html(estimate: Estimate) -> str:
     effort = f"{settings.chains} chains × {settings.draws} draws"
     if settings.by_draws:
         effort = f"{diagnostics.ess or 0:.0f} pairs of independent draws"
+    size = f"{settings.n} × {settings.context_length} tokens"
+    if estimate.dataset.task != "text-generation":
+        size = str(settings.n)
     rows = {
         "λ̂": with_error(estimate.llc, estimate.stderr),
         "verdict": f"{estimate.verdict}: {estimate.verdict_reason}",
         "sampled by": f"{settings.sampler}, {effort}",
-        "settings": f"nβ = {settings.n_beta:.4g}, γ = {settings.gamma:.4g}, n = {settings.n} × "
-        f"{settings.context_length} tokens, seed {settings.seed}",
+        "settings": f"nβ = {settings.n_beta:.4g}, γ = {settings.gamma:.4g}, n = {size}, seed {settings.seed}",
         "loss at w*": f"{estimate.init_loss:.4f} {estimate.dataset.unit}",
         "data": f"{estimate.dataset.id}, {estimate.dataset.split}",
     }

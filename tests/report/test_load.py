@@ -80,5 +80,5 @@ def test_a_name_that_no_file_can_have_is_one_line() -> None:
 
 @pytest.mark.parametrize("runs", [estimate(), Curve.of_estimate(estimate()), 3])
 def test_one_run_is_not_compared(runs: Any) -> None:
-    with pytest.raises(SettingsError, match="Give two runs or more to compare"):
+    with pytest.raises(SettingsError, match="compare needs two or more runs"):
         compare(runs)

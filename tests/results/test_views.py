@@ -151,7 +151,7 @@ def test_runs_are_compared_one_by_one_or_as_a_list(tmp_path: Path) -> None:
     drawn = compare(one, two, folder=tmp_path / "pictures")
     assert [path.name for path in drawn.pictures] == ["compare.png", "compare.svg"]
     assert compare([one, two], tmp_path / "pictures").pictures == drawn.pictures
-    with pytest.raises(SettingsError, match="two runs or more"):
+    with pytest.raises(SettingsError, match="needs two or more runs"):
         compare(one)
     with pytest.raises(SettingsError, match=r"runs\[1\] must be a Curve, an Estimate, a folder or hf://…, got 3"):
         compare(one, 3)

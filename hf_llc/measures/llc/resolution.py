@@ -99,7 +99,7 @@ def resolve_settings(plan: Plan, bench: LoadedModel) -> ResolvedRun:
     choices |= reasons
     check_lr(settings.lr, n_beta, measured.curvature, gamma)
     if plan.dtype == "bfloat16" and gamma > 0:
-        choices["dtype"] = rounding_sentence(_rise_as_sampled(bench, asked.seed, gamma), measured.rise)
+        choices["dtype"] = rounding_sentence(_rise_as_sampled(bench, asked.seed, gamma), measured.rise, bench.unit)
     return ResolvedRun(
         settings=settings,
         choices=choices,
@@ -136,15 +136,15 @@ def measure_gamma(bench: LoadedModel, seed: int) -> tuple[float, str]:
     gamma, rise, share = choose_gamma(
         objective, batch, objective.losses(batch), seed, bench.extent.evaluations, bench.extent.directions
     )
-    return gamma, gamma_sentence(gamma, rise, share)
+    return gamma, gamma_sentence(gamma, rise, share, bench.unit)
 
 
-def gamma_sentence(gamma: float, rise: float, share: float) -> str:
+def gamma_sentence(gamma: float, rise: float, share: float, unit: str) -> str:
     """Why γ is as large as it is: the rise of the loss at draws of the prior, and 1/√γ over the root mean square
     weight."""
     return (
         f"gamma = {gamma:.2g}: draws from the localizing prior alone (1/√γ is {share:.1%} of the root mean square "
-        f"weight) change the loss by {rise:+.2g} nats per token; the target is {TARGET_RISE:g}. "
+        f"weight) change the loss by {rise:+.2g} {unit}; the target is {TARGET_RISE:g}. "
         "Keep γ fixed when comparing checkpoints."
     )
 
@@ -183,14 +183,11 @@ def _rise_as_sampled(bench: LoadedModel, seed: int, gamma: float) -> float:
     return rise(objective, batch, objective.losses(batch), seed, gamma**-0.5, bench.extent.directions)
 
 
-def rounding_sentence(rounded: float, exact: float) -> str:
+def rounding_sentence(rounded: float, exact: float, unit: str) -> str:
     """What 16 bits do to differences of the loss, by the rise at the same draws of the localizing prior in both
     precisions."""
     share = abs(rounded / exact - 1) if exact else math.inf
-    words = (
-        f"dtype = bfloat16: a draw w* + ξ/√γ changes the loss by {rounded:+.4g} nats per token, in float32 by "
-        f"{exact:+.4g}"
-    )
+    words = f"dtype = bfloat16: a draw w* + ξ/√γ changes the loss by {rounded:+.4g} {unit}, in float32 by {exact:+.4g}"
     if share > ROUNDING_MAX:
         return f"{words}: λ̂ may be off by as much; use float32, or lower `gamma`."
     return f"{words}: the two agree to {share:.1%}."

@@ -95,7 +95,7 @@ def traces_figure(chains: Sequence[ChainTrace], estimate: Estimate) -> Figure:
     upper.set_xlim(0, settings.steps)
     lower.set_xlim(0, settings.draws)
     upper.set_xlabel("step (shaded: burn-in)")
-    upper.set_ylabel("minibatch loss\n(nats per token)")
+    upper.set_ylabel(f"minibatch loss\n({estimate.dataset.unit})")
     lower.set_xlabel("draw")
     lower.set_ylabel(r"running mean of $\hat\lambda$")
     for axes in (upper, lower):
@@ -164,7 +164,8 @@ def draw_loss(
         linewidth=1.4,
         linestyle=style,
     )
-    axes.set_ylabel("loss at w*\n(nats per token)")
+    units = dict.fromkeys(point.estimate.dataset.unit for point in points if point.estimate is not None)
+    axes.set_ylabel(f"loss at w*\n({', '.join(units) or 'nats'})")
 
 
 def _draw_llc(axes: Axes, places: Sequence[float], points: Sequence[Point]) -> None:
@@ -233,8 +234,9 @@ def _settings_lines(estimates: Sequence[Estimate]) -> str:
         return "The settings differ from point to point:\nthese numbers are not comparable with each other."
     n_beta, gamma, n, context = every.pop()
     lr = f"lr {steps.pop():.2g}, " if steps else ""
+    size = f"{n} sequences of {context} tokens" if estimates[0].dataset.task == "text-generation" else f"{n} items"
     return (
-        f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, {lr}n = {n} sequences of {context} tokens.\n"
+        f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, {lr}n = {size}.\n"
         "Comparable along this curve, not with numbers at other settings."
     )
 

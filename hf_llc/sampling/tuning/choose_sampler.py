@@ -23,7 +23,7 @@ def choose_start(asked: str, gamma: float, rise: float) -> tuple[str, str]:
     if gamma > 0 and rise <= LOCAL_RISE:
         return "localiser", (
             "start = prior: chains start from draws of the localizing prior, w* + ξ/√γ, which is already "
-            f"stationary in flat directions; such a draw changes the loss by {rise:+.2g} nats per token, "
+            f"stationary in flat directions; such a draw changes the loss by {rise:+.2g} nats, "
             "which is local."
         )
     reason = "there is no localizing prior" if gamma == 0 else f"a draw w* + ξ/√γ changes the loss by {rise:+.2g} nats"

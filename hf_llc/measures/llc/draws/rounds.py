@@ -97,7 +97,7 @@ def measured_gamma(plan: Plan, bench: LoadedModel) -> tuple[float, str]:
     gamma, rise, share = choose_gamma(
         objective, batch, objective.losses(batch), plan.sampler.seed, GAMMA_EVALUATIONS, directions
     )
-    return gamma, gamma_sentence(gamma, rise, share)
+    return gamma, gamma_sentence(gamma, rise, share, bench.unit)
 
 
 def gamma_sequences(context_length: int, n: int) -> int:
