@@ -92,8 +92,8 @@ def test_the_weights_that_move_are_float32(found: dict[str, Estimate], monkeypat
 
 
 def test_the_sentence_says_how_wrong_differences_of_the_loss_are_and_when_that_is_too_much() -> None:
-    assert "they agree to 2.0%" in rounding_sentence(0.102, 0.1, "nats per token")
-    assert "they agree to 2.0%" in rounding_sentence(0.098, 0.1, "nats per token")
+    assert "the two agree to 2.0%" in rounding_sentence(0.102, 0.1, "nats per token")
+    assert "the two agree to 2.0%" in rounding_sentence(0.098, 0.1, "nats per token")
     assert "use float32" in rounding_sentence(0.002, 0.001, "nats per token")
     assert "use float32" in rounding_sentence(0.001, 0.0, "nats per token")
 

@@ -273,5 +273,5 @@ def test_a_series_that_cannot_be_meant_is_one_line(models: Any, message: str) ->
 def test_models_in_memory_need_a_tokenizer_and_those_of_a_folder_have_one(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"tokenizer is needed for a model in memory: pass tokenizer=…"):
         scan([make_model()], ["a text"], **SHORT)
-    with pytest.raises(SettingsError, match="tokenizer belongs to a model in memory"):
+    with pytest.raises(SettingsError, match="tokenizer is for a model in memory only"):
         scan(tmp_path, ["a text"], tokenizer=make_tokenizer(), **SHORT)
