@@ -43,7 +43,7 @@ def path_of(text: str | Path) -> Path:
     """The path, where `~` is the home of a user; a default comes as a path.
 
     Raises:
-        BadParameter: it is empty, as a variable is that nobody has set.
+        BadParameter: The text is empty, such as an unset shell variable.
     """
     if not str(text).strip():
         raise typer.BadParameter("it is empty.")

@@ -13,7 +13,7 @@ from hf_llc.execution.redaction import redacted
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories: control, format (direction, zero width), surrogates, line and paragraph separators."""
 INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0"
-"""Letters and marks that nobody sees."""
+"""Letters and marks that are invisible."""
 JOINER = "\u200d"
 STYLES = re.compile(r"\x1b\[(?:[0-9;]*[mABCDGHJK]|\?25[lh])")
 """What a table or a progress bar tells a terminal: colours, and where the cursor goes."""

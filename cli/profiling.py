@@ -1,4 +1,4 @@
-"""`--profile`: where the time of a command went, told at its end."""
+"""`--profile`: print where the time of a command went."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

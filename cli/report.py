@@ -76,7 +76,7 @@ def paragraphs(text: str) -> str:
 
 
 def require_words(parameters: Mapping[str, object]) -> None:
-    """Check the words of a command line: an empty one is a variable that nobody has set.
+    """Check the arguments of a command line: an empty one is usually an unset shell variable.
 
     Raises:
         SettingsError: one is empty; names its option or argument.

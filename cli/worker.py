@@ -11,7 +11,7 @@ from .report import EXPECTED, debugging, exit_code, message
 
 
 def worker(plan: Annotated[Path, typer.Argument(help="The plan file that the launching process wrote.")]) -> None:
-    """Do one process's share of a plan. What goes wrong is told by the launching process, once."""
+    """Do one process's share of a plan. Errors are reported by the launching process, once."""
     from hf_llc.execution.distributed.launcher import hand_over
     from hf_llc.measures.run import is_silent, work
 

@@ -91,7 +91,7 @@ KINDS: Mapping[str, type[HfLlcError]] = {
         RankError,
     )
 }
-"""Every kind by its name, for a process that is told of an error of another one."""
+"""Every class by its name, for a process that receives the error of another one."""
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 

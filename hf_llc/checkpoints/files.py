@@ -152,7 +152,7 @@ def is_inside(name: str) -> bool:
 
 
 def _present(index: str, shards: Sequence[str], known: set[str]) -> list[str]:
-    """The shards, if all are among the known names; none of them if none is.
+    """The shards if all of them exist, an empty list if none does.
 
     Raises:
         UnusableError: some are there and others are not.

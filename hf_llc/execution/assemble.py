@@ -1,4 +1,4 @@
-"""All settings of the chains from what was asked for and what was measured at w*."""
+"""All settings of the chains, from the given settings and the measurements at w*."""
 
 from typing import NamedTuple
 

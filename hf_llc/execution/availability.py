@@ -24,7 +24,7 @@ class CheckpointAvailability:
         write_atomically(self._here(key), json.dumps({"path": str(path)}).encode())
 
     def mark_removed(self, key: str) -> None:
-        """Mark the checkpoint as no longer on this disk."""
+        """Mark the checkpoint as removed from disk."""
         self._here(key).unlink(missing_ok=True)
 
     def path_of(self, key: str) -> Path | None:

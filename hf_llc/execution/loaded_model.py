@@ -110,7 +110,7 @@ class LoadedModel:
         return Metered(self.objective.in_full(), self.meter)
 
     def clear(self) -> None:
-        """Lets go of the model; it is loaded anew when it is needed again."""
+        """Release the model; it is loaded again when it is needed."""
         if self._objective is None:
             return
         weight = weakref.ref(self._objective.parameters[0])

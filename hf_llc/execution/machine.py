@@ -52,7 +52,7 @@ def identity() -> str:
 
 
 def interface_to(host: str) -> str | None:
-    """The network interface from which that host is reached; None if that cannot be told."""
+    """The network interface from which that host is reached; None if it cannot be determined."""
     try:
         kind, _, _, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
         with socket.socket(kind, socket.SOCK_DGRAM) as probe:

@@ -140,7 +140,7 @@ def draw_batch_size(context_length: int, n: int) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON would give it back."""
+    """The value after a round trip through JSON."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):

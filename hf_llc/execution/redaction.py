@@ -55,7 +55,7 @@ def redacted(text: str) -> str:
 
 
 def watch_logs() -> None:
-    """From now on no log record of this process holds a secret, whoever makes it and wherever it is written."""
+    """Remove secrets from every log record of this process from now on."""
     make = logging.getLogRecordFactory()
     if getattr(make, "redacts", False):
         return

@@ -204,7 +204,7 @@ def _opened(content: bytes) -> dict[str, Any] | None:
 
 
 def _refuse_others(path: Path) -> None:
-    """Raise ResourceError if the file is whole and somebody else's, not what is left of one of ours."""
+    """Raise ResourceError if the file is complete and not written by hf-llc rather than a damaged part."""
     try:
         stored = parsed(path.read_bytes())
     except (FileNotFoundError, DamagedError):

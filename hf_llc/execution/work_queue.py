@@ -1,4 +1,4 @@
-"""Named parts shared out among whoever works on a run: ranks of one launch, or several commands on one folder."""
+"""Named parts of a run, shared between processes: ranks of one launch, or several commands on one folder."""
 
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -31,10 +31,10 @@ def make_parts(
     make: Callable[[str], Mapping[str, Any]],
     *,
     first: int = 0,
-    found: Callable[[Collection[str]], None] = lambda names: None,
+    on_parts: Callable[[Collection[str]], None] = lambda names: None,
     last: bool = False,
 ) -> Steps[list[dict[str, Any]]]:
-    """The payloads of `names`, in order, once all are there: those that nobody has or makes are made here.
+    """Yield after each part made here, and return the payloads of `names` in order once all of them are finished.
 
     A part is claimed before it is made and looked for again once claimed, so that it is made once. If the process
     that makes one dies, its claim is free and somebody else makes it.
@@ -42,7 +42,7 @@ def make_parts(
     Args:
         make: the payload of a part, by name.
         first: where in the list to begin, so that ranks start apart.
-        found: told the names of the parts that are there, whoever made them, whenever there is one more.
+        on_parts: called with the names of the finished parts, whoever made them, after each new one.
         last: nothing of this run comes after these parts.
     """
     store.offer(list(names))
@@ -58,7 +58,7 @@ def make_parts(
             if payload is None:
                 continue
             done[name] = payload
-            found(done.keys())
+            on_parts(done.keys())
             if is_new:
                 yield WorkState.MADE
         if len(done) == before:
@@ -72,14 +72,14 @@ def make_all_parts(
     make: Callable[[str], Mapping[str, Any]],
     *,
     first: int = 0,
-    found: Callable[[Collection[str]], None] = lambda names: None,
+    on_parts: Callable[[Collection[str]], None] = lambda names: None,
 ) -> list[dict[str, Any]]:
-    """What `make_parts` returns, waited for."""
-    return run_to_end(make_parts(store, names, make, first=first, found=found))
+    """Make parts until all are finished, and return their payloads in order."""
+    return run_to_end(make_parts(store, names, make, first=first, on_parts=on_parts))
 
 
 def run_to_end(steps: Steps[T], wait: Callable[[float], None] = time.sleep) -> T:
-    """The result of work, done to its end here; waits where others make what is left."""
+    """Run the work to its end and return its result; wait while other processes make the remaining parts."""
     while True:
         try:
             outcome = next(steps)

@@ -1,4 +1,4 @@
-"""The address of a Hub: whether it is one, told without any library that reads it when it is imported."""
+"""Checks of the Hub's address, without libraries that read it when they are imported."""
 
 from urllib.parse import urlsplit
 

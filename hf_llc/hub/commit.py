@@ -1,4 +1,4 @@
-"""One commit on the Hub that is never half there, never twice, and never over somebody else's (huggingface_hub)."""
+"""One commit on the Hub: whole, once, and never over the changes of others (huggingface_hub)."""
 
 import math
 import time
@@ -41,7 +41,7 @@ class Landed:
 
 
 Make = Callable[[bytes | None], Mapping[str, bytes]]
-"""The card that is there, or None, to the files that shall be there."""
+"""From the present card, or None, to the files to be written."""
 
 
 def push(

@@ -137,7 +137,7 @@ def _own_disk(into: Path | None) -> Iterator[None]:
 
 
 def _bar(stop: threading.Event, *, silent: bool) -> type[Any]:
-    """A progress bar that, being told of every piece that arrives, can end the download."""
+    """A progress bar that is updated with every chunk and can cancel the download."""
 
     plain: Any = tqdm
 

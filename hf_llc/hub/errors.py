@@ -100,7 +100,7 @@ def patiently(
 
 
 def ask(call: Callable[[], T], tell: Tell, *, connections: int = MAX_CONNECTIONS) -> T:
-    """As `patiently`, for one question to the Hub's API: an answer of another shape than documented is a failure.
+    """Call the Hub's API once, retried like `patiently`; an answer of another shape than documented is a failure.
 
     Raises:
         AnswerError: the last try had such an answer. SettingsError: HF_ENDPOINT is no web address.

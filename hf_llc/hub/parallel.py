@@ -9,7 +9,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LEFT = "hf-llc-requests"
-"""How the names of threads begin that nobody has to wait for at the end."""
+"""Prefix of the names of threads that need not be waited for at the end."""
 LOOK = 0.2
 """Seconds between looks: a wait without an end does not hear of a signal that came to another thread."""
 ENDING = 3.0
@@ -44,7 +44,7 @@ def at_once(call: Callable[[T], R], items: Sequence[T], workers: int, stop: thre
 
 
 def left_behind(interrupted: bool) -> bool:
-    """True if threads are at work that would keep this process from ending, and that nobody has to wait for.
+    """True if threads still work that would keep this process from ending and need not be waited for.
 
     Args:
         interrupted: by the user, who waits for nothing, whoever started it.

@@ -38,7 +38,7 @@ class Base:
     card: bytes | None
 
     def has(self, path: str, content: bytes) -> bool:
-        """Whether the file is there with this very content."""
+        """True if the file exists with exactly this content."""
         entry = self.entries.get(path)
         return entry is not None and is_content(entry, content)
 
@@ -153,7 +153,7 @@ def open_pull_request(target: Target, author: str, paths: Sequence[str], tell: T
 
 
 def _persistently(call: Callable[[], T], tell: Tell) -> T:
-    """As `ask`, without giving up sooner where no answer comes at all: there is something to lose."""
+    """Call like `ask`, with all retries even if no answer comes at all, since giving up would lose the commit."""
     return ask(call, tell, connections=MAX_TRIES)
 
 

@@ -76,7 +76,7 @@ class Tracking:
             self._tell(f"View it with: {self._open[name].told}")
 
     def has_all(self, folder: Path, points: Sequence[Point], part: str = "") -> bool:
-        """True if every tracker was told of these points before, by an earlier run in this folder."""
+        """True if an earlier run in this folder reported these points to every tracker."""
         store, self._part = RunStore(folder, self._tell), part
         ledgers = [self._reported(store, name) for name in self._names]
         return all(ledger.get(point.revision) == _outcome(point) for ledger in ledgers for point in points)
@@ -105,7 +105,7 @@ class Tracking:
 
 
 def _run_name(folder: Path, model: str, part: str) -> str:
-    """A name that a run in this folder keeps when it goes on; two folders of one name are told apart."""
+    """The run's name, the same when a run in this folder is resumed; folders of one name get different names."""
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
     return "-".join(filter(None, (Path(model).name, folder.name, place, part)))
 

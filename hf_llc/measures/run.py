@@ -260,7 +260,7 @@ def tethered(fleet: ProcessWorld, observer: Observer) -> Observer:
 
 
 def _parent_check() -> Callable[[], None]:
-    """Raise LaunchError once the process that started this one was killed: nobody would wait for its work."""
+    """A check that raises LaunchError once the process that started this one was killed."""
     parent = os.getppid()
 
     def check() -> None:

@@ -39,12 +39,12 @@ def reason(plan: Plan, error: Exception) -> str:
 
 
 def discard_failure(plan: Plan) -> None:
-    """Whatever failed is tried again."""
+    """Remove the recorded failure, so that the checkpoint is tried again."""
     RunStore(plan.run_dir, lambda message: None).path(FAILURE).unlink(missing_ok=True)
 
 
 def is_over(plan: Plan) -> bool:
-    """True if nothing is left to do: every part is there, or the checkpoint cannot be used."""
+    """True if every part is finished, or the checkpoint cannot be used."""
     return estimation.is_finished(plan) or failure(plan) is not None
 
 
@@ -127,7 +127,7 @@ class _PlanProgress:
 
     @property
     def is_over(self) -> bool:
-        """True if others have seen to all of it."""
+        """True if other processes have finished all of it."""
         return self._fleet.lead(lambda: is_over(self.plan))
 
     def begin(self, ask: bool) -> bool:

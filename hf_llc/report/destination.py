@@ -18,7 +18,7 @@ from hf_llc.results.progress import Observer
 
 LONGEST_NAME = 96
 DATA = (".parquet", ".arrow", ".csv", ".tsv", ".json", ".jsonl", ".txt", ".gz", ".zst", ".xz", ".bz2", ".zip", ".tar")
-"""How files are called that `datasets` finds without being told of them."""
+"""Names of files that `datasets` finds by itself."""
 
 
 def require_writable(model: str, local: bool, settings: PublishSettings, observer: Observer) -> tuple[Account, Target]:

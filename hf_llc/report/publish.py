@@ -157,7 +157,7 @@ def prepare(run: Run, settings: PublishSettings | None = None, *, observer: Obse
 
 
 def push(draft: Draft, *, observer: Observer | None = None) -> Publication:
-    """Commits the draft, merged with whatever is there by then.
+    """Commit the draft, merged with the repository's state at that time.
 
     Raises:
         PublishError: it was not taken; everything is kept, and the message has the command to try again.

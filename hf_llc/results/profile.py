@@ -1,4 +1,4 @@
-"""Where the time of a command goes: every second of it belongs to one part, and what nobody names to `other`."""
+"""Where the time of a command goes: every second belongs to one part, and unnamed ones to `other`."""
 
 import sys
 import threading
@@ -19,7 +19,7 @@ PARTS = {
     "starting": "processes until they work, and until they have ended",
     "other": "all else",
 }
-"""What each part holds, in the order in which they are told."""
+"""The meaning of each part, in the order of the table."""
 
 
 class Profile:

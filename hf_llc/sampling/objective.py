@@ -33,7 +33,7 @@ class Objective(Protocol):
         ...
 
     def losses_and_gradient(self, indices: Tensor) -> Tensor:
-        """As `losses`; also leaves the gradient of their mean in `.grad` of every parameter."""
+        """ℓ_i(w) for each index, in nats; also leaves the gradient of their mean in `.grad` of every parameter."""
         ...
 
 

@@ -43,7 +43,7 @@ class Noise:
             stream.add_to(target, scale * weight)
 
     def add_to_all(self, targets: list[Tensor], scale: float) -> None:
-        """As `add_to` for each target in turn."""
+        """target ← target + scale · ξ for each target in turn, in place."""
         if len(targets) == 1:
             return self.add_to(targets[0], scale)
         for stream, weight in self._parts:

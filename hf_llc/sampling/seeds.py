@@ -16,7 +16,7 @@ def derive(seed: int, purpose: str, *coordinates: int) -> int:
 
 
 def generator(seed: int, purpose: str, *coordinates: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator of its own for these coordinates."""
+    """A generator seeded by the seed, the purpose and the coordinates."""
     stream = torch.Generator(device)
     stream.manual_seed(derive(seed, purpose, *coordinates))
     return stream

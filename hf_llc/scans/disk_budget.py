@@ -59,7 +59,7 @@ class DiskBudget:
                 shutil.rmtree(folders[key], ignore_errors=True)
 
     def has_room(self, size: int) -> bool:
-        """True if so many bytes more stay within the limit."""
+        """True if `size` more bytes stay within the limit."""
         return sum(self.held.values()) + size <= self.limit
 
     def reserve(self, key: str, size: int) -> Path:

@@ -1,4 +1,4 @@
-"""The points of a scan so far: taken up as they come, written down, told of."""
+"""The points of a scan so far: collected, written to disk and passed to listeners as they finish."""
 
 import gc
 import time
@@ -67,7 +67,7 @@ class ScanRecorder:
             gc.collect()
 
     def finish(self, view: View | None) -> Curve:
-        """The curve of its own points, with pictures of all that are there."""
+        """The curve of this scan's own points, with pictures of all points."""
         everything = self._write()
         with self._observer.part("results"):
             draw(everything, self._store.folder, view, self._observer)

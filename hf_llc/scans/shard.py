@@ -85,7 +85,7 @@ def estimated(checkpoints: Sequence[Checkpoint]) -> list[str]:
 
 
 def missing(shards: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """One sentence for each thing that keeps these parts from being a whole scan; `names` are the points' names."""
+    """One sentence per reason why these parts are not a whole scan; `names` are the names of their points."""
     sentences = []
     if len({tuple(each["selection"]) for each in shards}) > 1:
         sentences.append(

@@ -73,7 +73,7 @@ def estimate_series(
     processes: Annotated[int | None, Bounds(low=1, high=MOST_PROCESSES)] = None,
     device: str | None = None,
     observer: Observer | None = None,
-    on_point: Callable[[Estimate], None] = lambda found: None,
+    on_point: Callable[[Estimate], None] = lambda estimates: None,
 ) -> list[Estimate]:
     """An Estimate for each of these checkpoints, in the order given, with the same batches and noise at each.
 
@@ -104,12 +104,12 @@ def estimate_series(
     shared = shared_settings(open_plans, store, sampler, observer)
     plans = [shared.knowing(plan_at(index, shared.sampler)) for index in range(len(checkpoints))]
     run_all(plans, processes=processes, observer=observer)
-    found = []
+    estimates = []
     for plan in plans:
-        found.append(estimation.collect(plan, observer, started))
-        on_point(found[-1])
+        estimates.append(estimation.collect(plan, observer, started))
+        on_point(estimates[-1])
         started = time.monotonic()
-    return found
+    return estimates
 
 
 def shared_settings(
@@ -132,8 +132,8 @@ def shared_settings(
             return for_chains()
         if sampler.gamma is not None:
             return {"settings": {"gamma": sampler.gamma}, "sentences": [], "known": {}}
-        with computing(plans[0].threads), bring(plans[::-1]) as here:
-            gamma, sentence = _gamma_of_draws(plans, observer, on_failure, here)
+        with computing(plans[0].threads), bring(plans[::-1]) as provide:
+            gamma, sentence = _gamma_of_draws(plans, observer, on_failure, provide)
         return {"settings": {"gamma": gamma}, "sentences": [f"At the last checkpoint: {sentence}"], "known": {}}
 
     def for_chains() -> dict[str, Any]:
@@ -141,8 +141,8 @@ def shared_settings(
         if sampler.gamma is not None and sampler.lr is not None and AUTO not in choices:
             return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], []), "known": {}}
         observer.begin("curvature of each checkpoint", len(plans))
-        with computing(plans[0].threads), bring(plans[::-1]) as here:
-            gamma, around, sentences = _measure(plans, sampler, observer, on_failure, here)
+        with computing(plans[0].threads), bring(plans[::-1]) as provide:
+            gamma, around, sentences = _measure(plans, sampler, observer, on_failure, provide)
         observer.end()
         gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient
         known = {name: CachedMeasurements.of(each, gradient) for name, each in around.items()}
@@ -150,29 +150,29 @@ def shared_settings(
         measured = [each.measured for each in around.values()]
         return {**_chosen(plans[0], gamma, measured, sentences), "known": stored}
 
-    found = work_queue.make_all_parts(store, [SHARED], make)[0]
-    for sentence in found["sentences"]:
+    payload = work_queue.make_all_parts(store, [SHARED], make)[0]
+    for sentence in payload["sentences"]:
         observer.tell(sentence)
     # Folders of earlier versions have none.
-    return Shared(replace(sampler, **found["settings"]), found.get("known", {}))
+    return Shared(replace(sampler, **payload["settings"]), payload.get("known", {}))
 
 
 def _gamma_of_draws(
-    plans: Sequence[Plan], observer: Observer, on_failure: Callable[[Plan, HfLlcError], None] | None, here: Here
+    plans: Sequence[Plan], observer: Observer, on_failure: Callable[[Plan, HfLlcError], None] | None, provide: Here
 ) -> tuple[float, str]:
     """γ from the last checkpoint that can be used, and the sentence on it."""
     device, room = fleets.single_process(plans[0].device).device, ModelSlot()
     for index, plan in enumerate(reversed(plans)):
         ready = plan
         try:
-            with here(plan) as ready:
+            with provide(plan) as ready:
                 bench = LoadedModel(ready.of_draws(), device, room)
                 with observer.part("loading"):
                     bench.load()
                 with observer.part("measuring"):
-                    found = rounds.measured_gamma(ready.of_draws(), bench)
+                    measured = rounds.measured_gamma(ready.of_draws(), bench)
                 bench.clear()
-                return found
+                return measured
         except CHECKPOINT_FAILURES as error:
             if on_failure is None or index == len(plans) - 1:
                 raise
@@ -185,7 +185,7 @@ def _measure(
     sampler: SamplerSettings,
     observer: Observer,
     on_failure: Callable[[Plan, HfLlcError], None] | None,
-    here: Here,
+    provide: Here,
 ) -> tuple[float, dict[str, GeometryReport], list[str]]:
     """γ from the last checkpoint, what was measured around each by the name of its folder, and sentences on γ."""
     device, room = fleets.single_process(plans[0].device).device, ModelSlot()
@@ -195,7 +195,7 @@ def _measure(
     for index, plan in enumerate(reversed(plans)):
         ready = plan
         try:
-            with here(plan) as ready:
+            with provide(plan) as ready:
                 bench = LoadedModel(ready, device, room)
                 with observer.part("loading"):
                     bench.load()
@@ -230,24 +230,24 @@ def _chosen(plan: Plan, gamma: float, measured: Sequence[LocalGeometry], sentenc
     start, other = settled_start(sampler.start, start, rate, burn_in, typical, plan.dtype)
     why = other or why
     steps = burn_in + sampler.chain_draws * sampler.thin
-    taken = chain_gradients(steps, sampler.chain_draws, chosen.gradient, chosen.batches, "paired")
+    gradients = chain_gradients(steps, sampler.chain_draws, chosen.gradient, chosen.batches, "paired")
     run = Run(
         n_beta=n_beta,
         gamma=gamma,
         n=plan.corpus.n,
         batch_size=sampler.chain_batch_size,
         draws=sampler.chain_draws,
-        gradients=taken,
+        gradients=gradients,
         forgets=relaxation_rate(chosen.lr, 1.0, chosen.sampler, chosen.momentum) * sampler.thin,
         start=start,
         dtype=plan.dtype,
     )
     baseline, slope = choose_baseline(sampler.baseline, run, measured)
-    said = list(sentences)
+    reasons = list(sentences)
     if chosen.why or slope is not None or sampler.start != start:
-        said.append("For every checkpoint, from the sharpest and the noisiest of them:")
-    said += [why] if sampler.start != start else []
-    said += [*chosen.why.values(), slope] if slope is not None else chosen.why.values()
+        reasons.append("For every checkpoint, from the sharpest and the noisiest of them:")
+    reasons += [why] if sampler.start != start else []
+    reasons += [*chosen.why.values(), slope] if slope is not None else chosen.why.values()
     settings = {
         "gamma": gamma,
         "lr": chosen.lr,
@@ -259,4 +259,4 @@ def _chosen(plan: Plan, gamma: float, measured: Sequence[LocalGeometry], sentenc
         "baseline": baseline,
         "start": start,
     }
-    return {"settings": settings, "sentences": said}
+    return {"settings": settings, "sentences": reasons}

@@ -178,17 +178,17 @@ def _fitted(value: Any, hint: Any) -> Any:
     raise _UnfitError(f"{kinds}, got {shown(value)}")
 
 
-def _ruled(value: Any, rule: Bounds | OneOf | None, given: Any) -> Any:
+def _ruled(value: Any, rule: Bounds | OneOf | None, original: Any) -> Any:
     if isinstance(rule, OneOf) and isinstance(value, str) and value not in rule.choices:
-        words = "one of " * (len(rule.choices) > 1) + ", ".join(rule.choices)
-        raise _UnfitError(f"{words}, got {shown(given)}{_because(rule.remark)}")
+        allowed = "one of " * (len(rule.choices) > 1) + ", ".join(rule.choices)
+        raise _UnfitError(f"{allowed}, got {shown(original)}{_because(rule.remark)}")
     if isinstance(value, str) and not value.strip():
-        raise _UnfitError(f"a string that is not empty, got {shown(given)}")
+        raise _UnfitError(f"a string that is not empty, got {shown(original)}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise _UnfitError(f"a finite number, got {shown(given)}")
+        raise _UnfitError(f"a finite number, got {shown(original)}")
     if isinstance(rule, Bounds) and isinstance(value, int | float) and (broken := rule.broken(value)):
         # The value in its type: -3 for a float is -3.0 in every message, whoever gave it.
-        got = value if abs(value) <= LARGEST_SHOWN else given
+        got = value if abs(value) <= LARGEST_SHOWN else original
         raise _UnfitError(f"{broken}, got {shown(got)}{_because(rule.why) if '≤' not in broken else ''}")
     return value
 

@@ -37,10 +37,10 @@ class SamplerSettings(ExecutionSettings, StoppingSettings, PosteriorSettings):
     @property
     def tries_draws(self) -> bool:
         """True if independent draws are taken where they serve: nothing that only chains have was asked for."""
-        given = (self.lr, self.burn_in_lr, self.momentum, self.burn_in, self.draws)
+        chain_settings = (self.lr, self.burn_in_lr, self.momentum, self.burn_in, self.draws)
         chosen = {self.sampler, self.start, self.gradient, self.batches, self.baseline}
         plain = chosen == {"auto"} and self.thin == 1 and self.checks and self.cross_check in {None, "sgld"}
-        return plain and all(value is None for value in given) and 0 not in {self.n_beta, self.gamma}
+        return plain and all(value is None for value in chain_settings) and 0 not in {self.n_beta, self.gamma}
 
     def __post_init__(self) -> None:
         PosteriorSettings.__post_init__(self)

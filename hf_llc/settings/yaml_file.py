@@ -31,15 +31,15 @@ _MALFORMED = (YAMLError, ValueError, TypeError, LookupError, AttributeError, Ari
 
 def mapping_text(values: Mapping[str, Any], header: Sequence[str], remarks: Mapping[str, str]) -> str:
     """YAML that `read_mapping` reads as `values`: paragraphs of remarks, then each value below its own remark."""
-    made = CommentedMap(values)
-    made.yaml_set_start_comment("\n\n".join(map(_wrapped, header)) + "\n\n")
+    mapping = CommentedMap(values)
+    mapping.yaml_set_start_comment("\n\n".join(map(_wrapped, header)) + "\n\n")
     for name in values:
         if name in remarks:
-            made.yaml_set_comment_before_after_key(name, _wrapped(remarks[name]))
+            mapping.yaml_set_comment_before_after_key(name, _wrapped(remarks[name]))
     stream = io.StringIO()
     yaml = YAML()
     yaml.width = 4096
-    yaml.dump(made, stream)
+    yaml.dump(mapping, stream)
     return stream.getvalue()
 
 

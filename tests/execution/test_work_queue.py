@@ -65,7 +65,7 @@ def test_two_workers_share_the_parts_and_both_see_all(tmp_path: Path) -> None:
 def test_progress_counts_parts_made_by_others_too(tmp_path: Path) -> None:
     store, told = RunStore(tmp_path, print), []
     store.write(NAMES[0], {})
-    make_all_parts(store, NAMES[:3], lambda name: {}, found=lambda names: told.append(sorted(names)))
+    make_all_parts(store, NAMES[:3], lambda name: {}, on_parts=lambda names: told.append(sorted(names)))
     assert told == [NAMES[:1], NAMES[:2], NAMES[:3]]
 
 

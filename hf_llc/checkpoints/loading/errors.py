@@ -19,7 +19,7 @@ from hf_llc.errors import HfLlcError, ResourceError, UnusableError, of_memory
 
 _GGUF: Any = modeling_gguf_pytorch_utils
 _ADVICE = re.compile(r"weights_only|ignore_mismatched_sizes|safe_globals")
-"""In what torch and transformers advise and nobody here should follow."""
+"""Phrases of advice in errors of torch and transformers that does not apply here."""
 _SIZES = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
     "intermediate_size", "max_position_embeddings", "n_embd", "n_layer", "n_head", "n_positions", "n_inner", "d_model",

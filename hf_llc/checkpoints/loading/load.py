@@ -216,7 +216,7 @@ def _keep_constants(built: torch.nn.Module, model: torch.nn.Module) -> None:
 
 
 def _give_padding_a_gradient(model: torch.nn.Module) -> None:
-    """Nothing here is padding: where that id is the end of a text too, the loss depends on its row like on others."""
+    """Clear the padding id: no token here is padding, and an id that also ends texts needs the gradient of its row."""
     for part in model.modules():
         if isinstance(part, torch.nn.Embedding):
             forward = type(part).forward

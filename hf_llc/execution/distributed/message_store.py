@@ -51,7 +51,7 @@ class MachineStore:
         threading.Thread(target=self._beat, args=(beat,), daemon=True).start()
 
     def put(self, key: str, content: bytes) -> None:
-        """Lets everybody have it."""
+        """Store the content for all processes."""
         self._store.put(key, content)
 
     def get(self, key: str) -> bytes | None:
@@ -63,7 +63,7 @@ class MachineStore:
         return self._store.turn(name)
 
     def wait_for(self, key: str, owner: int) -> bytes:
-        """What that process puts there, waited for.
+        """Wait for the content from that process and return it.
 
         Raises:
             LaunchError: it has ended without.
@@ -71,7 +71,7 @@ class MachineStore:
         return self._store.wait_for(key, lambda: self.require(owner))
 
     def claim(self, key: str) -> bool:
-        """True if this process alone may make it now; False if another one is making it.
+        """True if this process alone may make the part now; False if another process is making it.
 
         Raises:
             LaunchError: that other one is lost.
@@ -83,7 +83,7 @@ class MachineStore:
         return False
 
     def release(self, key: str) -> None:
-        """Lets others claim it."""
+        """Let other processes claim it."""
         self._store.remove(f"claim/{key}")
 
     def check(self) -> None:
@@ -104,7 +104,7 @@ class MachineStore:
             raise LaunchError(f"Process {rank} has not answered for {self._lease:.0f} s. {AGAIN}")
 
     def fail(self, why: str, code: int) -> None:
-        """Ends the work of all others, who are told why; the first failure counts, since others follow from it."""
+        """End the work of all other processes with a reason; the first failure counts, since others follow from it."""
         failure = json.dumps({"machine": self._machine, "why": why, "code": code})
         # If nobody is there to be told, all have ended already.
         with suppress(LaunchError):
@@ -114,7 +114,7 @@ class MachineStore:
             time.sleep(PARTING)
 
     def meet(self) -> None:
-        """Returns once every process has come here.
+        """Return once every process has reached this point.
 
         Raises:
             LaunchError: one is lost.

@@ -9,7 +9,7 @@ from hf_llc.errors import LaunchError
 
 VARIABLE = "HF_LLC_SECRET"
 SHORTEST = 16
-"""Characters of a secret that somebody chose."""
+"""Fewest characters of a secret that a user chose."""
 WAY_OUT = f"Set {VARIABLE} to one random text on every machine, such as `head -c 32 /dev/urandom | base64` prints"
 
 

@@ -72,7 +72,7 @@ class SignedStore:
         self._turns: Counter[str] = Counter()
 
     def put(self, name: str, content: bytes) -> None:
-        """Lets everybody have it."""
+        """Store the content for all processes."""
         with _answered():
             self._store.set(name, self.signer.seal(name, content))  # type: ignore[arg-type]
 
@@ -83,14 +83,14 @@ class SignedStore:
         return None if message is None else self.signer.open(name, message)
 
     def put_first(self, name: str, content: bytes) -> bytes:
-        """What is there from now on: the content, or what somebody put there before."""
+        """Store the content unless there is one already, and return the stored one."""
         message = self.signer.seal(name, content)
         with _answered():
             kept = self._store.compare_set(name, "", message)  # type: ignore[arg-type]
         return self.signer.open(name, kept)
 
     def remove(self, name: str) -> None:
-        """Takes away what is there."""
+        """Remove the content."""
         with _answered():
             self._store.delete_key(name)
 
@@ -100,7 +100,7 @@ class SignedStore:
         return f"{name}/{self._turns[name]}"
 
     def wait_for(self, name: str, check: Callable[[], None] = lambda: None) -> bytes:
-        """What somebody puts there.
+        """Wait for a content and return it.
 
         Args:
             check: called while it is not there; raises if it will not come.

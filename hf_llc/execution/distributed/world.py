@@ -181,7 +181,7 @@ class ProcessWorld:
             self.link.check()
 
     def wait(self) -> None:
-        """Returns once every process has come here."""
+        """Return once every process has reached this point."""
         if self.link is not None:
             self.link.meet()
         elif self.world > 1:

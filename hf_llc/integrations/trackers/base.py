@@ -1,4 +1,4 @@
-"""What a tracker is, and what it is told of the run that it shows."""
+"""The tracker interface, and the description of a run that a tracker gets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

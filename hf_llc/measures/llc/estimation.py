@@ -259,7 +259,7 @@ def anchor_losses(
         return {"losses": losses, "seconds": time.monotonic() - started}
 
     parts = yield from work_queue.make_parts(
-        store, names, make, first=fleet.share, found=lambda done: observer.advance(len(done))
+        store, names, make, first=fleet.share, on_parts=lambda done: observer.advance(len(done))
     )
     observer.end()
     return [loss for part in parts for loss in part["losses"]]

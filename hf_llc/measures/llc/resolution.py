@@ -158,7 +158,7 @@ def measure_around(
     others: Sequence[GeometryReport] = (),
 ) -> GeometryReport:
     """Curvature, gradient noise and more around w*, and where chains start; see `measure`."""
-    found = measure_geometry(
+    report = measure_geometry(
         bench.in_full,
         bench.gradient,
         bench.probe_batch(),
@@ -173,8 +173,8 @@ def measure_around(
         allowance=allowance if bench.in_proportion else None,
     )
     if not bench.routers:
-        return found
-    return found._replace(measured=replace(found.measured, jumps=True), first=replace(found.first, jumps=True))
+        return report
+    return report._replace(measured=replace(report.measured, jumps=True), first=replace(report.first, jumps=True))
 
 
 def _rise_as_sampled(bench: LoadedModel, seed: int, gamma: float) -> float:
@@ -187,10 +187,12 @@ def rounding_sentence(rounded: float, exact: float, unit: str) -> str:
     """What 16 bits do to differences of the loss, by the rise at the same draws of the localizing prior in both
     precisions."""
     share = abs(rounded / exact - 1) if exact else math.inf
-    words = f"dtype = bfloat16: a draw w* + ξ/√γ changes the loss by {rounded:+.4g} {unit}, in float32 by {exact:+.4g}"
+    sentence = (
+        f"dtype = bfloat16: a draw w* + ξ/√γ changes the loss by {rounded:+.4g} {unit}, in float32 by {exact:+.4g}"
+    )
     if share > ROUNDING_MAX:
-        return f"{words}: λ̂ may be off by as much; use float32, or lower `gamma`."
-    return f"{words}: the two agree to {share:.1%}."
+        return f"{sentence}: λ̂ may be off by as much; use float32, or lower `gamma`."
+    return f"{sentence}: the two agree to {share:.1%}."
 
 
 def sentences_on(plan: Plan, bench: LoadedModel) -> dict[str, str]:

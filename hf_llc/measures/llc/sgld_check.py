@@ -74,7 +74,7 @@ def steps(
         list(jobs),
         chains,
         first=fleet.share,
-        found=lambda done: observer.advance(len(done) * settings.steps),
+        on_parts=lambda done: observer.advance(len(done) * settings.steps),
         last=True,
     )
     observer.end()

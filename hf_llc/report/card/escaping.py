@@ -93,19 +93,19 @@ _CardRepresenter.add_representer(str, _represent_text)
 _CardRepresenter.add_representer(float, _represent_number)
 
 
-def is_local(found: Estimate) -> bool:
-    """True if the model is a folder or file of the user's own, whose path nobody else should see."""
-    return found.sha.startswith("sha256:")
+def is_local(estimate: Estimate) -> bool:
+    """True if the model is a local folder or file, whose path must not be published."""
+    return estimate.sha.startswith("sha256:")
 
 
-def is_local_text(found: Estimate) -> bool:
+def is_local_text(estimate: Estimate) -> bool:
     """True if the text is a folder or file of the user's own."""
-    return found.dataset.revision.startswith("sha256:")
+    return estimate.dataset.revision.startswith("sha256:")
 
 
-def dataset_name(found: Estimate) -> str:
+def dataset_name(estimate: Estimate) -> str:
     """The Hub id of the text, or its file name."""
-    return Path(found.dataset.id).name if is_local_text(found) else found.dataset.id
+    return Path(estimate.dataset.id).name if is_local_text(estimate) else estimate.dataset.id
 
 
 def with_error(value: float | None, error: float | None) -> str:
@@ -137,23 +137,23 @@ def command(model: str, points: Sequence[Point]) -> str:
     last = last_estimate(points)
     d = last.dataset
     if len(points) > 1:
-        words = ["hf-llc", "scan", model, "--revisions", _chosen(points)]
+        arguments = ["hf-llc", "scan", model, "--revisions", _chosen(points)]
     else:
-        words = ["hf-llc", "estimate", model, *([] if is_local(last) else ["--revision", last.sha])]
-    words += ["--dataset", dataset_name(last)]
-    words += ["--dataset-config", d.config] if d.config is not None else []
-    words += [] if d.revision.startswith("sha256:") else ["--dataset-revision", d.revision]
-    words += ["--split", d.split, "--text-column", d.text_column, "--max-sequences", str(last.settings.n)]
+        arguments = ["hf-llc", "estimate", model, *([] if is_local(last) else ["--revision", last.sha])]
+    arguments += ["--dataset", dataset_name(last)]
+    arguments += ["--dataset-config", d.config] if d.config is not None else []
+    arguments += [] if d.revision.startswith("sha256:") else ["--dataset-revision", d.revision]
+    arguments += ["--split", d.split, "--text-column", d.text_column, "--max-sequences", str(last.settings.n)]
     for name, value in _repeated(last.settings).items():
         if name == "params":
-            words += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]
+            arguments += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]
         else:
-            words += ["--" + name.replace("_", "-"), value if isinstance(value, str) else repr(value)]
+            arguments += ["--" + name.replace("_", "-"), value if isinstance(value, str) else repr(value)]
     unchecked = last.diagnostics.step_size_stderr is None and not last.settings.by_draws
-    words += ["--no-checks"] if unchecked else []
-    words += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
+    arguments += ["--no-checks"] if unchecked else []
+    arguments += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
-    return shlex.join(one_line(word) for word in words).replace("<!--", "<!-''-")
+    return shlex.join(one_line(word) for word in arguments).replace("<!--", "<!-''-")
 
 
 def _repeated(settings: ResolvedSettings) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _chosen(points: Sequence[Point]) -> str:
     names = [point.revision for point in points]
     listed = ",".join(names)
     own = [(point, point.estimate) for point in points if point.estimate is not None and point.duplicate_of is None]
-    if any(found.model == point.revision for point, found in own):
+    if any(estimate.model == point.revision for point, estimate in own):
         return f"repos:{listed}"
     local = is_local(last_estimate(points))
     one_commit = len(own) > 1 and len({point.sha for point, _ in own}) == 1
@@ -182,9 +182,9 @@ def _chosen(points: Sequence[Point]) -> str:
     return listed
 
 
-def _beginning(words: Sequence[str]) -> str:
+def _beginning(texts: Sequence[str]) -> str:
     """What all of them begin with."""
-    pairs = zip(min(words), max(words), strict=False)
+    pairs = zip(min(texts), max(texts), strict=False)
     return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 

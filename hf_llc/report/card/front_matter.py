@@ -1,4 +1,4 @@
-"""The front matter of somebody's card with our entries in it, and every other character as it was."""
+"""An existing card's front matter with our entries added, and every other character unchanged."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -150,7 +150,7 @@ class _Merge:
             self._editor.write_over(old, self._entries.key)
 
     def _require_own_key(self, old: Node) -> None:
-        """Raise CardError if what stands below our key was written by somebody else or a newer version."""
+        """Raise CardError if the value of our key was not written by hf-llc, or by a newer version."""
         node = self._document.resolved(old) or old
         if node.is_null:
             return

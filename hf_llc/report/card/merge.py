@@ -113,7 +113,7 @@ def _require_no_front_matter(text: str) -> None:
 
 
 def _with_section(card: _Card, section: str) -> str:
-    """The body with the section in place of the one that is there, or else at its end."""
+    """The body with the section in place of the old one, or at the end."""
     above = len(NEWLINE.findall(card.opening + (card.yaml or "") + card.closing))
     text = NEWLINE.sub(card.newline, section.rstrip("\r\n"))
     lines = _lines(card.body)

@@ -39,28 +39,28 @@ def _result(point: Point, url: str) -> dict[str, Any]:
 
     Value and error have the digits that the error leaves; those of the results file are whole.
     """
-    found = point.estimate
-    assert found is not None
-    value, error = text.rounded(found.llc, found.stderr)
+    estimate = point.estimate
+    assert estimate is not None
+    value, error = text.rounded(estimate.llc, estimate.stderr)
     dataset = {
-        "type": LOCAL if text.is_local_text(found) else found.dataset.id,
-        "name": text.dataset_name(found),
-        "config": found.dataset.config,
-        "split": found.dataset.split,
-        "revision": found.dataset.revision,
+        "type": LOCAL if text.is_local_text(estimate) else estimate.dataset.id,
+        "name": text.dataset_name(estimate),
+        "config": estimate.dataset.config,
+        "split": estimate.dataset.split,
+        "revision": estimate.dataset.revision,
     }
     unpublished = {each.name for each in settings_in(SamplerSettings) if not each.option.published}
-    left_out = {*unpublished, *(CHAINS_ONLY if found.settings.by_draws else ())}
-    settings = {name: value for name, value in found.settings.to_dict().items() if name not in left_out}
+    left_out = {*unpublished, *(CHAINS_ONLY if estimate.settings.by_draws else ())}
+    settings = {name: value for name, value in estimate.settings.to_dict().items() if name not in left_out}
     arguments = {
         "model_revision": point.revision,
-        "model_sha": point.sha or found.sha,
+        "model_sha": point.sha or estimate.sha,
         "step": point.step,
         "stderr": error,
-        "verdict": str(found.verdict),
+        "verdict": str(estimate.verdict),
         **settings,
-        "token_fingerprint": found.dataset.fingerprint,
-        "hf_llc_version": found.versions.get("hf-llc", "unknown"),
+        "token_fingerprint": estimate.dataset.fingerprint,
+        "hf_llc_version": estimate.versions.get("hf-llc", "unknown"),
     }
     metric = {
         "type": "llc",
@@ -69,7 +69,7 @@ def _result(point: Point, url: str) -> dict[str, Any]:
         "args": _known(arguments),
     }
     result = {
-        "task": {"type": found.dataset.task, "name": found.dataset.task.replace("-", " ").title()},
+        "task": {"type": estimate.dataset.task, "name": estimate.dataset.task.replace("-", " ").title()},
         "dataset": _known(dataset),
         "metrics": [metric],
     }

@@ -47,7 +47,7 @@ class Entries:
 
 
 def holds(document: Document, entries: Entries) -> bool:
-    """Whether all our entries are there."""
+    """True if the document has all our entries."""
     identities = {identity_of(document, home, metric) for home, metric in metrics_of(document)}
     configs = document.at(document.root, CONFIGS)
     named = {config_name(document, item) for item in configs.items} if configs is not None else set()

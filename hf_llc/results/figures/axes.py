@@ -109,7 +109,7 @@ def number(value: float, name: str) -> str:
 
 
 def clipped(text: str, length: int) -> str:
-    """The text in one line of at most so many characters."""
+    """The text on one line, cut to `length` characters."""
     text = printable(text)
     return text if len(text) <= length else text[: length - 1] + "…"
 

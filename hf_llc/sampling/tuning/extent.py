@@ -98,7 +98,7 @@ class Extent(NamedTuple):
 
 
 def full_extent(batch_size: int, probed: int) -> Extent:
-    """As thorough as it gets with minibatches of that size, on so many items."""
+    """The most thorough extent for minibatches of that size, on `probed` items."""
     return Extent(
         drawn=max(DRAWN, 2 * batch_size, probed),
         probed=probed,

@@ -63,7 +63,7 @@ def token_losses(
 def token_losses_and_gradient(
     head: Head, hidden: Tensor, targets: Tensor, scale: float, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
-    """As `token_losses`, and the gradient of their sum times `scale` with respect to `hidden`, in its shape and type.
+    """The losses of `token_losses`, and the gradient of their sum times `scale` with respect to `hidden`.
 
     Adds that with respect to W and b to their `.grad`, where they require one.
     """

@@ -84,7 +84,7 @@ def test_what_the_loss_does_not_reach_stays_and_is_named(save: Save) -> None:
     found = estimate(str(folder), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
     assert found.diagnostics.dimension == count(bench)
     assert found.choices["params"] == (
-        f"params = without {', '.join(idle[:3])} and {len(idle) - 3} more: the loss gives no gradient of those, so "
+        f"params = without {', '.join(idle[:3])} and {len(idle) - 3} more: they have no gradient, so "
         "they stay at w* and do not count in the dimension."
     )
 

@@ -72,7 +72,7 @@ def plan(
     device: str | None = None,
     observer: Observer | None = None,
 ) -> Plan:
-    """As `planning.plan`; draws, burn-in and thinning of the sampler settings are what is to be found.
+    """The plan of a calibration; draws, burn-in and thinning of the sampler settings are to be determined.
 
     Args:
         output_dir: None means `hf-llc-runs/<model>/<sha>/calibration-<key>` under the working directory.

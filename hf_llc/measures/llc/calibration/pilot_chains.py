@@ -64,7 +64,7 @@ class Site:
                 list(jobs),
                 ChainRunner(jobs, self.bench, self.anchors, self.observer),
                 first=self.fleet.share,
-                found=lambda done: self.observer.advance(sum(jobs[name].settings.steps for name in done)),
+                on_parts=lambda done: self.observer.advance(sum(jobs[name].settings.steps for name in done)),
             )
         )
         self.observer.end()

@@ -85,7 +85,7 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[ResolvedRun]:
         list(factors),
         measured,
         first=site.fleet.share,
-        found=lambda done: site.observer.advance(len(done)),
+        on_parts=lambda done: site.observer.advance(len(done)),
     )
     return [ResolvedRun.from_dict(part) for part in parts]
 

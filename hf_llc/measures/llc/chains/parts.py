@@ -108,7 +108,7 @@ class Maker:
             [*jobs, *others],
             make,
             first=self._fleet.share,
-            found=lambda done: observer.advance(sum(jobs[name].settings.steps for name in done if name in jobs)),
+            on_parts=lambda done: observer.advance(sum(jobs[name].settings.steps for name in done if name in jobs)),
             last=True,
         )
         observer.end()

@@ -103,10 +103,10 @@ def next_amount(plan: DrawRequest, summary: DrawSummary, amount: Amount) -> tupl
         return amount._replace(bends=FIRST_BENDS), "measuring how the loss bends along its slope"
     # What is left open is a part of the standard error that more draws do not lessen; the rest they do.
     measured = amount.bends > 0 or summary.by_losses
-    left = (summary.open if measured else summary.open - summary.open_slope) / UNIFORM
+    unresolved = (summary.open if measured else summary.open - summary.open_slope) / UNIFORM
     # From products of losses it is as noisy as λ̂ itself.
-    enough = left / 3 if summary.by_losses else left
-    if left >= wanted and (summary.sampling_stderr or 0.0) <= enough:
+    enough = unresolved / 3 if summary.by_losses else unresolved
+    if unresolved >= wanted and (summary.sampling_stderr or 0.0) <= enough:
         return None, (
             f"{wanted:.2g} was wanted, and more draws would not reach it: they leave ± "
             f"{summary.open:.2g} of λ̂ undetermined"

@@ -63,15 +63,15 @@ def why_not(summary: DrawSummary) -> str | None:
     if summary.llc is None:
         return "the loss is inf or NaN at some of them."
     # What the slope leaves open a bend closes, which is not measured where gradients miss jumps.
-    left = summary.open if summary.by_losses else summary.open - summary.open_slope
+    unresolved = summary.open if summary.by_losses else summary.open - summary.open_slope
     beyond = abs(summary.beyond.mean)
-    if left > SERVES * max(abs(summary.llc), LEAST):
-        return f"they determine λ̂ = {summary.llc:.3g} only to ± {left:.2g}, where {SERVES:.0%} is needed."
+    if unresolved > SERVES * max(abs(summary.llc), LEAST):
+        return f"they determine λ̂ = {summary.llc:.3g} only to ± {unresolved:.2g}, where {SERVES:.0%} is needed."
     share = beyond / max(abs(summary.prior_mean.mean), TINY)
-    taken = OVERCOUNTED * share * (max(summary.narrowing.mean, 0.0) + max(summary.slope.mean, 0.0))
-    if not summary.by_losses and taken > SERVES * max(abs(summary.llc), LEAST):
+    correction = OVERCOUNTED * share * (max(summary.narrowing.mean, 0.0) + max(summary.slope.mean, 0.0))
+    if not summary.by_losses and correction > SERVES * max(abs(summary.llc), LEAST):
         return (
             f"of the rise of the loss there {share:.0%} is not quadratic, so that what curvature and slope "
-            f"take from λ̂ = {summary.llc:.3g} is known to ± {taken:.2g}, where {SERVES:.0%} is needed."
+            f"take from λ̂ = {summary.llc:.3g} is known to ± {correction:.2g}, where {SERVES:.0%} is needed."
         )
     return None

@@ -140,7 +140,7 @@ def _round(
 ) -> Steps[None]:
     names = amount.names()
     observer.begin("independent draws", len(names))
-    parts = work_queue.make_parts(store, names, maker, found=lambda done: observer.advance(len(done)), last=True)
+    parts = work_queue.make_parts(store, names, maker, on_parts=lambda done: observer.advance(len(done)), last=True)
     try:
         while not time_is_up():
             yield next(parts)

@@ -88,9 +88,9 @@ def _errors(llc: float, stderr: float) -> list[str]:
 
 def _held(diagnostics: Diagnostics, pairs: int) -> str:
     prior = diagnostics.prior_llc or 0.0
-    taken = [diagnostics.narrowing_llc or 0.0, diagnostics.slope_llc or 0.0]
+    corrections = [diagnostics.narrowing_llc or 0.0, diagnostics.slope_llc or 0.0]
     return (
         f"the posterior is close to the localizing prior: {pairs} pairs of its draws give {prior:.4g}, "
-        f"from which curvature takes {taken[0]:.2g} and slope {taken[1]:.2g}; ± "
+        f"from which curvature takes {corrections[0]:.2g} and slope {corrections[1]:.2g}; ± "
         f"{diagnostics.open_llc or 0.0:.2g} remains undetermined"
     )

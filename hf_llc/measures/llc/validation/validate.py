@@ -101,28 +101,28 @@ def validate(case: Case, effort: ValidationSettings, observer: Observer | None =
         return _of_draws(case, effort, observer, started)
     resolution, traces, varied = sampled(case, effort, observer)
     judgement = judged(resolution, traces, varied, _variations(case))
-    found = _at_the_limit(judgement, case.hidden) if case.limit else judgement[:4]
-    taken = sum(_gradients(resolution.settings, trace) for trace in [*traces, *varied.values()])
+    outcome = _at_the_limit(judgement, case.hidden) if case.limit else judgement[:4]
+    gradients = sum(_gradients(resolution.settings, trace) for trace in [*traces, *varied.values()])
     cold = {variation.name for variation in VARIATIONS if variation.cold}
     begun = gradients_of(resolution.settings) * (len(traces) + sum(name not in cold for name, _ in varied))
-    return _validation(case, found, resolution.settings, round(taken) + begun, time.monotonic() - started)
+    return _validation(case, outcome, resolution.settings, round(gradients) + begun, time.monotonic() - started)
 
 
 def _of_draws(case: Case, effort: ValidationSettings, observer: Observer, started: float) -> Validation:
     with computing(1):
         summary, verdict, reason, gradients, settings = drawn(case, effort.seed, observer)
-    found = (summary.llc, summary.stderr, verdict, reason)
-    return _validation(case, found, settings, round(gradients), time.monotonic() - started)
+    outcome = (summary.llc, summary.stderr, verdict, reason)
+    return _validation(case, outcome, settings, round(gradients), time.monotonic() - started)
 
 
 def _validation(
     case: Case,
-    found: tuple[float | None, float | None, str, str],
+    outcome: tuple[float | None, float | None, str, str],
     settings: ResolvedSettings,
     gradients: int,
     seconds: float,
 ) -> Validation:
-    llc, stderr, verdict, reason = found
+    llc, stderr, verdict, reason = outcome
     return Validation(
         case=case.name,
         params=case.params,
@@ -166,29 +166,29 @@ def _variations(case: Case) -> Sequence[Variation]:
     return LIMIT_VARIATIONS if case.limit else VARIATIONS
 
 
-def _at_the_limit(found: Judged, hidden: float) -> tuple[float | None, float | None, str, str]:
+def _at_the_limit(judgement: Judged, hidden: float) -> tuple[float | None, float | None, str, str]:
     """λ̂ carried on to γ/nβ → 0 by its change from γ to 2γ, its standard error, the verdict and the reason.
 
     To first order in γ, λ(0) = 2 λ(γ) − λ(2γ); half of that correction, and its own error, are added to the
     standard error, and what the localizing prior hides. Where they make more than LIMIT_MAX of λ̂ the limit is too far
     away to be told, and that is the verdict.
     """
-    slope, error = found.diagnostics.gamma_slope, found.diagnostics.gamma_slope_stderr
-    if found.llc is None or found.stderr is None:
-        return found[:4]
+    slope, error = judgement.diagnostics.gamma_slope, judgement.diagnostics.gamma_slope_stderr
+    if judgement.llc is None or judgement.stderr is None:
+        return judgement[:4]
     if slope is None or error is None:
-        return found.llc, found.stderr, TOO_FAR, f"{found.reason}; how λ̂ depends on γ is not known"
+        return judgement.llc, judgement.stderr, TOO_FAR, f"{judgement.reason}; how λ̂ depends on γ is not known"
     ratio = 2.0**slope
-    correction, unknown = found.llc * (1 - ratio), abs(found.llc) * ratio * math.log(2) * error
-    value = found.llc + correction
-    stderr = math.hypot(found.stderr, unknown, correction / 2, hidden)
-    if found.verdict is Verdict.CONVERGED and abs(correction) / 2 + 2 * unknown + hidden > LIMIT_MAX * abs(value):
-        words = (
+    correction, unknown = judgement.llc * (1 - ratio), abs(judgement.llc) * ratio * math.log(2) * error
+    value = judgement.llc + correction
+    stderr = math.hypot(judgement.stderr, unknown, correction / 2, hidden)
+    if judgement.verdict is Verdict.CONVERGED and abs(correction) / 2 + 2 * unknown + hidden > LIMIT_MAX * abs(value):
+        sentence = (
             f"λ̂ changes by {correction:+.3g} ± {unknown:.2g} from this γ/nβ to 0, and the localizing "
             f"prior hides {hidden:.3g} more"
         )
-        return value, stderr, TOO_FAR, words
-    return value, stderr, found.verdict, found.reason
+        return value, stderr, TOO_FAR, sentence
+    return value, stderr, judgement.verdict, judgement.reason
 
 
 def _chains(
@@ -246,10 +246,10 @@ def _resolution(case: Case, effort: ValidationSettings, bench: _Bench) -> Resolv
         seed=effort.seed,
         probe=probe,
     )
-    found = choose_dynamics(asked, case.n_beta, case.gamma, measured)
-    check_lr(found.lr, case.n_beta, measured.curvature, case.gamma)
-    check_batch(found.sampler, case.batch_size, n)
-    burn_in, rate = effort.burn_in, relaxation_rate(found.lr, case.gamma, found.sampler, found.momentum)
+    dynamics = choose_dynamics(asked, case.n_beta, case.gamma, measured)
+    check_lr(dynamics.lr, case.n_beta, measured.curvature, case.gamma)
+    check_batch(dynamics.sampler, case.batch_size, n)
+    burn_in, rate = effort.burn_in, relaxation_rate(dynamics.lr, case.gamma, dynamics.sampler, dynamics.momentum)
     typical = measured.typical_stiffness(case.n_beta, case.gamma)
     if burn_in is None:
         burn_in = choose_burn_in(rate, effort.draws, 1, start, typical)
@@ -257,13 +257,13 @@ def _resolution(case: Case, effort: ValidationSettings, bench: _Bench) -> Resolv
     settings = ResolvedSettings(
         n_beta=case.n_beta,
         gamma=case.gamma,
-        lr=found.lr,
-        momentum=found.momentum,
+        lr=dynamics.lr,
+        momentum=dynamics.momentum,
         start=start,
-        gradient=found.gradient,
-        batches=found.batches,
-        burn_in_lr=found.burn_in_lr,
-        sampler=found.sampler,
+        gradient=dynamics.gradient,
+        batches=dynamics.batches,
+        burn_in_lr=dynamics.burn_in_lr,
+        sampler=dynamics.sampler,
         chains=effort.chains,
         draws=effort.draws,
         burn_in=burn_in,
