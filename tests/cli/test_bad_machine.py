@@ -165,7 +165,7 @@ def test_a_fault_of_the_program_is_not_hidden(small: Run, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr("hf_llc.measures.llc.chains.length.resolve", fail)
+    monkeypatch.setattr("hf_llc.measures.llc.chains.length.resolve_settings", fail)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         small()
 

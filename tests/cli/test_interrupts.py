@@ -46,7 +46,7 @@ with interrupts.insisting():
 
 
 @pytest.mark.parametrize(("lost", "code"), [(0, -signal.SIGINT), (1, -signal.SIGINT), (9, 130)])
-def test_an_interrupt_is_repeated_until_it_is_heard_and_at_last_ends_the_process(lost: int, code: int) -> None:
+def test_an_interrupt_is_repeated_until_it_is_handled_and_finally_ends_the_process(lost: int, code: int) -> None:
     command = [sys.executable, "-c", SWALLOWED.format(lost=lost)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
         assert running.stdout is not None

@@ -68,7 +68,9 @@ def test_cases_by_draws_stand_in_the_same_table(run: Run) -> None:
         (("--case", ""), 2, "case must be a string that is not empty"),
     ],
 )
-def test_what_cannot_be_is_said_in_words(run: Run, arguments: tuple[object, ...], code: int, words: str) -> None:
+def test_impossible_options_are_refused_in_one_line(
+    run: Run, arguments: tuple[object, ...], code: int, words: str
+) -> None:
     ran = run("validate", *arguments)
     assert ran.code == code
     assert words in " ".join(ran.err.split())

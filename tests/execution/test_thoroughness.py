@@ -102,7 +102,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
 
     monkeypatch.setattr(LanguageObjective, "losses", counted_losses)
     monkeypatch.setattr(LanguageObjective, "losses_and_gradient", counted_gradient)
-    monkeypatch.setattr("hf_llc.measures.llc.chains.length.resolve", resolved)
+    monkeypatch.setattr("hf_llc.measures.llc.chains.length.resolve_settings", resolved)
     monkeypatch.setattr("hf_llc.execution.loaded_model.full_gradient", full_gradient)
     return found
 
@@ -145,9 +145,7 @@ def plan_of(model: str, data: DataSettings, sampler: SamplerSettings, place: Pat
     return plan(ModelSettings(model=model), data, sampler, output_dir=place)
 
 
-def test_runs_of_the_usual_length_look_at_all_there_is_to_be_seen(
-    model: str, data: DataSettings, tmp_path: Path
-) -> None:
+def test_runs_of_usual_length_measure_everything(model: str, data: DataSettings, tmp_path: Path) -> None:
     usual = plan_of(model, data, SamplerSettings(threads=1), tmp_path / "usual")
     usual = replace(usual, corpus=replace(usual.corpus, n=2048))
     assert needs_of(usual).within(permitted(least_run(usual))) == needs_of(usual).full == full_extent(32, 32)

@@ -129,7 +129,7 @@ def test_chains_walk_as_they_would_without_it(batches: str) -> None:
     assert [step for step, equal in enumerate(same) if not equal] == sorted(drawn)
 
 
-def test_of_reshuffled_batches_the_slope_is_that_of_the_items_whose_loss_is_taken() -> None:
+def test_with_reshuffled_batches_the_slope_is_that_of_the_measured_items() -> None:
     chosen = settings(n=N, batch_size=6, burn_in=5, draws=200, gamma=2000.0, lr=2e-4, batches="reshuffled")
     paired, linear = (torch.tensor(run(replace(chosen, baseline=each)).draws(chosen)) for each in ("paired", "linear"))
     assert linear.std() < 0.6 * paired.std()

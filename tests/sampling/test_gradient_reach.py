@@ -19,7 +19,7 @@ def experts(n: int, idle: int, asked: list[int]) -> FunctionObjective:
     return FunctionObjective(tensors, n, losses)
 
 
-def test_a_tensor_that_any_item_reaches_counts_and_a_gradient_of_zero_is_one() -> None:
+def test_a_tensor_with_a_gradient_from_any_item_counts_even_if_it_is_zero() -> None:
     objective = experts(5, 2, [])
     assert tensors_without_gradient(objective) == [5, 6]
     assert all(parameter.grad is None for parameter in objective.parameters)

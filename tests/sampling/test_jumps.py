@@ -107,7 +107,9 @@ def test_what_the_rule_misses_of_a_deep_product_averages_out() -> None:
     assert abs(float(jumps.mean())) < 3 * error
 
 
-def test_a_chain_walks_as_it_would_unseen_and_only_main_chains_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measuring_jumps_does_not_change_a_chain_and_is_done_in_main_chains_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     chosen = settings(batch_size=2, n=6, draws=100)
     w = torch.zeros(3, dtype=torch.float64)
     centres = torch.linspace(-1, 1, 6, dtype=torch.float64)

@@ -131,7 +131,7 @@ def test_a_refined_pair_of_noises_moves_a_weight_as_the_whole_one_does() -> None
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
-def test_a_refined_pair_of_noises_does_to_a_momentum_what_the_whole_one_does(kept: float) -> None:
+def test_two_half_step_noises_act_on_a_momentum_like_the_whole_noise(kept: float) -> None:
     """Two half steps that keep √c each: √c √(1−c) ξ₁ + √(1−c) ξ₂ is √(1−c²) ξ plus nothing else."""
     like = torch.empty(100_000, dtype=torch.float64)
     refined = HalfStepRandomness(random_numbers(), kept)

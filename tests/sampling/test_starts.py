@@ -49,7 +49,7 @@ def test_a_draw_is_the_root_of_the_inverse_times_the_noise() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_where_curvatures_are_many_it_is_near_their_law_and_far_from_the_priors() -> None:
+def test_with_many_curvatures_laplace_draws_have_the_posterior_spread_and_not_the_priors() -> None:
     curvatures = [10 ** (-3 + index / 100) for index in range(500)]
     truth = exact.quadratic_llc(curvatures, N_BETA, GAMMA)
     objective = quadratic(curvatures)

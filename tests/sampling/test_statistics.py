@@ -103,7 +103,7 @@ def test_the_error_of_many_chains_is_how_far_their_means_differ() -> None:
     assert few.stderr == few.mcse * student(few.ess)
 
 
-def test_many_short_chains_move_where_they_forget_their_place_and_not_where_they_stay_apart() -> None:
+def test_many_short_chains_that_do_not_mix_are_told_from_those_that_do() -> None:
     forgetting = autoregressive(MANY_CHAINS, 50, 0.3, seed=2)
     staying = forgetting + numpy.linspace(-3, 3, MANY_CHAINS)[:, None]
     moved = [summarise(draws.tolist()).moved for draws in (forgetting, staying)]

@@ -221,7 +221,7 @@ def test_files_of_somebody_else_are_not_written_over(name: str, tmp_path: Path) 
 
 def test_a_rank_of_somebody_elses_launch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_llc.execution.distributed.world.launched", lambda: True)
-    with pytest.raises(LaunchError, match="by itself"):
+    with pytest.raises(LaunchError, match="without a launcher"):
         demonstrate(tmp_path, size=SIZE)
     assert not any(tmp_path.iterdir())
 

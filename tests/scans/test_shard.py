@@ -54,7 +54,7 @@ def test_nothing_is_missing_once_every_part_that_has_work_is_there(checkpoints: 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1/0", "1", "a/b", "-1/2", "1/2/3", "", "1.0/2", "²/3"])
 def test_what_is_no_part_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="from 1/8 to 8/8"):
+    with pytest.raises(SettingsError, match="such as 1/8 to 8/8"):
         Shard.parse(text)
 
 

@@ -67,7 +67,7 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> list[LocalGeometry]:
     return found
 
 
-def test_one_walk_stands_for_checkpoints_that_are_no_sharper_and_no_noisier(
+def test_one_warm_up_run_serves_checkpoints_that_are_no_sharper_and_no_noisier(
     tmp_path: Path, walks: list[LocalGeometry]
 ) -> None:
     alone = shared(tmp_path / "alone", [0])
@@ -76,7 +76,7 @@ def test_one_walk_stands_for_checkpoints_that_are_no_sharper_and_no_noisier(
     assert len(walks) == 2
 
 
-def test_checkpoints_that_exceed_those_walked_at_by_more_than_a_margin_are_walked_at_too(
+def test_checkpoints_beyond_the_margin_get_a_warm_up_run_of_their_own(
     tmp_path: Path, walks: list[LocalGeometry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measurements, "MARGIN", 1.01)

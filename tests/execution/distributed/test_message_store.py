@@ -192,7 +192,7 @@ def test_machines_that_are_asked_for_different_runs_stop_and_say_what_differs(fl
     assert here.exit_code == 1
 
 
-def test_what_fails_on_one_machine_ends_the_others_with_its_words_and_code(fleets: list[ProcessWorld]) -> None:
+def test_a_failure_on_one_machine_ends_the_others_with_its_message_and_code(fleets: list[ProcessWorld]) -> None:
     def work(fleet: ProcessWorld) -> int:
         with fleet.together():
             if fleet.rank == 1:
@@ -259,7 +259,7 @@ def test_what_a_stranger_writes_is_neither_run_nor_read(
     for turn, content in enumerate(contents, start=1):
         # Keys stand below a prefix, which the port tells anybody.
         anybody.set(f"hf-llc/{key.replace('/1', f'/{turn}')}", content)  # type: ignore[arg-type]
-        with pytest.raises(LaunchError, match=r"does not carry the signature of this.*Set HF_LLC_SECRET") as told:
+        with pytest.raises(LaunchError, match=r"does not have the signature of this.*Set HF_LLC_SECRET") as told:
             acts[key]()
         assert "\n" not in str(told.value)
     assert list(tmp_path.iterdir()) == []
@@ -270,5 +270,5 @@ def test_a_signed_message_holds_under_its_own_name_only(links: list[MachineStore
     anybody = stranger(server)
     anybody.set("hf-llc/chains/001", anybody.get("hf-llc/chains/000"))  # type: ignore[arg-type]
     assert links[1].get("chains/000") == b"1.5"
-    with pytest.raises(LaunchError, match=r"'chains/001' does not carry the signature"):
+    with pytest.raises(LaunchError, match=r"'chains/001' does not have the signature"):
         links[1].get("chains/001")

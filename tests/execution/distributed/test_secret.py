@@ -99,7 +99,7 @@ def test_each_launch_has_a_key_of_its_own() -> None:
     assert len(digests) == 2
 
 
-def test_what_was_said_in_an_earlier_launch_is_refused_when_somebody_says_it_again() -> None:
+def test_replayed_messages_of_an_earlier_launch_are_refused() -> None:
     earlier, later = (TCPStore("127.0.0.1", 0, is_master=True, timeout=SOON, wait_for_workers=False) for _ in range(2))
     at_once([partial(meet, store(earlier), rank, 2, "secret", SOON) for rank in range(2)])
 

@@ -66,7 +66,7 @@ def hole(depth: float, width: float, count: int) -> FunctionObjective:
     return FunctionObjective([w], 1, losses_of)
 
 
-def test_a_loss_that_is_constant_where_chains_live_has_no_error_and_is_not_called_converged() -> None:
+def test_a_constant_loss_has_no_error_and_is_not_called_converged() -> None:
     """40.5 ± 0.0: nβ times the depth, be the coefficient of the minimum what it may."""
     found = judged(hole(0.405, 1e-3, 20), 100.0, 10.0, "localiser")
     assert found.llc == pytest.approx(40.5)

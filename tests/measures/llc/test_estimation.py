@@ -183,9 +183,7 @@ def test_a_run_is_finished_once_every_part_is_there(model: str, data: DataSettin
         (made.run_dir / name).write_bytes(content)
 
 
-def test_a_run_of_a_version_that_varied_the_temperature_by_chains_is_gone_on_with(
-    model: str, data: DataSettings
-) -> None:
+def test_a_run_with_temperature_chains_of_an_earlier_version_is_resumed(model: str, data: DataSettings) -> None:
     """Its chains are kept as they are; what they have no record of is left out, and no older check is misread."""
     chosen = replace(SMALL, checks=True, n_beta=0.1, gamma=100.0)
     found = estimate(model, data, chosen)

@@ -179,7 +179,7 @@ def test_a_working_directory_that_cannot_be_written_is_named(data: Any) -> None:
         estimate(make_model(), data, tokenizer=make_tokenizer(), **SHORT)
 
 
-def test_what_a_killed_process_left_of_saving_goes_after_a_day_and_what_another_one_writes_stays() -> None:
+def test_leftovers_of_a_killed_save_are_removed_after_a_day() -> None:
     abandoned, current = (Path("hf-llc-runs/in-memory") / name for name in (".Model-0123", ".Model-4567"))
     for folder in (abandoned, current):
         folder.mkdir(parents=True)

@@ -89,7 +89,7 @@ def test_what_the_loss_does_not_reach_stays_and_is_named(save: Save) -> None:
     )
 
 
-def test_a_model_whose_weights_all_count_is_told_nothing(save: Save) -> None:
+def test_a_model_whose_weights_all_count_has_no_remark(save: Save) -> None:
     found = estimate(str(save(LLAMA)), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
     assert "params" not in found.choices
 

@@ -62,7 +62,7 @@ def test_what_is_more_than_chance_of_a_step_bias_is_subtracted(bias: float, shar
     assert extrapolation(bias, 0.0) == (bias, abs(bias / 3))
 
 
-def test_subtracting_only_what_is_significant_is_nearer_to_the_truth_and_its_error_honest() -> None:
+def test_subtracting_only_significant_bias_is_closer_to_the_truth_with_a_correct_error() -> None:
     """2000 biases measured to ± 1 where there is none: the mean square falls to a tenth of that of subtracting all."""
     stream = torch.Generator().manual_seed(0)
     measured = torch.randn(2000, generator=stream, dtype=torch.float64).tolist()
@@ -100,7 +100,7 @@ def test_gamma_slope_tells_a_plateau_from_the_priors_own_number(gamma: float, sl
     assert found.gamma_slope == pytest.approx(slope, abs=0.15)
 
 
-def test_n_beta_slope_is_one_where_the_prior_rules_and_zero_on_a_plateau() -> None:
+def test_n_beta_slope_is_one_if_the_prior_dominates_and_zero_on_a_plateau() -> None:
     for gamma, slope in ((1e4, 1.0), (0.1, 0.0)):
         lr = 0.5 / (100.0 * 4 + gamma)
         chosen = settings(n_beta=100.0, gamma=gamma, lr=lr, burn_in=150, draws=400)
@@ -143,7 +143,7 @@ def test_the_slope_in_n_beta_is_that_of_the_loss_over_all_items(changes: dict[st
     assert (found - untouched > 4 * error) == noisy
 
 
-def test_of_single_items_the_slope_in_n_beta_comes_from_draws_with_another_one_beside() -> None:
+def test_with_single_item_batches_the_n_beta_slope_uses_draws_with_a_second_item() -> None:
     """Items whose losses differ from ½ ‖w‖² by half of it either way."""
     n_beta, gamma, count = 10.0, 10.0, 20
     w, sizes = torch.zeros(count, dtype=torch.float64), torch.tensor([0.5, 1.5], dtype=torch.float64).repeat(100)
@@ -160,7 +160,7 @@ def test_of_single_items_the_slope_in_n_beta_comes_from_draws_with_another_one_b
     assert temperature_slope(few, chosen) == (None, None)
 
 
-def test_a_trace_without_a_record_of_its_noise_leaves_the_slope_in_n_beta_to_the_others() -> None:
+def test_a_trace_without_recorded_noise_is_left_out_of_the_n_beta_slope() -> None:
     chosen = settings(n=6, batch_size=2)
     w = torch.zeros(3, dtype=torch.float64)
     centres = torch.linspace(-1, 1, 6, dtype=torch.float64)
@@ -200,7 +200,7 @@ def test_checks_take_a_third_of_the_main_chains_gradients_where_the_burn_in_is_s
         assert gradients(main) - alone <= 0.35 * alone
 
 
-def test_the_cold_chain_measures_how_far_the_loss_falls_from_a_point_that_is_no_minimum() -> None:
+def test_the_chain_without_noise_measures_how_far_the_loss_falls_from_a_non_minimum() -> None:
     """L = ½ Σ (w−1)² at w* = 0: the mode of the posterior lies at nβ/(nβ+γ), where L is ½ d (γ/(nβ+γ))²."""
     n_beta, gamma, count = 100.0, 50.0, 40
     w = torch.zeros(count, dtype=torch.float64)

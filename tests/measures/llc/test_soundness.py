@@ -209,7 +209,7 @@ def test_one_broken_slope_takes_the_correction_back_from_all_draws_of_all_chains
     assert "at 2 draws the finite difference at w* is not a slope" in found.resolution.choices["baseline"]
 
 
-def test_a_draw_that_only_its_slope_takes_far_away_is_a_broken_slope_too() -> None:
+def test_a_draw_that_is_an_outlier_only_by_its_slope_has_a_broken_slope() -> None:
     paired = (0.0, *draws(200))
     jumped = [0.0, *(value - 0.01 * slope for value, slope in zip(paired[1:], draws(200, 7), strict=True))]
     jumped[40] -= 4.18
@@ -253,7 +253,7 @@ def test_a_draw_that_is_far_from_few_others_by_chance_keeps_its_slope() -> None:
     assert with_one_baseline(sampled) is sampled
 
 
-def test_a_slope_far_from_all_others_that_moves_its_draw_by_little_is_kept() -> None:
+def test_an_outlying_slope_that_hardly_moves_its_draw_is_kept() -> None:
     """As where curvature makes nearly all of a difference: a slope that is ten times as long as others is still one."""
     paired = (0.0, *draws(200))
     slopes = [0.001 * value for value in draws(200, 7)]
@@ -282,7 +282,7 @@ def test_where_the_loss_hardly_rises_at_draws_of_the_prior_few_directions_allow_
     assert reason.startswith("the chains diverge: nβΔL is 50, where draws of the localizing prior alone give -1")
 
 
-def test_where_the_chains_at_half_the_step_ran_away_nothing_else_is_said() -> None:
+def test_diverged_half_step_chains_are_the_only_reason_given() -> None:
     wild = replace(GOOD, prior_llc=10.0, step_bias=-1e6, step_bias_stderr=1e6)
     verdict, reason = judge(10.0, 0.1, SETTINGS, wild, failed=0)
     assert verdict is Verdict.STEP_TOO_LARGE
@@ -324,7 +324,7 @@ def test_jumps_count_by_what_they_change(jumps: tuple[float, float, float, float
     )
 
 
-def test_jumps_that_are_large_or_within_the_error_are_not_said_to_change_the_number_by_so_much() -> None:
+def test_the_shift_by_jumps_is_named_only_if_they_are_small_and_significant() -> None:
     large = replace(GOOD, jump_llc=2.0, jump_llc_stderr=0.1, jump_shift=30.0, jump_shift_stderr=0.2, jump_spread=1.0)
     verdict, reason = judge(10.0, 0.1, SETTINGS, large, failed=0)
     assert verdict is Verdict.JUMPS
@@ -347,7 +347,7 @@ def test_what_jumps_change_is_their_covariance_with_the_loss_of_other_items() ->
     assert jumps_of(10.0, [replace(chains[0], jumps=(1.0, 2.0), beside=(1.0, 2.0))]) is None
 
 
-def test_what_jumps_change_is_known_no_better_than_of_independent_ones_nor_than_chains_agree() -> None:
+def test_the_error_of_jumps_is_at_least_that_of_independent_jumps_and_of_the_chains() -> None:
     rises = (1.0, 2.0, 6.0)
     found = jumps_of(10.0, [trace((0.0,), jumps=(1.0, 2.0, 3.0), beside=rises)])
     assert found is not None

@@ -102,7 +102,7 @@ def test_an_error_that_is_no_number_is_not_called_converged(error: float) -> Non
     assert judge(40.5, error, SETTINGS, GOOD, failed=0)[0] is Verdict.IMPRECISE
 
 
-def test_a_main_chain_that_failed_is_not_taken_for_one_at_half_the_step() -> None:
+def test_a_failed_main_chain_does_not_count_as_a_failed_half_step_chain() -> None:
     _, reason = judge(10.0, 0.1, SETTINGS, replace(GOOD, step_bias=None, step_bias_stderr=None), failed=1)
     assert "half the step size" not in reason
 
@@ -139,7 +139,7 @@ def test_many_short_chains_may_differ_if_they_do_not_stay_apart(
     assert words in reason
 
 
-def test_chains_that_began_as_wide_as_they_will_be_show_nothing_by_spreading_no_more() -> None:
+def test_constant_distance_of_chains_from_the_prior_is_no_sign_of_equilibrium() -> None:
     spread = replace(GOOD, **SPREAD)
     verdict, reason = judge(10.0, 0.1, replace(SETTINGS, start="laplace"), spread, failed=0)
     assert verdict is Verdict.NOT_EQUILIBRATED
@@ -147,7 +147,7 @@ def test_chains_that_began_as_wide_as_they_will_be_show_nothing_by_spreading_no_
     assert judge(10.0, 0.1, replace(SETTINGS, start="laplace"), GOOD, failed=0)[0] is Verdict.CONVERGED
 
 
-def test_chains_from_far_above_are_judged_by_what_they_have_forgotten_of_the_way_down() -> None:
+def test_chains_from_a_high_start_are_judged_by_their_relaxation() -> None:
     local = replace(SETTINGS, start="localiser", gamma=10.0, lr=1e-3, burn_in=200)
     verdict, reason = judge(10.0, 0.1, local, replace(GOOD, equilibration=0.86), failed=0)
     assert verdict is Verdict.NOT_EQUILIBRATED

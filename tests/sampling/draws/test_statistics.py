@@ -199,7 +199,7 @@ def test_a_bend_is_that_of_all_items() -> None:
     assert abs(float(bends.mean()) - whole) < 4 * error
 
 
-def test_each_pair_has_items_of_its_own_and_gradients_are_of_two_minibatches_without_a_common_item() -> None:
+def test_pairs_have_different_items_and_their_two_gradients_share_none() -> None:
     def items(seed: int) -> tuple[list[list[int]], list[list[int]]]:
         objective, _ = linear_regression(40, 3, seed=1)
         taken: dict[str, list[list[int]]] = {"losses": [], "losses_and_gradient": []}

@@ -168,7 +168,7 @@ def test_burn_in_is_bounded_where_relaxation_is_not() -> None:
 
 
 @pytest.mark.parametrize("stiffness", [0.1, 1.0, 3.0, 30.0])
-def test_chains_from_the_prior_have_forgotten_it_by_the_end_of_the_burn_in(stiffness: float) -> None:
+def test_chains_from_the_prior_have_relaxed_at_the_end_of_the_burn_in(stiffness: float) -> None:
     """Excess of λ̂ of a direction of stiffness k = nβh/γ that began at variance 1/γ, against its share when settled."""
     rate, n_beta, gamma = 1e-2, 100.0, 100.0
     steps = choose_burn_in(rate, draws=4, thin=1, start="localiser", typical=stiffness)

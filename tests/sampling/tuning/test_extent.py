@@ -57,7 +57,9 @@ def allowance_for(needs: Needs, run: float) -> Allowance:
     [RequestedDynamics(), RequestedDynamics(gradient="minibatch"), RequestedDynamics(sampler="sgld-lm", lr=1e-4)],
 )
 @pytest.mark.parametrize("start", ["auto", "anchor"])
-def test_what_is_measured_around_the_anchor_is_in_proportion(run: float, asked: RequestedDynamics, start: str) -> None:
+def test_measurements_at_the_center_are_in_proportion_to_the_run(
+    run: float, asked: RequestedDynamics, start: str
+) -> None:
     around, taken = measured_for(run, asked, start)
     assert 0 < taken <= max(FLOOR, run / 5)
     assert math.isfinite(around.measured.curvature)
@@ -95,7 +97,7 @@ def measured_for(run: float, asked: RequestedDynamics, start: str) -> tuple[Geom
     return found, allowance.meter.taken
 
 
-def test_a_short_run_is_spared_the_walk_and_finds_the_noise_where_chains_live_all_the_same() -> None:
+def test_a_short_run_estimates_equilibrium_noise_without_a_warm_up_run() -> None:
     walked, _ = measured_for(1e6, RequestedDynamics(), "localiser")
     spared, _ = measured_for(10_000.0, RequestedDynamics(), "localiser")
     assert (walked.walked, spared.walked) == (True, False)
@@ -158,7 +160,7 @@ class Walked:
         return gradient_of(name, self.metered, copy_of(self.objective.parameters), slope)
 
 
-def test_the_full_gradient_is_taken_at_the_anchor_when_it_is_first_walked_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_full_gradient_at_the_center_is_computed_on_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_llc.sampling.tuning.settle.WARMTH", 0.001)
     walk = Walked(1e6, asked=RequestedDynamics(batches="independent"))
     assert walk.asked_for == ["minibatch", "control-variate"]

@@ -79,7 +79,7 @@ def test_one_batch_an_epoch_cannot_be_reshuffled() -> None:
     assert choose_noise_reduction(RequestedDynamics(), N_BETA, GAMMA, single).way.batches == "independent"
 
 
-def test_a_series_takes_the_noisiest_and_where_control_variates_were_not_measured_the_plain_noise() -> None:
+def test_a_series_uses_the_largest_noise_and_plain_noise_where_none_with_control_variates_is_known() -> None:
     found = combine_worst_case([QUIET, NOISY])
     assert (found.noise, found.controlled, found.epoch) == (1.0, 0.9, 8)
     assert combine_worst_case([QUIET, QUIET]).controlled is None
@@ -89,7 +89,7 @@ FIRST = replace(NOISY, controlled=None, epoch=1, typical=0.0)
 """What was measured at NOISY before a walk."""
 
 
-def test_a_milder_checkpoint_is_likened_to_what_a_walk_found_at_a_sharper_one_and_a_noisier_one() -> None:
+def test_a_milder_checkpoint_reuses_warm_up_measurements_of_sharper_and_noisier_ones() -> None:
     mild = replace(FIRST, curvature=FIRST.curvature / 2, noise=FIRST.noise / 2, rise=0.07)
     assert rescale_from_similar(mild, [(FIRST, NOISY)]) == replace(NOISY, rise=max(0.07, NOISY.rise))
     sharp, noisy = replace(FIRST, noise=FIRST.noise / 9), replace(FIRST, curvature=FIRST.curvature / 9)
@@ -99,7 +99,7 @@ def test_a_milder_checkpoint_is_likened_to_what_a_walk_found_at_a_sharper_one_an
     assert rescale_from_similar(FIRST, []) is None
 
 
-def test_what_a_walk_found_is_scaled_up_to_a_checkpoint_that_exceeds_it_a_little_and_not_to_one_by_far() -> None:
+def test_warm_up_measurements_are_rescaled_only_to_slightly_sharper_checkpoints() -> None:
     found = rescale_from_similar(
         replace(FIRST, curvature=1.2 * FIRST.curvature, noise=1.4 * FIRST.noise), [(FIRST, NOISY)]
     )
@@ -132,7 +132,7 @@ def counted_measure(batch_size: int, others: Sequence[GeometryReport] = ()) -> t
     return found, round(objective.gradients)
 
 
-def test_the_walk_is_spared_where_other_checkpoints_were_as_sharp_and_as_noisy() -> None:
+def test_the_warm_up_run_is_skipped_where_other_checkpoints_were_as_sharp_and_noisy() -> None:
     found, gradients = counted_measure(60)
     assert found.walked
     assert found.measured.controlled is not None
@@ -173,7 +173,7 @@ def test_a_linear_models_gradients_have_no_noise_with_control_variates() -> None
     assert found.noise == pytest.approx(20 / 50, rel=0.5)
 
 
-def test_the_pilot_finds_less_noise_where_chains_live_than_where_they_begin_and_puts_the_weights_back() -> None:
+def test_the_warm_up_run_measures_less_noise_at_equilibrium_and_restores_the_weights() -> None:
     objective = sampled_deep_linear((8, 8, 8), 6, 400)
     before = copy_of(objective.parameters)
     known = estimators(objective)
@@ -206,14 +206,14 @@ def test_chains_that_cannot_forget_their_start_begin_at_both_ends() -> None:
     assert settled_start("auto", "anchor", 1e-3, 1000, 5.0)[0] == "anchor"
 
 
-def test_chains_from_far_above_have_to_relax_for_as_long_as_chains_from_w() -> None:
+def test_chains_from_a_high_start_relax_as_long_as_chains_from_w_star() -> None:
     assert settled_start("auto", "localiser", 1e-2, 200, 2.9) == ("localiser", None)
     assert settled_start("auto", "localiser", 1e-2, 200, 3.1)[0] == "both"
     assert settled_start("auto", "localiser", 1e-2, 460, 3.1)[0] == "both"
     assert settled_start("auto", "localiser", 1e-2, 461, 3.1) == ("localiser", None)
 
 
-def test_chains_that_cannot_even_come_down_from_the_prior_begin_at_draws_of_the_quadratic_law() -> None:
+def test_chains_that_cannot_relax_from_the_prior_start_from_laplace_draws() -> None:
     for start in ("localiser", "both"):
         assert settled_start("auto", start, 1e-4, 1000, 150.0)[0] == "laplace"
         assert settled_start("auto", start, 2.5e-4, 1000, 150.0)[0] == "both"
@@ -227,14 +227,14 @@ def test_directions_that_are_very_stiff_come_down_soon() -> None:
     assert settled_start("auto", "both", 1e-6, 1000, 15_000.0)[0] == "laplace"
 
 
-def test_the_typical_stiffness_is_that_where_chains_live_if_that_was_looked_at() -> None:
+def test_the_typical_stiffness_is_that_at_equilibrium_if_measured() -> None:
     assert replace(NOISY, typical=2.5).typical_stiffness(N_BETA, GAMMA) == N_BETA * 2.5 / GAMMA
     assert replace(NOISY, typical=0.0).typical_stiffness(N_BETA, GAMMA) == N_BETA * 60 / 40 / GAMMA
     assert replace(NOISY, typical=0.0, trace=-1.0).typical_stiffness(N_BETA, GAMMA) == 0.0
     assert NOISY.typical_stiffness(N_BETA, 0.0) == math.inf
 
 
-def test_how_items_differ_is_looked_at_again_where_the_walk_ends_and_likened_as_the_rest_is() -> None:
+def test_the_scatter_of_items_is_measured_again_after_the_warm_up_run_and_rescaled() -> None:
     found, _ = counted_measure(60)
     first, settled = found.first, found.measured
     assert 0 < settled.scatter < 0.5 * first.scatter
@@ -249,7 +249,7 @@ def test_how_items_differ_is_looked_at_again_where_the_walk_ends_and_likened_as_
     assert (both.scatter, both.curved) == (2.0, 4.0)
 
 
-def test_of_ways_that_are_equally_fast_the_one_with_the_least_momentum_is_taken() -> None:
+def test_of_equally_fast_settings_the_one_with_the_least_momentum_is_chosen() -> None:
     found = choose_noise_reduction(RequestedDynamics(), N_BETA, GAMMA, NOISY)
     assert found.way.momentum == 0
     for momentum in MOMENTA:

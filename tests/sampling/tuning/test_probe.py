@@ -50,7 +50,7 @@ def test_items_like_the_first_ones_leave_these_to_be_looked_at() -> None:
     assert torch.equal(objective.parameters[0].detach(), before[0])
 
 
-def test_of_a_text_that_begins_unlike_the_rest_items_are_looked_at_at_random() -> None:
+def test_a_text_whose_beginning_is_unlike_the_rest_is_probed_at_random() -> None:
     objective, _ = regression(flat=94)
     found = choose_probe(objective, BATCH, BATCH, 0)
     assert found.items(BATCH).tolist() != list(range(BATCH))

@@ -33,7 +33,7 @@ def found(readings: list[Reading], change: float = math.inf) -> Plateau | None:
     return find_plateau(readings, TOLERANCE, SPAN, change)
 
 
-def test_a_constant_is_a_plateau_all_over_and_one_stays_at_its_right_end() -> None:
+def test_a_constant_is_a_plateau_and_its_right_end_is_chosen() -> None:
     plateau = found(curve(0.0))
     assert plateau is not None
     assert (plateau.first, plateau.last, plateau.place) == (0, len(GRID) - 1, len(GRID) - 1)

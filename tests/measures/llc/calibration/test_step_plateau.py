@@ -45,7 +45,7 @@ def test_steps_that_do_not_count_are_not_compared() -> None:
     assert "same from ε = 0.0002 to 0.0004" in words
 
 
-def test_without_two_steps_that_count_the_suggested_one_is_taken_with_the_reason() -> None:
+def test_the_suggested_step_is_used_if_fewer_than_two_are_valid() -> None:
     points = [step(1e-4, excluded="not equilibrated: x"), step(2e-4)]
     lr, words = find_step_plateau(points, 3e-4)
     assert lr == 3e-4

@@ -143,7 +143,7 @@ def test_a_shorter_time_tells_the_number_of_all_chains_that_are_there(place: Pat
     assert heard.said[-1].endswith(f"λ̂ = {fewer.llc:.4g} ± {fewer.stderr:.2g}. The time is up with 18 chains.")
 
 
-def test_what_ended_by_the_time_is_finished_until_there_is_more_of_it(place: Path) -> None:
+def test_a_run_ended_by_its_time_is_finished_until_more_time_is_given(place: Path) -> None:
     ended = planned(place, budget_seconds=1e-3, target_stderr=1e-3)
     assert not estimation.is_finished(ended)
     estimation.run(ended, single_process("cpu"), Observer())

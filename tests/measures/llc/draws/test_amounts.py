@@ -180,7 +180,7 @@ def test_an_interval_without_sampling_error_ends_too() -> None:
     assert amount is None
 
 
-def test_pairs_that_are_given_are_no_more_and_what_corrects_them_is_known_twice_as_well() -> None:
+def test_a_given_number_of_pairs_is_kept_and_corrections_reach_half_its_error() -> None:
     plan = asked(chains=3, draws=5)
     assert first_amount(plan) == Amount(15, FIRST_GRADIENTS, 0)
     amount: Amount | None = first_amount(plan)

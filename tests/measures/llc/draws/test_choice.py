@@ -83,7 +83,7 @@ def test_chains_take_over_where_the_first_draws_do_not_serve(
     assert (again.llc, again.settings) == (found.llc, found.settings)
 
 
-def test_the_first_draws_serve_unless_they_leave_much_open_or_are_far_from_quadratic() -> None:
+def test_the_first_draws_apply_unless_much_is_undetermined_or_not_quadratic() -> None:
     pair = LossPair(counts=(1,), anchor=1.0, anchor_square=1.0, up=(0.1,), down=(0.1,), squared_distance=1.0)
     slope = GradientPair(even=1e-3, odd=1e-3, radial=0.1, rise=0.1)
     summary = summarise_draws([pair, pair], [slope, slope], n=1, n_beta=100.0, gamma=1e4)
@@ -103,7 +103,7 @@ def test_the_first_draws_serve_unless_they_leave_much_open_or_are_far_from_quadr
     assert "inf or NaN" in (choice.why_not(replace(summary, llc=None)) or "")
 
 
-def test_each_checkpoint_of_a_series_takes_draws_where_they_serve_and_chains_where_not(
+def test_each_checkpoint_of_a_series_uses_draws_where_they_apply_and_chains_elsewhere(
     tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_tiny_model(tmp_path / "other", seed=1)

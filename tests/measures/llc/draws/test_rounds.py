@@ -322,7 +322,7 @@ def test_a_budget_begins_with_the_command(place: Path, monkeypatch: pytest.Monke
     assert planned(place, budget_seconds=90.0).deadline == 1090.0
 
 
-def test_a_share_of_the_time_that_is_up_finishes_a_checkpoint_of_a_series(place: Path, clock: None) -> None:
+def test_a_checkpoint_of_a_series_ends_with_its_share_of_the_time(place: Path, clock: None) -> None:
     made = replace(planned(place, budget_seconds=60.0, target_stderr=1e-3), followers=1)
     run_all([made], processes=1, observer=Observer())
     assert 20 < sum(amount_in(made.run_dir)) < 32

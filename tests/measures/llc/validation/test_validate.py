@@ -110,7 +110,7 @@ def test_a_net_with_label_noise_and_minibatches_has_its_exact_coefficient() -> N
     assert abs(found.error_in_stderr) < 3
 
 
-def test_a_short_burn_in_begins_at_laplace_draws_and_is_near_but_not_called_converged() -> None:
+def test_a_short_burn_in_starts_from_laplace_draws_and_is_not_called_converged() -> None:
     net = deep_linear_case((45, 54, 43), 30, samples=2160)
     short = ValidationSettings(draws=25, burn_in=50)
     found = validate(net, short)
@@ -127,7 +127,7 @@ def test_a_short_burn_in_begins_at_laplace_draws_and_is_near_but_not_called_conv
     assert found.gradient_evaluations == round(gradients + (6 * 25 + 3 * 16) / 3 + looked_at)
 
 
-def test_chains_that_come_down_from_far_above_wait_until_flat_directions_have_forgotten_it() -> None:
+def test_chains_from_a_high_start_wait_for_flat_directions_to_relax() -> None:
     """On ‖BA‖² the stiff A pulls B in while it comes down, and goes on being heated while B widens again."""
     found = validate(reduced_rank(20, 0), ValidationSettings(draws=700))
     assert found.settings.start == "localiser"
@@ -140,7 +140,7 @@ def test_chains_that_come_down_from_far_above_wait_until_flat_directions_have_fo
     assert found.stderr < 0.015 * found.truth
 
 
-def test_a_part_that_the_prior_hides_is_in_the_error_and_in_the_verdict() -> None:
+def test_a_part_hidden_by_the_prior_enters_the_error_and_the_verdict() -> None:
     hidden = deep_linear_case((8,) * 7, 4, samples=320)
     seen = deep_linear_case((8, 8, 8), 6)
     assert seen.hidden == 0.0
