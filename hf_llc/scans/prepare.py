@@ -99,7 +99,7 @@ def prepare_scan(
         _find_sources(series, request.max_disk, observer)
         sources = list(series.sources.values())
         last = _with_config(sources, observer)
-        by_tokenizer = TASKS[task_of(last)].needs_tokenizer(request.data)
+        by_tokenizer = TASKS[task_of(last, request.data.task)].needs_tokenizer(request.data)
         tokenizer = _with_tokenizer(series.model, sources, observer) if by_tokenizer else None
         # A checkpoint whose config is not here yet runs the code that the last one does.
         series.sources.update(

@@ -21,6 +21,8 @@ class DataSettings:
         text_column: column that holds the text; None means `text`, or the only column of strings that looks like text.
         max_sequences: the largest n; 0 takes all sequences.
         context_length: tokens per packed sequence; None means min(1024, the model's own).
+        task: what the model does with an item, which decides the loss; None means what its config.json says.
+        label_column: column that holds the classes of items; None means `label`, or the only one of classes.
     """
 
     dataset: Annotated[
@@ -45,6 +47,12 @@ class DataSettings:
         int | None,
         Bounds(low=2, high=LONGEST, why="a next-token loss needs at least 2 tokens"),
         Option(help="Tokens per sequence. (default: min(1024, the model's own))", panel="Text", common=True),
+    ] = None
+    task: Annotated[
+        str | None, Option(help="Task, such as image-classification. (default: by the model's config)", panel="Text")
+    ] = None
+    label_column: Annotated[
+        str | None, Option(help="Column that holds the classes. (default: label, or the only one)", panel="Text")
     ] = None
 
     def __post_init__(self) -> None:

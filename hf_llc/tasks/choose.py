@@ -11,19 +11,22 @@ from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import DEFAULT, TASKS
 
 
-def task_of(source: ModelSource) -> str:
-    """The name of the task that claims the model; DEFAULT if none does.
+def task_of(source: ModelSource, asked: str | None = None) -> str:
+    """The name of the task that was asked for, else of the one that claims the model; DEFAULT if none does.
 
     Args:
         source: with its `config.json` on this disk.
 
     Raises:
-        UnusableError: several tasks claim it.
+        SettingsError: there is no such task. UnusableError: several tasks claim the model.
     """
+    if asked is not None:
+        TASKS.check("task", asked)
+        return asked
     config = _config(source)
     claiming = [name for name, task in TASKS.items() if name != DEFAULT and task.claims(config)]
     if len(claiming) > 1:
-        raise UnusableError(f"{source.id} is claimed by the tasks {', '.join(claiming)}; one of them is mistaken.")
+        raise UnusableError(f"{source.id} is claimed by the tasks {', '.join(claiming)}; choose one with `task`.")
     return claiming[0] if claiming else DEFAULT
 
 
@@ -39,7 +42,7 @@ def find_items(
     Raises:
         HfLlcError: see `base.Task.find_items`.
     """
-    name = task_of(source)
+    name = task_of(source, data.task)
     return replace(TASKS[name].find_items(data, source, tokenizer=tokenizer, tell=tell), task=name)
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,27 @@ from hf_llc.settings.bounds import shown
 # A head that was trained for something else; with tied embeddings transformers would load such a model without a word.
 _OTHER_HEAD = re.compile(
     r"For(MaskedLM|PreTraining|(Sequence|Token|Image|Audio|Video)\w*Classification|QuestionAnswering"
-    r"|MultipleChoice|NextSentencePrediction|RewardModel|Embedding)$"
+    r"|MultipleChoice|NextSentencePrediction|RewardModel|Embedding|(ZeroShot)?ObjectDetection|\w*Segmentation"
+    r"|DepthEstimation|MaskedImageModeling)$"
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of model that transformers has a class for.
+
+    Attributes:
+        auto: the class that loads it. name: what such a model is called in messages.
+        heads: what the class names of such models match, as config.json lists them; None for all but those of others.
+    """
+
+    auto: Any
+    name: str
+    heads: re.Pattern[str] | None = None
+
+
+CAUSAL = Kind(auto=AutoModelForCausalLM, name="causal language model")
+"""Next-token prediction."""
 _COUNTS = re.compile(
     r"(num|n|moe_num)_(\w+_)?(layers?|blocks?|experts?|heads?|stages?)|(de|en)coder_layers|(de|en)coder_attention_heads"
 )
@@ -52,11 +72,11 @@ def loading_options(source: ModelSource) -> dict[str, Any]:
     return {"local_files_only": True, "trust_remote_code": source.trust_remote_code, **code, **gguf}
 
 
-def building_options(source: ModelSource, config: PretrainedConfig) -> dict[str, Any]:
+def building_options(source: ModelSource, config: PretrainedConfig, kind: Kind = CAUSAL) -> dict[str, Any]:
     """Keyword arguments that every `from_config` of transformers gets for this checkpoint."""
     options: dict[str, Any] = {"trust_remote_code": source.trust_remote_code}
     # Once a class of the code has been built, transformers knows it by that of the config, and takes no revision.
-    if source.code is not None and type(config) not in AutoModelForCausalLM._model_mapping:
+    if source.code is not None and type(config) not in kind.auto._model_mapping:
         options["code_revision"] = _code_revision(source.code)
     return options
 
@@ -85,19 +105,20 @@ def read_config(source: ModelSource) -> PretrainedConfig:
     return config
 
 
-def refuse_other_kinds(source: ModelSource, config: PretrainedConfig) -> None:
-    """Raise UnusableError if the config is not one of a causal language model with weights that can be moved."""
+def refuse_other_kinds(source: ModelSource, config: PretrainedConfig, kind: Kind = CAUSAL) -> None:
+    """Raise UnusableError if the config is not one of such a model with weights that can be moved."""
     names = config.architectures or []
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise UnusableError(
             f"{source.id}: architectures in its config.json must be a list of class names, got {shown(names)}."
         )
-    heads = [name for name in names if _OTHER_HEAD.search(name)]
+    if kind.heads is None:
+        heads = [name for name in names if _OTHER_HEAD.search(name)]
+    else:
+        heads = [name for name in names if not kind.heads.search(name)]
     if heads:
-        raise UnusableError(
-            f"{source.id} is a {heads[0]}, not a causal language model; an LLC of its loss is not defined."
-        )
-    if config.is_encoder_decoder:
+        raise UnusableError(f"{source.id} is a {heads[0]}, not a {kind.name}; an LLC of its loss is not defined.")
+    if config.is_encoder_decoder and kind is CAUSAL:
         raise UnusableError(f"{source.id} is an encoder-decoder; only decoder-only language models are supported.")
     quantization = getattr(config, "quantization_config", None)
     if quantization is not None and source.gguf_file is None:

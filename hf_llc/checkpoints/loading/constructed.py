@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from accelerate.big_modeling import init_empty_weights
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from hf_llc.checkpoints.loading.config import building_options
+from hf_llc.checkpoints.loading.config import CAUSAL, Kind, building_options
 from hf_llc.checkpoints.loading.errors import explained, quiet
 from hf_llc.checkpoints.loading.random_numbers import NUMBERS, same_numbers, seeded
 from hf_llc.checkpoints.source import ModelSource
@@ -27,7 +27,9 @@ _DEPTH = 6
 _OF_TORCH = ("_parameters", "_buffers", "_modules")
 
 
-def construct(source: ModelSource, config: PretrainedConfig, dtype: torch.dtype, seed: int = 0) -> Any:
+def construct(
+    source: ModelSource, config: PretrainedConfig, dtype: torch.dtype, seed: int = 0, kind: Kind = CAUSAL
+) -> Any:
     """The model as its code builds it from the config on the CPU, but for its parameters, which have no numbers.
 
     Args:
@@ -36,9 +38,9 @@ def construct(source: ModelSource, config: PretrainedConfig, dtype: torch.dtype,
     Raises:
         UnusableError: it cannot be built.
     """
-    build: Any = AutoModelForCausalLM.from_config
+    build = kind.auto.from_config
     with quiet(), explained(source), seeded(seed), init_empty_weights(include_buffers=False):
-        return build(copy.deepcopy(config), dtype=dtype, **building_options(source, config))
+        return build(copy.deepcopy(config), dtype=dtype, **building_options(source, config, kind))
 
 
 @contextmanager
@@ -57,11 +59,18 @@ def as_stored() -> Iterator[None]:
         base.initialize_weights = before
 
 
-def restore(source: ModelSource, config: PretrainedConfig, model: Any, built: Any, dtype: torch.dtype) -> None:
+def restore(
+    source: ModelSource,
+    config: PretrainedConfig,
+    model: Any,
+    built: Any,
+    dtype: torch.dtype,
+    kind: Kind = CAUSAL,
+) -> None:
     """Puts into a loaded model what its code computed in `built`, wherever the checkpoint gave no numbers.
 
     Args:
-        config, dtype: as `built` was built with.
+        config, dtype, kind: as `built` was built with.
 
     Raises:
         UnusableError: such a tensor depends on random numbers or on the weights while they are not loaded.
@@ -69,11 +78,12 @@ def restore(source: ModelSource, config: PretrainedConfig, model: Any, built: An
     names = _not_loaded(model)
     values = dict(_tensors(built))
     if _is_custom(built):
-        again = construct(source, config, dtype, seed=1)
+        again = construct(source, config, dtype, 1, kind)
         _refuse_random_numbers(source, built, again)
         others = dict(_tensors(again))
         differing = [name for name, value in values.items() if not _same(value, others.get(name))]
-        values |= _uninitialised(source, config, dtype, [name for name in differing if not values[name].is_meta])
+        unequal = [name for name in differing if not values[name].is_meta]
+        values |= _uninitialised(source, config, dtype, unequal, kind)
     for name in names:
         if name not in values or values[name].is_meta:
             raise UnusableError(
@@ -104,7 +114,7 @@ def _refuse_random_numbers(source: ModelSource, built: Any, again: Any) -> None:
 
 
 def _uninitialised(
-    source: ModelSource, config: PretrainedConfig, dtype: torch.dtype, names: Sequence[str]
+    source: ModelSource, config: PretrainedConfig, dtype: torch.dtype, names: Sequence[str], kind: Kind
 ) -> dict[str, Tensor]:
     """These tensors, which differ from build to build, if the code leaves them uninitialised: as NaN, or as the largest
     number of their type, so that whatever reads them before it writes them shows.
@@ -115,7 +125,7 @@ def _uninitialised(
     if not names:
         return {}
     with _uninitialised_as_nan():
-        marked = dict(_tensors(construct(source, config, dtype, seed=2)))
+        marked = dict(_tensors(construct(source, config, dtype, 2, kind)))
     for name in names:
         tensor = marked[name]
         if not (tensor.isnan() if _has_nan(tensor) else tensor == _largest(tensor.dtype)).all():

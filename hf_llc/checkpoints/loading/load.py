@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import PretrainedConfig
 
 from hf_llc.checkpoints.folder import chosen_in, stored_tensors
 from hf_llc.checkpoints.loading.config import (
+    CAUSAL,
+    Kind,
     building_options,
     folder_of,
     loading_options,
@@ -38,27 +40,28 @@ CAUSALITY_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the large
 
 
 def load_model(
-    source: ModelSource, device: str, dtype: torch.dtype = torch.float32, devices: int = 1
+    source: ModelSource, device: str, dtype: torch.dtype = torch.float32, devices: int = 1, kind: Kind = CAUSAL
 ) -> torch.nn.Module:
-    """The causal language model in eval mode, with every weight read from the checkpoint and no cache of keys.
+    """The model in eval mode, with every weight read from the checkpoint and no cache of keys.
 
     Its attribute `hf_llc_left_out` names the weights in the files that it has no use for.
 
     Args:
         devices: processes over which FSDP2 spreads it, all that there are in the process group, each of which calls
             this and reads its own rows of the weights.
+        kind: what it must be.
 
     Raises:
-        UnusableError: not a causal language model, weights missing or damaged, or code of its own not allowed.
+        UnusableError: not a model of that kind, weights missing or damaged, or code of its own not allowed.
         ResourceError: it does not fit in memory.
     """
     with _ONE_AT_A_TIME:
-        return _load_model(source, device, dtype, devices)
+        return _load_model(source, device, dtype, devices, kind)
 
 
-def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: int) -> torch.nn.Module:
+def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: int, kind: Kind) -> torch.nn.Module:
     config = read_config(source)
-    refuse_other_kinds(source, config)
+    refuse_other_kinds(source, config, kind)
     if getattr(config, "rescale_every", 0):
         # RWKV would divide some of its weights, for 16 bits, at the first look at it; w* is what the checkpoint says.
         config.rescale_every = 0
@@ -66,7 +69,7 @@ def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: i
     _refuse_other_files(source, config, weights)
     stored = stored_tensors(folder_of(source), weights)
     # Before anything is built on the meta device: code that keeps what it computed once would keep it without numbers.
-    built = construct(source, config, dtype)
+    built = construct(source, config, dtype, kind=kind)
     refuse_too_many(source, sum(parameter.numel() for parameter in built.parameters()))
     refuse_unfit(source, stored, built)
     refuse_duplicates(source, folder_of(source), stored, built)
@@ -77,7 +80,7 @@ def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: i
     if devices > 1:
         options["distributed_config"] = spread_over(devices, source, built)
     with quiet(), as_stored(), explained(source, differing=lambda: differing_shapes(stored, built)):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded = kind.auto.from_pretrained(
             folder_of(source),
             config=config,
             # Not that of the folder: nothing is generated here.
@@ -91,12 +94,12 @@ def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: i
     if missing := sorted({*info["missing_keys"], *_not_read(model)}):
         raise UnusableError(
             f"{source.id} has no weights for {listed(missing)}; transformers would fill them with noise, "
-            "and an LLC of noise says nothing. Name a checkpoint of the whole causal language model."
+            f"and an LLC of noise says nothing. Name a checkpoint of the whole {kind.name}."
         )
     refuse_left_over(source, config, model, stored, info["unexpected_keys"])
     model.hf_llc_left_out = left_out(model, built, stored, info["unexpected_keys"])
     refuse_untied(source, model, built)
-    restore(source, config, model, built, dtype)
+    restore(source, config, model, built, dtype, kind)
     with explained(source):
         if source.gguf_file is not None:
             refuse_dropped(source, folder_of(source) / source.gguf_file, model)
@@ -109,7 +112,8 @@ def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: i
         part.use_cache = False
     _keep_constants(built, model)
     _give_padding_a_gradient(model)
-    _refuse_if_not_causal(source, model)
+    if kind is CAUSAL:
+        _refuse_if_not_causal(source, model)
     assert isinstance(model, torch.nn.Module)
     return model
 
@@ -183,8 +187,7 @@ def random_model(source: ModelSource, device: str) -> torch.nn.Module:
 def _outline(source: ModelSource, config: PretrainedConfig, device: str = "meta") -> torch.nn.Module:
     """The model without the numbers of the checkpoint in it: on `meta` without any."""
     with _ONE_AT_A_TIME, quiet(), explained(source), torch.device(device):
-        build: Any = AutoModelForCausalLM.from_config
-        model = build(config, **building_options(source, config))
+        model = CAUSAL.auto.from_config(config, **building_options(source, config))
     assert isinstance(model, torch.nn.Module)
     return model
 
