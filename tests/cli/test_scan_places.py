@@ -207,7 +207,7 @@ def test_places_that_are_not_there_are_refused(run: Run, hub: HubServer, tmp_pat
         ("org", "repos:nothing", 1, "There is no model org/nothing"),
         ("org", "repos:a/b/c", 2, "by id or glob"),
         ("org/m", "repos:m,commits:main", 2, "only one of commits:, subfolder: and repos:"),
-        (tmp_path / "local", "repos:m", 2, "is a folder"),
+        (tmp_path / "local", "repos:m", 2, "is a local folder"),
         (tmp_path / "local", "subfolder:stage-*", 1, "no folder stage-"),
         ("org/m@main", "all", 2, "is one checkpoint"),
     ):
