@@ -292,9 +292,9 @@ def test_who_one_is_and_what_one_owns(hub: HubServer) -> None:
 @pytest.mark.parametrize(
     ("token", "target", "error", "words"),
     [
-        ("hf_test", Target(repo_id="bob/m", kind="model"), AccessError, r"not write to the model bob/m .*--create-pr"),
+        ("hf_test", Target(repo_id="bob/m", kind="model"), AccessError, r"not write to the model bob/m .*`create_pr`"),
         ("hf_test", Target(repo_id="bob/gated", kind="model", create_pr=True), AccessError, "is gated: ask for access"),
-        ("hf_test", Target(repo_id="alice/no", kind="model"), NotFoundError, r"no model alice/no; make it with"),
+        ("hf_test", Target(repo_id="alice/no", kind="model"), NotFoundError, r"no model alice/no; create it with"),
         ("hf_test", Target(repo_id="bob/no", kind="dataset"), NotFoundError, "no dataset bob/no"),
         ("hf_test", Target(repo_id="alice/d", kind="model"), NotFoundError, "alice/d is a dataset.*--dataset-repo"),
         ("hf_test", Target(repo_id="alice/m", kind="dataset"), NotFoundError, "alice/m is a model.*--repo"),

@@ -278,7 +278,7 @@ def test_configs_of_a_hub_dataset(hub: HubServer) -> None:
 
 def test_a_dataset_script_is_refused(hub: HubServer) -> None:
     hub.add_dataset("org/d", {"d.py": b"import datasets", "a.bin": b"x"})
-    with pytest.raises(UnusableError, match="org/d is made by a script"):
+    with pytest.raises(UnusableError, match="org/d needs a script"):
         remote(hub)
 
 
