@@ -129,7 +129,8 @@ class LLCCallback(TrainerCallback):
         name, started = f"checkpoint-{step}", time.monotonic()
         try:
             result = self._estimate(args, name, given)
-        except Exception as error:  # noqa: BLE001 - hours of training are worth more than an estimate
+        except (HfLlcError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, OSError) as error:
+            # Hours of training are worth more than an estimate.
             reason = str(error) if isinstance(error, HfLlcError) else f"{type(error).__name__}: {error}"
             LOGGER.warning(f"No LLC at step {step}: {reason}")
             return Point(revision=name, step=step, error=reason)

@@ -1,22 +1,26 @@
 """`hf_llc.estimate`: the local learning coefficient of one checkpoint, from Python."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from hf_llc.errors import SettingsError
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.plan import Plan
-from hf_llc.execution.planning import plan
+from hf_llc.execution.planning import checked_device, plan, plan_for, tell_of_no_use
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.llc.verdict import require_number
 from hf_llc.measures.run import execute
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
 from hf_llc.settings.bounds import Bounds, checked_arguments
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.limits import MOST_PROCESSES
 from hf_llc.settings.overrides import requested
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.in_memory import data_settings, model_settings
+from hf_llc.tasks.own_module import handed_over
 
 
 @checked_arguments
@@ -26,6 +30,7 @@ def estimate(
     sampler: SamplerSettings | str | None = None,
     *,
     tokenizer: Any = None,
+    losses: Any = None,
     settings: Any = None,
     output_dir: Path | None = None,
     device: str | None = None,
@@ -39,11 +44,15 @@ def estimate(
 
     Args:
         model: a Hub id, also as org/name@revision, an `hf://` URI, a local folder or a .gguf file; ModelSettings; or a
-            transformers model in memory, which is saved below `hf-llc-runs/in-memory` first and stays as it is.
+            transformers model in memory, which is saved below `hf-llc-runs/in-memory` first and stays as it is; or with
+            `losses` any `torch.nn.Module`.
         data: a Hub dataset, a file, `DataSettings`, or in memory a `datasets.Dataset`, a list of texts or a tensor of
-            token ids of shape (n, context length); None is the default text.
+            token ids of shape (n, context length); None is the default text. With `losses` the items: a tensor with a
+            row an item, or a tuple or mapping of such tensors.
         sampler: how the posterior is sampled, or the name of a sampler. What is None is chosen.
         tokenizer: of a model in memory; token ids need none.
+        losses: a loss of your own, (module, items) -> ℓ_i of shape (m,), in nats, for m of the items in the structure
+            they were given in. Each may depend on its own item alone. A copy of the module in evaluation mode is used.
         settings: a settings file, a mapping of its names, or a result whose settings to use, such as a calibration.
         output_dir: folder of the run; None means `hf-llc-runs/<model>/<sha>/<key>` under the working directory.
         device: `cpu`, `cuda` or `mps`; None takes the best one available.
@@ -59,6 +68,10 @@ def estimate(
     """
     started = time.monotonic()
     observer = observer or Observer()
+    if losses is not None:
+        return _of_own_module(
+            model, data, sampler, losses, settings, output_dir, device, num_processes, observer, overrides
+        )
     asked_model, asked_data = model_settings(model, tokenizer, data), data_settings(data)
     asked_data, asked_sampler = requested(asked_data, sampler, settings, overrides, "estimate")
 
@@ -76,6 +89,40 @@ def estimate(
         assert result is not None  # only ranks of a user's own launch have none
     else:
         own = make_plan()
+        estimation.run(own, fleets.single_process(own.device), observer)
+        with observer.part("results"):
+            result = estimation.collect(own, observer, started)
+    require_number(result)
+    return result
+
+
+def _of_own_module(
+    module: Any,
+    items: Any,
+    sampler: SamplerSettings | str | None,
+    losses: Any,
+    settings: Any,
+    output_dir: Path | None,
+    device: str | None,
+    num_processes: int,
+    observer: Observer,
+    overrides: dict[str, Any],
+) -> Estimate:
+    """The Estimate of a module and a loss in memory."""
+    started = time.monotonic()
+    if num_processes > 1:
+        raise SettingsError(f"num_processes must be 1 for a module in memory, got {num_processes}.")
+    asked_data, asked_sampler = requested(DataSettings(), sampler, settings, overrides, "estimate")
+    if asked_data != DataSettings():
+        raise SettingsError(
+            "Settings of text, such as max_sequences, do not apply to items in memory; pass fewer items."
+        )
+    kind = checked_device(asked_sampler, device)
+    tell_of_no_use(asked_sampler, observer)
+    with handed_over(module, items, losses) as (source, corpus):
+        own = plan_for(source, corpus, asked_sampler, kind)
+        folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / own.key
+        own = replace(own, run_dir=folder.resolve())
         estimation.run(own, fleets.single_process(own.device), observer)
         with observer.part("results"):
             result = estimation.collect(own, observer, started)
