@@ -30,6 +30,21 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture is composed and written, but nothing is drawn in it, which takes half the time of a short command.
+
+    Tests that look at pictures ask for `real_pictures`.
+    """
+    if "real_pictures" not in request.fixturenames:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **options: file.write(b"blank"))
+
+
+@pytest.fixture
+def real_pictures() -> None:
+    """Pictures as users get them."""
+
+
+@pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`run("estimate", "model", …)`: what the console script does, in this process, which goes on."""
     command = import_module("hf_llc.cli.app").run

@@ -20,6 +20,8 @@ from tests.helpers.command_line import Ran, Run, files_of, refused
 from tests.helpers.estimates import estimate as made_up
 from tests.helpers.tiny_model import WEIGHTS
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 KEYS = {
     "schema", "model", "revision", "sha", "step", "llc", "stderr", "verdict", "verdict_reason", "settings", "choices",
     "diagnostics", "dataset", "chains", "init_loss", "tokens", "versions", "seconds", "run_dir",
@@ -60,6 +62,7 @@ def test_json_is_one_object_with_the_documented_keys(small: Run, tiny: Path, tex
     assert found["sha"].startswith("sha256:")
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_json_agrees_with_the_files_of_the_run(small: Run) -> None:
     found = small("--json").json
     run_dir = Path(found["run_dir"])

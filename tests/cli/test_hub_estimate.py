@@ -12,6 +12,8 @@ from tests.helpers.tiny_model import WEIGHTS, read_files, save_tiny_model, sente
 from tests.hub_server.repository import Repository
 from tests.hub_server.server import HubServer
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 LINES = sentences(200)
 JSONL = "".join(json.dumps({"text": line, "body": line[::-1]}) + "\n" for line in LINES)
 

@@ -22,6 +22,8 @@ from tests.helpers.tiny_model import jsonl, read_files, save_tiny_model
 from tests.hub_server.environment import use_hub
 from tests.hub_server.server import HubServer
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 CLOCK = {"seconds", "run_dir", "versions"}
 PLAIN = {"gradient": "minibatch", "batches": "independent"}
 SAMPLER = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, checks=False, threads=1, **PLAIN)  # type: ignore[arg-type]
@@ -74,6 +76,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in read_files(folder).items() if not name.startswith(".claims")}
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_parts_merged_are_the_numbers_of_one_scan(run: Run, place: Path) -> None:
     ran = run("merge", *(place / f"part-{i}" for i in (1, 2, 3)), "--output-dir", "merged", "--json")
     assert ran.code == 1, "a checkpoint has no weights"

@@ -12,6 +12,8 @@ from tests.helpers.tiny_model import jsonl, read_files, save_tiny_model
 from tests.hub_server.repository import Repository
 from tests.hub_server.server import HubServer
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 JSONL = jsonl(200)
 SETTINGS = [*SMALL, "--gamma", "1000", "--num-processes", "1"]
 
@@ -81,6 +83,7 @@ def test_json_is_as_documented(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("series")
+@pytest.mark.usefixtures("real_pictures")
 def test_files_hold_the_same_rows(run: Run) -> None:
     points = by_name(scanned(run, "--json", code=1))
     rows = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
@@ -120,6 +123,7 @@ def test_rows_appear_and_the_table_shows_what_failed(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("series")
+@pytest.mark.usefixtures("real_pictures")
 def test_show_prints_the_same_and_redraws(run: Run) -> None:
     first = scanned(run, code=1)
     Path("out/llc.png").unlink()

@@ -22,6 +22,8 @@ from tests.hub_server.faults import Kind
 from tests.hub_server.repository import Repository
 from tests.hub_server.server import HubServer
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 FIXED = ["--gamma", 1000, "--lr", 1e-4, "--sampler", "sgld-lm", "--start", "anchor", "--gradient", "minibatch",
          "--batches", "independent", "--num-processes", 1]  # fmt: skip
 """Nothing is left to measure."""
@@ -214,6 +216,7 @@ def test_a_finished_local_scan_is_known_by_content_and_found_by_default(
     assert run(*command).json == first
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_a_finished_part_is_known_redrawn_as_asked_and_not_reported_again(
     scan: Run, finished: Callable[[], None]
 ) -> None:
@@ -255,6 +258,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_a_full_disk_is_one_line_and_what_is_finished_stays(scan: Run, small_disk: Path) -> None:
     """Two checkpoints fit beside the results, and --max-disk promises more than there is."""
     (small_disk / "filler").write_bytes(b"x" * 500_000)

@@ -12,6 +12,8 @@ from tests.helpers.tiny_model import jsonl, make_model, read_files, save_tiny_mo
 from tests.hub_server.repository import Content
 from tests.hub_server.server import HubServer
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 FIXED = ["--gamma", 1000, "--lr", 1e-4, "--sampler", "sgld-lm", "--start", "anchor", "--gradient", "minibatch",
          "--batches", "independent", "--num-processes", 1]  # fmt: skip
 """Nothing is left to measure."""
