@@ -56,18 +56,25 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
     column = f", column {estimate.dataset.text_column}" if estimate.dataset.text_column != "text" else ""
     resolution = "∞" if d.resolution is None else f"{d.resolution:.3g}"
     trace = f": tr H ≈ {d.trace_hessian:.3g}" if math.isfinite(d.trace_hessian) else ""
+    is_text = estimate.settings.context_length > 1
+    kind = "tokens" if is_text else "fingerprint"
     listed += [
         ("settings", _settings(estimate)),
         ("resolution", f"γ/nβ = {resolution}{trace}"),
         (
-            "text",
+            "text" if is_text else "data",
             f"{estimate.dataset.id}@{estimate.dataset.revision.removeprefix('sha256:')[:12]} {estimate.dataset.split}"
-            f"{column}, tokens {estimate.dataset.fingerprint.removeprefix('sha256:')[:12]}",
+            f"{column}, {kind} {estimate.dataset.fingerprint.removeprefix('sha256:')[:12]}",
         ),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in estimate.seconds.items())),
         ("kept in", estimate.run_dir),
     ]
     return listed
+
+
+def _items(estimate: Estimate) -> str:
+    s = estimate.settings
+    return f"{s.n} × {s.context_length} tokens" if s.context_length > 1 else str(s.n)
 
 
 def _settings(estimate: Estimate) -> str:
@@ -77,7 +84,7 @@ def _settings(estimate: Estimate) -> str:
     length = "" if s.by_draws else f"burn-in {s.burn_in}, thin {s.thin}, "
     return (
         f"n_beta {s.n_beta:.4g}, gamma {s.gamma:.4g}, {walk}{s.sampler}, {length}"
-        f"batch {s.batch_size} of n = {s.n} × {s.context_length} tokens, seed {s.seed}{only}"
+        f"batch {s.batch_size} of n = {_items(estimate)}, seed {s.seed}{only}"
     )
 
 

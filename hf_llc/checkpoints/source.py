@@ -66,6 +66,7 @@ class Corpus:
         path: the file of items.
         remarks: sentences that a reader of the numbers must know about how the items were made.
         task: what they are items of, by its name.
+        loss_of_guessing: the loss of a uniform guess where classes were matched by number, which may be wrong ones.
     """
 
     id: str
@@ -79,3 +80,4 @@ class Corpus:
     path: Path
     remarks: tuple[str, ...] = ()
     task: str = "text-generation"
+    loss_of_guessing: float | None = None

@@ -88,7 +88,7 @@ def check_batch(sampler: str, batch_size: int, n: int) -> None:
     """Raise SettingsError if the sampler cannot do with minibatches of that size."""
     if SAMPLERS[sampler].whole and batch_size < n:
         raise SettingsError(
-            f"`sampler={sampler}` needs the loss of all {n} sequences at each step, but `batch_size` is "
+            f"`sampler={sampler}` needs the loss of all {n} items at each step, but `batch_size` is "
             f"{batch_size}. Set `batch_size={n}` (and `micro_batch_size={batch_size}` for memory), or "
             "lower `max_sequences`."
         )

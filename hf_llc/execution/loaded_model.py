@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hf_llc.checkpoints.loading.errors import computed
 from hf_llc.checkpoints.loading.routers import routers
@@ -83,6 +84,7 @@ class LoadedModel:
         self._still: list[str] = []
         self._left_out: list[str] = []
         self._routers: list[str] = []
+        self._batch_norms = 0
         self._probe: Probe | None = None
 
     def at(self, plan: Plan) -> "LoadedModel":
@@ -132,6 +134,7 @@ class LoadedModel:
         # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
         model = task.load_model(self._plan.source, self._device, devices)
         self._routers = routers(model)
+        self._batch_norms = sum(isinstance(module, _BatchNorm) for module in model.modules())
         self._left_out = list(getattr(model, "hf_llc_left_out", []))
         task.refuse(model, items)
         named = self._moving(model)
@@ -209,6 +212,12 @@ class LoadedModel:
         return self._routers
 
     @property
+    def batch_norms(self) -> int:
+        """How many modules normalize by statistics of the images that the model was trained on."""
+        self.load()
+        return self._batch_norms
+
+    @property
     def unit(self) -> str:
         """The unit of the loss, such as nats per token."""
         return TASKS[self._plan.corpus.task].unit
@@ -251,7 +260,8 @@ class LoadedModel:
         Raises:
             UnusableError: it cannot be computed, or gives none of them a gradient.
         """
-        with computed(self._plan.source, self._plan.corpus.context_length, self._plan.dtype):
+        length = self._plan.corpus.context_length
+        with computed(self._plan.source, length if length > 1 else None, self._plan.dtype):
             unreached = tensors_without_gradient(objective)
         names = list(named)
         self._still = [names[position] for position in unreached]

@@ -11,6 +11,7 @@ from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.results.estimate import SCHEMA
 from hf_llc.settings.posterior import IMPORTANCE, PosteriorSettings
 from hf_llc.settings.sampler import CHAIN_DRAWS, SamplerSettings
+from hf_llc.tasks import TASKS
 
 INPUTS_OF_DRAWS = ("sampler", "n_beta", "gamma", "params", "seed")
 """Settings on which what independent draws show depends; how many there are is no part of it."""
@@ -44,6 +45,17 @@ class Plan:
     deadline: float | None = None
     followers: int = 0
     longest_burn_in: int | None = None
+
+    @property
+    def items(self) -> str:
+        """What the loss is a mean over, in the plural: sequences, images."""
+        return f"{TASKS[self.corpus.task].item}s"
+
+    @property
+    def items_with_length(self) -> str:
+        """`items`, and of text how long they are."""
+        text = self.corpus.context_length > 1
+        return f"{self.items} of {self.corpus.context_length} tokens" if text else self.items
 
     @property
     def batch_size(self) -> int:

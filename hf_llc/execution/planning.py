@@ -108,8 +108,7 @@ def plan_for(
     )
     if new_plan.batch_size > corpus.n and not (sampler.tries_draws and sampler.batch_size is None):
         raise SettingsError(
-            f"batch_size must be ≤ {corpus.n}, the sequences of {corpus.context_length} tokens in "
-            f"{corpus.id}, got {new_plan.batch_size}. Lower `batch_size` or `context_length`, or give more "
-            "text."
+            f"batch_size must be ≤ {corpus.n}, the {new_plan.items_with_length} in "
+            f"{corpus.id}, got {new_plan.batch_size}. Lower `batch_size`, or give more data."
         )
     return new_plan

@@ -88,7 +88,7 @@ TASK = _Aspect(
     "the losses are different ones",
 )
 TEXTS = (
-    _Aspect(_text, "The text is", _text_words, "the loss is that of other sentences"),
+    _Aspect(_text, "The data is", _text_words, "the loss is that of other items"),
     _Aspect(
         lambda curve: str(curve.settings.get("context_length")),
         "A sequence has",
@@ -98,15 +98,15 @@ TEXTS = (
     _Aspect(
         lambda curve: str(curve.settings.get("n")),
         "The loss is over",
-        lambda curve: f"{curve.settings.get('n')} sequences",
-        "other text is another loss",
+        lambda curve: f"{curve.settings.get('n')} items",
+        "other data is another loss",
     ),
 )
 TOKENS = _Aspect(
     lambda curve: str(curve.dataset.get("fingerprint")),
-    "The tokens are",
+    "The items are",
     lambda curve: str(curve.dataset.get("fingerprint")).removeprefix("sha256:")[:12],
-    "the text is tokenized or packed differently, so nats per token are not comparable",
+    "the data is tokenized or packed differently, or processed in another way, so losses are not comparable",
 )
 PARAMS = _Aspect(
     lambda curve: str(curve.settings.get("params")), "What moves is", _params_words, "λ̂ counts different directions"

@@ -190,7 +190,7 @@ def _measure(
     """γ from the last checkpoint, what was measured around each by the name of its folder, and sentences on γ."""
     device, room = fleets.single_process(plans[0].device).device, ModelSlot()
     gamma, sentences = sampler.gamma, []
-    n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n)
+    n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n, plans[0].items)
     around: dict[str, GeometryReport] = {}
     for index, plan in enumerate(reversed(plans)):
         ready = plan
@@ -220,7 +220,7 @@ def _measure(
 def _chosen(plan: Plan, gamma: float, measured: Sequence[LocalGeometry], sentences: Sequence[str]) -> dict[str, Any]:
     """What is shared, with the sentences behind it."""
     sampler, sharpest = plan.sampler, combine_worst_case(measured)
-    n_beta, _ = temperature(sampler.n_beta, plan.corpus.n)
+    n_beta, _ = temperature(sampler.n_beta, plan.corpus.n, plan.items)
     start, why = choose_start(sampler.start, gamma, sharpest.rise)
     chosen = choose_dynamics(asked_of(sampler), n_beta, gamma, sharpest)
     rate = relaxation_rate(chosen.lr, gamma, chosen.sampler, chosen.momentum)

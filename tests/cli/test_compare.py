@@ -63,7 +63,7 @@ def test_a_scan_an_estimate_and_two_of_one_name_can_be_compared(run: Run, small:
     assert small("--output-dir", "estimated").code == 0
     found = run("compare", "estimated", "one", "one", "--json").json
     assert [each["name"] for each in found["runs"]] == ["model", "small (one) #2", "small (one) #3"]
-    assert "The text is" in " ".join(found["differences"])
+    assert "The data is" in " ".join(found["differences"])
 
 
 def test_what_cannot_be_compared_at_all_is_refused(run: Run, runs: list[str]) -> None:

@@ -72,18 +72,27 @@ def explained(source: ModelSource, what: str = "", differing: Callable[[], str] 
 
 
 @contextmanager
-def computed(source: ModelSource, context_length: int, dtype: str) -> Iterator[None]:
-    """Turns what a model raises inside, where its loss is computed for the first time, into one of our errors."""
+def computed(source: ModelSource, context_length: int | None, dtype: str) -> Iterator[None]:
+    """Turns what a model raises inside, where its loss is computed for the first time, into one of our errors.
+
+    Args:
+        context_length: tokens of an item; None of what is no text.
+    """
     try:
         yield
     except Exception as error:
         # Models are the code of hundreds of authors, and raise whatever they like.
         if isinstance(error, HfLlcError) or of_memory(error):
             raise
+        tokens = f" of {context_length} tokens" if context_length else ""
+        remedies = [
+            *(["a smaller `context_length`"] if tokens else []),
+            *(["`dtype=float32`"] if dtype != "float32" else []),
+        ]
+        advice = f" Try {', or '.join(remedies)}." if remedies else ""
         raise UnusableError(
-            f"{source.id} cannot compute the loss of {context_length} tokens and its gradient in {dtype} "
-            f"({type(error).__name__}: {_short(' '.join(str(error).split()))}). Try a smaller "
-            f"`context_length`{'' if dtype == 'float32' else ', or `dtype=float32`'}."
+            f"{source.id} cannot compute the loss{tokens} and its gradient in {dtype} "
+            f"({type(error).__name__}: {_short(' '.join(str(error).split()))}).{advice}"
         ) from error
 
 

@@ -255,7 +255,7 @@ def anchor_losses(
         with observer.part("forward_backward"):
             losses = objective.losses(indices).tolist()
         if not all(map(math.isfinite, losses)):
-            raise UnusableError(f"The loss of {plan.source.id} is inf or NaN on this text: its weights are broken.")
+            raise UnusableError(f"The loss of {plan.source.id} is inf or NaN on this data: its weights are broken.")
         return {"losses": losses, "seconds": time.monotonic() - started}
 
     parts = yield from work_queue.make_parts(

@@ -93,7 +93,7 @@ def agreement(estimate: Estimate) -> str:
     other = estimate.cross_check
     if other is None:
         return ""
-    where = f"on {other['sequences']} of {estimate.settings.n} sequences"
+    where = f"on {other['sequences']} of {estimate.settings.n} items"
     by_draws, by_chains = other["method"] == "draws", other["method"] == "sgld"
     if other["llc"] is None and by_chains:
         return "no number: chains of plain SGLD became inf or NaN"
@@ -125,4 +125,4 @@ def _why_apart(method: str) -> str:
         return "the chains have not forgotten their start, or the draws miss a part of the posterior"
     if method == "draws":
         return "the chains do not sample the posterior, or it is too far from the localizing prior for such draws"
-    return "the loss is not quadratic at this resolution, or other sequences are curved differently"
+    return "the loss is not quadratic at this resolution, or other items are curved differently"

@@ -80,7 +80,7 @@ def resolve_settings(plan: Plan, bench: LoadedModel) -> ResolvedRun:
     """
     asked, objective = plan.sampler, bench.objective
     started = time.monotonic()
-    n_beta, choices = temperature(asked.n_beta, plan.corpus.n)
+    n_beta, choices = temperature(asked.n_beta, plan.corpus.n, plan.items)
     choices |= sentences_on(plan, bench)
     gamma = asked.gamma
     if gamma is None:
@@ -204,11 +204,17 @@ def sentences_on(plan: Plan, bench: LoadedModel) -> dict[str, str]:
         sentences["weights"] = left_out_sentence(bench.left_out)
     if bench.still:
         sentences["params"] = stillness_sentence(bench.still)
+    if bench.batch_norms:
+        sentences["batch_norm"] = (
+            f"batch_norm = frozen: {bench.batch_norms} layers normalize by the running statistics of the checkpoint, "
+            "which do not move; training minimized the loss under statistics of minibatches, so that w* may be no "
+            "minimum of this one."
+        )
     return sentences
 
 
 def left_out_sentence(names: Sequence[str]) -> str:
-    """Which weights of the files the loss of text has no use for."""
+    """Which weights of the files the loss has no use for."""
     return f"weights = without {listed(names)}: the next-token loss does not depend on them."
 
 
@@ -220,9 +226,9 @@ def stillness_sentence(names: Sequence[str]) -> str:
     )
 
 
-def temperature(asked: float | None, n: int) -> tuple[float, dict[str, str]]:
+def temperature(asked: float | None, n: int, items: str) -> tuple[float, dict[str, str]]:
     """nβ, and the sentence on it by the setting's name if it was not given."""
     if asked is not None:
         return asked, {}
-    chosen = default_n_beta(n)
-    return chosen, {"n_beta": f"n_beta = {chosen:.4g}: n / log n for n = {n} packed sequences."}
+    chosen, kind = default_n_beta(n), "packed " if items == "sequences" else ""
+    return chosen, {"n_beta": f"n_beta = {chosen:.4g}: n / log n for n = {n} {kind}{items}."}

@@ -42,7 +42,6 @@ def estimate_of(
         varied: traces of the checks by (variation, chain); empty if they were not asked for.
     """
     settings, judgement = resolution.settings, judged(resolution, traces, varied)
-    text = {"text": " ".join(plan.corpus.remarks)} if plan.corpus.remarks else {}
     return Estimate(
         model=plan.source.id,
         revision=plan.source.revision,
@@ -53,7 +52,7 @@ def estimate_of(
         verdict=judgement.verdict,
         verdict_reason=judgement.reason,
         settings=settings,
-        choices={**text, **resolution.choices},
+        choices={**remarks_on(plan, init_loss), **resolution.choices},
         diagnostics=judgement.diagnostics,
         dataset=dataset_of(plan),
         chains=tuple(_summary(trace, settings) for trace in traces),
@@ -65,6 +64,19 @@ def estimate_of(
         seconds=seconds,
         run_dir=str(plan.run_dir),
     )
+
+
+def remarks_on(plan: Plan, init_loss: float) -> dict[str, str]:
+    """What a reader must know about the items, and about a loss at w* that no model has whose classes are theirs."""
+    sentences = {"text": " ".join(plan.corpus.remarks)} if plan.corpus.remarks else {}
+    limit = plan.corpus.loss_of_guessing
+    if limit is not None and init_loss > limit and plan.source.step != 0:
+        sentences["labels"] = (
+            f"labels: the loss at w* is {init_loss:.3g} nats, above {limit:.3g}, that of a uniform guess; unless the "
+            "model is untrained, its labels are probably in another order than those of the data. Set id2label in its "
+            "config.json."
+        )
+    return sentences
 
 
 class Judged(NamedTuple):

@@ -141,7 +141,7 @@ def _words(content: Content) -> dict[str, Any]:
     """Everything that the section's template names."""
     points = content.curve.points
     last = text.last_estimate(points)
-    settings = last.settings
+    settings, is_text = last.settings, last.dataset.task == "text-generation"
     resolution, slope = last.diagnostics.resolution, last.diagnostics.gamma_slope
     shown = _shown(points, content.headline)
     shared = len({tuple(_comparable(point.estimate).items()) for point in points if point.estimate is not None}) == 1
@@ -168,6 +168,10 @@ def _words(content: Content) -> dict[str, Any]:
         "dataset_revision": last.dataset.revision.removeprefix("sha256:")[:12],
         "fingerprint": last.dataset.fingerprint.removeprefix("sha256:")[:12],
         "split": last.dataset.split,
+        "unit": last.dataset.unit,
+        "is_text": is_text,
+        "data": "text" if is_text else "data",
+        "items": "sequences" if is_text else f"{last.dataset.unit.removeprefix('nats per ')}s",
         "version": last.versions.get("hf-llc", ""),
         "command": text.code_block(content.reproduced_by, "bash"),
         "show": text.code_block(f"hf-llc show {content.home}", "bash") if content.home else "",

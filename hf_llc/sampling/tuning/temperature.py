@@ -15,5 +15,5 @@ def default_n_beta(n: int) -> float:
         SettingsError: n is below 2, where log n is not positive.
     """
     if n < 2:
-        raise SettingsError(f"n / log n needs at least 2 sequences, got {n}. Give more text, or set `n_beta`.")
+        raise SettingsError(f"n / log n needs at least 2 items, got {n}. Give more data, or set `n_beta`.")
     return n / math.log(n)

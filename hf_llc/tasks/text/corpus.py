@@ -59,7 +59,7 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
 
     @contextmanager
     def guard() -> Iterator[None]:
-        with explained(repo_id, "dataset"), _explained(repo_id):
+        with explained(repo_id, "dataset"), explained_files(repo_id):
             yield
 
     with guard():
@@ -72,9 +72,9 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
             used = [_inside(url) for urls in (builder.config.data_files or {}).values() for url in urls]
             notes = _left_out(unused(visible, used), format_)
         if format_ not in {"json", "csv", "text"}:
-            rows = _choose_split(_by_name(builder.as_streaming_dataset()), data.split, repo_id)
+            rows = choose_split(by_name(builder.as_streaming_dataset()), data.split, repo_id)
             return of_dataset(data, rows, repo_id, guard, notes)
-        urls = _choose_split(_by_name(builder.config.data_files), data.split, repo_id)
+        urls = choose_split(by_name(builder.config.data_files), data.split, repo_id)
         if format_ == "text":
             about = about_data(map(_inside, urls))
             urls = [url for url in urls if _inside(url) not in about]
@@ -101,18 +101,18 @@ def open_local(data: DataSettings, path: Path) -> Documents:
     name = str(path)
 
     def guard() -> AbstractContextManager[None]:
-        return _explained(name, local=True)
+        return explained_files(name, local=True)
 
     with guard():
         if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
             refuse_hops([name])
             saved = load_from_disk(name)
-            splits = {data.split: saved} if isinstance(saved, Dataset) else _by_name(saved)
-            return of_dataset(data, _choose_split(splits, data.split, name), name, guard)
+            splits = {data.split: saved} if isinstance(saved, Dataset) else by_name(saved)
+            return of_dataset(data, choose_split(splits, data.split, name), name, guard)
         if path.is_dir() and not files_in(path):
             raise NotFoundError(f"{path} holds no data files ({', '.join(DATA_SUFFIXES)}).")
         files = data_files(path, data.config)
-        chosen = _choose_split(files.splits, data.split, name)
+        chosen = choose_split(files.splits, data.split, name)
         notes = [
             *_left_out(files.left_out, files.format),
             *_about(files.about),
@@ -155,11 +155,17 @@ def _about(names: Sequence[str]) -> list[str]:
     return [f"Data files that are not read: {listed(names)}; by name a license or a readme."] if names else []
 
 
-def _by_name(splits: Mapping[Any, Any]) -> dict[str, Any]:
+def by_name(splits: Mapping[Any, Any]) -> dict[str, Any]:
+    """The splits by their names as strings."""
     return {str(name): rows for name, rows in splits.items()}
 
 
-def _choose_split(splits: Mapping[str, Any], wanted: str, name: str) -> Any:
+def choose_split(splits: Mapping[str, Any], wanted: str, name: str) -> Any:
+    """The split of that name.
+
+    Raises:
+        SettingsError: it is an expression. NotFoundError: there is none; names those there are.
+    """
     if wanted in splits:
         return splits[wanted]
     if "[" in wanted or "+" in wanted:
@@ -168,10 +174,10 @@ def _choose_split(splits: Mapping[str, Any], wanted: str, name: str) -> Any:
 
 
 @contextmanager
-def _explained(name: str, *, local: bool = False) -> Iterator[None]:
+def explained_files(name: str, *, local: bool = False, what: str = "text") -> Iterator[None]:
     """Turns what `datasets` raises for files that it cannot read into an UnusableError.
 
-    An OSError is an answer of the Hub, and left to others, unless the files are `local`.
+    An OSError is an answer of the Hub, and left to others, unless the files are `local`. They should hold `what`.
     """
     try:
         yield
@@ -190,7 +196,7 @@ def _explained(name: str, *, local: bool = False) -> Iterator[None]:
             ) from error
         if "zstd" in text.lower() or "zstandard" in text.lower():
             raise UnusableError(f"{name} is compressed with zstd; install zstandard, or unpack it first.") from error
-        raise UnusableError(f"{name} cannot be read as text: {text[:200]} ({type(error).__name__})") from error
+        raise UnusableError(f"{name} cannot be read as {what}: {text[:200]} ({type(error).__name__})") from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "yaml":  # which `datasets` reads the head of a card with
             raise

@@ -187,8 +187,8 @@ def forecast(site: Site, first: Sequence[ResolvedRun], seconds: float) -> str:
     count = _taken([*swept, *around]) + _last_taken(sweeps.pilot_settings(site, at, at.settings.lr))
     more = sweeps.FIRST * _taken([replace(swept[0], burn_in=LONGEST_BURN_IN * draws)])
     return (
-        f"Pilot chains: about {count:,} gradients of {batch} sequences of "
-        f"{site.plan.corpus.context_length} tokens, {duration(count * batch * seconds)} in one process at "
+        f"Pilot chains: about {count:,} gradients of {batch} "
+        f"{site.plan.items_with_length}, {duration(count * batch * seconds)} in one process at "
         f"the speed of the curvature measurements at w*, and up to {more:,} more at smaller γ that stay "
         "local."
     )

@@ -61,10 +61,10 @@ def explain_settings(
 ) -> dict[str, str]:
     """Where each number of the settings file came from, by its name."""
     asked, settings, pilot = plan.sampler, chosen.settings, outlook.pilot
-    _, n_beta = temperature(asked.n_beta, plan.corpus.n)
+    _, n_beta = temperature(asked.n_beta, plan.corpus.n, plan.items)
     rate = relaxation_rate(settings.lr, settings.gamma, settings.sampler, settings.momentum)
     sentences = {
-        "dataset": f"The text: {plan.corpus.n} sequences, tokens {plan.corpus.fingerprint[7:19]}.",
+        "dataset": f"The data: {plan.corpus.n} {plan.items}, fingerprint {plan.corpus.fingerprint[7:19]}.",
         "n_beta": n_beta.get("n_beta", AS_ASKED),
         "gamma": _gamma(at, answer, asked.gamma is not None),
         "lr": AS_ASKED if asked.lr is not None else _lr(at),

@@ -70,7 +70,7 @@ def _resolutions(site: Site, indices: Sequence[int]) -> list[ResolvedRun]:
         return {"gamma": gamma, "why": why}
 
     base = work_queue.make_all_parts(site.store, ["middle"], middle)[0]
-    n_beta, _ = temperature(asked.n_beta, site.plan.corpus.n)
+    n_beta, _ = temperature(asked.n_beta, site.plan.corpus.n, site.plan.items)
     factors = {f"sweep/{index}": RESOLUTIONS[index] for index in indices}
 
     def measured(name: str) -> dict[str, Any]:

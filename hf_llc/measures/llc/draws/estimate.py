@@ -7,7 +7,7 @@ from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.draws.amounts import target_of
 from hf_llc.measures.llc.draws.rounds import Prior, Sample
 from hf_llc.measures.llc.draws.verdict import judge_draws
-from hf_llc.measures.llc.summarise import dataset_of
+from hf_llc.measures.llc.summarise import dataset_of, remarks_on
 from hf_llc.results.estimate import ChainSummary, ChainTrace, Diagnostics, Estimate, Status, finite_or_none
 from hf_llc.results.provenance import versions
 from hf_llc.sampling.draws.statistics import DrawSummary, Value
@@ -58,7 +58,6 @@ def estimate_of_draws(
     diagnostics = diagnostics_of(prior, sample, summary)
     verdict, reason = judge_draws(summary.llc, summary.stderr, diagnostics, pairs=len(sample.losses))
     loss, loss_stderr = loss_at_anchor(sample, plan.corpus.n)
-    text = {"text": " ".join(plan.corpus.remarks)} if plan.corpus.remarks else {}
     estimate = Estimate(
         model=plan.source.id,
         revision=plan.source.revision,
@@ -69,7 +68,7 @@ def estimate_of_draws(
         verdict=verdict,
         verdict_reason=reason,
         settings=settings,
-        choices={**text, **prior.choices},
+        choices={**remarks_on(plan, loss), **prior.choices},
         diagnostics=diagnostics,
         dataset=dataset_of(plan),
         chains=tuple(_group(trace, settings) for trace in groups),

@@ -288,7 +288,7 @@ def _prior(plan: Plan, store: RunStore, bench: LoadedModel, fleet: ProcessWorld,
 
 def _fixed_before(plan: Plan, bench: LoadedModel) -> Prior:
     started, sampler, objective = time.monotonic(), plan.sampler, bench.objective
-    n_beta, choices = temperature(sampler.n_beta, plan.corpus.n)
+    n_beta, choices = temperature(sampler.n_beta, plan.corpus.n, plan.items)
     choices |= sentences_on(plan, bench)
     if bench.routers and plan.batch_size == 1 < plan.corpus.n:
         raise SettingsError(
@@ -349,5 +349,5 @@ class _Maker:
     def _require_finite(self, value: float) -> None:
         if not math.isfinite(value):
             raise UnusableError(
-                f"The loss of {self._plan.source.id} is inf or NaN on this text: its weights are broken."
+                f"The loss of {self._plan.source.id} is inf or NaN on this data: its weights are broken."
             )

@@ -1,0 +1,75 @@
+"""Items as tensors by name, kept on disk, so that every process and every run reads the same ones (safetensors)."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hf_llc.errors import ResourceError
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredItems:
+    """Tensors of items by name, a row an item, their fingerprint, and what was noted with them."""
+
+    items: Mapping[str, Tensor]
+    fingerprint: str
+    notes: Mapping[str, str]
+
+
+def fingerprint(items: Mapping[str, Tensor]) -> str:
+    """`sha256:<64 hex>` of names, types, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(items.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\0".encode())
+        numbers: Any = tensor.contiguous().numpy()
+        digest.update(numbers.data.cast("B"))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def write(path: Path, stored: StoredItems) -> StoredItems:
+    """Puts the tensors on disk, and says with which fingerprint; writers of the same file do not disturb each other.
+
+    Raises:
+        ResourceError: the disk is full or may not be written.
+    """
+    mark = fingerprint(stored.items)
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(stored.items), temporary, metadata={**stored.notes, "fingerprint": mark})
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise ResourceError(
+            f"The items cannot be kept at {path} ({getattr(error, 'strerror', None) or error}); free some space, or "
+            "set HF_HOME to another disk."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return StoredItems(items=stored.items, fingerprint=mark, notes=stored.notes)
+
+
+def read(path: Path, tell: Tell) -> StoredItems | None:
+    """The tensors; None if they are not there, or not those that were written, and then `tell` says so."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = dict(file.metadata() or {})
+            items = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, OSError, ValueError) as error:
+        tell(f"{path} is damaged ({type(error).__name__}); the items are made again.")
+        return None
+    if fingerprint(items) != notes.get("fingerprint"):
+        tell(f"{path} does not match its fingerprint; the items are made again.")
+        return None
+    return StoredItems(items=items, fingerprint=notes["fingerprint"], notes=notes)
