@@ -7,6 +7,7 @@ hashes weights, items and the source of the loss, so that the same call goes on 
 import copy
 import hashlib
 import inspect
+import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,6 +217,7 @@ def _source_of(thing: Any) -> str:
     """Its source, or where that is not known the code of a function."""
     try:
         return inspect.getsource(thing)
-    except (OSError, TypeError):
+    except (OSError, TypeError, SyntaxError, IndexError, tokenize.TokenError):
+        # As of code that was typed in, or changed since.
         code = getattr(thing, "__code__", None)
         return f"{code.co_code.hex()}{code.co_consts}{code.co_names}" if code else type(thing).__qualname__
