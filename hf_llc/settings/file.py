@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hf_llc.errors import SettingsError, did_you_mean
 from hf_llc.settings.bounds import checked, shown
@@ -16,6 +16,8 @@ from hf_llc.settings.yaml_file import mapping_text, read_mapping, scalar
 
 RECORDED = ("n", "device", "batched_chains")
 """Part of a result's settings, but not for a user to set: they follow from text and machine, or from its version."""
+SWITCH = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
+"""Words for True and False, of which YAML 1.1 knows more than YAML 1.2."""
 
 
 def known_settings() -> dict[str, Any]:
@@ -88,6 +90,10 @@ def _checked(name: str, value: Any, source: str) -> Any:
     if name == "params" and isinstance(value, str):
         # A result joins its patterns by commas.
         value = [part for part in value.split(",") if part]
+    if bool in get_args(known[name]) and isinstance(value, str):
+        if value.lower() not in SWITCH:
+            raise SettingsError(f"{source}: {name} must be yes, no, true or false, got {shown(value)}")
+        value = SWITCH[value.lower()]
     try:
         return checked(name, value, known[name])
     except SettingsError as error:

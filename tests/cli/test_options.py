@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hf_llc.settings.data import DataSettings
+from hf_llc.settings.file import parse_assignments, read_settings
 from hf_llc.settings.option import settings_in
 from hf_llc.settings.sampler import SamplerSettings
 from tests.helpers.command_line import Run, refused
@@ -56,8 +57,19 @@ def test_set_wins_over_the_settings_file(small: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "value"), [("no", False), ("Yes", True), ("false", False), ("true", True), ("off", False)]
+)
+def test_a_switch_is_set_by_yes_and_no_as_by_true_and_false(tmp_path: Path, word: str, value: bool) -> None:
+    assert parse_assignments([f"checks={word}"]) == {"checks": value}
+    (tmp_path / "settings.yaml").write_text(f"checks: {word}\n")
+    assert read_settings(tmp_path / "settings.yaml") == {"checks": value}
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("checks=perhaps", "--set: --checks must be yes, no, true or false, got 'perhaps'"),
+        ("checks=1", "--set: --checks must be True or False, got 1"),
         ("seed", r"--set takes NAME=VALUE, such as --set burn_in=400, got 'seed'"),
         ("sede=3", "--set: no setting sede; did you mean seed"),
         ("seed=many", "--set: --seed must be a whole number, got 'many'"),

@@ -14,7 +14,6 @@ from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
 from hf_llc.settings.calibration import CalibrationSettings
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.execution import ExecutionSettings
-from hf_llc.settings.option import settings_in
 from hf_llc.settings.resolved import ResolvedSettings
 
 AS_ASKED, AS_GIVEN = "as asked", "as given, or the default"
@@ -36,9 +35,9 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
              "burn_in", "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
     everything = text | {name: getattr(chosen, name) for name in names}
     values = {name: value for name, value in everything.items() if value is not None}
-    machine = {each.name: each.default for each in settings_in(ExecutionSettings) if each.option.published}
-    asked = {name: getattr(plan.sampler, name) for name in machine}
-    values |= {name: value for name, value in asked.items() if value != machine[name]}
+    default = ExecutionSettings()
+    how = {"dtype": plan.dtype, "devices_per_chain": plan.sampler.devices_per_chain}
+    values |= {name: value for name, value in how.items() if value != getattr(default, name)}
     return values | ({"params": list(plan.sampler.params)} if plan.sampler.params else {})
 
 

@@ -20,7 +20,11 @@ from hf_llc.results.calibration import Calibration, Finding, SweepPoint
 from hf_llc.results.estimate import Verdict
 from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.objective import Objective
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.file import read_settings
+from hf_llc.settings.option import settings_in
+from hf_llc.settings.overrides import requested
+from hf_llc.settings.sampler import SamplerSettings
 from tests.helpers.pilot_problems import calibrated, findings_of, plan_of
 
 NAMED = {"n_beta", "gamma", "sampler", "momentum", "lr", "start", "gradient", "burn_in", "chains", "draws", "thin",
@@ -204,6 +208,15 @@ def test_the_settings_file_is_read_as_what_was_found(flat: Calibration, flat_pla
     for name in ("n_beta", "gamma", "lr", "burn_in", "draws", "thin", "sampler", "start"):
         at = next(index for index, line in enumerate(lines) if line.startswith(f"{name}:"))
         assert lines[at - 1].startswith("# "), name
+
+
+def test_its_settings_are_what_a_scan_is_asked_for(flat: Calibration, flat_plan: Plan) -> None:
+    calibrated(flat_plan, None)
+    for given in (flat, flat.settings, flat.settings_file):
+        data, sampler = requested(DataSettings(), None, given, {"seed": 5}, "scan")
+        asked = {each.name: getattr(data, each.field) for each in settings_in(DataSettings)}
+        asked |= {each.name: getattr(sampler, each.field) for each in settings_in(SamplerSettings)}
+        assert {name: asked[name] for name in flat.settings} == {**flat.settings, "seed": 5}
 
 
 def test_chains_too_short_to_tell_leave_it_undecided_and_say_what_to_do(tmp_path: Path) -> None:
