@@ -17,6 +17,13 @@ from hf_llc.tasks.base import Computation, TaskObjective
 from hf_llc.tasks.choose import find_items
 from tests.helpers import tiny_images
 from tests.helpers.tiny_model import jsonl, save_tiny_model
+from tests.helpers.tiny_text_models import (
+    labelled,
+    save_bert_classifier,
+    save_masked_bert,
+    save_neox_classifier,
+    write_rows,
+)
 from tests.hub_server.environment import use_hub
 
 TOLERANCE = 1e-6
@@ -36,11 +43,31 @@ def image_classification(folder: Path) -> tuple[Path, Path]:
     return saved, tiny_images.save_parquet(folder / "images.parquet", 24)
 
 
+def text_classification(folder: Path) -> tuple[Path, Path]:
+    """A tiny BERT for two classes, and texts of several lengths."""
+    return save_bert_classifier(folder / "model"), write_rows(folder / "rows.jsonl", labelled(30))
+
+
+def text_classification_by_a_decoder(folder: Path) -> tuple[Path, Path]:
+    """A tiny GPT-NeoX for two classes, which scores the last token and knows no padding, and texts."""
+    return save_neox_classifier(folder / "model"), write_rows(folder / "rows.jsonl", labelled(30))
+
+
+def fill_mask(folder: Path) -> tuple[Path, Path]:
+    """A tiny BERT that predicts masked words, and text."""
+    text = folder / "text.jsonl"
+    text.write_text(jsonl(60))
+    return save_masked_bert(folder / "model"), text
+
+
 CASES: Mapping[str, Callable[[Path], tuple[Path, Path]]] = {
     "text-generation": text_generation,
     "image-classification": image_classification,
+    "text-classification": text_classification,
+    "text-classification, decoder": text_classification_by_a_decoder,
+    "fill-mask": fill_mask,
 }
-"""A model and data for each task."""
+"""A model and data for each task, and after a comma what is particular about them."""
 
 
 class Loaded(NamedTuple):
@@ -50,16 +77,16 @@ class Loaded(NamedTuple):
     objective: TaskObjective
 
 
-@pytest.fixture(scope="module", params=list(TASKS))
+@pytest.fixture(scope="module", params=list(CASES))
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """Each task's own case, three items a forward pass."""
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = tmp_path_factory.mktemp("case")
     with pytest.MonkeyPatch.context() as patch:
         use_hub(patch, "http://127.0.0.1:9", folder / "hf_home")
         model, data = CASES[request.param](folder)
         source = find_model(ModelSettings(model=str(model)))
         corpus = find_items(DataSettings(dataset=str(data), context_length=16), source)
-        assert corpus.task == request.param
+        assert corpus.task == request.param.partition(",")[0]
         task = TASKS[corpus.task]
         items = task.load_items(corpus)
         assert {len(tensor) for tensor in items.values()} == {corpus.n}
@@ -71,7 +98,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_every_task_has_a_case() -> None:
-    assert set(CASES) == set(TASKS)
+    assert {name.partition(",")[0] for name in CASES} == set(TASKS)
 
 
 def test_the_loss_of_an_item_does_not_depend_on_its_batch(loaded: Loaded) -> None:

@@ -29,11 +29,13 @@ class Kind:
     Attributes:
         auto: the class that loads it. name: what such a model is called in messages.
         heads: what the class names of such models match, as config.json lists them; None for all but those of others.
+        unused: names of weights that may be in the files and decide nothing about the loss; None for none.
     """
 
     auto: Any
     name: str
     heads: re.Pattern[str] | None = None
+    unused: re.Pattern[str] | None = None
 
 
 CAUSAL = Kind(auto=AutoModelForCausalLM, name="causal language model")
@@ -120,6 +122,8 @@ def refuse_other_kinds(source: ModelSource, config: PretrainedConfig, kind: Kind
         raise UnusableError(f"{source.id} is a {heads[0]}, not a {kind.name}; an LLC of its loss is not defined.")
     if config.is_encoder_decoder and kind is CAUSAL:
         raise UnusableError(f"{source.id} is an encoder-decoder; only decoder-only language models are supported.")
+    if kind is not CAUSAL and source.gguf_file is not None:
+        raise UnusableError(f"{source.id}: a GGUF file holds a causal language model, not a {kind.name}.")
     quantization = getattr(config, "quantization_config", None)
     if quantization is not None and source.gguf_file is None:
         method = quantization.get("quant_method") if isinstance(quantization, dict) else None

@@ -96,7 +96,8 @@ def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: i
             f"{source.id} has no weights for {listed(missing)}; transformers would fill them with noise, "
             f"and an LLC of noise says nothing. Name a checkpoint of the whole {kind.name}."
         )
-    refuse_left_over(source, config, model, stored, info["unexpected_keys"])
+    unexpected = [name for name in info["unexpected_keys"] if not (kind.unused and kind.unused.search(name))]
+    refuse_left_over(source, config, model, stored, unexpected)
     model.hf_llc_left_out = left_out(model, built, stored, info["unexpected_keys"])
     refuse_untied(source, model, built)
     restore(source, config, model, built, dtype, kind)

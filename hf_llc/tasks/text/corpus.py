@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets import config
 from datasets.arrow_dataset import Dataset
@@ -32,7 +32,9 @@ from hf_llc.tasks.text.data_files import (
     refuse_hops,
     unused,
 )
-from hf_llc.tasks.text.documents import Documents, File, of_dataset, of_files
+from hf_llc.tasks.text.documents import TEXTS, Documents, File, Reader
+
+T = TypeVar("T")
 
 _PARSING_FAILURES = (
     OSError,
@@ -48,7 +50,17 @@ _PARSING_FAILURES = (
 
 
 def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Documents:
-    """The documents of a Hub dataset at one commit, fetched as they are read; a plain text file is one document.
+    """The documents of a Hub dataset, a plain text file being one: see `read_hub`."""
+    return read_hub(data, repo_id, sha, tell, TEXTS)
+
+
+def open_local(data: DataSettings, path: Path) -> Documents:
+    """The documents of files on this disk, a plain text file being one: see `read_local`."""
+    return read_local(data, path, TEXTS)
+
+
+def read_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell, reader: Reader[T]) -> T:
+    """What a reader makes of a Hub dataset at one commit, such as its documents, fetched as they are read.
 
     Raises:
         NotFoundError: no such config, split or column; the message names those there are.
@@ -73,7 +85,7 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
             notes = _left_out(unused(visible, used), format_)
         if format_ not in {"json", "csv", "text"}:
             rows = choose_split(by_name(builder.as_streaming_dataset()), data.split, repo_id)
-            return of_dataset(data, rows, repo_id, guard, notes)
+            return reader.of_dataset(data, rows, repo_id, guard, notes)
         urls = choose_split(by_name(builder.config.data_files), data.split, repo_id)
         if format_ == "text":
             about = about_data(map(_inside, urls))
@@ -88,11 +100,11 @@ def open_hub(data: DataSettings, repo_id: str, sha: str, tell: Tell) -> Document
         def at(url: str) -> File:
             return f"{repo_id}/{_inside(url)}", lambda: xopen(url, "rb", download_config=settings)
 
-        return of_files(data, format_, map(at, unpacked), options, repo_id, guard, notes)
+        return reader.of_files(data, format_, map(at, unpacked), options, repo_id, guard, notes)
 
 
-def open_local(data: DataSettings, path: Path) -> Documents:
-    """The documents of a file, a folder of files, or a folder that `save_to_disk` wrote; a text file is one document.
+def read_local(data: DataSettings, path: Path, reader: Reader[T]) -> T:
+    """What a reader makes of a file, a folder of files, or a folder that `save_to_disk` wrote.
 
     Raises:
         NotFoundError: no such split or column; the message names those there are.
@@ -108,7 +120,7 @@ def open_local(data: DataSettings, path: Path) -> Documents:
             refuse_hops([name])
             saved = load_from_disk(name)
             splits = {data.split: saved} if isinstance(saved, Dataset) else by_name(saved)
-            return of_dataset(data, choose_split(splits, data.split, name), name, guard)
+            return reader.of_dataset(data, choose_split(splits, data.split, name), name, guard)
         if path.is_dir() and not files_in(path):
             raise NotFoundError(f"{path} holds no data files ({', '.join(DATA_SUFFIXES)}).")
         files = data_files(path, data.config)
@@ -120,13 +132,13 @@ def open_local(data: DataSettings, path: Path) -> Documents:
         ]
         if files.format in {"json", "csv", "text"}:
             pairs = ((str(file), lambda file=file: opened(file)) for file in chosen if file.stat().st_size)
-            return of_files(data, files.format, pairs, files.options, name, guard, notes)
+            return reader.of_files(data, files.format, pairs, files.options, name, guard, notes)
         module = files.format.partition(" ")[0]
         refuse_hops(str(file.resolve()) for file in chosen)
         # A list of this class is taken as it is; other lists are taken for patterns.
         exact = DataFilesList([str(file.resolve()) for file in chosen], [()] * len(chosen))
         rows = load_dataset(module, data_files={"train": exact}, split="train", streaming=True, **files.options)
-        return of_dataset(data, rows, name, guard, notes)
+        return reader.of_dataset(data, rows, name, guard, notes)
 
 
 def _inside(url: str) -> str:

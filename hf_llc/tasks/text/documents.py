@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 from hf_llc.errors import NotFoundError, UnusableError
 from hf_llc.settings.data import DataSettings
@@ -56,6 +56,14 @@ class Documents:
         return [*self._notes, f"Of the {tally.rows} rows read, {' and '.join(parts)} are left out."]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reader(Generic[T]):
+    """What is made of a table; both functions take and raise what `of_files` and `of_dataset` do."""
+
+    of_files: Callable[..., T]
+    of_dataset: Callable[..., T]
+
+
 def of_files(
     data: DataSettings,
     format_: str,
@@ -71,21 +79,21 @@ def of_files(
         if data.text_column not in {None, "text"}:
             raise NotFoundError(f"{name} is plain text and has no columns; leave out `text_column`.")
         rule = "Each plain text file is one document, with its line breaks."
-        texts = _guarded(_whole_texts(files, options.get("encoding", "utf-8"), tally, guard), guard)
+        texts = guarded(_whole_texts(files, options.get("encoding", "utf-8"), tally, guard), guard)
         return Documents(text_column="text", texts=texts, _tally=tally, _notes=[rule, *notes])
-    rows = _rows(files, format_, options)
-    with _closed_on_error(rows):
-        peeked = list(_peeked(rows))
+    rows = file_rows(files, format_, options)
+    with closed_on_error(rows):
+        peeked = list(peeked_rows(rows))
         if not peeked:
             raise UnusableError(f"{name} has no rows.")
         kinds = kinds_of(peeked, typed=format_ == "json")
-        column = text_column(kinds, data.text_column, name, lambda column: _strings(peeked, column))
-    texts = _documents(_guarded(_cells(peeked, rows, column), guard), name, column, tally)
+        column = text_column(kinds, data.text_column, name, lambda column: strings_in(peeked, column))
+    texts = _documents(guarded(_cells(peeked, rows, column), guard), name, column, tally)
     return Documents(text_column=column, texts=texts, _tally=tally, _notes=notes)
 
 
 @contextmanager
-def _closed_on_error(values: Generator[Any]) -> Iterator[None]:
+def closed_on_error(values: Generator[Any]) -> Iterator[None]:
     """Close a generator that is not read to its end, and with it the file that it reads."""
     try:
         yield
@@ -100,13 +108,15 @@ def _cells(peeked: Iterable[Row], rows: Generator[Row], column: str) -> Generato
             yield row.get(column)
 
 
-def _rows(files: Iterable[File], format_: str, options: Mapping[str, Any]) -> Generator[Row]:
+def file_rows(files: Iterable[File], format_: str, options: Mapping[str, Any]) -> Generator[Row]:
+    """The rows of JSON or CSV files, one file after the other."""
     for name, open_file in files:
         with open_file() as file:
             yield from json_rows(file, name) if format_ == "json" else csv_rows(file, name, options)
 
 
-def _peeked(rows: Iterator[Row]) -> Iterator[Row]:
+def peeked_rows(rows: Iterator[Row]) -> Iterator[Row]:
+    """The first rows, as many as it takes to see what the columns hold."""
     characters = 0
     for row in itertools.islice(rows, PEEKED_ROWS):
         yield row
@@ -115,14 +125,15 @@ def _peeked(rows: Iterator[Row]) -> Iterator[Row]:
             return
 
 
-def _strings(rows: Iterable[Row], column: str) -> list[str]:
+def strings_in(rows: Iterable[Row], column: str) -> list[str]:
+    """The strings of a column."""
     return [value for row in rows if isinstance(value := row.get(column), str)]
 
 
 def _whole_texts(files: Iterable[File], encoding: str, tally: _Tally, guard: Guard) -> Generator[Text]:
     for file in files:
         # Most pieces of a long text are read by whoever takes it, and so outside the guard of the documents.
-        with closing(_guarded(_pieces(file, encoding), guard)) as pieces:
+        with closing(guarded(_pieces(file, encoding), guard)) as pieces:
             first = list(itertools.islice(pieces, 2))
             tally.rows += 1
             tally.empty += not first
@@ -142,26 +153,27 @@ def of_dataset(data: DataSettings, rows: Any, name: str, guard: Guard, notes: Se
     """The documents of rows that `datasets` reads; their types are known, or shown by the first rows."""
     if rows.features is None:
         iterator = iter(rows)
-        peeked = list(_peeked(iterator))
+        peeked = list(peeked_rows(iterator))
         if not peeked:
             raise UnusableError(f"{name} has no rows.")
         kinds, rows = kinds_of(peeked, typed=True), itertools.chain(peeked, iterator)
-        column = text_column(kinds, data.text_column, name, lambda column: _strings(peeked, column))
+        column = text_column(kinds, data.text_column, name, lambda column: strings_in(peeked, column))
     else:
-        kinds = {key: _kind_of(feature) for key, feature in rows.features.items()}
+        kinds = {key: kind_of(feature) for key, feature in rows.features.items()}
         column = text_column(
             kinds,
             data.text_column,
             name,
-            lambda column: _strings(itertools.islice(rows.select_columns([column]), PEEKED_ROWS // 10), column),
+            lambda column: strings_in(itertools.islice(rows.select_columns([column]), PEEKED_ROWS // 10), column),
         )
         rows = rows.select_columns([column])
     tally = _Tally()
-    texts = _documents(_guarded((row.get(column) for row in rows), guard), name, column, tally)
+    texts = _documents(guarded((row.get(column) for row in rows), guard), name, column, tally)
     return Documents(text_column=column, texts=texts, _tally=tally, _notes=notes)
 
 
-def _kind_of(feature: Any) -> Kind:
+def kind_of(feature: Any) -> Kind:
+    """What a column holds by its feature, as `datasets` calls its type."""
     if getattr(feature, "dtype", "") in _STRINGS:
         return Kind.TEXT
     inner = feature.values() if isinstance(feature, Mapping) else [feature]
@@ -197,7 +209,8 @@ def _refuse_surrogates(value: str, row: int, name: str, column: str) -> None:
         ) from error
 
 
-def _guarded(values: Generator[T], guard: Guard) -> Generator[T]:
+def guarded(values: Generator[T], guard: Guard) -> Generator[T]:
+    """The values, each taken inside a guard."""
     with closing(values):
         while True:
             with guard():
@@ -206,3 +219,7 @@ def _guarded(values: Generator[T], guard: Guard) -> Generator[T]:
                 except StopIteration:
                     return
             yield value
+
+
+TEXTS = Reader(of_files=of_files, of_dataset=of_dataset)
+"""The documents of one column of text."""

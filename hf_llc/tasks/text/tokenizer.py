@@ -86,6 +86,20 @@ class TextTokenizer:
             content = f"{kind} {sorted(self._built.get_vocab().items())} {files}"
         return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
 
+    @property
+    def built(self) -> PreTrainedTokenizerBase:
+        """What transformers makes of the checkpoint's files, as a user of transformers calls it."""
+        return self._built
+
+    @property
+    def identity_of_calls(self) -> str:
+        """`identity`, and everything that decides how a call of `built` adds special tokens and cuts."""
+        backend = getattr(self._built, "backend_tokenizer", None)
+        rules = "" if backend is None else backend.to_str()
+        special = sorted((name, str(token)) for name, token in self._built.special_tokens_map.items())
+        content = f"{self.identity} {self._built.truncation_side} {self._built.model_input_names} {special} {rules}"
+        return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+
     def decode(self, ids: list[int]) -> str:
         """The text of these ids."""
         return str(self._built.decode(ids))

@@ -70,7 +70,7 @@ def find_corpus(
     path = token_cache.path_of(client.home() / "tokens", inputs)
     stored = token_cache.read(path, fingerprint, tell)
     if stored is None:
-        documents = _open(reference, data, revision, tell)
+        documents = open_documents(reference, data, revision, tell)
         counter = _Counter(token_ids(encoder, documents.texts, enough=data.max_sequences * context_length))
         tokens = pack(counter, eos_id, context_length, data.max_sequences)
         remarks = [*documents.remarks(), *encoder.remarks]
@@ -167,7 +167,12 @@ def _context_length(asked: int | None, limit: int | None, name: str) -> int:
     return asked
 
 
-def _open(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> "Documents":
+def open_documents(reference: Reference, data: DataSettings, revision: str, tell: Tell) -> "Documents":
+    """The documents of a dataset on the Hub or on this disk.
+
+    Raises:
+        HfLlcError: they cannot be read.
+    """
     # Only now: what reads text takes a second to import, and tokens that are kept need none of it.
     from hf_llc.tasks.text import corpus as corpora
 
