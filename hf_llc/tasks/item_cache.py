@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hf_llc.checkpoints.source import Corpus
 from hf_llc.errors import ResourceError
 
 Tell = Callable[[str], None]
@@ -73,3 +74,15 @@ def read(path: Path, tell: Tell) -> StoredItems | None:
         tell(f"{path} does not match its fingerprint; the items are made again.")
         return None
     return StoredItems(items=items, fingerprint=notes["fingerprint"], notes=notes)
+
+
+def load(corpus: Corpus) -> Mapping[str, Tensor]:
+    """The tensors of a corpus, checked against its fingerprint.
+
+    Raises:
+        ResourceError: the file is gone or no longer the same.
+    """
+    stored = read(corpus.path, lambda message: None)
+    if stored is None or stored.fingerprint != corpus.fingerprint:
+        raise ResourceError(f"The items at {corpus.path} have disappeared or changed; run the same command again.")
+    return stored.items

@@ -59,8 +59,16 @@ def make_bert_tokenizer() -> PreTrainedTokenizerFast:
 
 def bert_config(**changes: Any) -> BertConfig:
     """About 15 thousand weights, with dropout as BERT has it."""
-    sizes = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    return BertConfig(**sizes, intermediate_size=64, max_position_embeddings=CONTEXT, pad_token_id=0, **changes)
+    return BertConfig(
+        vocab_size=64,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=CONTEXT,
+        pad_token_id=0,
+        **changes,
+    )
 
 
 def _redrawn(model: Any, seed: int) -> Any:

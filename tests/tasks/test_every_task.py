@@ -98,7 +98,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_every_task_has_a_case() -> None:
-    assert {name.partition(",")[0] for name in CASES} == set(TASKS)
+    assert {name.partition(",")[0] for name in CASES} == set(TASKS) - {"own-module"}
 
 
 def test_the_loss_of_an_item_does_not_depend_on_its_batch(loaded: Loaded) -> None:

@@ -1,11 +1,10 @@
 """From a user's words to packed tokens of which a fixed part is masked, on this disk and pinned."""
 
+import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
@@ -14,17 +13,20 @@ from hf_llc.checkpoints.loading.config import Kind, read_config, refuse_other_ki
 from hf_llc.checkpoints.loading.load import facts
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import SettingsError, UnusableError
-from hf_llc.hub.errors import endpoint
+from hf_llc.hub import client
+from hf_llc.hub.errors import Tell, endpoint
 from hf_llc.hub.reference import Reference, parse_dataset
 from hf_llc.settings.data import DataSettings
-from hf_llc.tasks import item_file
+from hf_llc.tasks import item_cache
+from hf_llc.tasks.item_cache import StoredItems
+from hf_llc.tasks.text import token_cache
 from hf_llc.tasks.text.context import context_length
 from hf_llc.tasks.text.encoding import token_ids
 from hf_llc.tasks.text.tokenizer import TextTokenizer, load_tokenizer
 from hf_llc.tasks.text_generation.packing import PACKING, pack
 from hf_llc.tasks.text_generation.prepare import MIN_SEQUENCES, open_documents
 
-KIND = Kind(
+MASKED = Kind(
     auto=AutoModelForMaskedLM,
     name="masked language model",
     heads=re.compile(r"For(MaskedLM|PreTraining)$"),
@@ -39,7 +41,6 @@ MASK_SEED = 0
 IDS, LABELS = "input_ids", "labels"
 """Names of the tensors, both (n, context): what the model reads, and the masked tokens, IGNORED elsewhere."""
 IGNORED = -100
-Tell = Callable[[str], None]
 
 
 def find_sequences(data: DataSettings, source: ModelSource, *, tokenizer: ModelSource | None, tell: Tell) -> Corpus:
@@ -49,7 +50,7 @@ def find_sequences(data: DataSettings, source: ModelSource, *, tokenizer: ModelS
         HfLlcError: see `base.Task.find_items`.
     """
     config = read_config(source)
-    refuse_other_kinds(source, config, KIND)
+    refuse_other_kinds(source, config, MASKED)
     reference = parse_dataset(data.dataset, data.revision, endpoint())
     if reference.path is not None and reference.path.suffix.lower() == ".safetensors":
         raise SettingsError(f"{reference.path.name} holds token ids, which are for text-generation only; give text.")
@@ -60,7 +61,6 @@ def find_sequences(data: DataSettings, source: ModelSource, *, tokenizer: ModelS
     inputs = {
         "task": "fill-mask",
         "version": [VERSION, PACKING, MASK_SHARE, MASK_SEED],
-        "transformers": transformers.__version__,
         "dataset": reference.id if reference.path is None else reference.path.name,
         "revision": revision,
         "config": data.config,
@@ -70,24 +70,25 @@ def find_sequences(data: DataSettings, source: ModelSource, *, tokenizer: ModelS
         "context_length": longest,
         "max_sequences": data.max_sequences,
     }
-    path = item_file.path_of(inputs)
-    items = item_file.read(path, tell)
-    if items is None:
-        items = _made(data, reference, revision, encoder, special, longest, tell)
-        item_file.write(path, items)
-    for remark in items.remarks:
+    path = token_cache.path_of(client.home() / "items", inputs)
+    stored = item_cache.read(path, tell)
+    if stored is None:
+        made = _made(data, reference, revision, encoder, special, longest, tell)
+        stored = item_cache.write(path, made)
+    remarks = json.loads(stored.notes["remarks"])
+    for remark in remarks:
         tell(remark)
     return Corpus(
         id=reference.id,
         revision=revision,
         config=data.config,
         split=data.split,
-        text_column=items.notes["text_column"],
-        fingerprint=items.fingerprint,
-        n=len(items.tensors[IDS]),
+        text_column=stored.notes["text_column"],
+        fingerprint=stored.fingerprint,
+        n=len(stored.items[IDS]),
         context_length=longest,
         path=path,
-        remarks=tuple(items.remarks),
+        remarks=tuple(remarks),
     )
 
 
@@ -99,7 +100,7 @@ def _made(
     special: dict[str, Any],
     longest: int,
     tell: Tell,
-) -> item_file.Items:
+) -> StoredItems:
     documents = open_documents(reference, data, revision, tell)
     body = longest - (1 if special["first"] is None else 2)
     if body < 1:
@@ -119,8 +120,9 @@ def _made(
         f"{MASK_SHARE:.0%} of the tokens of each sequence, always the same ones, are replaced by the mask token; the "
         "loss is that of these."
     )
-    tensors = masked(whole, {int(id_) for id_ in encoder.built.all_special_ids}, special["mask"])
-    return item_file.Items(tensors=tensors, remarks=remarks, notes={"text_column": documents.text_column})
+    items = masked(whole, {int(id_) for id_ in encoder.built.all_special_ids}, special["mask"])
+    notes = {"text_column": documents.text_column, "remarks": json.dumps(remarks)}
+    return StoredItems(items=items, fingerprint="", notes=notes)
 
 
 def masked(tokens: Tensor, special: set[int], mask: int) -> dict[str, Tensor]:

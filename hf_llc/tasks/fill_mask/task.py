@@ -11,7 +11,7 @@ from hf_llc.checkpoints.loading.load import load_model
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
-from hf_llc.tasks import item_file
+from hf_llc.tasks import item_cache
 from hf_llc.tasks.base import Computation
 from hf_llc.tasks.fill_mask import prepare
 from hf_llc.tasks.fill_mask.prepare import IDS, IGNORED, LABELS
@@ -43,11 +43,11 @@ class FillMask:
 
     def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
         """What the model reads and what was masked, both (n, context)."""
-        return item_file.load(corpus)
+        return item_cache.load(corpus)
 
     def load_model(self, source: ModelSource, device: str, devices: int) -> torch.nn.Module:
         """The masked language model, which has no dropout then."""
-        return load_model(source, device, devices=devices, kind=prepare.KIND)
+        return load_model(source, device, devices=devices, kind=prepare.MASKED)
 
     def refuse(self, model: torch.nn.Module, items: Mapping[str, Tensor]) -> None:
         """Raise UnusableError if a token is not in the vocabulary, or scores are not finite."""

@@ -1,12 +1,13 @@
 """From a user's words to texts as padded token ids with their classes, on this disk and pinned."""
 
+import json
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
@@ -16,132 +17,154 @@ from hf_llc.checkpoints.loading.errors import quiet
 from hf_llc.checkpoints.loading.load import facts
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
-from hf_llc.hub.errors import endpoint
+from hf_llc.hub import client
+from hf_llc.hub.errors import Tell, endpoint
 from hf_llc.hub.reference import Reference, parse_dataset
 from hf_llc.settings.data import DataSettings
-from hf_llc.tasks import item_file
+from hf_llc.tasks import item_cache
+from hf_llc.tasks.item_cache import StoredItems
+from hf_llc.tasks.labels import ModelClasses
+from hf_llc.tasks.text import token_cache
 from hf_llc.tasks.text.context import context_length
 from hf_llc.tasks.text.tokenizer import load_tokenizer
-from hf_llc.tasks.text_classification.labels import class_names, class_numbers, refuse_other_problems
+from hf_llc.tasks.text_classification.labels import class_numbers, model_classes
 
-KIND = Kind(
-    auto=AutoModelForSequenceClassification,
-    name="text classification model",
-    heads=re.compile(r"ForSequenceClassification$"),
+if TYPE_CHECKING:
+    from hf_llc.tasks.text_classification.table import Table
+
+TEXT_CLASSIFIER = Kind(
+    auto=AutoModelForSequenceClassification, name="text classifier", heads=re.compile(r"ForSequenceClassification$")
 )
-VERSION = 1
-"""Of how texts become items; items that were made under another one are not the same."""
+FORMAT = 1
+"""Changes whenever other tensors are made from the same inputs."""
 MIN_TEXTS = 2
 IDS, TYPES, LENGTHS, LABELS = "input_ids", "token_type_ids", "lengths", "labels"
 """Names of the tensors: (n, longest) the first two, (n,) the others."""
 
 
-def find_texts(
-    data: DataSettings, source: ModelSource, *, tokenizer: ModelSource | None, tell: Callable[[str], None]
-) -> Corpus:
-    """The first `max_sequences` texts, tokenized as the model's tokenizer does for a user of transformers.
+def find_texts(data: DataSettings, source: ModelSource, *, tokenizer: ModelSource | None, tell: Tell) -> Corpus:
+    """Texts tokenized as the model's tokenizer does for a user of transformers, with the model's classes.
 
     Raises:
         HfLlcError: see `base.Task.find_items`.
     """
     config = read_config(source)
-    refuse_other_kinds(source, config, KIND)
-    refuse_other_problems(config, source.id)
+    refuse_other_kinds(source, config, TEXT_CLASSIFIER)
+    classes = model_classes(config, source.id)
     encoder = load_tokenizer(tokenizer or source)
     longest = context_length(data.context_length, facts(source), config, encoder.built, source.id)
     reference = parse_dataset(data.dataset, data.revision, endpoint())
     revision = dataset_revision(reference, tell)
     inputs = {
         "task": "text-classification",
-        "version": VERSION,
-        "transformers": transformers.__version__,
+        "format": FORMAT,
         "dataset": reference.id if reference.path is None else reference.path.name,
         "revision": revision,
         "config": data.config,
         "split": data.split,
         "columns": [data.text_column, data.label_column],
         "tokenizer": encoder.identity_of_calls,
+        "padding": _padding(config),
         "context_length": longest,
         "max_sequences": data.max_sequences,
-        "classes": sorted(class_names(config).items()),
-        "padding": _padding(config),
+        "classes": list(classes.names),
     }
-    path = item_file.path_of(inputs)
-    items = item_file.read(path, tell)
-    if items is None:
-        items = _made(data, reference, revision, encoder.built, longest, config, source.id, tell)
-        item_file.write(path, items)
-    for remark in items.remarks:
+    path = token_cache.path_of(client.home() / "items", inputs)
+    stored = item_cache.read(path, tell)
+    if stored is None:
+        table = _open(data, reference, revision, tell)
+        stored = _made(data, reference, table, encoder.built, longest, classes, _padding(config))
+        stored = item_cache.write(path, stored)
+    remarks = json.loads(stored.notes["remarks"])
+    for remark in remarks:
         tell(remark)
     return Corpus(
         id=reference.id,
         revision=revision,
         config=data.config,
         split=data.split,
-        text_column=items.notes["text_column"],
-        fingerprint=items.fingerprint,
-        n=len(items.tensors[LABELS]),
-        context_length=items.tensors[IDS].shape[1],
+        text_column=stored.notes["text_column"],
+        fingerprint=stored.fingerprint,
+        n=len(stored.items[LABELS]),
+        context_length=stored.items[IDS].shape[1],
         path=path,
-        remarks=tuple(items.remarks),
+        remarks=tuple(remarks),
+        loss_of_guessing=math.log(len(classes.names)) if stored.notes["by"] == "number" else None,
     )
 
 
-def _made(
-    data: DataSettings,
-    reference: Reference,
-    revision: str,
-    tokenizer: Any,
-    longest: int,
-    config: PretrainedConfig,
-    model: str,
-    tell: Callable[[str], None],
-) -> item_file.Items:
+def _open(data: DataSettings, reference: Reference, revision: str, tell: Tell) -> "Table":
     # Only now: what reads tables takes a second to import, and items that are kept need none of it.
     from hf_llc.tasks.text import corpus as corpora
     from hf_llc.tasks.text_classification.table import TABLE
 
     if reference.path is not None:
-        table = corpora.read_local(data, reference.path, TABLE)
-    else:
-        table = corpora.read_hub(data, reference.id, revision, tell, TABLE)
-    texts, labels, missing = [], [], 0
-    for example in table.examples(reference.id):
+        return corpora.read_local(data, reference.path, TABLE)
+    return corpora.read_hub(data, reference.id, revision, tell, TABLE)
+
+
+def _made(
+    data: DataSettings,
+    reference: Reference,
+    table: "Table",
+    tokenizer: Any,
+    longest: int,
+    classes: ModelClasses,
+    padding: int | None,
+) -> StoredItems:
+    """The tensors of the rows.
+
+    Raises:
+        UnusableError: the classes are not the model's, or there are fewer than MIN_TEXTS texts.
+    """
+    most, name, is_local = data.max_sequences, reference.id, reference.path is not None
+    examples = []
+    missing = 0
+    for example in table.examples(name):
         if example is None:
             missing += 1
             continue
-        texts.append(example[0])
-        labels.append(example[1])
-        if data.max_sequences and len(texts) >= data.max_sequences:
+        examples.append(example)
+        if most and len(examples) >= most and not is_local:
             break
-    if len(texts) < MIN_TEXTS:
-        raise UnusableError(
-            f"{reference.id} gives {len(texts)} texts with a label, and at least {MIN_TEXTS} are needed."
-        )
-    numbers, remarks = class_numbers(labels, table.names, config, model, reference.id)
+    if len(examples) < MIN_TEXTS:
+        raise UnusableError(f"{name} gives {len(examples)} texts with a label, and at least {MIN_TEXTS} are needed.")
+    # Settings are measured on the first items, and a file may be sorted by class.
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0)).tolist()
+    chosen = [examples[index] for index in (order[:most] if most else order)]
+    numbers, without_names = class_numbers([label for _, label in chosen], table.names, classes, name)
+    remarks = list(table.notes)
+    if len(chosen) < len(examples):
+        remarks.append(f"{len(chosen)} of {len(examples)} texts are taken, at random.")
+    if without_names is not None:
+        remarks.append(f"Classes are matched by number, since {without_names} has no names for them.")
     if missing:
         columns = " or ".join([*table.text_columns, table.label_column])
         remarks.append(f"{missing} rows without {columns} are left out.")
-    if len(set(numbers)) == 1:
+    present = len(set(numbers))
+    if not is_local and present < len(classes.names):
         remarks.append(
-            f"All {len(numbers)} texts are of one class, {class_names(config)[numbers[0]]}: the data may be sorted by "
-            "class. Shuffle it, or raise `max_sequences`."
+            f"The first {len(chosen)} texts are of {present} of {len(classes.names)} classes; if the split is sorted "
+            "by class, raise `max_sequences`, or download it and name the file, of which texts are taken at random."
         )
-    ids, types, cut = _encoded(tokenizer, texts, longest)
+    ids, types, cut = _encoded(tokenizer, [texts for texts, _ in chosen], longest)
     if cut:
-        remarks.append(f"{cut} of {len(texts)} texts are cut to {longest} tokens.")
-    lengths = torch.tensor([len(each) for each in ids], dtype=torch.int32)
-    if not lengths.all():
-        raise UnusableError(f"A text of {reference.id} is empty and gives no token; remove it.")
-    tensors = {
-        IDS: _padded(ids, padding_id(_padding(config), ids)),
-        LENGTHS: lengths,
-        LABELS: torch.tensor(numbers, dtype=torch.int32),
+        remarks.append(f"{cut} of {len(chosen)} texts are cut to {longest} tokens.")
+    if not all(ids):
+        raise UnusableError(f"A text of {name} is empty and gives no token; remove it.")
+    items = {
+        IDS: _padded(ids, padding_id(padding, ids)),
+        LENGTHS: torch.tensor([len(each) for each in ids], dtype=torch.int32),
+        LABELS: torch.tensor(numbers, dtype=torch.int64),
     }
     if any(any(each) for each in types):
-        tensors[TYPES] = _padded(types, 0)
-    notes = {"text_column": ", ".join(table.text_columns)}
-    return item_file.Items(tensors=tensors, remarks=[*table.notes, *remarks], notes=notes)
+        items[TYPES] = _padded(types, 0)
+    notes = {
+        "text_column": ", ".join(table.text_columns),
+        "by": "name" if without_names is None else "number",
+        "remarks": json.dumps(remarks),
+    }
+    return StoredItems(items=items, fingerprint="", notes=notes)
 
 
 def _encoded(

@@ -11,7 +11,7 @@ from hf_llc.checkpoints.loading.load import load_model
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
-from hf_llc.tasks import item_file
+from hf_llc.tasks import item_cache
 from hf_llc.tasks.base import Computation
 from hf_llc.tasks.items import ItemObjective, Rows
 from hf_llc.tasks.text_classification import prepare
@@ -46,11 +46,11 @@ class TextClassification:
 
     def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
         """Token ids and types, (n, longest), lengths and classes, (n,)."""
-        return item_file.load(corpus)
+        return item_cache.load(corpus)
 
     def load_model(self, source: ModelSource, device: str, devices: int) -> torch.nn.Module:
         """The sequence classification model, which has no dropout then."""
-        return load_model(source, device, devices=devices, kind=prepare.KIND)
+        return load_model(source, device, devices=devices, kind=prepare.TEXT_CLASSIFIER)
 
     def refuse(self, model: torch.nn.Module, items: Mapping[str, Tensor]) -> None:
         """Raise UnusableError if tokens or classes are not the model's, or its scores depend on padding."""
