@@ -14,15 +14,15 @@ from hf_llc.hub.parallel import left_behind
 from .calibrate import calibrate
 from .compare import compare
 from .demo import demo
+from .error_handling import debugging, message, reported, say
 from .estimate import estimate
-from .interrupts import INTERRUPTED, insisting
 from .merge import merge
 from .printable import Guarded
 from .publish import publish
-from .report import debugging, message, reported, say
 from .revisions import revisions
 from .scan import scan
 from .show import show
+from .signals import INTERRUPTED, insisting
 from .validate import validate
 from .worker import worker
 

@@ -17,11 +17,11 @@ from hf_llc.settings.option import Option
 from hf_llc.settings.posterior import PosteriorSettings
 
 from . import options as o
-from . import several
-from .asked import checkpoint_of, settings_of
+from .estimate_table import with_error
+from .machines import machines_of, run_on_this_machine
 from .output import Form, write_agent, write_json, write_line, write_pairs, write_table
 from .progress import ProgressBar
-from .wording import with_error
+from .requested_settings import checkpoint_of, settings_of
 
 if TYPE_CHECKING:
     from hf_llc.results.calibration import Calibration, SweepPoint
@@ -94,12 +94,12 @@ def calibrate(
     """
     started = time.monotonic()
     form = written.form
-    machines = several.machines_of(context)
+    machines = machines_of(context)
     asked_model = checkpoint_of(context)
     asked_data, asked_sampler = settings_of(context, settings, set_)
     # What is wanted of the calibration is no part of how chains are sampled.
     asked_sampler = replace(asked_sampler, target_stderr=None)
-    if several.started(machines, asked_sampler, device):
+    if run_on_this_machine(machines, asked_sampler, device):
         return
     from hf_llc.measures.llc.calibration.calibrate import collect, plan
     from hf_llc.measures.run import run_pilots

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as o
+from .curve_table import sparkline
+from .estimate_table import number, with_error
 from .output import Form, chosen, write_agent, write_json, write_line, write_table
-from .points import sparkline
 from .progress import ProgressBar
-from .wording import number, with_error
 
 if TYPE_CHECKING:
     from hf_llc.report.compare import Comparison

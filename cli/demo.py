@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as o
+from .estimate_table import number
 from .output import Form, chosen, write_agent, write_json, write_line, write_table
 from .progress import ProgressBar
-from .wording import number
 
 if TYPE_CHECKING:
     from hf_llc.results.estimate import Estimate

@@ -13,14 +13,14 @@ from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
-from . import several
-from .asked import checkpoint_of, settings_of
+from .estimate_table import forecast_rows, rows, title
 from .job import submitted
+from .machines import machines_of, run_on_this_machine
 from .output import Form, write_agent, write_json, write_line, write_pairs
 from .profiling import Profiled, with_profile, write_profile
 from .progress import ProgressBar
-from .push import asked_push, push_run, require_permission
-from .wording import forecast_rows, rows, title
+from .push_to_hub import asked_push, push_run, require_permission
+from .requested_settings import checkpoint_of, settings_of
 
 if TYPE_CHECKING:
     from hf_llc.execution.plan import Plan
@@ -69,7 +69,7 @@ def estimate(
     hf-llc estimate me/my-model --push-to-hub
     """
     form, times = written.form, Profile() if profile else None
-    machines = several.machines_of(context)
+    machines = machines_of(context)
     asked_model = checkpoint_of(context)
     asked_data, asked_sampler = settings_of(context, settings, set_)
     push = asked_push(publishing)
@@ -87,7 +87,7 @@ def estimate(
             "--target-stderr with chains works on one machine only: leave out --num-machines, or set "
             "--chains, or use --sampler importance."
         )
-    if several.started(machines, asked_sampler, device):
+    if run_on_this_machine(machines, asked_sampler, device):
         return
     with times.part("loading") if times else nullcontext():
         from hf_llc.execution.planning import plan

@@ -11,7 +11,7 @@ from hf_llc.errors import LaunchError, SettingsError
 
 from .output import Form, write_agent, write_json, write_line, write_pairs
 from .progress import ProgressBar
-from .push import require_permission
+from .push_to_hub import require_permission
 
 if TYPE_CHECKING:
     from hf_llc.hub.publication import PublishSettings

@@ -48,7 +48,7 @@ def merge(
     from hf_llc.results.figures.axis_options import View
     from hf_llc.scans.merge import merge as join
 
-    from .points import end_with_failures, write_curve
+    from .curve_table import end_with_failures, write_curve
 
     form, view = chosen(format, as_json, quiet), View(scale=x, tokens=x_tokens)
     with ProgressBar(quiet=form is Form.QUIET) as observer:

@@ -8,10 +8,10 @@ import typer
 from hf_llc.errors import SettingsError
 
 from . import options as o
-from .interrupts import INTERRUPTED
+from .estimate_table import size
 from .output import Form, chosen, write_agent, write_json, write_line, write_lines, write_pairs
 from .progress import ProgressBar
-from .wording import size
+from .signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from hf_llc.hub.publication import Change, Publication

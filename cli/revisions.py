@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import options as o
+from .estimate_table import size
 from .output import Form, chosen, write_agent, write_json, write_line, write_table
 from .progress import ProgressBar
-from .wording import size
 
 if TYPE_CHECKING:
     from hf_llc.checkpoints.checkpoint import Checkpoint

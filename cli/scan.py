@@ -12,13 +12,13 @@ from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
-from . import several
-from .asked import settings_of
 from .job import submitted
+from .machines import machines_of, run_on_this_machine
 from .output import Form
 from .profiling import Profiled, write_profile
 from .progress import ProgressBar
-from .push import asked_push, push_run, require_permission
+from .push_to_hub import asked_push, push_run, require_permission
+from .requested_settings import settings_of
 
 if TYPE_CHECKING:
     from hf_llc.results.curve import Point
@@ -104,7 +104,7 @@ def scan(
     from hf_llc.scans.shard import Shard as Part
 
     form, times = written.form, Profile() if profile else None
-    machines = several.machines_of(context)
+    machines = machines_of(context)
     selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings, set_)
     push = asked_push(publishing)
@@ -119,14 +119,14 @@ def scan(
         from .revisions import write_listing
 
         return write_listing(model, selection, tokens_per_step, step_map, form, part)
-    if several.started(machines, asked_sampler, device):
+    if run_on_this_machine(machines, asked_sampler, device):
         return
     from hf_llc.execution.machine import launched
     from hf_llc.integrations.tracking import Tracking
     from hf_llc.scans.request import Request
     from hf_llc.scans.resume import find_finished
 
-    from .points import end_with_failures, row, write_curve
+    from .curve_table import end_with_failures, row, write_curve
 
     request = Request(
         model=model,

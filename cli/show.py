@@ -37,7 +37,7 @@ def show(
     from hf_llc.report.show import show as redraw
     from hf_llc.results.figures.axis_options import View
 
-    from .points import write_curve
+    from .curve_table import write_curve
 
     form, view = chosen(format, as_json, quiet), View(scale=x, tokens=x_tokens)
     with ProgressBar(quiet=form is Form.QUIET) as observer:

@@ -9,9 +9,9 @@ from hf_llc.settings.posterior import CHAIN_SAMPLERS, FEW_CHAINS
 from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
+from .estimate_table import with_error
 from .output import Form, chosen, write_agent, write_json, write_line, write_table
 from .progress import ProgressBar
-from .wording import with_error
 
 if TYPE_CHECKING:
     from hf_llc.measures.llc.validation.cases import Case

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from .interrupts import INTERRUPTED
+from .error_handling import EXPECTED, debugging, exit_code, message
 from .progress import ProgressBar
-from .report import EXPECTED, debugging, exit_code, message
+from .signals import INTERRUPTED
 
 
 def worker(plan: Annotated[Path, typer.Argument(help="The plan file that the launching process wrote.")]) -> None:

@@ -312,5 +312,5 @@ def test_a_tracker_that_is_not_installed_is_said_before_anything_is_done(
 def test_a_column_that_is_not_called_text_is_named(column: str, told: str) -> None:
     found = made_up(0)
     found = replace(found, dataset=replace(found.dataset, text_column=column))
-    row = dict(import_module("hf_llc.cli.wording").rows(found))["text"]
+    row = dict(import_module("hf_llc.cli.estimate_table").rows(found))["text"]
     assert f" {found.dataset.split}{told}, tokens " in row

@@ -19,7 +19,7 @@ from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import SamplerSettings
 
-REPORT = import_module("hf_llc.cli.report")
+REPORT = import_module("hf_llc.cli.error_handling")
 CONTEXT = 32
 SECONDS = 30
 """That one example may take, on a busy machine too."""

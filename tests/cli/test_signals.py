@@ -10,10 +10,10 @@ import pytest
 
 SWALLOWED = """
 import time
-from hf_llc.cli import interrupts
-interrupts.AGAIN = 0.3
+from hf_llc.cli import signals
+signals.AGAIN = 0.3
 lost, ready = 0, False
-with interrupts.insisting():
+with signals.insisting():
     while True:
         try:
             if not ready:
@@ -28,8 +28,8 @@ with interrupts.insisting():
 
 FINALIZED = """
 import time
-from hf_llc.cli import interrupts
-interrupts.AGAIN = 60
+from hf_llc.cli import signals
+signals.AGAIN = 60
 
 class Slow:
     def __del__(self):
@@ -39,7 +39,7 @@ class Slow:
             time.sleep(60)
 
 first = [1]
-with interrupts.insisting():
+with signals.insisting():
     while True:
         Slow()
 """

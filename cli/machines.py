@@ -32,7 +32,7 @@ def machines_of(context: typer.Context) -> Machines:
     )
 
 
-def started(machines: Machines, sampler: "SamplerSettings", device: str | None) -> bool:
+def run_on_this_machine(machines: Machines, sampler: "SamplerSettings", device: str | None) -> bool:
     """True if the command was for several machines: this one's share of it has been started, and is done.
 
     The processes of this machine run the very command that was typed, each as one of all.

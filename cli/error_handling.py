@@ -15,8 +15,8 @@ from hf_llc.errors import HfLlcError, SettingsError, is_read_only, of_memory
 from hf_llc.hub.address import require_readable
 
 from .flags import with_flag_of_rule, with_flags
-from .interrupts import INTERRUPTED
 from .printable import printable
+from .signals import INTERRUPTED
 
 P = ParamSpec("P")
 R = TypeVar("R")

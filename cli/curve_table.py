@@ -10,10 +10,10 @@ from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Verdict
 from hf_llc.results.profile import Profile
 
+from .estimate_table import number
 from .flags import with_flags
 from .output import Form, write_agent, write_json, write_line, write_table
 from .profiling import with_profile
-from .wording import number
 
 HEADERS = ("revision", "step", "loss at w*", "LLC ± standard error", "R-hat", "verdict")
 BLOCKS = "▁▂▃▄▅▆▇█"
