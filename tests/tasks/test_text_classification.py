@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel
+from datasets.arrow_dataset import Dataset
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
