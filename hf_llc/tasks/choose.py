@@ -1,14 +1,20 @@
 """Which task a model is for, and the items of that task."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import DEFAULT, TASKS
+
+_HEADLESS = re.compile(r"(?<!LMHead)(?<!DoubleHeads)Model$")
+"""Classes of transformers that end in hidden states."""
 
 
 def task_of(source: ModelSource, asked: str | None = None) -> str:
@@ -18,7 +24,8 @@ def task_of(source: ModelSource, asked: str | None = None) -> str:
         source: with its `config.json` on this disk.
 
     Raises:
-        SettingsError: there is no such task. UnusableError: several tasks claim the model.
+        SettingsError: there is no such task. UnusableError: several tasks claim the model, or it is an encoder without
+            the head of any.
     """
     if asked is not None:
         TASKS.check("task", asked)
@@ -27,6 +34,8 @@ def task_of(source: ModelSource, asked: str | None = None) -> str:
     claiming = [name for name, task in TASKS.items() if name != DEFAULT and task.claims(config)]
     if len(claiming) > 1:
         raise UnusableError(f"{source.id} is claimed by the tasks {', '.join(claiming)}; choose one with `task`.")
+    if not claiming:
+        _refuse_encoder(source, config)
     return claiming[0] if claiming else DEFAULT
 
 
@@ -44,6 +53,20 @@ def find_items(
     """
     name = task_of(source, data.task)
     return replace(TASKS[name].find_items(data, source, tokenizer=tokenizer, tell=tell), task=name)
+
+
+def _refuse_encoder(source: ModelSource, config: Mapping[str, Any]) -> None:
+    """Raise UnusableError for an encoder without a head, whose loss nothing defines."""
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or config.get("is_decoder"):
+        return
+    headless = [str(name) for name in names if _HEADLESS.search(str(name))]
+    if len(headless) == len(names) and str(config.get("model_type")) in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        stem = headless[0].removesuffix("Model")
+        raise UnusableError(
+            f"{source.id} is a {headless[0]}, an encoder without a head, and has no loss; name a checkpoint with one: "
+            f"{stem}ForMaskedLM for fill-mask, {stem}ForSequenceClassification for text-classification."
+        )
 
 
 def _config(source: ModelSource) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from datasets import ClassLabel
 from datasets.arrow_dataset import Dataset
 from torch.nn import functional
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
 from hf_llc import DataSettings, HfLlcError, ModelSettings, estimate, scan
 from hf_llc.checkpoints.resolve import find_model
@@ -22,7 +22,9 @@ from hf_llc.tasks.choose import find_items
 from tests.helpers.tiny_model import save_tiny_model
 from tests.helpers.tiny_text_models import (
     NAMES,
+    bert_config,
     labelled,
+    make_bert_tokenizer,
     save_bert_classifier,
     save_masked_bert,
     save_neox_classifier,
@@ -203,6 +205,22 @@ def test_a_model_without_such_a_head_is_refused_whatever_task_is_named(tmp_path:
             found(model, data, task="text-classification")
     with pytest.raises(HfLlcError, match="got 'text-clasification'; did you mean text-classification"):
         found(tmp_path / "bert", data, task="text-clasification")
+
+
+def test_an_encoder_without_a_head_is_refused(tmp_path: Path) -> None:
+    BertModel(bert_config()).save_pretrained(tmp_path / "bert")
+    make_bert_tokenizer().save_pretrained(tmp_path / "bert")
+    data = write_rows(tmp_path / "rows.jsonl", labelled(8))
+    with pytest.raises(UnusableError, match=r"an encoder without a head.* BertForSequenceClassification"):
+        found(tmp_path / "bert", data)
+    with pytest.raises(UnusableError, match="is a BertModel, not a text classifier"):
+        found(tmp_path / "bert", data, task="text-classification")
+
+
+def test_a_model_and_rows_in_memory(tmp_path: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(save_bert_classifier(tmp_path / "model"))
+    result = estimate(model, Dataset.from_list(labelled(20)), "importance", tokenizer=make_bert_tokenizer(), **SHORT)
+    assert (result.dataset.task, result.dataset.text_column, result.settings.n) == ("text-classification", "text", 20)
 
 
 def test_a_model_whose_scores_depend_on_padding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
