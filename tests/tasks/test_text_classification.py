@@ -93,9 +93,12 @@ def test_a_pair_of_columns_is_encoded_as_a_pair(tmp_path: Path) -> None:
     assert found(model, data, text_column="question").fingerprint != corpus.fingerprint
 
 
-def test_a_decoder_that_has_padding_and_text_that_ends_with_it_is_scored_as_transformers_does(tmp_path: Path) -> None:
-    """Where padding is the end of a text too, the score is at the last token that is neither."""
-    model = save_neox_classifier(tmp_path / "model", pad_token_id=0)
+@pytest.mark.parametrize("padding", [0, None])
+def test_a_decoder_is_scored_where_transformers_does_though_texts_end_with_a_special_token(
+    padding: int | None, tmp_path: Path
+) -> None:
+    """At the last token; where padding is the end of a text too, at the last one that is not padding."""
+    model = save_neox_classifier(tmp_path / "model", pad_token_id=padding)
     rows = [{**row, "text": row["text"] + "<|endoftext|>"} for row in labelled(12)]
     corpus = found(model, write_rows(tmp_path / "rows.jsonl", rows))
     expected = as_transformers(model, [(row["text"],) for row in rows], [row["label"] for row in rows], 64)
