@@ -140,13 +140,17 @@ def _check_tokenizer(tokenizer: Any, data: Any) -> None:
     """Raise SettingsError unless there is a tokenizer for a model in memory, or the data needs none."""
     if tokenizer is None and not _are_ids(data):
         raise SettingsError(
-            "tokenizer is needed for a model in memory: pass tokenizer=…, or as data a tensor of token ids of shape "
-            "(n, context length)."
+            "tokenizer is needed for a model in memory: pass tokenizer=…, of images their processor, or as data a "
+            "tensor of token ids of shape (n, context length)."
         )
-    from transformers import PreTrainedTokenizerBase, ProcessorMixin
+    from transformers import BaseImageProcessor, PreTrainedTokenizerBase, ProcessorMixin
 
-    if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase | ProcessorMixin):
-        raise SettingsError(f"tokenizer must be a tokenizer of transformers, got {shown(tokenizer)}.")
+    if tokenizer is not None and not isinstance(
+        tokenizer, PreTrainedTokenizerBase | ProcessorMixin | BaseImageProcessor
+    ):
+        raise SettingsError(
+            f"tokenizer must be a tokenizer or image processor of transformers, got {shown(tokenizer)}."
+        )
 
 
 def _are_ids(data: Any) -> bool:
@@ -173,7 +177,7 @@ def save_model(model: Any, tokenizer: Any, place: Path) -> None:
 
 def _save_dataset(data: Any, place: Path) -> None:
     if not len(data):
-        raise SettingsError("data has no rows; give a dataset with text.")
+        raise SettingsError("data has no rows; give a dataset with text or images.")
     with _without_bars():
         data.to_parquet(str(place / "data.parquet"))
 

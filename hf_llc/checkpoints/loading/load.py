@@ -138,9 +138,10 @@ def facts(source: ModelSource) -> Facts:
     """What the model's config says, read once: for a GGUF file that takes seconds.
 
     Raises:
-        UnusableError: its config cannot be read.
+        UnusableError: its config cannot be read, or is not one of a causal language model.
     """
     config = read_config(source)
+    refuse_other_kinds(source, config)
     parts = (config.get_text_config(), config)
     limits = [getattr(part, name, None) for part in parts for name in _CONTEXT_NAMES]
     ends = [getattr(part, "eos_token_id", None) for part in parts]

@@ -10,6 +10,7 @@ import torch
 from hf_llc.checkpoints.loading.load import context_limit, parameter_count, random_model
 from hf_llc.checkpoints.resolve import find_model
 from hf_llc.checkpoints.source import ModelSource
+from hf_llc.errors import SettingsError
 from hf_llc.execution import devices, machine
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import COPIES, computing
@@ -24,6 +25,8 @@ from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import IMPORTANCE
 from hf_llc.settings.sampler import SamplerSettings
+from hf_llc.tasks import DEFAULT
+from hf_llc.tasks.choose import task_of
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
 from hf_llc.tasks.text_generation.objective import LOGIT_BUDGET, LanguageObjective, default_micro_batch
@@ -108,6 +111,10 @@ def forecast(
     observer = observer or Observer()
     check_sampler(sampler.sampler, [IMPORTANCE])
     source = find_model(model, download=False, tell=observer.tell)
+    if (task := task_of(source, data.task)) != DEFAULT:
+        raise SettingsError(
+            f"{source.id} is for {task}, whose cost is not forecast; time a short estimate with `draws=10` instead."
+        )
     parameters = parameter_count(source)
     context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)
     if sampler.by_draws or sampler.tries_draws:

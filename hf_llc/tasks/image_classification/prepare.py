@@ -26,7 +26,9 @@ from hf_llc.tasks.labels import ModelClasses, classes_of, numbers_by_name, refus
 from hf_llc.tasks.text import token_cache
 
 IMAGE_CLASSIFIER = Kind(
-    auto=AutoModelForImageClassification, name="image classifier", heads=re.compile("ForImageClassification")
+    auto=AutoModelForImageClassification,
+    name="model for image classification",
+    heads=re.compile("ForImageClassification"),
 )
 FORMAT = 1
 """Changes whenever other tensors are made from the same inputs."""
@@ -35,7 +37,7 @@ MODES = {1: "L", 3: "RGB"}
 """Of PIL, by the channels that a model takes: processors convert none."""
 MOST_AT_ONCE = 64
 """Images that are decoded at a time."""
-MIN_IMAGES = 2
+MIN_IMAGES = 3
 
 
 def find_images(data: DataSettings, source: ModelSource, tell: Tell) -> Corpus:
@@ -120,10 +122,10 @@ def _made(labelled: Any, decode: Any, processor: Any, classes: ModelClasses, mos
         values += [value for _, value in batch]
     if len(values) < MIN_IMAGES:
         raise UnusableError(f"{labelled.name} gives {len(values)} images, and at least {MIN_IMAGES} are needed.")
-    if len({part.shape[1:] for part in pixels}) > 1:
+    if sizes := {part.shape[1:] for part in pixels} - {pixels[0].shape[1:]}:
         raise UnusableError(
-            f"The image processor of {classes.model} gives images of several sizes; set do_resize and size in its "
-            "preprocessor_config.json."
+            f"The image processor of {classes.model} gives images of several sizes, {tuple(pixels[0].shape[1:])} and "
+            f"{tuple(min(sizes))}; set do_resize and size in its preprocessor_config.json."
         )
     numbers, by_names = _numbers(labelled, every or values, values, classes)
     remarks = [] if by_names else [f"Classes are matched by number, since {_who_has_none(labelled, classes)}."]

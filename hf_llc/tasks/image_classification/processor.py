@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL
 import torch
 import transformers
@@ -44,14 +45,20 @@ class Processor:
             UnusableError: it cannot make them, or makes more than these, or images of several sizes.
         """
         with quiet(), explained(self._source, f"an image by its {FILES[0]}"):
-            content = dict(self._processor(images=images, return_tensors="pt"))
-        pixels = content.pop(PIXELS, None)
-        if content or not isinstance(pixels, Tensor) or pixels.dim() != 4:
+            content = dict(self._processor(images=images))
+            pixels = [np.asarray(each, dtype=np.float32) for each in content.pop(PIXELS, [])]
+        if content or len(pixels) != len(images) or any(each.ndim != 3 for each in pixels):
             raise UnusableError(
-                f"The image processor of {self._source.id} must give pixel_values of one size alone, got "
-                f"{', '.join([*([] if pixels is None else [PIXELS]), *content])}; such models are not supported."
+                f"The image processor of {self._source.id} must give pixel_values alone, one array an image, got "
+                f"{', '.join([PIXELS] * bool(pixels) + [*content])}; such models are not supported."
             )
-        return pixels.to(torch.float32).contiguous()
+        if sizes := {each.shape for each in pixels} - {pixels[0].shape}:
+            raise UnusableError(
+                f"The image processor of {self._source.id} gives images of several sizes, {pixels[0].shape} and "
+                f"{min(sizes)}; set do_resize and size in its {FILES[0]}."
+            )
+        # Of another memory layout, sums would be rounded in another way than when they are read from a file.
+        return torch.from_numpy(np.stack(pixels)).contiguous()
 
 
 def load_processor(source: ModelSource, tell: Callable[[str], None]) -> Processor:

@@ -168,7 +168,7 @@ def test_a_scan_takes_revisions_data_and_settings_by_name(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("tokenizer", ["gpt2", 3, torch.nn.Linear(2, 2), object])
 def test_a_tokenizer_is_one_of_transformers(tokenizer: Any) -> None:
-    with pytest.raises(SettingsError, match="tokenizer must be a tokenizer of transformers, got"):
+    with pytest.raises(SettingsError, match="tokenizer must be a tokenizer or image processor of transformers, got"):
         estimate(make_model(), ["a text"], tokenizer=tokenizer, **SHORT)
 
 
