@@ -1,4 +1,4 @@
-"""Which text makes the empirical loss: `DataSettings`."""
+"""Which data makes the empirical loss: `DataSettings`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,46 +13,49 @@ MAX_DEFAULT_CONTEXT = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """The text that defines the empirical loss L_n.
+    """The data that defines the empirical loss L_n.
 
     Attributes:
-        dataset: a Hub dataset id or URI, or a local .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a folder.
+        dataset: a Hub dataset id or URI, or a local .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a
+            folder, of images too.
         config: configuration of the dataset. split: its split. revision: its branch, tag or commit.
-        text_column: column that holds the text; None means `text`, or the only column of strings that looks like text.
-        max_sequences: the largest n; 0 takes all sequences.
+        text_column: column that holds the text or the images; None means `text`, or the only column of strings that
+            looks like text, and `image`, or the only column of images.
+        max_sequences: the largest n, of sequences, images or rows; 0 takes all.
         context_length: tokens per packed sequence; None means min(1024, the model's own).
         task: what the model does with an item, which decides the loss; None means what its config.json says.
         label_column: column that holds the classes of items; None means `label`, or the only one of classes.
     """
 
     dataset: Annotated[
-        str, Option(help="Hub dataset id, or a local .txt, .jsonl or .parquet file.", panel="Text", common=True)
+        str, Option(help="Hub dataset id, a .txt, .jsonl or .parquet file, or a folder.", panel="Data", common=True)
     ] = DEFAULT_DATASET
-    config: Annotated[str | None, Option(help="Configuration of the dataset.", panel="Text", name="dataset_config")] = (
+    config: Annotated[str | None, Option(help="Configuration of the dataset.", panel="Data", name="dataset_config")] = (
         None
     )
-    split: Annotated[str, Option(help="Split of the dataset.", panel="Text")] = "train"
+    split: Annotated[str, Option(help="Split of the dataset.", panel="Data")] = "train"
     revision: Annotated[
-        str | None, Option(help="Branch, tag or commit of the dataset.", panel="Text", name="dataset_revision")
+        str | None, Option(help="Branch, tag or commit of the dataset.", panel="Data", name="dataset_revision")
     ] = None
     text_column: Annotated[
-        str | None, Option(help="Column that holds the text. (default: text, or the only one)", panel="Text")
+        str | None,
+        Option(help="Column that holds text or images. (default: text, image, or the only one)", panel="Data"),
     ] = None
     max_sequences: Annotated[
         int,
         Bounds(low=0, high=LARGEST_INTEGER, why="0 takes all there are"),
-        Option(help="Largest number of packed sequences; 0 for all.", panel="Text", common=True),
+        Option(help="Largest number of packed sequences, or of images or rows; 0 for all.", panel="Data", common=True),
     ] = 2048
     context_length: Annotated[
         int | None,
         Bounds(low=2, high=LONGEST, why="a next-token loss needs at least 2 tokens"),
-        Option(help="Tokens per sequence. (default: min(1024, the model's own))", panel="Text", common=True),
+        Option(help="Of text: tokens per sequence. (default: min(1024, the model's own))", panel="Data", common=True),
     ] = None
     task: Annotated[
-        str | None, Option(help="Task, such as image-classification. (default: by the model's config)", panel="Text")
+        str | None, Option(help="Task, such as image-classification. (default: by the model's config)", panel="Data")
     ] = None
     label_column: Annotated[
-        str | None, Option(help="Column that holds the classes. (default: label, or the only one)", panel="Text")
+        str | None, Option(help="Column that holds the classes. (default: label, or the only one)", panel="Data")
     ] = None
 
     def __post_init__(self) -> None:

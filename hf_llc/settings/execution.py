@@ -15,7 +15,7 @@ class ExecutionSettings:
     """How the machine computes; the number changes by rounding alone.
 
     Attributes:
-        micro_batch_size: sequences per forward pass, which changes memory only.
+        micro_batch_size: items per forward pass, which changes memory only.
         dtype: `float32` or `bfloat16`, in which losses and gradients are computed; weights and updates are float32.
         threads: CPU threads per process; None means cores divided by chains, so that 1 and N processes agree.
         devices_per_chain: processes, each with a device of its own, that hold one model together.
@@ -25,7 +25,7 @@ class ExecutionSettings:
         int | None,
         Bounds(low=1, high=LONGEST),
         Option(
-            help="Sequences per forward pass; lower it when memory is short. (default: from the size of the logits)",
+            help="Sequences or images per forward pass; lower it when memory is short. (default: from their size)",
             panel="Machine",
             published=False,
         ),

@@ -47,13 +47,13 @@ class PosteriorSettings:
             start, and `laplace` if they cannot even come down from the prior.
         gradient: `minibatch`, `control-variate`, or `auto`: minibatch gradients if their noise hardly matters.
         batches: `independent`, `reshuffled`, or `auto`: independent minibatches if their noise hardly matters.
-        baseline: what a draw's loss is compared with: `paired` is the loss of the same sequences at w*, `linear` that
+        baseline: what a draw's loss is compared with: `paired` is the loss of the same items at w*, `linear` that
             and its slope there; `auto` is `linear` where that pays.
         chains: how many; None means 4, or as many as it takes where their error or the time ends them.
             draws: of each chain; None means 200, or about 50 if one of these ends them. There are chains × draws pairs
             of independent draws, and None leaves their number to these two. thin: steps from one draw to the next.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
-        batch_size: sequences per minibatch; None means 32, of independent draws about 1,024 tokens.
+        batch_size: items per minibatch; None means 32, of independent draws about 1,024 tokens or 64 images.
         params: only parameters that match a pattern move; none means that all do.
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at a larger γ.
@@ -119,7 +119,7 @@ class PosteriorSettings:
     batches: Annotated[
         str,
         Option(
-            help="independent, reshuffled (every sequence once per epoch, so that gradient noise cancels) or auto.",
+            help="independent, reshuffled (every item once per epoch, so that gradient noise cancels) or auto.",
             panel="Sampling",
             of_chains=True,
         ),
@@ -128,7 +128,7 @@ class PosteriorSettings:
         str,
         OneOf(("auto", *BASELINES)),
         Option(
-            help="What a draw's loss is compared with: paired (the loss of the same sequences at w*), "
+            help="What a draw's loss is compared with: paired (the loss of the same items at w*), "
             "linear (with its slope: less noise, a third of a step more per draw) or auto.",
             panel="Sampling",
             of_chains=True,
@@ -171,7 +171,10 @@ class PosteriorSettings:
     batch_size: Annotated[
         int | None,
         Bounds(low=1, high=LONGEST),
-        Option(help="Sequences per minibatch. (default: 32; with importance about 1,024 tokens)", panel="Sampling"),
+        Option(
+            help="Sequences or images per minibatch. (default: 32; with importance 1,024 tokens or 64 images)",
+            panel="Sampling",
+        ),
     ] = None
     params: Annotated[
         tuple[str, ...],

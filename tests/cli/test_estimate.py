@@ -139,7 +139,7 @@ def test_the_help_names_every_option_once(run: Run) -> None:
     names = [*sampler, "revision", "gguf-file", "dataset", "text-column", "num-processes", "dry-run"]
     for name in names:
         assert f"--{name.replace('_', '-')}" in ran.out
-    for panel in ("Model", "Text", "Sampling", "Machine", "Output"):
+    for panel in ("Model", "Data", "Sampling", "Machine", "Output"):
         assert f"─ {panel} ─" in ran.out
 
 

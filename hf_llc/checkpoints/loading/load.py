@@ -134,14 +134,18 @@ class Facts:
     vocabulary_size: int | None
 
 
-def facts(source: ModelSource) -> Facts:
+def facts(source: ModelSource, kind: Kind | None = None) -> Facts:
     """What the model's config says, read once: for a GGUF file that takes seconds.
 
+    Args:
+        kind: what the model must be; None leaves that to loading it.
+
     Raises:
-        UnusableError: its config cannot be read, or is not one of a causal language model.
+        UnusableError: its config cannot be read, or is not one of that kind.
     """
     config = read_config(source)
-    refuse_other_kinds(source, config)
+    if kind is not None:
+        refuse_other_kinds(source, config, kind)
     parts = (config.get_text_config(), config)
     limits = [getattr(part, name, None) for part in parts for name in _CONTEXT_NAMES]
     ends = [getattr(part, "eos_token_id", None) for part in parts]

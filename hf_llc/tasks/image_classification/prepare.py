@@ -14,11 +14,11 @@ from transformers import AutoModelForImageClassification
 from hf_llc.checkpoints.identity import dataset_revision
 from hf_llc.checkpoints.loading.config import Kind, read_config, refuse_other_kinds
 from hf_llc.checkpoints.source import Corpus, ModelSource
-from hf_llc.errors import ResourceError, UnusableError
+from hf_llc.errors import ResourceError, SettingsError, UnusableError
 from hf_llc.hub import client
 from hf_llc.hub.errors import Tell, endpoint
 from hf_llc.hub.reference import parse_dataset
-from hf_llc.settings.data import DataSettings
+from hf_llc.settings.data import DEFAULT_DATASET, DataSettings
 from hf_llc.tasks import item_cache
 from hf_llc.tasks.image_classification.processor import PIXELS, load_processor
 from hf_llc.tasks.item_cache import StoredItems
@@ -54,6 +54,11 @@ def find_images(data: DataSettings, source: ModelSource, tell: Tell) -> Corpus:
         raise UnusableError(
             f"{source.id}: problem_type is {problem} in its config.json; only single_label_classification, one class "
             "an image, is supported."
+        )
+    if data.dataset == DEFAULT_DATASET:
+        raise SettingsError(
+            f"dataset must name images for {source.id}, got {data.dataset}, the default text; name a folder of images, "
+            "a .parquet file or a Hub dataset."
         )
     classes, mode = classes_of(config, source.id), _mode(source, config)
     reference = parse_dataset(data.dataset, data.revision, endpoint())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from hf_llc.checkpoints.identity import dataset_revision, readable
+from hf_llc.checkpoints.loading.config import CAUSAL
 from hf_llc.checkpoints.loading.load import Facts, facts
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import ResourceError, SettingsError, UnusableError
@@ -45,7 +46,7 @@ def find_corpus(
         SourceError, UnusableError, ResourceError: the text cannot be read or used, or gives fewer than 2 sequences.
     """
     # First the config: transformers reads it for the tokenizer too, and what is wrong with it is no fault of that.
-    known = facts(source)
+    known = facts(source, CAUSAL)
     reference = parse_dataset(data.dataset, data.revision, endpoint())
     if reference.path is not None and _is_ready(reference):
         return _ready_tokens(reference.path, data, known, source.id, tell)

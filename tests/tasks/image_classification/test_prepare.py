@@ -171,10 +171,12 @@ def test_a_model_without_a_processor_and_one_of_another_task() -> None:
     data = tiny_images.save_parquet(Path("images.parquet"), 12)
     with pytest.raises(UnusableError, match=r"has no preprocessor_config\.json; save the image processor"):
         found(bare, data)
+    with pytest.raises(SettingsError, match=r"dataset must name images for .*model, got NeelNanda/pile-10k"):
+        find_items(DataSettings(), find_model(ModelSettings(model=str(bare))))
     text = save_tiny_model(Path("text"))
     with pytest.raises(UnusableError, match="is a GPTNeoXForCausalLM, not a model for image classification"):
         found(text, data, task="image-classification")
-    with pytest.raises(SettingsError, match=r"task must be one of image-classification, .*, got 'image-clasification'"):
+    with pytest.raises(SettingsError, match=r"got 'image-clasification'; did you mean image-classification"):
         found(text, data, task="image-clasification")
     source = find_model(ModelSettings(model=str(bare)))
     assert (task_of(source), task_of(source, "text-generation")) == ("image-classification", "text-generation")
