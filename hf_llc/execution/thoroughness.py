@@ -1,10 +1,11 @@
 """How much may be measured before a plan's chains: a share of the gradients that these will take."""
 
 from hf_llc.errors import SettingsError
-from hf_llc.execution.assemble import asked_of, assembled
+from hf_llc.execution.assemble import assembled
 from hf_llc.execution.plan import Plan
 from hf_llc.sampling.jumps import COST, measured_draws
 from hf_llc.sampling.samplers import AUTO
+from hf_llc.sampling.tuning.choose_chains import requested_dynamics
 from hf_llc.sampling.tuning.extent import Extent, Needs
 from hf_llc.sampling.tuning.measurements import LocalGeometry
 from hf_llc.sampling.tuning.proportion import Allowance, Meter
@@ -20,7 +21,7 @@ def needs_of(plan: Plan) -> Needs:
     """What there is to measure for the plan."""
     sampler = plan.sampler
     return Needs.of(
-        asked_of(sampler),
+        requested_dynamics(sampler),
         n=plan.corpus.n,
         batch_size=plan.batch_size,
         gamma=sampler.gamma,

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NamedTuple
 
 from hf_llc.errors import HfLlcError
 from hf_llc.execution import planning, work_queue
-from hf_llc.execution.assemble import asked_of
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import LoadedModel, ModelSlot, computing
 from hf_llc.execution.plan import Plan
@@ -25,16 +24,13 @@ from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.samplers import AUTO
 from hf_llc.sampling.tuning.cached import CachedMeasurements
-from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
-from hf_llc.sampling.tuning.choose_sampler import choose_dynamics, choose_start, settled_start
+from hf_llc.sampling.tuning.choose_chains import choose_chains
 from hf_llc.sampling.tuning.measure import GeometryReport
-from hf_llc.sampling.tuning.measurements import LocalGeometry, combine_worst_case
-from hf_llc.sampling.tuning.step_size import choose_burn_in, relaxation_rate
+from hf_llc.sampling.tuning.measurements import LocalGeometry
 from hf_llc.settings.bounds import Bounds, checked_arguments
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.limits import MOST_PROCESSES
 from hf_llc.settings.model import ModelSettings
-from hf_llc.settings.resolved import chain_gradients
 from hf_llc.settings.sampler import SamplerSettings
 
 Here = Callable[[Plan], AbstractContextManager[Plan]]
@@ -218,45 +214,11 @@ def _measure(
 
 
 def _chosen(plan: Plan, gamma: float, measured: Sequence[LocalGeometry], sentences: Sequence[str]) -> dict[str, Any]:
-    """What is shared, with the sentences behind it."""
-    sampler, sharpest = plan.sampler, combine_worst_case(measured)
-    n_beta, _ = temperature(sampler.n_beta, plan.corpus.n, plan.items)
-    start, why = choose_start(sampler.start, gamma, sharpest.rise)
-    chosen = choose_dynamics(asked_of(sampler), n_beta, gamma, sharpest)
-    rate = relaxation_rate(chosen.lr, gamma, chosen.sampler, chosen.momentum)
-    burn_in, typical = sampler.burn_in, sharpest.typical_stiffness(n_beta, gamma)
-    if burn_in is None:
-        burn_in = choose_burn_in(rate, sampler.chain_draws, sampler.thin, start, typical)
-    start, other = settled_start(sampler.start, start, rate, burn_in, typical, plan.dtype)
-    why = other or why
-    steps = burn_in + sampler.chain_draws * sampler.thin
-    gradients = chain_gradients(steps, sampler.chain_draws, chosen.gradient, chosen.batches, "paired")
-    run = Run(
-        n_beta=n_beta,
-        gamma=gamma,
-        n=plan.corpus.n,
-        batch_size=sampler.chain_batch_size,
-        draws=sampler.chain_draws,
-        gradients=gradients,
-        forgets=relaxation_rate(chosen.lr, 1.0, chosen.sampler, chosen.momentum) * sampler.thin,
-        start=start,
-        dtype=plan.dtype,
-    )
-    baseline, slope = choose_baseline(sampler.baseline, run, measured)
-    reasons = list(sentences)
-    if chosen.why or slope is not None or sampler.start != start:
-        reasons.append("For every checkpoint, from the sharpest and the noisiest of them:")
-    reasons += [why] if sampler.start != start else []
-    reasons += [*chosen.why.values(), slope] if slope is not None else chosen.why.values()
-    settings = {
-        "gamma": gamma,
-        "lr": chosen.lr,
-        "burn_in_lr": sampler.burn_in_lr or chosen.burn_in_lr,
-        "sampler": chosen.sampler,
-        "momentum": chosen.momentum,
-        "gradient": chosen.gradient,
-        "batches": chosen.batches,
-        "baseline": baseline,
-        "start": start,
-    }
-    return {"settings": settings, "sentences": reasons}
+    """What is shared, with the sentences behind it; each run takes the burn-in that its own measurements ask for."""
+    n_beta, _ = temperature(plan.sampler.n_beta, plan.corpus.n, plan.items)
+    choice = choose_chains(plan.sampler, measured, n_beta=n_beta, gamma=gamma, n=plan.corpus.n, dtype=plan.dtype)
+    reasons = [reason for name, reason in choice.reasons.items() if name != "burn_in"]
+    if reasons:
+        reasons.insert(0, "For every checkpoint, from the sharpest and the noisiest of them:")
+    settings = {name: value for name, value in choice.settings.items() if name != "burn_in"}
+    return {"settings": {"gamma": gamma, **settings}, "sentences": [*sentences, *reasons]}

@@ -1,5 +1,7 @@
 """Settings and runs that tests of the chain share."""
 
+from dataclasses import replace
+
 import torch
 
 from hf_llc.results.estimate import ChainTrace
@@ -7,6 +9,8 @@ from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.gradients import full_gradient
 from hf_llc.sampling.objective import Objective
 from hf_llc.sampling.statistics import DrawStatistics, summarise
+from hf_llc.sampling.tuning.choose_baseline import Run
+from hf_llc.sampling.tuning.step_size import relaxation_rate
 from hf_llc.settings.resolved import ResolvedSettings
 
 
@@ -46,3 +50,18 @@ def llc_statistics(objective: Objective, chosen: ResolvedSettings) -> DrawStatis
     """Mean and error of λ̂ = nβΔL over the draws of all chains."""
     scaled = [[chosen.n_beta * d for d in trace.draws(chosen)] for trace in traces(objective, chosen)]
     return summarise(scaled)
+
+
+def run_of(settings: ResolvedSettings) -> Run:
+    """What the choice of the baseline is told of chains with these settings."""
+    return Run(
+        n_beta=settings.n_beta,
+        gamma=settings.gamma,
+        n=settings.n,
+        batch_size=settings.batch_size,
+        draws=settings.draws,
+        gradients=replace(settings, baseline="paired").gradients,
+        forgets=relaxation_rate(settings.lr, 1.0, settings.sampler, settings.momentum) * settings.thin,
+        start=settings.start,
+        dtype=settings.dtype,
+    )

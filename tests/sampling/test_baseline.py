@@ -18,13 +18,13 @@ from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.gradients import full_gradient, gradient_of
 from hf_llc.sampling.objective import copy_of
 from hf_llc.sampling.statistics import DrawStatistics, summarise
-from hf_llc.sampling.tuning.choose_baseline import CHAINS, Run, choose_baseline, gain
+from hf_llc.sampling.tuning.choose_baseline import CHAINS, choose_baseline, gain
 from hf_llc.sampling.tuning.measure import measure_geometry
 from hf_llc.sampling.tuning.measurements import LocalGeometry, RequestedDynamics
 from hf_llc.sampling.variations import VARIATIONS
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.settings.sampler import SamplerSettings
-from tests.helpers.chains import settings
+from tests.helpers.chains import run_of, settings
 from tests.helpers.counting_objective import live_copies
 
 N = 60
@@ -198,10 +198,10 @@ def test_what_is_measured_is_how_items_differ_with_and_without_the_slope() -> No
 
 def test_the_mean_is_more_precise_by_as_much_as_was_foreseen_and_that_pays() -> None:
     chosen, found = label_noise(), measured_around()
-    foreseen = gain(Run.of(chosen), found)
+    foreseen = gain(run_of(chosen), found)
     paired, linear = (regression(replace(chosen, baseline=each)) for each in ("paired", "linear"))
     assert 5 < (paired.mcse / linear.mcse) ** 2 < foreseen < 40
-    baseline, why = choose_baseline("auto", Run.of(chosen), [found])
+    baseline, why = choose_baseline("auto", run_of(chosen), [found])
     assert baseline == "linear"
     assert why is not None
     # A third of a gradient a draw and another at each fourth, and a quarter of one over all items, beside 2 · 550.
@@ -237,7 +237,7 @@ QUIET = LocalGeometry(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=
     ],
 )
 def test_it_is_left_where_it_does_not_pay(found: LocalGeometry, changes: dict[str, object]) -> None:
-    assert choose_baseline("auto", Run.of(label_noise(**changes)), [found]) == ("paired", None)
+    assert choose_baseline("auto", run_of(label_noise(**changes)), [found]) == ("paired", None)
 
 
 def test_it_is_taken_at_the_least_gain_that_pays() -> None:
@@ -247,12 +247,12 @@ def test_it_is_taken_at_the_least_gain_that_pays() -> None:
     alone = replace(QUIET, scatter=1e6)
     for factor, expected in ((0.99, "paired"), (1.01, "linear")):
         at = replace(alone, curved=1e6 / (cost * factor))
-        assert choose_baseline("auto", Run.of(chosen), [at])[0] == expected
+        assert choose_baseline("auto", run_of(chosen), [at])[0] == expected
 
 
 def test_rounding_is_weighed_against_the_number_and_its_error() -> None:
     found = replace(QUIET, scatter=1.0, curved=0.01, trace=-QUIET.trace)
-    run = Run.of(label_noise(dtype="float32"))
+    run = run_of(label_noise(dtype="float32"))
     # The standard error of 2000 draws is 0.095, and half of √eps nβ / √n is 2.3e-3 a nat.
     assert choose_baseline("auto", run, [replace(found, level=10.0)])[0] == "linear"
     assert choose_baseline("auto", run, [replace(found, level=10.6)])[0] == "paired"
@@ -264,14 +264,14 @@ def test_rounding_is_weighed_against_the_number_and_its_error() -> None:
 
 
 def test_for_a_curve_it_must_pay_at_half_of_the_checkpoints() -> None:
-    run, pays = Run.of(label_noise()), replace(QUIET, scatter=1.0, curved=0.01)
+    run, pays = run_of(label_noise()), replace(QUIET, scatter=1.0, curved=0.01)
     assert choose_baseline("auto", run, [QUIET, pays, pays])[0] == "linear"
     assert choose_baseline("auto", run, [QUIET, QUIET, pays])[0] == "paired"
 
 
 @pytest.mark.parametrize("asked", ["paired", "linear"])
 def test_what_is_asked_for_is_taken_in_any_case(asked: str) -> None:
-    assert choose_baseline(asked, Run.of(label_noise()), [QUIET]) == (asked, None)
+    assert choose_baseline(asked, run_of(label_noise()), [QUIET]) == (asked, None)
 
 
 def test_a_loss_alone_counts_as_a_third_of_a_gradient() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hf_llc import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.errors import SettingsError
 from hf_llc.execution.loaded_model import LoadedModel, computing
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.planning import plan
@@ -122,3 +123,13 @@ def test_without_a_prior_each_point_measures_for_itself(tmp_path: Path) -> None:
     (plain,) = plans_of(tmp_path, [0])
     common = shared_settings([plain], RunStore(tmp_path / "curve", pytest.fail), replace(SAMPLER, gamma=0), Observer())
     assert common.known == {}
+
+
+def test_a_scan_refuses_minibatches_to_a_sampler_of_whole_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (plain,) = plans_of(tmp_path, [0])
+    asked = replace(SAMPLER, sampler="mala", lr=1e-4, start="anchor", gradient="minibatch", batches="independent")
+    monkeypatch.setattr(LoadedModel, "load", pytest.fail)
+    with pytest.raises(SettingsError, match=r"`sampler=mala` needs the loss of all .* but `batch_size` is 4"):
+        shared_settings([replace(plain, sampler=asked)], RunStore(tmp_path / "curve", pytest.fail), asked, Observer())

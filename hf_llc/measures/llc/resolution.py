@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from hf_llc.errors import listed
-from hf_llc.execution.assemble import asked_of, assembled
+from hf_llc.execution.assemble import assembled
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.thoroughness import allowance_of
@@ -15,6 +15,7 @@ from hf_llc.results.estimate import finite_or_none
 from hf_llc.sampling.gradients import as_noisy
 from hf_llc.sampling.objective import dimension
 from hf_llc.sampling.tuning.cached import CachedMeasurements
+from hf_llc.sampling.tuning.choose_chains import requested_dynamics
 from hf_llc.sampling.tuning.gamma import TARGET_RISE, choose_gamma, rise
 from hf_llc.sampling.tuning.gradient_noise import predicted_heating
 from hf_llc.sampling.tuning.measure import GeometryReport, measure_geometry, noise_around
@@ -162,7 +163,7 @@ def measure_around(
         bench.in_full,
         bench.gradient,
         bench.probe_batch(),
-        asked_of(asked),
+        requested_dynamics(asked),
         n_beta=n_beta,
         gamma=gamma,
         start=asked.start,

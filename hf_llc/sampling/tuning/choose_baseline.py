@@ -3,15 +3,13 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 
 from hf_llc.sampling.samplers import AUTO
 from hf_llc.sampling.tuning.measurements import LocalGeometry
-from hf_llc.sampling.tuning.step_size import relaxation_rate
-from hf_llc.settings.resolved import CHECKED, LOSS, ResolvedSettings
+from hf_llc.settings.resolved import CHECKED, LOSS
 
 STEEPER = 3.0
 """How many times larger tr H² / tr H of a minibatch is than that of all items, by what draws of a trained transformer
@@ -39,21 +37,6 @@ class Run(NamedTuple):
     forgets: float
     start: str
     dtype: str
-
-    @classmethod
-    def of(cls, settings: ResolvedSettings) -> Self:
-        """Chains with these settings."""
-        return cls(
-            n_beta=settings.n_beta,
-            gamma=settings.gamma,
-            n=settings.n,
-            batch_size=settings.batch_size,
-            draws=settings.draws,
-            gradients=replace(settings, baseline="paired").gradients,
-            forgets=relaxation_rate(settings.lr, 1.0, settings.sampler, settings.momentum) * settings.thin,
-            start=settings.start,
-            dtype=settings.dtype,
-        )
 
 
 def choose_baseline(asked: str, run: Run, geometries: Sequence[LocalGeometry]) -> tuple[str, str | None]:

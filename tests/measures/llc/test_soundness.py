@@ -20,10 +20,10 @@ from hf_llc.results.estimate import OUTLYING, ChainTrace, Status, Verdict
 from hf_llc.sampling.chain import run_chain
 from hf_llc.sampling.gradients import full_gradient, gradient_of
 from hf_llc.sampling.objective import copy_of
-from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
+from hf_llc.sampling.tuning.choose_baseline import choose_baseline
 from hf_llc.sampling.tuning.measure import measure_geometry
 from hf_llc.sampling.tuning.measurements import LocalGeometry, RequestedDynamics
-from tests.helpers.chains import settings
+from tests.helpers.chains import run_of, settings
 from tests.helpers.jumping_losses import stepped_case
 from tests.measures.llc.test_verdict import GOOD, SETTINGS
 
@@ -124,7 +124,7 @@ def test_an_item_that_jumps_beside_the_anchor_does_not_enter_the_number_through_
 
 
 def test_where_the_loss_jumps_the_linear_baseline_is_not_chosen() -> None:
-    run = Run.of(Tied(0.0).sampled("linear").resolution.settings)
+    run = run_of(Tied(0.0).sampled("linear").resolution.settings)
     smooth, tied = Tied(0.0).measured(), Tied(0.02).measured()
     assert (smooth.jumps, choose_baseline("auto", run, [smooth])[0]) == (False, "linear")
     assert (tied.jumps, choose_baseline("auto", run, [tied])[0]) == (True, "paired")

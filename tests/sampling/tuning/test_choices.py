@@ -30,7 +30,7 @@ ON_HOST = 1
 
 def test_default_temperature_is_n_over_log_n() -> None:
     assert default_n_beta(1000) == pytest.approx(1000 / math.log(1000))
-    with pytest.raises(SettingsError, match="at least 2 sequences"):
+    with pytest.raises(SettingsError, match="at least 2 items, got 1"):
         default_n_beta(1)
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hf_llc.execution.assemble import burn_in_sentence
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.calibration.budget import FEWEST_EFFECTIVE, KEPT, SETTLING_ERRORS, DrawBudget
 from hf_llc.measures.llc.calibration.gamma_plateau import PlateauResult
@@ -10,6 +9,7 @@ from hf_llc.measures.llc.calibration.predict import ErrorForecast
 from hf_llc.measures.llc.interpretation import SIGNIFICANT
 from hf_llc.measures.llc.resolution import ResolvedRun, temperature
 from hf_llc.results.calibration import Calibration, Finding, Pilot
+from hf_llc.sampling.tuning.choose_chains import burn_in_sentence
 from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
 from hf_llc.settings.calibration import CalibrationSettings
 from hf_llc.settings.data import DataSettings

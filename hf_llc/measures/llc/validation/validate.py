@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_llc.execution.assemble import check_batch
 from hf_llc.execution.loaded_model import computing
 from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.sensitivity import sensitivity_chains
@@ -26,14 +25,13 @@ from hf_llc.sampling.jumps import COST
 from hf_llc.sampling.objective import Objective, copy_of, dimension
 from hf_llc.sampling.samplers import AUTO
 from hf_llc.sampling.starts import gradients_of
-from hf_llc.sampling.tuning.choose_baseline import Run, choose_baseline
-from hf_llc.sampling.tuning.choose_sampler import choose_dynamics, settled_start
+from hf_llc.sampling.tuning.choose_chains import choose_chains, requested_dynamics
 from hf_llc.sampling.tuning.measure import measure_geometry
-from hf_llc.sampling.tuning.measurements import RequestedDynamics
 from hf_llc.sampling.tuning.probe import choose_probe
-from hf_llc.sampling.tuning.step_size import check_lr, choose_burn_in, relaxation_rate
+from hf_llc.sampling.tuning.step_size import check_lr
 from hf_llc.sampling.variations import LIMIT_VARIATIONS, VARIATIONS, Variation
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 PROBE = 256
 """Items that curvature is measured on, at least."""
@@ -231,14 +229,14 @@ class _Bench:
 
 def _resolution(case: Case, effort: ValidationSettings, bench: _Bench) -> ResolvedRun:
     objective, n = case.objective, case.objective.n
-    asked = RequestedDynamics(effort.sampler, effort.momentum, effort.lr, effort.gradient, effort.batches)
+    asked = SamplerSettings(**asdict(effort), batch_size=case.batch_size)
     probed = min(n, max(case.batch_size, PROBE))
     probe = choose_probe(objective, probed, case.batch_size, effort.seed)
     measured, start, *_ = measure_geometry(
         objective,
         bench.gradient,
         probe.items(probed),
-        asked,
+        requested_dynamics(asked),
         n_beta=case.n_beta,
         gamma=case.gamma,
         start=case.start,
@@ -246,27 +244,13 @@ def _resolution(case: Case, effort: ValidationSettings, bench: _Bench) -> Resolv
         seed=effort.seed,
         probe=probe,
     )
-    dynamics = choose_dynamics(asked, case.n_beta, case.gamma, measured)
-    check_lr(dynamics.lr, case.n_beta, measured.curvature, case.gamma)
-    check_batch(dynamics.sampler, case.batch_size, n)
-    burn_in, rate = effort.burn_in, relaxation_rate(dynamics.lr, case.gamma, dynamics.sampler, dynamics.momentum)
-    typical = measured.typical_stiffness(case.n_beta, case.gamma)
-    if burn_in is None:
-        burn_in = choose_burn_in(rate, effort.draws, 1, start, typical)
-    start, _ = settled_start(AUTO, start, rate, burn_in, typical)
+    choice = choose_chains(asked, [measured], n_beta=case.n_beta, gamma=case.gamma, n=n, dtype=case.dtype, start=start)
     settings = ResolvedSettings(
+        **choice.settings,
         n_beta=case.n_beta,
         gamma=case.gamma,
-        lr=dynamics.lr,
-        momentum=dynamics.momentum,
-        start=start,
-        gradient=dynamics.gradient,
-        batches=dynamics.batches,
-        burn_in_lr=dynamics.burn_in_lr,
-        sampler=dynamics.sampler,
         chains=effort.chains,
         draws=effort.draws,
-        burn_in=burn_in,
         thin=1,
         batch_size=case.batch_size,
         micro_batch_size=case.batch_size,
@@ -277,9 +261,9 @@ def _resolution(case: Case, effort: ValidationSettings, bench: _Bench) -> Resolv
         device=str(objective.parameters[0].device),
         dtype=case.dtype,
     )
-    baseline, _ = choose_baseline(effort.baseline, Run.of(settings), [measured])
+    check_lr(settings.lr, case.n_beta, measured.curvature, case.gamma)
     return ResolvedRun(
-        settings=replace(settings, baseline=baseline),
+        settings=settings,
         choices={},
         curvature=measured.curvature,
         trace_hessian=measured.trace,
