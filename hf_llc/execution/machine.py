@@ -31,6 +31,17 @@ def parent_is_alive(parent: int) -> bool:
     return os.getppid() == parent
 
 
+def is_running(process: int) -> bool:
+    """Whether there is a process of that id on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def launched() -> bool:
     """True if a launcher (accelerate, torchrun) started this process as one of several.
 

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from hf_llc.checkpoints.loading.random_numbers import seeded
 from hf_llc.errors import HfLlcError, NotFoundError, SettingsError, SourceError
 from hf_llc.measures.llc.estimate import estimate
 from hf_llc.report.export import curve_of, draw, keep
-from hf_llc.report.load import load_run
+from hf_llc.report.load import SCAN, load_run
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate
 from hf_llc.settings.bounds import Bounds, checked
@@ -46,9 +46,9 @@ class LLCCallback(TrainerCallback):
     Args:
         trainer: whose trackers are to receive `llc` and `llc_stderr` (`report_to`), and whose evaluation data is the
             default for `data`. Without it the numbers are in the Trainer's log history and in the folder.
-        data: the text of the loss, as in `hf_llc.estimate`; None takes the Trainer's evaluation data, or its training
+        data: the text of the loss, as in `hf_llc.estimate`; None takes the trainer's evaluation data, or its training
             data if it has none. Tokenized rows are joined where their lengths differ.
-        every: steps from one estimate to the next; there is one at the last step too.
+        every: steps from one estimate to the next; there is one at the last planned step too.
         output_dir: the folder of the curve; None means `llc` in the Trainer's `output_dir`.
         settings: single settings by name, as in `hf_llc.estimate`. λ̂ is comparable at one γ only: if `gamma` is not
             given, it is measured at the first estimate and kept.
@@ -57,7 +57,7 @@ class LLCCallback(TrainerCallback):
         curve: the points so far; None before the first one.
 
     Raises:
-        SettingsError: a setting makes no sense, or there is no such setting.
+        SettingsError: a setting makes no sense, or there is no such setting, or neither `trainer` nor `data` is given.
     """
 
     def __init__(
@@ -71,8 +71,14 @@ class LLCCallback(TrainerCallback):
     ) -> None:
         self.every = checked("every", every, Annotated[int, Bounds(low=1)])
         requested(DataSettings(), None, None, settings, "LLCCallback")
+        if trainer is None and data is None:
+            raise SettingsError(
+                "LLCCallback needs the Trainer or data, since a callback is not told which data the Trainer evaluates: "
+                "trainer.add_callback(LLCCallback(trainer, every=…)), or give data=…."
+            )
         self.curve: Curve | None = None
         self._trainer, self._data, self._settings = trainer, data, dict(settings)
+        self._text: DataSettings | None = None
         self._folder = None if output_dir is None else Path(output_dir)
         self._points: list[Point] = []
 
@@ -96,11 +102,22 @@ class LLCCallback(TrainerCallback):
                 f"LLCCallback estimates models of transformers, and this is a {type(model).__name__}: merge an adapter "
                 "into its base, or train without the callback."
             )
-        self._points = []
+        self._points, self._text = [], None
         if state.global_step:
-            with suppress(NotFoundError, SourceError):
-                stored = load_run(self._place(args)).points
-                self._points = [point for point in stored if (point.step or 0) <= state.global_step]
+            self._points = [point for point in self._stored(args) if (point.step or 0) <= state.global_step]
+
+    def _stored(self, args: TrainingArguments) -> Sequence[Point]:
+        """The points of the training that is resumed; a file that cannot be read is set aside."""
+        try:
+            return load_run(self._place(args)).points
+        except NotFoundError:
+            return []
+        except SourceError as error:
+            aside = self._place(args) / f"{SCAN}.damaged"
+            with suppress(OSError):
+                (self._place(args) / SCAN).replace(aside)
+            LOGGER.warning(f"{error} It is now {aside}, and a new curve begins.")
+            return []
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Estimate if this is a step at which to."""
@@ -115,33 +132,41 @@ class LLCCallback(TrainerCallback):
         if state.is_world_process_zero and self.curve is not None:
             draw(self.curve, self._place(args))
 
-    def _at(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, given: dict[str, Any]) -> None:
+    def _at(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, arguments: dict[str, Any]
+    ) -> None:
         step = state.global_step
         if state.is_world_process_zero and step not in {point.step for point in self._points}:
-            with seeded(0), _kept_on(given["model"]):
-                point = self._point(args, step, given)
+            with seeded(0), _kept_on(arguments["model"]):
+                point = self._point(args, step, arguments)
             self._points.append(point)
             self._write(args)
             self._log(point, state, control)
         PartialState().wait_for_everyone()
 
-    def _point(self, args: TrainingArguments, step: int, given: dict[str, Any]) -> Point:
+    def _point(self, args: TrainingArguments, step: int, arguments: dict[str, Any]) -> Point:
         name, started = f"checkpoint-{step}", time.monotonic()
         try:
-            result = self._estimate(args, name, given)
+            result = self._estimate(args, name, arguments)
         except (HfLlcError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, OSError) as error:
             # Hours of training are worth more than an estimate.
             reason = str(error) if isinstance(error, HfLlcError) else f"{type(error).__name__}: {error}"
             LOGGER.warning(f"No LLC at step {step}: {reason}")
             return Point(revision=name, step=step, error=reason)
         LOGGER.info(f"LLC at step {step} in {time.monotonic() - started:.0f} s: {result}")
+        if (earlier := self._of_another_loss(result)) is not None:
+            LOGGER.warning(
+                f"The points until step {step} are of another loss (γ {earlier.settings.gamma:g} and "
+                f"{result.settings.gamma:g}, or other data or weights that move): they are left out of the curve."
+            )
+            self._points = []
         own = replace(result, model=str(args.output_dir), revision=name, step=step)
         return Point(revision=name, sha=own.sha, step=step, estimate=own)
 
-    def _estimate(self, args: TrainingArguments, name: str, given: dict[str, Any]) -> Estimate:
-        model, tokenizer = extract_model_from_parallel(given["model"]), given.get("processing_class")
+    def _estimate(self, args: TrainingArguments, name: str, arguments: dict[str, Any]) -> Estimate:
+        model, tokenizer = extract_model_from_parallel(arguments["model"]), arguments.get("processing_class")
         place = self._place(args)
-        data = self._text(model, tokenizer, given)
+        data = self._text_of(model, tokenizer)
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place, prefix=".weights-") as folder:
             save_model(model, tokenizer, Path(folder))
@@ -154,26 +179,36 @@ class LLCCallback(TrainerCallback):
                 **{**self._gamma_of_first(), **self._settings},
             )
 
+    def _of_another_loss(self, result: Estimate) -> Estimate | None:
+        """An earlier number that this one cannot be compared with; None if there is none."""
+        for point in self._points:
+            if (earlier := point.estimate) is not None:
+                names = ("gamma", "n_beta", "n", "context_length", "params")
+                same = all(getattr(earlier.settings, name) == getattr(result.settings, name) for name in names)
+                if not same or earlier.dataset.fingerprint != result.dataset.fingerprint:
+                    return earlier
+        return None
+
     def _gamma_of_first(self) -> dict[str, Any]:
         """γ of the first estimate, for those that follow it."""
         numbers = [point.estimate for point in self._points if point.estimate is not None]
         return {"gamma": numbers[0].settings.gamma} if numbers else {}
 
-    def _text(self, model: Any, tokenizer: Any, given: dict[str, Any]) -> DataSettings:
-        """The data of the loss, on this disk."""
-        if isinstance(self._data, DataSettings):
-            return self._data
+    def _text_of(self, model: Any, tokenizer: Any) -> DataSettings:
+        """The data of the loss, on this disk; the same at every step of a training."""
+        if self._text is not None:
+            return self._text
         rows = self._data
         if rows is None:
-            rows = getattr(self._trainer, "eval_dataset", None)
-        if rows is None:
-            loader = given.get("eval_dataloader") or given.get("train_dataloader")
-            rows = getattr(loader, "dataset", None)
+            rows = self._trainer.eval_dataset if self._trainer.eval_dataset is not None else self._trainer.train_dataset
+            if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")):
+                raise SettingsError(
+                    f"The Trainer's data is a {type(rows).__name__}, which must not be read twice or is several: give "
+                    "the callback data=…."
+                )
         if isinstance(rows, dict):
-            raise SettingsError(
-                f"The Trainer evaluates several datasets ({', '.join(rows)}): give the callback data=… ."
-            )
-        if hasattr(rows, "__iter__") and not isinstance(rows, str) and tokenized_rows.are_tokenized(rows):
+            raise SettingsError(f"data must be one dataset, got several ({', '.join(map(str, rows))}): give data=….")
+        if not isinstance(rows, str | Path | DataSettings) and tokenized_rows.are_tokenized(rows):
             asked, _ = requested(DataSettings(), None, None, self._settings, "LLCCallback")
             longest = asked.context_length or min(
                 MAX_DEFAULT_CONTEXT, getattr(model.config, "max_position_embeddings", None) or MAX_DEFAULT_CONTEXT
@@ -181,9 +216,8 @@ class LLCCallback(TrainerCallback):
             eos = getattr(tokenizer, "eos_token_id", None)
             eos = getattr(model.config, "eos_token_id", None) if eos is None else eos
             rows = tokenized_rows.packed(rows, eos[0] if isinstance(eos, list) else eos, longest, asked.max_sequences)
-        # The same at every step, read once.
-        settings = self._data = data_settings(rows)
-        return settings
+        text = self._text = data_settings(rows)
+        return text
 
     def _place(self, args: TrainingArguments) -> Path:
         return self._folder or Path(args.output_dir or ".") / FOLDER
@@ -199,7 +233,8 @@ class LLCCallback(TrainerCallback):
             return
         values = {"llc": point.llc, "llc_stderr": point.stderr}
         if self._trainer is None:
-            state.log_history.append({**values, "step": state.global_step})
+            epoch = {} if state.epoch is None else {"epoch": state.epoch}
+            state.log_history.append({**values, **epoch, "step": state.global_step})
             return
         # Logging clears the request to log the loss of this step.
         should_log = control.should_log

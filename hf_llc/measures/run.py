@@ -146,6 +146,7 @@ def _start_workers(
         "calibrate": calibrate,
         "profile": observer.profile is not None,
         "silent": type(observer) is Observer,
+        "launcher": os.getpid(),
     }
     write_atomically(path, json.dumps(listed).encode())
     module, command = WORKER
@@ -183,7 +184,7 @@ def _work(
     profile: Profile | None,
     observer: Observer,
 ) -> None:
-    check = _parent_check()
+    check = _parent_check(listed["launcher"])
     own = Tethered(observer if fleet.is_main else Observer(), check)
     own.profile = profile
     if listed["calibrate"]:
@@ -259,12 +260,17 @@ def tethered(fleet: ProcessWorld, observer: Observer) -> Observer:
     return Tethered(observer if fleet.is_main else Observer(), fleet.check)
 
 
-def _parent_check() -> Callable[[], None]:
-    """A check that raises LaunchError once the process that started this one was killed."""
+def _parent_check(launcher: int) -> Callable[[], None]:
+    """A check that raises LaunchError once the process that started this one was killed.
+
+    Args:
+        launcher: its process id. It may have been killed while this process still started, which then has another
+            parent from the beginning.
+    """
     parent = os.getppid()
 
     def check() -> None:
-        if not machine.parent_is_alive(parent):
+        if not (machine.parent_is_alive(parent) and machine.is_running(launcher)):
             raise LaunchError("The process that started this one has ended.")
 
     return check

@@ -1,13 +1,12 @@
 """A user's own module and loss per item, in the memory of this process.
 
 `hf_llc.estimate(module, items, losses=fn)` calls this. A run is kept in a folder like any other, under a key that
-hashes weights, items and the source of the loss, so that the same call goes on with it.
+hashes weights, buffers, items, and the losses of all items at w* and near it, so that the same call goes on with it:
+no text of a program says what a function computes, which may read attributes, closures and other functions.
 """
 
 import copy
 import hashlib
-import inspect
-import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import ResourceError, SettingsError, UnusableError
@@ -31,6 +31,10 @@ TOLERANCE = 1e-4
 """Of the largest loss, by which the loss of an item may depend on its batch: rounding of float32."""
 CHECKED = 4
 """Items whose losses are computed together and one by one."""
+FAR, AT_ONCE = 0.1, 256
+"""Root mean squares of the weights by which these are displaced for a run's identity, and items computed at once."""
+FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, NotImplementedError)
+"""What a user's own code may raise."""
 
 
 class _Given(NamedTuple):
@@ -42,8 +46,8 @@ class _Given(NamedTuple):
     restored: Callable[[Mapping[str, Tensor]], Any]
 
 
-_GIVEN: dict[str, _Given] = {}
-"""By the identity of weights and loss, while the call runs."""
+_GIVEN: dict[str, list[_Given]] = {}
+"""By the identity of weights and loss, of every call that runs; several threads may run the same one."""
 _GIVEN_OF: WeakKeyDictionary[torch.nn.Module, _Given] = WeakKeyDictionary()
 """By the copy of the module that is computed with."""
 
@@ -75,14 +79,7 @@ class OwnModule:
     def load_model(self, source: ModelSource, device: str, devices: int) -> torch.nn.Module:
         """A copy of the module on the device, in evaluation mode; 16-bit weights become float32."""
         given = _given(source.sha)
-        try:
-            module = copy.deepcopy(given.module)
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-            raise UnusableError(f"{source.id} cannot be copied ({' '.join(str(error).split())[:200]}).") from error
-        for parameter in module.parameters():
-            if parameter.dtype in {torch.float16, torch.bfloat16}:
-                parameter.data = parameter.data.float()
-        module = module.to(device).eval()
+        module = _copy(given.module).to(device)
         _GIVEN_OF[module] = given
         return module
 
@@ -95,21 +92,11 @@ class OwnModule:
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
 
         def losses_of(part: Mapping[str, Tensor]) -> Tensor:
-            try:
-                values = given.losses(model, given.restored(part))
-            except (RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-                kind, text = type(error).__name__, " ".join(str(error).split())[:300]
-                raise UnusableError(f"losses failed on the first {CHECKED} items ({kind}: {text}).") from error
-            wanted = len(next(iter(part.values())))
-            if not isinstance(values, Tensor) or tuple(values.shape) != (wanted,):
-                got = tuple(values.shape) if isinstance(values, Tensor) else shown(values)
-                raise UnusableError(f"losses must return a tensor of shape ({wanted},) for {wanted} items, got {got}.")
-            return values.detach().double()
+            return _losses_of(given, model, part).double()
 
-        with torch.no_grad():
-            together = losses_of(rows)
-            alone = torch.cat([losses_of({name: row[i : i + 1] for name, row in rows.items()}) for i in range(count)])
-            again = losses_of(rows)
+        together = losses_of(rows)
+        alone = torch.cat([losses_of({name: row[i : i + 1] for name, row in rows.items()}) for i in range(count)])
+        again = losses_of(rows)
         if not torch.equal(together.nan_to_num(), again.nan_to_num()):
             raise UnusableError("losses must not be random: it gave other values at the same weights and items.")
         if float((together - alone).abs().max()) > TOLERANCE * max(1.0, float(together.abs().max())):
@@ -156,8 +143,8 @@ def handed_over(module: torch.nn.Module, items: Any, losses: Losses) -> Iterator
         raise SettingsError(f"losses must be a function (module, items) -> losses of shape (m,), got {shown(losses)}.")
     tensors, restored = _tensors(items)
     name = type(module).__name__
-    weights = [(key, value) for key, value in module.state_dict().items() if isinstance(value, Tensor)]
-    sha = _digest(weights, _source_of(type(module)) + _source_of(losses))
+    given = _Given(module, tensors, losses, restored)
+    sha = _identity(given)
     source = ModelSource(id=name, revision=None, sha=sha, step=None, path=Path())
     corpus = Corpus(
         id="in memory",
@@ -171,17 +158,84 @@ def handed_over(module: torch.nn.Module, items: Any, losses: Losses) -> Iterator
         path=Path(),
         task=NAME,
     )
-    _GIVEN[sha] = _Given(module, tensors, losses, restored)
+    _GIVEN.setdefault(sha, []).append(given)
     try:
         yield source, corpus
     finally:
-        del _GIVEN[sha]
+        _GIVEN[sha] = [each for each in _GIVEN[sha] if each is not given]
 
 
 def _given(sha: str) -> _Given:
-    if sha not in _GIVEN:
+    if not _GIVEN.get(sha):
         raise ResourceError("The module of this run was in memory only: call hf_llc.estimate(module, items, losses=…).")
-    return _GIVEN[sha]
+    return _GIVEN[sha][0]
+
+
+def _copy(module: torch.nn.Module) -> torch.nn.Module:
+    """The module in evaluation mode, its 16-bit weights as float32.
+
+    Raises:
+        UnusableError: it has no weights that move, or cannot be copied.
+    """
+    name, parameters = type(module).__name__, list(module.parameters())
+    if any(map(is_lazy, parameters)):
+        raise UnusableError(f"model must have initialized parameters: call this {name} once.")
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise UnusableError(f"model must have parameters that require a gradient, and this {name} has none.")
+    try:
+        twin = copy.deepcopy(module)
+        for parameter in twin.parameters():
+            if parameter.dtype in {torch.float16, torch.bfloat16}:
+                parameter.data = parameter.data.float()
+        return twin.eval()
+    except FAILURES as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UnusableError(f"The {name} cannot be copied ({reason}).") from error
+
+
+def _losses_of(given: _Given, module: torch.nn.Module, part: Mapping[str, Tensor]) -> Tensor:
+    """ℓ_i of these items, (m,), without a graph.
+
+    Raises:
+        UnusableError: the function failed, or returned something else.
+    """
+    try:
+        with torch.no_grad():
+            values = given.losses(module, given.restored(part))
+    except FAILURES as error:
+        kind, text = type(error).__name__, " ".join(str(error).split())[:300]
+        raise UnusableError(f"losses failed ({kind}: {text}).") from error
+    wanted = len(next(iter(part.values())))
+    if not isinstance(values, Tensor) or tuple(values.shape) != (wanted,):
+        got = tuple(values.shape) if isinstance(values, Tensor) else shown(values)
+        raise UnusableError(f"losses must return a tensor of shape ({wanted},) for {wanted} items, got {got}.")
+    return values.detach()
+
+
+def _identity(given: _Given) -> str:
+    """`sha256:<64 hex>` of weights, buffers, which of them move, and the losses at w* and at a displacement of it."""
+    module = _copy(given.module)
+    named = dict(module.named_parameters(remove_duplicate=False))
+    tensors: list[tuple[str, Tensor]] = [(f"{name} {each.requires_grad}", each) for name, each in named.items()]
+    # A displaced buffer would be another function; the losses that follow from it say what it does.
+    tensors += [(f"buffer {name}", each) for name, each in module.named_buffers()]
+    digest = [("weights", _digest([(name, each.clone()) for name, each in tensors]))]
+    stream = torch.Generator().manual_seed(0)
+    for place in ("center", "displaced"):
+        if place == "displaced":
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    if parameter.requires_grad:
+                        size = FAR * max(float(parameter.detach().double().square().mean().sqrt()), FAR)
+                        noise = torch.randn(parameter.shape, generator=stream).to(parameter)
+                        parameter.add_(noise, alpha=size)
+        parts = []
+        for start in range(0, len(next(iter(given.items.values()))), AT_ONCE):
+            device = next(module.parameters()).device
+            rows = {name: each[start : start + AT_ONCE].to(device) for name, each in given.items.items()}
+            parts.append(_losses_of(given, module, rows).cpu())
+        digest.append((place, _digest([(place, torch.cat(parts))])))
+    return f"sha256:{hashlib.sha256(repr(digest).encode()).hexdigest()}"
 
 
 def _tensors(items: Any) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor]], Any]]:
@@ -189,7 +243,9 @@ def _tensors(items: Any) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tens
     if isinstance(items, Tensor):
         tensors, restored = {"0": items}, lambda rows: rows["0"]
     elif isinstance(items, Mapping):
-        tensors, restored = {str(key): value for key, value in items.items()}, dict
+        keys = list(items)
+        tensors = {str(index): items[key] for index, key in enumerate(keys)}
+        restored = lambda rows: {key: rows[str(index)] for index, key in enumerate(keys)}  # noqa: E731
     elif isinstance(items, tuple | list):
         tensors = {str(index): value for index, value in enumerate(items)}
         restored = lambda rows: tuple(rows[str(index)] for index in range(len(rows)))  # noqa: E731
@@ -204,20 +260,10 @@ def _tensors(items: Any) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tens
     return {key: value.detach() for key, value in tensors.items()}, restored
 
 
-def _digest(tensors: Sequence[tuple[str, Tensor]], code: str = "") -> str:
-    """`sha256:<64 hex>` of names, types, shapes and values, and of code that goes with them."""
-    digest = hashlib.sha256(code.encode())
+def _digest(tensors: Sequence[tuple[str, Tensor]]) -> str:
+    """`sha256:<64 hex>` of names, types, shapes and values."""
+    digest = hashlib.sha256()
     for name, tensor in tensors:
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return f"sha256:{digest.hexdigest()}"
-
-
-def _source_of(thing: Any) -> str:
-    """Its source, or where that is not known the code of a function."""
-    try:
-        return inspect.getsource(thing)
-    except (OSError, TypeError, SyntaxError, IndexError, tokenize.TokenError):
-        # As of code that was typed in, or changed since.
-        code = getattr(thing, "__code__", None)
-        return f"{code.co_code.hex()}{code.co_consts}{code.co_names}" if code else type(thing).__qualname__

@@ -66,7 +66,7 @@ def test_training_is_bit_identical_with_and_without_the_callback(tmp_path: Path)
     plain = trainer_in(tmp_path / "plain")
     plain.train()
     expected = state_of(plain)
-    watched = trainer_in(tmp_path / "watched", [LLCCallback(every=2, **QUICK)])
+    watched = trainer_in(tmp_path / "watched", [LLCCallback(data=IDS[:32], every=2, **QUICK)])
     watched.train()
     assert all(torch.equal(one, other) for one, other in zip(expected, state_of(watched), strict=True))
     losses = [[entry["loss"] for entry in each.state.log_history if "loss" in entry] for each in (plain, watched)]
@@ -114,7 +114,7 @@ def test_numbers_reach_what_the_trainer_reports_to(tmp_path: Path) -> None:
 
 def test_gamma_that_is_not_given_is_kept_from_the_first_estimate(tmp_path: Path) -> None:
     settings = {name: value for name, value in QUICK.items() if name != "gamma"}
-    callback = LLCCallback(every=3, **settings)
+    callback = LLCCallback(data=IDS[:32], every=3, **settings)
     # Steps so large that another γ would be measured at the second estimate.
     trainer_in(tmp_path / "run", [callback], learning_rate=0.05).train()
     assert callback.curve is not None
@@ -124,14 +124,74 @@ def test_gamma_that_is_not_given_is_kept_from_the_first_estimate(tmp_path: Path)
 
 def test_a_resumed_training_goes_on_with_its_curve(tmp_path: Path) -> None:
     trainer_in(
-        tmp_path / "run", [LLCCallback(every=2, **QUICK)], max_steps=4, save_strategy="steps", save_steps=2
+        tmp_path / "run",
+        [LLCCallback(data=IDS[:32], every=2, **QUICK)],
+        max_steps=4,
+        save_strategy="steps",
+        save_steps=2,
     ).train()
-    callback = LLCCallback(every=2, **QUICK)
+    callback = LLCCallback(data=IDS[:32], every=2, **QUICK)
     trainer_in(tmp_path / "run", [callback]).train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-2"))
     assert [point.step for point in hf_llc.load(tmp_path / "run/llc")] == [2, 4, 6]
     # Another training in the same folder begins another curve.
-    trainer_in(tmp_path / "run", [LLCCallback(every=6, **QUICK)]).train()
+    trainer_in(tmp_path / "run", [LLCCallback(data=IDS[:32], every=6, **QUICK)]).train()
     assert [point.step for point in hf_llc.load(tmp_path / "run/llc")] == [6]
+
+
+def test_another_gamma_in_a_resumed_training_begins_another_curve(tmp_path: Path) -> None:
+    trainer_in(
+        tmp_path / "run",
+        [LLCCallback(data=IDS[:32], every=2, **QUICK)],
+        max_steps=4,
+        save_strategy="steps",
+        save_steps=2,
+    ).train()
+    callback = LLCCallback(data=IDS[:32], every=2, **{**QUICK, "gamma": 50.0})
+    trainer_in(tmp_path / "run", [callback]).train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-2"))
+    curve = hf_llc.load(tmp_path / "run/llc")
+    assert [(point.step, point.estimate.settings.gamma) for point in curve if point.estimate] == [(4, 50.0), (6, 50.0)]
+
+
+def test_a_curve_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+    trainer_in(
+        tmp_path / "run",
+        [LLCCallback(data=IDS[:32], every=2, **QUICK)],
+        max_steps=4,
+        save_strategy="steps",
+        save_steps=2,
+    ).train()
+    (tmp_path / "run/llc/scan.json").write_text("{")
+    callback = LLCCallback(data=IDS[:32], every=2, **QUICK)
+    trainer_in(tmp_path / "run", [callback]).train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-2"))
+    assert (tmp_path / "run/llc/scan.json.damaged").read_text() == "{"
+    assert [point.step for point in hf_llc.load(tmp_path / "run/llc")] == [4, 6]
+
+
+def test_a_callback_reads_the_data_of_each_training_anew(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path / "run")
+    callback = LLCCallback(trainer, every=6, **QUICK)
+    trainer.add_callback(callback)
+    tokens = set()
+    for rows in (IDS[:32], IDS[32:]):
+        trainer.eval_dataset = rows_of(rows)
+        trainer.train()
+        assert callback.curve is not None
+        estimate = callback.curve["checkpoint-6"].estimate
+        assert estimate is not None
+        tokens.add(estimate.dataset.fingerprint)
+    assert len(tokens) == 2
+
+
+def test_data_that_may_not_be_read_twice_is_not_touched(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path / "run")
+    stream = iter(rows_of(IDS))
+    trainer.eval_dataset = stream
+    callback = LLCCallback(trainer, every=6, **QUICK)
+    trainer.add_callback(callback)
+    trainer.train()
+    assert callback.curve is not None
+    assert "must not be read twice" in str(callback.curve["checkpoint-6"].error)
+    assert len(list(stream)) == len(IDS)
 
 
 def test_an_estimate_that_fails_leaves_a_point_without_a_number(tmp_path: Path) -> None:
@@ -157,6 +217,7 @@ def test_text_needs_the_tokenizer_of_the_trainer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"every": 5, "data": None}, r"needs the Trainer or data"),
         ({"every": 0}, r"every must be ≥ 1, got 0"),
         ({"every": 5, "gama": 3.0}, r"LLCCallback has no setting gama.*gamma"),
         ({"every": 5, "gamma": -1.0}, r"gamma must be"),
@@ -164,7 +225,7 @@ def test_text_needs_the_tokenizer_of_the_trainer(tmp_path: Path) -> None:
 )
 def test_settings_that_make_no_sense_are_refused_at_once(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        LLCCallback(**given)
+        LLCCallback(**{"data": IDS, **given})
 
 
 def test_rows_of_several_lengths_are_joined_without_their_padding() -> None:
@@ -187,13 +248,13 @@ def test_a_model_that_no_process_has_is_refused_before_training(tmp_path: Path, 
     arguments = SimpleNamespace(output_dir=str(tmp_path), **{spread: "full_shard"})
     state = SimpleNamespace(global_step=0)
     with pytest.raises(SettingsError, match="spread over devices; run hf-llc scan"):
-        LLCCallback(every=1).on_train_begin(arguments, state, None, model=make_model())  # type: ignore[arg-type]
+        LLCCallback(data=IDS, every=1).on_train_begin(arguments, state, None, model=make_model())  # type: ignore[arg-type]
 
 
 def test_a_module_that_transformers_does_not_save_is_refused_before_training(tmp_path: Path) -> None:
     arguments, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=0)
     with pytest.raises(SettingsError, match="models of transformers, and this is a Linear"):
-        LLCCallback(every=1).on_train_begin(arguments, state, None, model=torch.nn.Linear(2, 2))  # type: ignore[arg-type]
+        LLCCallback(data=IDS, every=1).on_train_begin(arguments, state, None, model=torch.nn.Linear(2, 2))  # type: ignore[arg-type]
 
 
 SCRIPT = """

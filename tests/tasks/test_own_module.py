@@ -1,6 +1,7 @@
 """A user's own module and loss: exact answers, one run for one call, and what is refused."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,75 @@ def test_other_weights_items_or_losses_are_another_run() -> None:
     assert len(folders) == 4
 
 
+class Scaled(torch.nn.Module):
+    """A net with a number, a function and a buffer that no state dict has."""
+
+    hidden: Tensor
+
+    def __init__(
+        self, scale: float = 1.0, function: Callable[[Tensor], Tensor] = torch.tanh, hidden: float = 1.0
+    ) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(4, 3)
+        self.scale, self.function = scale, function
+        self.register_buffer("hidden", torch.tensor(hidden), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.hidden * self.function(self.layer(x))
+
+
+def scaled_loss(factor: float) -> Callable[[Any, Any], Tensor]:
+    return lambda module, batch: factor * cross_entropy(module, batch)
+
+
+def test_what_no_state_dict_or_source_shows_is_another_run() -> None:
+    _, items = classifier()
+    frozen = Scaled()
+    frozen.layer.bias.requires_grad_(False)
+    calls: list[tuple[torch.nn.Module, Callable[[Any, Any], Tensor]]] = [
+        (Scaled(), cross_entropy),
+        (Scaled(scale=3.0), cross_entropy),
+        (Scaled(function=torch.sin), cross_entropy),
+        (Scaled(hidden=3.0), cross_entropy),
+        (frozen, cross_entropy),
+        (Scaled(), scaled_loss(2.0)),
+        (Scaled(), scaled_loss(5.0)),
+    ]
+    folders = {hf_llc.estimate(net, items, losses=fn, gamma=300.0, draws=4).run_dir for net, fn in calls}
+    assert len(folders) == len(calls)
+    assert hf_llc.estimate(Scaled(), items, losses=cross_entropy, gamma=300.0, draws=4).run_dir in folders
+
+
+def test_threads_may_run_the_same_call() -> None:
+    module, items = classifier()
+
+    def run(name: str) -> float | None:
+        return hf_llc.estimate(module, items, losses=cross_entropy, gamma=300.0, draws=4, output_dir=Path(name)).llc
+
+    with ThreadPoolExecutor(3) as pool:
+        assert len(set(pool.map(run, ["one", "two", "three"]))) == 1
+
+
+def test_keys_of_a_mapping_come_back_as_they_were_given() -> None:
+    module, (x, y) = classifier()
+    items = {1: x, "1": y}
+    result = hf_llc.estimate(module, items, losses=lambda m, b: cross_entropy(m, (b[1], b["1"])), gamma=300.0, draws=4)
+    assert result.llc is not None
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (torch.nn.Identity(), "parameters that require a gradient, and this Identity has none"),
+        (torch.nn.LazyLinear(3), "initialized parameters: call this LazyLinear once"),
+    ],
+)
+def test_modules_without_weights_are_refused(module: torch.nn.Module, message: str) -> None:
+    with pytest.raises(UnusableError, match=message):
+        hf_llc.estimate(module, ITEMS, losses=quadratic, gamma=300.0)
+
+
 def test_chains_and_draws_agree() -> None:
     module, items = classifier()
     settings: dict[str, Any] = {"gamma": 2000.0, "device": "cpu", "threads": 1}
@@ -133,8 +203,8 @@ def test_chains_and_draws_agree() -> None:
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        (lambda m, b: cross_entropy(m, b).mean(), r"must return a tensor of shape \(4,\) for 4 items, got \(\)"),
-        (lambda m, b: 3.0, r"of shape \(4,\) for 4 items, got 3.0"),
+        (lambda m, b: cross_entropy(m, b).mean(), r"must return a tensor of shape \(64,\) for 64 items, got \(\)"),
+        (lambda m, b: 3.0, r"of shape \(64,\) for 64 items, got 3.0"),
         (lambda m, b: cross_entropy(m, b) - cross_entropy(m, b).mean(), "must depend on each item alone"),
         (lambda m, b: cross_entropy(m, b) * torch.rand(1), "must not be random"),
         (lambda m, b: cross_entropy(m.train(), b), "must not be random|losses failed"),
@@ -169,5 +239,5 @@ def test_arguments_that_make_no_sense_are_refused(changes: dict[str, Any], messa
 
 def test_a_module_that_fails_raises_an_error_of_this_library() -> None:
     module, items = classifier()
-    with pytest.raises(HfLlcError, match=r"losses failed .*\(RuntimeError: .*shapes cannot be multiplied"):
+    with pytest.raises(HfLlcError, match=r"losses failed \(RuntimeError: .*shapes cannot be multiplied"):
         hf_llc.estimate(module, (items[0][:, :3], items[1]), losses=cross_entropy, gamma=300.0)

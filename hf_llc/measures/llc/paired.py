@@ -70,6 +70,7 @@ class _Run(NamedTuple):
     name: str
     estimate: Estimate
     folder: Path
+    label: str
 
 
 def compare_paired(first: Any, second: Any = None) -> list[PairedDifference]:
@@ -107,8 +108,8 @@ def difference_of(first: _Run, second: _Run) -> PairedDifference:
     one, other = first.estimate, second.estimate
     _require_comparable(first, second)
     unpaired, reason = math.hypot(one.stderr or 0.0, other.stderr or 0.0), _unpaired_reason(one, other)
-    names = (first.name, second.name) if first.name != second.name else (str(first.folder), str(second.folder))
-    if one.sha == other.sha:
+    names = _names(first, second)
+    if _have_same_weights(first, second):
         # The same weights: the difference is 0 whatever was drawn.
         difference, stderr, pairs = 0.0, 0.0, min(len(one.chains), len(other.chains))
     elif reason is not None:
@@ -129,6 +130,23 @@ def difference_of(first: _Run, second: _Run) -> PairedDifference:
     )
 
 
+def _names(first: _Run, second: _Run) -> tuple[str, str]:
+    """What tells the two apart: their revisions, or these with what the runs were given as."""
+    if first.name != second.name:
+        return first.name, second.name
+    one, other = f"{first.label}: {first.name}", f"{second.label}: {second.name}"
+    return (one, other) if one != other else (str(first.folder), str(second.folder))
+
+
+def _have_same_weights(first: _Run, second: _Run) -> bool:
+    """Whether both are of one file of weights: several checkpoints may be in one commit, each in its folder."""
+    inputs = [whole_payload(run.folder / "inputs.json") for run in (first, second)]
+    if None in inputs:
+        return False
+    kept = [{name: (each or {}).get(name) for name in ("sha", "subfolder", "gguf_file")} for each in inputs]
+    return kept[0] == kept[1]
+
+
 def _require_comparable(first: _Run, second: _Run) -> None:
     """Raise SettingsError unless both numbers are of the same posterior over the same tokens."""
     one, other = first.estimate, second.estimate
@@ -136,9 +154,10 @@ def _require_comparable(first: _Run, second: _Run) -> None:
     if one.dataset.fingerprint != other.dataset.fingerprint:
         unequal.append("the tokens")
     if unequal:
+        name, other_name = _names(first, second)
         raise SettingsError(
-            f"{first.name} and {second.name} are not comparable, since these differ: {', '.join(unequal)}. Estimate "
-            "one with the settings of the other (--settings, or settings=… in Python)."
+            f"{name} and {other_name} are not comparable, since these differ: {', '.join(unequal)}. Estimate "
+            "both with the same text and settings (`settings`)."
         )
 
 
@@ -152,7 +171,11 @@ def _unpaired_reason(one: Estimate, other: Estimate) -> str | None:
 
 def _unequal(one: Estimate, other: Estimate, names: Sequence[str]) -> list[str]:
     values = [(name, getattr(one.settings, name), getattr(other.settings, name)) for name in names]
-    return [f"{name} ({shown(a)} and {shown(b)})" for name, a, b in values if a != b]
+    return [f"{name} ({_short(a)} and {_short(b)})" for name, a, b in values if a != b]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)
 
 
 def _of_draws(first: _Run, second: _Run) -> tuple[float, float, int]:
@@ -268,14 +291,17 @@ def _runs(given: Any) -> list[_Run]:
     """The numbers of a run, in order of training, each weight once."""
     if isinstance(given, Estimate):
         curve, folder = Curve.of_estimate(given), Path(given.run_dir)
+        label = given.model
     elif isinstance(given, Curve):
         curve, folder = given, Path(given.run_dir)
+        label = given.model
     elif isinstance(given, str | Path):
         curve, folder = load(given), Path(given)
+        label = str(given)
     else:
         raise SettingsError(f"compare_paired takes a folder, an Estimate or a Curve, got {shown(given)}.")
     return [
-        _Run(point.revision, point.estimate, _folder_of(point, folder))
+        _Run(point.revision, point.estimate, _folder_of(point, folder), label)
         for point in curve.points
         if point.estimate is not None and point.estimate.llc is not None and point.duplicate_of is None
     ]

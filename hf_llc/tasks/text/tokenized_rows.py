@@ -1,6 +1,6 @@
 """Rows that a Trainer's dataset has tokenized, as packed token ids."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,8 @@ COLUMN = "input_ids"
 
 def are_tokenized(rows: Any) -> bool:
     """True if the first of these rows is a mapping with token ids."""
+    if isinstance(rows, Tensor | Iterator) or (not isinstance(rows, Iterable) and not hasattr(rows, "__getitem__")):
+        return False
     first = next(iter(rows), None)
     return isinstance(first, Mapping) and COLUMN in first
 

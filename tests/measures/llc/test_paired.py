@@ -110,7 +110,7 @@ def test_another_seed_leaves_the_unpaired_error_and_says_why(place: Path, by_dra
 
 def test_another_posterior_is_refused(place: Path, by_draws: tuple[Estimate, Estimate]) -> None:
     other = run_of(place, "b", "draws-gamma", gamma=3000.0)
-    with pytest.raises(SettingsError, match=r"not comparable, since these differ: gamma \(2000.0 and 3000.0\)"):
+    with pytest.raises(SettingsError, match=r"not comparable, since these differ: gamma \(2000 and 3000\)"):
         compare_paired(by_draws[0], other)
 
 
