@@ -6,11 +6,10 @@ from pathlib import Path
 
 import typer
 
-from hf_llc.settings.limits import LARGEST_INTEGER, LONGEST
+from hf_llc.settings.limits import LARGEST_INTEGER
+from hf_llc.settings.stopping import seconds_in
 
 SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def bytes_of(text: str) -> int:
@@ -32,11 +31,10 @@ def seconds_of(text: str | float) -> float:
     Raises:
         BadParameter: The text is not a time above 0.
     """
-    read = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(text).lower())
-    seconds = float(read[1]) * UNITS[read[2]] if read else 0.0
-    if not 0 < seconds <= LONGEST:
-        raise typer.BadParameter(f"must be a time above 0 such as 15m, got {text!r}")
-    return seconds
+    try:
+        return seconds_in(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def path_of(text: str | Path) -> Path:

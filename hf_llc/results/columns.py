@@ -32,6 +32,7 @@ COLUMNS = (
     ),
     Column("duplicate_of", "text", "", "the checkpoint with identical weights, whose numbers these are"),
     Column("error", "text", "", "why there is no number"),
+    Column("sampler", "text", "", "`importance` for independent draws, else the sampler of the chains"),
     Column("n_beta", "number", "", "nβ, inverse temperature times n"),
     Column("gamma", "number", "1/weight²", "γ, precision of the localizing prior"),
     Column("lr", "number", "weight²", "ε, the step size; null of independent draws"),

@@ -91,6 +91,7 @@ class Point:
             "loss": self.loss,
             "duplicate_of": self.duplicate_of,
             "error": self.error,
+            "sampler": record["settings"].get("sampler"),
             **{name: record["settings"].get(name) for name in SETTINGS},
             **({"lr": None} if estimate and estimate.settings.by_draws else {}),
             "fingerprint": record["dataset"].get("fingerprint"),

@@ -11,6 +11,7 @@ from hf_llc.settings.files import write_atomically
 from hf_llc.settings.option import settings_in
 from hf_llc.settings.posterior import of_no_use
 from hf_llc.settings.sampler import SamplerSettings
+from hf_llc.settings.stopping import seconds_in
 from hf_llc.settings.strict_json import clipped
 from hf_llc.settings.yaml_file import mapping_text, read_mapping, scalar
 
@@ -27,6 +28,15 @@ def known_settings() -> dict[str, Any]:
         hints = get_type_hints(kind, include_extras=True)
         known |= {setting.name: hints[setting.field] for setting in settings_in(kind)}
     return known
+
+
+def by_field_name(name: str) -> str:
+    """The name of the setting that is an option of another name, such as `budget` of `--budget`; others as they are."""
+    for kind in (DataSettings, SamplerSettings):
+        for setting in settings_in(kind):
+            if name == setting.flag.lstrip("-").replace("-", "_"):
+                return setting.name
+    return name
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -57,7 +67,8 @@ def checked_settings(stored: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     # A result of independent draws records them as chains without steps.
     left_out = (*RECORDED, *of_no_use(stored))
-    return {name: _checked(name, value, source) for name, value in stored.items() if name not in left_out}
+    settings = {by_field_name(str(name)): value for name, value in stored.items()}
+    return {name: _checked(name, value, source) for name, value in settings.items() if name not in left_out}
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -72,7 +83,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         name, joined, value = text.partition("=")
         if not joined:
             raise SettingsError(f"--set takes NAME=VALUE, such as --set burn_in=400, got {shown(text)}.")
-        name = name.strip().replace("-", "_")
+        name = by_field_name(name.strip().replace("-", "_"))
         settings[name] = _checked(name, scalar(value, f"--set {clipped(text)}"), "--set")
     return settings
 
@@ -94,6 +105,11 @@ def _checked(name: str, value: Any, source: str) -> Any:
         if value.lower() not in SWITCH:
             raise SettingsError(f"{source}: {name} must be yes, no, true or false, got {shown(value)}")
         value = SWITCH[value.lower()]
+    if name == "budget_seconds" and isinstance(value, str):
+        try:
+            value = seconds_in(value)
+        except ValueError as error:
+            raise SettingsError(f"{source}: {name} {error}") from None
     try:
         return checked(name, value, known[name])
     except SettingsError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from hf_llc.errors import SettingsError, did_you_mean
 from hf_llc.settings.bounds import checked
 from hf_llc.settings.data import DataSettings
-from hf_llc.settings.file import checked_settings, read_settings
+from hf_llc.settings.file import by_field_name, checked_settings, read_settings
 from hf_llc.settings.option import settings_in
 from hf_llc.settings.sampler import SamplerSettings
 
@@ -32,7 +32,10 @@ def requested(
     Raises:
         SettingsError: a name is not known (near ones are named), or a value is of another type or out of its bounds.
     """
-    overrides = {**settings_from(settings), **({"sampler": sampler} if isinstance(sampler, str) else {}), **overrides}
+    named = {by_field_name(name): value for name, value in overrides.items()}
+    if isinstance(budget := named.get("budget_seconds"), str):
+        named |= checked_settings({"budget_seconds": budget}, function)
+    overrides = {**settings_from(settings), **({"sampler": sampler} if isinstance(sampler, str) else {}), **named}
     sampler = sampler if isinstance(sampler, SamplerSettings) else SamplerSettings()
     fields = {kind: {each.name: each.field for each in settings_in(kind)} for kind in (DataSettings, SamplerSettings)}
     known = [name for names in fields.values() for name in names]

@@ -1,5 +1,6 @@
 """When sampling ends and what checks its number: `StoppingSettings`."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +12,21 @@ CROSS_CHECKS = ("lanczos", "draws", "sgld")
 TARGET_STDERR = 0.05
 MAX_CHAINS = 256
 """Chains up to which rounds add some: as many draws as 64 chains of 200."""
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_in(text: str) -> float:
+    """Seconds from `90s`, `15m`, `1.5h` or `300`.
+
+    Raises:
+        ValueError: the text is not a time above 0.
+    """
+    read = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text.lower())
+    seconds = float(read[1]) * UNITS[read[2]] if read else 0.0
+    if not 0 < seconds <= LONGEST:
+        raise ValueError(f"must be a time above 0 such as 15m, got {text!r}")
+    return seconds
 
 
 @dataclass(frozen=True, kw_only=True)
