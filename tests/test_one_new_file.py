@@ -40,7 +40,7 @@ TRACKER = '''
 class LinesTracker:
     def __init__(self, run):
         self._path = run.folder / "lines.txt"
-        self.told = f"cat {self._path}"
+        self.view_command = f"cat {self._path}"
 
     @staticmethod
     def require():
@@ -190,12 +190,12 @@ def test_a_tracker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="report_to must be one of tensorboard, trackio, got 'lines'"):
         Tracking(["lines"])
     add_file(monkeypatch, tmp_path / "more", "hf_llc.integrations.trackers", "lines.py", TRACKER)
-    told: list[str] = []
-    with Tracking(["lines"], tell=told.append) as tracking:
+    messages: list[str] = []
+    with Tracking(["lines"], tell=messages.append) as tracking:
         tracking.begin(tmp_path / "run", {"model": "org/model"})
         tracking.log(Point(revision="step512", step=512, estimate=an_estimate(512, 13.5)))
     assert (tmp_path / "run/lines.txt").read_text() == "512 13.5\n"
-    assert told[-1].endswith(f"cat {tmp_path / 'run/lines.txt'}")
+    assert messages[-1].endswith(f"cat {tmp_path / 'run/lines.txt'}")
 
 
 def test_a_kind_of_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

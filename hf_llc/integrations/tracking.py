@@ -73,7 +73,7 @@ class Tracking:
         )
         for name in self._names:
             self._open[name] = TRACKERS[name](run)
-            self._tell(f"View it with: {self._open[name].told}")
+            self._tell(f"View it with: {self._open[name].view_command}")
 
     def has_all(self, folder: Path, points: Sequence[Point], part: str = "") -> bool:
         """True if an earlier run in this folder reported these points to every tracker."""

@@ -203,8 +203,8 @@ class LLCCallback(TrainerCallback):
             rows = self._trainer.eval_dataset if self._trainer.eval_dataset is not None else self._trainer.train_dataset
             if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")):
                 raise SettingsError(
-                    f"The Trainer's data is a {type(rows).__name__}, which must not be read twice or is several: give "
-                    "the callback data=…."
+                    f"The Trainer's data is a {type(rows).__name__} without a length, and reading it here would take "
+                    "rows from the training: give the callback data=…."
                 )
         if isinstance(rows, dict):
             raise SettingsError(f"data must be one dataset, got several ({', '.join(map(str, rows))}): give data=….")

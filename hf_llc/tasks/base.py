@@ -46,6 +46,12 @@ class Computation:
     sharded: bool
 
 
+def has_architecture(config: Mapping[str, Any], ending: str) -> bool:
+    """Whether a `config.json` names a class of transformers such as `…ForMaskedLM`."""
+    names = config.get("architectures")
+    return isinstance(names, list) and any(ending in str(name) for name in names)
+
+
 class Task(Protocol):
     """A kind of loss.
 

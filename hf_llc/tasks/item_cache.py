@@ -1,6 +1,7 @@
 """Items as tensors by name, kept on disk, so that every process and every run reads the same ones (safetensors)."""
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from hf_llc.checkpoints.source import Corpus
 from hf_llc.errors import ResourceError
+from hf_llc.settings.data import DataSettings
 
 Tell = Callable[[str], None]
 
@@ -86,3 +88,39 @@ def load(corpus: Corpus) -> Mapping[str, Tensor]:
     if stored is None or stored.fingerprint != corpus.fingerprint:
         raise ResourceError(f"The items at {corpus.path} have disappeared or changed; run the same command again.")
     return stored.items
+
+
+def corpus_of(
+    stored: StoredItems,
+    path: Path,
+    data: DataSettings,
+    *,
+    id: str,
+    revision: str,
+    column: str,
+    context_length: int,
+    tell: Tell,
+    loss_of_guessing: float | None = None,
+) -> Corpus:
+    """What a run has to know of these items, whose remarks are told.
+
+    Args:
+        stored: with the note `remarks`, a JSON list. path: its file. id, revision, column: where the items are from.
+        loss_of_guessing: see `Corpus`.
+    """
+    remarks = tuple(json.loads(stored.notes["remarks"]))
+    for remark in remarks:
+        tell(remark)
+    return Corpus(
+        id=id,
+        revision=revision,
+        config=data.config,
+        split=data.split,
+        text_column=column,
+        fingerprint=stored.fingerprint,
+        n=len(next(iter(stored.items.values()))),
+        context_length=context_length,
+        path=path,
+        remarks=remarks,
+        loss_of_guessing=loss_of_guessing,
+    )

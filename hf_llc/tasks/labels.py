@@ -59,9 +59,9 @@ def numbers_by_name(names: Sequence[str], classes: ModelClasses, data: str) -> t
         return list(range(len(names))), False
     numbers = _numbers(classes.names)
     folded = _numbers([_folded(name) for name in classes.names])
-    found = [numbers.get(name, folded.get(_folded(name))) for name in names]
-    known = [number for number in found if number is not None]
-    if len(known) < len(found) or len(set(known)) < len(known):
+    places = [numbers.get(name, folded.get(_folded(name))) for name in names]
+    known = [number for number in places if number is not None]
+    if len(known) < len(places) or len(set(known)) < len(known):
         raise UnusableError(
             f"The classes of {data} are not those of {classes.model}. Data: {_shown(names)}. Model: "
             f"{_shown(classes.names)}. Rename those of the data, or id2label in the model's config.json."

@@ -22,12 +22,12 @@ def images(count: int, seed: int = 0) -> list[tuple[Image.Image, int]]:
     """Grey images with their classes, the numbers of CLASSES in turn."""
     numbers = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIZE, :SIZE]
-    made = []
+    images = []
     for index in range(count):
         place = (columns, rows, rows + columns)[index % 3]
         stripes = 90 * ((place + numbers.integers(4)) % 4 < 2) + numbers.normal(80, 40, (SIZE, SIZE))
-        made.append((Image.fromarray(stripes.clip(0, 255).astype(np.uint8)), index % 3))
-    return made
+        images.append((Image.fromarray(stripes.clip(0, 255).astype(np.uint8)), index % 3))
+    return images
 
 
 def png(image: Image.Image) -> bytes:

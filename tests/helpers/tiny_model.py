@@ -45,9 +45,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences(200), trainer)
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, model_max_length=CONTEXT)
-    assert isinstance(made, PreTrainedTokenizerFast)
-    return made
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, model_max_length=CONTEXT)
+    assert isinstance(fast, PreTrainedTokenizerFast)
+    return fast
 
 
 def make_model(seed: int = 0, *, hidden: int = 32, layers: int = 1, std: float = 0.1) -> GPTNeoXForCausalLM:

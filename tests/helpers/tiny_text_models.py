@@ -43,7 +43,7 @@ def make_bert_tokenizer() -> PreTrainedTokenizerFast:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
-    made = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="[PAD]",
         unk_token="[UNK]",
@@ -53,8 +53,8 @@ def make_bert_tokenizer() -> PreTrainedTokenizerFast:
         model_max_length=CONTEXT,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
-    assert isinstance(made, PreTrainedTokenizerFast)
-    return made
+    assert isinstance(fast, PreTrainedTokenizerFast)
+    return fast
 
 
 def bert_config(**changes: Any) -> BertConfig:

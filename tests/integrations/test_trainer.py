@@ -47,6 +47,12 @@ def trainer_in(folder: Path, callbacks: list[TrainerCallback] | None = None, **a
     )
 
 
+def train_for_four_steps(folder: Path) -> None:
+    """A training that ended early, with checkpoints and a curve at steps 2 and 4."""
+    callback = LLCCallback(data=IDS[:32], every=2, **QUICK)
+    trainer_in(folder, [callback], max_steps=4, save_strategy="steps", save_steps=2).train()
+
+
 def state_of(trainer: Trainer) -> list[Any]:
     """Weights, optimizer state and random states after training."""
     optimizer, model = trainer.optimizer, trainer.model
@@ -123,13 +129,7 @@ def test_gamma_that_is_not_given_is_kept_from_the_first_estimate(tmp_path: Path)
 
 
 def test_a_resumed_training_goes_on_with_its_curve(tmp_path: Path) -> None:
-    trainer_in(
-        tmp_path / "run",
-        [LLCCallback(data=IDS[:32], every=2, **QUICK)],
-        max_steps=4,
-        save_strategy="steps",
-        save_steps=2,
-    ).train()
+    train_for_four_steps(tmp_path / "run")
     callback = LLCCallback(data=IDS[:32], every=2, **QUICK)
     trainer_in(tmp_path / "run", [callback]).train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-2"))
     assert [point.step for point in hf_llc.load(tmp_path / "run/llc")] == [2, 4, 6]
@@ -139,13 +139,7 @@ def test_a_resumed_training_goes_on_with_its_curve(tmp_path: Path) -> None:
 
 
 def test_another_gamma_in_a_resumed_training_begins_another_curve(tmp_path: Path) -> None:
-    trainer_in(
-        tmp_path / "run",
-        [LLCCallback(data=IDS[:32], every=2, **QUICK)],
-        max_steps=4,
-        save_strategy="steps",
-        save_steps=2,
-    ).train()
+    train_for_four_steps(tmp_path / "run")
     callback = LLCCallback(data=IDS[:32], every=2, **{**QUICK, "gamma": 50.0})
     trainer_in(tmp_path / "run", [callback]).train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-2"))
     curve = hf_llc.load(tmp_path / "run/llc")
@@ -153,13 +147,7 @@ def test_another_gamma_in_a_resumed_training_begins_another_curve(tmp_path: Path
 
 
 def test_a_curve_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
-    trainer_in(
-        tmp_path / "run",
-        [LLCCallback(data=IDS[:32], every=2, **QUICK)],
-        max_steps=4,
-        save_strategy="steps",
-        save_steps=2,
-    ).train()
+    train_for_four_steps(tmp_path / "run")
     (tmp_path / "run/llc/scan.json").write_text("{")
     callback = LLCCallback(data=IDS[:32], every=2, **QUICK)
     trainer_in(tmp_path / "run", [callback]).train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-2"))
@@ -190,7 +178,7 @@ def test_data_that_may_not_be_read_twice_is_not_touched(tmp_path: Path) -> None:
     trainer.add_callback(callback)
     trainer.train()
     assert callback.curve is not None
-    assert "must not be read twice" in str(callback.curve["checkpoint-6"].error)
+    assert "from the training: give the callback data" in str(callback.curve["checkpoint-6"].error)
     assert len(list(stream)) == len(IDS)
 
 

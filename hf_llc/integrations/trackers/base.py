@@ -29,10 +29,10 @@ class Tracker(Protocol):
     """Reports the points of one run.
 
     Attributes:
-        told: the command that shows them.
+        view_command: the command that shows them.
     """
 
-    told: str
+    view_command: str
 
     def __init__(self, run: TrackedRun) -> None: ...
 

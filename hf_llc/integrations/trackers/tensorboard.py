@@ -14,7 +14,7 @@ class TensorBoardTracker:
         folder = run.folder / "tensorboard" / run.part
         self._writer = _writer_class()(log_dir=str(folder))
         self._writer.add_text("settings", f"```\n{json.dumps(run.config, indent=1, default=str)}\n```", 0)
-        self.told = f"tensorboard --logdir {folder}"
+        self.view_command = f"tensorboard --logdir {folder}"
 
     @staticmethod
     def require() -> None:

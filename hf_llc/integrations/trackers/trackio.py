@@ -19,7 +19,7 @@ class TrackioTracker:
             self._run: Any = self._begun()
         except ValueError as error:
             raise SettingsError(f"--trackio {run.project} is not a valid project name ({error}).") from error
-        self.told = f'trackio show --project "{run.project}"'
+        self.view_command = f'trackio show --project "{run.project}"'
 
     @staticmethod
     def require() -> None:

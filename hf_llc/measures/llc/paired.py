@@ -99,7 +99,7 @@ def compare_paired(first: Any, second: Any = None) -> list[PairedDifference]:
     by_step = {_step(run): run for run in others}
     pairs = [(run, by_step[_step(run)]) for run in runs if _step(run) in by_step]
     if not pairs:
-        raise SettingsError(f"{_label(first)} and {_label(second)} have no step in common.")
+        raise SettingsError(f"{runs[0].label} and {others[0].label} have no step in common.")
     return [difference_of(one, other) for one, other in pairs]
 
 
@@ -184,10 +184,10 @@ def _of_draws(first: _Run, second: _Run) -> tuple[float, float, int]:
     for run in (first, second):
         if run.estimate.diagnostics.routers:
             raise _jumps(run.name)
-    found = difference_of_samples(samples, n=settings.n, n_beta=settings.n_beta, gamma=settings.gamma)
-    if found is None:
+    difference = difference_of_samples(samples, n=settings.n, n_beta=settings.n_beta, gamma=settings.gamma)
+    if difference is None:
         raise _jumps(f"{first.name} or {second.name}")
-    return *found, min(len(sample.losses) for sample in samples)
+    return *difference, min(len(sample.losses) for sample in samples)
 
 
 def difference_of_samples(
@@ -206,8 +206,8 @@ def difference_of_samples(
         return None
     parts = [contributions(*kinds, n_beta=n_beta, gamma=gamma) for kinds in common]
     errors = [_error([a - b for a, b in zip(one, other, strict=True)]) for one, other in zip(*parts, strict=True)]
-    left = math.hypot(*(summary.open for summary in summaries))
-    return values[0] - values[1], stderr_with_open(math.hypot(*errors), left)
+    undetermined = math.hypot(*(summary.open for summary in summaries))
+    return values[0] - values[1], stderr_with_open(math.hypot(*errors), undetermined)
 
 
 def _kinds(sample: Sample) -> tuple[Sequence[Any], Sequence[Any], Sequence[float]]:
@@ -260,7 +260,8 @@ def _sample(run: _Run) -> Sample:
     return Sample(
         losses=[LossPair.from_dict(each["pair"]) for each in losses],
         gradients=[GradientPair.from_dict(each["pair"]) for each in gradients],
-        bends=[float(each["bend"]) for each in bends if each["bend"] is not None] if len(bends) > 1 else [],
+        # One that is not finite keeps its place, which is that of the same direction in the other run.
+        bends=[math.nan if each["bend"] is None else float(each["bend"]) for each in bends] if len(bends) > 1 else [],
         seconds=0.0,
     )
 
@@ -319,7 +320,3 @@ def _folder_of(point: Point, folder: Path) -> Path:
 
 def _step(run: _Run) -> object:
     return run.name if run.estimate.step is None else run.estimate.step
-
-
-def _label(given: Any) -> str:
-    return str(given)[:200]

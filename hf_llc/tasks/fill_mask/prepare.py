@@ -73,26 +73,21 @@ def find_sequences(data: DataSettings, source: ModelSource, *, tokenizer: ModelS
     path = token_cache.path_of(client.home() / "items", inputs)
     stored = item_cache.read(path, tell)
     if stored is None:
-        made = _made(data, reference, revision, encoder, special, longest, tell)
-        stored = item_cache.write(path, made)
-    remarks = json.loads(stored.notes["remarks"])
-    for remark in remarks:
-        tell(remark)
-    return Corpus(
+        items = _items_of(data, reference, revision, encoder, special, longest, tell)
+        stored = item_cache.write(path, items)
+    return item_cache.corpus_of(
+        stored,
+        path,
+        data,
         id=reference.id,
         revision=revision,
-        config=data.config,
-        split=data.split,
-        text_column=stored.notes["text_column"],
-        fingerprint=stored.fingerprint,
-        n=len(stored.items[IDS]),
+        column=stored.notes["text_column"],
         context_length=longest,
-        path=path,
-        remarks=tuple(remarks),
+        tell=tell,
     )
 
 
-def _made(
+def _items_of(
     data: DataSettings,
     reference: Reference,
     revision: str,

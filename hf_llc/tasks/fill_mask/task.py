@@ -12,7 +12,7 @@ from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import item_cache
-from hf_llc.tasks.base import Computation
+from hf_llc.tasks.base import Computation, has_architecture
 from hf_llc.tasks.fill_mask import prepare
 from hf_llc.tasks.fill_mask.prepare import IDS, IGNORED, LABELS
 from hf_llc.tasks.items import ItemObjective, Rows
@@ -28,8 +28,7 @@ class FillMask:
 
     def claims(self, config: Mapping[str, Any]) -> bool:
         """Whether it names an architecture for masked language modelling."""
-        names = config.get("architectures")
-        return isinstance(names, list) and any(str(name).endswith("ForMaskedLM") for name in names)
+        return has_architecture(config, "ForMaskedLM")
 
     def needs_tokenizer(self, data: DataSettings) -> bool:
         """True: the items are text."""

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers import AutoModelForImageClassification
 from hf_llc.checkpoints.identity import dataset_revision
 from hf_llc.checkpoints.loading.config import Kind, read_config, refuse_other_kinds
 from hf_llc.checkpoints.source import Corpus, ModelSource
-from hf_llc.errors import ResourceError, SettingsError, UnusableError
+from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.hub import client
 from hf_llc.hub.errors import Tell, endpoint
 from hf_llc.hub.reference import parse_dataset
@@ -83,22 +83,17 @@ def find_images(data: DataSettings, source: ModelSource, tell: Tell) -> Corpus:
         from hf_llc.tasks.image_classification.rows import decoder, open_rows
 
         labelled = open_rows(data, reference.path, reference.id, revision, tell)
-        stored = _made(labelled, decoder(reference.id, mode), processor, classes, data.max_sequences)
+        stored = _items_of(labelled, decoder(reference.id, mode), processor, classes, data.max_sequences)
         stored = item_cache.write(path, stored)
-    remarks = json.loads(stored.notes["remarks"])
-    for remark in remarks:
-        tell(remark)
-    return Corpus(
+    return item_cache.corpus_of(
+        stored,
+        path,
+        data,
         id=reference.id,
         revision=revision,
-        config=data.config,
-        split=data.split,
-        text_column=stored.notes["image"],
-        fingerprint=stored.fingerprint,
-        n=len(stored.items[LABELS]),
+        column=stored.notes["image"],
         context_length=1,
-        path=path,
-        remarks=tuple(remarks),
+        tell=tell,
         loss_of_guessing=math.log(len(classes.names)) if stored.notes["by"] == "number" else None,
     )
 
@@ -110,7 +105,7 @@ def _mode(source: ModelSource, config: Any) -> str:
     return MODES[channels]
 
 
-def _made(labelled: Any, decode: Any, processor: Any, classes: ModelClasses, most: int) -> StoredItems:
+def _items_of(labelled: Any, decode: Any, processor: Any, classes: ModelClasses, most: int) -> StoredItems:
     """The tensors of the rows.
 
     Raises:
@@ -176,15 +171,3 @@ def _numbers(labelled: Any, every: Iterable[Any], values: list[Any], classes: Mo
 
 def _who_has_none(labelled: Any, classes: ModelClasses) -> str:
     return f"{labelled.name if classes.are_named else classes.model} has no names for them"
-
-
-def load_images(corpus: Corpus) -> Mapping[str, Tensor]:
-    """Pixel values and classes, checked against their fingerprint.
-
-    Raises:
-        ResourceError: the file is gone or no longer the same.
-    """
-    stored = item_cache.read(corpus.path, lambda message: None)
-    if stored is None or stored.fingerprint != corpus.fingerprint:
-        raise ResourceError(f"The images at {corpus.path} have disappeared or changed; run the same command again.")
-    return stored.items

@@ -11,7 +11,8 @@ from hf_llc.checkpoints.loading.load import load_model
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
-from hf_llc.tasks.base import Computation
+from hf_llc.tasks import item_cache
+from hf_llc.tasks.base import Computation, has_architecture
 from hf_llc.tasks.image_classification import prepare
 from hf_llc.tasks.image_classification.prepare import IMAGE_CLASSIFIER, LABELS
 from hf_llc.tasks.image_classification.processor import PIXELS
@@ -29,8 +30,7 @@ class ImageClassification:
 
     def claims(self, config: Mapping[str, Any]) -> bool:
         """True if its config.json names a class for image classification."""
-        names = config.get("architectures")
-        return isinstance(names, list) and any("ForImageClassification" in str(name) for name in names)
+        return has_architecture(config, "ForImageClassification")
 
     def needs_tokenizer(self, data: DataSettings) -> bool:
         """False: images are made by an image processor, which `find_items` finds itself."""
@@ -44,7 +44,7 @@ class ImageClassification:
 
     def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
         """Pixel values (n, channels, height, width) float32, and classes (n,) int64."""
-        return prepare.load_images(corpus)
+        return item_cache.load(corpus)
 
     def load_model(self, source: ModelSource, device: str, devices: int) -> torch.nn.Module:
         """The classifier; its batch norm keeps the statistics of the checkpoint, as in any evaluation."""

@@ -73,22 +73,17 @@ def find_texts(data: DataSettings, source: ModelSource, *, tokenizer: ModelSourc
     stored = item_cache.read(path, tell)
     if stored is None:
         table = _open(data, reference, revision, tell)
-        stored = _made(data, reference, table, encoder.built, longest, classes, _padding(config))
+        stored = _items_of(data, reference, table, encoder.built, longest, classes, _padding(config))
         stored = item_cache.write(path, stored)
-    remarks = json.loads(stored.notes["remarks"])
-    for remark in remarks:
-        tell(remark)
-    return Corpus(
+    return item_cache.corpus_of(
+        stored,
+        path,
+        data,
         id=reference.id,
         revision=revision,
-        config=data.config,
-        split=data.split,
-        text_column=stored.notes["text_column"],
-        fingerprint=stored.fingerprint,
-        n=len(stored.items[LABELS]),
+        column=stored.notes["text_column"],
         context_length=stored.items[IDS].shape[1],
-        path=path,
-        remarks=tuple(remarks),
+        tell=tell,
         loss_of_guessing=math.log(len(classes.names)) if stored.notes["by"] == "number" else None,
     )
 
@@ -103,7 +98,7 @@ def _open(data: DataSettings, reference: Reference, revision: str, tell: Tell) -
     return corpora.read_hub(data, reference.id, revision, tell, TABLE)
 
 
-def _made(
+def _items_of(
     data: DataSettings,
     reference: Reference,
     table: "Table",

@@ -12,7 +12,7 @@ from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import item_cache
-from hf_llc.tasks.base import Computation
+from hf_llc.tasks.base import Computation, has_architecture
 from hf_llc.tasks.items import ItemObjective, Rows
 from hf_llc.tasks.text_classification import prepare
 from hf_llc.tasks.text_classification.prepare import IDS, LABELS, LENGTHS, TYPES
@@ -31,8 +31,7 @@ class TextClassification:
 
     def claims(self, config: Mapping[str, Any]) -> bool:
         """Whether it names an architecture for sequence classification."""
-        names = config.get("architectures")
-        return isinstance(names, list) and any(str(name).endswith("ForSequenceClassification") for name in names)
+        return has_architecture(config, "ForSequenceClassification")
 
     def needs_tokenizer(self, data: DataSettings) -> bool:
         """True: the items are texts."""

@@ -9,6 +9,7 @@ import pytest
 
 from hf_llc import DataSettings, Estimate, SamplerSettings, estimate
 from hf_llc.errors import NotFoundError, SettingsError
+from hf_llc.execution.store import RunStore
 from hf_llc.measures.llc.draws.amounts import Amount
 from hf_llc.measures.llc.draws.rounds import Sample
 from hf_llc.measures.llc.paired import compare_paired, difference_of_samples
@@ -99,6 +100,19 @@ def test_identical_weights_have_no_difference(place: Path, by_draws: tuple[Estim
     again = run_of(place, "a", "draws-again", seed=1)
     (paired,) = compare_paired(by_draws[0], again)
     assert (paired.difference, paired.stderr) == (0.0, 0.0)
+
+
+def test_folders_of_one_commit_are_different_weights(tmp_path: Path, by_draws: tuple[Estimate, Estimate]) -> None:
+    inputs = {"one": {"subfolder": "step1"}, "same": {"subfolder": "step1"}, "other": {"subfolder": "step2"}}
+    inputs["file"] = {"subfolder": "step1", "gguf_file": "model.gguf"}
+    runs = {}
+    for name, place in inputs.items():
+        shutil.copytree(by_draws[0].run_dir, tmp_path / name)
+        RunStore(tmp_path / name, lambda message: None).write("inputs", {"sha": "1" * 40, **place})
+        runs[name] = replace(by_draws[0], run_dir=str(tmp_path / name))
+    assert compare_paired(runs["one"], runs["same"])[0].stderr == 0
+    assert compare_paired(runs["one"], runs["other"])[0].stderr > 0
+    assert compare_paired(runs["one"], runs["file"])[0].stderr > 0
 
 
 def test_another_seed_leaves_the_unpaired_error_and_says_why(place: Path, by_draws: tuple[Estimate, Estimate]) -> None:
