@@ -16,6 +16,8 @@ from .output import Form, write_agent, write_json, write_line, write_table
 from .profiling import with_profile
 
 HEADERS = ("revision", "step", "loss at w*", "LLC ± standard error", "R-hat", "verdict")
+MOST_NAMED = 6
+"""Checkpoints of one verdict that are named below the table."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -63,17 +65,18 @@ def row(point: Point, width: int = 60) -> Sequence[str]:
 
 
 def reasons(points: Sequence[Point]) -> list[str]:
-    """One line for each verdict but `converged`: the checkpoints that have it, and the reason of the first of them."""
+    """One line for each verdict but `converged`: the reason of the first checkpoint that has it, and the other ones."""
     named: dict[Verdict, list[Point]] = {}
     for point in points:
         if point.estimate is not None and point.estimate.verdict is not Verdict.CONVERGED:
             named.setdefault(point.estimate.verdict, []).append(point)
     sentences = []
     for verdict, those in named.items():
-        first, others = those[0], len(those) - 1
-        more = f" and {others} more" if others else ""
+        first, *others = those
         assert first.estimate is not None
-        sentences.append(f"{verdict}, {first.revision}{more}: {with_flags(first.estimate.verdict_reason)}")
+        sentence = f"{verdict}, {first.revision}: {with_flags(first.estimate.verdict_reason)}"
+        names = ", ".join(point.revision for point in others[:MOST_NAMED]) + ", …" * (len(others) > MOST_NAMED)
+        sentences.append(f"{sentence} (also {names}, each with a `verdict_reason` of its own)" if others else sentence)
     return sentences
 
 

@@ -3,8 +3,8 @@
 import math
 from typing import TYPE_CHECKING
 
-from hf_llc.measures.llc.interpretation import agreement, interpret
 from hf_llc.results.estimate import Diagnostics, Estimate
+from hf_llc.results.interpretation import agreement
 from hf_llc.results.progress import duration
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
     listed = [
         ("LLC", f"{number(estimate)}   ({_parts(estimate)}; {_effort(estimate)})"),
         ("verdict", f"{estimate.verdict}: {estimate.verdict_reason}"),
-        ("meaning", interpret(d)),
+        ("interpretation", estimate.interpretation),
         ("parts", _moments(estimate)) if s.by_draws else ("per chain", _per_chain(estimate)),
         ("loss at w*", _loss(estimate)),
     ]
@@ -56,18 +56,17 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
     column = f", column {estimate.dataset.text_column}" if estimate.dataset.text_column != "text" else ""
     resolution = "∞" if d.resolution is None else f"{d.resolution:.3g}"
     trace = f": tr H ≈ {d.trace_hessian:.3g}" if math.isfinite(d.trace_hessian) else ""
-    is_text = estimate.settings.context_length > 1
-    kind = "tokens" if is_text else "fingerprint"
+    kind = "tokens" if estimate.settings.context_length > 1 else "fingerprint"
     listed += [
         ("settings", _settings(estimate)),
         ("resolution", f"γ/nβ = {resolution}{trace}"),
         (
-            "text" if is_text else "data",
+            "data",
             f"{estimate.dataset.id}@{estimate.dataset.revision.removeprefix('sha256:')[:12]} {estimate.dataset.split}"
             f"{column}, {kind} {estimate.dataset.fingerprint.removeprefix('sha256:')[:12]}",
         ),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in estimate.seconds.items())),
-        ("kept in", estimate.run_dir),
+        ("run folder", estimate.run_dir),
     ]
     return listed
 

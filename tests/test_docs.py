@@ -153,10 +153,10 @@ def test_a_message_that_the_code_does_not_have_is_seen() -> None:
 
 def blocks(path: Path, mark: str) -> list[tuple[str, str]]:
     """Python blocks behind `<!-- mark -->` with the output below them."""
-    found = re.findall(
+    result = re.findall(
         rf"<!-- {mark} -->\n```python\n(.*?)```\n\n```text\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL
     )
-    return [(code, output) for code, output in found]
+    return [(code, output) for code, output in result]
 
 
 EXAMPLES = [(path, *block) for path in PAGES for block in blocks(path, "run")]
@@ -212,17 +212,17 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
     commands = commands_shown()
     assert len(commands) > 40
     help_texts = {command: help_of(command) for command in COMMANDS if command}
-    for words in commands:
-        assert words[1] in help_texts, words
-        for option in (word for word in words if word.startswith("--")):
-            assert re.search(rf"{option}\b", help_texts[words[1]]), words
+    for result in commands:
+        assert result[1] in help_texts, result
+        for option in (word for word in result if word.startswith("--")):
+            assert re.search(rf"{option}\b", help_texts[result[1]]), result
 
 
 def test_the_readme_is_short_and_shows_the_two_commands_and_the_paper() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 180
     assert len(text.encode()) <= 10_000
-    assert all(words in text for words in ("2308.12108", "make demo", "make test"))
+    assert all(result in text for result in ("2308.12108", "make demo", "make test"))
 
 
 def test_output_in_the_readme_is_that_of_the_guides() -> None:
@@ -242,9 +242,9 @@ def test_no_text_has_a_placeholder_for_the_owner_of_the_repository() -> None:
 def test_every_link_to_a_file_leads_to_one() -> None:
     for path in [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
-            made = {"demo_curve.png": ROOT / "model_cards/demo/llc/curve.png"}.get(Path(target).name)
+            value = {"demo_curve.png": ROOT / "model_cards/demo/llc/curve.png"}.get(Path(target).name)
             notebook = (path.parent / target).with_suffix(".ipynb")
-            assert (path.parent / target).exists() or made or notebook.exists(), (path, target)
+            assert (path.parent / target).exists() or value or notebook.exists(), (path, target)
 
 
 def test_every_path_of_the_repository_that_is_named_exists() -> None:

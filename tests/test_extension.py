@@ -29,13 +29,13 @@ def checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]
             raise HTTPStatusError("404", request=request, response=Response(404, request=request))
         return Response(200, content=path.read_bytes())
 
-    def install(words: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
-        ran.append(words)
+    def install(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        ran.append(arguments)
         script = tmp_path / "hf-llc" / "venv" / "bin" / "hf-llc"
         script.parent.mkdir(parents=True, exist_ok=True)
         script.unlink(missing_ok=True)
         script.symlink_to(Path(sys.executable).parent / "hf-llc")
-        return subprocess.CompletedProcess(words, 0)
+        return subprocess.CompletedProcess(arguments, 0)
 
     monkeypatch.setattr(extensions, "EXTENSIONS_ROOT", tmp_path)
     monkeypatch.setattr(extensions, "_github_request", get)

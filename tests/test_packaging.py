@@ -20,12 +20,12 @@ SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 def test_every_folder_with_an_init_is_listed_as_a_package() -> None:
     folders = {"hf_llc": "hf_llc", "cli": "hf_llc.cli", "model_cards": "hf_llc.model_cards"}
-    found = {
+    results = {
         ".".join([folders[top], *path.parent.relative_to(ROOT / top).parts])
         for top in folders
         for path in (ROOT / top).rglob("__init__.py")
     }
-    assert found == set(SETUP["tool"]["setuptools"]["packages"])
+    assert results == set(SETUP["tool"]["setuptools"]["packages"])
 
 
 def test_only_our_own_name_is_at_the_top_level() -> None:
@@ -75,7 +75,7 @@ def test_actions_are_pinned_by_commit_and_may_only_read() -> None:
     ],
 )
 def test_versions_with_published_weaknesses_are_left_out(name: str, weak: str) -> None:
-    (range_of,) = [found for found in map(Requirement, SETUP["project"]["dependencies"]) if found.name == name]
+    (range_of,) = [result for result in map(Requirement, SETUP["project"]["dependencies"]) if result.name == name]
     assert not range_of.specifier.contains(weak)
     assert range_of.specifier.contains(version(name))
 
@@ -92,8 +92,8 @@ def test_a_source_distribution_runs_its_own_tests(tmp_path: Path) -> None:
     with tarfile.open(archive) as packed:
         packed.extractall(tmp_path / "unpacked", filter="data")
     (folder,) = (tmp_path / "unpacked").iterdir()
-    there = {path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")}
-    assert there <= {path.relative_to(folder) for path in folder.rglob("*.py")}
+    results = {path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")}
+    assert results <= {path.relative_to(folder) for path in folder.rglob("*.py")}
     for name in (
         "LICENSE",
         "SECURITY.md",

@@ -309,6 +309,11 @@ class Estimate:
         return str(_views().estimate_html(self))
 
     @property
+    def interpretation(self) -> str:
+        """What λ̂ says beyond the localizing prior, in one sentence: what it may be compared with."""
+        return str(import_module("hf_llc.results.interpretation").interpret(self.diagnostics))
+
+    @property
     def reasons(self) -> Mapping[str, str]:
         """Why each setting that was not given is what it is, by its name: `choices`."""
         return self.choices

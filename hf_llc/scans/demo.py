@@ -18,7 +18,6 @@ from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import computing
 from hf_llc.execution.planning import plan
 from hf_llc.measures.llc import sgld_check
-from hf_llc.measures.llc.interpretation import agreement
 from hf_llc.measures.run import execute
 from hf_llc.report.card.files import CARD, headline_of, portable, write_files
 from hf_llc.report.card.metadata import PICTURE, RESULTS
@@ -26,6 +25,7 @@ from hf_llc.report.card.render import Content, render_model_card
 from hf_llc.report.export import curve_of, write_scan
 from hf_llc.results.curve import Point
 from hf_llc.results.estimate import Estimate
+from hf_llc.results.interpretation import agreement
 from hf_llc.results.progress import Observer
 from hf_llc.sampling import seeds
 from hf_llc.scans.shared_settings import estimate_series

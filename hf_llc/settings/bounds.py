@@ -63,10 +63,11 @@ class Bounds:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The words that a setting may be. `remark` is added to a refusal."""
+    """The values that a setting may have. `remark` is added to a refusal; `also` are earlier names, not listed."""
 
     choices: tuple[str, ...]
     remark: str = ""
+    also: tuple[str, ...] = ()
 
 
 class _UnfitError(Exception):
@@ -179,7 +180,7 @@ def _fitted(value: Any, hint: Any) -> Any:
 
 
 def _ruled(value: Any, rule: Bounds | OneOf | None, original: Any) -> Any:
-    if isinstance(rule, OneOf) and isinstance(value, str) and value not in rule.choices:
+    if isinstance(rule, OneOf) and isinstance(value, str) and value not in (*rule.choices, *rule.also):
         allowed = "one of " * (len(rule.choices) > 1) + ", ".join(rule.choices)
         raise _UnfitError(f"{allowed}, got {shown(original)}{_because(rule.remark)}")
     if isinstance(value, str) and not value.strip():

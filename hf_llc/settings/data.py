@@ -44,12 +44,22 @@ class DataSettings:
     max_sequences: Annotated[
         int,
         Bounds(low=0, high=LARGEST_INTEGER, why="0 takes all there are"),
-        Option(help="Largest number of packed sequences, or of images or rows; 0 for all.", panel="Data", common=True),
+        Option(
+            help="Largest number of packed sequences, or of images or rows; 0 for all.",
+            panel="Data",
+            common=True,
+            also=("limit", "n", "num_sequences", "max_samples", "max_items"),
+        ),
     ] = 2048
     context_length: Annotated[
         int | None,
         Bounds(low=2, high=LONGEST, why="a next-token loss needs at least 2 tokens"),
-        Option(help="Of text: tokens per sequence. (default: min(1024, the model's own))", panel="Data", common=True),
+        Option(
+            help="Of text: tokens per sequence. (default: min(1024, the model's own))",
+            panel="Data",
+            common=True,
+            also=("max_length", "max_seq_length", "block_size", "seq_len"),
+        ),
     ] = None
     task: Annotated[
         str | None, Option(help="Task, such as image-classification. (default: by the model's config)", panel="Data")

@@ -93,11 +93,18 @@ def write_settings(path: Path, settings: Mapping[str, Any], header: Sequence[str
     write_atomically(path, mapping_text(settings, header, remarks).encode())
 
 
+def near_settings(name: str) -> str:
+    """`; did you mean lr?`: the settings that an unknown name may stand for, as `errors.did_you_mean` has them."""
+    settings = [setting for kind in (DataSettings, SamplerSettings) for setting in settings_in(kind)]
+    meant = [setting.name for setting in settings if name in setting.option.also]
+    return f"; did you mean {meant[0]}?" if meant else did_you_mean(name[:60], [setting.name for setting in settings])
+
+
 def _checked(name: str, value: Any, source: str) -> Any:
     """The value in the type of its setting; `source` is what a message says that it comes from."""
     known = known_settings()
     if name not in known:
-        raise SettingsError(f"{source}: no setting {clipped(name)}{did_you_mean(name[:60], list(known))}")
+        raise SettingsError(f"{source}: no setting {clipped(name)}{near_settings(name)}")
     if name == "params" and isinstance(value, str):
         # A result joins its patterns by commas.
         value = [part for part in value.split(",") if part]

@@ -18,6 +18,7 @@ class Option:
         negative: the flag that says no to it, for a field that is True by default.
         metavar: what stands for its value in `--help`; None is its type.
         published: a model card names its value. of_chains: independent draws have no use for it.
+        also: what other tools call it; a message that refuses such a name proposes this setting.
     """
 
     help: str
@@ -29,6 +30,7 @@ class Option:
     metavar: str | None = None
     published: bool = True
     of_chains: bool = False
+    also: tuple[str, ...] = ()
 
 
 class Setting(NamedTuple):

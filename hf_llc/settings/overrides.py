@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_llc.errors import SettingsError, did_you_mean
+from hf_llc.errors import SettingsError
 from hf_llc.settings.bounds import checked
 from hf_llc.settings.data import DataSettings
-from hf_llc.settings.file import by_field_name, checked_settings, read_settings
+from hf_llc.settings.file import by_field_name, checked_settings, near_settings, read_settings
 from hf_llc.settings.option import settings_in
 from hf_llc.settings.sampler import SamplerSettings
 
@@ -38,10 +38,9 @@ def requested(
     overrides = {**settings_from(settings), **({"sampler": sampler} if isinstance(sampler, str) else {}), **named}
     sampler = sampler if isinstance(sampler, SamplerSettings) else SamplerSettings()
     fields = {kind: {each.name: each.field for each in settings_in(kind)} for kind in (DataSettings, SamplerSettings)}
-    known = [name for names in fields.values() for name in names]
     for name in overrides:
-        if name not in known:
-            raise SettingsError(f"{function} has no setting {name[:60]}{did_you_mean(name[:60], known)}")
+        if not any(name in names for names in fields.values()):
+            raise SettingsError(f"{function} has no setting {name[:60]}{near_settings(name)}")
     of_data, of_sampler = (
         {names[name]: value for name, value in overrides.items() if name in names} for names in fields.values()
     )

@@ -19,7 +19,7 @@ SAMPLER_HELP = f"{CHAIN_SAMPLERS}; or importance: independent draws, without cha
 CHAIN_BATCH_SIZE = 32
 FEW_CHAINS = 4
 """Chains where their number is not given and their error does not end them."""
-STARTS = ("auto", "anchor", "prior", "both", "laplace", "localiser")
+STARTS = ("auto", "anchor", "prior", "both", "laplace")
 GAMMA_MIN = 1e-12
 """A localizing prior that reaches a million from w*: numbers of its draws would be beyond all that weights are made
 for."""
@@ -63,7 +63,12 @@ class PosteriorSettings:
     n_beta: Annotated[
         float | None,
         Bounds(low=0, high=LARGEST),
-        Option(help="nβ, the inverse temperature times n. (default: n / log n)", panel="Sampling", common=True),
+        Option(
+            help="nβ, the inverse temperature times n. (default: n / log n)",
+            panel="Sampling",
+            common=True,
+            also=("nbeta", "beta", "temperature"),
+        ),
     ] = None
     gamma: Annotated[
         float | None,
@@ -72,13 +77,17 @@ class PosteriorSettings:
             help="γ, the strength of the localizing prior. (default: measured, so that the loss rises little)",
             panel="Sampling",
             common=True,
+            also=("localization", "localisation"),
         ),
     ] = None
     lr: Annotated[
         float | None,
         Bounds(above=0, high=LARGEST),
         Option(
-            help="ε, the step size of chains. (default: from the measured curvature)", panel="Sampling", of_chains=True
+            help="ε, the step size of chains. (default: from the measured curvature)",
+            panel="Sampling",
+            of_chains=True,
+            also=("learning_rate", "step_size", "epsilon"),
         ),
     ] = None
     burn_in_lr: Annotated[
@@ -100,7 +109,7 @@ class PosteriorSettings:
     ] = None
     start: Annotated[
         str,
-        OneOf(STARTS),
+        OneOf(STARTS, also=("localiser",)),
         Option(
             help="Where chains start: anchor (at w*), prior (a draw of the localizing prior), both, "
             "laplace (a draw that includes the curvature) or auto.",
@@ -142,6 +151,7 @@ class PosteriorSettings:
             "--target-stderr or --budget as many short ones as needed)",
             panel="Sampling",
             common=True,
+            also=("num_chains", "n_chains"),
         ),
     ] = None
     draws: Annotated[
@@ -152,6 +162,7 @@ class PosteriorSettings:
             "importance as many as needed)",
             panel="Sampling",
             common=True,
+            also=("num_draws", "n_draws", "num_samples", "n_samples"),
         ),
     ] = None
     burn_in: Annotated[
@@ -161,12 +172,18 @@ class PosteriorSettings:
             help="Warm-up: steps of a chain before its first draw. (default: from the relaxation time)",
             panel="Sampling",
             of_chains=True,
+            also=("num_burnin_steps", "burnin", "warmup", "warm_up", "warmup_steps"),
         ),
     ] = None
     thin: Annotated[
         int,
         Bounds(low=1, high=LONGEST),
-        Option(help="Steps from one draw to the next.", panel="Sampling", of_chains=True),
+        Option(
+            help="Steps from one draw to the next.",
+            panel="Sampling",
+            of_chains=True,
+            also=("num_steps_bw_draws", "thinning"),
+        ),
     ] = 1
     batch_size: Annotated[
         int | None,

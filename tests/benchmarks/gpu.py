@@ -99,7 +99,7 @@ class Bench:
     def estimate(self, size: Size, **asked: Any) -> dict[str, Any]:
         """`estimate` from start to end in this process."""
         data = DataSettings(dataset=str(self._folder / "text.jsonl"), context_length=size.context)
-        found = estimate(
+        result = estimate(
             self._folder / size.name,
             data,
             SamplerSettings(**asked),
@@ -107,11 +107,11 @@ class Bench:
             device=self._device,
         )
         return {
-            "llc": found.llc,
-            "stderr": found.stderr,
-            "verdict": str(found.verdict),
-            "sampler": found.settings.sampler,
-            "seconds_of": dict(found.seconds),
+            "llc": result.llc,
+            "stderr": result.stderr,
+            "verdict": str(result.verdict),
+            "sampler": result.settings.sampler,
+            "seconds_of": dict(result.seconds),
         }
 
 

@@ -53,18 +53,18 @@ class Net:
         return ValidationSettings(draws=100, burn_in=1000)
 
 
-def nets(seed: int = 0) -> list[Net]:
-    """The panel, drawn once from a seed: sizes evenly spaced in the logarithm, factors by turns."""
+def nets(seed: int = 0, count: int = NETS, smallest: float = SMALLEST, largest: float = LARGEST) -> list[Net]:
+    """The panel, drawn once from a seed: `count` sizes evenly spaced in the logarithm, factors by turns."""
     stream = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=stream))
 
-    found = []
-    for index in range(NETS):
+    results = []
+    for index in range(count):
         factors = FACTORS[index % len(FACTORS)]
-        size = SMALLEST * (LARGEST / SMALLEST) ** (index / (NETS - 1))
+        size = smallest * (largest / smallest) ** (index / (count - 1))
         width = (size / factors) ** 0.5
         widths = tuple(round(width * uniform(1 - JITTER, 1 + JITTER)) for _ in range(factors + 1))
-        found.append(Net(widths, round(uniform(*SHARES.get(factors, DEEP_SHARE)) * min(widths))))
-    return found
+        results.append(Net(widths, round(uniform(*SHARES.get(factors, DEEP_SHARE)) * min(widths))))
+    return results

@@ -99,7 +99,7 @@ def test_pairing_and_step_size(make: Callable[[], Any], text: Trained) -> None:
     lr = chosen_lr(model)
     anchors, objective = model.anchor_losses(), model.objective(BATCH)
     level = float(anchors.mean())
-    found = {}
+    results = {}
     for step in (lr / 4, lr):
         chosen = settings(model, step)
         traces = [run_chain(objective, anchors, chosen, chain) for chain in range(CHAINS)]
@@ -110,13 +110,13 @@ def test_pairing_and_step_size(make: Callable[[], Any], text: Trained) -> None:
                 for trace in traces
             ]
         )
-        found[step] = paired, unpaired
+        results[step] = paired, unpaired
         print(
             f"\n{make.__name__}, loss {level:.3f}, ε {step:g}: paired {paired.mean:.2f} ± {paired.mcse:.2f}, "
             f"unpaired {unpaired.mean:.2f} ± {unpaired.mcse:.2f}: {unpaired.mcse / paired.mcse:.1f} times",
             end="",
         )
-    (small, _), (large, unpaired) = found[lr / 4], found[lr]
+    (small, _), (large, unpaired) = results[lr / 4], results[lr]
     change = large.mean - small.mean
     chosen = replace(settings(model, lr), baseline="linear")
     whole = full_gradient(objective, BATCH)

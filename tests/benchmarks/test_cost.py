@@ -60,7 +60,7 @@ def with_auto(net: Net) -> Reached:
         counted = Counted(case.objective, case.batch_size)
         tried.append(validate(replace(case, objective=counted), ValidationSettings(draws=draws, burn_in=2 * draws)))
         spent.append(round(counted.gradients))
-    close = [found.llc is not None and abs(found.llc - found.truth) <= CLOSE * found.truth for found in tried]
+    close = [result.llc is not None and abs(result.llc - result.truth) <= CLOSE * result.truth for result in tried]
     from_on = next((i for i in range(len(tried)) if all(close[i:])), None)
     if from_on is None:
         return Reached(None, tried[-1].llc or math.nan)
@@ -100,15 +100,15 @@ def reached(trace: Tensor, truth: float) -> Reached:
 
 def best_plain(net: Net, budget: int) -> tuple[Reached, float, float]:
     """The sweep point that comes close first, else the one that ends nearest; its γ and ε."""
-    found = []
+    results = []
     for gamma in (net.case().gamma, CUSTOMARY_GAMMA):
         case = net.case()
         sharpest = spectrum(case.objective, torch.arange(case.objective.n), 0).largest
         for fraction in FRACTIONS:
             lr = fraction / (case.n_beta * sharpest + gamma)
-            found.append((plain(case, gamma, lr, budget // CHAINS), gamma, lr))
+            results.append((plain(case, gamma, lr, budget // CHAINS), gamma, lr))
     truth = net.case().truth
-    return min(found, key=lambda each: (each[0].gradients or math.inf, abs(each[0].llc - truth)))
+    return min(results, key=lambda each: (each[0].gradients or math.inf, abs(each[0].llc - truth)))
 
 
 def test_auto_takes_at_most_a_tenth_of_what_plain_sgld_takes() -> None:

@@ -62,12 +62,16 @@ def outcomes(kind: Kind, seed: int) -> list[Outcome]:
     chains, draws = EFFORTS[0]
     case = kind.case()
     whole = sampled(case, ValidationSettings(chains=chains, draws=draws, seed=seed, **kind.effort))
-    made = []
+    results = []
     for effort in EFFORTS:
-        found = judged(*cut(whole, *effort))
-        if found.llc is not None and found.stderr is not None:
-            made.append(Outcome(effort, kind, seed, found.verdict, found.reason, found.llc, case.truth, found.stderr))
-    return made
+        judgement = judged(*cut(whole, *effort))
+        if judgement.llc is not None and judgement.stderr is not None:
+            results.append(
+                Outcome(
+                    effort, kind, seed, judgement.verdict, judgement.reason, judgement.llc, case.truth, judgement.stderr
+                )
+            )
+    return results
 
 
 def line(name: str, of: Sequence[Outcome]) -> str:
@@ -81,12 +85,12 @@ def line(name: str, of: Sequence[Outcome]) -> str:
 
 
 def test_the_stated_error_covers_the_truth_as_often_as_it_says() -> None:
-    found = []
+    results = []
     print()
     for kind in kinds():
         for seed in SEEDS:
             of_kind = outcomes(kind, seed)
-            found += of_kind
+            results += of_kind
             print(
                 f"{kind.name}, seed {seed}: λ = {of_kind[0].truth:.4g}, λ̂ = {of_kind[0].llc:.4g} ± "
                 f"{of_kind[0].stderr:.2g} ({of_kind[0].z:+.1f}), {of_kind[0].verdict}: {of_kind[0].reason}",
@@ -96,19 +100,21 @@ def test_the_stated_error_covers_the_truth_as_often_as_it_says() -> None:
     print("|---|---|---|---|---|---|")
     for effort in EFFORTS:
         for verdict in Verdict:
-            rows = [each for each in found if (each.effort, each.verdict, each.kind.regular) == (effort, verdict, True)]
+            rows = [
+                each for each in results if (each.effort, each.verdict, each.kind.regular) == (effort, verdict, True)
+            ]
             if rows:
                 print(line(f"{effort[0]} × {effort[1]}, `{verdict}`", rows))
     print("\nBuilt so that chains miss the stated posterior:")
-    for each in found:
+    for each in results:
         if not each.kind.regular and each.effort == EFFORTS[0]:
             print(f"{each.kind.name}, seed {each.seed}: {each.z:+.1f} standard errors, {each.verdict}")
     relied = [
         abs(each.z)
-        for each in found
+        for each in results
         if each.kind.regular and each.verdict is Verdict.CONVERGED and each.effort == EFFORTS[0]
     ]
     assert len(relied) > 0.4 * len(kinds()) * len(SEEDS)
     for errors, least in enumerate(LEAST, 1):
         assert sum(z <= errors for z in relied) >= least * len(relied)
-    assert not any(each.verdict is Verdict.CONVERGED for each in found if each.effort[0] < 4)
+    assert not any(each.verdict is Verdict.CONVERGED for each in results if each.effort[0] < 4)

@@ -52,8 +52,8 @@ def ours(trained: Trained) -> tuple[float, float]:
         dtype="float32",
     )
     anchors, objective = trained.anchor_losses(), trained.objective(BATCH)
-    found = summarise([run_chain(objective, anchors, settings, chain).draws(settings) for chain in range(CHAINS)])
-    return found.mean, found.mcse
+    summary = summarise([run_chain(objective, anchors, settings, chain).draws(settings) for chain in range(CHAINS)])
+    return summary.mean, summary.mcse
 
 
 def theirs(trained: Trained, output: Path) -> tuple[float, float]:

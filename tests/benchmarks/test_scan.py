@@ -49,10 +49,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
 
 @pytest.fixture(scope="module")
 def starter(server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
-    made = Starter(tmp_path_factory.mktemp("scans"), ["scan"])
-    made.environment |= client_environment(server.url, made.place / "home") | {"HF_HUB_OFFLINE": "0"}
-    yield made
-    for running in made.started:
+    result = Starter(tmp_path_factory.mktemp("scans"), ["scan"])
+    result.environment |= client_environment(server.url, result.place / "home") | {"HF_HUB_OFFLINE": "0"}
+    yield result
+    for running in result.started:
         running.stop()
 
 
@@ -117,24 +117,24 @@ def test_a_scan_over_a_slow_line(server: HubServer, starter: Starter) -> None:
 
 def resident(running: Started, folder: Path) -> dict[int, float]:
     """Megabytes that the process has in memory after so many checkpoints, until it ends."""
-    process, found = psutil.Process(running.pid), {}
+    process, results = psutil.Process(running.pid), {}
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         try:
-            found[len(list(folder.glob("points/*/estimate.json")))] = process.memory_info().rss / 1e6
+            results[len(list(folder.glob("points/*/estimate.json")))] = process.memory_info().rss / 1e6
         except psutil.NoSuchProcess:
             break
         time.sleep(0.05)
-    return found
+    return results
 
 
 def test_memory_over_154_revisions(starter: Starter) -> None:
     fixed = "--gamma 1000 --lr 1e-4 --sampler sgld-lm --start anchor --output-dir pythia --max-disk 1MB --json"
     running = starter("org/pythia", "--dataset", "org/text", *QUICK.split(), *fixed.split(), cold=True)
-    found = resident(running, starter.place / "pythia")
+    result = resident(running, starter.place / "pythia")
     assert running.finish(LONGEST).code == 0
-    shown = {count: found[count] for count in (10, 50, 100, 150)}
+    shown = {count: result[count] for count in (10, 50, 100, 150)}
     print("\nMemory after so many of 154 revisions: " + ", ".join(f"{n}: {mb:.0f} MB" for n, mb in shown.items()))
-    assert found[150] < 1.05 * found[10]
+    assert result[150] < 1.05 * result[10]
 
 
 def test_common_random_numbers(tmp_path: Path) -> None:
@@ -164,5 +164,5 @@ def test_common_random_numbers(tmp_path: Path) -> None:
 
 
 def record(point: Any) -> dict[str, Any]:
-    found: dict[str, Any] = point.to_dict()["estimate"]
-    return found
+    result: dict[str, Any] = point.to_dict()["estimate"]
+    return result

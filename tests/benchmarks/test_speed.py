@@ -64,9 +64,9 @@ class Shape:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            made: GPTNeoXForCausalLM = GPTNeoXForCausalLM(config)
-        made.train(False)
-        return made
+            result: GPTNeoXForCausalLM = GPTNeoXForCausalLM(config)
+        result.train(False)
+        return result
 
 
 SHAPES = (
@@ -99,12 +99,12 @@ def objective_of(model: GPTNeoXForCausalLM, tokens: torch.Tensor, batch: int = B
 
 
 def settings(sampler: str, steps: int, tokens: torch.Tensor, **changes: object) -> ResolvedSettings:
-    made = ResolvedSettings(
+    result = ResolvedSettings(
         n_beta=10.0, gamma=1000.0, lr=1e-6, momentum=0.0, gradient="minibatch", sampler=sampler, chains=2, draws=steps,
         burn_in=0, thin=1, batch_size=BATCH, micro_batch_size=BATCH, context_length=tokens.shape[1], n=len(tokens),
         seed=0, threads=1, device="cpu", dtype="float32",
     )  # fmt: skip
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(result, **changes)  # type: ignore[arg-type]
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -141,13 +141,13 @@ def test_a_step_beside_a_bare_forward_and_backward(shape: Shape) -> None:
     chain("sgld-lm", 2)
     ratios: dict[str, list[float]] = {"sgld": [], "sgld-lm": [], "baoab": []}
     for _ in range(shape.turns):
-        for sampler, found in ratios.items():
+        for sampler, results in ratios.items():
             alone = seconds(lambda: bare(model, tokens, shape.steps)) / shape.steps
-            found.append(per_step(sampler) / alone)
-    for sampler, found in ratios.items():
-        low, *_, high = sorted(found)
+            results.append(per_step(sampler) / alone)
+    for sampler, results in ratios.items():
+        low, *_, high = sorted(results)
         print(
-            f"\n{shape.name}, {sampler}: step / bare forward + backward {statistics.median(found):.2f} "
+            f"\n{shape.name}, {sampler}: step / bare forward + backward {statistics.median(results):.2f} "
             f"({low:.2f} to {high:.2f} in {shape.turns} turns; goal {shape.goal})",
             end="",
         )
@@ -210,9 +210,9 @@ class Case:
 
 
 def demo_case(folder: Path) -> Case:
-    made = demo_model(folder)
-    assert isinstance(made.model, GPTNeoXForCausalLM)
-    return Case(made.model, made.tokens, 100.0, 2000.0, 1e-4, 40, 160)
+    result = demo_model(folder)
+    assert isinstance(result.model, GPTNeoXForCausalLM)
+    return Case(result.model, result.tokens, 100.0, 2000.0, 1e-4, 40, 160)
 
 
 def larger_case(folder: Path) -> Case:
@@ -241,7 +241,7 @@ def test_seconds_to_a_5_percent_standard_error_beside_devinterp(make: Callable[[
     anchors = torch.cat([objective.losses(part) for part in torch.arange(objective.n).split(64)])
     traces = [run_chain(objective, anchors, chosen, chain) for chain in range(2)]
     our_seconds = time.perf_counter() - started
-    found = summarise([trace.draws(chosen) for trace in traces])
+    summary = summarise([trace.draws(chosen) for trace in traces])
     started = time.perf_counter()
     sampled = devinterp_sample(
         case.model, case.tokens, tmp_path / "theirs.zarr", lr=case.lr, n_beta=case.n_beta, localization=case.gamma,
@@ -251,11 +251,11 @@ def test_seconds_to_a_5_percent_standard_error_beside_devinterp(make: Callable[[
     losses = per_step_losses(sampled)[:, case.burn_in :]
     their_mean = float(losses.mean()) - float(anchors.mean())
     their_error = float(array_stats.mcse(losses, method="mean"))
-    wanted = 0.05 * found.mean
+    wanted = 0.05 * summary.mean
     # Both spend what they spend in proportion to 1/σ².
-    ours, theirs = our_seconds * (found.mcse / wanted) ** 2, their_seconds * (their_error / wanted) ** 2
+    ours, theirs = our_seconds * (summary.mcse / wanted) ** 2, their_seconds * (their_error / wanted) ** 2
     print(
-        f"\nE[L] − L(w*): {found.mean:.4f} ± {found.mcse:.4f} in {our_seconds:.0f} s, devinterp 2.0.1 "
+        f"\nE[L] − L(w*): {summary.mean:.4f} ± {summary.mcse:.4f} in {our_seconds:.0f} s, devinterp 2.0.1 "
         f"{their_mean:.4f} ± {their_error:.4f} in {their_seconds:.0f} s; seconds to 5 %: {ours:.2g} and {theirs:.2g}, "
         f"{theirs / ours:.1f} times (goal 10)"
     )
@@ -358,8 +358,8 @@ def test_peak_memory() -> None:
     """In a process of its own, where nothing else has left free memory lying about."""
     command = [sys.executable, "-c", "from tests.benchmarks import test_speed; test_speed.print_memory()"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = json.loads(done.stdout)
-    weights, alone, chain, kept = (found[name] / 2**20 for name in ("weights", "bare", "chain", "kept"))
+    loads = json.loads(done.stdout)
+    weights, alone, chain, kept = (loads[name] / 2**20 for name in ("weights", "bare", "chain", "kept"))
     share = (chain - alone - weights) / (3 * weights)
     print(
         f"\n70M, {BATCH} × {CONTEXT} tokens: beyond the weights ({weights:.0f} MiB) a bare step needs {alone:.0f} MiB "
@@ -377,13 +377,13 @@ def print_memory() -> None:
     objective = objective_of(model, tokens)
     anchors = objective.losses(torch.arange(objective.n))
     chosen = settings("sgld-lm", 4, tokens)
-    found = {
+    results = {
         "weights": sum(parameter.nbytes for parameter in model.parameters()),
         "bare": high_water(lambda: bare(model, tokens, 3)),
         "chain": high_water(lambda: run_chain(objective, anchors, chosen, 0, keep_noise=False)),
         "kept": high_water(lambda: run_chain(objective, anchors, chosen, 0)),
     }
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 def hf_llc(*arguments: str) -> list[str]:
@@ -391,14 +391,14 @@ def hf_llc(*arguments: str) -> list[str]:
 
 
 def test_two_processes_beside_one(tmp_path: Path) -> None:
-    made = tmp_path / "demo"
-    demo_model(made, steps=64)
+    result = tmp_path / "demo"
+    demo_model(result, steps=64)
     spent: dict[int, list[float]] = {1: [], 2: []}
     sampled: dict[int, list[float]] = {1: [], 2: []}
     for turn in range(2):
         for processes in (1, 2):
             command = hf_llc(
-                "estimate", str(made / "checkpoints" / "step64"), "--dataset", str(made / "text.jsonl"),
+                "estimate", str(result / "checkpoints" / "step64"), "--dataset", str(result / "text.jsonl"),
                 "--num-processes", str(processes), "--threads", "1", "--chains", "8", "--draws", "120",
                 "--burn-in", "40", "--no-checks", "--json", "--output-dir", str(tmp_path / f"{turn}-{processes}"),
             )  # fmt: skip
@@ -417,9 +417,9 @@ def test_two_processes_beside_one(tmp_path: Path) -> None:
 
 def test_start_up(tmp_path: Path) -> None:
     helps = [seconds(lambda: subprocess.run(hf_llc("--help"), check=True, capture_output=True)) for _ in range(9)]
-    made = tmp_path / "demo"
-    demo_model(made, steps=1)
-    folder = str(made / "checkpoints" / "step1")
+    result = tmp_path / "demo"
+    demo_model(result, steps=1)
+    folder = str(result / "checkpoints" / "step1")
     loading = (
         "import sys, torch, transformers; transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1]); "
         "import os; os._exit(0)"
@@ -433,7 +433,7 @@ def test_start_up(tmp_path: Path) -> None:
         loaded.append(seconds(lambda: subprocess.run([sys.executable, "-c", loading, folder], check=True)))
         output = str(tmp_path / str(turn))
         command = [
-            sys.executable, "-c", first_step, "estimate", folder, "--dataset", str(made / "text.jsonl"), "--gamma",
+            sys.executable, "-c", first_step, "estimate", folder, "--dataset", str(result / "text.jsonl"), "--gamma",
             "2000", "--lr", "1e-4", "--sampler", "sgld", "--gradient", "minibatch", "--batches", "independent",
             "--max-sequences", "64", "--output-dir", output, "--num-processes", "1",
         ]  # fmt: skip

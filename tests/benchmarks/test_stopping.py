@@ -88,12 +88,12 @@ def ended(look: Callable[[int], tuple[ResolvedRun, Judged]], truth: float, targe
     chains: int | None = first
     looks = 0
     while chains is not None:
-        resolution, found = look(chains)
+        resolution, results = look(chains)
         looks += 1
-        count, (chains, _) = chains, next_chains(found, chains, target, MAX_CHAINS)
-    assert found.llc is not None
-    assert found.stderr is not None
-    return End((found.llc - truth) / found.stderr, found.verdict, count, looks, count * resolution.settings.steps)
+        count, (chains, _) = chains, next_chains(results, chains, target, MAX_CHAINS)
+    assert results.llc is not None
+    assert results.stderr is not None
+    return End((results.llc - truth) / results.stderr, results.verdict, count, looks, count * resolution.settings.steps)
 
 
 def of_process(process: Process, replicate: int, first: int = MANY_CHAINS, draws: int = SHORT_DRAWS) -> End:

@@ -42,9 +42,9 @@ def borrowing(tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -
 
 
 def code_of(hub: HubServer) -> Repository:
-    found = hub.find("model", "org/code")
-    assert found is not None
-    return found
+    result = hub.find("model", "org/code")
+    assert result is not None
+    return result
 
 
 def find(model: str | Path, **options: Any) -> ModelSource:
@@ -53,22 +53,22 @@ def find(model: str | Path, **options: Any) -> ModelSource:
 
 @pytest.mark.parametrize("place", ["hub", "folder"])
 def test_it_needs_permission_and_the_repository_is_named(borrowing: Path, hub: HubServer, place: str) -> None:
-    found = find("org/m" if place == "hub" else borrowing)
-    assert found.code is None
+    result = find("org/m" if place == "hub" else borrowing)
+    assert result.code is None
     assert not hub.requests("org/code")
     with pytest.raises(UnusableError, match=r"needs Python code from the repository org/code; read it, then allow"):
-        load_model(found, "cpu")
+        load_model(result, "cpu")
 
 
 @pytest.mark.parametrize("place", ["hub", "folder"])
 def test_with_permission_it_is_fetched_at_its_commit_and_runs(borrowing: Path, hub: HubServer, place: str) -> None:
     sha = code_of(hub).at().sha
-    found = find("org/m" if place == "hub" else borrowing, trust_remote_code=True)
-    assert found.code == f"org/code@{sha}"
+    result = find("org/m" if place == "hub" else borrowing, trust_remote_code=True)
+    assert result.code == f"org/code@{sha}"
     before = len(hub.requests())
-    assert parameter_count(found) == sum(each.numel() for each in load_model(found, "cpu").parameters())
+    assert parameter_count(result) == sum(each.numel() for each in load_model(result, "cpu").parameters())
     assert len(hub.requests()) == before
-    assert type(load_model(found, "cpu")).__name__ == "MyModel"
+    assert type(load_model(result, "cpu")).__name__ == "MyModel"
     assert not hub.requests(f"{sha}/README.md")
 
 
@@ -94,9 +94,9 @@ def test_its_own_repository_by_name_is_no_other(borrowing: Path, hub: HubServer)
     auto_map = {"AutoConfig": "org/own--my_code.MyConfig", "AutoModelForCausalLM": "org/own--my_code.MyModel"}
     edit_config(borrowing, auto_map=auto_map)
     hub.add_model("org/own", {**read_files(borrowing), "my_code.py": WORKING.encode()})
-    found = find("org/own", trust_remote_code=True)
-    assert found.code == f"org/own@{found.sha}"
-    assert type(load_model(found, "cpu")).__name__ == "MyModel"
+    result = find("org/own", trust_remote_code=True)
+    assert result.code == f"org/own@{result.sha}"
+    assert type(load_model(result, "cpu")).__name__ == "MyModel"
 
 
 def test_code_that_cannot_be_had_is_one_line(borrowing: Path, hub: HubServer) -> None:

@@ -137,8 +137,8 @@ def test_nonsense_is_refused(text: str) -> None:
 
 def test_stages_that_begin_anew_are_one_training() -> None:
     names = ["stage1-step1000", "stage1-step2000", "stage2-step1000", "stage2-step2000", "stage2-step1500"]
-    found = Selection.parse(["linear:3"]).choose({name: place_of(name) for name in names}, "x")
-    assert found == ["stage1-step1000", "stage1-step2000", "stage2-step2000"]
+    result = Selection.parse(["linear:3"]).choose({name: place_of(name) for name in names}, "x")
+    assert result == ["stage1-step1000", "stage1-step2000", "stage2-step2000"]
 
 
 @given(
@@ -148,11 +148,11 @@ def test_stages_that_begin_anew_are_one_training() -> None:
 )
 def test_counted_terms_choose_that_many_in_order(known: set[int], count: int, kind: str) -> None:
     places = {f"step{step}": place_of(f"step{step}") for step in known}
-    found = [place_of(name).step or 0 for name in Selection.parse([f"{kind}:{count}"]).choose(places, "x")]
-    assert len(found) == min(count, len(known))
-    assert found == sorted(set(found) & known)
+    results = [place_of(name).step or 0 for name in Selection.parse([f"{kind}:{count}"]).choose(places, "x")]
+    assert len(results) == min(count, len(known))
+    assert results == sorted(set(results) & known)
     if kind in {"log", "linear"} and count > 1:
-        assert {min(known), max(known)} <= set(found)
+        assert {min(known), max(known)} <= set(results)
 
 
 @given(st.sampled_from(["commits:", "subfolder:", "repos:", "repos:org/a,"]), st.text(max_size=20))
@@ -160,10 +160,10 @@ def test_any_place_is_taken_or_refused(kind: str, text: str) -> None:
     if "@" in text:
         return
     try:
-        found = Selection.parse([kind + text])
+        result = Selection.parse([kind + text])
     except (NotFoundError, SettingsError):
         return
-    assert sum([found.commits is not None, found.subfolder is not None, bool(found.repos)]) == 1
+    assert sum([result.commits is not None, result.subfolder is not None, bool(result.repos)]) == 1
 
 
 @given(st.sets(st.integers(0, 10**5), min_size=1, max_size=30), st.integers(0, 10**5), st.integers(0, 10**5))

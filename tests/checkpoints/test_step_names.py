@@ -46,8 +46,8 @@ def test_order_is_by_stage_as_a_number_then_step_and_unknown_last() -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_has_a_place_that_sorts(name: str) -> None:
-    found = place_of(name)
-    assert training_order(found.stage, found.step) <= training_order(None, None)
+    result = place_of(name)
+    assert training_order(result.stage, result.step) <= training_order(None, None)
 
 
 @given(st.integers(1, 9), st.integers(0, 10**7), st.integers(1, 9999), st.sampled_from([("K", 3), ("B", 9), ("T", 12)]))
@@ -66,8 +66,8 @@ def test_a_step_is_read_back(step: int) -> None:
 
 @pytest.mark.parametrize("name", [f"step{'9' * 13}", f"checkpoint-{'9' * 400}", f"step1-tokens{'9' * 400}B", "stage²"])
 def test_more_digits_than_a_step_has_are_no_step(name: str) -> None:
-    found = place_of(name)
-    assert (found.step or 0, found.tokens or 0) < (10**12, 10**12)
+    result = place_of(name)
+    assert (result.step or 0, result.tokens or 0) < (10**12, 10**12)
     assert training_order("²", 3) < training_order(None, None)
 
 

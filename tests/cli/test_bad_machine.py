@@ -28,10 +28,10 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(small: Run, tmp_path:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-@pytest.mark.parametrize("words", [["--version"], ["estimate", "--help"]])
-def test_output_that_cannot_be_written_is_no_success(words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--version"], ["estimate", "--help"]])
+def test_output_that_cannot_be_written_is_no_success(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
-        command = [str(Path(sys.executable).parent / "hf-llc"), *words]
+        command = [str(Path(sys.executable).parent / "hf-llc"), *arguments]
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
     assert ended.stderr.startswith("Error: The disk is full.")

@@ -70,90 +70,92 @@ def first(calibrate: Run, kept: Path, made: list[Ran]) -> Ran:
 
 
 @pytest.fixture
-def found(first: Ran) -> dict[str, Any]:
+def results(first: Ran) -> dict[str, Any]:
     """What that calibration prints as JSON."""
     return first.json
 
 
-def test_json_is_one_object_with_the_documented_keys(found: dict[str, Any], kept: Path) -> None:
-    assert found.keys() == KEYS
-    assert found["schema"] == 1
-    assert found["step"] == 60
-    assert found["run_dir"] == str(kept)
-    gammas = [point["gamma"] for point in found["sweep"]]
+def test_json_is_one_object_with_the_documented_keys(results: dict[str, Any], kept: Path) -> None:
+    assert results.keys() == KEYS
+    assert results["schema"] == 1
+    assert results["step"] == 60
+    assert results["run_dir"] == str(kept)
+    gammas = [point["gamma"] for point in results["sweep"]]
     assert gammas == sorted(gammas)
     assert gammas[-1] / gammas[0] > 100
     assert {path.name for path in kept.iterdir()} >= {"settings.yaml", "sweep.png", "sweep.svg", "calibration.json"}
 
 
-def test_a_language_model_has_no_plateau_and_the_file_says_so(found: dict[str, Any]) -> None:
-    assert found["plateau"] in {"none", "undecided"}
-    assert found["plateau_reason"].startswith(("There is no plateau", "A plateau is neither"))
-    slopes = [point["slope"] for point in found["sweep"] if point["slope"] is not None]
+def test_a_language_model_has_no_plateau_and_the_file_says_so(results: dict[str, Any]) -> None:
+    assert results["plateau"] in {"none", "undecided"}
+    assert results["plateau_reason"].startswith(("There is no plateau", "A plateau is neither"))
+    slopes = [point["slope"] for point in results["sweep"] if point["slope"] is not None]
     assert len(slopes) >= 2
     assert all(-1.3 < slope < -0.6 for slope in slopes)
-    text = " ".join(Path(found["settings_file"]).read_text(encoding="utf-8").replace("# ", " ").split())
-    assert found["plateau_reason"] in text
-    assert found["precision"] in text
+    text = " ".join(Path(results["settings_file"]).read_text(encoding="utf-8").replace("# ", " ").split())
+    assert results["plateau_reason"] in text
+    assert results["precision"] in text
 
 
-def test_the_settings_file_holds_what_was_found(found: dict[str, Any], place: Path) -> None:
-    path = Path(found["settings_file"])
+def test_the_settings_file_holds_what_was_found(results: dict[str, Any], place: Path) -> None:
+    path = Path(results["settings_file"])
     read = read_settings(path)
-    assert {**read, "params": ()} == {**found["settings"], "params": ()}
+    assert {**read, "params": ()} == {**results["settings"], "params": ()}
     assert read["dataset"] == str(place / "text.jsonl")
     assert (read["context_length"], read["text_column"]) == (16, "text")
     # The JSON of the command is a settings file too.
     again = path.parent / "found.json"
-    again.write_text(json.dumps(found))
+    again.write_text(json.dumps(results))
     assert read_settings(again) == read
 
 
-def test_an_estimate_with_the_file_has_the_wanted_error(run: Run, place: Path, found: dict[str, Any]) -> None:
+def test_an_estimate_with_the_file_has_the_wanted_error(run: Run, place: Path, results: dict[str, Any]) -> None:
     ran = run(
-        "estimate", place / CHECKPOINTS / "step60", "--settings", found["settings_file"], "--threads", 1, "--json"
+        "estimate", place / CHECKPOINTS / "step60", "--settings", results["settings_file"], "--threads", 1, "--json"
     )
     assert ran.code == 0, ran.err
     estimate = ran.json
     names = ("n_beta", "gamma", "lr", "sampler", "start", "burn_in", "chains", "draws", "thin", "batch_size", "seed")
-    assert {name: estimate["settings"][name] for name in names} == {name: found["settings"][name] for name in names}
-    assert estimate["dataset"]["fingerprint"] == found["dataset"]["fingerprint"]
-    assert estimate["verdict"] == found["pilot"]["verdict"] == "converged"
+    assert {name: estimate["settings"][name] for name in names} == {name: results["settings"][name] for name in names}
+    assert estimate["dataset"]["fingerprint"] == results["dataset"]["fingerprint"]
+    assert estimate["verdict"] == results["pilot"]["verdict"] == "converged"
     reached = estimate["stderr"] / estimate["llc"]
     # The step size's part is what is found of a bias: its noise on average, and by chance nearly nothing.
-    assert found["expected_stderr"] / 3 < reached < 1.5 * found["expected_stderr"]
-    apart = estimate["llc"] - found["pilot"]["llc"]
-    assert abs(apart) < 4 * (estimate["stderr"] ** 2 + found["pilot"]["stderr"] ** 2) ** 0.5
+    assert results["expected_stderr"] / 3 < reached < 1.5 * results["expected_stderr"]
+    apart = estimate["llc"] - results["pilot"]["llc"]
+    assert abs(apart) < 4 * (estimate["stderr"] ** 2 + results["pilot"]["stderr"] ** 2) ** 0.5
 
 
-def test_a_scan_with_the_file_is_at_its_settings(run: Run, place: Path, found: dict[str, Any]) -> None:
-    file, fewer = found["settings_file"], ["--draws", 8, "--no-checks", "--threads", 1, "--num-processes", 1]
+def test_a_scan_with_the_file_is_at_its_settings(run: Run, place: Path, results: dict[str, Any]) -> None:
+    file, fewer = results["settings_file"], ["--draws", 8, "--no-checks", "--threads", 1, "--num-processes", 1]
     ran = run("scan", place / CHECKPOINTS, "--revisions", "step4,step60", "--settings", file, *fewer, "--json")
     assert ran.code == 0, ran.err
     names = ("gamma", "lr", "n_beta", "sampler", "burn_in", "batch_size", "context_length")
-    assert {name: ran.json["settings"][name] for name in names} == {name: found["settings"][name] for name in names}
+    assert {name: ran.json["settings"][name] for name in names} == {name: results["settings"][name] for name in names}
     assert [point["step"] for point in ran.json["points"]] == [4, 60]
 
 
-def test_the_table_names_what_was_found(calibrate: Run, kept: Path, found: dict[str, Any]) -> None:
+def test_the_table_names_what_was_found(calibrate: Run, kept: Path, results: dict[str, Any]) -> None:
     ran = calibrate("--output-dir", kept, "--target-stderr", TARGET)
     assert ran.code == 0
     rows = [line for line in ran.out.splitlines() if line[:1].isdigit()]
-    assert [float(row.split()[1]) for row in rows] == pytest.approx([p["gamma"] for p in found["sweep"]], rel=0.01)
+    assert [float(row.split()[1]) for row in rows] == pytest.approx([p["gamma"] for p in results["sweep"]], rel=0.01)
     flat = " ".join(ran.out.split())
-    for words in (found["plateau_reason"], found["steps_reason"], found["precision"]):
-        assert words in flat
-    assert f"{found['pilot_gradients']:,} gradients of pilot chains" in flat
-    assert ran.err.splitlines()[-1].startswith(f"Settings are in {found['settings_file']}")
+    for result in (results["plateau_reason"], results["steps_reason"], results["precision"]):
+        assert result in flat
+    assert f"{results['pilot_gradients']:,} gradients of pilot chains" in flat
+    assert ran.err.splitlines()[-1].startswith(f"Settings are in {results['settings_file']}")
 
 
-def test_quiet_is_the_path_alone_and_agent_is_key_and_value(calibrate: Run, kept: Path, found: dict[str, Any]) -> None:
+def test_quiet_is_the_path_alone_and_agent_is_key_and_value(
+    calibrate: Run, kept: Path, results: dict[str, Any]
+) -> None:
     quiet = calibrate("--output-dir", kept, "-q")
-    assert (quiet.out, quiet.err) == (f"{found['settings_file']}\n", "")
+    assert (quiet.out, quiet.err) == (f"{results['settings_file']}\n", "")
     agent = calibrate("--output-dir", kept, "--format", "agent")
     lines = dict(line.split("=", 1) for line in agent.out.splitlines())
-    assert float(lines["settings.gamma"]) == found["settings"]["gamma"]
-    assert lines["plateau"] == found["plateau"]
+    assert float(lines["settings.gamma"]) == results["settings"]["gamma"]
+    assert lines["plateau"] == results["plateau"]
 
 
 def test_what_it_will_cost_is_said_before_and_again_is_cheap(calibrate: Run, first: Ran, kept: Path) -> None:
@@ -182,8 +184,8 @@ def test_what_it_will_cost_is_said_before_and_again_is_cheap(calibrate: Run, fir
         (["--dataset", "none.jsonl"], 1, "none.jsonl"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_words(calibrate: Run, option: list[str], code: int, words: str) -> None:
-    refused(calibrate(*option), code, words)
+def test_what_cannot_be_done_is_refused_in_words(calibrate: Run, option: list[str], code: int, message: str) -> None:
+    refused(calibrate(*option), code, message)
 
 
 def test_text_of_the_hub_is_pinned_however_it_was_spelled_and_settings_from_a_file_are_kept(

@@ -177,12 +177,12 @@ def test_merge_names_the_part_that_was_changed(run: Run, runs: Path, name: str) 
     ],
 )  # fmt: skip
 def test_a_value_of_another_kind_is_named_even_under_a_fresh_checksum(
-    run: Run, runs: Path, change: Callable[[Any], Any], words: str
+    run: Run, runs: Path, change: Callable[[Any], Any], message: str
 ) -> None:
     stored = json.loads((runs / "scan/scan.json").read_bytes())
     change(stored["points"][0])
     (runs / "scan/scan.json").write_text(json.dumps(sealed(stored)))
-    refused(run("show", "scan"), 1, words)
+    refused(run("show", "scan"), 1, message)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "values", "text"])

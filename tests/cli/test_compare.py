@@ -20,8 +20,8 @@ def runs() -> list[str]:
         ("two", "org/large", SETTINGS.gamma, (2, 4, 8)),
         ("three", "else/small", 100.0, (2,)),
     ):
-        found = [estimate(step, 10.0 + step, settings=replace(SETTINGS, gamma=gamma)) for step in steps]
-        points = [Point(revision=f"step{each.step}", step=each.step, estimate=each) for each in found]
+        results = [estimate(step, 10.0 + step, settings=replace(SETTINGS, gamma=gamma)) for step in steps]
+        points = [Point(revision=f"step{each.step}", step=each.step, estimate=each) for each in results]
         failed = Point(revision="step16", step=16, error="no weights")
         keep(curve_of(model, [*points, failed], Path(name).resolve()), Path(name))
     return ["one", "two", "three"]
@@ -44,26 +44,26 @@ def test_what_is_not_comparable_is_said_everywhere(run: Run, runs: list[str]) ->
     ran = run("compare", *runs, "--output-dir", "pictures")
     assert (ran.code, "Comparable" in ran.out) == (0, False)
     assert "Not comparable. γ/nβ is 29.04 for small (one) and large, 0.3723 for small (three)" in ran.out
-    found = run("compare", *runs, "--json").json
-    assert found["comparable"] is False
-    assert [each["comparable"] for each in found["runs"]] == [True, True, False]
+    result = run("compare", *runs, "--json").json
+    assert result["comparable"] is False
+    assert [each["comparable"] for each in result["runs"]] == [True, True, False]
     assert run("compare", *runs, "--quiet").out == "not comparable\n"
     assert "comparable=False" in run("compare", *runs, "--format", "agent").out.splitlines()
 
 
 def test_json_holds_the_rows_of_every_run(run: Run, runs: list[str]) -> None:
-    found = run("compare", *runs[:2], "--json").json
-    assert set(found) == {"schema", "comparable", "differences", "runs", "pictures"}
-    for name, each in zip(runs, found["runs"], strict=False):
+    result = run("compare", *runs[:2], "--json").json
+    assert set(result) == {"schema", "comparable", "differences", "runs", "pictures"}
+    for name, each in zip(runs, result["runs"], strict=False):
         rows = [json.loads(line) for line in Path(name, "results.jsonl").read_text().splitlines()]
         assert each["points"] == rows
 
 
 def test_a_scan_an_estimate_and_two_of_one_name_can_be_compared(run: Run, small: Run, runs: list[str]) -> None:
     assert small("--output-dir", "estimated").code == 0
-    found = run("compare", "estimated", "one", "one", "--json").json
-    assert [each["name"] for each in found["runs"]] == ["model", "small (one) #2", "small (one) #3"]
-    assert "The data is" in " ".join(found["differences"])
+    result = run("compare", "estimated", "one", "one", "--json").json
+    assert [each["name"] for each in result["runs"]] == ["model", "small (one) #2", "small (one) #3"]
+    assert "The data is" in " ".join(result["differences"])
 
 
 def test_what_cannot_be_compared_at_all_is_refused(run: Run, runs: list[str]) -> None:

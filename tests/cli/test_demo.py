@@ -31,9 +31,9 @@ def without_number(monkeypatch: pytest.MonkeyPatch) -> None:
     estimate_series: Callable[..., list[Estimate]] = import_module("hf_llc.scans.shared_settings").estimate_series
 
     def failing(*args: object, **named: object) -> list[Estimate]:
-        found = estimate_series(*args, **named)
-        found[1] = replace(found[1], llc=None, stderr=None, verdict=Verdict.DIVERGED)
-        return found
+        series = estimate_series(*args, **named)
+        series[1] = replace(series[1], llc=None, stderr=None, verdict=Verdict.DIVERGED)
+        return series
 
     monkeypatch.setattr(demonstration, "estimate_series", failing)
 
@@ -44,11 +44,11 @@ def table(ran: Ran) -> list[list[str]]:
 
 
 def test_every_form_says_the_same_numbers(demo: Run, run: Run) -> None:
-    found = demo("--json").json
-    points = found["points"]
-    assert found.keys() == {"schema", "model", "points", "picture", "card", "run_dir"}
+    result = demo("--json").json
+    points = result["points"]
+    assert result.keys() == {"schema", "model", "points", "picture", "card", "run_dir"}
     assert [point["step"] for point in points] == list(STEPS)
-    assert found["run_dir"] == str(Path("hf-llc-demo").resolve())
+    assert result["run_dir"] == str(Path("hf-llc-demo").resolve())
 
     quiet = demo("-q")
     assert [float(line) for line in quiet.out.split()] == [point["llc"] for point in points]
@@ -56,7 +56,7 @@ def test_every_form_says_the_same_numbers(demo: Run, run: Run) -> None:
 
     pairs = dict(line.split("=", 1) for line in demo("--format", "agent").out.splitlines())
     assert [float(pairs[f"step{step}.llc"]) for step in STEPS] == [point["llc"] for point in points]
-    assert pairs["picture"] == found["picture"]
+    assert pairs["picture"] == result["picture"]
 
     shown = run("show", "hf-llc-demo", "-q")
     assert [float(line) for line in shown.out.split()] == [point["llc"] for point in points]
@@ -70,9 +70,9 @@ def test_every_form_says_the_same_numbers(demo: Run, run: Run) -> None:
         assert point["llc"] == pytest.approx(float(value), abs=float(error) / 2)
         assert point["stderr"] == pytest.approx(float(error), rel=0.05)
         assert (r_hat, verdict) == (f"{point['diagnostics']['r_hat']:.3f}", point["verdict"])
-    assert f"The picture is {found['picture']}, the model card {found['card']}" in human.err
-    assert Path(found["picture"]).is_file()
-    assert Path(found["card"]).is_file()
+    assert f"The picture is {result['picture']}, the model card {result['card']}" in human.err
+    assert Path(result["picture"]).is_file()
+    assert Path(result["card"]).is_file()
 
 
 def test_rows_appear_on_stderr_where_stdout_holds_json(demo: Run) -> None:

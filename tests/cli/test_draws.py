@@ -29,12 +29,12 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def draw(run: Run, learned: Path) -> Run:
     """An estimate by draws to 20 %, with further options."""
     data = learned / "learned.jsonl"
-    words = ("estimate", learned / "learned", "--dataset", data, *OPTIONS, "--target-stderr", 0.2)
-    return lambda *more: run(*words, *more)
+    arguments = ("estimate", learned / "learned", "--dataset", data, *OPTIONS, "--target-stderr", 0.2)
+    return lambda *more: run(*arguments, *more)
 
 
 @pytest.fixture
-def found(draw: Run) -> dict[str, Any]:
+def results(draw: Run) -> dict[str, Any]:
     """What such an estimate, kept in `run`, says."""
     ran = draw("--output-dir", "run", "--json")
     assert ran.code == 0, ran.err
@@ -60,10 +60,10 @@ def test_the_table_says_nothing_of_chains(draw: Run) -> None:
     assert CHAINS_ONLY.findall(ran.err) == []
 
 
-def test_what_is_kept_is_shown_and_compared(run: Run, found: dict[str, Any]) -> None:
+def test_what_is_kept_is_shown_and_compared(run: Run, results: dict[str, Any]) -> None:
     shown = run("show", "run", "--json").json
     assert (shown["points"][0]["llc"], shown["points"][0]["lr"], shown["points"][0]["r_hat"]) == (
-        found["llc"],
+        results["llc"],
         None,
         None,
     )
@@ -74,17 +74,17 @@ def test_what_is_kept_is_shown_and_compared(run: Run, found: dict[str, Any]) -> 
     assert compared.out.splitlines()[-1].startswith("Comparable: ")
 
 
-def test_a_result_is_a_settings_file_of_the_same_number(run: Run, learned: Path, found: dict[str, Any]) -> None:
+def test_a_result_is_a_settings_file_of_the_same_number(run: Run, learned: Path, results: dict[str, Any]) -> None:
     again = run(
         "estimate", learned / "learned", "--dataset", learned / "learned.jsonl", "--settings", "run/estimate.json",
         "--json", "--output-dir", "again",
     )  # fmt: skip
     assert again.code == 0, again.err
-    assert (again.json["llc"], again.json["settings"]) == (found["llc"], found["settings"])
+    assert (again.json["llc"], again.json["settings"]) == (results["llc"], results["settings"])
 
 
 def test_the_card_says_nothing_of_chains_and_its_command_makes_the_number(
-    run: Run, learned: Path, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    run: Run, learned: Path, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = render_section(content())
     assert "sampler importance (independent draws of the localizing prior" in section
@@ -98,14 +98,14 @@ def test_the_card_says_nothing_of_chains_and_its_command_makes_the_number(
     monkeypatch.chdir(learned)
     ran = run(*shlex.split(command[1])[1:], "--json", "--output-dir", Path.cwd().parent / "by-card")
     assert ran.code == 0, ran.err
-    assert (ran.json["llc"], ran.json["stderr"]) == (found["llc"], found["stderr"])
+    assert (ran.json["llc"], ran.json["stderr"]) == (results["llc"], results["stderr"])
 
 
-def test_the_rows_that_are_published_are_read_back(found: dict[str, Any]) -> None:
+def test_the_rows_that_are_published_are_read_back(results: dict[str, Any]) -> None:
     files = write_files(Path("published"), content(), pytest.fail)
     (row,) = map(json.loads, files["llc/results.jsonl"].splitlines())
-    assert (row["llc"], row["lr"], row["r_hat"], row["step_size_stderr"]) == (found["llc"], None, None, None)
-    assert row["monte_carlo_stderr"] == found["diagnostics"]["monte_carlo_stderr"]
+    assert (row["llc"], row["lr"], row["r_hat"], row["step_size_stderr"]) == (results["llc"], None, None, None)
+    assert row["monte_carlo_stderr"] == results["diagnostics"]["monte_carlo_stderr"]
 
 
 @pytest.mark.parametrize("gamma", [1000, 30_000])
@@ -142,10 +142,10 @@ def test_no_number_is_one_line_with_a_way_out(run: Run, learned: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_go_with_draws_is_refused_in_one_line(
-    run: Run, learned: Path, words: list[str], pattern: str
+    run: Run, learned: Path, tokens: list[str], pattern: str
 ) -> None:
     place = {"model": learned / "learned"}
-    data = [] if words[0] == "validate" else ["--dataset", learned / "learned.jsonl"]
-    ran: Ran = run(*(word.format(**place) for word in words), *data)
+    data = [] if tokens[0] == "validate" else ["--dataset", learned / "learned.jsonl"]
+    ran: Ran = run(*(word.format(**place) for word in tokens), *data)
     assert ran.code == 2
     assert re.search(pattern, " ".join(ran.err.split())), ran.err

@@ -49,46 +49,46 @@ def break_chains(run_dir: Path, *numbers: int) -> None:
 def test_json_is_one_object_with_the_documented_keys(small: Run, tiny: Path, text: Path) -> None:
     ran = small("--json", "--seed", 3)
     assert ran.code == 0
-    found = ran.json
-    assert found.keys() == KEYS
-    assert found["settings"].keys() >= SETTINGS
-    assert found["diagnostics"].keys() >= DIAGNOSTICS
-    assert found["dataset"].keys() >= {"id", "revision", "split", "fingerprint"}
-    assert [set(chain) >= {"chain", "llc", "status"} for chain in found["chains"]] == [True, True]
-    assert found["seconds"].keys() == {"load", "anchor", "sampling", "total"}
-    assert (found["schema"], found["model"], found["revision"]) == (1, str(tiny), None)
-    assert found["dataset"]["id"] == str(text)
-    assert (found["settings"]["chains"], found["settings"]["draws"], found["settings"]["seed"]) == (2, 8, 3)
-    assert found["sha"].startswith("sha256:")
+    result = ran.json
+    assert result.keys() == KEYS
+    assert result["settings"].keys() >= SETTINGS
+    assert result["diagnostics"].keys() >= DIAGNOSTICS
+    assert result["dataset"].keys() >= {"id", "revision", "split", "fingerprint"}
+    assert [set(chain) >= {"chain", "llc", "status"} for chain in result["chains"]] == [True, True]
+    assert result["seconds"].keys() == {"load", "anchor", "sampling", "total"}
+    assert (result["schema"], result["model"], result["revision"]) == (1, str(tiny), None)
+    assert result["dataset"]["id"] == str(text)
+    assert (result["settings"]["chains"], result["settings"]["draws"], result["settings"]["seed"]) == (2, 8, 3)
+    assert result["sha"].startswith("sha256:")
 
 
 @pytest.mark.usefixtures("real_pictures")
 def test_json_agrees_with_the_files_of_the_run(small: Run) -> None:
-    found = small("--json").json
-    run_dir = Path(found["run_dir"])
+    result = small("--json").json
+    run_dir = Path(result["run_dir"])
     store = RunStore(run_dir, pytest.fail)
-    assert store.read("estimate") == found
+    assert store.read("estimate") == result
     traces = [ChainTrace.from_dict(store.read(f"chains/{chain:03d}") or {}) for chain in range(2)]
-    settings = ResolvedSettings(**found["settings"])
+    settings = ResolvedSettings(**result["settings"])
     means = [sum(trace.draws(settings)) / 8 for trace in traces]
-    for chain, mean in zip(found["chains"], means, strict=True):
+    for chain, mean in zip(result["chains"], means, strict=True):
         assert chain["llc"] == pytest.approx(settings.n_beta * mean, rel=1e-12)
-    assert found["llc"] == pytest.approx(settings.n_beta * sum(means) / 2, rel=1e-12)
+    assert result["llc"] == pytest.approx(settings.n_beta * sum(means) / 2, rel=1e-12)
     anchors = [store.read(path.relative_to(run_dir).with_suffix("").as_posix()) for path in run_dir.glob("anchor/*")]
     losses = [loss for part in anchors if part is not None for loss in part["losses"]]
     assert len(losses) == settings.n
-    assert found["init_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-12)
+    assert result["init_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-12)
     assert (run_dir / "traces.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_json_agrees_with_the_python_api(small: Run, tiny: Path, text: Path, tmp_path: Path) -> None:
     plain = {"gradient": "minibatch", "batches": "independent"}
     sampler = SamplerSettings(batch_size=4, chains=2, draws=8, burn_in=2, checks=False, **plain)  # type: ignore[arg-type]
-    found = estimate(str(tiny), DataSettings(dataset=str(text)), sampler, output_dir=tmp_path / "api").to_dict()
+    record = estimate(str(tiny), DataSettings(dataset=str(text)), sampler, output_dir=tmp_path / "api").to_dict()
     printed = small("--json").json
     for name in ("seconds", "run_dir"):
-        del found[name], printed[name]
-    assert printed == found
+        del record[name], printed[name]
+    assert printed == record
 
 
 def test_stderr_explains_every_choice(small: Run) -> None:
@@ -99,37 +99,37 @@ def test_stderr_explains_every_choice(small: Run) -> None:
 
 
 def test_the_human_table_holds_the_number_its_error_and_its_verdict(small: Run, tiny: Path) -> None:
-    found = small("--json").json
+    result = small("--json").json
     table = small()
     assert table.code == 0
     lines = table.out.splitlines()
-    assert lines[0].startswith(f"{tiny} ({found['sha'][7:19]})")
+    assert lines[0].startswith(f"{tiny} ({result['sha'][7:19]})")
     rows = {line[:12].strip(): line[12:].strip() for line in lines[1:]}
     value, _, error = rows["LLC"].split("(")[0].partition("±")
-    assert float(value) == pytest.approx(found["llc"], abs=float(error) / 10)
-    assert float(error) == pytest.approx(found["stderr"], rel=0.05)
+    assert float(value) == pytest.approx(result["llc"], abs=float(error) / 10)
+    assert float(error) == pytest.approx(result["stderr"], rel=0.05)
     verdict, _, reason = rows["verdict"].partition(": ")
     flags: Any = import_module("hf_llc.cli.flags")
-    assert verdict == found["verdict"]
-    assert flags.with_flags(found["verdict_reason"]).startswith(reason)
-    assert rows["kept in"] == found["run_dir"]
-    assert {"per chain", "loss at w*", "distance", "mixing", "settings", "text", "seconds"} <= rows.keys()
+    assert verdict == result["verdict"]
+    assert flags.with_flags(result["verdict_reason"]).startswith(reason)
+    assert rows["run folder"] == result["run_dir"]
+    assert {"per chain", "loss at w*", "distance", "mixing", "settings", "data", "seconds"} <= rows.keys()
 
 
 def test_agent_output_is_one_flat_key_and_value_a_line(small: Run) -> None:
-    found = small("--json").json
+    result = small("--json").json
     pairs = dict(line.split("=", 1) for line in small("--format", "agent").out.splitlines())
-    assert pairs["llc"] == str(found["llc"])
-    assert pairs["settings.lr"] == str(found["settings"]["lr"])
+    assert pairs["llc"] == str(result["llc"])
+    assert pairs["settings.lr"] == str(result["settings"]["lr"])
     assert pairs["revision"] == ""
-    assert json.loads(pairs["chains"]) == found["chains"]
+    assert json.loads(pairs["chains"]) == result["chains"]
     assert {key.split(".")[0] for key in pairs} == KEYS
 
 
 def test_quiet_prints_the_number_alone(small: Run) -> None:
-    found = small("--json").json
-    assert small("-q") == Ran(0, f"{found['llc']:.6g}\n", "")
-    assert small("--format", "quiet") == Ran(0, f"{found['llc']:.6g}\n", "")
+    result = small("--json").json
+    assert small("-q") == Ran(0, f"{result['llc']:.6g}\n", "")
+    assert small("--format", "quiet") == Ran(0, f"{result['llc']:.6g}\n", "")
 
 
 def test_the_help_names_every_option_once(run: Run) -> None:
@@ -156,35 +156,35 @@ def test_the_same_command_again_recomputes_nothing(small: Run, monkeypatch: pyte
 
 
 def test_the_run_is_kept_under_model_identity_and_key(small: Run, tiny: Path, tmp_path: Path) -> None:
-    found = small("--json").json
+    result = small("--json").json
     label = "__".join(tiny.parts[-2:])
     root = tmp_path / "work" / "hf-llc-runs"
-    assert Path(found["run_dir"]).parent == root / label / found["sha"][7:19]
+    assert Path(result["run_dir"]).parent == root / label / result["sha"][7:19]
     other = small("--json", "--seed", 1).json
-    assert Path(other["run_dir"]).parent == Path(found["run_dir"]).parent
-    assert other["run_dir"] != found["run_dir"]
+    assert Path(other["run_dir"]).parent == Path(result["run_dir"]).parent
+    assert other["run_dir"] != result["run_dir"]
 
 
 def test_the_folder_asked_for_is_the_folder_used(small: Run, tmp_path: Path) -> None:
-    found = small("--json", "--output-dir", tmp_path / "here").json
-    assert found["run_dir"] == str(tmp_path / "here")
+    result = small("--json", "--output-dir", tmp_path / "here").json
+    assert result["run_dir"] == str(tmp_path / "here")
     assert (tmp_path / "here" / "estimate.json").is_file()
     assert not (tmp_path / "work" / "hf-llc-runs").exists()
 
 
 def test_a_damaged_part_is_named_and_made_again(small: Run) -> None:
-    found = small("--json").json
-    path = Path(found["run_dir"]) / "chains" / "001.json"
+    result = small("--json").json
+    path = Path(result["run_dir"]) / "chains" / "001.json"
     whole = json.loads(path.read_bytes())
     path.write_bytes(path.read_bytes()[:200])
     again = small("--json")
     assert again.code == 0
     assert f"{path} is damaged" in again.err
-    assert again.json["llc"] == found["llc"]
+    assert again.json["llc"] == result["llc"]
     del whole["payload"]["seconds"]
-    made = json.loads(path.read_bytes())["payload"]
-    del made["seconds"]
-    assert made == whole["payload"]
+    results = json.loads(path.read_bytes())["payload"]
+    del results["seconds"]
+    assert results == whole["payload"]
 
 
 def test_one_failed_chain_of_four_is_named_and_left_out(small: Run) -> None:
@@ -203,8 +203,8 @@ def test_one_failed_chain_of_four_is_named_and_left_out(small: Run) -> None:
 
 @pytest.mark.parametrize("failed", [(1,), (0, 1)])
 def test_fewer_than_two_healthy_chains_give_no_number(small: Run, failed: tuple[int, ...]) -> None:
-    found = small("--json").json
-    break_chains(Path(found["run_dir"]), *failed)
+    result = small("--json").json
+    break_chains(Path(result["run_dir"]), *failed)
     ran = small("--json")
     assert ran.code == 1
     assert (ran.json["llc"], ran.json["stderr"], ran.json["verdict"]) == (None, None, "diverged")
@@ -261,10 +261,10 @@ def test_a_cross_check_adds_a_number_without_sampling_and_changes_no_other(small
     assert checked["run_dir"] == plain["run_dir"]
     assert checked["llc"] == plain["llc"]
     assert plain["cross_check"] is None
-    found = checked["cross_check"]
-    assert found["method"] == "lanczos"
-    assert found["llc"] is None or found["stderr"] > 0
-    assert found["highest"] == pytest.approx(checked["diagnostics"]["curvature"], rel=0.5)
+    result = checked["cross_check"]
+    assert result["method"] == "lanczos"
+    assert result["llc"] is None or result["stderr"] > 0
+    assert result["highest"] == pytest.approx(checked["diagnostics"]["curvature"], rel=0.5)
     assert "without sampling" in small("--gamma", 1000, "--cross-check", "lanczos").out
     refused(small("--cross-check", "hessian"), 2, "must be one of lanczos, draws")
 
@@ -284,20 +284,20 @@ def test_a_cross_check_by_independent_draws_agrees_and_changes_no_other_number(s
 def test_a_wanted_error_adds_chains_and_ends_with_the_numbers_of_as_many_at_once(small: Run) -> None:
     asked = ("--json", "--gamma", 1000, "--threads", 1, "--draws", 12)
     ran = small(*asked, "--target-stderr", 1e-3, "--max-chains", 20)
-    found = ran.json
-    assert found["settings"]["chains"] == 20
+    result = ran.json
+    assert result["settings"]["chains"] == 20
     assert "is wanted" in ran.err
     at_once = small(*asked, "--chains", 20, "--output-dir", "at-once").json
-    assert (found["llc"], found["stderr"]) == (at_once["llc"], at_once["stderr"])
+    assert (result["llc"], result["stderr"]) == (at_once["llc"], at_once["stderr"])
     refused(small("--target-stderr", 0), 2, "--target-stderr must be > 0, got 0.0")
 
 
 def test_the_result_is_reported_to_a_tracker(small: Run) -> None:
     ran = small("--output-dir", "out", "--report-to", "tensorboard", "--json")
     (event,) = Path("out/tensorboard").iterdir()
-    found = EventAccumulator(str(event))
-    found.Reload()
-    assert [scalar.value for scalar in found.Scalars("llc")] == pytest.approx([ran.json["llc"]])
+    result = EventAccumulator(str(event))
+    result.Reload()
+    assert [scalar.value for scalar in result.Scalars("llc")] == pytest.approx([ran.json["llc"]])
 
 
 def test_a_tracker_that_is_not_installed_is_said_before_anything_is_done(
@@ -310,7 +310,7 @@ def test_a_tracker_that_is_not_installed_is_said_before_anything_is_done(
 
 @pytest.mark.parametrize(("column", "told"), [("text", ""), ("story", ", column story")])
 def test_a_column_that_is_not_called_text_is_named(column: str, told: str) -> None:
-    found = made_up(0)
-    found = replace(found, dataset=replace(found.dataset, text_column=column))
-    row = dict(import_module("hf_llc.cli.estimate_table").rows(found))["text"]
-    assert f" {found.dataset.split}{told}, tokens " in row
+    result = made_up(0)
+    result = replace(result, dataset=replace(result.dataset, text_column=column))
+    row = dict(import_module("hf_llc.cli.estimate_table").rows(result))["data"]
+    assert f" {result.dataset.split}{told}, tokens " in row

@@ -27,13 +27,13 @@ PART = {"--step-map", "--settings", "--output-dir"}
 
 def options_of(command: str) -> list[Any]:
     """The options of a command that take a value."""
-    found: Any = typer.main.get_command(import_module("hf_llc.cli.app").app)
-    return [each for each in found.commands[command].params if each.opts[0].startswith("-") and not each.is_flag]
+    result: Any = typer.main.get_command(import_module("hf_llc.cli.app").app)
+    return [each for each in result.commands[command].params if each.opts[0].startswith("-") and not each.is_flag]
 
 
 def test_no_command_is_left_out() -> None:
-    found: Any = typer.main.get_command(import_module("hf_llc.cli.app").app)
-    assert set(ARGUMENTS) == set(found.commands) - {"worker"}
+    result: Any = typer.main.get_command(import_module("hf_llc.cli.app").app)
+    assert set(ARGUMENTS) == set(result.commands) - {"worker"}
 
 
 @pytest.mark.parametrize("command", ARGUMENTS)
@@ -41,7 +41,7 @@ def test_no_option_takes_what_cannot_be_meant(run: Run, command: str) -> None:
     for option in options_of(command):
         name = max(option.opts, key=len)
         kind = str(option.type_descriptor.annotation)
-        for word in next((words for known, words in WORDS.items() if known in kind), [""]):
+        for word in next((result for known, result in WORDS.items() if known in kind), [""]):
             arguments = [each for each in ARGUMENTS[command] if each not in (name, "whole" if name in PART else "")]
             line = refused(run(command, *arguments, name, word), 2, "")
             assert name.lstrip("-").replace("-", "_") in line.replace("-", "_"), (name, word, line)

@@ -55,14 +55,14 @@ def draws(ran: Ran) -> list[list[float]]:
 
 
 def test_a_model_by_its_id_is_pinned_to_its_commit(run: Run, hub: HubServer, model: Repository) -> None:
-    found = estimated(run, "org/tiny").json
-    assert (found["model"], found["revision"], found["step"]) == ("org/tiny", "main", None)
-    assert found["sha"] == model.at().sha
+    result = estimated(run, "org/tiny").json
+    assert (result["model"], result["revision"], result["step"]) == ("org/tiny", "main", None)
+    assert result["sha"] == model.at().sha
     text = hub.find("dataset", "org/text")
     assert text is not None
-    assert (found["dataset"]["id"], found["dataset"]["revision"]) == ("org/text", text.at().sha)
-    assert (found["dataset"]["split"], found["dataset"]["text_column"]) == ("train", "text")
-    assert f"org__tiny/{found['sha'][:12]}/" in found["run_dir"]
+    assert (result["dataset"]["id"], result["dataset"]["revision"]) == ("org/text", text.at().sha)
+    assert (result["dataset"]["split"], result["dataset"]["text_column"]) == ("train", "text")
+    assert f"org__tiny/{result['sha'][:12]}/" in result["run_dir"]
 
 
 def test_every_spelling_of_a_revision_is_the_same_run(run: Run, hub: HubServer, model: Repository) -> None:
@@ -80,9 +80,9 @@ def test_every_spelling_of_a_revision_is_the_same_run(run: Run, hub: HubServer, 
         (f"{hub.url}/org/tiny/tree/step512",),
     ]
     for spelling in spellings:
-        found = estimated(run, *spelling).json
-        assert found["model"] == "org/tiny"
-        assert [found[name] for name in ("sha", "llc", "run_dir")] == [
+        result = estimated(run, *spelling).json
+        assert result["model"] == "org/tiny"
+        assert [result[name] for name in ("sha", "llc", "run_dir")] == [
             first[name] for name in ("sha", "llc", "run_dir")
         ]
     other = estimated(run, "org/tiny").json
@@ -175,8 +175,8 @@ def test_a_config_of_the_dataset(run: Run, hub: HubServer, model: Repository) ->
 
 
 def test_a_limit_of_sequences_is_the_first_of_all(run: Run, model: Repository) -> None:
-    found = estimated(run, "org/tiny", "--max-sequences", 20, "--context-length", 32).json
-    assert (found["settings"]["n"], found["settings"]["context_length"]) == (20, 32)
+    result = estimated(run, "org/tiny", "--max-sequences", 20, "--context-length", 32).json
+    assert (result["settings"]["n"], result["settings"]["context_length"]) == (20, 32)
 
 
 def test_a_dry_run_downloads_no_weights_and_samples_nothing(

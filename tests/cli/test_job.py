@@ -17,7 +17,7 @@ TOKEN = "hf_test"
 
 
 @pytest.fixture
-def there(hub: HubServer, tiny: Path) -> HubServer:
+def prepared_hub(hub: HubServer, tiny: Path) -> HubServer:
     """A Hub with the model `alice/tiny` and the dataset `org/text`."""
     hub.add_model("alice/tiny", read_files(tiny))
     lines = jsonl(120)
@@ -29,59 +29,59 @@ ESTIMATE = ["estimate", "alice/tiny", "--dataset", "org/text", "--push-to-hub", 
 JOB = ["--hf-job", "a10g-small"]
 
 
-def parsed(words: list[str]) -> dict[str, Any]:
+def parsed(arguments: list[str]) -> dict[str, Any]:
     """What the command line makes of a command's words."""
     group: Any = get_command(import_module("hf_llc.cli.app").app)
-    command = group.commands[words[0]]
-    found: dict[str, Any] = command.make_context(words[0], words[1:]).params
-    return found
+    command = group.commands[arguments[0]]
+    params: dict[str, Any] = command.make_context(arguments[0], arguments[1:]).params
+    return params
 
 
-def test_the_command_is_the_users_own_and_does_its_work_as_it_is(run: Run, there: HubServer) -> None:
+def test_the_command_is_the_users_own_and_does_its_work_as_it_is(run: Run, prepared_hub: HubServer) -> None:
     ran = run(*ESTIMATE[:2], "--hf-job=a10g-small", *ESTIMATE[2:], "--hf-job-timeout", "90m", "--json")
     assert ran.code == 0, ran.err
-    (job,) = there.jobs
+    (job,) = prepared_hub.jobs
     assert job["command"][:3] == ["uv", "run", "--with"]
     assert job["command"][4] == "hf-llc"
-    words = job["command"][5:]
-    assert words == [*ESTIMATE, "--json"]
-    assert parsed(words) == parsed([*ESTIMATE, "--json"])
-    assert ran.json["command"] == ["hf-llc", *words]
+    arguments = job["command"][5:]
+    assert arguments == [*ESTIMATE, "--json"]
+    assert parsed(arguments) == parsed([*ESTIMATE, "--json"])
+    assert ran.json["command"] == ["hf-llc", *arguments]
     assert (job["flavor"], job["timeoutSeconds"]) == ("a10g-small", 5400)
-    there_now = run(*words)
+    there_now = run(*arguments)
     assert there_now.code == 0, there_now.err
     assert there_now.json["llc"] is not None
-    repo = there.find("model", "alice/tiny")
+    repo = prepared_hub.find("model", "alice/tiny")
     assert repo is not None
     assert "llc/results.jsonl" in repo.at().files
 
 
-def test_json_says_where_it_runs(run: Run, there: HubServer) -> None:
-    found = run(*ESTIMATE, *JOB, "--hf-job-timeout", "2d", "--json").json
-    assert found.keys() == {"schema", "job", "url", "flavor", "timeout", "command"}
-    assert found["url"] == f"{there.url}/jobs/alice/{found['job']}"
-    assert (found["schema"], found["timeout"]) == (1, 172800)
+def test_json_says_where_it_runs(run: Run, prepared_hub: HubServer) -> None:
+    result = run(*ESTIMATE, *JOB, "--hf-job-timeout", "2d", "--json").json
+    assert result.keys() == {"schema", "job", "url", "flavor", "timeout", "command"}
+    assert result["url"] == f"{prepared_hub.url}/jobs/alice/{result['job']}"
+    assert (result["schema"], result["timeout"]) == (1, 172800)
     quiet = run(*ESTIMATE, *JOB, "--hf-job-timeout", "2d", "-q")
     assert (quiet.code, len(quiet.out.strip())) == (0, 24)
     human = run(*ESTIMATE, *JOB, "--hf-job-timeout", "2d")
-    assert f"{there.url}/jobs/alice/" in human.out
+    assert f"{prepared_hub.url}/jobs/alice/" in human.out
 
 
-def test_the_token_is_a_secret_and_nothing_else(run: Run, there: HubServer, tmp_path: Path) -> None:
+def test_the_token_is_a_secret_and_nothing_else(run: Run, prepared_hub: HubServer, tmp_path: Path) -> None:
     ran = run(*ESTIMATE, *JOB, "--hf-job-timeout", "1h")
-    (job,) = there.jobs
+    (job,) = prepared_hub.jobs
     assert job.pop("secrets") == {"HF_TOKEN": TOKEN}
     assert TOKEN not in json.dumps(job)
     assert TOKEN not in ran.out + ran.err
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
     line = refused(run(*ESTIMATE, *JOB, "--hf-job-timeout", "1h", "--text-column", TOKEN), 2, "contains the token")
     assert TOKEN not in line
-    assert len(there.jobs) == 1
+    assert len(prepared_hub.jobs) == 1
 
 
-def test_the_time_follows_from_the_length_of_an_estimate_and_is_said(run: Run, there: HubServer) -> None:
+def test_the_time_follows_from_the_length_of_an_estimate_and_is_said(run: Run, prepared_hub: HubServer) -> None:
     ran = run(*ESTIMATE, *JOB, "--json")
-    assert ran.json["timeout"] == there.jobs[0]["timeoutSeconds"] == 3600
+    assert ran.json["timeout"] == prepared_hub.jobs[0]["timeoutSeconds"] == 3600
     assert "The job will be stopped after 60 minutes; change that with --hf-job-timeout." in ran.err
     # 3.7e5 times the draws.
     longer = run(*ESTIMATE, "--draws", 3_000_000, "--hf-job", "cpu-basic", "--json").json
@@ -89,21 +89,21 @@ def test_the_time_follows_from_the_length_of_an_estimate_and_is_said(run: Run, t
     assert longer["timeout"] % 3600 == 0
 
 
-def test_a_scan_is_sent_too_with_twelve_hours(run: Run, there: HubServer) -> None:
-    words = ["scan", "alice/tiny", "--revisions", "main", "--dataset", "org/text", "--push-to-hub", *SMALL]
-    assert run(*words, *JOB, "--json").json["timeout"] == 12 * 3600
-    assert there.jobs[0]["command"][5:] == [*words, "--json"]
+def test_a_scan_is_sent_too_with_twelve_hours(run: Run, prepared_hub: HubServer) -> None:
+    arguments = ["scan", "alice/tiny", "--revisions", "main", "--dataset", "org/text", "--push-to-hub", *SMALL]
+    assert run(*arguments, *JOB, "--json").json["timeout"] == 12 * 3600
+    assert prepared_hub.jobs[0]["command"][5:] == [*arguments, "--json"]
 
 
-def test_a_bucket_is_mounted_where_the_command_writes(run: Run, there: HubServer) -> None:
-    words = [*ESTIMATE[:4], *SMALL, "--output-dir", "/results/tiny"]
-    ran = run(*words, *JOB, "--hf-job-timeout", "1h", "--hf-job-bucket", "alice/runs")
+def test_a_bucket_is_mounted_where_the_command_writes(run: Run, prepared_hub: HubServer) -> None:
+    arguments = [*ESTIMATE[:4], *SMALL, "--output-dir", "/results/tiny"]
+    ran = run(*arguments, *JOB, "--hf-job-timeout", "1h", "--hf-job-bucket", "alice/runs")
     assert ran.code == 0, ran.err
-    (job,) = there.jobs
+    (job,) = prepared_hub.jobs
     (volume,) = job["volumes"]
     assert (volume["type"], volume["source"], volume["mountPath"]) == ("bucket", "alice/runs", "/results")
     assert not volume.get("readOnly")
-    assert job["command"][5:] == words
+    assert job["command"][5:] == arguments
 
 
 REFUSED = [
@@ -144,32 +144,32 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "pattern"), REFUSED, ids=[pattern[:25] for _, pattern in REFUSED])
+@pytest.mark.parametrize(("arguments", "pattern"), REFUSED, ids=[pattern[:25] for _, pattern in REFUSED])
 def test_what_a_job_could_not_do_is_refused_before_anything_is_sent(
-    run: Run, there: HubServer, words: list[str], pattern: str
+    run: Run, prepared_hub: HubServer, arguments: list[str], pattern: str
 ) -> None:
     for name in ("text.jsonl", "names.txt"):
         Path(name).write_text("{}\n")
     Path("here.json").write_text("{}")
     Path("model").mkdir()
-    refused(run(words[0], words[1], *JOB, *words[2:]), 2, pattern)
-    assert not there.requests("api/jobs", "POST")
+    refused(run(arguments[0], arguments[1], *JOB, *arguments[2:]), 2, pattern)
+    assert not prepared_hub.requests("api/jobs", "POST")
 
 
-def test_options_of_a_job_without_one_are_refused(run: Run, there: HubServer) -> None:
+def test_options_of_a_job_without_one_are_refused(run: Run, prepared_hub: HubServer) -> None:
     refused(run(*ESTIMATE, "--hf-job-timeout", "6h"), 2, "--hf-job-timeout needs --hf-job FLAVOR: add it")
 
 
-def test_below_a_launcher_nothing_is_sent(run: Run, there: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_below_a_launcher_nothing_is_sent(run: Run, prepared_hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     refused(run(*ESTIMATE, *JOB), 1, "must not run below a launcher")
-    assert not there.jobs
+    assert not prepared_hub.jobs
 
 
 ANSWERS = [
     (401, 1, "does not know the token in use; log in"),
     (402, 1, r"none to spend \(402\); see .*/settings/billing"),
-    (403, 1, r"may not start jobs \(403\); create one that may at .*/settings/tokens"),
+    (403, 1, r"may not start jobs \(403\); create one that may at .*/settings/arguments"),
     (404, 1, r"offers no jobs to this account, or has no such bucket \(404\)"),
     (422, 2, "refuses the job: "),
     (429, 1, "no job was started. Try again in a few minutes"),
@@ -179,15 +179,15 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("status", "code", "pattern"), ANSWERS, ids=[str(status) for status, _, _ in ANSWERS])
 def test_each_answer_of_the_hub_is_one_line_and_asked_for_once(
-    run: Run, there: HubServer, status: int, code: int, pattern: str
+    run: Run, prepared_hub: HubServer, status: int, code: int, pattern: str
 ) -> None:
-    there.faults.add("api/jobs", "error", method="POST", status=status, times=9)
+    prepared_hub.faults.add("api/jobs", "error", method="POST", status=status, times=9)
     refused(run(*ESTIMATE, *JOB, "--hf-job-timeout", "1h"), code, pattern)
-    assert len(there.requests("api/jobs/alice", "POST")) == 1
+    assert len(prepared_hub.requests("api/jobs/alice", "POST")) == 1
 
 
-def test_an_account_without_credit_is_told_so(run: Run, there: HubServer) -> None:
-    there.jobs_credit = False
+def test_an_account_without_credit_is_told_so(run: Run, prepared_hub: HubServer) -> None:
+    prepared_hub.jobs_credit = False
     refused(run(*ESTIMATE, *JOB, "--hf-job-timeout", "1h"), 1, "Jobs cost money")
 
 

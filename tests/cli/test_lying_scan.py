@@ -91,9 +91,9 @@ def test_a_wrong_answer_changes_no_number(
     mutate, chance = {**MUTATIONS, **CONTENT_MUTATIONS}[mutation], random.Random(str(case))
 
     def change(response: Response) -> Response:
-        made = mutate(response, chance)
+        results = mutate(response, chance)
         here = f"{hub_server.url}{endpoint}"
-        return replace(made, headers={name: each.replace("SELF", here) for name, each in made.headers.items()})
+        return replace(results, headers={name: each.replace("SELF", here) for name, each in results.headers.items()})
 
     before = {path.name for path in tmp_path.iterdir()} | {"hf_home"}
     hub_server.faults.add(re.compile(re.escape(endpoint)), "change", times=1 if once else None, change=change)
@@ -111,5 +111,5 @@ def test_a_wrong_answer_changes_no_number(
         assert LINE.fullmatch(lines[0])
         assert ran.out == ""
     else:  # some checkpoints could be used, and the others say why not
-        found = numbers(ran.json)
-        assert [each for each in found if each[1] is not None] == [each for each in honest if each in found]
+        result = numbers(ran.json)
+        assert [each for each in result if each[1] is not None] == [each for each in honest if each in result]

@@ -122,9 +122,9 @@ def lied(case: Case, world: World, chance: random.Random) -> None:
     mutate = {**MUTATIONS, **CONTENT_MUTATIONS}[case.mutation]
 
     def change(response: Response) -> Response:
-        made = mutate(response, chance)
+        result = mutate(response, chance)
         here = f"{world.hub.url}/api/models/alice/m"
-        return replace(made, headers={name: each.replace("SELF", here) for name, each in made.headers.items()})
+        return replace(result, headers={name: each.replace("SELF", here) for name, each in result.headers.items()})
 
     pattern = re.compile(re.escape(case.endpoint).replace(r"m\?", r"m(\?|$)"))
     world.hub.faults.add(pattern, "change", times=1 if case.once else None, change=change)
@@ -146,13 +146,13 @@ def require_unharmed(repo: Repository, results: bytes, revision: str = "main") -
 
 @pytest.mark.parametrize("case", cases(COUNT, SEED), ids=str)
 def test_a_wrong_answer_harms_nothing(case: Case, world: World, run: Run, tmp_path: Path) -> None:
-    words = COMMANDS[case.command][0]
-    expected = "" if "publish" in case.command or case.command == "propose" else run(*words).out
+    result = COMMANDS[case.command][0]
+    expected = "" if "publish" in case.command or case.command == "propose" else run(*result).out
     for folder in ("hf_home", "work/hf-llc-runs"):  # what the first run remembers
         shutil.rmtree(tmp_path / folder, ignore_errors=True)
     before = {path.name for path in tmp_path.iterdir()} | {"hf_home"}
     lied(case, world, random.Random(str(case)))
-    ran = run(*words)
+    ran = run(*result)
     assert {path.name for path in tmp_path.iterdir()} <= before
     assert not Path("/tmp/outside").exists()
     assert not Path("/tmp/outside.txt").exists()

@@ -42,8 +42,8 @@ def test_the_number_is_there_without_the_picture(run: Run, tiny: Path, text: Pat
         "compare": ["compare", "one", "two"],
         "calibrate": ["calibrate", tiny, *calibrated, "--output-dir", "three"],
     }
-    for name, words in commands.items():
-        ran = run(*words, "--json")
+    for name, arguments in commands.items():
+        ran = run(*arguments, "--json")
         assert ran.code == 0, (name, ran.err)
         assert ran.json
         lines = [line for line in ran.err.splitlines() if "picture could be drawn" in line]

@@ -52,8 +52,8 @@ def test_set_gives_any_setting_and_the_options_of_its_own_win(small: Run) -> Non
 
 def test_set_wins_over_the_settings_file(small: Run) -> None:
     Path("settings.yaml").write_text("seed: 5\ngamma: 500\n")
-    found = small("--settings", "settings.yaml", "--set", "seed=6", "--json").json["settings"]
-    assert (found["seed"], found["gamma"]) == (6, 500)
+    result = small("--settings", "settings.yaml", "--set", "seed=6", "--json").json["settings"]
+    assert (result["seed"], result["gamma"]) == (6, 500)
 
 
 @pytest.mark.parametrize(

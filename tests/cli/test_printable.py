@@ -73,9 +73,9 @@ def test_a_stream_shows_what_is_written_past_us(text: str) -> None:
             written.append(text)
 
     printing.Guarded(Stream()).write(f"\x1b[1mbold\x1b[0m {text}\x1b]0;title\x07")
-    (found,) = written
-    assert found.startswith("\x1b[1mbold\x1b[0m ")
-    assert found.endswith(r"\x1b]0;title\x07")
+    (results,) = written
+    assert results.startswith("\x1b[1mbold\x1b[0m ")
+    assert results.endswith(r"\x1b]0;title\x07")
 
 
 def test_a_file_that_is_not_utf8_in_name_is_named(run: Run) -> None:
@@ -126,9 +126,9 @@ def test_hostile_names_of_this_disk_are_shown_and_not_obeyed(run: Run, place: Pa
         ["show", run_dir, f"--{HOSTILE}"],
     ]
     codes: list[int] = []
-    for words in commands:
+    for result in commands:
         for form in FORMS if len(codes) < WORKING * len(FORMS) else FORMS[:1]:
-            ran = run(*words, *([] if words[0] == HOSTILE else ["--format", form]))
+            ran = run(*result, *([] if result[0] == HOSTILE else ["--format", form]))
             is_harmless(ran.out)
             is_harmless(ran.err)
             if form == "json" and ran.out:
@@ -147,20 +147,20 @@ def test_hostile_names_and_texts_of_a_hub_are_shown_and_not_obeyed(
     for name in names:
         repository.branches[name] = repository.branches["main"]
     for form in FORMS:
-        for words in (["revisions", "alice/tiny"], ["scan", "alice/tiny", "--revisions", "nothing"]):
-            ran = run(*words, "--format", form)
+        for result in (["revisions", "alice/tiny"], ["scan", "alice/tiny", "--revisions", "nothing"]):
+            ran = run(*result, "--format", form)
             is_harmless(ran.out + ran.err)
     said = json_response({"error": HOSTILE}, 403)
     hub.faults.add("api/models/alice/tiny", "change", times=9, change=lambda answer: said)
-    for words in (["revisions", "alice/tiny"], ["publish", "hf://alice/tiny", "--repo", "alice/tiny", "--yes"]):
-        ran = run(*words)
+    for result in (["revisions", "alice/tiny"], ["publish", "hf://alice/tiny", "--repo", "alice/tiny", "--yes"]):
+        ran = run(*result)
         assert ran.code != 0
         is_harmless(ran.out + ran.err)
 
 
 def test_a_damaged_run_cannot_forge_a_line(run: Run, tiny: Path, text: Path, tmp_path: Path) -> None:
-    made = run("estimate", tiny, "--dataset", text, *SMALL, "--gamma", "1000", "--lr", "1e-4", "--output-dir", "run")
-    assert made.code == 0, made.err
+    result = run("estimate", tiny, "--dataset", text, *SMALL, "--gamma", "1000", "--lr", "1e-4", "--output-dir", "run")
+    assert result.code == 0, result.err
     store = RunStore(Path("run"), pytest.fail)
     payload = store.read("estimate")
     assert payload is not None

@@ -14,16 +14,16 @@ WORKED = ("loading", "data", "measuring", "forward_backward", "update", "noise",
 def test_the_number_stays_the_same_and_the_parts_are_all_of_the_time(small: Run) -> None:
     plain = small("--json", "--output-dir", "plain").json
     ran = small("--json", "--output-dir", "timed", "--profile")
-    found = ran.json
-    times = found.pop("profile")
+    json = ran.json
+    times = json.pop("profile")
     assert "profile" not in plain
     for name in ("llc", "stderr", "chains", "diagnostics", "init_loss", "settings"):
-        assert found[name] == plain[name]
+        assert json[name] == plain[name]
     assert times.keys() == {*PARTS, "total", "processes"}
     assert times["total"] == pytest.approx(sum(times[name] for name in PARTS))
     assert min(times[name] for name in WORKED) > 0
     # The command is longer than its estimate, whose own clock is another one.
-    assert times["total"] > found["seconds"]["total"]
+    assert times["total"] > json["seconds"]["total"]
     assert "forward, backward" in ran.err
 
 

@@ -206,11 +206,11 @@ def test_what_cannot_be_done_is_one_line(
     arguments: list[str],
     token: str | None,
     code: int,
-    words: str,
+    message: str,
 ) -> None:
     hub.add_model("bob/m")
     use_hub(monkeypatch, hub.url, tmp_path / "hf_home", token)
-    line = refused(run("publish", *arguments, "--yes"), code, words)
+    line = refused(run("publish", *arguments, "--yes"), code, message)
     assert token is None or token not in line
 
 
@@ -230,17 +230,17 @@ def test_a_failed_push_is_one_line_with_the_command_that_then_works(
     assert len(hub.requests("/commit/")) == 5
     assert (kept / "publish" / "alice__tiny" / "llc" / "curve.png").is_file()
     hub.faults.clear()
-    words = shlex.split(line.partition("To try again: ")[2])
-    assert words[0] == "hf-llc"
-    assert run(*words[1:]).code == 0
+    arguments = shlex.split(line.partition("To try again: ")[2])
+    assert arguments[0] == "hf-llc"
+    assert run(*arguments[1:]).code == 0
     assert [metric["args"]["model_revision"] for metric in ours(front(card_of(model)))] == ["step0", "step8"]
 
 
 def test_what_was_published_is_shown_as_it_was_computed(run: Run, scanned: Path) -> None:
     run("publish", scanned, "--yes")
-    here, there = run("show", scanned), run("show", "hf://alice/tiny")
-    assert there.out == here.out
-    assert "hf-llc-runs/models--alice__tiny/llc.png" in there.err
+    here, results = run("show", scanned), run("show", "hf://alice/tiny")
+    assert results.out == here.out
+    assert "hf-llc-runs/models--alice__tiny/llc.png" in results.err
     assert Path("hf-llc-runs/models--alice__tiny/llc.png").read_bytes() == (scanned / "llc.png").read_bytes()
     assert run("show", "hf://alice/tiny", "--json").json["points"][1]["llc"] == run(
         "show", scanned, "--json").json["points"][1]["llc"]  # fmt: skip
@@ -252,13 +252,13 @@ def test_what_was_published_is_shown_as_it_was_computed(run: Run, scanned: Path)
 def test_the_command_on_the_card_makes_the_same_numbers(run: Run, model: Repository, scanned: Path) -> None:
     run("publish", scanned, "--yes")
     body = card_of(model).decode().partition("\n---\n")[2]
-    words = shlex.split(re.findall(r"```bash\n(hf-llc scan .*)\n```", body)[0])
-    again = run(*words[1:], "--output-dir", "again", "--json")
+    arguments = shlex.split(re.findall(r"```bash\n(hf-llc scan .*)\n```", body)[0])
+    again = run(*arguments[1:], "--output-dir", "again", "--json")
     assert again.code == 0, again.err
     before = json.loads((scanned / "scan.json").read_text())
     assert [point["llc"] for point in again.json["points"]] == [point["llc"] for point in before["points"]]
     settings = Path("out/publish/alice__tiny/llc/settings.yaml")
-    assert yaml.safe_load(settings.read_text())["command"] == shlex.join(words)
+    assert yaml.safe_load(settings.read_text())["command"] == shlex.join(arguments)
     single = run(
         "estimate", "alice/tiny@step8", "--settings", settings, "--dataset", "alice/text", "--no-checks", "--json"
     )
@@ -282,10 +282,10 @@ def test_an_estimate_is_published_at_its_end(run: Run, hub: HubServer, model: Re
 def test_a_scan_is_published_at_its_end(run: Run, hub: HubServer, model: Repository) -> None:
     ran = run("scan", "alice/tiny", *SETTINGS, "--push-to-hub", "--dataset-repo", "llc-tiny", "--private", "-q")
     assert ran.code == 0, ran.err
-    found = hub.find("dataset", "alice/llc-tiny")
-    assert found is not None
-    assert found.private
-    assert len(found.at().files["llc/results.jsonl"].read().splitlines()) == 2
+    result = hub.find("dataset", "alice/llc-tiny")
+    assert result is not None
+    assert result.private
+    assert len(result.at().files["llc/results.jsonl"].read().splitlines()) == 2
     assert card_of(model) == CARD
 
 
@@ -309,8 +309,8 @@ def test_a_failed_push_never_loses_the_run(
     line = ran.err.strip().splitlines()[-1]
     assert "The run is kept in " in line
     hub.faults.clear()
-    words = shlex.split(line.partition("To publish it: ")[2])
-    assert run(*words[1:]).code == 0
+    arguments = shlex.split(line.partition("To publish it: ")[2])
+    assert run(*arguments[1:]).code == 0
     assert len(ours(front(card_of(model)))) == 1
 
 

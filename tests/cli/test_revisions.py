@@ -35,19 +35,19 @@ def listed(run: Run, *more: object) -> dict[str, dict[str, Any]]:
 
 
 def test_a_series_is_listed_in_order_with_duplicates(run: Run, hub: HubServer, pythia: Repository) -> None:
-    found = listed(run, "org/pythia", "--revisions", "all,main,v1", "--tokens-per-step", 100)
-    assert list(found)[:-2] == [f"step{step}" for step in STEPS]
-    assert set(list(found)[-2:]) == {"main", "v1"}
-    assert {name: each["duplicate_of"] for name, each in found.items() if each["duplicate_of"]} == {
+    result = listed(run, "org/pythia", "--revisions", "all,main,v1", "--tokens-per-step", 100)
+    assert list(result)[:-2] == [f"step{step}" for step in STEPS]
+    assert set(list(result)[-2:]) == {"main", "v1"}
+    assert {name: each["duplicate_of"] for name, each in result.items() if each["duplicate_of"]} == {
         "step143000": "step4",
         "main": "step4",
         "v1": "step2",
     }
-    assert [name for name, each in found.items() if each["weights"] is None] == ["step8"]
-    assert [name for name, each in found.items() if each["weights"] == "bin"] == ["step16"]
-    assert found["step512"]["tokens"] == 51200
-    assert found["step512"]["sha"] == pythia.at("step512").sha
-    assert (found["step512"]["size"], found["step512"]["cached"]) == (3, False)
+    assert [name for name, each in result.items() if each["weights"] is None] == ["step8"]
+    assert [name for name, each in result.items() if each["weights"] == "bin"] == ["step16"]
+    assert result["step512"]["tokens"] == 51200
+    assert result["step512"]["sha"] == pythia.at("step512").sha
+    assert (result["step512"]["size"], result["step512"]["cached"]) == (3, False)
     assert not hub.requests("/resolve/")
 
 
@@ -62,8 +62,8 @@ def test_the_table_names_what_has_no_weights(run: Run, pythia: Repository) -> No
 
 def test_commits_are_found_by_short_sha(run: Run, pythia: Repository) -> None:
     sha = pythia.at("step64").sha
-    found = listed(run, "org/pythia", "--revisions", sha[:9])
-    assert [(each["sha"], each["step"]) for each in found.values()] == [(sha, 64)]
+    result = listed(run, "org/pythia", "--revisions", sha[:9])
+    assert [(each["sha"], each["step"]) for each in result.values()] == [(sha, 64)]
 
 
 def test_unknown_names_fail_before_any_listing(run: Run, hub: HubServer, pythia: Repository) -> None:
@@ -92,8 +92,8 @@ def test_commits_of_a_branch_are_a_series(run: Run, hub: HubServer) -> None:
         for step, title in ((1, "Training in progress, step 500"), (2, "checkpoint-1000 contents"), (3, "step1500"))
     ]
     repo.commit({"README.md": "done"}, "main", "Write a card")
-    found = listed(run, "org/trainer", "--revisions", "commits:main")
-    assert [(each["sha"], each["step"], each["duplicate_of"]) for each in found.values()] == [
+    result = listed(run, "org/trainer", "--revisions", "commits:main")
+    assert [(each["sha"], each["step"], each["duplicate_of"]) for each in result.values()] == [
         (shas[0], 500, None),
         (shas[1], 1000, None),
         (shas[2], 1500, shas[1][:12]),
@@ -108,8 +108,8 @@ def test_names_without_an_order_get_it_from_a_file(run: Run, hub: HubServer, tmp
         repo.commit({**CONFIG, "model.safetensors": name.encode()}, name)
     path = tmp_path / "steps"
     path.write_text("# phases\nocelot 2000\nkestrel, 1000\n")
-    found = listed(run, "org/marin", "--step-map", path)
-    assert [(name, each["step"]) for name, each in found.items()] == [("kestrel", 1000), ("ocelot", 2000)]
+    result = listed(run, "org/marin", "--step-map", path)
+    assert [(name, each["step"]) for name, each in result.items()] == [("kestrel", 1000), ("ocelot", 2000)]
     path.write_text("ocelot soon\n")
     refused(run("revisions", "org/marin", "--step-map", path), 2, "line 1 must be a name and a step")
     refused(run("revisions", "org/marin", "--step-map", "nowhere"), 1, "cannot be read")
@@ -120,8 +120,8 @@ def test_a_trainer_folder_is_a_series(run: Run, tiny: Path, tmp_path: Path) -> N
         shutil.copytree(tiny, tmp_path / f"out/checkpoint-{step}")
     (tmp_path / "out/checkpoint-1000/model.safetensors").write_bytes(b"other")
     (tmp_path / "out/runs").mkdir()
-    found = listed(run, tmp_path / "out")
-    assert [(each["name"], each["step"], each["duplicate_of"]) for each in found.values()] == [
+    result = listed(run, tmp_path / "out")
+    assert [(each["name"], each["step"], each["duplicate_of"]) for each in result.values()] == [
         ("checkpoint-90", 90, None),
         ("checkpoint-500", 500, "checkpoint-90"),
         ("checkpoint-1000", 1000, None),

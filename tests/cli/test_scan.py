@@ -70,16 +70,16 @@ def test_every_checkpoint_is_a_point_or_says_why_not(run: Run, series: Repositor
 
 @pytest.mark.usefixtures("series")
 def test_json_is_as_documented(run: Run) -> None:
-    found = scanned(run, "--revisions", "step8,step0,step2", "--json", code=1).json
-    assert set(found) == {"schema", "model", "settings", "dataset", "points", "run_dir", "versions", "checksum"}
-    assert [point["step"] for point in found["points"]] == [0, 2, 8]
+    result = scanned(run, "--revisions", "step8,step0,step2", "--json", code=1).json
+    assert set(result) == {"schema", "model", "settings", "dataset", "points", "run_dir", "versions", "checksum"}
+    assert [point["step"] for point in result["points"]] == [0, 2, 8]
     documented = {"revision", "sha", "step", "tokens", "llc", "stderr", "verdict", "loss", "duplicate_of", "error"}
-    for point in found["points"]:
+    for point in result["points"]:
         assert documented <= set(point)
         assert (point["llc"] is None) == (point["error"] is not None)
-    assert found["points"][0]["estimate"]["settings"].items() >= found["settings"].items()
-    assert found["run_dir"] == str(Path("out").resolve())
-    assert {"torch", "transformers"} <= set(found["versions"])
+    assert result["points"][0]["estimate"]["settings"].items() >= result["settings"].items()
+    assert result["run_dir"] == str(Path("out").resolve())
+    assert {"torch", "transformers"} <= set(result["versions"])
 
 
 @pytest.mark.usefixtures("series")
@@ -174,8 +174,8 @@ def test_a_launch_that_does_not_say_where_the_others_are_is_refused(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    words = r"WORLD_SIZE is 2, but LOCAL_RANK, MASTER_ADDR and MASTER_PORT are not set.*Start with --num-processes"
-    refused(run(command, tiny, "--dataset", text), 1, words)
+    result = r"WORLD_SIZE is 2, but LOCAL_RANK, MASTER_ADDR and MASTER_PORT are not set.*Start with --num-processes"
+    refused(run(command, tiny, "--dataset", text), 1, result)
 
 
 @pytest.mark.usefixtures("series")
@@ -186,5 +186,5 @@ def test_a_dry_run_lists_and_computes_nothing(run: Run) -> None:
 
 
 def test_show_reads_an_estimate(run: Run, small: Run) -> None:
-    found = small("--output-dir", "one", "--json").json
-    assert [point["llc"] for point in run("show", "one", "--json").json["points"]] == [found["llc"]]
+    result = small("--output-dir", "one", "--json").json
+    assert [point["llc"] for point in run("show", "one", "--json").json["points"]] == [result["llc"]]

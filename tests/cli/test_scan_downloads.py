@@ -41,10 +41,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, bytes]]:
 @pytest.fixture
 def repo(hub: HubServer, files: list[dict[str, bytes]]) -> Repository:
     """`org/m` with branches step0 … step5 of different weights."""
-    made = hub.add_model("org/m")
+    result = hub.add_model("org/m")
     for step, each in enumerate(files):
-        made.commit(each, f"step{step}")
-    return made
+        result.commit(each, f"step{step}")
+    return result
 
 
 @pytest.fixture
@@ -121,17 +121,17 @@ def test_gradients_at_the_anchors_never_pile_up_where_disk_is_short(
     run: Run, repo: Repository, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are as large as the models: one at a time while chains run, none before that and none after."""
-    there: list[int] = []
+    results: list[int] = []
 
     def counted(path: Path, tensors: Sequence[Tensor]) -> None:
         write_tensors(path, tensors)
-        there.append(len(list(Path("out").rglob("anchor-gradient*"))))
+        results.append(len(list(Path("out").rglob("anchor-gradient*"))))
 
     monkeypatch.setattr(loaded_model, "write_tensors", counted)
     asked = ["--gamma", 1000, "--num-processes", 1, "--gradient", "control-variate", "--output-dir", "out"]
     ran = run("scan", "org/m", "--dataset", text, *SMALL, *asked, "--revisions", "..1", "--max-disk", "10MB", "--json")
     assert ran.code == 0, ran.err
-    assert there == [1] * 2
+    assert results == [1] * 2
     assert not list(Path("out").rglob("anchor-gradient*"))
 
 

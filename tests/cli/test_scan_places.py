@@ -155,9 +155,9 @@ def test_the_place_does_not_change_the_numbers(
     points = ran.json["points"]
     assert [point["revision"] for point in points] == names
     assert all(point["step"] is not None for point in points)
-    found = [point["llc"] for point in points]
-    assert found == expected.setdefault("llc", found)
-    assert len(set(found)) == 2
+    results = [point["llc"] for point in points]
+    assert results == expected.setdefault("llc", results)
+    assert len(set(results)) == 2
 
 
 def test_raw_shards_are_a_row_with_their_kind(run: Run, hub: HubServer, weights: list[Files], text: Path) -> None:
@@ -202,7 +202,7 @@ def test_places_that_are_not_there_are_refused(run: Run, hub: HubServer, tmp_pat
     hub.add_model("org/m", {"step-1/config.json": b"{}"})
     (tmp_path / "local/step-1").mkdir(parents=True)
     (tmp_path / "local/step-1/config.json").write_text("{}")
-    for model, asked, code, words in (
+    for model, asked, code, arguments in (
         ("org/m", "subfolder:stage-*", 1, "no checkpoints in folders stage-.*; did you mean step-1"),
         ("org/m", "subfolder:../*", 2, "one glob of folders"),
         ("org", "repos:n-*", 1, "No visible model matches org/n-.*; did you mean org/m"),
@@ -213,7 +213,7 @@ def test_places_that_are_not_there_are_refused(run: Run, hub: HubServer, tmp_pat
         (tmp_path / "local", "subfolder:stage-*", 1, "no folder stage-"),
         ("org/m@main", "all", 2, "is one checkpoint"),
     ):
-        refused(run("revisions", model, "--revisions", asked), code, words)
+        refused(run("revisions", model, "--revisions", asked), code, arguments)
 
 
 def test_folders_and_repositories_are_listed_again_offline(

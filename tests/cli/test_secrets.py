@@ -25,7 +25,7 @@ OTHER = "aws/Secret+Key=0123456789"
 
 
 @pytest.fixture
-def there(hub: HubServer, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+def prepared_hub(hub: HubServer, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """A Hub with a model and a text of alice, who uses TOKEN, with debugging on as her messages advise."""
     monkeypatch.setenv("HF_DEBUG", "1")
     hub.users[TOKEN] = hub.users["hf_test"]
@@ -72,12 +72,16 @@ COMMANDS = {
 
 
 def test_no_command_shows_or_keeps_a_secret(
-    run: Run, there: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    run: Run,
+    prepared_hub: HubServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     sent = 0
-    for name, words in COMMANDS.items():
+    for name, arguments in COMMANDS.items():
         try:
-            ran = run(*words)
+            ran = run(*arguments)
         except (Exception, SystemExit) as error:  # noqa: BLE001  debugging lets any through; what shows it is asked
             sys.excepthook(type(error), error, error.__traceback__)
             out, err = capsys.readouterr()
@@ -87,7 +91,7 @@ def test_no_command_shows_or_keeps_a_secret(
         is_clean(ran, caplog.text, tmp_path)
         caplog.clear()
     assert sent > 20
-    assert there.jobs[0]["secrets"] == {"HF_TOKEN": TOKEN}
+    assert prepared_hub.jobs[0]["secrets"] == {"HF_TOKEN": TOKEN}
 
 
 CASES = [

@@ -16,8 +16,8 @@ def test_the_file_sets_what_the_command_line_leaves_open(run: Run, tiny: Path, t
         "# of the pilot\nbatch_size: 4\nchains: 2\ndraws: 8\nburn_in: 2\nchecks: false\ngamma: 100\nseed: 7\n"
         f"dataset: {text}\nsampler: sgld\nparams: ['*.layers.0.*']\n"
     )
-    found = run("estimate", tiny, "--settings", "settings.yaml", "--draws", 12, "--json").json["settings"]
-    assert {name: found[name] for name in ("gamma", "draws", "seed", "sampler", "chains", "params")} == {
+    result = run("estimate", tiny, "--settings", "settings.yaml", "--draws", 12, "--json").json["settings"]
+    assert {name: result[name] for name in ("gamma", "draws", "seed", "sampler", "chains", "params")} == {
         "gamma": 100.0,
         "draws": 12,
         "seed": 7,
@@ -59,10 +59,10 @@ def test_a_result_is_a_settings_file_and_gives_the_same_number(small: Run, whole
         ("gamma: [\n", "line 2 is not YAML"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_in_words(small: Run, content: str, words: str) -> None:
+def test_a_file_that_cannot_be_used_is_refused_in_words(small: Run, content: str, message: str) -> None:
     Path("settings.yaml").write_text(content)
     ran = small("--settings", "settings.yaml")
-    refused(ran, ran.code, words)
+    refused(ran, ran.code, message)
     assert ran.code in {1, 2}
 
 

@@ -32,9 +32,9 @@ WHERE = ["--main-process-ip", "10.0.0.1"]
     ],
 )
 def test_what_contradicts_itself_is_refused_before_anything_is_read(
-    run: Run, command: str, options: list[str], words: str
+    run: Run, command: str, options: list[str], message: str
 ) -> None:
-    refused(run(command, "no/model", *options), 2, words)
+    refused(run(command, "no/model", *options), 2, message)
 
 
 def test_more_chains_until_it_is_precise_are_for_one_machine(run: Run) -> None:
@@ -62,21 +62,21 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 class Parser:
     """Takes the words as they are."""
 
-    def parse_args(self, words: list[str]) -> str:
-        return " ".join(words)
+    def parse_args(self, message: list[str]) -> str:
+        return " ".join(message)
 
 
 def test_the_options_are_passed_on_with_the_command_that_was_typed(run: Run, handed: list[tuple[str, str]]) -> None:
     typed = ["scan", "no/model", "--num-machines", "2", "--machine-rank", "1", *WHERE, "--num-processes", "16"]
     ran = run(*typed, "--main-process-port", "29501", "--device", "cpu")
     assert (ran.code, ran.out, ran.complaints) == (0, "", [])
-    ((words, threads),) = handed
+    ((arguments, threads),) = handed
     for each in (
         "--num_processes 16", "--num_machines 2", "--machine_rank 1", "--main_process_ip 10.0.0.1",
         "--main_process_port 29501", "--same_network",
     ):  # fmt: skip
-        assert f" {each} " in f" {words} "
-    assert words.endswith(f"--no_python {sys.executable} -u -P -m hf_llc.cli {' '.join(sys.argv[1:])}")
+        assert f" {each} " in f" {arguments} "
+    assert arguments.endswith(f"--no_python {sys.executable} -u -P -m hf_llc.cli {' '.join(sys.argv[1:])}")
     assert threads == str(default_threads(4))
 
 

@@ -10,7 +10,7 @@ from hf_llc.results.curve import Point
 from hf_llc.results.estimate import Verdict
 from tests.helpers.command_line import Run, refused
 from tests.helpers.estimates import estimate
-from tests.results.figures.test_plots import words
+from tests.results.figures.test_plots import svg_text
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def saved() -> Path:
 def test_the_picture_has_the_scale_that_was_asked_for(run: Run, saved: Path, options: list[str], name: str) -> None:
     ran = run("show", saved, *options)
     assert (ran.code, ran.err) == (0, "Drawn: saved/llc.png, saved/llc.svg.\n")
-    text = words(saved / "llc.svg")
+    text = svg_text(saved / "llc.svg")
     assert name in text
     assert ("log scale" in text) == ("log scale" in name)
 
@@ -34,7 +34,7 @@ def test_tokens_that_nobody_knows_are_said_to_be_missing(run: Run, saved: Path) 
     ran = run("show", saved, "--x-tokens")
     assert ran.code == 0
     assert "show steps, since not every checkpoint gives its tokens. Set --tokens-per-step" in ran.err
-    assert "training step" in words(saved / "llc.svg")
+    assert "training step" in svg_text(saved / "llc.svg")
 
 
 def test_there_are_three_scales(run: Run, saved: Path) -> None:
@@ -45,9 +45,11 @@ def test_there_are_three_scales(run: Run, saved: Path) -> None:
 def test_each_verdict_has_the_reason_of_its_first_checkpoint_below_the_table(run: Run) -> None:
     early: dict[str, Any] = {"verdict": Verdict.NOT_A_MINIMUM, "verdict_reason": "w* is no minimum"}
     rows = [estimate(1, **early), estimate(2, **early), estimate(4)]
-    points = [Point(revision=f"step{found.step}", step=found.step, estimate=found) for found in rows]
+    points = [Point(revision=f"step{result.step}", step=result.step, estimate=result) for result in rows]
     keep(curve_of("org/model", points, Path("early")), Path("early"))
-    assert run("show", "early").out.splitlines()[-1] == "not-a-minimum, step1 and 1 more: w* is no minimum"
+    assert run("show", "early").out.splitlines()[-1] == (
+        "not-a-minimum, step1: w* is no minimum (also step2, each with a `verdict_reason` of its own)"
+    )
     assert "verdict_reason=w* is no minimum" in run("show", "early", "--format", "agent").out.replace("step1.", "")
 
 

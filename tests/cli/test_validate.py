@@ -12,19 +12,19 @@ QUICK = ("--chains", 2, "--draws", 40)
 def test_json_is_a_list_of_cases_with_the_documented_keys(run: Run) -> None:
     ran = run("validate", "--case", "gaussian", *QUICK, "--json")
     assert ran.code == 0
-    (found,) = json.loads(ran.out)
+    (results,) = json.loads(ran.out)
     documented = {"case", "params", "truth", "llc", "stderr", "verdict", "sampler", "gradient_evaluations", "seconds"}
-    assert documented <= set(found)
-    assert found["case"] == "gaussian"
-    assert found["sampler"] == "baoab"
-    assert found["gradient_evaluations"] > 2 * 40
+    assert documented <= set(results)
+    assert results["case"] == "gaussian"
+    assert results["sampler"] == "baoab"
+    assert results["gradient_evaluations"] > 2 * 40
 
 
 def test_the_net_of_ones_choice_has_its_own_truth(run: Run) -> None:
     ran = run("validate", "--case", "dln", "--widths", "3,2,3", "--rank", 2, *QUICK, "--json")
-    (found,) = json.loads(ran.out)
-    assert found["truth"] == 4.0
-    assert found["params"]["widths"] == [3, 2, 3]
+    (results,) = json.loads(ran.out)
+    assert results["truth"] == 4.0
+    assert results["params"]["widths"] == [3, 2, 3]
 
 
 def test_people_get_a_table(run: Run) -> None:
@@ -69,9 +69,9 @@ def test_cases_by_draws_stand_in_the_same_table(run: Run) -> None:
     ],
 )
 def test_impossible_options_are_refused_in_one_line(
-    run: Run, arguments: tuple[object, ...], code: int, words: str
+    run: Run, arguments: tuple[object, ...], code: int, message: str
 ) -> None:
     ran = run("validate", *arguments)
     assert ran.code == code
-    assert words in " ".join(ran.err.split())
+    assert message in " ".join(ran.err.split())
     assert ran.out == ""

@@ -79,32 +79,32 @@ class Counts:
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     """Of an estimate in this process."""
-    found = Counts()
+    results = Counts()
     losses, gradient = LanguageObjective.losses, LanguageObjective.losses_and_gradient
 
     def counted_losses(self: LanguageObjective, indices: Tensor) -> Tensor:
-        found.add(LOSS * len(indices))
+        results.add(LOSS * len(indices))
         return losses(self, indices)
 
     def counted_gradient(self: LanguageObjective, indices: Tensor) -> Tensor:
-        found.add(len(indices))
+        results.add(len(indices))
         return gradient(self, indices)
 
     def resolved(*args: Any) -> Any:
-        with found.during("measured"):
+        with results.during("measured"):
             result = resolution.resolve_settings(*args)
-        found.phase = "chains"
+        results.phase = "chains"
         return result
 
     def full_gradient(*args: Any) -> Any:
-        with found.during("full_gradient"):
+        with results.during("full_gradient"):
             return gradients.full_gradient(*args)
 
     monkeypatch.setattr(LanguageObjective, "losses", counted_losses)
     monkeypatch.setattr(LanguageObjective, "losses_and_gradient", counted_gradient)
     monkeypatch.setattr("hf_llc.measures.llc.chains.length.resolve_settings", resolved)
     monkeypatch.setattr("hf_llc.execution.loaded_model.full_gradient", full_gradient)
-    return found
+    return results
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
 def test_at_most_a_fifth_of_what_the_chains_take(
     counts: Counts, model: str, data: DataSettings, sampler: SamplerSettings
 ) -> None:
-    found = estimate(model, data, sampler)
+    result = estimate(model, data, sampler)
     # The gradient of all items is the run's where its chains use it.
-    beforehand = counts.measured + counts.full_gradient * (not found.settings.uses_anchor_gradient)
+    beforehand = counts.measured + counts.full_gradient * (not result.settings.uses_anchor_gradient)
     assert counts.chains > 0
     assert 0 < beforehand <= max(FLOOR, SHARE * counts.chains)
 

@@ -12,41 +12,41 @@ NAMES = [f"chains/{index:03d}" for index in range(6)]
 
 
 def test_parts_come_back_in_order_and_are_made_once(tmp_path: Path) -> None:
-    store, made = RunStore(tmp_path, print), []
+    store, results = RunStore(tmp_path, print), []
 
     def make(name: str) -> dict[str, str]:
-        made.append(name)
+        results.append(name)
         return {"name": name}
 
     assert [part["name"] for part in make_all_parts(store, NAMES, make, first=4)] == NAMES
-    assert made == NAMES[4:] + NAMES[:4]
+    assert results == NAMES[4:] + NAMES[:4]
     make_all_parts(store, NAMES, make)
-    assert len(made) == len(NAMES)
+    assert len(results) == len(NAMES)
 
 
 def test_only_what_is_missing_is_made(tmp_path: Path) -> None:
-    store, made = RunStore(tmp_path, print), []
+    store, results = RunStore(tmp_path, print), []
     store.write(NAMES[2], {"old": True})
 
     def make(name: str) -> dict[str, bool]:
-        made.append(name)
+        results.append(name)
         return {"old": False}
 
     parts = make_all_parts(store, NAMES, make)
     assert [part["old"] for part in parts] == [index == 2 for index in range(6)]
-    assert NAMES[2] not in made
+    assert NAMES[2] not in results
 
 
 def test_two_workers_share_the_parts_and_both_see_all(tmp_path: Path) -> None:
-    made: dict[str, list[str]] = {"a": [], "b": []}
+    results: dict[str, list[str]] = {"a": [], "b": []}
     seen: dict[str, int] = {}
     meeting = threading.Barrier(2, timeout=10)
 
     def worker(me: str, first: int) -> None:
         def make(name: str) -> dict[str, str]:
-            if not made[me]:
+            if not results[me]:
                 meeting.wait()
-            made[me].append(name)
+            results[me].append(name)
             return {"by": me}
 
         seen[me] = len(make_all_parts(RunStore(tmp_path, print), NAMES, make, first=first))
@@ -57,9 +57,9 @@ def test_two_workers_share_the_parts_and_both_see_all(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert seen == {"a": 6, "b": 6}
-    assert sorted(made["a"] + made["b"]) == NAMES
-    assert made["a"]
-    assert made["b"]
+    assert sorted(results["a"] + results["b"]) == NAMES
+    assert results["a"]
+    assert results["b"]
 
 
 def test_progress_counts_parts_made_by_others_too(tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def loss_at(model: str | Path, dataset: Path, **data: Any) -> Number | Refusal:
     asked = DataSettings(**{"dataset": str(dataset), "context_length": CONTEXT, **data})
     with bounded(), computing(1):
         try:
-            made = plan(ModelSettings(model=str(model)), asked, SAMPLER, device="cpu")
-            objective = LoadedModel(made, "cpu").load()
+            planned = plan(ModelSettings(model=str(model)), asked, SAMPLER, device="cpu")
+            objective = LoadedModel(planned, "cpu").load()
             losses = objective.losses(torch.arange(objective.n))
         except REPORT.EXPECTED as error:
             return refusal(error)

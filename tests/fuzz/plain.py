@@ -24,8 +24,8 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     single = folder / "model.safetensors"
     names = {single.name} if single.is_file() else set(json.loads(index.read_text())["weight_map"].values())
     assert not [name for name in names if Path(name).name != name], f"files outside the folder: {names}"
-    found = {key: tensor for name in sorted(names) for key, tensor in load_file(folder / name).items()}
-    return {RENAMED.get(key, key): tensor for key, tensor in found.items()}
+    results = {key: tensor for name in sorted(names) for key, tensor in load_file(folder / name).items()}
+    return {RENAMED.get(key, key): tensor for key, tensor in results.items()}
 
 
 def model_of(folder: Path) -> torch.nn.Module:

@@ -40,13 +40,13 @@ HARMLESS = {
 def require_right(kind: str, folder: Path, place: Path, shown: object = "") -> Number | Refusal:
     """What the tool says of a folder, which is one line or the number of the plain computation."""
     with recorded(kind, shown):
-        found = loss_at(folder, place / "text.jsonl")
-        TALLY[f"{kind}: {type(found).__name__}"] += 1
-        if isinstance(found, Number):
+        result = loss_at(folder, place / "text.jsonl")
+        TALLY[f"{kind}: {type(result).__name__}"] += 1
+        if isinstance(result, Number):
             plain = loss_of(folder, TEXTS)
-            assert found.n == plain.n
-            assert found.loss == pytest.approx(plain.loss, rel=2e-4, abs=1e-5)
-        return found
+            assert result.n == plain.n
+            assert result.loss == pytest.approx(plain.loss, rel=2e-4, abs=1e-5)
+        return result
     return Refusal("")
 
 
@@ -116,8 +116,8 @@ def tokenizers(draw: st.DrawFn, original: Mapping[str, Any]) -> dict[str, Any]:
     tokenizer["pre_tokenizer"] = draw(st.sampled_from([byte_level, split]))
     for flag in ("lstrip", "rstrip", "single_word", "normalized"):
         added[flag] = draw(st.booleans())
-    words = [word for word in model["vocab"] if word != added["content"]]
-    one, other = draw(st.sampled_from(words)), draw(st.sampled_from(words))
+    arguments = [word for word in model["vocab"] if word != added["content"]]
+    one, other = draw(st.sampled_from(arguments)), draw(st.sampled_from(arguments))
     model["vocab"][one], model["vocab"][other] = model["vocab"][other], model["vocab"][one]
     model["merges"] = model["merges"][: draw(st.integers(0, len(model["merges"])))]
     if draw(st.booleans()):

@@ -72,12 +72,12 @@ def test_a_changed_result_is_never_shown(scanned: Path, data: st.DataObject) -> 
         run = folder / Path(name).parent
         try:
             with bounded():
-                found: Numbers | None = numbers(run)
+                result: Numbers | None = numbers(run)
         except REPORT.EXPECTED as error:
             refusal(error)
-            found = None
-        TALLY[f"result {Path(name).name}: {'Refusal' if found is None else 'Number'}"] += 1
-        assert found is None or found == numbers(scanned / Path(name).parent)
+            result = None
+        TALLY[f"result {Path(name).name}: {'Refusal' if result is None else 'Number'}"] += 1
+        assert result is None or result == numbers(scanned / Path(name).parent)
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +100,11 @@ def test_a_run_with_changed_parts_goes_on_to_the_same_number(estimated: Path, pl
     with copied(estimated, name, content) as folder, recorded("part", (name, content[:300])):
         try:
             with bounded():
-                found = hf_llc.estimate(place / "llama", _text(place), SAMPLER, output_dir=folder, device="cpu")
+                result = hf_llc.estimate(place / "llama", _text(place), SAMPLER, output_dir=folder, device="cpu")
         except REPORT.EXPECTED as error:
             refusal(error)
             TALLY["part: Refusal"] += 1
             return
         TALLY["part: Number"] += 1
         right = load(estimated).points[0]
-        assert (found.llc, found.stderr, found.init_loss) == (right.llc, right.stderr, right.loss)
+        assert (result.llc, result.stderr, result.init_loss) == (right.llc, right.stderr, right.loss)

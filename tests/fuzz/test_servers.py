@@ -95,10 +95,10 @@ def test_an_honest_hub_gives_the_right_number(place: Path, hub: HubServer) -> No
     with pytest.MonkeyPatch.context() as patch:
         use_hub(patch, hub.url, place / "home")
         hub.faults.clear()
-        found, plain = loss_at("hf://org/llama", place / "text.jsonl"), loss_of(place / "llama", TEXTS)
-        assert isinstance(found, Number)
-        assert found.n == plain.n
-        assert found.loss == pytest.approx(plain.loss, rel=2e-4)
+        results, plain = loss_at("hf://org/llama", place / "text.jsonl"), loss_of(place / "llama", TEXTS)
+        assert isinstance(results, Number)
+        assert results.n == plain.n
+        assert results.loss == pytest.approx(plain.loss, rel=2e-4)
 
 
 @examples(25)
@@ -113,9 +113,9 @@ def test_a_lying_hub_gives_the_right_number_or_one_line(
         use_hub(patch, hub.url, home)
         hub.faults.clear()
         hub.faults.add("", "change", skip=skip, times=times, change=lambda response: other(random, response, log))
-        found = loss_at("hf://org/llama", place / "text.jsonl")
-        TALLY[f"server: {type(found).__name__}"] += 1
-        if isinstance(found, Number):
+        result = loss_at("hf://org/llama", place / "text.jsonl")
+        TALLY[f"server: {type(result).__name__}"] += 1
+        if isinstance(result, Number):
             plain = loss_of(place / "llama", TEXTS)
-            assert found.n == plain.n
-            assert found.loss == pytest.approx(plain.loss, rel=2e-4)
+            assert result.n == plain.n
+            assert result.loss == pytest.approx(plain.loss, rel=2e-4)

@@ -69,16 +69,16 @@ def test_an_odd_settings_file_says_what_json_reads_or_one_line(place: Path, valu
     path = place / "settings.yaml"
     path.write_text(json.dumps(values))
     with recorded("settings", values):
-        found = read(path)
-        TALLY[f"settings: {type(found).__name__}"] += 1
-        if isinstance(found, Refusal):
+        result = read(path)
+        TALLY[f"settings: {type(result).__name__}"] += 1
+        if isinstance(result, Refusal):
             return
-        made = {name: getattr(part, field) for part in found for name, field in _names(type(part))}
+        results = {name: getattr(part, field) for part in result for name, field in _names(type(part))}
         stored = values["settings"] if isinstance(values.get("settings"), dict) else values
         for name, value in stored.items():
-            if name in made and name != "params":
-                assert made[name] == value
-                assert isinstance(value, bool) == isinstance(made[name], bool)
+            if name in results and name != "params":
+                assert results[name] == value
+                assert isinstance(value, bool) == isinstance(results[name], bool)
 
 
 @examples(80)
@@ -99,11 +99,11 @@ def test_a_damaged_settings_file_is_read_or_is_one_line(place: Path, data: st.Da
 def test_settings_of_the_text_give_the_right_number_or_one_line(place: Path, context: Any, most: Any) -> None:
     with recorded("text settings", (context, most)):
         try:
-            found = loss_at(place / "llama", place / "text.jsonl", context_length=context, max_sequences=most)
+            result = loss_at(place / "llama", place / "text.jsonl", context_length=context, max_sequences=most)
         except REPORT.EXPECTED as error:
-            found = refusal(error)
-        TALLY[f"text settings: {type(found).__name__}"] += 1
-        if isinstance(found, Number):
+            result = refusal(error)
+        TALLY[f"text settings: {type(result).__name__}"] += 1
+        if isinstance(result, Number):
             plain = loss_of(place / "llama", TEXTS, 64 if context is None else context, most or 10**9)
-            assert found.n == plain.n
-            assert found.loss == pytest.approx(plain.loss, rel=2e-4)
+            assert result.n == plain.n
+            assert result.loss == pytest.approx(plain.loss, rel=2e-4)

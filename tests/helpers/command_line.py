@@ -41,9 +41,9 @@ class Ran(NamedTuple):
     def json(self) -> dict[str, Any]:
         """The one JSON object that is all of stdout, on one line and without NaN or Infinity."""
         assert self.out.count("\n") == 1, self
-        found = json.loads(self.out, parse_constant=refuse)
-        assert isinstance(found, dict)
-        return found
+        loads = json.loads(self.out, parse_constant=refuse)
+        assert isinstance(loads, dict)
+        return loads
 
     @property
     def complaints(self) -> list[str]:
@@ -61,8 +61,8 @@ def refuse(name: str) -> float:
 
 def files_of(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file below a folder but the summary, by relative name, with its inode and time of change in ns."""
-    found = {path.relative_to(folder).as_posix(): path.stat() for path in folder.rglob("*.json")}
-    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items() if name != "estimate.json"}
+    results = {path.relative_to(folder).as_posix(): path.stat() for path in folder.rglob("*.json")}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in results.items() if name != "estimate.json"}
 
 
 def refused(ran: Ran, code: int, pattern: str) -> str:

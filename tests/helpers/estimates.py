@@ -53,7 +53,7 @@ DIAGNOSTICS = Diagnostics(
 
 def estimate(step: int | None = 512, llc: float | None = 13.93, **changes: Any) -> Estimate:
     """A converged estimate of `org/model@step<step>` on a Hub dataset, with the changes named."""
-    found = Estimate(
+    result = Estimate(
         model="org/model",
         revision=None if step is None else f"step{step}",
         sha="a" * 40,
@@ -79,7 +79,7 @@ def estimate(step: int | None = 512, llc: float | None = 13.93, **changes: Any) 
         seconds={"total": 1.0},
         run_dir="/home/someone/hf-llc-runs/x",
     )
-    return replace(found, **changes)
+    return replace(result, **changes)
 
 
 def trace(chain: int, *, level: float = 0.05, failed_at: int | None = None) -> ChainTrace:

@@ -64,8 +64,8 @@ def changed_value(value: Any, draw: random.Random) -> Any:
     elif kind == 1 and isinstance(container, dict):
         container[f"{key}_"] = container.pop(key)
     elif kind == 2:
-        other, there = draw.choice(list(places(value)))
-        container[key] = copy.deepcopy(other[there])
+        other, results = draw.choice(list(places(value)))
+        container[key] = copy.deepcopy(other[results])
     elif kind == 3 and isinstance(container, list):
         container.insert(key, copy.deepcopy(container[key]))
     elif kind == 4 and isinstance(container[key], int | float):

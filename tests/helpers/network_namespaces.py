@@ -44,7 +44,7 @@ def two_hosts() -> Iterator[list[Host]]:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise NotPermittedError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+        raise NotPermittedError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

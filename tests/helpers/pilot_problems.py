@@ -69,6 +69,6 @@ def findings_of(plan: Plan, objective: Objective | None) -> Findings:
 
 def calibrated(plan: Plan, objective: Objective | None, target: float = 0.02, budget: int = 20_000) -> Calibration:
     """The calibration of that loss."""
-    found = findings_of(plan, objective)
+    result = findings_of(plan, objective)
     wanted = CalibrationSettings(target_stderr=target, budget=budget)
-    return calibrate.collect(plan, found, DataSettings(dataset="items"), wanted, Observer(), 0.0)
+    return calibrate.collect(plan, result, DataSettings(dataset="items"), wanted, Observer(), 0.0)

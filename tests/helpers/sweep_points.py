@@ -8,7 +8,7 @@ from hf_llc.results.calibration import SweepPoint
 
 def point(resolution: float, llc: float | None, **changes: Any) -> SweepPoint:
     """A point at nβ = 100."""
-    made = SweepPoint(
+    result = SweepPoint(
         resolution=resolution,
         gamma=100 * resolution,
         lr=1e-3,
@@ -20,4 +20,4 @@ def point(resolution: float, llc: float | None, **changes: Any) -> SweepPoint:
         stderr=None if llc is None else 0.5,
         delta_loss=0.1,
     )
-    return replace(made, **changes)
+    return replace(result, **changes)

@@ -21,9 +21,9 @@ TEXT = (
 
 def sentences(count: int, *, first: int = 0) -> list[str]:
     """`count` different short documents; `first` starts the numbering elsewhere."""
-    words = TEXT.split()
+    arguments = TEXT.split()
     return [
-        " ".join(words[(n * k + n + k) % len(words)] for k in range(5 + n % 7)) + f" {n}."
+        " ".join(arguments[(n * k + n + k) % len(arguments)] for k in range(5 + n % 7)) + f" {n}."
         for n in range(first, first + count)
     ]
 

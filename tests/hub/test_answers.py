@@ -17,7 +17,7 @@ from hf_llc.hub import repository as hub_base
 from hf_llc.hub.address import require_web_address
 from hf_llc.hub.answers import AnswerError, inner_path, revision_of
 from hf_llc.hub.listings import commits, files_of_commit
-from tests.hub.test_commit import CARD, MINE, by_us, made, push
+from tests.hub.test_commit import CARD, MINE, by_us, changed_files, push
 from tests.hub_server import fixtures
 from tests.hub_server.mutations import LOGIN_PAGE
 from tests.hub_server.repository import Repository
@@ -95,9 +95,9 @@ def test_a_commit_that_is_confirmed_as_another_one_is_found(hub: HubServer, repo
     before = repo.at().sha
     answer = f'{{"success": true, "commitOid": "{before}", "commitUrl": "{hub.url}/alice/m/commit/{before}"}}'.encode()
     hub.faults.add("/commit/main", "change", times=None, change=answering(answer))
-    landed = push()  # the server made the commit and lied about it; the next look finds it
+    landed = push()  # the server changed_files the commit and lied about it; the next look finds it
     assert by_us(repo) == [repo.at().sha] == [landed.commit]
-    assert repo.at().files["README.md"].read() == made(CARD)["README.md"]
+    assert repo.at().files["README.md"].read() == changed_files(CARD)["README.md"]
 
 
 def test_a_commit_without_its_files_is_not_believed(
@@ -142,9 +142,9 @@ def test_a_failure_of_the_server_while_reading_is_waited_out_and_named(
         ("/whoami-v2", b"[" * 100_000 + b"]" * 100_000, "RecursionError"),
     ],
 )
-def test_who_one_is_is_not_guessed(hub: HubServer, endpoint: str, body: bytes, words: str) -> None:
+def test_who_one_is_is_not_guessed(hub: HubServer, endpoint: str, body: bytes, message: str) -> None:
     hub.faults.add(endpoint, "change", times=None, change=answering(body))
-    with pytest.raises(OfflineError, match=re.escape(words)):
+    with pytest.raises(OfflineError, match=re.escape(message)):
         hub_account.account(quietly)
 
 
@@ -167,10 +167,10 @@ def test_who_one_is_is_not_guessed(hub: HubServer, endpoint: str, body: bytes, w
         ("/refs", LOGIN_PAGE, "it is not JSON"),
     ],
 )
-def test_names_of_revisions_are_not_guessed(hub: HubServer, endpoint: str, body: bytes, words: str) -> None:
+def test_names_of_revisions_are_not_guessed(hub: HubServer, endpoint: str, body: bytes, message: str) -> None:
     hub.add_model("org/m")
     hub.faults.add(endpoint, "change", times=None, change=answering(body))
-    with pytest.raises(SourceError, match=r"gave an invalid answer \(.*" + re.escape(words)):
+    with pytest.raises(SourceError, match=r"gave an invalid answer \(.*" + re.escape(message)):
         repositories.revisions("org/m", "model", quietly)
 
 

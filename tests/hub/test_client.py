@@ -34,14 +34,14 @@ def told() -> list[str]:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that retries, ours and the client's, would have waited for; nobody waits."""
-    found: list[float] = []
+    results: list[float] = []
 
     def note(seconds: float) -> None:
         if seconds > 0:
-            found.append(seconds)
+            results.append(seconds)
 
     monkeypatch.setattr(time, "sleep", note)
-    return found
+    return results
 
 
 def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:

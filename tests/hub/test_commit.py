@@ -35,9 +35,9 @@ COMMIT = "/commit/main"
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that retries, ours and the client's, would have waited for; nobody waits."""
-    found: list[float] = []
-    monkeypatch.setattr(time, "sleep", lambda seconds: found.append(seconds) if seconds > 0 else None)
-    return found
+    results: list[float] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: results.append(seconds) if seconds > 0 else None)
+    return results
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def repo(hub: HubServer) -> Repository:
     return hub.add_model("alice/m", {"README.md": CARD, "config.json": "{}"})
 
 
-def made(card: bytes | None) -> dict[str, bytes]:
+def changed_files(card: bytes | None) -> dict[str, bytes]:
     return {"README.md": merge(card or b"", entries(estimate()), SECTION), "llc/results.jsonl": b"{}\n"}
 
 
 def push(
-    make: Callable[[bytes | None], Mapping[str, bytes]] = made,
+    make: Callable[[bytes | None], Mapping[str, bytes]] = changed_files,
     target: Target = MINE,
     tell: Callable[[str], None] = lambda line: None,
 ) -> hub_writing.Landed:
@@ -84,7 +84,7 @@ def test_the_same_again_makes_no_commit_and_says_so(hub: HubServer, repo: Reposi
 
 def test_only_files_that_differ_are_sent(hub: HubServer, repo: Repository) -> None:
     push()
-    landed = push(lambda card: {**made(card), "llc/results.jsonl": b"other\n"})
+    landed = push(lambda card: {**changed_files(card), "llc/results.jsonl": b"other\n"})
     assert landed.changed == ("llc/results.jsonl",)
     assert len(by_us(repo)) == 2
 
@@ -150,7 +150,7 @@ def test_a_rivals_commit_in_between_is_kept(repo: Repository) -> None:
         cards.append(card)
         if len(cards) == 1:
             repo.commit({"README.md": CARD.replace(b"Words.", b"Better words."), "new.txt": "n"}, author="bob")
-        return made(card)
+        return changed_files(card)
 
     landed = push(make)
     assert len(cards) == 2
@@ -164,7 +164,7 @@ def test_a_rivals_commit_in_between_is_kept(repo: Repository) -> None:
 def test_a_rival_who_never_rests_is_told_of(repo: Repository) -> None:
     def make(card: bytes | None) -> dict[str, bytes]:
         repo.commit({"count.txt": str(len(repo.commits))}, author="bob")
-        return made(card)
+        return changed_files(card)
 
     with pytest.raises(SourceError, match="got a new commit each time"):
         push(make)
@@ -175,7 +175,7 @@ def test_a_rival_who_never_rests_is_told_of(repo: Repository) -> None:
 def test_a_card_that_does_not_arrive_whole_is_read_again(hub: HubServer, repo: Repository, kind: Fault) -> None:
     hub.faults.add("/resolve/", kind, method="GET")
     push()
-    assert repo.at().files["README.md"].read() == made(CARD)["README.md"]
+    assert repo.at().files["README.md"].read() == changed_files(CARD)["README.md"]
 
 
 def test_a_card_that_is_not_the_one_that_is_listed_is_read_again(
@@ -193,7 +193,7 @@ def test_a_card_that_is_not_the_one_that_is_listed_is_read_again(
 
     monkeypatch.setattr(hub_base, "get_session", Cache)
     push()
-    assert repo.at().files["README.md"].read() == made(CARD)["README.md"]
+    assert repo.at().files["README.md"].read() == changed_files(CARD)["README.md"]
 
 
 def test_a_card_that_cannot_be_read_is_not_taken_for_none(hub: HubServer, repo: Repository) -> None:
@@ -239,7 +239,7 @@ def test_a_pull_request_is_opened_once_and_then_updated(hub: HubServer, theirs: 
     head = theirs.at().sha
     assert push(target=PROPOSED).pull_request == 1
     assert push(target=PROPOSED).changed == ()
-    second = push(lambda card: {**made(card), "llc/results.jsonl": b"2\n"}, PROPOSED)
+    second = push(lambda card: {**changed_files(card), "llc/results.jsonl": b"2\n"}, PROPOSED)
     assert (second.pull_request, second.changed) == (1, ("llc/results.jsonl",))
     assert list(theirs.discussions) == [1]
     assert theirs.at().sha == head
@@ -270,7 +270,7 @@ def test_ours_is_found_among_others(hub: HubServer, theirs: Repository, how: str
         theirs.discussions[number].title = "other words"
     if how == "description edited":
         theirs.discussions[number].events[0]["data"]["latest"]["raw"] = "other words"
-    again = push(lambda card: {"README.md": made(card)["README.md"] + b"\nmore\n"}, PROPOSED)
+    again = push(lambda card: {"README.md": changed_files(card)["README.md"] + b"\nmore\n"}, PROPOSED)
     assert again.pull_request == number
     assert len(theirs.discussions) == number
 
@@ -305,12 +305,12 @@ def test_who_one_is_and_what_one_owns(hub: HubServer) -> None:
 )
 @pytest.mark.usefixtures("repo", "theirs")
 def test_permission_is_refused_in_one_line(
-    hub: HubServer, monkeypatch: pytest.MonkeyPatch, token: str, target: Target, error: type[HfLlcError], words: str
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, token: str, target: Target, error: type[HfLlcError], message: str
 ) -> None:
     hub.add_model("bob/gated").gated = "auto"
     hub.add_dataset("alice/d")
     monkeypatch.setenv("HF_TOKEN", token)
-    with pytest.raises(error, match=words) as caught:
+    with pytest.raises(error, match=message) as caught:
         hub_account.require_permission(target, hub_account.account(pytest.fail), pytest.fail)
     assert "\n" not in str(caught.value)
     assert token == "" or token not in str(caught.value)
@@ -322,9 +322,9 @@ def test_a_dataset_repository_of_ones_own_is_made_private_if_asked(hub: HubServe
     assert hub_account.require_permission(target, hub_account.account(pytest.fail), pytest.fail) is False
     hub.faults.add("/api/repos/create", "lost-response")
     hub_account.create(target, lambda line: None)
-    found = hub.find("dataset", "alice/llc-x")
-    assert found is not None
-    assert found.private
+    result = hub.find("dataset", "alice/llc-x")
+    assert result is not None
+    assert result.private
 
 
 def test_a_hundred_publishes_in_bad_weather_leave_one_set_of_entries(hub: HubServer, repo: Repository) -> None:

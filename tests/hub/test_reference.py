@@ -48,8 +48,8 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_spellings_of_a_hub_model(text: str, id_: str, revision: str | None, file: str | None) -> None:
-    found = parse_model(text, endpoint="http://localhost:8080/hf")
-    assert (found.kind, found.id, found.revision, found.file, found.path) == ("hub", id_, revision, file, None)
+    result = parse_model(text, endpoint="http://localhost:8080/hf")
+    assert (result.kind, result.id, result.revision, result.file, result.path) == ("hub", id_, revision, file, None)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_spellings_of_a_hub_model(text: str, id_: str, revision: str | None, fil
     ],
 )
 def test_spellings_of_a_hub_dataset(text: str, id_: str, revision: str | None) -> None:
-    found = parse_dataset(text)
-    assert (found.kind, found.id, found.revision) == ("hub", id_, revision)
+    result = parse_dataset(text)
+    assert (result.kind, result.id, result.revision) == ("hub", id_, revision)
 
 
 def test_a_revision_beside_the_id_and_the_same_in_it_agree() -> None:
@@ -104,8 +104,8 @@ def test_a_dataset_address_of_a_model_page_is_refused() -> None:
 
 def test_a_local_folder_wins_over_a_hub_id(empty_folder: Path) -> None:
     (empty_folder / "org" / "name").mkdir(parents=True)
-    found = parse_model("org/name")
-    assert (found.kind, found.id, found.path) == ("local", "org/name", Path("org/name"))
+    result = parse_model("org/name")
+    assert (result.kind, result.id, result.path) == ("local", "org/name", Path("org/name"))
 
 
 @pytest.mark.parametrize("name", ["[v2]", "run[1]/base", "[::1]", "a]b", "[v2]/a[b]/c?*", "x@y/[z]", "~[a]"])
@@ -129,8 +129,8 @@ def test_what_is_neither_an_address_nor_there_is_refused(text: str) -> None:
 def test_a_local_gguf_file_is_a_folder_and_a_file(empty_folder: Path) -> None:
     file = empty_folder / "a@b.gguf"
     file.touch()
-    found = parse_model(str(file))
-    assert (found.kind, found.id, found.path, found.file) == ("local", str(file), empty_folder, "a@b.gguf")
+    result = parse_model(str(file))
+    assert (result.kind, result.id, result.path, result.file) == ("local", str(file), empty_folder, "a@b.gguf")
 
 
 def test_the_home_folder_may_be_written_as_tilde(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def listing(call: Call) -> Response:
     """One page of the discussions that pass the filters, newest first."""
     kind, status, author = (call.request.option(name) for name in ("type", "status", "author"))
     states = {"open": ("open", "draft"), "closed": ("closed", "merged")}.get(status)
-    found = [
+    results = [
         discussion
         for discussion in reversed(call.repo.discussions.values())
         if kind in ("", "all", "pull_request" if discussion.is_pull_request else "discussion")
@@ -54,8 +54,8 @@ def listing(call: Call) -> Response:
         and author in ("", discussion.author)
     ]
     start = PAGE_SIZE * int(call.request.option("p") or 0)
-    page = [summary(call.repo, discussion) for discussion in found[start : start + PAGE_SIZE]]
-    return json_response({"discussions": page, "count": len(found), "start": start})
+    page = [summary(call.repo, discussion) for discussion in results[start : start + PAGE_SIZE]]
+    return json_response({"discussions": page, "count": len(results), "start": start})
 
 
 def details(repo: Repository, discussion: Discussion) -> dict[str, Any]:

@@ -172,8 +172,8 @@ class Repository:
         with self._lock:
             sha = self.ref(revision) or self.tags.get(revision.removeprefix("refs/tags/"))
             if sha is None and SHORT_SHA.fullmatch(revision):
-                found = [full for full in self.commits if full.startswith(revision)]
-                sha = found[0] if len(found) == 1 else None
+                results = [full for full in self.commits if full.startswith(revision)]
+                sha = results[0] if len(results) == 1 else None
             return None if sha is None else self.commits[sha]
 
     def at(self, revision: str = "main") -> Commit:

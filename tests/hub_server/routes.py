@@ -120,7 +120,7 @@ def moved(request: Request, repo: Repository, asked: str) -> Response:
 def catalogue(hub: Hub, request: Request, kind: Kind) -> Response:
     """The repositories of a kind that the user may know of, by author and a part of the name, a page of them."""
     user: User | None = hub.user(request)
-    found = []
+    results = []
     for (repo_kind, _), repo in sorted(hub.repositories.items()):
         if repo_kind != kind or request.option("author") not in ("", repo.owner):
             continue
@@ -131,5 +131,5 @@ def catalogue(hub: Hub, request: Request, kind: Kind) -> Response:
         except HubError:
             continue
         item = {"_id": repo.name, "id": repo.name, "private": repo.private, "tags": []}
-        found.append(item | ({"sha": repo.at().sha} if "sha" in request.query.get("expand", []) else {}))
-    return page_of(hub, request, found)
+        results.append(item | ({"sha": repo.at().sha} if "sha" in request.query.get("expand", []) else {}))
+    return page_of(hub, request, results)

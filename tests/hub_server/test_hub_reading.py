@@ -101,10 +101,10 @@ def test_long_listings_come_in_pages(hub: HubServer) -> None:
 
 def test_paths_info_leaves_out_what_does_not_exist(hub: HubServer) -> None:
     hub.add_model("org/m", {"a.txt": "a", "d/b.txt": "b"})
-    found = HfApi().get_paths_info("org/m", ["a.txt", "d", "c.txt"], expand=True)
-    assert [item.path for item in found] == ["a.txt", "d"]
-    assert found[0].last_commit is not None
-    assert found[0].last_commit.title == "Update files"
+    result = HfApi().get_paths_info("org/m", ["a.txt", "d", "c.txt"], expand=True)
+    assert [item.path for item in result] == ["a.txt", "d"]
+    assert result[0].last_commit is not None
+    assert result[0].last_commit.title == "Update files"
 
 
 def test_a_description_counts_parameters_and_reads_the_card(hub: HubServer) -> None:

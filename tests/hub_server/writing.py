@@ -64,10 +64,10 @@ def lfs_batch(call: Call) -> Response:
 
 def stored(call: Call) -> dict[str, Blob]:
     """Every large file by its name: uploaded ones and those in the history of the repository."""
-    found = dict(call.hub.storage)
+    result = dict(call.hub.storage)
     for commit in call.repo.commits.values():
-        found |= {blob.sha256: blob for blob in commit.files.values() if blob.lfs}
-    return found
+        result |= {blob.sha256: blob for blob in commit.files.values() if blob.lfs}
+    return result
 
 
 def storage(hub: Hub, request: Request) -> Response:

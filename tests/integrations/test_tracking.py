@@ -29,9 +29,9 @@ def point(step: int | None, llc: float | None = 10.0) -> Point:
 
 
 def events(folder: Path) -> EventAccumulator:
-    found = EventAccumulator(str(folder))
-    found.Reload()
-    return found
+    result = EventAccumulator(str(folder))
+    result.Reload()
+    return result
 
 
 def scalars(folder: Path, name: str) -> list[tuple[int, float]]:
@@ -39,8 +39,8 @@ def scalars(folder: Path, name: str) -> list[tuple[int, float]]:
 
 
 def texts(folder: Path, name: str) -> list[tuple[int, str]]:
-    found = events(folder).Tensors(f"{name}/text_summary")
-    return [(event.step, event.tensor_proto.string_val[0].decode()) for event in found]
+    summaries = events(folder).Tensors(f"{name}/text_summary")
+    return [(event.step, event.tensor_proto.string_val[0].decode()) for event in summaries]
 
 
 def test_a_point_is_reported_when_it_is_there(tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ def test_a_scan_reports_to_a_real_board_and_keeps_stdout_for_data(tmp_path: Path
 def reported(start: Starter, metric: str) -> dict[int, Any]:
     """What the board itself says of the one run in it, by step."""
 
-    def asked(*words: str) -> Any:
-        command = [str(Path(sys.executable).parent / "trackio"), *words, "--project", "my project", "--json"]
+    def asked(*message: str) -> Any:
+        command = [str(Path(sys.executable).parent / "trackio"), *message, "--project", "my project", "--json"]
         shown = subprocess.run(command, env=start.environment, capture_output=True, text=True, check=True)
         return json.loads(shown.stdout)
 

@@ -14,9 +14,9 @@ from tests.helpers.estimates import SETTINGS, estimate
 
 def curve(*, dataset: dict[str, Any] | None = None, **settings: Any) -> Curve:
     """A curve of two points with these changes to their settings and text."""
-    found = [estimate(step, settings=replace(SETTINGS, **settings)) for step in (1, 2)]
-    found = [replace(each, dataset=replace(each.dataset, **(dataset or {}))) for each in found]
-    points = [Point(revision=f"step{each.step}", step=each.step, estimate=each) for each in found]
+    results = [estimate(step, settings=replace(SETTINGS, **settings)) for step in (1, 2)]
+    results = [replace(each, dataset=replace(each.dataset, **(dataset or {}))) for each in results]
+    points = [Point(revision=f"step{each.step}", step=each.step, estimate=each) for each in results]
     return curve_of("org/model", points, Path("run"))
 
 
@@ -47,9 +47,9 @@ def test_how_well_a_number_is_estimated_is_no_reason(other: Curve) -> None:
         (curve(dataset={"fingerprint": "sha256:" + "e" * 64}), "tokenized or packed differently"),
     ],
 )  # fmt: skip
-def test_what_makes_numbers_incomparable_is_said(other: Curve, words: str) -> None:
+def test_what_makes_numbers_incomparable_is_said(other: Curve, message: str) -> None:
     (sentence,) = differences(["a", "b"], [curve(), other])
-    assert words in sentence
+    assert message in sentence
 
 
 def test_those_that_agree_are_named_together() -> None:
@@ -65,8 +65,8 @@ def test_other_text_has_other_tokens_in_any_case() -> None:
 def test_a_curve_at_changing_settings_is_comparable_with_nothing() -> None:
     mixed = [estimate(1), estimate(2, settings=replace(SETTINGS, gamma=1.0))]
     points = [Point(revision=f"step{each.step}", step=each.step, estimate=each) for each in mixed]
-    found = differences(["a", "b"], [curve(), curve_of("org/model", points, Path("run"))])
-    assert found == ["γ or nβ changes along the curve of b."]
+    result = differences(["a", "b"], [curve(), curve_of("org/model", points, Path("run"))])
+    assert result == ["γ or nβ changes along the curve of b."]
 
 
 def test_a_curve_without_numbers_speaks_against_nothing() -> None:

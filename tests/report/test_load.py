@@ -15,23 +15,23 @@ from tests.helpers.estimates import estimate
 
 
 def test_scan_reads_back_as_written(tmp_path: Path) -> None:
-    found = estimate()
-    point = Point(revision="step512", sha="a" * 40, step=512, tokens=1024, estimate=found)
+    result = estimate()
+    point = Point(revision="step512", sha="a" * 40, step=512, tokens=1024, estimate=result)
     failed = Point(revision="step1", error="no weights")
-    one = Curve.of_estimate(found)
+    one = Curve.of_estimate(result)
     curve = Curve(
         model="a/b", settings=one.settings, dataset=one.dataset, points=(failed, point), run_dir=str(tmp_path)
     )
     (tmp_path / "scan.json").write_text(json.dumps(curve.to_dict(), allow_nan=False))
     assert load_run(tmp_path) == curve
     assert curve.points[0].to_row()["llc"] is None
-    assert curve.points[1].to_row()["llc"] == found.llc
+    assert curve.points[1].to_row()["llc"] == result.llc
 
 
 def test_estimate_reads_back_as_a_curve_of_one_point(tmp_path: Path) -> None:
-    found = estimate()
-    RunStore(tmp_path, pytest.fail).write("estimate", found.to_dict())
-    assert [point.estimate for point in load_run(tmp_path).points] == [found]
+    result = estimate()
+    RunStore(tmp_path, pytest.fail).write("estimate", result.to_dict())
+    assert [point.estimate for point in load_run(tmp_path).points] == [result]
 
 
 def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ Kept = Callable[..., Path]
 def kept(tmp_path: Path) -> Kept:
     """`kept(curve)`: the folder of a run with that curve."""
 
-    return lambda found=None, name="run": write_run(tmp_path / name, found or curve())
+    return lambda outcome=None, name="run": write_run(tmp_path / name, outcome or curve())
 
 
 @pytest.fixture(autouse=True)
@@ -87,11 +87,11 @@ class Listener(Observer):
 def test_a_model_of_ones_own_gets_one_commit_and_nothing_else_changes(hub: HubServer, kept: Kept) -> None:
     repo = hub.add_model("alice/m", {"README.md": CARD, "model.safetensors": b"w"})
     head = repo.at().sha
-    made = hf_llc.publish(kept())
-    assert (made.repo, made.repo_type, made.pull_request) == ("alice/m", "model", None)
-    assert made.url == f"{hub.url}/alice/m"
-    assert made.files == made.changed == FILES
-    assert repo.at().sha == made.commit
+    publication = hf_llc.publish(kept())
+    assert (publication.repo, publication.repo_type, publication.pull_request) == ("alice/m", "model", None)
+    assert publication.url == f"{hub.url}/alice/m"
+    assert publication.files == publication.changed == FILES
+    assert repo.at().sha == publication.commit
     assert repo.at().parents == (head,)
     assert set(repo.at().files) == {".gitattributes", "model.safetensors", *FILES}
     card = repo.at().files["README.md"].read()
@@ -115,8 +115,8 @@ def test_published_again_it_is_the_same_bytes_and_no_commit(hub: HubServer, kept
 @pytest.mark.parametrize("settings", [PublishSettings(), PublishSettings(dataset_repo="llc-of-m")])
 def test_what_is_read_back_is_what_was_computed(hub: HubServer, kept: Kept, settings: PublishSettings) -> None:
     hub.add_model("alice/m", {"README.md": CARD})
-    made = hf_llc.publish(kept(), settings)
-    uri = f"hf://{'datasets/' if made.repo_type == 'dataset' else ''}{made.repo}"
+    publication = hf_llc.publish(kept(), settings)
+    uri = f"hf://{'datasets/' if publication.repo_type == 'dataset' else ''}{publication.repo}"
     read = load(uri)
     assert read == replace(portable(curve(), Path("/srv")), run_dir=uri)
     for point, computed in zip(read.points, curve().points, strict=True):
@@ -124,7 +124,7 @@ def test_what_is_read_back_is_what_was_computed(hub: HubServer, kept: Kept, sett
             computed.revision, computed.llc, computed.stderr, computed.error)  # fmt: skip
         if point.estimate is not None and computed.estimate is not None:
             assert replace(point.estimate, run_dir="") == replace(computed.estimate, run_dir="")
-    assert load(f"{made.url}/tree/main").points == read.points
+    assert load(f"{publication.url}/tree/main").points == read.points
 
 
 def test_what_was_published_is_shown_with_its_picture(
@@ -133,8 +133,8 @@ def test_what_was_published_is_shown_with_its_picture(
     hub.add_model("alice/m")
     hf_llc.publish(kept())
     monkeypatch.chdir(tmp_path)
-    found, pictures = show("hf://alice/m")
-    assert [point.llc for point in found.points] == [point.llc for point in curve().points]
+    results, pictures = show("hf://alice/m")
+    assert [point.llc for point in results.points] == [point.llc for point in curve().points]
     assert pictures[0] == Path("hf-llc-runs/models--alice__m/llc.png")
     assert pictures[0].read_bytes() == (tmp_path / "run" / "publish" / "alice__m" / "llc" / "curve.png").read_bytes()
 
@@ -170,10 +170,10 @@ def test_a_trainers_folder_gets_a_card_that_says_how_it_was_trained(hub: HubServ
 def test_a_model_of_somebody_else_goes_to_a_dataset_repository_of_ones_own(hub: HubServer, kept: Kept) -> None:
     theirs = hub.add_model("bob/big-model", {"README.md": CARD})
     head = theirs.at().sha
-    made = hf_llc.publish(kept(curve("bob/big-model")), PublishSettings(private=True))
-    assert (made.repo, made.repo_type) == ("alice/llc-bob__big-model", "dataset")
-    assert made.url == f"{hub.url}/datasets/alice/llc-bob__big-model"
-    repo = hub.find("dataset", made.repo)
+    publication = hf_llc.publish(kept(curve("bob/big-model")), PublishSettings(private=True))
+    assert (publication.repo, publication.repo_type) == ("alice/llc-bob__big-model", "dataset")
+    assert publication.url == f"{hub.url}/datasets/alice/llc-bob__big-model"
+    repo = hub.find("dataset", publication.repo)
     assert repo is not None
     assert repo.private
     assert theirs.at().sha == head
@@ -217,8 +217,8 @@ def test_a_better_run_replaces_everything_of_the_first(hub: HubServer, kept: Kep
     repo = hub.add_model("alice/m", {"README.md": CARD})
     hf_llc.publish(kept())
     better = curve(llc=99.0, stderr=0.1)
-    made = hf_llc.publish(kept(better, "better"))
-    assert made.changed == ("README.md", "llc/results.jsonl", "llc/curve.png", "llc/curve.svg")
+    publication = hf_llc.publish(kept(better, "better"))
+    assert publication.changed == ("README.md", "llc/results.jsonl", "llc/curve.png", "llc/curve.svg")
     card = repo.at().files["README.md"].read()
     assert [metric["value"] for metric in ours(front(card))] == ["99.0"]
     assert card.count(BEGIN.encode()) == 1
@@ -228,8 +228,12 @@ def test_a_better_run_replaces_everything_of_the_first(hub: HubServer, kept: Kep
 def test_a_pull_request_is_proposed_only_if_asked_and_read_back_from(hub: HubServer, kept: Kept) -> None:
     theirs = hub.add_model("bob/m", {"README.md": CARD})
     head = theirs.at().sha
-    made = hf_llc.publish(kept(curve("bob/m")), PublishSettings(create_pr=True, message="LLC of it"))
-    assert (made.repo, made.pull_request, made.url) == ("bob/m", 1, f"{hub.url}/bob/m/discussions/1")
+    publication = hf_llc.publish(kept(curve("bob/m")), PublishSettings(create_pr=True, message="LLC of it"))
+    assert (publication.repo, publication.pull_request, publication.url) == (
+        "bob/m",
+        1,
+        f"{hub.url}/bob/m/discussions/1",
+    )
     assert theirs.discussions[1].title == "LLC of it"
     assert theirs.at().sha == head
     again = hf_llc.publish(kept(curve("bob/m", llc=2.0)), PublishSettings(create_pr=True))
@@ -337,8 +341,8 @@ def test_a_card_that_changes_between_draft_and_push_is_read_again(hub: HubServer
         ({"message": " "}, "message must be a string that is not empty"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], words: str) -> None:
-    with pytest.raises(SettingsError, match=words):
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected):
         PublishSettings(**settings)  # type: ignore[arg-type]
 
 
@@ -355,10 +359,10 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
 )
 @pytest.mark.usefixtures("hub")
 def test_settings_that_do_not_fit_are_refused(
-    kept: Kept, hub: HubServer, settings: PublishSettings, words: str
+    kept: Kept, hub: HubServer, settings: PublishSettings, expected: str
 ) -> None:
     hub.add_model("alice/m")
-    with pytest.raises(SettingsError, match=words):
+    with pytest.raises(SettingsError, match=expected):
         prepare(kept(), settings)
 
 
@@ -366,15 +370,15 @@ def test_a_model_on_this_disk_needs_a_place(hub: HubServer, kept: Kept, tmp_path
     run = kept(curve(str(tmp_path / "my-model"), sha="sha256:" + "e" * 64))
     with pytest.raises(SettingsError, match="is local; set where"):
         hf_llc.publish(run)
-    made = hf_llc.publish(run, PublishSettings(dataset_repo="llc-mine"))
-    assert load(f"hf://datasets/{made.repo}").model == "my-model"
+    publication = hf_llc.publish(run, PublishSettings(dataset_repo="llc-mine"))
+    assert load(f"hf://datasets/{publication.repo}").model == "my-model"
 
 
 def test_results_and_records_are_published_from_python(hub: HubServer, tmp_path: Path) -> None:
     hub.add_model("alice/m")
-    found: Estimate = replace(estimate(), model="alice/m", run_dir=str(tmp_path / "estimate"))
-    hf_llc.publish(found)
-    assert [point.llc for point in load("hf://alice/m").points] == [found.llc]
+    result: Estimate = replace(estimate(), model="alice/m", run_dir=str(tmp_path / "estimate"))
+    hf_llc.publish(result)
+    assert [point.llc for point in load("hf://alice/m").points] == [result.llc]
     hf_llc.publish(replace(curve(), run_dir=str(tmp_path / "scan")))
     assert len(load("hf://alice/m").points) == 4
 
@@ -432,8 +436,8 @@ def test_the_command_of_somebody_else_is_built_from_the_settings(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     repo = hub.add_model("alice/m")
-    made = hf_llc.publish(kept(), PublishSettings(dataset_repo="org/results"))
-    foreign = hub.find("dataset", made.repo)
+    publication = hf_llc.publish(kept(), PublishSettings(dataset_repo="org/results"))
+    foreign = hub.find("dataset", publication.repo)
     assert foreign is not None
     foreign.commit({"llc/settings.yaml": f'command: "{command}"\n'})
     hf_llc.publish("hf://datasets/org/results", PublishSettings(repo="alice/m"))
@@ -464,9 +468,9 @@ def test_a_card_cannot_point_outside_its_repository(hub: HubServer, path: str) -
 def test_names_that_come_from_outside_stay_words(hub: HubServer, kept: Kept, tmp_path: Path) -> None:
     repo = hub.add_model("alice/m", {"README.md": CARD})
     data = replace(estimate().dataset, id=HOSTILE_NAME, config="no\n---\n", split="12:30")
-    found = curve(revision=HOSTILE_NAME, dataset=data)
-    points = [replace(point, revision=f"{HOSTILE_NAME} {index}") for index, point in enumerate(found.points)]
-    run = kept(replace(found, points=(*points, Point(revision="../../evil", error=HOSTILE_NAME))))
+    result = curve(revision=HOSTILE_NAME, dataset=data)
+    points = [replace(point, revision=f"{HOSTILE_NAME} {index}") for index, point in enumerate(result.points)]
+    run = kept(replace(result, points=(*points, Point(revision="../../evil", error=HOSTILE_NAME))))
     hf_llc.publish(run)
     assert hf_llc.publish(run).changed == ()
     card = repo.at().files["README.md"].read().decode()
@@ -557,9 +561,9 @@ def test_a_picture_that_cannot_be_drawn_costs_no_number(
         quick_picture(path, *others, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr("hf_llc.results.figures.plots.series", fail)
-    made = hf_llc.publish(run, observer=told)
+    publication = hf_llc.publish(run, observer=told)
     assert told.told[0] == "No picture could be drawn (RuntimeError: no font); the card says so."
-    assert made.files == ("README.md", "llc/results.jsonl", "llc/settings.yaml")
+    assert publication.files == ("README.md", "llc/results.jsonl", "llc/settings.yaml")
     card = repo.at().files["README.md"].read().decode()
     assert "The picture is missing" in card
     assert "curve.png" not in card

@@ -51,8 +51,8 @@ def test_files_load_as_a_dataset(
     use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "home")
     keep(curve_of("org/model", points, tmp_path), tmp_path)
     builder = "json" if name == ROWS else "parquet"
-    found = load_dataset(builder, data_files=str(tmp_path / name), split="train")
-    assert list(found) == [point.to_row() for point in points]
+    result = load_dataset(builder, data_files=str(tmp_path / name), split="train")
+    assert list(result) == [point.to_row() for point in points]
 
 
 def test_parquet_columns_have_one_type_whatever_is_null(tmp_path: Path) -> None:

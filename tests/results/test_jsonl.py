@@ -54,9 +54,9 @@ def test_every_line_has_the_columns_in_one_type() -> None:
 @settings(max_examples=100, deadline=None)
 def test_any_number_and_reason_survive(llc: float, stderr: float, reason: str) -> None:
     printable = "".join(c for c in reason if ord(c) >= 160 or 32 <= ord(c) < 127)
-    found = estimate(512, llc, stderr=stderr, verdict_reason=printable, diagnostics=replace(DIAGNOSTICS, drift=llc))
-    made = Curve.of_points("m", [Point(revision="r", estimate=found)], run_dir="", versions={})
-    assert curve_from(lines_of(made), "") == made
+    result = estimate(512, llc, stderr=stderr, verdict_reason=printable, diagnostics=replace(DIAGNOSTICS, drift=llc))
+    points = Curve.of_points("m", [Point(revision="r", estimate=result)], run_dir="", versions={})
+    assert curve_from(lines_of(points), "") == points
 
 
 def edited(**changes: Any) -> str:
@@ -101,9 +101,9 @@ def test_rows_that_are_not_those_that_were_written_are_refused(change: str) -> N
     }[change]
     content = "\n".join(text).encode() + (b"\x80" if change == "not UTF-8" else b"")
     assert content.decode(errors="replace") != "\n".join(lines)
-    words = {"unsealed": "rows without a checksum", "not UTF-8": "is not UTF-8"}.get(change, "checksum does not match")
+    result = {"unsealed": "rows without a checksum", "not UTF-8": "is not UTF-8"}.get(change, "checksum does not match")
     with pytest.raises(
-        SourceError, match=f"hf://org/model holds no results .*damaged .*{words}.*Publish the run again"
+        SourceError, match=f"hf://org/model holds no results .*damaged .*{result}.*Publish the run again"
     ):
         curve_from(content, "hf://org/model")
 
@@ -126,8 +126,8 @@ def test_rows_that_are_not_those_that_were_written_are_refused(change: str) -> N
         (resealed(lambda row: row.update(estimate='{"llc": 1, "llc": 2}')), "the key 'llc' twice"),
     ],
 )
-def test_what_a_stranger_sealed_is_held_to_its_types_and_names(text: str, words: str) -> None:
-    with pytest.raises(SourceError, match=words):
+def test_what_a_stranger_sealed_is_held_to_its_types_and_names(text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         curve_from(text, "hf://org/model")
 
 
@@ -147,6 +147,6 @@ def test_what_a_stranger_sealed_is_held_to_its_types_and_names(text: str, words:
         (edited(verdict="no-verdict", estimate='{"schema": 1}'), "damaged"),
     ],
 )
-def test_what_is_no_curve_is_refused(text: str, words: str) -> None:
-    with pytest.raises(SourceError, match=words):
+def test_what_is_no_curve_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         curve_from(text, "hf://org/model")

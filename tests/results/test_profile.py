@@ -38,11 +38,11 @@ def test_a_part_within_another_takes_its_time_from_it_and_the_rest_is_other() ->
             clock.now = 7.0
         clock.now = 8.0
     clock.now = 10.5
-    found = profile.to_dict()
-    assert {name: seconds for name, seconds in found.items() if seconds} == {
+    record = profile.to_dict()
+    assert {name: seconds for name, seconds in record.items() if seconds} == {
         "update": 3.0, "noise": 4.0, "other": 3.5, "total": 10.5, "processes": 1,
     }  # fmt: skip
-    assert found.keys() == {*PARTS, "total", "processes"}
+    assert record.keys() == {*PARTS, "total", "processes"}
 
 
 def test_a_part_ends_with_an_exception_too() -> None:
@@ -80,9 +80,9 @@ def test_processes_bring_their_own_seconds_in_place_of_the_wait_for_them() -> No
     clock.now = 1.0
     with profile.handed_over(2, lambda: [{**told, "noise": 5.0, "total": 5.0}, {**told, "data": 6.0, "total": 6.0}]):
         clock.now = 11.0
-    found = profile.to_dict()
-    assert (found["noise"], found["data"], found["starting"], found["other"]) == (5.0, 6.0, 9.0, 1.0)
-    assert (found["total"], found["processes"]) == (21.0, 2)
+    record = profile.to_dict()
+    assert (record["noise"], record["data"], record["starting"], record["other"]) == (5.0, 6.0, 9.0, 1.0)
+    assert (record["total"], record["processes"]) == (21.0, 2)
 
 
 def test_a_gpu_is_waited_for_with_a_profile_and_never_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_ranks_leave_what_they_counted_for_the_process_that_started_them(
         batches="independent",
     )  # fmt: skip
     model = ModelSettings(model=str(save_tiny_model(tmp_path / "model")))
-    made = plan(model, DataSettings(dataset=str(text)), sampler)
+    planned = plan(model, DataSettings(dataset=str(text)), sampler)
 
     def in_this_process(module: str, arguments: list[str], **more: Any) -> None:
         run.work(Path(arguments[1]), Observer())
@@ -122,18 +122,18 @@ def test_ranks_leave_what_they_counted_for_the_process_that_started_them(
     monkeypatch.setattr(run, "launch", in_this_process)
     observer = Observer()
     observer.profile = Profile()
-    run_all([made], processes=2, observer=observer)
-    found = observer.profile.to_dict()
-    assert found["processes"] == 2
-    assert min(found[name] for name in ("loading", "measuring", "forward_backward", "update", "noise", "io")) > 0
-    assert found["total"] == pytest.approx(sum(found[name] for name in PARTS))
+    run_all([planned], processes=2, observer=observer)
+    record = observer.profile.to_dict()
+    assert record["processes"] == 2
+    assert min(record[name] for name in ("loading", "measuring", "forward_backward", "update", "noise", "io")) > 0
+    assert record["total"] == pytest.approx(sum(record[name] for name in PARTS))
     # One rank never came: its time is that of a process that starts.
-    assert found["starting"] > found["total"] / 2 - found["other"]
-    again = replace(made, run_dir=tmp_path / "again")
+    assert record["starting"] > record["total"] / 2 - record["other"]
+    again = replace(planned, run_dir=tmp_path / "again")
     run_all([again], processes=2, observer=Observer())
     assert is_finished(again)
     assert not list(again.run_dir.glob("profile-*"))
-    assert collect(again, Observer(), 0.0).llc == collect(made, Observer(), 0.0).llc
+    assert collect(again, Observer(), 0.0).llc == collect(planned, Observer(), 0.0).llc
 
 
 def test_every_part_that_is_named_anywhere_is_one() -> None:

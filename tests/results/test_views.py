@@ -115,16 +115,16 @@ def test_a_curve_is_drawn_over_its_steps_or_tokens() -> None:
 
 
 def test_a_calibration_is_a_line_a_table_and_a_picture() -> None:
-    found = calibration(reasons={"gamma": "it is in the middle"}, model="org/<b>")
-    assert str(found) == "org/<b>@step8: γ = 1000, ε = 0.0002, expected error 2 % of λ̂ (plateau: none)"
-    assert repr(found) == f"<Calibration {found}>"
+    results = calibration(reasons={"gamma": "it is in the middle"}, model="org/<b>")
+    assert str(results) == "org/<b>@step8: γ = 1000, ε = 0.0002, expected error 2 % of λ̂ (plateau: none)"
+    assert repr(results) == f"<Calibration {results}>"
     assert "no error to expect" in str(calibration(expected_stderr=None))
-    shown = found._repr_html_()
+    shown = results._repr_html_()
     assert "org/&lt;b&gt; @ step8" in shown
     assert "There is no plateau." in shown
     assert "<th style='text-align:left'>gamma</th>" in shown
     assert "<img alt='calibration' src='data:image/png;base64," in shown
-    assert [axes.get_xscale() for axes in found.plot().axes] == ["log", "log"]
+    assert [axes.get_xscale() for axes in results.plot().axes] == ["log", "log"]
 
 
 def test_a_comparison_is_a_line_a_table_and_a_picture() -> None:

@@ -189,19 +189,19 @@ def measured_around() -> LocalGeometry:
 
 def test_what_is_measured_is_how_items_differ_with_and_without_the_slope() -> None:
     """On least squares with residuals r of unit variance, x·Δ has the variance ‖Δ‖² over white inputs x."""
-    found = measured_around()
+    result = measured_around()
     squared = 20 / 1200
     # r x·Δ and ½ (x·Δ)², whose variance is ½ ‖Δ‖⁴; a few hundred items and one displacement.
-    assert found.scatter == pytest.approx(squared, rel=0.6)
-    assert found.curved == pytest.approx(found.scatter**2 / 2, rel=0.5)
+    assert result.scatter == pytest.approx(squared, rel=0.6)
+    assert result.curved == pytest.approx(result.scatter**2 / 2, rel=0.5)
 
 
 def test_the_mean_is_more_precise_by_as_much_as_was_foreseen_and_that_pays() -> None:
-    chosen, found = label_noise(), measured_around()
-    foreseen = gain(run_of(chosen), found)
+    chosen, results = label_noise(), measured_around()
+    foreseen = gain(run_of(chosen), results)
     paired, linear = (regression(replace(chosen, baseline=each)) for each in ("paired", "linear"))
     assert 5 < (paired.mcse / linear.mcse) ** 2 < foreseen < 40
-    baseline, why = choose_baseline("auto", run_of(chosen), [found])
+    baseline, why = choose_baseline("auto", run_of(chosen), [results])
     assert baseline == "linear"
     assert why is not None
     # A third of a gradient a draw and another at each fourth, and a quarter of one over all items, beside 2 · 550.
@@ -236,8 +236,8 @@ QUIET = LocalGeometry(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=
         "rounding",
     ],
 )
-def test_it_is_left_where_it_does_not_pay(found: LocalGeometry, changes: dict[str, object]) -> None:
-    assert choose_baseline("auto", run_of(label_noise(**changes)), [found]) == ("paired", None)
+def test_it_is_left_where_it_does_not_pay(local_geometry: LocalGeometry, changes: dict[str, object]) -> None:
+    assert choose_baseline("auto", run_of(label_noise(**changes)), [local_geometry]) == ("paired", None)
 
 
 def test_it_is_taken_at_the_least_gain_that_pays() -> None:
@@ -251,14 +251,14 @@ def test_it_is_taken_at_the_least_gain_that_pays() -> None:
 
 
 def test_rounding_is_weighed_against_the_number_and_its_error() -> None:
-    found = replace(QUIET, scatter=1.0, curved=0.01, trace=-QUIET.trace)
+    result = replace(QUIET, scatter=1.0, curved=0.01, trace=-QUIET.trace)
     run = run_of(label_noise(dtype="float32"))
     # The standard error of 2000 draws is 0.095, and half of √eps nβ / √n is 2.3e-3 a nat.
-    assert choose_baseline("auto", run, [replace(found, level=10.0)])[0] == "linear"
-    assert choose_baseline("auto", run, [replace(found, level=10.6)])[0] == "paired"
-    assert choose_baseline("auto", run._replace(dtype="float64"), [replace(found, level=10.6)])[0] == "linear"
+    assert choose_baseline("auto", run, [replace(result, level=10.0)])[0] == "linear"
+    assert choose_baseline("auto", run, [replace(result, level=10.6)])[0] == "paired"
+    assert choose_baseline("auto", run._replace(dtype="float64"), [replace(result, level=10.6)])[0] == "linear"
     # 0.2 % of a λ̂ of 36 or more are 0.073.
-    larger = replace(found, trace=400.0, squares=600.0, scatter=100.0, curved=1e-4)
+    larger = replace(result, trace=400.0, squares=600.0, scatter=100.0, curved=1e-4)
     assert choose_baseline("auto", run, [replace(larger, level=30.0)])[0] == "linear"
     assert choose_baseline("auto", run, [replace(larger, level=100.0)])[0] == "paired"
 
@@ -289,8 +289,8 @@ def test_a_loss_alone_counts_as_a_third_of_a_gradient() -> None:
         ({"baseline": "linear", "dtype": "bfloat16"}, "float32"),
     ],
 )
-def test_what_cannot_be_is_refused_in_words(changes: dict[str, str], words: str) -> None:
-    with pytest.raises(SettingsError, match=words):
+def test_what_cannot_be_is_refused_in_words(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         SamplerSettings(**changes)  # type: ignore[arg-type]
 
 
@@ -307,9 +307,9 @@ def test_a_chain_with_it_takes_four_copies_of_the_weights() -> None:
 
     def watched(name: str, act: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def look(indices: Tensor) -> Tensor:
-            found = act(indices)
+            result = act(indices)
             most[name] = max(most[name], live_copies(objective.parameters))
-            return found
+            return result
 
         return look
 

@@ -14,14 +14,14 @@ from tests.helpers.chains import llc_statistics, settings, traces
 
 
 def test_a_step_size_towards_zero_gives_zero() -> None:
-    found = llc_statistics(quadratic([1.0, 2.0]), settings(lr=1e-18))
-    assert abs(found.mean) < 1e-10
+    statistics = llc_statistics(quadratic([1.0, 2.0]), settings(lr=1e-18))
+    assert abs(statistics.mean) < 1e-10
 
 
 def test_n_beta_zero_gives_zero_though_the_weights_move() -> None:
     chosen = settings(n_beta=0.0)
-    found = traces(quadratic([1.0, 2.0]), chosen)
-    assert all(min(trace.squared_distances) > 0 for trace in found)
+    result = traces(quadratic([1.0, 2.0]), chosen)
+    assert all(min(trace.squared_distances) > 0 for trace in result)
     assert llc_statistics(quadratic([1.0, 2.0]), chosen).mean == 0.0
 
 

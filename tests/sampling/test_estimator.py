@@ -19,8 +19,8 @@ def test_the_covariance_gives_the_slope_of_a_quadratic(gamma: float) -> None:
     curvatures = [1.0, 2.0, 4.0] * 3
     lr = 1.0 / (100.0 * 4 + gamma)
     chosen = settings(n_beta=100.0, gamma=gamma, lr=lr, start="localiser", burn_in=100, draws=4000)
-    found = traces(quadratic(curvatures), chosen)
-    slope = gamma_slope(gamma, [t.draws(chosen) for t in found], [t.squared_distances for t in found])
+    result = traces(quadratic(curvatures), chosen)
+    slope = gamma_slope(gamma, [t.draws(chosen) for t in result], [t.squared_distances for t in result])
     share = sum(100 * h * gamma / (100 * h + gamma) ** 2 for h in curvatures)
     exact = -share / sum(100 * h / (100 * h + gamma) for h in curvatures)
     assert slope is not None
@@ -114,11 +114,11 @@ def test_the_variance_of_the_loss_gives_the_slope_in_n_beta(
     size = noise * float(rises.mean())
     seen = (rises + size * torch.randn(shape, generator=stream, dtype=torch.float64)).tolist()
     scatter = (size**2 * torch.randn((9, *shape), generator=stream, dtype=torch.float64).square().mean(0)).tolist()
-    found = n_beta_slope(n_beta, seen, scatter, summarise(seen).mcse)
-    assert found is not None
-    error = summarise(found.parts).stderr
+    result = n_beta_slope(n_beta, seen, scatter, summarise(seen).mcse)
+    assert result is not None
+    error = summarise(result.parts).stderr
     assert error < 0.05
-    assert abs(found.slope - known) < 3 * error
+    assert abs(result.slope - known) < 3 * error
 
 
 def test_the_error_of_the_slope_in_n_beta_is_how_far_it_scatters() -> None:
@@ -127,10 +127,10 @@ def test_the_error_of_the_slope_in_n_beta_is_how_far_it_scatters() -> None:
     slopes, errors = [], []
     for _ in range(300):
         seen = torch.randn((10, 4, 60), generator=stream, dtype=torch.float64).square().sum(0).div(2)
-        found = n_beta_slope(1.0, seen.tolist(), torch.zeros(4, 60).tolist(), summarise(seen.tolist()).mcse)
-        assert found is not None
-        slopes.append(found.slope)
-        errors.append(summarise(found.parts).stderr)
+        result = n_beta_slope(1.0, seen.tolist(), torch.zeros(4, 60).tolist(), summarise(seen.tolist()).mcse)
+        assert result is not None
+        slopes.append(result.slope)
+        errors.append(summarise(result.parts).stderr)
     spread = torch.tensor(slopes).std()
     assert abs(float(torch.tensor(slopes).mean())) < 4 * float(spread) / 300**0.5
     assert float(torch.tensor(errors).mean()) == pytest.approx(float(spread), rel=0.15)
@@ -147,8 +147,8 @@ def test_the_variance_about_a_mean_of_few_draws_is_not_too_small() -> None:
     for _ in range(2000):
         seen = 100 + torch.randn((2, 5), generator=stream, dtype=torch.float64)
         error = float(seen.std()) / math.sqrt(10)
-        found = n_beta_slope(1.0, seen.tolist(), torch.zeros(2, 5).tolist(), error)
-        assert found is not None
-        variances.append(100 * (1 - found.slope))
+        result = n_beta_slope(1.0, seen.tolist(), torch.zeros(2, 5).tolist(), error)
+        assert result is not None
+        variances.append(100 * (1 - result.slope))
     known = torch.tensor(variances)
     assert abs(float(known.mean()) - 1) < 3 * float(known.std()) / 2000**0.5

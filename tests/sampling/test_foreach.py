@@ -44,11 +44,11 @@ def test_a_tensor_whose_elements_are_not_in_a_row_is_one_block() -> None:
 
 def test_groups_take_every_tensor_once_and_stay_within_their_size() -> None:
     first, second = tensors(0), tensors(1)
-    found = list(tensor_groups(first, second))
-    assert [id(tensor) for group, _ in found for tensor in group] == [id(tensor) for tensor in first]
-    assert [id(tensor) for _, group in found for tensor in group] == [id(tensor) for tensor in second]
-    assert all(len(group) == 1 or sum(tensor.numel() for tensor in group) <= GROUP for group, _ in found)
-    assert len(found) < len(first)
+    result = list(tensor_groups(first, second))
+    assert [id(tensor) for group, _ in result for tensor in group] == [id(tensor) for tensor in first]
+    assert [id(tensor) for _, group in result for tensor in group] == [id(tensor) for tensor in second]
+    assert all(len(group) == 1 or sum(tensor.numel() for tensor in group) <= GROUP for group, _ in result)
+    assert len(result) < len(first)
     assert sum(part.numel() for group in tensor_chunks(first) for part in group[0]) == sum(SIZES)
 
 
@@ -70,7 +70,7 @@ def test_steps_in_pieces_are_those_of_whole_tensors_bit_for_bit(name: str, keep:
     for index in range(4):
         SAMPLERS[name].step(walk, GradientSample(torch.zeros(1), torch.zeros(1), gradients), state, index)
         _plain_step(name, expected, anchors, gradients, momenta, law, index)
-    assert all(torch.equal(here, there) for here, there in zip(moved, expected, strict=True))
+    assert all(torch.equal(here, results) for here, results in zip(moved, expected, strict=True))
 
 
 def _plain_step(
@@ -102,15 +102,15 @@ def _plain_step(
 
 @pytest.mark.parametrize("refined", [False, True])
 def test_kept_noise_is_the_noise_drawn_anew(refined: bool) -> None:
-    found = []
+    results = []
     for keep in (False, True):
         targets = tensors(0)
         randomness: Randomness = ChainRandomness(1, 0, 1, 1, CPU, keep=targets if keep else ())
         randomness = HalfStepRandomness(randomness, 0.7) if refined else randomness  # type: ignore[arg-type]
         for step in range(6):
             add_noise(targets, [randomness.noise(step), randomness.noise(step + 1)], 0.3)
-        found.append(targets)
-    assert all(torch.equal(here, there) for here, there in zip(*found, strict=True))
+        results.append(targets)
+    assert all(torch.equal(here, result) for here, result in zip(*results, strict=True))
 
 
 def test_noise_that_was_drawn_over_is_not_taken_for_what_it_was() -> None:
@@ -149,6 +149,6 @@ def test_a_chain_is_the_same_whether_noise_is_kept_or_not(name: str, variation: 
 
 
 def test_the_squared_distance_is_that_of_double_precision() -> None:
-    here, there = tensors(0), tensors(1)
-    exact = sum(float((p.double() - a.double()).square().sum()) for p, a in zip(here, there, strict=True))
-    assert float(squared_distance(here, there)) == pytest.approx(exact, rel=1e-6)
+    here, results = tensors(0), tensors(1)
+    exact = sum(float((p.double() - a.double()).square().sum()) for p, a in zip(here, results, strict=True))
+    assert float(squared_distance(here, results)) == pytest.approx(exact, rel=1e-6)

@@ -42,9 +42,9 @@ def test_a_cubic_is_integrated_exactly_by_any_rule(power: int) -> None:
     ids=["step", "seventh power", "kink"],
 )
 def test_other_functions_are_integrated_without_bias(function: Callable[[float], float], exact: float) -> None:
-    found = torch.tensor([by_rule(function, rule) for rule in range(len(RULES))], dtype=torch.float64)
-    error = float(found.std()) / math.sqrt(len(RULES))
-    assert abs(float(found.mean()) - exact) < 3.5 * error
+    result = torch.tensor([by_rule(function, rule) for rule in range(len(RULES))], dtype=torch.float64)
+    error = float(result.std()) / math.sqrt(len(RULES))
+    assert abs(float(result.mean()) - exact) < 3.5 * error
     assert error < 0.02 * exact
 
 
@@ -60,21 +60,21 @@ def seen_along(objective: Objective, target: list[Tensor]) -> float:
         for parameter, value in zip(objective.parameters, target, strict=True):
             parameter.copy_(value)
     value = integral(objective, anchors, torch.zeros(1, dtype=torch.int64), nodes(1, 2, 3))
-    found = float(value)
+    result = float(value)
     for parameter, value in zip(objective.parameters, target, strict=True):
         assert torch.equal(parameter.detach(), value)
         assert parameter.grad is None
-    return found
+    return result
 
 
 def test_a_smooth_loss_rises_by_its_gradient_and_a_step_by_nothing() -> None:
     stream = torch.Generator().manual_seed(0)
     target = torch.randn(10, generator=stream, dtype=torch.float64).mul(0.1)
     objective = stepped()
-    found = seen_along(objective, [target])
-    assert found == pytest.approx(float(target.square().sum() / 2), rel=1e-12)
+    result = seen_along(objective, [target])
+    assert result == pytest.approx(float(target.square().sum() / 2), rel=1e-12)
     rise = float(objective.losses(torch.zeros(1, dtype=torch.int64))[0])
-    assert rise - found == pytest.approx(0.05 * int((target.abs() > 0.1).sum()), rel=1e-9)
+    assert rise - result == pytest.approx(0.05 * int((target.abs() > 0.1).sum()), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_losses_of_degree_four_have_no_jumps_but_for_rounding(
 
 def test_what_the_rule_misses_of_a_deep_product_averages_out() -> None:
     chosen = settings(dtype="float32", draws=400)
-    found = traces(deep_linear((6, 6, 6, 6), 3), chosen)
-    jumps = torch.tensor([jump for trace in found for jump in trace.jumps])
-    mean = torch.tensor([trace.draws(chosen) for trace in found]).mean()
+    result = traces(deep_linear((6, 6, 6, 6), 3), chosen)
+    jumps = torch.tensor([jump for trace in result for jump in trace.jumps])
+    mean = torch.tensor([trace.draws(chosen) for trace in result]).mean()
     error = float(jumps.std()) / math.sqrt(len(jumps))
     assert error < 0.03 * float(mean)
     assert abs(float(jumps.mean())) < 3 * error

@@ -30,9 +30,9 @@ def test_an_epoch_sees_no_item_twice_and_the_next_one_another_order() -> None:
 
 def test_a_batch_is_the_same_whenever_and_in_whatever_order_it_is_asked_for() -> None:
     forward, backward = order(), order()
-    there = [forward.batch(step).tolist() for step in range(12)]
-    assert [backward.batch(step).tolist() for step in reversed(range(12))] == there[::-1]
-    assert order(chain=1).batch(0).tolist() != there[0]
+    results = [forward.batch(step).tolist() for step in range(12)]
+    assert [backward.batch(step).tolist() for step in reversed(range(12))] == results[::-1]
+    assert order(chain=1).batch(0).tolist() != results[0]
 
 
 def test_independent_batches_overlap_and_are_their_own_measure() -> None:
@@ -76,8 +76,8 @@ def regression(batches: str, lr: float) -> tuple[float, float, float]:
     chosen = settings(
         n=400, batch_size=50, n_beta=n_beta, gamma=gamma, lr=lr, burn_in=300, draws=1000, thin=2, batches=batches
     )
-    found = llc_statistics(objective, chosen)
-    return found.mean, found.mcse, quadratic_llc(curvatures, n_beta, gamma)
+    statistics = llc_statistics(objective, chosen)
+    return statistics.mean, statistics.mcse, quadratic_llc(curvatures, n_beta, gamma)
 
 
 def test_the_noise_of_an_epoch_cancels_in_directions_that_are_slower_than_it() -> None:

@@ -151,11 +151,11 @@ def test_euler_chain_returns_the_closed_form_at_finite_step_and_gamma(fraction: 
     n_beta, gamma = 100.0, 20.0
     lr = fraction / (n_beta * max(CURVATURES) + gamma)
     chosen = settings(sampler="sgld", n_beta=n_beta, gamma=gamma, lr=lr, burn_in=1500, draws=1500)
-    found = llc_statistics(quadratic(CURVATURES), chosen)
+    statistics = llc_statistics(quadratic(CURVATURES), chosen)
     truth = euler_quadratic_llc(CURVATURES, n_beta, gamma, lr)
 
-    assert found.mcse < 0.01 * truth
-    assert abs(found.mean - truth) < 4 * found.mcse
+    assert statistics.mcse < 0.01 * truth
+    assert abs(statistics.mean - truth) < 4 * statistics.mcse
 
 
 @pytest.mark.parametrize("fraction", [0.4, 1.6, 3.0])
@@ -165,11 +165,11 @@ def test_leimkuhler_matthews_chains_return_the_exact_value_at_any_stable_step(na
     # A weight's own step is up to LARGEST times that of a typical one.
     lr = fraction / (n_beta * max(CURVATURES) + gamma) / (rmsprop_sgld.LARGEST if name == "rmsprop-sgld" else 1)
     chosen = settings(sampler=name, n_beta=n_beta, gamma=gamma, lr=lr, burn_in=600, draws=1200)
-    found = llc_statistics(quadratic(CURVATURES), chosen)
+    statistics = llc_statistics(quadratic(CURVATURES), chosen)
     truth = quadratic_llc(CURVATURES, n_beta, gamma)
 
-    assert found.mcse < 0.012 * truth
-    assert abs(found.mean - truth) < 4 * found.mcse
+    assert statistics.mcse < 0.012 * truth
+    assert abs(statistics.mean - truth) < 4 * statistics.mcse
 
 
 @pytest.mark.parametrize(("name", "fraction"), [("badodab", 0.4), ("sgnht", 0.04), ("mala", 0.1)])
@@ -177,11 +177,11 @@ def test_thermostats_and_metropolis_return_the_exact_value_at_a_small_step(name:
     n_beta, gamma = 100.0, 100.0
     lr = fraction / (n_beta * max(CURVATURES) + gamma)
     chosen = settings(sampler=name, n_beta=n_beta, gamma=gamma, lr=lr, start="localiser", burn_in=200, draws=1500)
-    found = llc_statistics(quadratic(CURVATURES), chosen)
+    statistics = llc_statistics(quadratic(CURVATURES), chosen)
     truth = quadratic_llc(CURVATURES, n_beta, gamma)
 
-    assert found.mcse < 0.015 * truth
-    assert abs(found.mean - truth) < 4 * found.mcse
+    assert statistics.mcse < 0.015 * truth
+    assert abs(statistics.mean - truth) < 4 * statistics.mcse
 
 
 def test_metropolis_takes_back_what_euler_would_let_pass() -> None:

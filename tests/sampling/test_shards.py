@@ -47,9 +47,9 @@ class Together:
     def _all(self, rank: int, value: Tensor) -> list[Tensor]:
         self._given[rank] = value.detach().clone()
         self._barrier.wait()
-        found = list(self._given)
+        result = list(self._given)
         self._barrier.wait()
-        return found
+        return result
 
     def shards(self, rank: int, shapes: Sequence[tuple[int, ...]]) -> Shards:
         """As of FSDP: rows dealt out by `torch.chunk`."""
@@ -126,7 +126,7 @@ def estimators(objective: Objective) -> Callable[[str], Gradient]:
 
 
 def around(objective: Objective, n_beta: float, gamma: float, start: str) -> list[float]:
-    found = measure_geometry(
+    result = measure_geometry(
         objective,
         estimators(objective),
         BATCH,
@@ -137,7 +137,7 @@ def around(objective: Objective, n_beta: float, gamma: float, start: str) -> lis
         batch_size=8,
         seed=1,
     )
-    return [value for value in vars(found.measured).values() if value is not None]
+    return [value for value in vars(result.measured).values() if value is not None]
 
 
 BATCH = torch.arange(8)
@@ -159,8 +159,8 @@ def test_what_is_measured_is_that_of_the_whole(name: str) -> None:
     whole = MEASURED[name](Regression())
     assert len(set(whole)) > 1 or whole[0] != 0
     group = Together(COUNT)
-    for found in group.run(lambda rank: MEASURED[name](Regression(group, rank))):
-        assert found == pytest.approx(whole, rel=1e-6)
+    for result in group.run(lambda rank: MEASURED[name](Regression(group, rank))):
+        assert result == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize(("start", "baseline"), [("both", "paired"), ("laplace", "linear")])
@@ -176,15 +176,17 @@ def test_a_chain_is_that_of_the_whole(sampler: str, gradient: str, start: str, b
     def traces(objective: Objective) -> list[tuple[float, ...]]:
         anchors, slope = objective.losses(torch.arange(32)), full_gradient(objective, 8)
         varied = VARIATIONS[0]
-        found = [run_chain(objective, anchors, chosen, 0, anchor_gradient=slope)]
-        found.append(run_chain(objective, anchors, varied.settings(chosen), 1, anchor_gradient=slope, variation=varied))
-        return [value for trace in found for value in (trace.deltas, trace.squared_distances)]
+        result = [run_chain(objective, anchors, chosen, 0, anchor_gradient=slope)]
+        result.append(
+            run_chain(objective, anchors, varied.settings(chosen), 1, anchor_gradient=slope, variation=varied)
+        )
+        return [value for trace in result for value in (trace.deltas, trace.squared_distances)]
 
     whole = traces(Regression())
     group = Together(COUNT)
-    for found in group.run(lambda rank: traces(Regression(group, rank))):
-        for here, there in zip(found, whole, strict=True):
-            assert here == pytest.approx(there, rel=1e-6)
+    for result in group.run(lambda rank: traces(Regression(group, rank))):
+        for here, results in zip(result, whole, strict=True):
+            assert here == pytest.approx(results, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -196,11 +198,11 @@ def test_the_noise_of_a_part_is_the_part_of_the_noise(dtype: torch.dtype, kept: 
     for rank in range(COUNT):
         shards = group.shards(rank, SHAPES)
         parts = [part_of(torch.zeros(part.shape, dtype=dtype), part) for part in shards.slices]
-        found = _added(parts, shards, kept)
-        for here, there, part in zip(parts, whole, shards.slices, strict=True):
-            assert torch.equal(here.flatten(), there.flatten()[part.first : part.first + part.length])
+        result = _added(parts, shards, kept)
+        for here, results, part in zip(parts, whole, shards.slices, strict=True):
+            assert torch.equal(here.flatten(), results.flatten()[part.first : part.first + part.length])
         # What is asked for after the weights, as MALA asks for a number to decide by, is the same everywhere.
-        assert found == after
+        assert result == after
 
 
 def _added(targets: list[Tensor], shards: Shards, kept: bool) -> float:
@@ -220,7 +222,7 @@ def _added(targets: list[Tensor], shards: Shards, kept: bool) -> float:
 
 def test_sums_over_parts_are_those_over_the_whole() -> None:
     whole = [torch.randn(shape, generator=torch.Generator().manual_seed(1)) for shape in SHAPES]
-    there = [tensor + 0.1 for tensor in whole]
+    results = [tensor + 0.1 for tensor in whole]
     group = Together(COUNT)
 
     def sums(rank: int) -> list[float]:
@@ -229,9 +231,9 @@ def test_sums_over_parts_are_those_over_the_whole() -> None:
         moved = [tensor + 0.1 for tensor in here]
         return [float(squared_distance(here, moved, shards)), root_mean_square(here, shards), dimension(here, shards)]
 
-    for found in group.run(sums):
-        assert found == pytest.approx(
-            [float(squared_distance(whole, there)), root_mean_square(whole), dimension(whole)], rel=1e-5
+    for result in group.run(sums):
+        assert result == pytest.approx(
+            [float(squared_distance(whole, results)), root_mean_square(whole), dimension(whole)], rel=1e-5
         )
 
 
@@ -280,7 +282,7 @@ class Mean:
 def test_a_group_has_the_losses_and_the_gradient_of_the_whole_batch(items: list[int]) -> None:
     group = Together(COUNT)
 
-    def found(rank: int) -> tuple[list[float], list[float], float, list[int], object]:
+    def results(rank: int) -> tuple[list[float], list[float], float, list[int], object]:
         inner = Mean(group, rank)
         weight = torch.zeros(1)
         shared = SharedObjective(inner, [weight], inner.shards)
@@ -290,7 +292,7 @@ def test_a_group_has_the_losses_and_the_gradient_of_the_whole_batch(items: list[
         return losses, again, float(weight.grad), inner.seen, inner.parameters[0].grad
 
     half = len(items) // COUNT
-    for rank, (losses, again, slope, seen, left) in enumerate(group.run(found)):
+    for rank, (losses, again, slope, seen, left) in enumerate(group.run(results)):
         assert losses == again == [item**2 / 2 for item in items]
         assert slope == pytest.approx(-sum(items) / len(items))
         share = items[rank * half : (rank + 1) * half] if len(items) % COUNT == 0 else items

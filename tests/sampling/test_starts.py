@@ -42,11 +42,11 @@ def test_a_draw_is_the_root_of_the_inverse_times_the_noise() -> None:
     assert len(scale.unique()) <= PRODUCTS
     anchor = torch.linspace(-1, 1, 100, dtype=torch.float64)
     randomness = ChainRandomness(3, 0, 1, 1, CPU)
-    found = drawn(quadratic_at(anchor, scale), randomness.start("weights"))
+    result = drawn(quadratic_at(anchor, scale), randomness.start("weights"))
     xi = torch.zeros(100, dtype=torch.float64)
     randomness.start("weights").add_to(xi, 1.0)
     expected = anchor + xi / (GAMMA + N_BETA * scale.abs()).sqrt()
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_with_many_curvatures_laplace_draws_have_the_posterior_spread_and_not_the_priors() -> None:
@@ -73,10 +73,10 @@ def test_where_products_are_not_finite_it_is_a_draw_of_the_prior() -> None:
     w = torch.ones(6)
     broken = FunctionObjective([w], 1, lambda batch: (w * math.nan).sum().expand(len(batch)))
     randomness = ChainRandomness(3, 0, 1, 1, CPU)
-    found = drawn(broken, randomness.start("weights"))
+    result = drawn(broken, randomness.start("weights"))
     xi = torch.zeros(6)
     randomness.start("weights").add_to(xi, 1.0)
-    torch.testing.assert_close(found, 1 + xi / math.sqrt(GAMMA))
+    torch.testing.assert_close(result, 1 + xi / math.sqrt(GAMMA))
 
 
 def at_start(start: str = "laplace", **changes: object) -> ResolvedSettings:
@@ -110,7 +110,7 @@ def test_a_chain_on_a_quadratic_loss_needs_no_burn_in() -> None:
     objective = quadratic(curvatures)
     truth = exact.quadratic_llc(curvatures, N_BETA, GAMMA)
     at = replace(at_start(), burn_in=0, draws=1, lr=1e-4, sampler="sgld-lm")
-    found = torch.tensor([N_BETA * run_chain(objective, torch.zeros(1), at, c).deltas[1] for c in range(100)])
-    error = float(found.std()) / math.sqrt(len(found))
+    result = torch.tensor([N_BETA * run_chain(objective, torch.zeros(1), at, c).deltas[1] for c in range(100)])
+    error = float(result.std()) / math.sqrt(len(result))
     assert error < 0.02 * truth
-    assert abs(float(found.mean()) - truth) < 4 * error
+    assert abs(float(result.mean()) - truth) < 4 * error

@@ -31,49 +31,49 @@ def autoregressive(chains: int, draws: int, correlation: float, seed: int) -> nu
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6, 0.9])
 def test_the_stated_error_is_the_spread_of_repeated_means(correlation: float) -> None:
-    found = [summarise(autoregressive(4, 400, correlation, seed).tolist()) for seed in range(120)]
-    spread = numpy.std([one.mean for one in found], ddof=1)
-    stated = numpy.mean([one.mcse for one in found])
+    results = [summarise(autoregressive(4, 400, correlation, seed).tolist()) for seed in range(120)]
+    spread = numpy.std([one.mean for one in results], ddof=1)
+    stated = numpy.mean([one.mcse for one in results])
     # The spread of 120 means is itself known to 1/√(2·119), 6.5 %; the maximum with the chains' spread adds a little.
     assert 0.85 * spread < stated < 1.35 * spread
-    covered = [abs(one.mean - 3) < 2 * one.mcse for one in found]
+    covered = [abs(one.mean - 3) < 2 * one.mcse for one in results]
     assert numpy.mean(covered) > 0.9
 
 
 def test_effective_size_is_that_of_the_autocorrelation() -> None:
-    found = summarise(autoregressive(4, 4000, 0.8, seed=0).tolist())
-    assert found.ess == pytest.approx(16_000 * 0.2 / 1.8, rel=0.15)
-    assert found.r_hat is not None
-    assert found.r_hat < 1.01
+    summary = summarise(autoregressive(4, 4000, 0.8, seed=0).tolist())
+    assert summary.ess == pytest.approx(16_000 * 0.2 / 1.8, rel=0.15)
+    assert summary.r_hat is not None
+    assert summary.r_hat < 1.01
 
 
 def test_chains_around_different_means_have_a_large_r_hat_and_error() -> None:
     draws = autoregressive(4, 200, 0.0, seed=0) + numpy.array([[0.0], [0.0], [4.0], [4.0]])
-    found = summarise(draws.tolist())
-    assert found.r_hat is not None
-    assert found.r_hat > 1.5
-    assert found.mcse > 0.9
+    summary = summarise(draws.tolist())
+    assert summary.r_hat is not None
+    assert summary.r_hat > 1.5
+    assert summary.mcse > 0.9
 
 
 @pytest.mark.parametrize(("draws", "correlation"), [(150, 0.78), (200, 0.6), (400, 0.9)])
 def test_chance_takes_r_hat_past_its_99th_percentile_in_about_one_run_of_a_hundred(
     draws: int, correlation: float
 ) -> None:
-    found = [summarise(autoregressive(4, draws, correlation, seed).tolist()) for seed in range(200)]
-    past = [one for one in found if (one.r_hat or 0.0) > (one.r_hat_chance or math.inf)]
+    results = [summarise(autoregressive(4, draws, correlation, seed).tolist()) for seed in range(200)]
+    past = [one for one in results if (one.r_hat or 0.0) > (one.r_hat_chance or math.inf)]
     # 2 ± 1.4 of 200, and the effective sample size is itself an estimate.
     assert len(past) <= 10
-    often = [one for one in found if (one.r_hat or 0.0) > 0.85 * ((one.r_hat_chance or 0.0) - 1) + 1]
+    often = [one for one in results if (one.r_hat or 0.0) > 0.85 * ((one.r_hat_chance or 0.0) - 1) + 1]
     assert len(often) >= 2
 
 
 def test_chains_around_different_means_pass_what_chance_explains() -> None:
     for seed in range(20):
         draws = autoregressive(4, 150, 0.78, seed) + numpy.array([[-0.7], [0.7], [-0.7], [0.7]])
-        found = summarise(draws.tolist())
-        assert found.r_hat is not None
-        assert found.r_hat_chance is not None
-        assert found.r_hat > found.r_hat_chance
+        summary = summarise(draws.tolist())
+        assert summary.r_hat is not None
+        assert summary.r_hat_chance is not None
+        assert summary.r_hat > summary.r_hat_chance
 
 
 def test_the_percentile_is_that_of_chi_squared() -> None:
@@ -141,8 +141,8 @@ def test_a_trend_shows_as_drift() -> None:
 
 
 def test_equal_draws_have_no_error_and_no_r_hat() -> None:
-    found = summarise([[2.0] * 10, [2.0] * 10])
-    assert (found.mean, found.mcse, found.stderr, found.r_hat, found.drift) == (2.0, 0.0, 0.0, None, None)
+    summary = summarise([[2.0] * 10, [2.0] * 10])
+    assert (summary.mean, summary.mcse, summary.stderr, summary.r_hat, summary.drift) == (2.0, 0.0, 0.0, None, None)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -153,9 +153,9 @@ def test_a_nonfinite_draw_is_refused(bad: float) -> None:
 
 @pytest.mark.parametrize("draws", [2, 3, 4, 5])
 def test_of_few_draws_there_is_no_more_said_than_can_be(draws: int, capfd: pytest.CaptureFixture[str]) -> None:
-    found = summarise(autoregressive(2, draws, 0.0, seed=1).tolist())
-    assert (found.r_hat is None, math.isnan(found.ess)) == (draws < FEWEST, draws < FEWEST)
-    assert math.isfinite(found.mcse)
+    summary = summarise(autoregressive(2, draws, 0.0, seed=1).tolist())
+    assert (summary.r_hat is None, math.isnan(summary.ess)) == (draws < FEWEST, draws < FEWEST)
+    assert math.isfinite(summary.mcse)
     assert capfd.readouterr() == ("", "")
 
 
@@ -167,9 +167,9 @@ def squared(chains: int, draws: int, correlation: float, dimension: int, seed: i
 @pytest.mark.parametrize("dimension", [1, 3, 20])
 @pytest.mark.parametrize("correlation", [0.5, 0.9, 0.97, 0.99])
 def test_a_chain_in_one_basin_lies_at_one_level_however_slow_it_is(dimension: int, correlation: float) -> None:
-    found = [two_levels(squared(4, 200, correlation, dimension, seed).tolist()) for seed in range(25)]
+    results = [two_levels(squared(4, 200, correlation, dimension, seed).tolist()) for seed in range(25)]
     # At a correlation of 0.99 there are some four effective draws in all, and chains may well lie apart.
-    assert sum(each is not None for each in found) <= (3 if correlation == 0.99 else 0)
+    assert sum(each is not None for each in results) <= (3 if correlation == 0.99 else 0)
 
 
 @pytest.mark.parametrize("hops", [[40], [10, 150], [199]])
@@ -178,13 +178,13 @@ def test_chains_that_hop_to_another_basin_lie_at_two_levels(hops: list[int]) -> 
     for chain in (1, 2):
         for number, hop in enumerate(hops):
             values[chain, hop:] += 60.0 * (-1) ** number
-    found = two_levels(values.tolist())
+    levels = two_levels(values.tolist())
     if hops == [199]:
-        assert found is None
+        assert levels is None
         return
-    assert found is not None
-    assert found.changes == pytest.approx(2 * len(hops), abs=2)
-    assert found.upper > 2 * found.lower
+    assert levels is not None
+    assert levels.changes == pytest.approx(2 * len(hops), abs=2)
+    assert levels.upper > 2 * levels.lower
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-9, 1e9, 1e300])
@@ -214,8 +214,8 @@ def test_of_one_short_chain_a_ratio_has_an_error_that_it_keeps() -> None:
     ratios = []
     for seed in range(300):
         common, apart = autoregressive(2, 30, 0.7, seed) - 3
-        found = log_ratio([(1 + 0.1 * common + 0.05 * apart).tolist()], [(1 + 0.1 * common).tolist()])
-        assert found is not None
-        ratios.append(found[0] / found[1])
+        result = log_ratio([(1 + 0.1 * common + 0.05 * apart).tolist()], [(1 + 0.1 * common).tolist()])
+        assert result is not None
+        ratios.append(result[0] / result[1])
     assert 0.8 < numpy.sqrt(numpy.mean(numpy.square(ratios))) < 1.15
     assert numpy.mean(numpy.abs(ratios) < 2) > 0.9

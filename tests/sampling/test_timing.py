@@ -20,8 +20,8 @@ def test_the_numbers_are_those_of_a_chain_that_is_not_timed(sampler: str) -> Non
     profile = Profile()
     timed = run_chain(quadratic([1.0, 3.0]), torch.zeros(1), chosen, 0, part=profile.part)
     assert timed == plain
-    found = profile.to_dict()
-    assert min(found[name] for name in ("data", "forward_backward", "update", "noise")) > 0
+    record = profile.to_dict()
+    assert min(record[name] for name in ("data", "forward_backward", "update", "noise")) > 0
 
 
 def test_a_second_look_within_a_step_is_the_models_work_and_no_update() -> None:

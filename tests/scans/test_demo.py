@@ -12,9 +12,9 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_llc.errors import LaunchError, ResourceError
-from hf_llc.measures.llc.interpretation import agreement
 from hf_llc.report.load import load_run
 from hf_llc.results.estimate import Estimate
+from hf_llc.results.interpretation import agreement
 from hf_llc.results.jsonl import curve_from
 from hf_llc.results.progress import Observer
 from hf_llc.scans.demo import MARKER, Demonstration, DemoSize, demonstrate, prose
@@ -65,7 +65,7 @@ def points() -> list[Estimate]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, points: list[Estimate]) -> Demonstration:
+def demonstration(tmp_path_factory: pytest.TempPathFactory, points: list[Estimate]) -> Demonstration:
     """The demonstration, finished; its folder is not to be changed."""
     return demonstrate(tmp_path_factory.mktemp("someone") / "demo", processes=1, on_point=points.append, size=SIZE)
 
@@ -77,63 +77,65 @@ def test_the_prose_is_that_of_the_standard_library() -> None:
     assert prose(3) == documents[:3]
 
 
-def test_there_is_an_estimate_for_each_checkpoint_in_order(made: Demonstration, points: list[Estimate]) -> None:
-    assert [found.step for found in made.estimates] == list(SIZE.checkpoints)
-    assert points == list(made.estimates)
-    assert all(found.llc is not None for found in made.estimates)
+def test_there_is_an_estimate_for_each_checkpoint_in_order(
+    demonstration: Demonstration, points: list[Estimate]
+) -> None:
+    assert [result.step for result in demonstration.estimates] == list(SIZE.checkpoints)
+    assert points == list(demonstration.estimates)
+    assert all(result.llc is not None for result in demonstration.estimates)
 
 
-def test_the_estimates_share_settings_and_text(made: Demonstration) -> None:
-    first = made.estimates[0]
-    assert {found.settings for found in made.estimates} == {first.settings}
-    assert {found.dataset for found in made.estimates} == {first.dataset}
-    assert len({found.sha for found in made.estimates}) == len(made.estimates)
+def test_the_estimates_share_settings_and_text(demonstration: Demonstration) -> None:
+    first = demonstration.estimates[0]
+    assert {result.settings for result in demonstration.estimates} == {first.settings}
+    assert {result.dataset for result in demonstration.estimates} == {first.dataset}
+    assert len({result.sha for result in demonstration.estimates}) == len(demonstration.estimates)
     assert (first.settings.n, first.settings.context_length) == (48, 16)
 
 
-def test_the_model_learns(made: Demonstration) -> None:
-    losses = [found.init_loss for found in made.estimates]
+def test_the_model_learns(demonstration: Demonstration) -> None:
+    losses = [result.init_loss for result in demonstration.estimates]
     assert losses[0] == pytest.approx(torch.tensor(280.0).log().item(), abs=0.6)
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_each_checkpoint_loads_with_its_tokenizer(made: Demonstration) -> None:
-    folders = sorted(path.name for path in (made.folder / "checkpoints").iterdir() if path.is_dir())
+def test_each_checkpoint_loads_with_its_tokenizer(demonstration: Demonstration) -> None:
+    folders = sorted(path.name for path in (demonstration.folder / "checkpoints").iterdir() if path.is_dir())
     assert folders == sorted(f"step{step}" for step in SIZE.checkpoints)
     for name in folders:
-        model = AutoModelForCausalLM.from_pretrained(made.folder / "checkpoints" / name)
-        tokenizer = AutoTokenizer.from_pretrained(made.folder / "checkpoints" / name)
+        model = AutoModelForCausalLM.from_pretrained(demonstration.folder / "checkpoints" / name)
+        tokenizer = AutoTokenizer.from_pretrained(demonstration.folder / "checkpoints" / name)
         assert model.config.model_type == "gpt_neox"
         assert model.config.vocab_size == len(tokenizer) == 280
 
 
-def test_the_results_file_holds_the_estimates_without_paths(made: Demonstration) -> None:
-    curve = curve_from(made.results.read_text(encoding="utf-8"), ".")
+def test_the_results_file_holds_the_estimates_without_paths(demonstration: Demonstration) -> None:
+    curve = curve_from(demonstration.results.read_text(encoding="utf-8"), ".")
     stored = [point.estimate for point in curve.points if point.estimate is not None]
-    assert curve == load_run(made.folder)
-    assert [found.llc for found in stored] == [found.llc for found in made.estimates]
-    assert [found.diagnostics for found in stored] == [found.diagnostics for found in made.estimates]
-    assert [found.model for found in stored] == [f"checkpoints/step{step}" for step in SIZE.checkpoints]
-    assert all((made.folder / found.run_dir).is_dir() for found in stored)
-    assert {found.dataset.id for found in stored} == {"text.jsonl"}
+    assert curve == load_run(demonstration.folder)
+    assert [result.llc for result in stored] == [result.llc for result in demonstration.estimates]
+    assert [result.diagnostics for result in stored] == [result.diagnostics for result in demonstration.estimates]
+    assert [result.model for result in stored] == [f"checkpoints/step{step}" for step in SIZE.checkpoints]
+    assert all((demonstration.folder / result.run_dir).is_dir() for result in stored)
+    assert {result.dataset.id for result in stored} == {"text.jsonl"}
 
 
-def test_nothing_that_is_published_names_a_folder_of_this_machine(made: Demonstration) -> None:
-    for path in (made.card, made.results):
-        assert made.folder.parent.name not in path.read_text(encoding="utf-8")
+def test_nothing_that_is_published_names_a_folder_of_this_machine(demonstration: Demonstration) -> None:
+    for path in (demonstration.card, demonstration.results):
+        assert demonstration.folder.parent.name not in path.read_text(encoding="utf-8")
 
 
-def test_the_picture_is_a_png_of_some_size(made: Demonstration) -> None:
-    content = made.picture.read_bytes()
+def test_the_picture_is_a_png_of_some_size(demonstration: Demonstration) -> None:
+    content = demonstration.picture.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(content) > 20_000
 
 
-def test_the_card_holds_the_last_estimate(made: Demonstration) -> None:
-    data = ModelCard.load(made.card).data
+def test_the_card_holds_the_last_estimate(demonstration: Demonstration) -> None:
+    data = ModelCard.load(demonstration.card).data
     assert isinstance(data, ModelCardData)
     (entry,) = data.eval_results or []
-    last = made.estimates[-1]
+    last = demonstration.estimates[-1]
     assert last.llc is not None
     assert last.stderr is not None
     assert entry.metric_type == "llc"
@@ -145,60 +147,62 @@ def test_the_card_holds_the_last_estimate(made: Demonstration) -> None:
     assert entry.dataset_revision == last.dataset.revision
 
 
-def test_the_card_has_a_row_per_checkpoint_and_shows_the_picture(made: Demonstration) -> None:
-    text = made.card.read_text(encoding="utf-8")
+def test_the_card_has_a_row_per_checkpoint_and_shows_the_picture(demonstration: Demonstration) -> None:
+    text = demonstration.card.read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| step")]
     assert [row[1] for row in rows] == [str(step) for step in SIZE.checkpoints]
-    assert [row[2] for row in rows] == [f"{found.init_loss:.4f}" for found in made.estimates]
-    for row, found in zip(rows, made.estimates, strict=True):
+    assert [row[2] for row in rows] == [f"{result.init_loss:.4f}" for result in demonstration.estimates]
+    for row, result in zip(rows, demonstration.estimates, strict=True):
         value, _, error = row[3].partition(" ± ")
-        assert found.llc == pytest.approx(float(value), abs=float(error) / 2)
-    assert f"]({made.picture.relative_to(made.folder)})" in text
+        assert result.llc == pytest.approx(float(value), abs=float(error) / 2)
+    assert f"]({demonstration.picture.relative_to(demonstration.folder)})" in text
 
 
-def test_the_same_command_again_trains_and_samples_nothing(made: Demonstration) -> None:
-    before = {path: path.stat().st_mtime_ns for path in made.folder.rglob("model.safetensors")}
-    parts = {path: path.stat().st_mtime_ns for path in made.folder.rglob("chains/*.json")}
+def test_the_same_command_again_trains_and_samples_nothing(demonstration: Demonstration) -> None:
+    before = {path: path.stat().st_mtime_ns for path in demonstration.folder.rglob("model.safetensors")}
+    parts = {path: path.stat().st_mtime_ns for path in demonstration.folder.rglob("chains/*.json")}
     assert len(before) == len(SIZE.checkpoints)
     assert len(parts) == 2 * len(SIZE.checkpoints)
-    picture = made.picture.read_bytes()
-    again = demonstrate(made.folder, processes=1, size=SIZE)
+    picture = demonstration.picture.read_bytes()
+    again = demonstrate(demonstration.folder, processes=1, size=SIZE)
     assert again.training_seconds is None
-    assert [found.llc for found in again.estimates] == [found.llc for found in made.estimates]
+    assert [result.llc for result in again.estimates] == [result.llc for result in demonstration.estimates]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert {path: path.stat().st_mtime_ns for path in parts} == parts
-    assert made.picture.read_bytes() == picture
+    assert demonstration.picture.read_bytes() == picture
 
 
-def test_a_training_that_was_cut_short_is_made_again_to_the_same_weights(made: Demonstration, tmp_path: Path) -> None:
+def test_a_training_that_was_cut_short_is_made_again_to_the_same_weights(
+    demonstration: Demonstration, tmp_path: Path
+) -> None:
     copy = demonstrate(tmp_path, processes=1, size=replace(SIZE, checkpoints=(0, 1, 16)))
     weights = copy.folder / "checkpoints" / "step16" / "model.safetensors"
-    assert weights.read_bytes() == (made.folder / "checkpoints" / "step16" / "model.safetensors").read_bytes()
+    assert weights.read_bytes() == (demonstration.folder / "checkpoints" / "step16" / "model.safetensors").read_bytes()
     weights.unlink()
     (copy.folder / MARKER).write_text("")
     listener = Listener()
     again = demonstrate(tmp_path, processes=1, observer=listener, size=replace(SIZE, checkpoints=(0, 1, 16)))
     assert again.training_seconds is not None
     assert any(line.startswith("Training a GPT-NeoX") for line in listener.told)
-    assert [found.llc for found in again.estimates] == [found.llc for found in copy.estimates]
+    assert [result.llc for result in again.estimates] == [result.llc for result in copy.estimates]
 
 
 def test_the_last_checkpoint_by_draws_is_cross_checked_by_chains_of_sgld(tmp_path: Path) -> None:
     draws = SamplerSettings(sampler="importance", chains=2, draws=4, gamma=400.0, batch_size=8, threads=1)
     listener = Listener()
     size = replace(SIZE, checkpoints=(0, 4), sampler=draws)
-    found = demonstrate(tmp_path, processes=1, observer=listener, size=size)
-    first, last = found.estimates
+    result = demonstrate(tmp_path, processes=1, observer=listener, size=size)
+    first, last = result.estimates
     assert first.cross_check is None
     assert last.cross_check is not None
     assert last.cross_check["method"] == "sgld"
     (line,) = [line for line in listener.told if line.startswith("Cross-check of step4: ")]
     assert line == f"Cross-check of step4: {agreement(last)}."
     assert "agree" in line
-    stored = curve_from(found.results.read_text(encoding="utf-8"), ".").points[-1].estimate
+    stored = curve_from(result.results.read_text(encoding="utf-8"), ".").points[-1].estimate
     assert stored is not None
     assert stored.cross_check == last.cross_check
-    chains = sorted(found.folder.glob("runs/step4/cross-check/*.json"))
+    chains = sorted(result.folder.glob("runs/step4/cross-check/*.json"))
     times = [path.stat().st_mtime_ns for path in chains]
     again = demonstrate(tmp_path, processes=1, size=size)
     assert again.estimates[-1].llc == last.llc
@@ -207,8 +211,8 @@ def test_the_last_checkpoint_by_draws_is_cross_checked_by_chains_of_sgld(tmp_pat
     assert [path.stat().st_mtime_ns for path in chains] == times
 
 
-def test_chains_are_not_cross_checked(made: Demonstration) -> None:
-    assert made.estimates[-1].cross_check is None
+def test_chains_are_not_cross_checked(demonstration: Demonstration) -> None:
+    assert demonstration.estimates[-1].cross_check is None
 
 
 @pytest.mark.parametrize("name", ["README.md", "text.jsonl", "llc"])

@@ -35,10 +35,10 @@ WHOLE = SIZE + 2
 @pytest.fixture
 def repo(hub: HubServer) -> Repository:
     """`org/m` with branches step0 … step5, whose weights are of one size and differ."""
-    made = hub.add_model("org/m")
+    result = hub.add_model("org/m")
     for step in range(COUNT):
-        made.commit({"config.json": "{}", "model.safetensors": bytes([step]) * SIZE}, f"step{step}")
-    return made
+        result.commit({"config.json": "{}", "model.safetensors": bytes([step]) * SIZE}, f"step{step}")
+    return result
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ MODEL = ModelSettings(model="org/tiny")
 @st.composite
 def series(draw: st.DrawFn) -> list[Checkpoint]:
     """Checkpoints of which some have no weights and some those of an earlier one."""
-    found: list[Checkpoint] = []
+    results: list[Checkpoint] = []
     for step in range(draw(st.integers(1, 30))):
-        firsts = estimated(found)
+        firsts = estimated(results)
         kind = draw(st.sampled_from(["own", "none", "copy"]))
-        found.append(
+        results.append(
             Checkpoint(
                 name=f"step{step}",
                 model=MODEL,
@@ -28,7 +28,7 @@ def series(draw: st.DrawFn) -> list[Checkpoint]:
                 duplicate_of=draw(st.sampled_from(firsts)) if kind == "copy" and firsts else None,
             )
         )
-    return found
+    return results
 
 
 @given(series(), st.integers(1, 12))

@@ -57,15 +57,15 @@ def shared(place: Path, seeds: list[int]) -> SamplerSettings:
 @pytest.fixture
 def walks(monkeypatch: pytest.MonkeyPatch) -> list[LocalGeometry]:
     """What was measured before each walk."""
-    found: list[LocalGeometry] = []
+    results: list[LocalGeometry] = []
     real = settle.measure_at_equilibrium
 
     def counted(*args: Any, **named: Any) -> LocalGeometry:
-        found.append(args[4])
+        results.append(args[4])
         return real(*args, **named)
 
     monkeypatch.setattr(measure, "measure_at_equilibrium", counted)
-    return found
+    return results
 
 
 def test_one_warm_up_run_serves_checkpoints_that_are_no_sharper_and_no_noisier(
@@ -107,12 +107,12 @@ def test_what_the_curve_has_measured_is_what_a_point_would_measure(
     common = shared_settings([plain], RunStore(tmp_path / "curve", pytest.fail), SAMPLER, Observer())
     monkeypatch.setattr(measure, "noise_matters", choose_sampler.noise_matters)
     settled = replace(common.sampler, gradient=gradient)
-    there = replace(plain, sampler=settled)
-    bench = LoadedModel(there, "cpu")
+    result = replace(plain, sampler=settled)
+    bench = LoadedModel(result, "cpu")
     with computing(1):
-        afresh = resolve_settings(there, bench)
+        afresh = resolve_settings(result, bench)
         monkeypatch.setattr(resolution, "measure_geometry", pytest.fail)
-        known = resolve_settings(common.knowing(there), bench)
+        known = resolve_settings(common.knowing(result), bench)
     # What noise adds is of no use to a point where nothing is left to be chosen by it.
     assert (known.heating > 0, afresh.heating) == (gradient == "minibatch", 0.0)
     assert replace(known, seconds=0.0, heating=0.0) == replace(afresh, seconds=0.0)

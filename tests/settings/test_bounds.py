@@ -109,8 +109,8 @@ def test_a_scalar_is_its_python_value(name: str, value: Any, plain: Any) -> None
     ],
     ids=shown,
 )
-def test_what_makes_no_sense_is_named_with_its_rule_and_value(name: str, value: Any, words: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{words}"):
+def test_what_makes_no_sense_is_named_with_its_rule_and_value(name: str, value: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{message}"):
         SamplerSettings(**{name: value})
 
 
@@ -158,10 +158,10 @@ def test_no_value_of_any_field_of_any_settings_is_a_bare_error(kind: type[Any], 
     ],
     ids=shown,
 )
-def test_every_kind_of_settings_has_its_bounds(kind: type[Any], given: dict[str, Any], words: str) -> None:
+def test_every_kind_of_settings_has_its_bounds(kind: type[Any], given: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError) as raised:
         kind(**given)
-    assert words in str(raised.value)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["ck", "ck/", "./ck", "a/b", "..a", "a..b/c", "step=1"])
@@ -210,11 +210,11 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("function", "args", "kwargs", "words"), CALLS, ids=shown)
 def test_arguments_of_functions_are_held_to_the_same_rules(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], words: str
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError) as raised:
         function(*args, **kwargs)
-    assert words in str(raised.value)
+    assert message in str(raised.value)
 
 
 class Listener:
@@ -251,8 +251,8 @@ def test_arguments_arrive_in_the_types_of_their_annotations() -> None:
     ],
     ids=shown,
 )
-def test_a_refused_value_is_shown_short_and_on_one_line(value: Any, words: str) -> None:
-    assert shown(value) == words
+def test_a_refused_value_is_shown_short_and_on_one_line(value: Any, message: str) -> None:
+    assert shown(value) == message
 
 
 def test_a_value_without_a_number_is_refused() -> None:

@@ -6,8 +6,10 @@ import pytest
 
 from hf_llc.errors import SettingsError
 from hf_llc.settings.data import DataSettings
-from hf_llc.settings.file import parse_assignments, read_settings
+from hf_llc.settings.file import checked_settings, known_settings, parse_assignments, read_settings
+from hf_llc.settings.option import settings_in
 from hf_llc.settings.overrides import requested
+from hf_llc.settings.sampler import SamplerSettings
 
 
 @pytest.mark.parametrize("name", ["budget", "budget_seconds"])
@@ -28,3 +30,19 @@ def test_what_is_no_time_is_named() -> None:
         parse_assignments(["budget=soon"])
     with pytest.raises(SettingsError, match="estimate: budget_seconds must be a time above 0 such as 15m, got 'soon'"):
         requested(DataSettings(), None, None, {"budget": "soon"}, "estimate")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("learning_rate", "lr"), ("num_chains", "chains"), ("nbeta", "n_beta"), ("limit", "max_sequences")],
+)
+def test_a_name_of_another_tool_leads_to_the_setting(name: str, setting: str) -> None:
+    with pytest.raises(SettingsError, match=f"no setting {name}; did you mean {setting}\\?"):
+        checked_settings({name: 3}, "settings")
+
+
+def test_no_name_of_another_tool_is_a_setting_or_stands_for_two() -> None:
+    settings = [setting for kind in (DataSettings, SamplerSettings) for setting in settings_in(kind)]
+    also = [name for setting in settings for name in setting.option.also]
+    assert len(set(also)) == len(also)
+    assert not set(also) & set(known_settings())

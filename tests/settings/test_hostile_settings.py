@@ -114,7 +114,7 @@ def test_what_is_no_settings_file_is_refused_by_what_it_is(tmp_path: Path, file:
             sparse.truncate(2**30)
     elif file == "binary":
         path.write_bytes(b"\x80\x02}q\x00")
-    words = {
+    result = {
         "folder": "is a folder",
         "fifo": "is not a regular file",
         "/dev/zero": "is not a regular file",
@@ -122,7 +122,7 @@ def test_what_is_no_settings_file_is_refused_by_what_it_is(tmp_path: Path, file:
         "binary": "byte 0 is not UTF-8",
         "none": "No file",
     }[file]
-    with pytest.raises((SettingsError, NotFoundError), match=words):
+    with pytest.raises((SettingsError, NotFoundError), match=result):
         read_settings(path)
 
 
@@ -135,10 +135,10 @@ def test_what_is_no_settings_file_is_refused_by_what_it_is(tmp_path: Path, file:
         ("a\0b", "cannot be read|without null characters"),
     ],
 )
-def test_lists_of_names_are_read_up_to_a_limit(path: str, words: str) -> None:
-    with pytest.raises(HfLlcError, match=words):
+def test_lists_of_names_are_read_up_to_a_limit(path: str, message: str) -> None:
+    with pytest.raises(HfLlcError, match=message):
         read_steps(Path(path))
-    with pytest.raises(HfLlcError, match=words):
+    with pytest.raises(HfLlcError, match=message):
         Selection.parse(f"@{path}")
 
 

@@ -78,8 +78,8 @@ def test_every_kind_of_field_is_read() -> None:
         ({"extra": 1}, "o.extra is no field of this version"),
     ],
 )
-def test_what_does_not_fit_is_named(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(DamagedError, match=words):
+def test_what_does_not_fit_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DamagedError, match=message):
         build(Outer, {**WHOLE, **changes}, "o")
 
 

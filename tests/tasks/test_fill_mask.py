@@ -30,12 +30,12 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "text.jsonl").write_text(jsonl(200))
 
 
-def found(model: Path, **settings: Any) -> Corpus:
+def outcome(model: Path, **settings: Any) -> Corpus:
     return find_items(DataSettings(dataset="text.jsonl", **settings), find_model(ModelSettings(model=str(model))))
 
 
 def test_sequences_are_packed_between_special_tokens_and_fifteen_percent_of_their_words_masked(tmp_path: Path) -> None:
-    corpus = found(save_masked_bert(tmp_path / "model"), context_length=42)
+    corpus = outcome(save_masked_bert(tmp_path / "model"), context_length=42)
     items = TASKS["fill-mask"].load_items(corpus)
     ids, labels = items["input_ids"], items["labels"]
     hidden = labels != -100
@@ -55,19 +55,19 @@ def test_the_mask_is_always_the_same_and_decides_the_fingerprint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = save_masked_bert(tmp_path / "model")
-    first = found(model)
+    first = outcome(model)
     assert first.context_length == 64
     first.path.unlink()
-    assert found(model) == first
+    assert outcome(model) == first
     for name, value in (("MASK_SEED", 1), ("MASK_SHARE", 0.3)):
         with monkeypatch.context() as patch:
             patch.setattr(prepare, name, value)
-            assert found(model).fingerprint != first.fingerprint
+            assert outcome(model).fingerprint != first.fingerprint
 
 
 def test_the_loss_is_that_of_transformers_over_masked_tokens(tmp_path: Path) -> None:
     model = save_masked_bert(tmp_path / "model")
-    corpus, task = found(model, context_length=20), TASKS["fill-mask"]
+    corpus, task = outcome(model, context_length=20), TASKS["fill-mask"]
     items = task.load_items(corpus)
     network = task.load_model(find_model(ModelSettings(model=str(model))), "cpu", 1)
     computation = Computation(batch_size=8, micro_batch_size=None, dtype=None, sharded=False)
@@ -87,7 +87,7 @@ def test_a_bert_with_the_head_of_its_other_training_task_is_taken_when_the_task_
         BertForPreTraining(bert_config()).save_pretrained(tmp_path / "bert")
     make_bert_tokenizer().save_pretrained(tmp_path / "bert")
     source = find_model(ModelSettings(model=str(tmp_path / "bert")))
-    corpus = found(tmp_path / "bert", task="fill-mask")
+    corpus = outcome(tmp_path / "bert", task="fill-mask")
     assert corpus.task == "fill-mask"
     network = TASKS["fill-mask"].load_model(source, "cpu", 1)
     TASKS["fill-mask"].refuse(network, TASKS["fill-mask"].load_items(corpus))
@@ -98,15 +98,15 @@ def test_what_has_no_masked_words_is_refused(tmp_path: Path) -> None:
     for model, head in ((save_tiny_model(tmp_path / "neox"), "GPTNeoXForCausalLM"),
                         (save_bert_classifier(tmp_path / "classifier"), "BertForSequenceClassification")):  # fmt: skip
         with pytest.raises(UnusableError, match=f"is a {head}, not a masked language model"):
-            found(model, task="fill-mask")
+            outcome(model, task="fill-mask")
     model = save_masked_bert(tmp_path / "model")
     with pytest.raises(SettingsError, match="context_length must be ≤ 64, the positions of"):
-        found(model, context_length=65)
+        outcome(model, context_length=65)
     with pytest.raises(UnusableError, match="fills 1 sequences of 64 tokens, and at least 2 are needed"):
-        found(model, max_sequences=1)
+        outcome(model, max_sequences=1)
     make_tokenizer().save_pretrained(model)
     with pytest.raises(UnusableError, match="has no mask token; set mask_token"):
-        found(model)
+        outcome(model)
     (tmp_path / "ids.safetensors").write_bytes(b"")
     with pytest.raises(SettingsError, match=r"ids.safetensors holds token ids, which are for text-generation only"):
         find_items(DataSettings(dataset="ids.safetensors"), find_model(ModelSettings(model=str(model))))

@@ -42,7 +42,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def found(model: Path, data: Path, told: list[str] | None = None, **settings: Any) -> Corpus:
+def outcome(model: Path, data: Path, told: list[str] | None = None, **settings: Any) -> Corpus:
     source = find_model(ModelSettings(model=str(model)))
     tell = (lambda message: None) if told is None else told.append
     return find_items(DataSettings(dataset=str(data), **settings), source, tell=tell)
@@ -71,7 +71,7 @@ def as_transformers(model: Path, texts: Sequence[tuple[str, ...]], labels: list[
 @pytest.mark.parametrize("save", [save_bert_classifier, save_neox_classifier])
 def test_losses_are_those_of_transformers_for_each_text_alone(save: Any, tmp_path: Path) -> None:
     model, rows = save(tmp_path / "model"), labelled(30)
-    corpus = found(model, write_rows(tmp_path / "rows.jsonl", rows), context_length=10)
+    corpus = outcome(model, write_rows(tmp_path / "rows.jsonl", rows), context_length=10)
     expected = as_transformers(model, [(row["text"],) for row in rows], [row["label"] for row in rows], 10)
     assert (corpus.n, corpus.context_length, corpus.task) == (30, 10, "text-classification")
     torch.testing.assert_close(losses_of(model, corpus).sort().values, expected, rtol=0, atol=1e-6)
@@ -85,12 +85,12 @@ def test_a_pair_of_columns_is_encoded_as_a_pair(tmp_path: Path) -> None:
         for row in labelled(12)
     ]
     data = write_rows(tmp_path / "rows.jsonl", rows)
-    corpus = found(model, data, text_column="question,answer")
+    corpus = outcome(model, data, text_column="question,answer")
     pairs = [(row["question"], row["answer"]) for row in rows]
     expected = as_transformers(model, pairs, [row["label"] for row in rows], 64)
     torch.testing.assert_close(losses_of(model, corpus).sort().values, expected, rtol=0, atol=1e-6)
     assert corpus.text_column == "question, answer"
-    assert found(model, data, text_column="question").fingerprint != corpus.fingerprint
+    assert outcome(model, data, text_column="question").fingerprint != corpus.fingerprint
 
 
 @pytest.mark.parametrize("padding", [0, None])
@@ -100,7 +100,7 @@ def test_a_decoder_is_scored_where_transformers_does_though_texts_end_with_a_spe
     """At the last token; where padding is the end of a text too, at the last one that is not padding."""
     model = save_neox_classifier(tmp_path / "model", pad_token_id=padding)
     rows = [{**row, "text": row["text"] + "<|endoftext|>"} for row in labelled(12)]
-    corpus = found(model, write_rows(tmp_path / "rows.jsonl", rows))
+    corpus = outcome(model, write_rows(tmp_path / "rows.jsonl", rows))
     expected = as_transformers(model, [(row["text"],) for row in rows], [row["label"] for row in rows], 64)
     torch.testing.assert_close(losses_of(model, corpus).sort().values, expected, rtol=0, atol=1e-6)
 
@@ -109,7 +109,7 @@ def classes_in(tmp_path: Path, labels: Any, model: Path, **settings: Any) -> lis
     """The numbers that the first rows get, in the order of the rows."""
     texts = [row["text"] for row in labelled(len(labels))]
     rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
-    corpus = found(model, write_rows(tmp_path / "rows.jsonl", rows), **settings)
+    corpus = outcome(model, write_rows(tmp_path / "rows.jsonl", rows), **settings)
     order = torch.randperm(corpus.n, generator=torch.Generator().manual_seed(0))
     return TASKS["text-classification"].load_items(corpus)["labels"][order.argsort()].tolist()
 
@@ -121,7 +121,7 @@ def test_classes_are_matched_by_name(tmp_path: Path) -> None:
     rows = Dataset.from_list(labelled(10)).cast_column("label", ClassLabel(names=["odd", "even"]))
     rows.to_parquet(tmp_path / "rows.parquet")
     told: list[str] = []
-    corpus = found(model, tmp_path / "rows.parquet", told)
+    corpus = outcome(model, tmp_path / "rows.parquet", told)
     labels = TASKS["text-classification"].load_items(corpus)["labels"]
     order = torch.randperm(10, generator=torch.Generator().manual_seed(0))
     assert labels[order.argsort()].tolist() == [1 - row["label"] for row in labelled(10)]
@@ -131,11 +131,11 @@ def test_classes_are_matched_by_name(tmp_path: Path) -> None:
 def test_classes_without_names_are_matched_by_number_which_is_said(tmp_path: Path) -> None:
     model = save_bert_classifier(tmp_path / "model")
     told: list[str] = []
-    corpus = found(model, write_rows(tmp_path / "rows.jsonl", labelled(8)), told)
+    corpus = outcome(model, write_rows(tmp_path / "rows.jsonl", labelled(8)), told)
     assert told == ["Classes are matched by number, since the data has no names for them."]
     assert corpus.loss_of_guessing == pytest.approx(0.6931, abs=1e-4)
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"{row['text']},1\n" for row in labelled(4)))
-    assert TASKS["text-classification"].load_items(found(model, tmp_path / "rows.csv"))["labels"].tolist() == [1] * 4
+    assert TASKS["text-classification"].load_items(outcome(model, tmp_path / "rows.csv"))["labels"].tolist() == [1] * 4
 
 
 @pytest.mark.parametrize(
@@ -164,26 +164,28 @@ def test_the_column_of_labels_is_named_or_the_only_one_of_numbers(tmp_path: Path
     model = save_bert_classifier(tmp_path / "model")
     rows = [{"text": row["text"], "stars": row["label"], "sense": NAMES[row["label"]]} for row in labelled(6)]
     data = write_rows(tmp_path / "rows.jsonl", rows)
-    assert found(model, data, text_column="text").fingerprint == found(model, data, label_column="sense").fingerprint
+    assert (
+        outcome(model, data, text_column="text").fingerprint == outcome(model, data, label_column="sense").fingerprint
+    )
     with pytest.raises(NotFoundError, match="has no column star; did you mean stars"):
-        found(model, data, label_column="star")
+        outcome(model, data, label_column="star")
     write_rows(data, [{**row, "year": 2001} for row in rows])
     with pytest.raises(NotFoundError, match="has no column label; its columns are text, stars, sense, year"):
-        found(model, data)
+        outcome(model, data)
     (tmp_path / "text.txt").write_text("the river\n")
     with pytest.raises(UnusableError, match="is plain text, which has no labels"):
-        found(model, tmp_path / "text.txt")
+        outcome(model, tmp_path / "text.txt")
 
 
 def test_rows_without_a_text_or_label_are_left_out_and_a_part_is_taken_at_random(tmp_path: Path) -> None:
     model, told = save_bert_classifier(tmp_path / "model"), list[str]()
     rows = sorted(labelled(20), key=lambda row: row["label"])
     data = write_rows(tmp_path / "rows.jsonl", [*rows, {"text": None, "label": 1}, {"text": "a", "label": None}])
-    corpus = found(model, data, told, max_sequences=10)
+    corpus = outcome(model, data, told, max_sequences=10)
     assert "2 rows without text or label are left out." in told
     assert "10 of 20 texts are taken, at random." in told
     assert TASKS["text-classification"].load_items(corpus)["labels"].unique().tolist() == [0, 1]
-    assert found(model, data, max_sequences=10) == corpus
+    assert outcome(model, data, max_sequences=10) == corpus
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_rows_without_a_text_or_label_are_left_out_and_a_part_is_taken_at_random
 def test_other_problems_are_refused(changes: Any, message: str, tmp_path: Path) -> None:
     model = save_bert_classifier(tmp_path / "model", **changes)
     with pytest.raises(UnusableError, match=message):
-        found(model, write_rows(tmp_path / "rows.jsonl", labelled(8)))
+        outcome(model, write_rows(tmp_path / "rows.jsonl", labelled(8)))
 
 
 def test_a_model_without_such_a_head_is_refused_whatever_task_is_named(tmp_path: Path) -> None:
@@ -205,9 +207,9 @@ def test_a_model_without_such_a_head_is_refused_whatever_task_is_named(tmp_path:
     for model, head in ((save_tiny_model(tmp_path / "neox"), "GPTNeoXForCausalLM"),
                         (save_masked_bert(tmp_path / "bert"), "BertForMaskedLM")):  # fmt: skip
         with pytest.raises(UnusableError, match=f"is a {head}, not a text classifier"):
-            found(model, data, task="text-classification")
+            outcome(model, data, task="text-classification")
     with pytest.raises(HfLlcError, match="got 'text-clasification'; did you mean text-classification"):
-        found(tmp_path / "bert", data, task="text-clasification")
+        outcome(tmp_path / "bert", data, task="text-clasification")
 
 
 def test_an_encoder_without_a_head_is_refused(tmp_path: Path) -> None:
@@ -215,9 +217,9 @@ def test_an_encoder_without_a_head_is_refused(tmp_path: Path) -> None:
     make_bert_tokenizer().save_pretrained(tmp_path / "bert")
     data = write_rows(tmp_path / "rows.jsonl", labelled(8))
     with pytest.raises(UnusableError, match=r"an encoder without a head.* BertForSequenceClassification"):
-        found(tmp_path / "bert", data)
+        outcome(tmp_path / "bert", data)
     with pytest.raises(UnusableError, match="is a BertModel, not a text classifier"):
-        found(tmp_path / "bert", data, task="text-classification")
+        outcome(tmp_path / "bert", data, task="text-classification")
 
 
 def test_a_model_and_rows_in_memory(tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_model_and_rows_in_memory(tmp_path: Path) -> None:
 
 def test_a_model_whose_scores_depend_on_padding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = save_bert_classifier(tmp_path / "model")
-    corpus = found(model, write_rows(tmp_path / "rows.jsonl", labelled(8)))
+    corpus = outcome(model, write_rows(tmp_path / "rows.jsonl", labelled(8)))
     network = TASKS["text-classification"].load_model(find_model(ModelSettings(model=str(model))), "cpu", 1)
     forward = network.forward
     monkeypatch.setattr(

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from hf_llc.measures.llc.interpretation import SIGNIFICANT
 from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.results.estimate import OUTLYING, ChainTrace, Diagnostics, Verdict
+from hf_llc.results.interpretation import SIGNIFICANT
 from hf_llc.sampling.estimator import llc
 from hf_llc.sampling.statistics import summarise
 from hf_llc.settings.resolved import ResolvedSettings

@@ -3,9 +3,9 @@ prior?"""
 
 from hf_llc.errors import DivergedError
 from hf_llc.measures.llc import soundness
-from hf_llc.measures.llc.interpretation import SIGNIFICANT, on_plateau
 from hf_llc.measures.llc.sufficiency import shortfalls
 from hf_llc.results.estimate import Diagnostics, Estimate, Verdict
+from hf_llc.results.interpretation import SIGNIFICANT, on_plateau
 from hf_llc.sampling.statistics import MANY_CHAINS
 from hf_llc.sampling.tuning.step_size import SETTLED, excess_left, relaxation_rate
 from hf_llc.settings.resolved import ResolvedSettings

@@ -74,14 +74,14 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Writes a model whose only layer multiplies by what its code makes; its checkpoint has two weights."""
     monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
 
-    def write(made: str, used: str = "x * self.table", more: str = "", **stored: Tensor) -> Path:
+    def write(statement: str, used: str = "x * self.table", more: str = "", **stored: Tensor) -> Path:
         folder = tmp_path / "toy"
         generator = torch.Generator().manual_seed(0)
         weights = {name: torch.randn(50, 8, generator=generator) for name in ("emb.weight", "head.weight")}
         transformers.PretrainedConfig(architectures=["ToyModel"]).save_pretrained(folder)
         auto_map = {"AutoConfig": "toy_code.ToyConfig", "AutoModelForCausalLM": "toy_code.ToyModel"}
         edit_config(folder, model_type="toy", vocab_size=50, hidden_size=8, auto_map=auto_map)
-        code = CODE.replace("{{made}}", made).replace("{{used}}", used).replace("{{more}}", more)
+        code = CODE.replace("{{made}}", statement).replace("{{used}}", used).replace("{{more}}", more)
         (folder / "toy_code.py").write_text(code)
         torch.save(weights | stored, folder / "pytorch_model.bin")
         return folder
@@ -92,8 +92,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 def logits(folder: Path, dtype: torch.dtype = torch.float32) -> Tensor:
     model: Any = load_model(at(folder, trust_remote_code=True), "cpu", dtype)
     with torch.no_grad():
-        found: Tensor = model(input_ids=torch.arange(20).view(1, -1)).logits
-    return found
+        result: Tensor = model(input_ids=torch.arange(20).view(1, -1)).logits
+    return result
 
 
 def expected(folder: Path, table: Tensor | None = None) -> Tensor:
@@ -121,8 +121,8 @@ def expected(folder: Path, table: Tensor | None = None) -> Tensor:
         ),
     ],
 )
-def test_what_the_code_computes_is_there(make: Make, made: str, used: str) -> None:
-    folder = make(made, used)
+def test_what_the_code_computes_is_there(make: Make, statement: str, used: str) -> None:
+    folder = make(statement, used)
     for _ in range(2):
         torch.testing.assert_close(logits(folder), expected(folder))
 
@@ -151,10 +151,10 @@ def test_a_buffer_has_the_type_that_the_code_gives_it(make: Make) -> None:
     torch.testing.assert_close(model.scale.table, (torch.arange(1.0, 9.0, dtype=torch.bfloat16) / 8).float())
 
 
-@pytest.mark.parametrize("made", ["self.register_buffer('table', torch.rand(size), persistent=False)"])
-def test_a_buffer_that_is_drawn_at_random_is_refused(make: Make, made: str) -> None:
+@pytest.mark.parametrize("statement", ["self.register_buffer('table', torch.rand(size), persistent=False)"])
+def test_a_buffer_that_is_drawn_at_random_is_refused(make: Make, statement: str) -> None:
     with pytest.raises(UnusableError, match=r"its code draws scale\.table at random whenever the model is built"):
-        logits(make(made))
+        logits(make(statement))
 
 
 def test_a_table_of_complex_numbers_may_hold_nan_and_not_be_drawn_at_random(make: Make) -> None:
@@ -187,9 +187,9 @@ def test_a_random_tensor_beside_the_buffers_is_refused(make: Make) -> None:
         ),
     ],
 )
-def test_random_numbers_that_are_no_tensors_are_refused(make: Make, made: str, used: str, name: str) -> None:
+def test_random_numbers_that_are_no_tensors_are_refused(make: Make, statement: str, used: str, name: str) -> None:
     with pytest.raises(UnusableError, match=rf"scale\.{name}.* whenever the model is built.* of the same model"):
-        logits(make(made, used))
+        logits(make(statement, used))
 
 
 @pytest.mark.parametrize(
@@ -202,8 +202,8 @@ def test_random_numbers_that_are_no_tensors_are_refused(make: Make, made: str, u
         "self.factor = float('nan'); self.small = 1e-5; self.count = random.randint(0, 10**9); self.table = {value}",
     ],
 )
-def test_arrays_and_numbers_that_are_always_the_same_do_no_harm(make: Make, made: str) -> None:
-    folder = make(made.format(value=VALUE))
+def test_arrays_and_numbers_that_are_always_the_same_do_no_harm(make: Make, statement: str) -> None:
+    folder = make(statement.format(value=VALUE))
     torch.testing.assert_close(logits(folder), expected(folder))
 
 
@@ -225,16 +225,16 @@ def test_the_random_numbers_of_the_caller_go_on(make: Make, monkeypatch: pytest.
 
 
 def test_a_buffer_of_the_weights_is_refused(make: Make) -> None:
-    made = (
+    text = (
         "self.weight = nn.Parameter(torch.ones(size)); self.register_buffer('table', self.weight * 2, persistent=False)"
     )
     with pytest.raises(UnusableError, match=r"scale\.table is not in its weights, and its code does not compute it"):
-        logits(make(made, **{"scale.weight": torch.ones(8)}))
+        logits(make(text, **{"scale.weight": torch.ones(8)}))
 
 
 def test_memory_that_is_written_before_it_is_read_may_be_uninitialised(make: Make) -> None:
-    made = f"self.register_buffer('room', torch.empty(20, 8), persistent=False); self.table = {VALUE}"
-    folder = make(made, "self.room.copy_(x[0] * self.table).expand(x.shape) if len(x) == 1 else x * self.table")
+    result = f"self.register_buffer('room', torch.empty(20, 8), persistent=False); self.table = {VALUE}"
+    folder = make(result, "self.room.copy_(x[0] * self.table).expand(x.shape) if len(x) == 1 else x * self.table")
     torch.testing.assert_close(logits(folder), expected(folder))
     assert not torch.are_deterministic_algorithms_enabled()
 

@@ -49,8 +49,8 @@ def refused(folder: Path, match: str) -> None:
 def logits(folder: Path) -> Tensor:
     model: Any = load_model(at(folder), "cpu")
     with torch.no_grad():
-        found: Tensor = model(input_ids=torch.arange(16).view(1, -1)).logits
-    return found
+        result: Tensor = model(input_ids=torch.arange(16).view(1, -1)).logits
+    return result
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ MIXTURES = {
 def test_a_mixture_of_experts_names_its_routers(kind: str) -> None:
     with torch.random.fork_rng(devices=[]):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**SMALL, **MIXTURES[kind]}))
-    found = routers(model)
-    assert len(found) >= 1
-    assert all(name.startswith("model.layers.0.") or name == "a choice of experts" for name in found), found
+    result = routers(model)
+    assert len(result) >= 1
+    assert all(name.startswith("model.layers.0.") or name == "a choice of experts" for name in result), result
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "gemma", "gpt2"])

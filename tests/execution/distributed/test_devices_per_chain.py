@@ -61,8 +61,8 @@ def alone(start: Starter) -> dict[str, Any]:
     """The estimate of `together` in one process, this one."""
     sampler = replace(SAMPLER, cross_check="lanczos")
     with start.inside():
-        found = estimate("model", DataSettings(dataset="text.jsonl"), sampler, output_dir=Path("alone"), device="cpu")
-    return dict(found.to_dict())
+        result = estimate("model", DataSettings(dataset="text.jsonl"), sampler, output_dir=Path("alone"), device="cpu")
+    return dict(result.to_dict())
 
 
 @pytest.fixture(scope="module")
@@ -74,20 +74,20 @@ def together(start: Starter) -> Ran:
 def test_two_devices_have_the_numbers_of_one(start: Starter, alone: dict[str, Any], together: Ran) -> None:
     assert together.code == 0, together.err
     assert together.complaints == []
-    found = together.json
-    assert found["llc"] == pytest.approx(alone["llc"], abs=1e-3 * alone["stderr"])
+    json = together.json
+    assert json["llc"] == pytest.approx(alone["llc"], abs=1e-3 * alone["stderr"])
     for name in ("stderr", "init_loss"):
-        assert found[name] == pytest.approx(alone[name], rel=1e-3), name
-    assert found["diagnostics"].keys() == alone["diagnostics"].keys()
+        assert json[name] == pytest.approx(alone[name], rel=1e-3), name
+    assert json["diagnostics"].keys() == alone["diagnostics"].keys()
     for name, value in alone["diagnostics"].items():
         expected = None if value is None else pytest.approx(value, rel=1e-2, abs=1e-3)
-        assert found["diagnostics"][name] == expected, name
+        assert json["diagnostics"][name] == expected, name
     for name in ("llc", "stderr", "lowest", "highest"):
-        assert found["cross_check"][name] == pytest.approx(alone["cross_check"][name], rel=1e-3), name
-    there = dict(alone["settings"])
-    assert found["settings"].pop("devices_per_chain") == 2
-    assert there.pop("devices_per_chain") == 1
-    assert found["settings"] == there
+        assert json["cross_check"][name] == pytest.approx(alone["cross_check"][name], rel=1e-3), name
+    result = dict(alone["settings"])
+    assert json["settings"].pop("devices_per_chain") == 2
+    assert result.pop("devices_per_chain") == 1
+    assert json["settings"] == result
     mine, its = parts(start.place / "together"), parts(start.place / "alone")
     for name in sorted(its):
         if name.startswith(("chains/", "checks/")):
@@ -160,9 +160,9 @@ def test_a_scan_goes_on_after_a_checkpoint_that_no_process_of_the_group_can_read
                 batches="reshuffled", baseline="paired", checks=False,
             )  # fmt: skip
             name = f"series/checkpoint-{step}"
-            found = estimate(name, DataSettings(dataset="text.jsonl"), sampler, output_dir=Path(f"alone-{step}"))
-        assert found.stderr is not None
-        assert point["llc"] == pytest.approx(found.llc, abs=1e-3 * found.stderr)
+            result = estimate(name, DataSettings(dataset="text.jsonl"), sampler, output_dir=Path(f"alone-{step}"))
+        assert result.stderr is not None
+        assert point["llc"] == pytest.approx(result.llc, abs=1e-3 * result.stderr)
 
 
 def a_plan(folder: Path, device: str = "cpu") -> Plan:

@@ -28,16 +28,16 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_values_come_back_as_they_were(value: object) -> None:
-    found = decode(encode(value))
-    assert (found, type(found)) == (value, type(value))
+    text = decode(encode(value))
+    assert (text, type(text)) == (value, type(value))
 
 
 def test_a_plan_comes_back_as_it_was() -> None:
-    made = example()
-    found, folder = decode(encode(([made], Path("folder"))))
-    assert isinstance(found[0], Plan)
-    assert (found, folder) == ([made], Path("folder"))
-    assert found[0].key == made.key
+    result = example()
+    results, folder = decode(encode(([result], Path("folder"))))
+    assert isinstance(results[0], Plan)
+    assert (results, folder) == ([result], Path("folder"))
+    assert results[0].key == result.key
 
 
 def test_other_things_are_not_sent() -> None:

@@ -39,8 +39,8 @@ def test_a_store_is_reached_where_it_was_named_and_nowhere_else(host: str) -> No
 def test_a_name_that_others_see_otherwise_is_not_taken_for_this_machines_address(
     addresses: list[str], bound: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    results = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: results)
     with listening.listen("head-node", 0) as listener:
         assert listener.getsockname()[0] == bound
 

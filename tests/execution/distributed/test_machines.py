@@ -48,8 +48,8 @@ wait $one && wait $other
 def hosts() -> Iterator[tuple[list[Host], str | None]]:
     """Two hosts; where that is not permitted, two that share the network of this machine, and why."""
     try:
-        with two_hosts() as found:
-            yield found, None
+        with two_hosts() as results:
+            yield results, None
     except NotPermittedError as error:
         yield [Host((), "127.0.0.1")] * 2, str(error)
 

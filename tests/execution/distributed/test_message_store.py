@@ -47,14 +47,14 @@ def stranger(server: TCPStore) -> Store:
 @pytest.fixture
 def linked() -> Iterator[Callable[..., MachineStore]]:
     """`MachineStore` with quick signs of life that end with the test: torch would tell of a store that is gone."""
-    made: list[MachineStore] = []
+    results: list[MachineStore] = []
 
     def link(*arguments: Any, **options: Any) -> MachineStore:
-        made.append(MachineStore(*arguments, beat=0.02, lease=0.3, **options))
-        return made[-1]
+        results.append(MachineStore(*arguments, beat=0.02, lease=0.3, **options))
+        return results[-1]
 
     yield link
-    for each in made:
+    for each in results:
         each._over.set()
     time.sleep(0.05)
 
@@ -90,10 +90,10 @@ def at_once(acts: Sequence[Callable[[], T]]) -> list[T | HfLlcError]:
 
 def stores(links: list[MachineStore], folder: Path, inputs: list[dict[str, int]]) -> list[RunStore]:
     """Of a run in two folders, one on each machine."""
-    made = [RunStore(folder / str(link.rank), pytest.fail, link) for link in links]
-    for store, each in zip(made, inputs, strict=True):
+    results = [RunStore(folder / str(link.rank), pytest.fail, link) for link in links]
+    for store, each in zip(results, inputs, strict=True):
         store.open(each)
-    return made
+    return results
 
 
 def arrived(link: MachineStore) -> None:
@@ -164,8 +164,8 @@ def test_each_machine_acts_for_itself_and_all_meet(fleets: list[ProcessWorld]) -
             fleet.wait()
         return own, shared
 
-    found = at_once([partial(work, fleet) for fleet in fleets])
-    assert found == [("plan of 0", "names of 0"), ("plan of 1", "names of 0")]
+    result = at_once([partial(work, fleet) for fleet in fleets])
+    assert result == [("plan of 0", "names of 0"), ("plan of 1", "names of 0")]
 
 
 def test_processes_of_one_machine_have_what_its_first_one_has(
@@ -184,11 +184,13 @@ def test_machines_that_are_asked_for_different_runs_stop_and_say_what_differs(fl
             fleet.wait()
         return 0
 
-    here, there = at_once([partial(work, fleet) for fleet in fleets])
-    assert isinstance(there, LaunchError)
-    assert re.search(r"run differs from that of machine 0 \(threads: there 4, here 3\)\. Give .* `threads`", str(there))
+    here, results = at_once([partial(work, fleet) for fleet in fleets])
+    assert isinstance(results, LaunchError)
+    assert re.search(
+        r"run differs from that of machine 0 \(threads: there 4, here 3\)\. Give .* `threads`", str(results)
+    )
     assert isinstance(here, RankError)
-    assert str(here) == f"Machine 1: {there}"
+    assert str(here) == f"Machine 1: {results}"
     assert here.exit_code == 1
 
 
@@ -200,8 +202,8 @@ def test_a_failure_on_one_machine_ends_the_others_with_its_message_and_code(flee
             fleet.wait()
         return 0
 
-    here, there = at_once([partial(work, fleet) for fleet in fleets])
-    assert isinstance(there, SettingsError)
+    here, results = at_once([partial(work, fleet) for fleet in fleets])
+    assert isinstance(results, SettingsError)
     assert isinstance(here, RankError)
     assert (str(here), here.exit_code) == ("Machine 1: what is wrong; what to do.", 2)
 
@@ -210,10 +212,10 @@ def test_it_is_told_once_on_a_machine(server: TCPStore, linked: Callable[..., Ma
     first = linked(client(server), 0, 3, machine=0)
     silent = [linked(client(server), 1, 3, machine=0, speaks=False), linked(client(server), 2, 3, machine=1)]
     silent[1].fail("what is wrong", 1)
-    for link, words in ((first, "Machine 1: what is wrong"), (silent[0], ""), (silent[1], "")):
+    for link, arguments in ((first, "Machine 1: what is wrong"), (silent[0], ""), (silent[1], "")):
         with pytest.raises(RankError) as failure:
             link.require(2)
-        assert str(failure.value) == words
+        assert str(failure.value) == arguments
 
 
 def test_a_chain_ends_when_another_machine_has_failed(fleets: list[ProcessWorld]) -> None:

@@ -83,11 +83,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     ],
 )
 def test_a_launch_that_does_not_say_where_the_others_are_is_refused(
-    told: pytest.MonkeyPatch, changed: dict[str, str | None], words: str
+    told: pytest.MonkeyPatch, changed: dict[str, str | None], message: str
 ) -> None:
     for name, value in changed.items():
         told.delenv(name) if value is None else told.setenv(name, value)
-    with pytest.raises(LaunchError, match=words):
+    with pytest.raises(LaunchError, match=message):
         fleet.join_launch("cpu")
 
 

@@ -30,19 +30,19 @@ def test_a_step_past_stability_is_refused_before_anything_is_sampled() -> None:
 
 
 def test_a_step_that_widens_the_posterior_is_too_large() -> None:
-    found = judged(quadratic([1.0, 2.0, 4.0] * 30), 100.0, 100.0, sampler="sgld", lr=3.0 / 500)
-    assert found.verdict == "step-too-large"
+    judgement = judged(quadratic([1.0, 2.0, 4.0] * 30), 100.0, 100.0, sampler="sgld", lr=3.0 / 500)
+    assert judgement.verdict == "step-too-large"
 
 
 def test_a_chain_far_too_short_is_not_equilibrated() -> None:
-    found = judged(quadratic([1.0] * 50), 100.0, 100.0, "anchor", sampler="sgld", lr=1e-5, burn_in=0, draws=20)
-    assert found.verdict == "not-equilibrated"
+    judgement = judged(quadratic([1.0] * 50), 100.0, 100.0, "anchor", sampler="sgld", lr=1e-5, burn_in=0, draws=20)
+    assert judgement.verdict == "not-equilibrated"
 
 
 def test_a_flat_direction_without_a_prior_is_not_equilibrated() -> None:
-    found = judged(quadratic([1.0] * 20 + [0.0] * 20), 100.0, 0.0)
-    assert found.verdict == "not-equilibrated"
-    assert found.llc is not None
+    judgement = judged(quadratic([1.0] * 20 + [0.0] * 20), 100.0, 0.0)
+    assert judgement.verdict == "not-equilibrated"
+    assert judgement.llc is not None
 
 
 def moved_off(distance: float) -> FunctionObjective:
@@ -68,11 +68,11 @@ def hole(depth: float, width: float, count: int) -> FunctionObjective:
 
 def test_a_constant_loss_has_no_error_and_is_not_called_converged() -> None:
     """40.5 ± 0.0: nβ times the depth, be the coefficient of the minimum what it may."""
-    found = judged(hole(0.405, 1e-3, 20), 100.0, 10.0, "localiser")
-    assert found.llc == pytest.approx(40.5)
-    assert found.stderr == pytest.approx(0.0, abs=1e-6)
-    assert found.verdict != "converged"
-    assert "all draws are equal up to rounding" in found.verdict_reason
+    judgement = judged(hole(0.405, 1e-3, 20), 100.0, 10.0, "localiser")
+    assert judgement.llc == pytest.approx(40.5)
+    assert judgement.stderr == pytest.approx(0.0, abs=1e-6)
+    assert judgement.verdict != "converged"
+    assert "all draws are equal up to rounding" in judgement.verdict_reason
 
 
 def test_too_few_draws_or_chains_are_not_called_converged() -> None:
@@ -86,10 +86,10 @@ def test_too_few_draws_or_chains_are_not_called_converged() -> None:
 
 def test_a_coefficient_of_nothing_is_imprecise_however_small_its_error() -> None:
     """A direction of curvature 1e-3 and γ = 10: λ̂ = 0.005, far below what some hundred draws resolve."""
-    found = judged(quadratic([1e-3]), 100.0, 10.0, draws=60)
-    assert found.stderr is not None
-    assert found.stderr < 0.01
-    assert found.verdict in {"imprecise", "undersampled"}
+    judgement = judged(quadratic([1e-3]), 100.0, 10.0, draws=60)
+    assert judgement.stderr is not None
+    assert judgement.stderr < 0.01
+    assert judgement.verdict in {"imprecise", "undersampled"}
 
 
 def test_chains_that_hop_between_two_basins_are_not_called_converged() -> None:
@@ -102,9 +102,9 @@ def test_chains_that_hop_between_two_basins_are_not_called_converged() -> None:
         wells = 0.2 * (4 * t * (1 - t)).square() - 0.1 * t.square() * (3 - 2 * t.clamp(-0.5, 1.5))
         return (wells + w[1:].square().sum() / 2).expand(len(indices))
 
-    found = judged(FunctionObjective([w], 1, losses_of), 20.0, 2.0, draws=200)
-    assert found.verdict == "not-equilibrated"
-    assert "chains stay at two distances from w*" in found.verdict_reason
+    judgement = judged(FunctionObjective([w], 1, losses_of), 20.0, 2.0, draws=200)
+    assert judgement.verdict == "not-equilibrated"
+    assert "chains stay at two distances from w*" in judgement.verdict_reason
 
 
 def test_half_the_chains_dead_is_a_step_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +116,12 @@ def test_half_the_chains_dead_is_a_step_too_large(monkeypatch: pytest.MonkeyPatc
         return replace(trace, status=Status.NONFINITE, failed_at=9, deltas=(*trace.deltas[:9], math.nan))
 
     monkeypatch.setattr("hf_llc.measures.llc.validation.validate.run_chain", dying)
-    found = judged(quadratic([1.0] * 10), 100.0, 100.0)
-    assert found.verdict == "step-too-large"
-    assert found.verdict_reason.startswith("2 of 4 chains became inf or NaN")
-    assert found.llc is not None
+    judgement = judged(quadratic([1.0] * 10), 100.0, 100.0)
+    assert judgement.verdict == "step-too-large"
+    assert judgement.verdict_reason.startswith("2 of 4 chains became inf or NaN")
+    assert judgement.llc is not None
 
 
 def test_the_same_case_with_enough_effort_is_converged() -> None:
-    found = validate(replace(case_of("gaussian"), start="localiser"), ValidationSettings(draws=600))
-    assert found.verdict == "converged"
+    validation = validate(replace(case_of("gaussian"), start="localiser"), ValidationSettings(draws=600))
+    assert validation.verdict == "converged"

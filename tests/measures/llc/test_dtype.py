@@ -27,7 +27,7 @@ SMALL = SamplerSettings(
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Estimate]:
+def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Estimate]:
     """An estimate of the tiny model by dtype."""
     place = tmp_path_factory.mktemp("dtype")
     model, text = save_tiny_model(place / "model"), place / "text.jsonl"
@@ -39,35 +39,35 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Estimate]:
         return {dtype: estimate(str(model), data, replace(SMALL, dtype=dtype)) for dtype in ("float32", "bfloat16")}
 
 
-def part(found: Estimate, name: str) -> dict[str, Any]:
+def part(result: Estimate, name: str) -> dict[str, Any]:
     """A part as it is on disk."""
-    payload = RunStore(Path(found.run_dir), pytest.fail).read(name)
+    payload = RunStore(Path(result.run_dir), pytest.fail).read(name)
     assert payload is not None
     return payload
 
 
-def anchors(found: Estimate) -> list[float]:
+def anchors(result: Estimate) -> list[float]:
     """ℓ_i(w*), shape (n,)."""
-    names = sorted(path.stem for path in (Path(found.run_dir) / "anchor").iterdir())
-    return [loss for name in names for loss in part(found, f"anchor/{name}")["losses"]]
+    names = sorted(path.stem for path in (Path(result.run_dir) / "anchor").iterdir())
+    return [loss for name in names for loss in part(result, f"anchor/{name}")["losses"]]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_chain_that_begins_at_the_weights_differs_by_exactly_nothing(found: dict[str, Estimate], dtype: str) -> None:
+def test_a_chain_that_begins_at_the_weights_differs_by_exactly_nothing(result: dict[str, Estimate], dtype: str) -> None:
     for chain in range(2):
-        deltas = part(found[dtype], f"chains/{chain:03d}")["deltas"]
+        deltas = part(result[dtype], f"chains/{chain:03d}")["deltas"]
         assert deltas[0] == 0.0
         assert deltas[-1] != 0.0
 
 
-def test_losses_at_the_weights_are_in_the_precision_of_the_chains(found: dict[str, Estimate]) -> None:
-    rounded, exact = anchors(found["bfloat16"]), anchors(found["float32"])
+def test_losses_at_the_weights_are_in_the_precision_of_the_chains(result: dict[str, Estimate]) -> None:
+    rounded, exact = anchors(result["bfloat16"]), anchors(result["float32"])
     assert all(one != other for one, other in zip(rounded, exact, strict=True))
     assert rounded == pytest.approx(exact, rel=1e-2)
 
 
-def test_it_is_part_of_the_key_and_of_the_result(found: dict[str, Estimate]) -> None:
-    rounded, exact = found["bfloat16"], found["float32"]
+def test_it_is_part_of_the_key_and_of_the_result(result: dict[str, Estimate]) -> None:
+    rounded, exact = result["bfloat16"], result["float32"]
     assert rounded.run_dir != exact.run_dir
     assert rounded.to_dict()["settings"]["dtype"] == "bfloat16"
     assert exact.to_dict()["settings"]["dtype"] == "float32"
@@ -76,19 +76,19 @@ def test_it_is_part_of_the_key_and_of_the_result(found: dict[str, Estimate]) -> 
     assert "dtype" not in exact.choices
 
 
-def test_curvature_is_measured_in_float32(found: dict[str, Estimate]) -> None:
-    rounded, exact = found["bfloat16"], found["float32"]
+def test_curvature_is_measured_in_float32(result: dict[str, Estimate]) -> None:
+    rounded, exact = result["bfloat16"], result["float32"]
     assert rounded.diagnostics.curvature == exact.diagnostics.curvature
     assert rounded.diagnostics.trace_hessian == exact.diagnostics.trace_hessian
     assert (rounded.settings.gamma, rounded.settings.lr) == (exact.settings.gamma, exact.settings.lr)
 
 
-def test_the_weights_that_move_are_float32(found: dict[str, Estimate], monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Path(found["bfloat16"].model)
+def test_the_weights_that_move_are_float32(result: dict[str, Estimate], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Path(result["bfloat16"].model)
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(model.parent / "home"))
     data = DataSettings(dataset=str(model.parent / "text.jsonl"), max_sequences=32)
-    made = plan(ModelSettings(model=str(model)), data, replace(SMALL, dtype="bfloat16"))
-    assert {weight.dtype for weight in LoadedModel(made, "cpu").objective.parameters} == {torch.float32}
+    planned = plan(ModelSettings(model=str(model)), data, replace(SMALL, dtype="bfloat16"))
+    assert {weight.dtype for weight in LoadedModel(planned, "cpu").objective.parameters} == {torch.float32}
 
 
 def test_the_sentence_says_how_wrong_differences_of_the_loss_are_and_when_that_is_too_much() -> None:

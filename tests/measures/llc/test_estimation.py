@@ -42,19 +42,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSettings:
     return DataSettings(dataset=str(path))
 
 
-def deltas(found: Estimate) -> list[tuple[float, ...]]:
+def deltas(outcome: Estimate) -> list[tuple[float, ...]]:
     """The paired differences of every chain, as they are on disk."""
-    store = RunStore(Path(found.run_dir), pytest.fail)
-    payloads = [store.read(f"chains/{chain.chain:03d}") for chain in found.chains]
+    store = RunStore(Path(outcome.run_dir), pytest.fail)
+    payloads = [store.read(f"chains/{chain.chain:03d}") for chain in outcome.chains]
     return [ChainTrace.from_dict(payload or {}).deltas for payload in payloads]
 
 
 def test_an_estimate_survives_its_json_form(model: str, data: DataSettings) -> None:
-    found = estimate(model, data, replace(SMALL, checks=True))
-    assert Estimate.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
-    assert found.llc is not None
-    kept = json.loads((Path(found.run_dir) / "estimate.json").read_bytes())["payload"]
-    assert Estimate.from_dict(kept) == found
+    result = estimate(model, data, replace(SMALL, checks=True))
+    assert Estimate.from_dict(json.loads(json.dumps(result.to_dict(), allow_nan=False))) == result
+    assert result.llc is not None
+    kept = json.loads((Path(result.run_dir) / "estimate.json").read_bytes())["payload"]
+    assert Estimate.from_dict(kept) == result
 
 
 def test_checks_are_measured_beside_the_chains_and_change_none(model: str, data: DataSettings) -> None:
@@ -110,8 +110,8 @@ def test_the_memory_of_a_machine_does_not_change_the_draws_but_for_rounding(mode
 
 
 def test_the_weights_are_what_they_were_after_a_run(model: str, data: DataSettings) -> None:
-    made = plan(ModelSettings(model=model), data, SMALL)
-    bench = LoadedModel(made, "cpu")
+    planned = plan(ModelSettings(model=model), data, SMALL)
+    bench = LoadedModel(planned, "cpu")
     before = [parameter.detach().clone() for parameter in bench.objective.parameters]
     folder = {path: path.read_bytes() for path in Path(model).iterdir()}
     with pytest.MonkeyPatch.context() as patch:
@@ -122,8 +122,8 @@ def test_the_weights_are_what_they_were_after_a_run(model: str, data: DataSettin
 
 
 def test_fewer_than_two_finite_chains_raise(model: str, data: DataSettings) -> None:
-    found = estimate(model, data, SMALL)
-    store = RunStore(Path(found.run_dir), pytest.fail)
+    result = estimate(model, data, SMALL)
+    store = RunStore(Path(result.run_dir), pytest.fail)
     trace = ChainTrace.from_dict(store.read("chains/000") or {})
     store.write("chains/000", replace(trace, status=Status.NONFINITE, failed_at=3).to_dict())
     with pytest.raises(DivergedError, match=r"fewer than two of 2 chains stayed finite \(chain 0 at step 3 became"):
@@ -141,11 +141,11 @@ def test_a_checkpoint_whose_own_loss_is_nan_is_refused(data: DataSettings, tmp_p
 
 
 def test_a_part_that_is_taken_away_is_an_error_and_not_a_number(model: str, data: DataSettings) -> None:
-    made = plan(ModelSettings(model=model), data, SMALL)
-    run_all([made], processes=1, observer=Observer())
-    (made.run_dir / "chains" / "001.json").unlink()
+    planned = plan(ModelSettings(model=model), data, SMALL)
+    run_all([planned], processes=1, observer=Observer())
+    (planned.run_dir / "chains" / "001.json").unlink()
     with pytest.raises(ResourceError, match="have disappeared; run the same command again"):
-        collect(made, Observer(), 0.0)
+        collect(planned, Observer(), 0.0)
 
 
 def test_a_baseline_that_is_taken_back_is_told_when_the_number_is_there(
@@ -158,10 +158,10 @@ def test_a_baseline_that_is_taken_back_is_told_when_the_number_is_there(
     observer = Observer()
     lines: list[str] = []
     monkeypatch.setattr(observer, "tell", lines.append)
-    found = estimate(model, data, asked, observer=observer)
-    assert found.settings.baseline == "linear"
+    result = estimate(model, data, asked, observer=observer)
+    assert result.settings.baseline == "linear"
     assert not [line for line in lines if "baseline" in line]
-    store = RunStore(Path(found.run_dir), pytest.fail)
+    store = RunStore(Path(result.run_dir), pytest.fail)
     trace = ChainTrace.from_dict(store.read("chains/001") or {})
     store.write("chains/001", replace(trace, broken_slopes=1).to_dict())
     back = estimate(model, data, asked, observer=observer)
@@ -172,23 +172,23 @@ def test_a_baseline_that_is_taken_back_is_told_when_the_number_is_there(
 
 
 def test_a_run_is_finished_once_every_part_is_there(model: str, data: DataSettings) -> None:
-    made = plan(ModelSettings(model=model), data, SMALL)
-    assert not is_finished(made)
-    run_all([made], processes=1, observer=Observer())
-    assert is_finished(made)
-    for name in list(files_of(made.run_dir)):
-        content = (made.run_dir / name).read_bytes()
-        (made.run_dir / name).unlink()
-        assert is_finished(made) == (name == "inputs.json")
-        (made.run_dir / name).write_bytes(content)
+    planned = plan(ModelSettings(model=model), data, SMALL)
+    assert not is_finished(planned)
+    run_all([planned], processes=1, observer=Observer())
+    assert is_finished(planned)
+    for name in list(files_of(planned.run_dir)):
+        content = (planned.run_dir / name).read_bytes()
+        (planned.run_dir / name).unlink()
+        assert is_finished(planned) == (name == "inputs.json")
+        (planned.run_dir / name).write_bytes(content)
 
 
 def test_a_run_with_temperature_chains_of_an_earlier_version_is_resumed(model: str, data: DataSettings) -> None:
     """Its chains are kept as they are; what they have no record of is left out, and no older check is misread."""
     chosen = replace(SMALL, checks=True, n_beta=0.1, gamma=100.0)
-    found = estimate(model, data, chosen)
-    assert found.diagnostics.n_beta_slope is not None
-    store = RunStore(Path(found.run_dir), pytest.fail)
+    result = estimate(model, data, chosen)
+    assert result.diagnostics.n_beta_slope is not None
+    store = RunStore(Path(result.run_dir), pytest.fail)
     for name in ("chains/000", "chains/001", "checks/half-step-000", "checks/half-step-001", "checks/cold-000"):
         payload = store.read(name)
         assert payload is not None
@@ -198,11 +198,11 @@ def test_a_run_with_temperature_chains_of_an_earlier_version_is_resumed(model: s
     for name in ("gamma-half", "gamma-double", "n-beta-half", "n-beta-double"):
         store.write(f"checks/{name}-000", stronger)
     store.path("checks/stronger-000").unlink()
-    before = deltas(found)
+    before = deltas(result)
     again = estimate(model, data, chosen)
     assert deltas(again) == before
-    assert (again.llc, again.stderr) == (found.llc, found.stderr)
-    diagnostics = replace(found.diagnostics, n_beta_slope=None, n_beta_slope_stderr=None)
+    assert (again.llc, again.stderr) == (result.llc, result.stderr)
+    diagnostics = replace(result.diagnostics, n_beta_slope=None, n_beta_slope_stderr=None)
     assert again.diagnostics == diagnostics
 
 
@@ -222,8 +222,8 @@ def test_threads_are_put_back_even_after_a_failure() -> None:
 
 
 def test_restricted_parameters_move_alone_and_count_alone(model: str, data: DataSettings) -> None:
-    made = plan(ModelSettings(model=model), data, replace(SMALL, params=("*mlp*",)))
-    bench = LoadedModel(made, "cpu")
+    planned = plan(ModelSettings(model=model), data, replace(SMALL, params=("*mlp*",)))
+    bench = LoadedModel(planned, "cpu")
     names = {name for name, _ in make_model().named_parameters() if "mlp" in name}
     assert len(bench.objective.parameters) == len(names)
     whole, part = estimate(model, data, SMALL), estimate(model, data, replace(SMALL, params=("*mlp*",)))
@@ -250,17 +250,17 @@ def test_what_the_caller_has_set_for_work_of_their_own_changes_no_number(
             torch.set_default_dtype(getattr(torch, kind))
         mine = torch.get_default_dtype()
         with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
-            found = estimate(model, data, asked, output_dir=tmp_path / "other")
+            result = estimate(model, data, asked, output_dir=tmp_path / "other")
             assert torch.is_autocast_enabled("cpu") == (kind == "autocast")
         assert torch.get_default_dtype() == mine
     finally:
         torch.set_default_dtype(before)
-    assert deltas(found) == deltas(expected)
-    assert found.llc == expected.llc
-    assert found.diagnostics == expected.diagnostics
+    assert deltas(result) == deltas(expected)
+    assert result.llc == expected.llc
+    assert result.diagnostics == expected.diagnostics
 
 
 def test_paths_and_a_single_pattern_are_taken_as_they_are_meant(model: str, data: DataSettings, tmp_path: Path) -> None:
     asked = replace(SMALL, params="*mlp*")  # type: ignore[arg-type]
-    found = estimate(Path(model), DataSettings(dataset=Path(data.dataset)), asked, output_dir=tmp_path)  # type: ignore[arg-type]
-    assert (found.model, found.settings.params) == (model, "*mlp*")
+    result = estimate(Path(model), DataSettings(dataset=Path(data.dataset)), asked, output_dir=tmp_path)  # type: ignore[arg-type]
+    assert (result.model, result.settings.params) == (model, "*mlp*")

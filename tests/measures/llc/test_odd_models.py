@@ -81,17 +81,17 @@ def test_what_the_loss_does_not_reach_stays_and_is_named(save: Save) -> None:
     bench = bench_of(folder)
     assert bench.still == idle
     assert len(bench.objective.parameters) == len(names) - len(idle)
-    found = estimate(str(folder), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
-    assert found.diagnostics.dimension == count(bench)
-    assert found.choices["params"] == (
+    result = estimate(str(folder), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
+    assert result.diagnostics.dimension == count(bench)
+    assert result.choices["params"] == (
         f"params = without {', '.join(idle[:3])} and {len(idle) - 3} more: they have no gradient, so "
         "they stay at w* and do not count in the dimension."
     )
 
 
 def test_a_model_whose_weights_all_count_has_no_remark(save: Save) -> None:
-    found = estimate(str(save(LLAMA)), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
-    assert "params" not in found.choices
+    result = estimate(str(save(LLAMA)), DataSettings(dataset="text.jsonl", context_length=32), SAMPLER)
+    assert "params" not in result.choices
 
 
 def test_weights_that_the_loss_has_no_use_for_are_named(save: Save) -> None:
@@ -99,8 +99,8 @@ def test_weights_that_the_loss_has_no_use_for_are_named(save: Save) -> None:
     weights = load_file(folder / "model.safetensors")
     extra = {"model.mtp.norm.weight": torch.ones(4), "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
     save_file(weights | extra, folder / "model.safetensors", metadata={"format": "pt"})
-    found = estimate(str(folder), data, SAMPLER)
-    assert found.choices["weights"] == (
+    result = estimate(str(folder), data, SAMPLER)
+    assert result.choices["weights"] == (
         "weights = without model.mtp.norm.weight: the next-token loss does not depend on them."
     )
 
@@ -110,8 +110,8 @@ def test_a_caller_without_gradients_gets_the_same_number(save: Save, mode: Calla
     folder, data = save(LLAMA), DataSettings(dataset="text.jsonl", context_length=32)
     expected = estimate(str(folder), data, SAMPLER, output_dir=Path("outside"))
     with mode():
-        found = estimate(str(folder), data, SAMPLER, output_dir=Path("inside"))
-    assert found.llc == expected.llc
+        result = estimate(str(folder), data, SAMPLER, output_dir=Path("inside"))
+    assert result.llc == expected.llc
 
 
 def test_to_move_only_what_the_loss_does_not_reach_is_refused(save: Save) -> None:
@@ -168,8 +168,8 @@ def test_positions_that_are_counted_from_padding_are_as_they_were(save: Save) ->
     folder, ids = save(config), torch.arange(2, 22).view(1, -1)
     with quiet(), torch.no_grad():
         expected = AutoModelForCausalLM.from_pretrained(folder).eval()(input_ids=ids).logits
-        found = load_model(at(folder), "cpu")(input_ids=ids).logits
-    assert torch.equal(found, expected)
+        logits = load_model(at(folder), "cpu")(input_ids=ids).logits
+    assert torch.equal(logits, expected)
 
 
 def test_a_look_at_the_model_leaves_its_weights_alone(save: Save) -> None:
@@ -218,8 +218,8 @@ def test_tokens_that_a_checkpoint_does_not_know_are_refused_when_it_is_loaded(sa
 def test_a_mixture_of_experts_names_its_routers_and_has_the_paired_baseline(save: Save) -> None:
     mixtral = transformers.MixtralConfig(**SHAPE, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2)
     open_baseline = replace(SAMPLER, baseline="auto", draws=20)
-    found = estimate(str(save(mixtral)), DataSettings(dataset="text.jsonl", context_length=32), open_baseline)
-    assert found.diagnostics.routers == "model.layers.0.mlp.gate, model.layers.1.mlp.gate"
-    assert found.settings.baseline == "paired"
-    assert found.diagnostics.jump_llc is None or found.diagnostics.jump_llc_stderr is not None
-    assert Estimate.from_dict(found.to_dict()).diagnostics == found.diagnostics
+    result = estimate(str(save(mixtral)), DataSettings(dataset="text.jsonl", context_length=32), open_baseline)
+    assert result.diagnostics.routers == "model.layers.0.mlp.gate, model.layers.1.mlp.gate"
+    assert result.settings.baseline == "paired"
+    assert result.diagnostics.jump_llc is None or result.diagnostics.jump_llc_stderr is not None
+    assert Estimate.from_dict(result.to_dict()).diagnostics == result.diagnostics

@@ -51,14 +51,14 @@ def finish_here(start: Starter, folder: str) -> None:
 
 def parts(folder: Path) -> dict[str, Any]:
     """Every payload of a run by name, without what is measured by the clock or names the folder."""
-    found = {}
+    results = {}
     for path in sorted(folder.rglob("*.json")):
         if path.name != "plans.json":
             payload = json.loads(path.read_bytes())["payload"]
             for name in ("seconds", "load_seconds", "run_dir"):
                 payload.pop(name, None)
-            found[path.relative_to(folder).as_posix()] = payload
-    return found
+            results[path.relative_to(folder).as_posix()] = payload
+    return results
 
 
 def is_whole(ran: Ran, folder: Path, reference: dict[str, Any]) -> None:
@@ -140,8 +140,8 @@ def test_ctrl_c_stops_all_processes_with_one_message(start: Starter, reference: 
 
 def addresses(processes: list[psutil.Process]) -> set[str]:
     """Where these processes can be reached."""
-    found = [each for process in processes for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
-    return {each.laddr.ip.removeprefix("::ffff:") for each in found}
+    results = [each for process in processes for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
+    return {each.laddr.ip.removeprefix("::ffff:") for each in results}
 
 
 def test_two_commands_at_once_share_one_folder(start: Starter, reference: dict[str, Any]) -> None:

@@ -42,23 +42,23 @@ CURVATURES = [0.5, 1.0, 2.0] * 100
 
 def test_the_step_bias_of_euler_is_that_of_the_closed_form() -> None:
     n_beta, gamma, lr = 100.0, 100.0, 1e-3
-    found = checks_of(quadratic(CURVATURES), settings(sampler="sgld", n_beta=n_beta, gamma=gamma, lr=lr, draws=800))
+    checks = checks_of(quadratic(CURVATURES), settings(sampler="sgld", n_beta=n_beta, gamma=gamma, lr=lr, draws=800))
     whole, half = (euler_quadratic_llc(CURVATURES, n_beta, gamma, step) for step in (lr, lr / 2))
-    assert found.step_bias is not None
-    assert found.step_bias_stderr is not None
-    assert found.step_bias_stderr < 0.02 * whole
-    assert abs(found.step_bias - 2 * (whole - half)) < 4 * found.step_bias_stderr
-    assert found.step_bias > 8 * found.step_bias_stderr
+    assert checks.step_bias is not None
+    assert checks.step_bias_stderr is not None
+    assert checks.step_bias_stderr < 0.02 * whole
+    assert abs(checks.step_bias - 2 * (whole - half)) < 4 * checks.step_bias_stderr
+    assert checks.step_bias > 8 * checks.step_bias_stderr
 
 
 @pytest.mark.parametrize(
     ("bias", "share"), [(0.0, 0.0), (0.1, 0.0), (-0.2, 0.0), (0.2, 0.0), (0.3, 5 / 9), (-1.0, 0.96), (10.0, 0.9996)]
 )
 def test_what_is_more_than_chance_of_a_step_bias_is_subtracted(bias: float, share: float) -> None:
-    found = extrapolation(bias, 0.1)
-    assert found.correction == pytest.approx(share * bias, rel=1e-9, abs=1e-12)
+    result = extrapolation(bias, 0.1)
+    assert result.correction == pytest.approx(share * bias, rel=1e-9, abs=1e-12)
     rest = (1 - share) * bias
-    assert found.stderr == pytest.approx(math.sqrt((share * 0.1) ** 2 + rest**2 + (share * bias / 3) ** 2))
+    assert result.stderr == pytest.approx(math.sqrt((share * 0.1) ** 2 + rest**2 + (share * bias / 3) ** 2))
     assert extrapolation(bias, 0.0) == (bias, abs(bias / 3))
 
 
@@ -69,20 +69,20 @@ def test_subtracting_only_significant_bias_is_closer_to_the_truth_with_a_correct
     corrections = [extrapolation(each, 1.0).correction for each in measured]
     assert sum(each**2 for each in corrections) < 0.1 * sum(each**2 for each in measured)
     # A bias of eight errors is taken away but for a small part, which the error knows of.
-    found = [extrapolation(8 + each, 1.0) for each in measured]
-    left = [8 - each.correction for each in found]
+    results = [extrapolation(8 + each, 1.0) for each in measured]
+    left = [8 - each.correction for each in results]
     assert abs(sum(left) / len(left)) < 0.6
-    assert sum(abs(each) <= one.stderr for each, one in zip(left, found, strict=True)) > 0.9 * len(found)
+    assert sum(abs(each) <= one.stderr for each, one in zip(left, results, strict=True)) > 0.9 * len(results)
     assert CHANCE == 2.0
 
 
 def test_leimkuhler_matthews_has_no_step_bias_on_a_quadratic() -> None:
     chosen = settings(sampler="sgld-lm", n_beta=100.0, gamma=100.0, lr=1e-3, draws=800)
-    found = checks_of(quadratic(CURVATURES), chosen)
-    assert found.step_bias is not None
-    assert found.step_bias_stderr is not None
-    assert found.step_bias_stderr < 2.0
-    assert abs(found.step_bias) < 4 * found.step_bias_stderr
+    checks = checks_of(quadratic(CURVATURES), chosen)
+    assert checks.step_bias is not None
+    assert checks.step_bias_stderr is not None
+    assert checks.step_bias_stderr < 2.0
+    assert abs(checks.step_bias) < 4 * checks.step_bias_stderr
 
 
 @pytest.mark.parametrize(("gamma", "slope"), [(0.1, 0.0), (1e4, -1.0)])
@@ -90,25 +90,25 @@ def test_gamma_slope_tells_a_plateau_from_the_priors_own_number(gamma: float, sl
     """Curvatures of 1 to 4 against a resolution γ/nβ of 1e-3 or of 100: λ̂ = ½ Σ nβh/(nβh+γ)."""
     curvatures = [1.0, 2.0, 4.0] * 60
     lr = 0.5 / (100.0 * 4 + gamma)
-    found = checks_of(quadratic(curvatures), settings(n_beta=100.0, gamma=gamma, lr=lr, burn_in=150, draws=400))
+    checks = checks_of(quadratic(curvatures), settings(n_beta=100.0, gamma=gamma, lr=lr, burn_in=150, draws=400))
     above = quadratic_llc(curvatures, 100.0, STEP_IN_GAMMA * gamma) / quadratic_llc(curvatures, 100.0, gamma)
     exact = math.log(above) / math.log(STEP_IN_GAMMA)
-    assert found.gamma_slope is not None
-    assert found.gamma_slope_stderr is not None
-    assert found.gamma_slope_stderr < 0.05
-    assert abs(found.gamma_slope - exact) < 4 * found.gamma_slope_stderr + 0.002
-    assert found.gamma_slope == pytest.approx(slope, abs=0.15)
+    assert checks.gamma_slope is not None
+    assert checks.gamma_slope_stderr is not None
+    assert checks.gamma_slope_stderr < 0.05
+    assert abs(checks.gamma_slope - exact) < 4 * checks.gamma_slope_stderr + 0.002
+    assert checks.gamma_slope == pytest.approx(slope, abs=0.15)
 
 
 def test_n_beta_slope_is_one_if_the_prior_dominates_and_zero_on_a_plateau() -> None:
     for gamma, slope in ((1e4, 1.0), (0.1, 0.0)):
         lr = 0.5 / (100.0 * 4 + gamma)
         chosen = settings(n_beta=100.0, gamma=gamma, lr=lr, burn_in=150, draws=400)
-        found = checks_of(quadratic([1.0, 2.0, 4.0] * 60), chosen)
-        assert found.n_beta_slope is not None
-        assert found.n_beta_slope_stderr is not None
-        assert found.n_beta_slope_stderr < 0.1
-        assert found.n_beta_slope == pytest.approx(slope, abs=0.15)
+        checks = checks_of(quadratic([1.0, 2.0, 4.0] * 60), chosen)
+        assert checks.n_beta_slope is not None
+        assert checks.n_beta_slope_stderr is not None
+        assert checks.n_beta_slope_stderr < 0.1
+        assert checks.n_beta_slope == pytest.approx(slope, abs=0.15)
 
 
 LEAST_SQUARES, EIGENVALUES = linear_regression(600, 20, seed=0)
@@ -133,14 +133,14 @@ def test_the_slope_in_n_beta_is_that_of_the_loss_over_all_items(changes: dict[st
     main = [run_chain(LEAST_SQUARES, anchors, chosen, chain, anchor_gradient=slope) for chain in range(4)]
     shares = [n_beta * h / (n_beta * h + gamma) for h in EIGENVALUES]
     exact = 1 - sum(share**2 for share in shares) / sum(shares)
-    found, error = temperature_slope(main, chosen)
-    assert found is not None
+    results, error = temperature_slope(main, chosen)
+    assert results is not None
     assert error is not None
     assert error < 0.07
-    assert abs(found - exact) < 3 * error
+    assert abs(results - exact) < 3 * error
     untouched, _ = temperature_slope([replace(trace, noise=(0.0,) * len(trace.noise)) for trace in main], chosen)
     assert untouched is not None
-    assert (found - untouched > 4 * error) == noisy
+    assert (results - untouched > 4 * error) == noisy
 
 
 def test_with_single_item_batches_the_n_beta_slope_uses_draws_with_a_second_item() -> None:
@@ -151,11 +151,11 @@ def test_with_single_item_batches_the_n_beta_slope_uses_draws_with_a_second_item
     chosen = settings(n_beta=n_beta, gamma=gamma, lr=1e-2, n=200, draws=200, burn_in=60, chains=24)
     main = traces(objective, chosen)
     assert all(trace.noise == () and len(trace.beside) > 5 for trace in main)
-    found, error = temperature_slope(main, chosen)
-    assert found is not None
+    results, error = temperature_slope(main, chosen)
+    assert results is not None
     assert error is not None
     assert error < 0.2
-    assert abs(found - 0.5) < 3 * error
+    assert abs(results - 0.5) < 3 * error
     few = [replace(trace, beside=trace.beside[:3]) for trace in main[:2]]
     assert temperature_slope(few, chosen) == (None, None)
 
@@ -186,8 +186,8 @@ def test_draws_of_any_size_leave_a_slope_in_n_beta_or_none(size: float) -> None:
         for trace in traces(quadratic([1.0, 2.0]), chosen)
     ]
     for every in (main, [replace(trace, noise=()) for trace in main]):
-        found = temperature_slope(every, chosen)
-        assert found == (None, None) or all(value is not None and math.isfinite(value) for value in found)
+        result = temperature_slope(every, chosen)
+        assert result == (None, None) or all(value is not None and math.isfinite(value) for value in result)
     negative = [replace(trace, deltas=tuple(-delta for delta in trace.deltas)) for trace in main]
     assert temperature_slope(negative, chosen) == (None, None)
 
@@ -205,9 +205,9 @@ def test_the_chain_without_noise_measures_how_far_the_loss_falls_from_a_non_mini
     n_beta, gamma, count = 100.0, 50.0, 40
     w = torch.zeros(count, dtype=torch.float64)
     objective = FunctionObjective([w], 1, lambda indices: (w - 1).square().sum().div(2).expand(len(indices)))
-    found = checks_of(objective, settings(n_beta=n_beta, gamma=gamma, lr=2e-3, burn_in=200))
+    checks = checks_of(objective, settings(n_beta=n_beta, gamma=gamma, lr=2e-3, burn_in=200))
     fall = count / 2 * ((gamma / (n_beta + gamma)) ** 2 - 1)
-    assert found.cold_llc == pytest.approx(n_beta * fall, rel=1e-6)
+    assert checks.cold_llc == pytest.approx(n_beta * fall, rel=1e-6)
 
 
 def test_the_cold_chain_measures_gradient_noise() -> None:
@@ -219,13 +219,13 @@ def test_the_cold_chain_measures_gradient_noise() -> None:
     w = torch.zeros(count, dtype=torch.float64)
     objective = FunctionObjective([w], 200, lambda indices: (w - centres[indices]).square().sum(dim=1).div(2))
     chosen = settings(n_beta=n_beta, gamma=gamma, lr=lr, n=200, batch_size=10, burn_in=50, draws=1600, chains=2)
-    found = checks_of(objective, chosen)
+    checks = checks_of(objective, chosen)
     # w ← (1−a) w + b η, a = ε(nβ+γ)/2, b = εnβ/2, η the mean of 10 of 200 centres: variance s²(1−10/200)/10. The
     # draw's own batch is correlated with w only through steps before it, so ΔL averages ½ w² − w·η, η independent.
     a, b = lr * (n_beta + gamma) / 2, lr * n_beta / 2
     noise = spread**2 * (1 - 10 / 200) / 10 * 200 / 199
     variance = b**2 * noise / (1 - (1 - a) ** 2)
-    assert found.cold_llc == pytest.approx(n_beta * count * variance / 2, rel=0.1)
+    assert checks.cold_llc == pytest.approx(n_beta * count * variance / 2, rel=0.1)
 
 
 def test_a_failed_varied_chain_leaves_its_answer_open() -> None:
@@ -237,11 +237,11 @@ def test_a_failed_varied_chain_leaves_its_answer_open() -> None:
         for variation, chain in sensitivity_chains(main.chains, main.draws)
     }
     failed = ChainTrace.from_dict({**varied["stronger", 0].to_dict(), "status": "nonfinite", "failed_at": 3})
-    found = evaluate(traces(objective, main), {**varied, ("stronger", 0): failed}, main)
-    assert found.gamma_slope is None
-    assert found.n_beta_slope is not None
-    assert found.step_bias is not None
-    assert math.isfinite(found.step_bias)
+    result = evaluate(traces(objective, main), {**varied, ("stronger", 0): failed}, main)
+    assert result.gamma_slope is None
+    assert result.n_beta_slope is not None
+    assert result.step_bias is not None
+    assert math.isfinite(result.step_bias)
 
 
 @pytest.mark.parametrize(

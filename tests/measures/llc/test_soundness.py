@@ -31,23 +31,24 @@ from tests.measures.llc.test_verdict import GOOD, SETTINGS
 @pytest.mark.parametrize("height", [1.0, 5.0])
 def test_where_jumps_make_much_of_the_number_it_is_not_called_converged(height: float) -> None:
     case = stepped_case(height)
-    found = validate(case, ValidationSettings(draws=100))
-    assert found.llc is not None
-    assert found.stderr is not None
+    validation = validate(case, ValidationSettings(draws=100))
+    assert validation.llc is not None
+    assert validation.stderr is not None
     # What chains find that follow the gradient and average the loss.
-    assert found.llc > case.truth + 3 * found.stderr
-    assert found.verdict == Verdict.JUMPS
+    assert validation.llc > case.truth + 3 * validation.stderr
+    assert validation.verdict == Verdict.JUMPS
     assert (
-        "the loss is discontinuous, and gradients do not include its jumps: they contribute +" in found.verdict_reason
+        "the loss is discontinuous, and gradients do not include its jumps: they contribute +"
+        in validation.verdict_reason
     )
 
 
 def test_jumps_too_small_to_matter_leave_the_verdict_as_it_is() -> None:
     case = stepped_case(0.02)
-    found = validate(case, ValidationSettings(draws=200))
-    assert found.verdict == Verdict.CONVERGED
-    assert found.error_in_stderr is not None
-    assert abs(found.error_in_stderr) < 3
+    validation = validate(case, ValidationSettings(draws=200))
+    assert validation.verdict == Verdict.CONVERGED
+    assert validation.error_in_stderr is not None
+    assert abs(validation.error_in_stderr) < 3
 
 
 def test_kinks_are_no_jumps() -> None:
@@ -64,9 +65,9 @@ def test_kinks_are_no_jumps() -> None:
         name="kinks", params={}, objective=FunctionObjective([w], 200, losses), truth=6.0, n_beta=200.0, gamma=20.0,
         batch_size=50,
     )  # fmt: skip
-    found = validate(case, ValidationSettings(draws=150))
-    assert found.verdict != Verdict.JUMPS
-    assert found.settings.baseline in {"paired", "linear"}
+    validation = validate(case, ValidationSettings(draws=150))
+    assert validation.verdict != Verdict.JUMPS
+    assert validation.settings.baseline in {"paired", "linear"}
 
 
 class Tied:
@@ -114,10 +115,10 @@ def test_an_item_that_jumps_beside_the_anchor_does_not_enter_the_number_through_
     linear, paired = tied.sampled("linear"), tied.sampled("paired")
     # One draw in twenty holds the item on that side, and a slope of 0.02/50 over 1.5e-8.
     assert max(map(abs, linear.traces[0].deltas)) > 1e3
-    found = with_one_baseline(linear)
-    assert [trace.deltas for trace in found.traces] == [trace.deltas for trace in paired.traces]
-    assert found.resolution.settings.baseline == "paired"
-    number = judged(found.resolution, found.traces, {})
+    result = with_one_baseline(linear)
+    assert [trace.deltas for trace in result.traces] == [trace.deltas for trace in paired.traces]
+    assert result.resolution.settings.baseline == "paired"
+    number = judged(result.resolution, result.traces, {})
     assert number.llc == pytest.approx(tied.truth, abs=4 * (number.stderr or 0.0))
     kept = smooth.sampled("linear")
     assert with_one_baseline(kept) is kept
@@ -161,8 +162,8 @@ def draws(count: int, seed: int = 0, *, shape: float = 3.0) -> list[float]:
 def test_the_tail_of_a_skewed_law_does_not_shake_the_verdict(shape: float) -> None:
     for seed in range(20):
         chains = [trace((0.0, *draws(200, 10 * seed + chain, shape=shape))) for chain in range(4)]
-        found = judged(resolution(), chains, {})
-        assert "robust standard deviations" not in found.reason, seed
+        judgement = judged(resolution(), chains, {})
+        assert "robust standard deviations" not in judgement.reason, seed
 
 
 @pytest.mark.parametrize(("value", "count"), [(-4.0, 1), (-4.0, 4), (30.0, 2)])
@@ -170,20 +171,20 @@ def test_draws_far_from_all_others_are_named_and_shake_the_verdict(value: float,
     chains = [list(draws(200, chain)) for chain in range(4)]
     for place in range(count):
         chains[place % 2][50 + place] = value
-    found = judged(resolution(), [trace((0.0, *chain)) for chain in chains], {})
-    assert found.diagnostics.outliers == count
-    assert found.diagnostics.outlier_llc == pytest.approx(100 * count * value / 800, rel=0.1)
-    assert found.verdict is Verdict.NOT_EQUILIBRATED
-    assert f"{count} draw" in found.reason
-    assert f"more than {OUTLYING:g} robust standard deviations from the median" in found.reason
+    judgement = judged(resolution(), [trace((0.0, *chain)) for chain in chains], {})
+    assert judgement.diagnostics.outliers == count
+    assert judgement.diagnostics.outlier_llc == pytest.approx(100 * count * value / 800, rel=0.1)
+    assert judgement.verdict is Verdict.NOT_EQUILIBRATED
+    assert f"{count} draw" in judgement.reason
+    assert f"more than {OUTLYING:g} robust standard deviations from the median" in judgement.reason
 
 
 def test_a_far_draw_that_changes_little_is_counted_and_does_not_decide() -> None:
     chains = [list(draws(200, chain)) for chain in range(4)]
     chains[0][7] = 0.6
-    found = judged(resolution(), [trace((0.0, *chain)) for chain in chains], {})
-    assert found.diagnostics.outliers == 1
-    assert "robust standard deviations" not in found.reason or found.verdict is Verdict.CONVERGED
+    judgement = judged(resolution(), [trace((0.0, *chain)) for chain in chains], {})
+    assert judgement.diagnostics.outliers == 1
+    assert "robust standard deviations" not in judgement.reason or judgement.verdict is Verdict.CONVERGED
 
 
 def test_without_a_scale_or_with_few_draws_none_is_set_apart() -> None:
@@ -203,10 +204,10 @@ def test_one_broken_slope_takes_the_correction_back_from_all_draws_of_all_chains
     sound = Sampled(chosen, [corrected] * 4, {("half-step", 0): corrected})
     assert with_one_baseline(sound) == sound
     broken = sound._replace(traces=[corrected, replace(corrected, broken_slopes=2), corrected, corrected])
-    found = with_one_baseline(broken)
-    assert all(each.deltas == paired for each in [*found.traces, *found.varied.values()])
-    assert found.resolution.settings.baseline == "paired"
-    assert "at 2 draws the finite difference at w* is not a slope" in found.resolution.choices["baseline"]
+    result = with_one_baseline(broken)
+    assert all(each.deltas == paired for each in [*result.traces, *result.varied.values()])
+    assert result.resolution.settings.baseline == "paired"
+    assert "at 2 draws the finite difference at w* is not a slope" in result.resolution.choices["baseline"]
 
 
 def test_a_draw_that_is_an_outlier_only_by_its_slope_has_a_broken_slope() -> None:
@@ -268,10 +269,10 @@ def test_an_outlying_slope_that_hardly_moves_its_draw_is_kept() -> None:
 def test_chains_that_ran_away_took_too_large_a_step(size: float) -> None:
     """λ̂ can be no more than nβ times what the loss is higher at draws of the localizing prior: here 10."""
     chains = [trace((0.0, *(size * value for value in draws(200, chain)))) for chain in range(4)]
-    found = judged(resolution(), chains, {})
-    assert found.verdict is Verdict.STEP_TOO_LARGE
-    assert "the chains diverge: nβΔL is" in found.reason
-    assert "where draws of the localizing prior alone give 10; lower `lr`" in found.reason
+    judgement = judged(resolution(), chains, {})
+    assert judgement.verdict is Verdict.STEP_TOO_LARGE
+    assert "the chains diverge: nβΔL is" in judgement.reason
+    assert "where draws of the localizing prior alone give 10; lower `lr`" in judgement.reason
 
 
 def test_where_the_loss_hardly_rises_at_draws_of_the_prior_few_directions_allow_less() -> None:
@@ -339,24 +340,24 @@ def test_what_jumps_change_is_their_covariance_with_the_loss_of_other_items() ->
         rise = torch.randn(400)
         jump = 0.3 * rise + 0.1 * torch.randn(400) + 2
     chains = [trace((0.0,), jumps=tuple(jump[i::4].tolist()), beside=tuple(rise[i::4].tolist())) for i in range(4)]
-    found = jumps_of(10.0, chains)
-    assert found is not None
-    assert found.mean == pytest.approx(20, abs=4 * found.error)
-    assert found.shift == pytest.approx(30, abs=4 * found.shift_error)
-    assert found.shift_error < 4
+    result = jumps_of(10.0, chains)
+    assert result is not None
+    assert result.mean == pytest.approx(20, abs=4 * result.error)
+    assert result.shift == pytest.approx(30, abs=4 * result.shift_error)
+    assert result.shift_error < 4
     assert jumps_of(10.0, [replace(chains[0], jumps=(1.0, 2.0), beside=(1.0, 2.0))]) is None
 
 
 def test_the_error_of_jumps_is_at_least_that_of_independent_jumps_and_of_the_chains() -> None:
     rises = (1.0, 2.0, 6.0)
-    found = jumps_of(10.0, [trace((0.0,), jumps=(1.0, 2.0, 3.0), beside=rises)])
-    assert found is not None
-    assert (found.mean, found.shift, found.spread) == pytest.approx((20.0, 250.0, 10.0))
-    assert found.error == pytest.approx(10 / math.sqrt(3))
+    result = jumps_of(10.0, [trace((0.0,), jumps=(1.0, 2.0, 3.0), beside=rises)])
+    assert result is not None
+    assert (result.mean, result.shift, result.spread) == pytest.approx((20.0, 250.0, 10.0))
+    assert result.error == pytest.approx(10 / math.sqrt(3))
     # The three products alone would say 88.
-    assert found.shift_error == pytest.approx(10 * 10 * statistics.stdev(rises) / math.sqrt(3))
+    assert result.shift_error == pytest.approx(10 * 10 * statistics.stdev(rises) / math.sqrt(3))
     apart = [trace((0.0,), jumps=(level, level + 0.1), beside=(1.0, 2.0)) for level in (1.0, 3.0)]
-    assert (jumps_of(10.0, apart) or found).error == pytest.approx(10.0)
+    assert (jumps_of(10.0, apart) or result).error == pytest.approx(10.0)
     # A segment where a loss is infinite says nothing.
     lost = replace(apart[0], jumps=(1.0, 1.1, math.inf), beside=(1.0, 2.0, 3.0))
     assert jumps_of(10.0, [lost, apart[1]]) == jumps_of(10.0, apart)
@@ -366,7 +367,7 @@ def test_a_quadratic_has_neither() -> None:
     case = Case(
         name="plain", params={}, objective=quadratic([1.0] * 20), truth=20 / 2 * 100 / 110, n_beta=100.0, gamma=10.0
     )
-    found = validate(case, ValidationSettings(draws=200))
-    assert found.verdict == Verdict.CONVERGED
-    assert found.error_in_stderr is not None
-    assert abs(found.error_in_stderr) < 3
+    validation = validate(case, ValidationSettings(draws=200))
+    assert validation.verdict == Verdict.CONVERGED
+    assert validation.error_in_stderr is not None
+    assert abs(validation.error_in_stderr) < 3

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hf_llc.errors import DivergedError
-from hf_llc.measures.llc.interpretation import agreement, interpret, on_plateau
 from hf_llc.measures.llc.verdict import EXCESS_MAX, judge, require_number
 from hf_llc.results.estimate import ChainSummary, DatasetRecord, Diagnostics, Estimate, Status, Verdict
+from hf_llc.results.interpretation import agreement, interpret, on_plateau
 from hf_llc.sampling.tuning.step_size import LEFT, SETTLED, excess_left
 from tests.helpers.chains import settings
 from tests.helpers.estimates import estimate
@@ -91,10 +91,10 @@ CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
 
 
 @pytest.mark.parametrize(("chains", "failed", "words"), [(2, 0, "2 chains"), (4, 1, "3 chains"), (3, 0, "3 chains")])
-def test_fewer_than_four_chains_show_too_little_of_how_they_differ(chains: int, failed: int, words: str) -> None:
+def test_fewer_than_four_chains_show_too_little_of_how_they_differ(chains: int, failed: int, message: str) -> None:
     verdict, reason = judge(10.0, 0.1, replace(SETTINGS, chains=chains), GOOD, failed=failed)
     assert verdict is (Verdict.STEP_TOO_LARGE if failed else Verdict.UNDERSAMPLED)
-    assert f"{words}, where 4 are needed: raise `chains`" in reason
+    assert f"{message}, where 4 are needed: raise `chains`" in reason
 
 
 @pytest.mark.parametrize("error", [math.nan, math.inf])
@@ -116,10 +116,10 @@ def test_an_error_of_nothing_is_not_called_converged() -> None:
 
 
 @pytest.mark.parametrize(("changes", "llc", "verdict", "words"), CASES)
-def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict: Verdict, words: str) -> None:
-    found, reason = judge(llc, 0.1, SETTINGS, replace(GOOD, **changes), failed=0)
-    assert found is verdict
-    assert words in reason
+def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict: Verdict, message: str) -> None:
+    results, reason = judge(llc, 0.1, SETTINGS, replace(GOOD, **changes), failed=0)
+    assert results is verdict
+    assert message in reason
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,13 @@ def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict
     ],
 )
 def test_many_short_chains_may_differ_if_they_do_not_stay_apart(
-    chains: int, moved: float | None, verdict: Verdict, words: str
+    chains: int, moved: float | None, verdict: Verdict, message: str
 ) -> None:
-    found, reason = judge(10.0, 0.1, replace(SETTINGS, chains=chains), replace(GOOD, r_hat=1.3, moved=moved), failed=0)
-    assert found is verdict
-    assert words in reason
+    results, reason = judge(
+        10.0, 0.1, replace(SETTINGS, chains=chains), replace(GOOD, r_hat=1.3, moved=moved), failed=0
+    )
+    assert results is verdict
+    assert message in reason
 
 
 def test_constant_distance_of_chains_from_the_prior_is_no_sign_of_equilibrium() -> None:
@@ -220,12 +222,12 @@ def test_without_two_healthy_chains_there_is_no_number() -> None:
     ],
 )
 def test_what_the_number_means_follows_from_its_slope_in_gamma(
-    slope: float | None, error: float | None, words: str
+    slope: float | None, error: float | None, message: str
 ) -> None:
     sentence = interpret(replace(GOOD, gamma_slope=slope, gamma_slope_stderr=error))
-    assert words in sentence
+    assert message in sentence
     assert ("not a learning coefficient" in sentence) == (
-        words == "it depends on the localizing prior" or "sets" in words
+        message == "it depends on the localizing prior" or "sets" in message
     )
 
 
@@ -244,11 +246,11 @@ def test_what_the_number_means_follows_from_its_slope_in_gamma(
         (0.45, 0.2, "but on nβ (d log λ̂ / d log nβ = +0.45 ± 0.20)"),
     ],
 )
-def test_a_plateau_is_one_in_the_temperature_too(slope: float | None, error: float | None, words: str) -> None:
+def test_a_plateau_is_one_in_the_temperature_too(slope: float | None, error: float | None, message: str) -> None:
     flat = replace(GOOD, gamma_slope=0.02, gamma_slope_stderr=0.01, n_beta_slope=slope, n_beta_slope_stderr=error)
-    assert words in interpret(flat)
+    assert message in interpret(flat)
     assert ("on a plateau" in interpret(flat)) == (error in {0.02, None} and slope != 0.5)
-    assert ("this basin" in interpret(flat)) == ((error in {0.02, None} and slope != 0.5) or "not known" in words)
+    assert ("this basin" in interpret(flat)) == ((error in {0.02, None} and slope != 0.5) or "not known" in message)
     assert on_plateau(flat) == (error in {0.02, None} and slope != 0.5)
 
 
@@ -258,14 +260,14 @@ def test_a_diverged_estimate_is_raised_with_the_chains_that_failed() -> None:
         ChainSummary(chain=1, llc=None, status=Status.NONFINITE, failed_at=32),
     )
     text = DatasetRecord(id="d", revision="r", config=None, split="train", text_column="text", fingerprint="f")
-    found = Estimate(
+    result = Estimate(
         model="m", revision=None, sha="s", step=None, llc=None, stderr=None, verdict=Verdict.DIVERGED,
         verdict_reason="", settings=SETTINGS, diagnostics=GOOD, dataset=text, chains=chains, init_loss=1.0, tokens=1,
         versions={}, seconds={}, run_dir="r",
     )  # fmt: skip
     with pytest.raises(DivergedError, match=r"of 2 chains stayed finite \(chain 1 at step 32 became.*Lower `lr` \(now"):
-        require_number(found)
-    require_number(replace(found, verdict=Verdict.CONVERGED))
+        require_number(result)
+    require_number(replace(result, verdict=Verdict.CONVERGED))
 
 
 @pytest.mark.parametrize(
@@ -279,8 +281,8 @@ def test_a_diverged_estimate_is_raised_with_the_chains_that_failed() -> None:
         ({"llc": None, "stderr": None, "method": "draws"}, "the loss does not rise, but changes by -2.5"),
     ],
 )
-def test_a_cross_check_is_put_into_words(other: dict[str, Any], words: str) -> None:
+def test_a_cross_check_is_put_into_words(other: dict[str, Any], message: str) -> None:
     record = {"method": "lanczos", "lowest": -3.0, "highest": 9.0, "sequences": 64, "pairs": 38, "prior_mean": -2.5}
     record |= other
-    assert words in agreement(estimate(cross_check=record))
+    assert message in agreement(estimate(cross_check=record))
     assert agreement(estimate()) == ""

@@ -30,9 +30,9 @@ def test_the_example_is_current(current: Path, name: str) -> None:
 
 def test_the_pictures_of_the_example_say_what_they_would_today(current: Path) -> None:
     """Words and numbers in them; the lines depend on the version of matplotlib."""
-    words = [re.findall(r"<!-- (.*?) -->", (folder / VECTORS).read_text()) for folder in (DEMO, current)]
-    assert words[0] == words[1], "run: python -m tests.demo_card"
-    assert len(words[0]) > 20
+    results = [re.findall(r"<!-- (.*?) -->", (folder / VECTORS).read_text()) for folder in (DEMO, current)]
+    assert results[0] == results[1], "run: python -m tests.demo_card"
+    assert len(results[0]) > 20
     assert (DEMO / PICTURE).read_bytes().startswith(b"\x89PNG")
 
 

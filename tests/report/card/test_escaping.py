@@ -120,12 +120,12 @@ def test_a_word_changes_nothing_but_words(kind: str) -> None:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_the_command_is_one_command_with_the_word_as_a_value(word: str) -> None:
-    found = content(word)
-    words = shlex.split(found.reproduced_by)
-    assert words[:4] == ["hf-llc", "scan", "org/m", "--revisions"]
-    assert "\n" not in found.reproduced_by
-    options = words[3::2]
+    result = content(word)
+    arguments = shlex.split(result.reproduced_by)
+    assert arguments[:4] == ["hf-llc", "scan", "org/m", "--revisions"]
+    assert "\n" not in result.reproduced_by
+    options = arguments[3::2]
     assert all(option.startswith("--") for option in options[:-1])
-    settings = yaml.safe_load(render.settings_file(found))
-    assert settings["command"] == found.reproduced_by
+    settings = yaml.safe_load(render.settings_file(result))
+    assert settings["command"] == result.reproduced_by
     assert all(isinstance(value, str) for value in settings["dataset"].values())

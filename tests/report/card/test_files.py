@@ -36,43 +36,43 @@ def local_curve(root: Path) -> Curve:
 
 
 def test_nothing_of_this_machine_is_left(tmp_path: Path) -> None:
-    made = portable(local_curve(tmp_path), tmp_path / "runs")
-    text = json.dumps(made.to_dict())
+    result = portable(local_curve(tmp_path), tmp_path / "runs")
+    text = json.dumps(result.to_dict())
     assert str(tmp_path) not in text
     assert str(Path.home()) + "/" not in text
-    assert (made.model, made.run_dir) == ("models", ".")
-    assert made.points[2].error == "models/step9/model.safetensors is damaged (x, c d, https://h.org/a/b)"
-    first = made.points[0].estimate
+    assert (result.model, result.run_dir) == ("models", ".")
+    assert result.points[2].error == "models/step9/model.safetensors is damaged (x, c d, https://h.org/a/b)"
+    first = result.points[0].estimate
     assert first is not None
-    assert (first.model, first.dataset.id, made.dataset["id"]) == ("step0", "secret.jsonl", "secret.jsonl")
+    assert (first.model, first.dataset.id, result.dataset["id"]) == ("step0", "secret.jsonl", "secret.jsonl")
 
 
 def test_numbers_stay_and_again_nothing_changes(tmp_path: Path) -> None:
     curve = local_curve(tmp_path)
     (tmp_path / "runs" / "points" / "step8").mkdir(parents=True)
-    made = portable(curve, tmp_path / "runs")
-    assert [point.llc for point in made.points] == [point.llc for point in curve.points]
-    assert made.settings == curve.settings
-    assert [point.estimate.run_dir for point in made.points if point.estimate] == ["points/step0", "points/step8"]
-    found = replace(made, run_dir=str(tmp_path / "runs"))
-    again = portable(replace(found, points=found.points[1:]), tmp_path / "runs")
-    assert again.points == made.points[1:]
+    text = portable(curve, tmp_path / "runs")
+    assert [point.llc for point in text.points] == [point.llc for point in curve.points]
+    assert text.settings == curve.settings
+    assert [point.estimate.run_dir for point in text.points if point.estimate] == ["points/step0", "points/step8"]
+    result = replace(text, run_dir=str(tmp_path / "runs"))
+    again = portable(replace(result, points=result.points[1:]), tmp_path / "runs")
+    assert again.points == text.points[1:]
 
 
 def test_hub_names_are_left_alone(tmp_path: Path) -> None:
     curve = Curve.of_estimate(estimate())
-    made = portable(curve, tmp_path)
-    assert (made.model, made.points[0].revision, made.dataset) == ("org/model", "step512", curve.dataset)
+    text = portable(curve, tmp_path)
+    assert (text.model, text.points[0].revision, text.dataset) == ("org/model", "step512", curve.dataset)
 
 
 def test_an_estimate_of_a_folder_is_called_after_it(tmp_path: Path) -> None:
-    made = portable(Curve.of_estimate(local(8, tmp_path)), tmp_path)
-    assert made.points[0].revision == "step8"
+    text = portable(Curve.of_estimate(local(8, tmp_path)), tmp_path)
+    assert text.points[0].revision == "step8"
 
 
 def test_what_was_read_from_the_hub_is_published_as_it_was(tmp_path: Path) -> None:
-    made = portable(local_curve(tmp_path), tmp_path / "runs")
-    assert portable(replace(made, run_dir="hf://org/model"), tmp_path) == made
+    text = portable(local_curve(tmp_path), tmp_path / "runs")
+    assert portable(replace(text, run_dir="hf://org/model"), tmp_path) == text
 
 
 def test_a_run_without_a_number_is_refused(tmp_path: Path) -> None:

@@ -27,14 +27,14 @@ SECTION = f"{BEGIN}\n## Local learning coefficient\n\nWords: λ̂.\n{END}\n"
 FRONT = re.compile(r"\s*---[ \t]*(?:\r\n|\r|\n)((?:.*?(?:\r\n|\r|\n))??)---[ \t]*(?:\r\n|\r|\n|\Z)", re.DOTALL)
 
 
-def entries(*found: Estimate, name: str = "my-model") -> Entries:
+def entries(*estimates: Estimate, name: str = "my-model") -> Entries:
     """What publishing these estimates adds to a card."""
-    return model_entries(name, points_of(*found))
+    return model_entries(name, points_of(*estimates))
 
 
-def points_of(*found: Estimate) -> list[Point]:
+def points_of(*estimates: Estimate) -> list[Point]:
     """A point for each estimate."""
-    return [point for each in found for point in Curve.of_estimate(each).points]
+    return [point for each in estimates for point in Curve.of_estimate(each).points]
 
 
 UNSEEN = {"old mac lines"}
@@ -68,17 +68,17 @@ def front(card: bytes) -> dict[Any, Any]:
 
 def without_ours(front: dict[Any, Any]) -> dict[Any, Any]:
     """The front matter with the tag, our results, our configuration and our key taken out, and empty lists too."""
-    found = copy.deepcopy(front)
-    found.pop("hf-llc", None)
-    tags = found.get("tags")
+    results = copy.deepcopy(front)
+    results.pop("hf-llc", None)
+    tags = results.get("tags")
     tags = [] if tags in ("", "null", None) else [tags] if isinstance(tags, str) else tags
-    found["tags"] = [tag for tag in tags if tag != "llc"]
-    for model in (index := found.get("model-index") or []):
+    results["tags"] = [tag for tag in tags if tag != "llc"]
+    for model in (index := results.get("model-index") or []):
         kept = [result for result in model.get("results") or [] if not is_ours(result)]
         model |= {"results": kept}
-    found["model-index"] = [model for model in index if model != {"name": "my-model", "results": []}]
-    found["configs"] = [config for config in found.get("configs", []) if config.get("config_name") != "llc"]
-    return found
+    results["model-index"] = [model for model in index if model != {"name": "my-model", "results": []}]
+    results["configs"] = [config for config in results.get("configs", []) if config.get("config_name") != "llc"]
+    return results
 
 
 def is_ours(result: dict[str, Any]) -> bool:
@@ -103,25 +103,25 @@ def changed(before: bytes, after: bytes) -> list[str]:
 def test_only_our_entries_differ_and_again_nothing(name: str) -> None:
     hostile = HOSTILE[name]
     wanted = dataset_entries("my-model") if name == "dataset card" else OURS
-    made = merge(hostile.card, wanted, SECTION)
-    assert without_ours(front(made)) == without_ours(front(hostile.card))
-    assert list(without_ours(front(made)))[: len(front(hostile.card))] == list(without_ours(front(hostile.card)))[
+    merged = merge(hostile.card, wanted, SECTION)
+    assert without_ours(front(merged)) == without_ours(front(hostile.card))
+    assert list(without_ours(front(merged)))[: len(front(hostile.card))] == list(without_ours(front(hostile.card)))[
         : len(front(hostile.card))]  # fmt: skip
-    assert tuple(changed(hostile.card, made)) == hostile.changes
-    assert "llc" in front(made)["tags"]
-    assert front(made)["hf-llc"]["results"] == "llc/results.jsonl"
-    assert len(ours(front(made))) == len(wanted.results)
-    assert made.count(f"{BEGIN}".encode()) == hostile.card.count(BEGIN.encode()) + 1
-    assert merge(made, wanted, SECTION) == made
+    assert tuple(changed(hostile.card, merged)) == hostile.changes
+    assert "llc" in front(merged)["tags"]
+    assert front(merged)["hf-llc"]["results"] == "llc/results.jsonl"
+    assert len(ours(front(merged))) == len(wanted.results)
+    assert merged.count(f"{BEGIN}".encode()) == hostile.card.count(BEGIN.encode()) + 1
+    assert merge(merged, wanted, SECTION) == merged
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_body_and_the_byte_order_mark_stay(name: str) -> None:
     card = HOSTILE[name].card
-    made = merge(card, OURS, SECTION)
-    assert made.startswith(codecs.BOM_UTF8) == card.startswith(codecs.BOM_UTF8)
+    merged = merge(card, OURS, SECTION)
+    assert merged.startswith(codecs.BOM_UTF8) == card.startswith(codecs.BOM_UTF8)
     body = card.removeprefix(codecs.BOM_UTF8)[_front_bytes(card) :]
-    after = made.removeprefix(codecs.BOM_UTF8)[_front_bytes(made) :]
+    after = merged.removeprefix(codecs.BOM_UTF8)[_front_bytes(merged) :]
     assert after.startswith(body)
     added = after.removeprefix(body).decode()
     assert [line for line in added.splitlines() if line] == [line for line in SECTION.splitlines() if line]
@@ -134,14 +134,14 @@ def _front_bytes(card: bytes) -> int:
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if "windows" in name])
 def test_new_lines_end_as_the_others_do(name: str) -> None:
-    made = merge(HOSTILE[name].card, OURS, SECTION)
-    assert b"\n" not in made.replace(b"\r\n", b"")
+    merged = merge(HOSTILE[name].card, OURS, SECTION)
+    assert b"\n" not in merged.replace(b"\r\n", b"")
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_card_that_cannot_be_changed_safely_is_refused_with_its_line(name: str) -> None:
-    card, line, words = REFUSED[name]
-    with pytest.raises(CardError, match=words) as caught:
+    card, line, arguments = REFUSED[name]
+    with pytest.raises(CardError, match=arguments) as caught:
         merge(card, OURS, SECTION)
     assert caught.value.line == line
 
@@ -160,9 +160,9 @@ def test_huggingface_hub_sees_our_results_among_the_others(name: str) -> None:
 def test_a_better_run_of_the_same_replaces_the_number_in_place() -> None:
     card = merge(HOSTILE["several models"].card, OURS, SECTION)
     better = estimate(512, 14.25, stderr=0.1, settings=replace(SETTINGS, draws=400, chains=8, lr=1e-5, seed=3))
-    made = merge(card, entries(better), SECTION)
-    assert sorted(metric["value"] for metric in ours(front(made))) == ["14.25", "9.0"]
-    assert sorted(line.strip() for line in changed(card, made)) == [
+    merged = merge(card, entries(better), SECTION)
+    assert sorted(metric["value"] for metric in ours(front(merged))) == ["14.25", "9.0"]
+    assert sorted(line.strip() for line in changed(card, merged)) == [
         "chains: 2", "draws: 20", "lr: 8.3e-05", "seed: 0", "stderr: 0.42", "value: 13.93"]  # fmt: skip
 
 
@@ -179,9 +179,9 @@ def test_a_better_run_of_the_same_replaces_the_number_in_place() -> None:
 )
 def test_another_measurement_stands_beside_the_first(other: Estimate) -> None:
     card = merge(HOSTILE["trainer"].card, OURS, SECTION)
-    made = merge(card, entries(other), SECTION)
-    assert [metric["value"] for metric in ours(front(made))] == ["9.0", "13.93", "1.0"]
-    assert changed(card, made) == []
+    merged = merge(card, entries(other), SECTION)
+    assert [metric["value"] for metric in ours(front(merged))] == ["9.0", "13.93", "1.0"]
+    assert changed(card, merged) == []
 
 
 def test_what_huggingface_hub_made_of_our_results_is_still_known_as_ours() -> None:
@@ -189,9 +189,9 @@ def test_what_huggingface_hub_made_of_our_results_is_still_known_as_ours() -> No
     card = merge(HOSTILE["trainer"].card, OURS, SECTION)
     folded = str(ModelCard(card.decode()))
     assert folded != card.decode()
-    made = merge(folded.encode(), entries(estimate(8, 9.0), estimate(512, 20.0)), SECTION)
-    assert [metric["value"] for metric in ours(front(made))] == ["9.0", "20.0"]
-    assert merge(made, entries(estimate(8, 9.0), estimate(512, 20.0)), SECTION) == made
+    merged = merge(folded.encode(), entries(estimate(8, 9.0), estimate(512, 20.0)), SECTION)
+    assert [metric["value"] for metric in ours(front(merged))] == ["9.0", "20.0"]
+    assert merge(merged, entries(estimate(8, 9.0), estimate(512, 20.0)), SECTION) == merged
     assert merge(folded.encode(), OURS, SECTION).decode() == folded
 
 
@@ -207,9 +207,9 @@ def test_an_edit_that_would_damage_something_is_noticed(
         merge(HOSTILE["trainer"].card, OURS, SECTION)
 
 
-def with_url(url: str, *found: Estimate) -> Entries:
+def with_url(url: str, *estimates: Estimate) -> Entries:
     """What publishing these estimates adds, the results at this address."""
-    return replace(entries(*found), results=model_entries("my-model", points_of(*found), url=url).results)
+    return replace(entries(*estimates), results=model_entries("my-model", points_of(*estimates), url=url).results)
 
 
 def test_the_source_follows_the_results() -> None:
@@ -244,16 +244,16 @@ def test_a_local_text_is_known_by_its_content() -> None:
 
 
 def test_a_value_of_another_tool_is_never_touched() -> None:
-    made = merge(HOSTILE["llc of another tool"].card, OURS, SECTION).decode()
-    assert "      value: 17.5\n      args: {model_revision: step512, sampler: other}\n" in made
+    text = merge(HOSTILE["llc of another tool"].card, OURS, SECTION).decode()
+    assert "      value: 17.5\n      args: {model_revision: step512, sampler: other}\n" in text
 
 
 def test_a_new_result_goes_to_the_model_of_our_name() -> None:
     card = HOSTILE["several models"].card
-    made = front(merge(card, entries(estimate(), name="two"), SECTION))
-    assert [len(model["results"]) for model in made["model-index"]] == [1, 2]
-    made = front(merge(card, entries(estimate(), name="third"), SECTION))
-    assert [(model["name"], len(model["results"])) for model in made["model-index"]] == [
+    result = front(merge(card, entries(estimate(), name="two"), SECTION))
+    assert [len(model["results"]) for model in result["model-index"]] == [1, 2]
+    result = front(merge(card, entries(estimate(), name="third"), SECTION))
+    assert [(model["name"], len(model["results"])) for model in result["model-index"]] == [
         ("one", 1),
         ("two", 1),
         ("third", 1),
@@ -262,22 +262,22 @@ def test_a_new_result_goes_to_the_model_of_our_name() -> None:
 
 def test_a_section_is_replaced_where_it_stands() -> None:
     text = f"# A\n\nabove\n\n{BEGIN}\nold hf-llc\n\n```\n{END}\n```\n{END}\n\nbelow\n"
-    made = merge(text.encode(), OURS, SECTION).decode()
-    assert made.partition("---\n# A")[2] == f"\n\nabove\n\n{SECTION}\nbelow\n"
+    result = merge(text.encode(), OURS, SECTION).decode()
+    assert result.partition("---\n# A")[2] == f"\n\nabove\n\n{SECTION}\nbelow\n"
 
 
 def test_our_key_of_an_older_version_is_written_over_alone() -> None:
     card = b"---\nlicense: mit\nhf-llc:\n  schema: 0\n  old: {a: 1}\n\n# a remark\ntags:\n- llc\n---\n"
-    made = merge(card, OURS, SECTION)
-    assert changed(card, made) == ["  schema: 0", "  old: {a: 1}"]
-    assert front(made)["hf-llc"] == {key: str(value) for key, value in OURS.key.items()}
+    merged = merge(card, OURS, SECTION)
+    assert changed(card, merged) == ["  schema: 0", "  old: {a: 1}"]
+    assert front(merged)["hf-llc"] == {key: str(value) for key, value in OURS.key.items()}
 
 
 @pytest.mark.parametrize("value", ["", "~", "{schema: 0}", "{schema: 0, old: x}", "{schema: 1, results: a.jsonl}"])
 def test_our_key_is_written_over(value: str) -> None:
-    made = merge(f"---\nhf-llc: {value}\nlicense: mit\n---\n".encode(), OURS, SECTION)
-    assert front(made)["hf-llc"] == {key: str(value) for key, value in OURS.key.items()}
-    assert list(front(made)) == ["hf-llc", "license", "tags", "model-index"]
+    merged = merge(f"---\nhf-llc: {value}\nlicense: mit\n---\n".encode(), OURS, SECTION)
+    assert front(merged)["hf-llc"] == {key: str(value) for key, value in OURS.key.items()}
+    assert list(front(merged)) == ["hf-llc", "license", "tags", "model-index"]
 
 
 @pytest.mark.parametrize(
@@ -294,23 +294,23 @@ def test_a_key_of_our_name_that_is_not_ours_is_left_alone(value: str) -> None:
     ["", "\n \n", "## Local learning coefficient\n", "### Local learning coefficient\n\nwords\n"],
 )
 def test_a_section_of_ours_or_a_place_kept_for_it_is_filled(inner: str) -> None:
-    made = merge(f"# A\n\n{BEGIN}\n{inner}{END}\n\nbelow\n".encode(), OURS, SECTION).decode()
-    assert made.partition("---\n# A")[2] == f"\n\n{SECTION}\nbelow\n"
+    text = merge(f"# A\n\n{BEGIN}\n{inner}{END}\n\nbelow\n".encode(), OURS, SECTION).decode()
+    assert text.partition("---\n# A")[2] == f"\n\n{SECTION}\nbelow\n"
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name not in UNSEEN])
 def test_huggingface_hub_reads_the_front_matter_as_we_do(name: str) -> None:
-    made = merge(HOSTILE[name].card, OURS, SECTION).removeprefix(codecs.BOM_UTF8).decode()
-    block = REGEX_YAML_BLOCK.search(made)
+    text = merge(HOSTILE[name].card, OURS, SECTION).removeprefix(codecs.BOM_UTF8).decode()
+    block = REGEX_YAML_BLOCK.search(text)
     assert block is not None
     assert "hf_llc_version" in block[2]
-    assert made[: block.end()].count("---") >= 2
-    assert len(made[: block.end()].encode()) == _front_bytes(made.encode())
+    assert text[: block.end()].count("---") >= 2
+    assert len(text[: block.end()].encode()) == _front_bytes(text.encode())
 
 
 def test_the_results_of_a_card_are_found() -> None:
-    made = merge(HOSTILE["byte order mark and windows lines"].card, OURS, SECTION)
-    assert results_path(made) == "llc/results.jsonl"
+    merged = merge(HOSTILE["byte order mark and windows lines"].card, OURS, SECTION)
+    assert results_path(merged) == "llc/results.jsonl"
     assert results_path(HOSTILE["no front matter"].card) is None
     assert results_path(b"---\nhf-llc: 3\n---\n") is None
 
@@ -324,7 +324,7 @@ def test_a_configuration_of_our_name_that_is_not_ours_is_left_alone() -> None:
 
 def test_a_dataset_card_of_ours_has_a_configuration_that_is_kept_current() -> None:
     card = HOSTILE["dataset card"].card
-    made = merge(card, dataset_entries("m"), SECTION)
-    assert [config["config_name"] for config in front(made)["configs"]] == ["default", "llc"]
-    moved = made.replace(b"  data_files: llc/results.jsonl", b"  data_files: elsewhere.jsonl")
-    assert merge(moved, dataset_entries("m"), SECTION) == made
+    merged = merge(card, dataset_entries("m"), SECTION)
+    assert [config["config_name"] for config in front(merged)["configs"]] == ["default", "llc"]
+    moved = merged.replace(b"  data_files: llc/results.jsonl", b"  data_files: elsewhere.jsonl")
+    assert merge(moved, dataset_entries("m"), SECTION) == merged

@@ -73,15 +73,15 @@ STYLE = st.builds(
 
 def others(front: dict[str, Any]) -> dict[str, Any]:
     """All but what is ours."""
-    found = copy.deepcopy(front)
-    found.pop("hf-llc", None)
-    tags = found.pop("tags", None)
-    found["tags"] = [tag for tag in ([tags] if isinstance(tags, str) else tags or []) if tag != "llc"]
-    models = found.pop("model-index", None) or []
+    result = copy.deepcopy(front)
+    result.pop("hf-llc", None)
+    tags = result.pop("tags", None)
+    result["tags"] = [tag for tag in ([tags] if isinstance(tags, str) else tags or []) if tag != "llc"]
+    models = result.pop("model-index", None) or []
     for model in models:
         model["results"] = [each for each in model["results"] or [] if "hf_llc_version" not in str(each)]
-    found["model-index"] = [model for model in models if model != {"name": "my-model", "results": []}]
-    return found
+    result["model-index"] = [model for model in models if model != {"name": "my-model", "results": []}]
+    return result
 
 
 @given(
@@ -92,13 +92,13 @@ def test_any_front_matter_survives(values: dict[str, Any], style: Any, newline: 
     text = style(values)
     read = yaml.safe_load(text) or {}
     card = f"---\n{text}---\n{body}".replace("\n", newline).encode()
-    made = merge(card, OURS, SECTION)
-    new = yaml.safe_load(made.decode().replace(newline, "\n").split("---\n", 1)[1].rsplit("\n---\n", 1)[0])
+    merged = merge(card, OURS, SECTION)
+    new = yaml.safe_load(merged.decode().replace(newline, "\n").split("---\n", 1)[1].rsplit("\n---\n", 1)[0])
     assert others(new) == others(read)
     assert list(others(new)) == list(others(read))
     assert "llc" in new["tags"]
     assert [metric["value"] for metric in ours(new)] == [13.93]
-    assert merge(made, OURS, SECTION) == made
+    assert merge(merged, OURS, SECTION) == merged
 
 
 @given(body=st.text(st.sampled_from(list("ab`~-<!> \n\r\t#|{}")) | st.characters(codec="utf-8"), max_size=80))
@@ -111,13 +111,13 @@ def test_any_body_survives_unless_something_in_it_never_ends(body: str) -> None:
         with pytest.raises(CardError, match="never ends"):
             merge(card, few, SECTION)
         return
-    made = merge(card, few, SECTION)
-    assert made.partition(b"\n---\n")[2].startswith(body.encode())
-    assert merge(made, few, SECTION) == made
+    merged = merge(card, few, SECTION)
+    assert merged.partition(b"\n---\n")[2].startswith(body.encode())
+    assert merge(merged, few, SECTION) == merged
 
 
 @pytest.mark.parametrize("tag", [":0", "?a", "-a", "a:", "=", "@"])
 def test_a_single_tag_that_is_odd_in_brackets_stays_what_it_was(tag: str) -> None:
     written = yaml.safe_dump({"tags": tag})
-    made = merge(f"---\n{written}---\n".encode(), OURS, SECTION)
-    assert yaml.safe_load(made.decode().split("---\n")[1])["tags"] == [tag, "llc"]
+    merged = merge(f"---\n{written}---\n".encode(), OURS, SECTION)
+    assert yaml.safe_load(merged.decode().split("---\n")[1])["tags"] == [tag, "llc"]

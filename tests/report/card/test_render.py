@@ -27,24 +27,24 @@ STEPS = (0, 8, 512)
 HOSTILE = "x|y\n---\n<script>alert(1)</script> <!-- hf-llc:end --> ![a](http://evil) `$(rm -rf ~)` 'q' \"d\" # no: yes"
 
 
-def content(*found: Estimate, name: str = "model", **named: Any) -> Content:
+def content(*estimates: Estimate, name: str = "model", **named: Any) -> Content:
     """What is published of these estimates, the last of them in the headline."""
     points = [
         Point(
             revision=each.revision or Path(each.model).name,
-            sha=each.sha if each is found[-1] else f"{i:040x}",
+            sha=each.sha if each is estimates[-1] else f"{i:040x}",
             step=each.step,
             estimate=each,
         )
-        for i, each in enumerate(found)
+        for i, each in enumerate(estimates)
     ]
-    curve = Curve.of_points(found[-1].model, points, run_dir=".", versions={})
+    curve = Curve.of_points(estimates[-1].model, points, run_dir=".", versions={})
     return Content(curve=curve, name=name, headline=[point for point in points[-1:] if point.llc is not None], **named)
 
 
-def render(*found: Estimate, name: str = "model", about: str = "", **named: Any) -> str:
+def render(*estimates: Estimate, name: str = "model", about: str = "", **named: Any) -> str:
     """A whole card."""
-    return card.render_model_card(content(*found, name=name, **named), about=about)
+    return card.render_model_card(content(*estimates, name=name, **named), about=about)
 
 
 def series() -> list[Estimate]:
@@ -60,24 +60,24 @@ def results(text: str) -> list[EvalResult]:
 
 
 def metadata(text: str) -> dict[str, Any]:
-    found = yaml.safe_load(text.split("---\n")[1])
-    assert isinstance(found, dict)
-    return found
+    result = yaml.safe_load(text.split("---\n")[1])
+    assert isinstance(result, dict)
+    return result
 
 
 def test_huggingface_hub_reads_the_last_estimate() -> None:
-    (found,) = results(render(*series(), url="https://huggingface.co/me/m/blob/main/llc/results.jsonl"))
-    assert (found.metric_type, found.metric_value) == ("llc", 513.0)
-    assert found.metric_name == "Local learning coefficient (step512)"
-    assert (found.task_type, found.dataset_type, found.dataset_name) == ("text-generation", "org/text", "org/text")
-    assert (found.dataset_split, found.dataset_revision, found.dataset_config) == ("train", "b" * 40, None)
+    (result,) = results(render(*series(), url="https://huggingface.co/me/m/blob/main/llc/results.jsonl"))
+    assert (result.metric_type, result.metric_value) == ("llc", 513.0)
+    assert result.metric_name == "Local learning coefficient (step512)"
+    assert (result.task_type, result.dataset_type, result.dataset_name) == ("text-generation", "org/text", "org/text")
+    assert (result.dataset_split, result.dataset_revision, result.dataset_config) == ("train", "b" * 40, None)
     source = ("hf-llc", "https://huggingface.co/me/m/blob/main/llc/results.jsonl")
-    assert (found.source_name, found.source_url) == source
+    assert (result.source_name, result.source_url) == source
 
 
 def test_where_no_repository_is_known_no_source_is_made_up() -> None:
-    (found,) = results(render(*series()))
-    assert (found.source_name, found.source_url) == (None, None)
+    (result,) = results(render(*series()))
+    assert (result.source_name, result.source_url) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -94,15 +94,15 @@ def test_where_no_repository_is_known_no_source_is_made_up() -> None:
     ],
 )
 def test_metadata_has_the_digits_that_the_error_leaves(value: float, error: float, wanted: tuple[float, float]) -> None:
-    (found,) = results(render(estimate(llc=value, stderr=error)))
-    assert (found.metric_value, (found.metric_args or {})["stderr"]) == wanted
+    (result,) = results(render(estimate(llc=value, stderr=error)))
+    assert (result.metric_value, (result.metric_args or {})["stderr"]) == wanted
 
 
 def test_a_text_of_this_disk_is_no_id_of_the_hub() -> None:
     text = render(card.without_paths(local(), Path("/home/someone/demo")))
-    (found,) = results(text)
-    assert (found.dataset_type, found.dataset_name) == ("local", "text.jsonl")
-    assert str(found.dataset_revision).startswith("sha256:")
+    (result,) = results(text)
+    assert (result.dataset_type, result.dataset_name) == ("local", "text.jsonl")
+    assert str(result.dataset_revision).startswith("sha256:")
 
 
 def test_a_picture_that_is_missing_is_one_line_and_no_link() -> None:
@@ -114,7 +114,7 @@ def test_a_picture_that_is_missing_is_one_line_and_no_link() -> None:
 
 
 def test_the_arguments_are_all_that_the_number_depends_on() -> None:
-    (found,) = results(render(*series()))
+    (result,) = results(render(*series()))
     wanted = {
         "model_revision": "step512",
         "model_sha": "a" * 40,
@@ -131,15 +131,15 @@ def test_the_arguments_are_all_that_the_number_depends_on() -> None:
         "token_fingerprint": "sha256:" + "c" * 64,
         "hf_llc_version": "0.1.0",
     }
-    assert found.metric_args is not None
-    assert wanted.items() <= found.metric_args.items()
+    assert result.metric_args is not None
+    assert wanted.items() <= result.metric_args.items()
 
 
 def test_the_metadata_says_what_the_model_is_and_where_the_results_are() -> None:
-    found = metadata(render(*series()))
-    assert found["library_name"] == "transformers"
-    assert found["tags"] == ["llc"]
-    assert found["hf-llc"] == {
+    result = metadata(render(*series()))
+    assert result["library_name"] == "transformers"
+    assert result["tags"] == ["llc"]
+    assert result["hf-llc"] == {
         "schema": 1,
         "results": "llc/results.jsonl",
         "settings": "llc/settings.yaml",
@@ -187,23 +187,23 @@ def test_the_section_is_between_its_markers_once() -> None:
 
 
 def command_of(text: str) -> list[str]:
-    found = re.findall(r"```bash\n(.*)\n```", text)
-    return shlex.split(found[-1])
+    result = re.findall(r"```bash\n(.*)\n```", text)
+    return shlex.split(result[-1])
 
 
-def options_of(words: list[str], command: str) -> dict[str, str]:
+def options_of(arguments: list[str], command: str) -> dict[str, str]:
     """The options of a command by name, each of which the command has to know."""
-    assert words[:2] == ["hf-llc", command]
-    options = dict(zip(words[3::2], words[4::2], strict=True))
+    assert arguments[:2] == ["hf-llc", command]
+    options = dict(zip(arguments[3::2], arguments[4::2], strict=True))
     program: Any = get_command(import_module("hf_llc.cli.app").app)
     assert set(options) <= {name for each in program.commands[command].params for name in each.opts}
     return options
 
 
 def test_the_command_has_every_setting_as_an_option_of_hf_llc_estimate() -> None:
-    words = command_of(render(estimate()))
-    options = options_of(words, "estimate")
-    assert words[2] == "org/model"
+    command = command_of(render(estimate()))
+    options = options_of(command, "estimate")
+    assert command[2] == "org/model"
     assert (options["--revision"], options["--dataset-revision"]) == ("a" * 40, "b" * 40)
     assert (options["--gamma"], options["--lr"], options["--max-sequences"]) == ("7800.0", "8.3e-05", "2048")
 
@@ -222,30 +222,30 @@ def test_the_command_of_a_curve_is_a_scan_of_its_revisions() -> None:
     assert (options["--seed"], options["--sampler"], options["--chains"]) == ("0", "sgld-lm", "2")
 
 
-def place_of(found: Content) -> str:
+def place_of(estimates: Content) -> str:
     """The --revisions of the command that a card shows."""
-    return options_of(command_of(card.render_section(found)), "scan")["--revisions"]
+    return options_of(command_of(card.render_section(estimates)), "scan")["--revisions"]
 
 
 def test_checkpoints_that_are_no_revisions_are_named_by_where_they_live() -> None:
-    found = content(*series())
-    curve = found.curve
+    result = content(*series())
+    curve = result.curve
     folders = [replace(point, revision=f"run-1/ckpt-{i}", sha="a" * 40) for i, point in enumerate(curve.points)]
-    assert place_of(replace(found, curve=replace(curve, points=tuple(folders)))) == (
+    assert place_of(replace(result, curve=replace(curve, points=tuple(folders)))) == (
         "subfolder:run-1/ckpt-*,run-1/ckpt-0,run-1/ckpt-1,run-1/ckpt-2"
     )
     repositories = [
         replace(point, revision=name, estimate=replace(each, model=name))
         for name, point, each in zip(("o/a", "o/b", "p/c"), curve.points, series(), strict=True)
     ]
-    assert place_of(replace(found, curve=replace(curve, points=tuple(repositories)))) == "repos:o/a,o/b,p/c"
+    assert place_of(replace(result, curve=replace(curve, points=tuple(repositories)))) == "repos:o/a,o/b,p/c"
 
 
 def test_the_command_names_part_of_a_model_and_a_cross_check() -> None:
-    found = estimate(settings=replace(SETTINGS, params="*.0.*,*.1.*"), cross_check={"method": "lanczos", "llc": 1.0})
-    words = command_of(render(found))
-    assert [words[i + 1] for i, word in enumerate(words) if word == "--params"] == ["*.0.*", "*.1.*"]
-    assert words[-2:] == ["--cross-check", "lanczos"]
+    result = estimate(settings=replace(SETTINGS, params="*.0.*,*.1.*"), cross_check={"method": "lanczos", "llc": 1.0})
+    command = command_of(render(result))
+    assert [command[i + 1] for i, word in enumerate(command) if word == "--params"] == ["*.0.*", "*.1.*"]
+    assert command[-2:] == ["--cross-check", "lanczos"]
 
 
 def test_where_to_read_it_back_is_said() -> None:
@@ -254,9 +254,9 @@ def test_where_to_read_it_back_is_said() -> None:
 
 
 def test_a_long_curve_has_a_short_table_with_its_headline_and_says_what_is_left_out() -> None:
-    found = content(*(estimate(step) for step in range(100)))
-    named = found.curve.points[41]
-    text = card.render_section(replace(found, headline=[named, found.curve.points[-1]]))
+    result = content(*(estimate(step) for step in range(100)))
+    named = result.curve.points[41]
+    text = card.render_section(replace(result, headline=[named, result.curve.points[-1]]))
     rows = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| step")]
     assert len(rows) == 17
     assert rows[0] == "step0"
@@ -266,23 +266,23 @@ def test_a_long_curve_has_a_short_table_with_its_headline_and_says_what_is_left_
 
 
 def test_copies_and_failures_are_rows_that_say_so() -> None:
-    found = content(estimate(0), estimate(8))
+    result = content(estimate(0), estimate(8))
     points = (
-        replace(found.curve.points[0], duplicate_of="step8"),
-        found.curve.points[1],
+        replace(result.curve.points[0], duplicate_of="step8"),
+        result.curve.points[1],
         Point(revision="step9", step=9, error="no weights | at all"),
     )
-    text = card.render_section(replace(found, curve=replace(found.curve, points=points)))
+    text = card.render_section(replace(result, curve=replace(result.curve, points=points)))
     assert "| step0 | 0 | 2.8594 | 13.93 ± 0.42 | 1.012 | converged (weights of step8) |" in text
     assert "| step9 | 9 |  | no number |  | could not be used: no weights \\| at all |" in text
 
 
 def test_the_card_of_results_opens_in_the_viewer_and_links_to_the_model() -> None:
     text = card.render_dataset_card(content(estimate()))
-    found = metadata(text)
-    assert found["configs"] == [{"config_name": "llc", "data_files": "llc/results.jsonl"}]
-    assert found["tags"] == ["llc"]
-    assert "model-index" not in found
+    result = metadata(text)
+    assert result["configs"] == [{"config_name": "llc", "data_files": "llc/results.jsonl"}]
+    assert result["tags"] == ["llc"]
+    assert "model-index" not in result
     assert "[org/model](/org/model)" in text
     assert text.count(BEGIN) == text.count(END) == 1
 
@@ -291,8 +291,8 @@ def test_the_card_of_results_opens_in_the_viewer_and_links_to_the_model() -> Non
     "model", ["/evil.example", "//evil.example/x", "../../spaces/evil/x", "x) [a](https://evil.example"]
 )
 def test_a_model_that_is_no_id_is_no_link(model: str) -> None:
-    found = content(estimate())
-    text = card.render_dataset_card(replace(found, curve=replace(found.curve, model=model)))
+    result = content(estimate())
+    text = card.render_dataset_card(replace(result, curve=replace(result.curve, model=model)))
     body = text.partition("\n---\n")[2].partition("## Local")[0]
     links = [token for block in MarkdownIt().parse(body) for token in block.children or [] if token.type == "link_open"]
     assert not links
@@ -308,8 +308,13 @@ def test_the_card_of_a_trainers_model_says_how_it_was_trained() -> None:
 
 def test_the_settings_file_reads_as_settings(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text(card.settings_file(content(estimate())))
-    found = read_settings(tmp_path / "settings.yaml")
-    assert (found["gamma"], found["lr"], found["batch_size"], found["sampler"]) == (7800.0, 8.3e-5, 8, "sgld-lm")
+    settings = read_settings(tmp_path / "settings.yaml")
+    assert (settings["gamma"], settings["lr"], settings["batch_size"], settings["sampler"]) == (
+        7800.0,
+        8.3e-5,
+        8,
+        "sgld-lm",
+    )
 
 
 def test_the_command_leaves_out_checks_that_were_not_made() -> None:
@@ -323,9 +328,9 @@ def test_hostile_names_stay_words_in_the_metadata() -> None:
     text = render(estimate(revision=HOSTILE, dataset=dataset), name=HOSTILE)
     flat = " ".join(HOSTILE.split())
     for read in (yaml.safe_load, YAML(typ="safe").load):
-        found = read(text[4 : text.index("\n---\n", 4)])
-        (entry,) = found["model-index"][0]["results"]
-        assert found["model-index"][0]["name"] == flat
+        result = read(text[4 : text.index("\n---\n", 4)])
+        (entry,) = result["model-index"][0]["results"]
+        assert result["model-index"][0]["name"] == flat
         assert entry["dataset"] == {"type": flat, "name": flat, "config": "no", "split": "12:30", "revision": "1e5"}
         assert entry["metrics"][0]["args"]["model_revision"] == flat
         assert entry["metrics"][0]["args"]["lr"] == 8.3e-5
@@ -334,8 +339,8 @@ def test_hostile_names_stay_words_in_the_metadata() -> None:
 
 def test_hostile_names_stay_words_in_the_body() -> None:
     dataset = replace(estimate().dataset, id=HOSTILE, config=HOSTILE)
-    found = estimate(model=HOSTILE, revision=HOSTILE, dataset=dataset)
-    text = render(found, name=HOSTILE, about=HOSTILE)
+    result = estimate(model=HOSTILE, revision=HOSTILE, dataset=dataset)
+    text = render(result, name=HOSTILE, about=HOSTILE)
     body = text[text.index("\n---\n", 4) + 5 :]
     assert (body.count(BEGIN), body.count(END), body.count("```bash")) == (1, 1, 1)
     outside_code = re.sub(r"```bash\n.*\n```", "", body)
@@ -344,8 +349,8 @@ def test_hostile_names_stay_words_in_the_body() -> None:
     assert not re.search(r"(?<!\\)`\$\(rm", outside_code)
     (row,) = (line for line in body.splitlines() if "2.8594" in line)
     assert len(re.findall(r"(?<!\\)\|", row)) == 7
-    words = command_of(body)
-    assert words[words.index("--dataset-config") + 1] == " ".join(HOSTILE.split())
+    command = command_of(body)
+    assert command[command.index("--dataset-config") + 1] == " ".join(HOSTILE.split())
 
 
 def test_a_code_block_cannot_be_closed_from_inside() -> None:
@@ -364,29 +369,29 @@ def local() -> Estimate:
 
 
 def test_a_card_of_local_files_names_no_folder_of_this_machine() -> None:
-    made = card.without_paths(local(), Path("/srv"))
-    text = render(made)
+    paths = card.without_paths(local(), Path("/srv"))
+    text = render(paths)
     assert "someone" not in text
-    (found,) = results(text)
-    assert (found.dataset_type, found.dataset_name) == ("local", "text.jsonl")
-    assert found.metric_args is not None
-    assert found.metric_args["model_revision"] == "step512"
+    (result,) = results(text)
+    assert (result.dataset_type, result.dataset_name) == ("local", "text.jsonl")
+    assert result.metric_args is not None
+    assert result.metric_args["model_revision"] == "step512"
 
 
 def test_without_paths_keeps_them_relative_to_the_root() -> None:
-    found = card.without_paths(local(), Path("/home/someone/demo"))
-    assert (found.model, found.dataset.id, found.run_dir) == ("checkpoints/step512", "text.jsonl", "runs/step512")
-    assert "someone" not in str(found.to_dict())
+    paths = card.without_paths(local(), Path("/home/someone/demo"))
+    assert (paths.model, paths.dataset.id, paths.run_dir) == ("checkpoints/step512", "text.jsonl", "runs/step512")
+    assert "someone" not in str(paths.to_dict())
 
 
 def test_without_paths_keeps_only_the_name_of_what_lies_elsewhere() -> None:
-    found = card.without_paths(local(), Path("/srv"))
-    assert (found.model, found.dataset.id, found.run_dir) == ("step512", "text.jsonl", "step512")
+    paths = card.without_paths(local(), Path("/srv"))
+    assert (paths.model, paths.dataset.id, paths.run_dir) == ("step512", "text.jsonl", "step512")
 
 
 def test_without_paths_leaves_hub_names_alone() -> None:
-    found = card.without_paths(estimate(), Path("/home/someone"))
-    assert (found.model, found.dataset.id) == ("org/model", "org/text")
+    paths = card.without_paths(estimate(), Path("/home/someone"))
+    assert (paths.model, paths.dataset.id) == ("org/model", "org/text")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hf_llc.results.calibration import Calibration, Finding, Flat, Pilot, StepPo
 from hf_llc.results.estimate import DatasetRecord
 from hf_llc.results.figures import calibration as plots_sweep
 from tests.helpers.sweep_points import point
-from tests.results.figures.test_plots import data, drawn, words
+from tests.results.figures.test_plots import data, drawn, svg_text
 
 __all__ = ["drawn"]
 
@@ -25,7 +25,7 @@ def step(lr: float, llc: float | None, *, agrees: bool = True) -> StepPoint:
 
 def calibration(**changes: Any) -> Calibration:
     """Points at γ/nβ = 0.1 (not counted), 1, 10 and 100, without a plateau."""
-    made = Calibration(
+    result = Calibration(
         model="org/model",
         revision="step8",
         sha="a" * 40,
@@ -62,18 +62,18 @@ def calibration(**changes: Any) -> Calibration:
         versions={},
         seconds=1.0,
     )
-    return replace(made, **changes)
+    return replace(result, **changes)
 
 
 def bars(axes: Axes, label: str) -> tuple[list[float], list[float], Any]:
     """Places, values and fill of the points that the legend calls `label`."""
-    (found,) = (container for container in axes.containers if container.get_label() == label)
-    return *data(found[0]), found[0].get_markerfacecolor()
+    (results,) = (container for container in axes.containers if container.get_label() == label)
+    return *data(results[0]), results[0].get_markerfacecolor()
 
 
 def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
-    (found,) = (each for each in axes.lines if each.get_label() == label)
-    return data(found)
+    (results,) = (each for each in axes.lines if each.get_label() == label)
+    return data(results)
 
 
 def test_each_number_is_drawn_at_its_resolution(drawn: list[Figure], tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_sweep_without_any_number_is_a_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize("finding", list(Finding))
 def test_the_title_names_the_model_and_the_finding(finding: Finding, tmp_path: Path) -> None:
     plots_sweep.sweep(tmp_path / "s.svg", calibration(plateau=finding, model="/home/someone/a $x^{ 名"))
-    text = words(tmp_path / "s.svg")
+    text = svg_text(tmp_path / "s.svg")
     assert f"Calibration at a $x^{{ ?@step8: {plots_sweep.TITLES[finding]}" in text
     assert "someone" not in (tmp_path / "s.svg").read_text()
 

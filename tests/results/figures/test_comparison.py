@@ -9,7 +9,7 @@ from hf_llc.results.curve import Point
 from hf_llc.results.figures.axes import folded
 from hf_llc.results.figures.comparison import APART, comparison
 from tests.helpers.estimates import estimate
-from tests.results.figures.test_plots import data, drawn, words
+from tests.results.figures.test_plots import data, drawn, svg_text
 
 __all__ = ["drawn"]
 REASON = "γ/nβ is 29.04 for one, γ/nβ is 14.52 for two: curvatures below it are not seen."
@@ -34,7 +34,7 @@ def test_what_is_not_comparable_is_dashed_and_the_reason_is_above(drawn: list[Fi
     dashed = [line.get_label() for line in upper.lines if line.get_linestyle() == "--"]
     assert dashed == [f"two ({APART})"]
     assert [line.get_linestyle() for line in lower.lines] == ["-", "--"]
-    text = words(tmp_path / "c.svg")
+    text = svg_text(tmp_path / "c.svg")
     assert all(line in text for line in folded([f"Not comparable: {REASON}"]))
 
 

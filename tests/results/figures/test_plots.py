@@ -42,15 +42,15 @@ def data(line: Any) -> tuple[list[float], list[float]]:
 
 def long_lines(axes: Axes, length: int) -> list[tuple[list[float], list[float]]]:
     """The values of every line of `length` points."""
-    return [found for found in map(data, axes.lines) if len(found[0]) == length]
+    return [result for result in map(data, axes.lines) if len(result[0]) == length]
 
 
 def series() -> list[Estimate]:
     """Step 1 has no number, and step 0 another verdict; λ̂ is 10 + step."""
-    made = [
+    results = [
         estimate(step, None if step == 1 else 10.0 + step, init_loss=6.0 - index) for index, step in enumerate(STEPS)
     ]
-    return [replace(made[0], verdict=Verdict.NOT_A_MINIMUM), *made[1:]]
+    return [replace(results[0], verdict=Verdict.NOT_A_MINIMUM), *results[1:]]
 
 
 def markers(axes: Axes, label: str) -> tuple[list[float], list[float], Any]:
@@ -94,10 +94,10 @@ def test_curve_marks_a_point_without_number_on_the_axis(drawn: list[Figure], tmp
 
 
 def test_series_draws_copies_off_the_line_and_failures_on_the_axis(drawn: list[Figure], tmp_path: Path) -> None:
-    found = [Point(revision=f"step{step}", step=step, estimate=estimate(step, 10.0 + step)) for step in (0, 1, 8)]
-    copy = replace(found[2], revision="main", step=None, duplicate_of="step8")
+    results = [Point(revision=f"step{step}", step=step, estimate=estimate(step, 10.0 + step)) for step in (0, 1, 8)]
+    copy = replace(results[2], revision="main", step=None, duplicate_of="step8")
     failed = Point(revision="step4", step=4, error="no weights")
-    plots.series(tmp_path / "llc.png", [*found[:2], failed, found[2], copy], name="x")
+    plots.series(tmp_path / "llc.png", [*results[:2], failed, results[2], copy], name="x")
     upper, lower = drawn[0].axes
     assert markers(upper, "converged")[:2] == ([0.0, 1.0, 4.0], [10.0, 11.0, 18.0])
     assert markers(upper, plots.COPY)[:2] == ([4.0], [18.0])
@@ -113,14 +113,14 @@ def test_series_of_failures_alone_is_a_picture(tmp_path: Path) -> None:
     assert (tmp_path / "llc.png").is_file()
 
 
-def words(path: Path) -> str:
+def svg_text(path: Path) -> str:
     """All text of an SVG picture, which names its glyphs' text in comments."""
     return " ".join(re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8")))
 
 
 def test_curve_says_model_settings_and_what_may_be_compared(tmp_path: Path) -> None:
     plots.curve(tmp_path / "llc.svg", series())
-    text = words(tmp_path / "llc.svg")
+    text = svg_text(tmp_path / "llc.svg")
     assert "Local learning coefficient of org/model" in text
     assert "n_beta 268.6, gamma 7800, lr 8.3e-05, n = 2048 sequences of 64 tokens." in text
     assert "Comparable along this curve" in text
@@ -129,27 +129,27 @@ def test_curve_says_model_settings_and_what_may_be_compared(tmp_path: Path) -> N
 def test_curve_says_when_its_points_may_not_be_compared(tmp_path: Path) -> None:
     other = replace(SETTINGS, gamma=1.0)
     plots.curve(tmp_path / "llc.svg", [estimate(1), estimate(2, settings=other)])
-    assert "not comparable with each other" in words(tmp_path / "llc.svg")
+    assert "not comparable with each other" in svg_text(tmp_path / "llc.svg")
 
 
 def test_curve_of_revisions_without_step_is_in_the_order_given(drawn: list[Figure], tmp_path: Path) -> None:
-    found = [estimate(None, 5.0, revision=name) for name in ("main", "early", "late")]
-    plots.curve(tmp_path / "llc.png", found)
+    results = [estimate(None, 5.0, revision=name) for name in ("main", "early", "late")]
+    plots.curve(tmp_path / "llc.png", results)
     assert [label.get_text() for label in drawn[0].axes[1].get_xticklabels()] == ["main", "early", "late"]
 
 
 def test_names_from_outside_are_drawn_as_they_are(tmp_path: Path) -> None:
-    found = estimate(None, 5.0, model="a/$x^{$ \n 名", revision="r$\\frac$")
-    plots.curve(tmp_path / "llc.svg", [found])
-    assert "Local learning coefficient of a/$x^{$ ?" in words(tmp_path / "llc.svg")
+    result = estimate(None, 5.0, model="a/$x^{$ \n 名", revision="r$\\frac$")
+    plots.curve(tmp_path / "llc.svg", [result])
+    assert "Local learning coefficient of a/$x^{$ ?" in svg_text(tmp_path / "llc.svg")
 
 
 def test_a_local_path_is_not_in_the_picture(tmp_path: Path) -> None:
-    found = [
+    results = [
         estimate(step, 5.0, model=f"/home/someone/x/step{step}", revision=None, sha="sha256:ab") for step in (1, 2)
     ]
-    plots.curve(tmp_path / "llc.svg", found)
-    plots.traces(tmp_path / "traces.svg", [trace(0), trace(1)], found[0])
+    plots.curve(tmp_path / "llc.svg", results)
+    plots.traces(tmp_path / "traces.svg", [trace(0), trace(1)], results[0])
     assert "someone" not in (tmp_path / "llc.svg").read_text() + (tmp_path / "traces.svg").read_text()
 
 
@@ -256,11 +256,11 @@ def test_ticks_are_thinned_from_the_end() -> None:
 
 
 def test_draws_are_dots_and_the_running_number_ends_at_the_llc(drawn: list[Figure], tmp_path: Path) -> None:
-    found = estimate(llc=9.5, stderr=0.5)
-    found = replace(found, settings=replace(found.settings, sampler="importance", n_beta=100.0))
+    result = estimate(llc=9.5, stderr=0.5)
+    result = replace(result, settings=replace(result.settings, sampler="importance", n_beta=100.0))
     rises = [0.08, 0.12, 0.1, 0.09, 0.11, 0.1]
     groups = [replace(trace(chain), deltas=(0.0, *rises[chain::2]), losses=(1.0, 1.1, 1.1, 1.1)) for chain in range(2)]
-    plots.traces(tmp_path / "traces.png", groups, found)
+    plots.traces(tmp_path / "traces.png", groups, result)
     upper, lower = drawn[0].axes
     (dots,) = (line for line in upper.lines if line.get_label() == "a pair of draws")
     assert data(dots)[1] == pytest.approx([100 * rise for rise in rises])

@@ -71,7 +71,7 @@ def test_a_users_settings_neither_hinder_nor_change_a_picture(tmp_path: Path) ->
         (UserWarning("x" * 999), "UserWarning"),
     ],
 )
-def test_whatever_fails_is_one_line_and_no_old_picture_stays(error: Exception, words: str, tmp_path: Path) -> None:
+def test_whatever_fails_is_one_line_and_no_old_picture_stays(error: Exception, message: str, tmp_path: Path) -> None:
     told: list[str] = []
     old, new = tmp_path / "old.png", tmp_path / "new.png"
     old.write_text("of another number")
@@ -85,7 +85,7 @@ def test_whatever_fails_is_one_line_and_no_old_picture_stays(error: Exception, w
     assert drawn([new, old], fail, told.append) == []
     assert list(tmp_path.iterdir()) == []
     assert told[0] == told[1]
-    assert words in told[0]
+    assert message in told[0]
     assert told[0].endswith("; the numbers are complete without it.")
     assert "\n" not in told[0]
     assert len(told[0]) < 300

@@ -354,10 +354,10 @@ def test_the_weights_are_w_star_again_and_the_callers_random_numbers_untouched()
 def test_copies_kept_elsewhere_change_nothing() -> None:
     objective, _ = linear_regression(40, 3, seed=1)
     here = PriorDraws(objective, objective, gamma=10.0, batch_size=4, seed=0)
-    there = PriorDraws(objective, objective, gamma=10.0, batch_size=4, seed=0, keep_on=torch.device("cpu"))
-    assert here.losses(1) == there.losses(1)
-    assert here.gradients(1) == there.gradients(1)
-    assert here.bend(1) == there.bend(1)
+    result = PriorDraws(objective, objective, gamma=10.0, batch_size=4, seed=0, keep_on=torch.device("cpu"))
+    assert here.losses(1) == result.losses(1)
+    assert here.gradients(1) == result.gradients(1)
+    assert here.bend(1) == result.bend(1)
 
 
 def test_losses_that_are_no_number_leave_no_number() -> None:

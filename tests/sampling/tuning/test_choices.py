@@ -95,11 +95,11 @@ def test_measuring_takes_four_copies_of_the_weights() -> None:
 
 def test_the_sum_of_squared_curvatures_is_right_on_average_over_directions() -> None:
     curvatures = [0.5, 1.0, 2.0] * 30
-    found = [spectrum(quadratic(curvatures), ONE, seed=seed).squares for seed in range(60)]
+    squares = [spectrum(quadratic(curvatures), ONE, seed=seed).squares for seed in range(60)]
     exact = sum(h * h for h in curvatures)
-    error = torch.tensor(found).std() / math.sqrt(60)
+    error = torch.tensor(squares).std() / math.sqrt(60)
     assert float(error) < 0.05 * exact
-    assert abs(sum(found) / 60 - exact) < 4 * float(error)
+    assert abs(sum(squares) / 60 - exact) < 4 * float(error)
 
 
 def flat_quadratic(weight: float, count: int = 20_000) -> FunctionObjective:
@@ -174,11 +174,11 @@ def test_chains_from_the_prior_have_relaxed_at_the_end_of_the_burn_in(stiffness:
     steps = choose_burn_in(rate, draws=4, thin=1, start="localiser", typical=stiffness)
     chosen = settings(n_beta=n_beta, gamma=gamma, lr=rate / gamma, start="localiser", burn_in=steps, draws=4)
     count = 4000
-    found = llc_statistics(quadratic([stiffness] * count), chosen)
+    statistics = llc_statistics(quadratic([stiffness] * count), chosen)
     settled = quadratic_llc([stiffness] * count, n_beta, gamma)
     # Far above λ̂ they have to relax as chains from w* do.
     assert steps == (130 if stiffness <= 3 else 461)
-    assert found.mean - settled < 0.2 * settled
+    assert statistics.mean - settled < 0.2 * settled
 
 
 def test_chains_from_the_prior_start_with_its_variance() -> None:

@@ -81,7 +81,7 @@ def measured_for(run: float, asked: RequestedDynamics, start: str) -> tuple[Geom
     probe = choose_probe(objective, extent.probed, BATCH, 0, extent.drawn)
     # A full gradient by request is the run's own.
     slope = full_gradient(inner, 480)
-    found = measure_geometry(
+    result = measure_geometry(
         objective,
         lambda name: gradient_of(name, objective, copy_of(inner.parameters), slope),
         probe.items(extent.probed),
@@ -94,7 +94,7 @@ def measured_for(run: float, asked: RequestedDynamics, start: str) -> tuple[Geom
         probe=probe,
         allowance=allowance,
     )
-    return found, allowance.meter.taken
+    return result, allowance.meter.taken
 
 
 def test_a_short_run_estimates_equilibrium_noise_without_a_warm_up_run() -> None:
@@ -200,11 +200,11 @@ def test_differences_of_gradients_are_as_noisy_as_control_variates() -> None:
     with torch.no_grad():
         for parameter in objective.parameters:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=stream))
-    found = [
+    results = [
         gradient_noise(objective, each, 50, 0)
         for each in (gradient_of("control-variate", objective, anchors, slope), differences(objective, anchors))
     ]
-    assert found[1] == pytest.approx(found[0], rel=1e-4)
+    assert results[1] == pytest.approx(results[0], rel=1e-4)
 
 
 def saturating(scale: float) -> FunctionObjective:

@@ -13,20 +13,20 @@ ONE = torch.zeros(1, dtype=torch.int64)
 @pytest.mark.parametrize("gamma", [0.1, 10.0, 1000.0])
 def test_the_quadrature_of_a_quadratic_is_its_closed_form(gamma: float) -> None:
     curvatures = [10 ** (-2 + index / 100) for index in range(300)]
-    found = quadratic_llc_of(quadratic(curvatures), ONE, n_beta=100.0, gamma=gamma, seed=0)
+    result = quadratic_llc_of(quadratic(curvatures), ONE, n_beta=100.0, gamma=gamma, seed=0)
     truth = quadratic_llc(curvatures, 100.0, gamma)
-    assert found.llc is not None
-    assert found.stderr is not None
-    assert found.stderr < 0.1 * truth
-    assert abs(found.llc - truth) < 4 * found.stderr + 0.01 * truth
-    assert found.highest == pytest.approx(max(curvatures), rel=0.01)
+    assert result.llc is not None
+    assert result.stderr is not None
+    assert result.stderr < 0.1 * truth
+    assert abs(result.llc - truth) < 4 * result.stderr + 0.01 * truth
+    assert result.highest == pytest.approx(max(curvatures), rel=0.01)
 
 
 def test_equal_curvatures_leave_no_error_and_need_one_product_a_probe() -> None:
-    found = quadratic_llc_of(quadratic([2.0] * 50), ONE, n_beta=100.0, gamma=100.0, seed=0)
-    assert found.llc == pytest.approx(50 * 2 / 3 / 2, rel=1e-6)
-    assert found.stderr == pytest.approx(0.0, abs=1e-6)
-    assert found.products == 4
+    result = quadratic_llc_of(quadratic([2.0] * 50), ONE, n_beta=100.0, gamma=100.0, seed=0)
+    assert result.llc == pytest.approx(50 * 2 / 3 / 2, rel=1e-6)
+    assert result.stderr == pytest.approx(0.0, abs=1e-6)
+    assert result.products == 4
 
 
 def test_a_direction_that_falls_faster_than_the_prior_rises_leaves_no_number() -> None:

@@ -42,19 +42,19 @@ def estimators(objective: Objective) -> "dict[str, Gradient]":
 
 def test_quiet_gradients_are_left_as_they_are() -> None:
     assert not noise_matters(RequestedDynamics(), N_BETA, GAMMA, QUIET)
-    found = choose_dynamics(RequestedDynamics(), N_BETA, GAMMA, QUIET)
-    assert (found.gradient, found.batches, found.burn_in_lr) == ("minibatch", "independent", None)
+    dynamics = choose_dynamics(RequestedDynamics(), N_BETA, GAMMA, QUIET)
+    assert (dynamics.gradient, dynamics.batches, dynamics.burn_in_lr) == ("minibatch", "independent", None)
 
 
 def test_noise_that_matters_is_kept_within_its_share_of_the_coefficient() -> None:
     assert noise_matters(RequestedDynamics(), N_BETA, GAMMA, NOISY)
-    found = choose_dynamics(RequestedDynamics(), N_BETA, GAMMA, NOISY)
-    way = NoiseReduction(found.sampler, found.momentum, found.gradient, found.batches)
-    heating = way.heating(found.lr, N_BETA, GAMMA, NOISY)
+    dynamics = choose_dynamics(RequestedDynamics(), N_BETA, GAMMA, NOISY)
+    way = NoiseReduction(dynamics.sampler, dynamics.momentum, dynamics.gradient, dynamics.batches)
+    heating = way.heating(dynamics.lr, N_BETA, GAMMA, NOISY)
     assert heating <= TARGET_BIAS * NOISY.least_llc(N_BETA, GAMMA)
-    assert found.burn_in_lr is not None
-    assert found.burn_in_lr > found.lr
-    assert "gradient noise" in found.why["gradient"]
+    assert dynamics.burn_in_lr is not None
+    assert dynamics.burn_in_lr > dynamics.lr
+    assert "gradient noise" in dynamics.why["gradient"]
 
 
 def test_no_other_way_that_fits_forgets_faster_for_its_cost() -> None:
@@ -69,8 +69,13 @@ def test_no_other_way_that_fits_forgets_faster_for_its_cost() -> None:
 
 def test_what_is_asked_for_is_kept() -> None:
     asked = RequestedDynamics(sampler="sgld-lm", lr=1e-5, gradient="minibatch")
-    found = choose_dynamics(asked, N_BETA, GAMMA, NOISY)
-    assert (found.sampler, found.lr, found.gradient, found.burn_in_lr) == ("sgld-lm", 1e-5, "minibatch", None)
+    dynamics = choose_dynamics(asked, N_BETA, GAMMA, NOISY)
+    assert (dynamics.sampler, dynamics.lr, dynamics.gradient, dynamics.burn_in_lr) == (
+        "sgld-lm",
+        1e-5,
+        "minibatch",
+        None,
+    )
     assert not noise_matters(RequestedDynamics(gradient="minibatch", batches="independent"), N_BETA, GAMMA, NOISY)
 
 
@@ -80,8 +85,8 @@ def test_one_batch_an_epoch_cannot_be_reshuffled() -> None:
 
 
 def test_a_series_uses_the_largest_noise_and_plain_noise_where_none_with_control_variates_is_known() -> None:
-    found = combine_worst_case([QUIET, NOISY])
-    assert (found.noise, found.controlled, found.epoch) == (1.0, 0.9, 8)
+    result = combine_worst_case([QUIET, NOISY])
+    assert (result.noise, result.controlled, result.epoch) == (1.0, 0.9, 8)
     assert combine_worst_case([QUIET, QUIET]).controlled is None
 
 
@@ -100,14 +105,14 @@ def test_a_milder_checkpoint_reuses_warm_up_measurements_of_sharper_and_noisier_
 
 
 def test_warm_up_measurements_are_rescaled_only_to_slightly_sharper_checkpoints() -> None:
-    found = rescale_from_similar(
+    result = rescale_from_similar(
         replace(FIRST, curvature=1.2 * FIRST.curvature, noise=1.4 * FIRST.noise), [(FIRST, NOISY)]
     )
-    assert found is not None
+    assert result is not None
     assert NOISY.controlled is not None
-    assert found.curvature == pytest.approx(1.2 * NOISY.curvature)
-    assert found.typical == pytest.approx(1.2 * NOISY.typical)
-    assert (found.noise, found.controlled) == pytest.approx((1.4 * NOISY.noise, 1.4 * NOISY.controlled))
+    assert result.curvature == pytest.approx(1.2 * NOISY.curvature)
+    assert result.typical == pytest.approx(1.2 * NOISY.typical)
+    assert (result.noise, result.controlled) == pytest.approx((1.4 * NOISY.noise, 1.4 * NOISY.controlled))
     for name in ("curvature", "noise"):
         farther = replace(FIRST, **{name: 1.01 * MARGIN * getattr(FIRST, name)})
         assert rescale_from_similar(farther, [(FIRST, NOISY)]) is None
@@ -117,7 +122,7 @@ def counted_measure(batch_size: int, others: Sequence[GeometryReport] = ()) -> t
     """What is found around a deep linear net's minimum, and the gradients that it took."""
     inner = sampled_deep_linear((12, 12, 12), 9, 480)
     objective = Counted(inner, batch_size)
-    found = measure_geometry(
+    result = measure_geometry(
         objective,
         lambda name: estimators(objective)[name],
         torch.arange(120),
@@ -129,33 +134,33 @@ def counted_measure(batch_size: int, others: Sequence[GeometryReport] = ()) -> t
         seed=0,
         others=others,
     )
-    return found, round(objective.gradients)
+    return result, round(objective.gradients)
 
 
 def test_the_warm_up_run_is_skipped_where_other_checkpoints_were_as_sharp_and_noisy() -> None:
-    found, gradients = counted_measure(60)
-    assert found.walked
-    assert found.measured.controlled is not None
-    again, fewer = counted_measure(60, [found])
-    assert again == found._replace(walked=False)
+    results, gradients = counted_measure(60)
+    assert results.walked
+    assert results.measured.controlled is not None
+    again, fewer = counted_measure(60, [results])
+    assert again == results._replace(walked=False)
     assert fewer < gradients / 2
-    milder = found._replace(first=replace(found.first, noise=found.first.noise / 2))
-    assert counted_measure(60, [milder]) == (found, gradients)
+    milder = results._replace(first=replace(results.first, noise=results.first.noise / 2))
+    assert counted_measure(60, [milder]) == (results, gradients)
 
 
 def test_the_walk_ends_once_two_rounds_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+    results = []
     for alike in (0.0, 0.2, 1.0):
         monkeypatch.setattr("hf_llc.sampling.tuning.settle.ALIKE", alike)
-        found.append(counted_measure(60))
-    (longest, most), (enough, fewer), (_, fewest) = found
+        results.append(counted_measure(60))
+    (longest, most), (enough, fewer), (_, fewest) = results
     assert most > fewer + 150 > fewest + 150
     assert enough.measured.noise == pytest.approx(longest.measured.noise, rel=0.3)
 
 
 def test_a_linear_models_gradients_have_no_noise_with_control_variates() -> None:
     objective, _ = linear_regression(400, 20, seed=0)
-    found = measure_geometry(
+    measured = measure_geometry(
         objective,
         lambda name: estimators(objective)[name],
         torch.arange(400),
@@ -166,11 +171,11 @@ def test_a_linear_models_gradients_have_no_noise_with_control_variates() -> None
         batch_size=50,
         seed=0,
     ).measured
-    assert found.controlled is not None
-    assert found.controlled < 0.3 * found.noise
-    assert found.epoch == 8
+    assert measured.controlled is not None
+    assert measured.controlled < 0.3 * measured.noise
+    assert measured.epoch == 8
     # tr Cov of a batch of 50 at the minimum is about tr H / 50, the label noise being 1.
-    assert found.noise == pytest.approx(20 / 50, rel=0.5)
+    assert measured.noise == pytest.approx(20 / 50, rel=0.5)
 
 
 def test_the_warm_up_run_measures_less_noise_at_equilibrium_and_restores_the_weights() -> None:
@@ -178,7 +183,7 @@ def test_the_warm_up_run_measures_less_noise_at_equilibrium_and_restores_the_wei
     before = copy_of(objective.parameters)
     known = estimators(objective)
     start = LocalGeometry(curvature=8.0, trace=100.0, squares=200.0, noise=100.0, rise=5.0)
-    found = measure_at_equilibrium(
+    result = measure_at_equilibrium(
         objective,
         known.__getitem__,
         torch.arange(400),
@@ -193,10 +198,10 @@ def test_the_warm_up_run_measures_less_noise_at_equilibrium_and_restores_the_wei
         items=torch.arange(128),
     )
     assert all(torch.equal(now, then) for now, then in zip(objective.parameters, before, strict=True))
-    assert found.noise < 0.1 * start.noise
-    assert found.curvature >= start.curvature
-    assert found.controlled is not None
-    assert math.isfinite(found.controlled)
+    assert result.noise < 0.1 * start.noise
+    assert result.curvature >= start.curvature
+    assert result.controlled is not None
+    assert math.isfinite(result.controlled)
 
 
 def test_chains_that_cannot_forget_their_start_begin_at_both_ends() -> None:
@@ -235,8 +240,8 @@ def test_the_typical_stiffness_is_that_at_equilibrium_if_measured() -> None:
 
 
 def test_the_scatter_of_items_is_measured_again_after_the_warm_up_run_and_rescaled() -> None:
-    found, _ = counted_measure(60)
-    first, settled = found.first, found.measured
+    results, _ = counted_measure(60)
+    first, settled = results.first, results.measured
     assert 0 < settled.scatter < 0.5 * first.scatter
     # Along a straight line across the bent valley in which chains live the loss is no parabola.
     assert settled.curved > settled.scatter
@@ -250,8 +255,10 @@ def test_the_scatter_of_items_is_measured_again_after_the_warm_up_run_and_rescal
 
 
 def test_of_equally_fast_settings_the_one_with_the_least_momentum_is_chosen() -> None:
-    found = choose_noise_reduction(RequestedDynamics(), N_BETA, GAMMA, NOISY)
-    assert found.way.momentum == 0
+    result = choose_noise_reduction(RequestedDynamics(), N_BETA, GAMMA, NOISY)
+    assert result.way.momentum == 0
     for momentum in MOMENTA:
         other = choose_noise_reduction(RequestedDynamics(sampler="baoab", momentum=momentum), N_BETA, GAMMA, NOISY)
-        assert other.lr * other.way.gathered / other.way.cost <= 1.05 * found.lr * found.way.gathered / found.way.cost
+        assert (
+            other.lr * other.way.gathered / other.way.cost <= 1.05 * result.lr * result.way.gathered / result.way.cost
+        )

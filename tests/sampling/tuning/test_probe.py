@@ -44,29 +44,29 @@ def regression(late: int = 0, times: float = 40.0, flat: int = 0) -> tuple[Funct
 def test_items_like_the_first_ones_leave_these_to_be_looked_at() -> None:
     objective, _ = regression()
     before = copy_of(objective.parameters)
-    found = choose_probe(objective, BATCH, BATCH, 0)
-    assert found.sharp is None
-    assert found.items(BATCH).tolist() == list(range(BATCH))
+    result = choose_probe(objective, BATCH, BATCH, 0)
+    assert result.sharp is None
+    assert result.items(BATCH).tolist() == list(range(BATCH))
     assert torch.equal(objective.parameters[0].detach(), before[0])
 
 
 def test_a_text_whose_beginning_is_unlike_the_rest_is_probed_at_random() -> None:
     objective, _ = regression(flat=94)
-    found = choose_probe(objective, BATCH, BATCH, 0)
-    assert found.items(BATCH).tolist() != list(range(BATCH))
-    assert sorted(found.items(N).tolist()) == list(range(N))
-    assert found.sharp is None
+    result = choose_probe(objective, BATCH, BATCH, 0)
+    assert result.items(BATCH).tolist() != list(range(BATCH))
+    assert sorted(result.items(N).tolist()) == list(range(N))
+    assert result.sharp is None
     again, other = choose_probe(objective, BATCH, BATCH, 0), choose_probe(objective, BATCH, BATCH, 1)
-    assert torch.equal(found.order, again.order)
-    assert not torch.equal(found.order, other.order)
+    assert torch.equal(result.order, again.order)
+    assert not torch.equal(result.order, other.order)
 
 
 def test_a_minibatch_that_is_far_sharper_is_found_and_steps_are_chosen_by_it() -> None:
     objective, curvatures = regression(late=4)
-    found = choose_probe(objective, 256, BATCH, 0)
-    assert found.sharp is not None
-    assert len(found.sharp) == BATCH
-    assert int(found.sharp.max()) >= N - 4
+    result = choose_probe(objective, 256, BATCH, 0)
+    assert result.sharp is not None
+    assert len(result.sharp) == BATCH
+    assert int(result.sharp.max()) >= N - 4
 
     def measured(**options: Any) -> LocalGeometry:
         return measure_geometry(
@@ -82,7 +82,7 @@ def test_a_minibatch_that_is_far_sharper_is_found_and_steps_are_chosen_by_it() -
             **options,
         ).measured
 
-    before, after = measured(), measured(probe=found)
+    before, after = measured(), measured(probe=result)
     # The first 256 items show nothing of it.
     assert before.limiting < 2 < max(curvatures)
     assert after.limiting > 100
@@ -95,14 +95,14 @@ def test_a_minibatch_that_is_far_sharper_is_found_and_steps_are_chosen_by_it() -
 def test_a_loss_that_is_not_finite_beside_the_anchor_changes_nothing() -> None:
     w = torch.zeros(3, dtype=torch.float64)
     objective = FunctionObjective([w], N, lambda indices: (w.square().sum() / 0.0 + 1.0).expand(len(indices)))
-    found = choose_probe(objective, BATCH, BATCH, 0)
-    assert (found.sharp, found.items(3).tolist()) == (None, [0, 1, 2])
+    result = choose_probe(objective, BATCH, BATCH, 0)
+    assert (result.sharp, result.items(3).tolist()) == (None, [0, 1, 2])
 
 
 def test_where_minibatches_hold_all_items_nothing_is_drawn() -> None:
     objective, _ = regression(late=4)
-    found = choose_probe(objective, N, N, 0)
-    assert (found.sharp, found.items(3).tolist()) == (None, [0, 1, 2])
+    result = choose_probe(objective, N, N, 0)
+    assert (result.sharp, result.items(3).tolist()) == (None, [0, 1, 2])
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -113,8 +113,10 @@ def test_a_few_late_items_of_great_leverage_do_not_blow_the_chains_up(seed: int)
         name="leverage", params={}, objective=objective, truth=quadratic_llc(curvatures, 100.0, 5.0), n_beta=100.0,
         gamma=5.0, batch_size=BATCH,
     )  # fmt: skip
-    found = validate(case, ValidationSettings(draws=100, burn_in=100, seed=seed))
-    assert found.llc is not None
-    assert math.isfinite(found.llc)
-    assert abs(found.llc) < 1000
-    assert found.verdict != Verdict.CONVERGED or abs(found.llc - found.truth) < 3 * (found.stderr or 0.0)
+    validation = validate(case, ValidationSettings(draws=100, burn_in=100, seed=seed))
+    assert validation.llc is not None
+    assert math.isfinite(validation.llc)
+    assert abs(validation.llc) < 1000
+    assert validation.verdict != Verdict.CONVERGED or abs(validation.llc - validation.truth) < 3 * (
+        validation.stderr or 0.0
+    )

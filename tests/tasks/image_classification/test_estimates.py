@@ -101,13 +101,13 @@ def test_checkpoints_of_a_run_with_the_processor_beside_them_and_their_card(trai
     assert any(message.startswith("The image processor is that of") for message in told)
     (entry,) = model_entries("m", [curve.points[1]]).results
     assert entry["task"] == {"type": "image-classification", "name": "Image Classification"}
-    text = words(curve)
+    text = arguments(curve)
     assert "loss at w\\* (nats per image)" in text
     assert "n = 96 images (fingerprint" in text
     assert "token" not in text.partition("**What the number says.**")[0].replace("token_fingerprint", "")
 
 
-def words(curve: Curve) -> str:
+def arguments(curve: Curve) -> str:
     """The section of a card."""
     content = Content(curve=curve, name="m", headline=[curve.points[-1]], command="hf-llc scan", home="", url="")
     return render_section(content)

@@ -42,7 +42,7 @@ def model() -> Path:
     return tiny_images.save_model(tiny_images.make_model(), Path("model"), processor=tiny_images.make_processor())
 
 
-def found(model: str | Path, dataset: str | Path, told: list[str] | None = None, **settings: Any) -> Corpus:
+def result(model: str | Path, dataset: str | Path, told: list[str] | None = None, **settings: Any) -> Corpus:
     """The items that the task of the model finds."""
     source = find_model(ModelSettings(model=str(model)))
     tell = (lambda message: None) if told is None else told.append
@@ -62,7 +62,7 @@ def as_set(corpus: Corpus) -> set[tuple[bytes, int]]:
 
 
 def test_pixel_values_are_those_of_the_processor_and_classes_those_of_the_model(model: Path) -> None:
-    corpus = found(model, tiny_images.save_parquet(Path("images.parquet"), 30))
+    corpus = result(model, tiny_images.save_parquet(Path("images.parquet"), 30))
     assert (corpus.n, corpus.text_column, corpus.context_length) == (30, "image", 1)
     expected = set()
     for image, label in tiny_images.images(30):
@@ -74,37 +74,37 @@ def test_pixel_values_are_those_of_the_processor_and_classes_those_of_the_model(
 
 
 def test_a_folder_a_file_of_datasets_and_plain_files_give_the_same_items(model: Path) -> None:
-    folder = found(model, tiny_images.save_folder(Path("folder"), 30))
-    plain = found(model, tiny_images.save_parquet(Path("plain.parquet"), 30))
+    folder = result(model, tiny_images.save_folder(Path("folder"), 30))
+    plain = result(model, tiny_images.save_parquet(Path("plain.parquet"), 30))
     rows = tiny_images.images(30)
     names = [tiny_images.CLASSES[label] for _, label in rows]
     table = arrow.table({"picture": [tiny_images.png(image) for image, _ in rows], "kind": names})
     pq.write_table(table, "bytes.parquet")
-    assert as_set(folder) == as_set(plain) == as_set(found(model, "bytes.parquet"))
-    assert found(model, "bytes.parquet").text_column == "picture"
+    assert as_set(folder) == as_set(plain) == as_set(result(model, "bytes.parquet"))
+    assert result(model, "bytes.parquet").text_column == "picture"
 
 
 def test_fewer_images_are_a_random_choice_and_none_is_sorted_by_class(model: Path) -> None:
     folder = tiny_images.save_folder(Path("folder"), 90)
-    labels = items_of(found(model, folder, max_sequences=30))["labels"].tolist()
+    labels = items_of(result(model, folder, max_sequences=30))["labels"].tolist()
     assert len(labels) == 30
     assert min(Counter(labels).values()) >= 5
-    assert len(set(items_of(found(model, folder))["labels"].tolist()[:10])) == 3
+    assert len(set(items_of(result(model, folder))["labels"].tolist()[:10])) == 3
 
 
 def test_images_are_made_once_and_again_when_their_file_is_damaged(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tiny_images.save_parquet(Path("images.parquet"))
-    first = found(model, data)
+    first = result(model, data)
     with monkeypatch.context() as patch:
         patch.setattr("hf_llc.tasks.image_classification.rows.open_rows", lambda *_: pytest.fail("read again"))
-        assert found(model, data) == first
+        assert result(model, data) == first
     content = bytearray(first.path.read_bytes())
     content[-5] ^= 1
     first.path.write_bytes(content)
     told: list[str] = []
-    assert found(model, data, told) == first
+    assert result(model, data, told) == first
     assert "does not match its fingerprint; the items are made again" in told[0]
     first.path.unlink()
     with pytest.raises(HfLlcError, match="have disappeared or changed; run the same command again"):
@@ -118,19 +118,19 @@ def test_images_have_the_channels_that_the_model_takes(channels: int) -> None:
     for mode in ("L", "RGB"):
         cells = [tiny_images.png(image.convert(mode)) for image, _ in tiny_images.images(6)]
         pq.write_table(arrow.table({"image": cells, "label": [0, 1, 2, 0, 1, 2]}), f"{mode}.parquet")
-        assert items_of(found(model, f"{mode}.parquet"))["pixel_values"].shape == (6, channels, 8, 8)
+        assert items_of(result(model, f"{mode}.parquet"))["pixel_values"].shape == (6, channels, 8, 8)
 
 
 def test_a_dataset_on_the_hub(model: Path, hub: HubServer) -> None:
     content = tiny_images.save_parquet(Path("train-00000-of-00001.parquet"), 30).read_bytes()
     hub.add_dataset("org/stripes", {"data/train-00000-of-00001.parquet": content})
-    corpus = found(model, "org/stripes", max_sequences=4)
+    corpus = result(model, "org/stripes", max_sequences=4)
     assert (corpus.id, corpus.n, len(corpus.revision)) == ("org/stripes", 4, 40)
     assert not any("The first" in remark for remark in corpus.remarks)
     hub.add_dataset("org/sorted", {"train.parquet": sorted_by_class()})
-    assert "The first 4 images are of 1 of 3 classes" in found(model, "org/sorted", max_sequences=4).remarks[-1]
-    whole = found(model, "org/stripes")
-    assert as_set(whole) == as_set(found(model, "train-00000-of-00001.parquet"))
+    assert "The first 4 images are of 1 of 3 classes" in result(model, "org/sorted", max_sequences=4).remarks[-1]
+    whole = result(model, "org/stripes")
+    assert as_set(whole) == as_set(result(model, "train-00000-of-00001.parquet"))
 
 
 def sorted_by_class() -> bytes:
@@ -163,21 +163,21 @@ def with_config(model: Path, **entries: Any) -> Path:
 )
 def test_models_that_cannot_be_used(model: Path, entries: dict[str, Any], message: str) -> None:
     with pytest.raises(UnusableError, match=message):
-        found(with_config(model, **entries), tiny_images.save_folder(Path("folder"), 12))
+        result(with_config(model, **entries), tiny_images.save_folder(Path("folder"), 12))
 
 
 def test_a_model_without_a_processor_and_one_of_another_task() -> None:
     bare = tiny_images.save_model(tiny_images.make_model(), Path("inner/model"))
     data = tiny_images.save_parquet(Path("images.parquet"), 12)
     with pytest.raises(UnusableError, match=r"has no preprocessor_config\.json; save the image processor"):
-        found(bare, data)
+        result(bare, data)
     with pytest.raises(SettingsError, match=r"dataset must name images for .*model, got NeelNanda/pile-10k"):
         find_items(DataSettings(), find_model(ModelSettings(model=str(bare))))
     text = save_tiny_model(Path("text"))
     with pytest.raises(UnusableError, match="is a GPTNeoXForCausalLM, not a model for image classification"):
-        found(text, data, task="image-classification")
+        result(text, data, task="image-classification")
     with pytest.raises(SettingsError, match=r"got 'image-clasification'; did you mean image-classification"):
-        found(text, data, task="image-clasification")
+        result(text, data, task="image-clasification")
     source = find_model(ModelSettings(model=str(bare)))
     assert (task_of(source), task_of(source, "text-generation")) == ("image-classification", "text-generation")
 
@@ -188,7 +188,7 @@ def test_data_that_cannot_be_used(model: Path) -> None:
     def refused(columns: dict[str, Any], message: str, **settings: Any) -> None:
         pq.write_table(arrow.table(columns), "data.parquet")
         with pytest.raises((UnusableError, NotFoundError), match=message):
-            found(model, "data.parquet", **settings)
+            result(model, "data.parquet", **settings)
 
     refused({"image": cells, "label": [0, 1, 2, 3]}, "has the class 3, but model has the classes 0 to 2")
     refused({"image": cells, "label": [-1] * 4}, "-1 marks rows without a class, choose another `split`")
@@ -203,7 +203,7 @@ def test_data_that_cannot_be_used(model: Path) -> None:
     refused({"image": cells[:1], "label": [0]}, "gives 1 images, and at least 3 are needed")
     Path("text.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(UnusableError, match=r"holds no images; name a \.parquet file, a folder of images"):
-        found(model, "text.jsonl")
+        result(model, "text.jsonl")
 
 
 def test_images_of_several_sizes_are_refused() -> None:
@@ -212,13 +212,13 @@ def test_images_of_several_sizes_are_refused() -> None:
     cells = [tiny_images.png(Image.new("L", (size, size))) for size in (8, 8, 9)]
     pq.write_table(arrow.table({"image": cells, "label": [0, 1, 2]}), "data.parquet")
     with pytest.raises(UnusableError, match=r"several sizes, \(1, 8, 8\) and \(1, 9, 9\); set do_resize"):
-        found(model, "data.parquet")
+        result(model, "data.parquet")
 
 
 def test_a_model_whose_loss_depends_on_the_batch_is_refused(model: Path) -> None:
     task = TASKS["image-classification"]
     source = find_model(ModelSettings(model=str(model)))
-    items = items_of(found(model, tiny_images.save_parquet(Path("images.parquet"), 12)))
+    items = items_of(result(model, tiny_images.save_parquet(Path("images.parquet"), 12)))
     network = task.load_model(source, "cpu", 1)
     task.refuse(network, items)
     with pytest.raises(UnusableError, match="one for each of the classes 0 to 7"):

@@ -26,11 +26,11 @@ def path(tmp_path: Path) -> Path:
 def test_what_was_written_is_read(path: Path) -> None:
     told: list[str] = []
     token_cache.write(path, STORED)
-    found = token_cache.read(path, fingerprint, told.append)
-    assert found is not None
-    assert torch.equal(found.tokens, TOKENS)
-    assert found.tokens.dtype == torch.int32
-    assert (found.fingerprint, found.notes, told) == (STORED.fingerprint, {"text_column": "text"}, [])
+    result = token_cache.read(path, fingerprint, told.append)
+    assert result is not None
+    assert torch.equal(result.tokens, TOKENS)
+    assert result.tokens.dtype == torch.int32
+    assert (result.fingerprint, result.notes, told) == (STORED.fingerprint, {"text_column": "text"}, [])
 
 
 def test_every_input_makes_another_file_and_the_order_of_inputs_does_not(tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_a_new_version_replaces_the_old_one(path: Path) -> None:
     other = TOKENS + 1
     token_cache.write(path, STORED)
     token_cache.write(path, replace(STORED, tokens=other, fingerprint=fingerprint(other)))
-    found = token_cache.read(path, fingerprint, pytest.fail)
-    assert found is not None
-    assert torch.equal(found.tokens, other)
+    result = token_cache.read(path, fingerprint, pytest.fail)
+    assert result is not None
+    assert torch.equal(result.tokens, other)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -91,10 +91,10 @@ def test_token_ids_has_no_special_tokens_no_limit_and_no_warning(
     tokenizer: TextTokenizer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     texts = [TEXT * 3, "", "the river"]
-    found = list(token_ids(tokenizer, texts))
-    assert [tokenizer.decode(ids) for ids in found] == texts
-    assert len(found[0]) > CONTEXT
-    assert tokenizer.eos_token_id not in found[0]
+    result = list(token_ids(tokenizer, texts))
+    assert [tokenizer.decode(ids) for ids in result] == texts
+    assert len(result[0]) > CONTEXT
+    assert tokenizer.eos_token_id not in result[0]
     assert capfd.readouterr().err == ""
 
 

@@ -37,11 +37,11 @@ def test_products_are_16_bits_wide_and_everything_else_is_float32(
     expected = exact.losses_and_gradient(indices)
     slopes = [gradient.clone() for gradient in gradients(exact.parameters)]
     rounded = objective(model, tokens, torch.bfloat16, chunks=chunks)
-    found = rounded.losses_and_gradient(indices)
-    assert {tensor.dtype for tensor in [found, *rounded.parameters, *gradients(rounded.parameters)]} == {torch.float32}
-    assert torch.equal(rounded.losses(indices), found)
-    assert not torch.equal(found, expected)
-    torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
+    result = rounded.losses_and_gradient(indices)
+    assert {tensor.dtype for tensor in [result, *rounded.parameters, *gradients(rounded.parameters)]} == {torch.float32}
+    assert torch.equal(rounded.losses(indices), result)
+    assert not torch.equal(result, expected)
+    torch.testing.assert_close(result, expected, rtol=0.02, atol=0)
     for gradient, slope in zip(gradients(rounded.parameters), slopes, strict=True):
         assert 0 < float((gradient - slope).norm() / slope.norm()) < 0.02
     assert torch.equal(rounded.in_full().losses(indices), exact.losses(indices))

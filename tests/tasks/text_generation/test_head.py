@@ -77,9 +77,9 @@ def test_losses_and_gradients_are_those_of_whole_logits(
     whole, chunked = both(model, tokens, micro_batch)
     expected = whole.losses_and_gradient(indices)
     slopes = [gradient.clone() for gradient in gradients(whole.parameters)]
-    found = chunked.losses_and_gradient(indices)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
-    assert torch.equal(chunked.losses(indices), found)
+    result = chunked.losses_and_gradient(indices)
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=0)
+    assert torch.equal(chunked.losses(indices), result)
     torch.testing.assert_close(gradients(chunked.parameters), slopes, rtol=1e-5, atol=1e-7)
 
 
@@ -126,9 +126,9 @@ def test_few_logits_are_made_whole(tokens: Tensor, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(heads, "CHUNK", VOCABULARY * CONTEXT * 2)
     model = Model()
     head = Head(lambda ids: no_logits(ids), model.last.weight, None)
-    made = LanguageObjective(model.logits, list(model.parameters()), tokens, 2, head)
+    result = LanguageObjective(model.logits, list(model.parameters()), tokens, 2, head)
     assert torch.equal(
-        made.losses(torch.arange(2)), sequence_losses(model.logits(tokens[:2].long()), tokens[:2].long())
+        result.losses(torch.arange(2)), sequence_losses(model.logits(tokens[:2].long()), tokens[:2].long())
     )
     with pytest.raises(AssertionError, match="whole logits"):
         LanguageObjective(model.logits, list(model.parameters()), tokens, 3, head).losses(torch.arange(3))
@@ -144,5 +144,5 @@ def test_cross_entropy_of_a_token_is_that_of_torch() -> None:
     stream = torch.Generator().manual_seed(0)
     hidden, weight = torch.randn(20, WIDTH, generator=stream), torch.randn(VOCABULARY, WIDTH, generator=stream)
     targets = torch.randint(VOCABULARY, (20,), generator=stream)
-    found = token_losses(Head(lambda ids: hidden, weight, None), hidden, targets)
-    torch.testing.assert_close(found, functional.cross_entropy(hidden @ weight.t(), targets, reduction="none"))
+    losses = token_losses(Head(lambda ids: hidden, weight, None), hidden, targets)
+    torch.testing.assert_close(losses, functional.cross_entropy(hidden @ weight.t(), targets, reduction="none"))

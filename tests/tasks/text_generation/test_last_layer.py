@@ -58,13 +58,13 @@ def model_of(config: Any) -> Any:
 )
 def test_the_parts_make_the_models_logits(config: Any) -> None:
     model = model_of(config)
-    found = last_layer(model)
-    assert found is not None
-    assert found.activations == 64
-    assert (found.bias is not None) == (config.model_type == "gptj")
+    result = last_layer(model)
+    assert result is not None
+    assert result.activations == 64
+    assert (result.bias is not None) == (config.model_type == "gptj")
     ids = torch.randint(90, (3, 20), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        parts = torch.nn.functional.linear(found.hidden(ids), found.weight, found.bias)
+        parts = torch.nn.functional.linear(result.hidden(ids), result.weight, result.bias)
         assert torch.equal(parts, model(input_ids=ids).logits)
 
 

@@ -26,9 +26,9 @@ def model() -> GPTNeoXForCausalLM:
     config._attn_implementation = "eager"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        made = GPTNeoXForCausalLM(config)
-    made.eval()
-    return made
+        result = GPTNeoXForCausalLM(config)
+    result.eval()
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,10 @@ def test_the_gradient_is_that_of_the_mean_and_does_not_depend_on_micro_batches(
     flat = functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[indices][:, 1:].long().flatten())
     expected = torch.autograd.grad(flat, list(model.parameters()))
     for micro_batch in (1, 2, 5):
-        made = objective(model, tokens, micro_batch)
-        losses = made.losses_and_gradient(indices)
+        result = objective(model, tokens, micro_batch)
+        losses = result.losses_and_gradient(indices)
         torch.testing.assert_close(losses.mean(), flat, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(gradients(made.parameters), list(expected), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradients(result.parameters), list(expected), rtol=1e-4, atol=1e-6)
 
 
 def test_evaluating_losses_leaves_no_gradient(model: GPTNeoXForCausalLM, tokens: Tensor) -> None:
@@ -85,7 +85,7 @@ def test_curvature_by_differences_is_the_largest_eigenvalue_of_the_double_backwa
 ) -> None:
     parameters, batch = list(model.parameters()), torch.arange(8)
     before = copy_of(parameters)
-    found = spectrum(objective(model, tokens, 8), batch, seed=0).largest
+    largest = spectrum(objective(model, tokens, 8), batch, seed=0).largest
     assert all(torch.equal(p, b) for p, b in zip(parameters, before, strict=True))
 
     loss = sequence_losses(model(input_ids=tokens[batch].long()).logits, tokens[batch].long()).mean()
@@ -98,4 +98,4 @@ def test_curvature_by_differences_is_the_largest_eigenvalue_of_the_double_backwa
         product = torch.autograd.grad(first, parameters, vector, retain_graph=True, allow_unused=True)
         vector = [torch.zeros_like(p) if h is None else h for h, p in zip(product, parameters, strict=True)]
         value = sum(float(v.square().sum()) for v in vector) ** 0.5
-    assert 0.85 * value < found < 1.02 * value
+    assert 0.85 * value < largest < 1.02 * value

@@ -113,12 +113,12 @@ class TestLocalModels:
     """Folders and files on this disk."""
 
     def test_a_folder_is_pinned_by_its_content(self, tiny: Path) -> None:
-        found = local(tiny)
-        assert (found.id, found.revision, found.path, found.step) == (str(tiny), None, tiny, None)
-        assert found.is_local
-        assert found.sha.startswith("sha256:")
-        assert found.weight_bytes == (tiny / "model.safetensors").stat().st_size
-        assert found.download_bytes == 0
+        result = local(tiny)
+        assert (result.id, result.revision, result.path, result.step) == (str(tiny), None, tiny, None)
+        assert result.is_local
+        assert result.sha.startswith("sha256:")
+        assert result.weight_bytes == (tiny / "model.safetensors").stat().st_size
+        assert result.download_bytes == 0
 
     def test_identity_does_not_depend_on_the_place_the_name_or_what_is_beside_the_weights(
         self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -128,9 +128,9 @@ class TestLocalModels:
         for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "README.md"):
             (moved / name).write_text("state of the Trainer")
         monkeypatch.chdir(moved)
-        found = find_model(ModelSettings(model="."))
-        assert found.sha == local(tiny).sha
-        assert (found.id, found.path, found.step) == (".", moved, 400)
+        result = find_model(ModelSettings(model="."))
+        assert result.sha == local(tiny).sha
+        assert (result.id, result.path, result.step) == (".", moved, 400)
 
     def test_identity_follows_weights_and_config(self, tiny: Path, tmp_path: Path) -> None:
         other = save_tiny_model(tmp_path / "other", seed=1)
@@ -271,11 +271,11 @@ class TestHubModels:
 
     @pytest.mark.parametrize(("spelling", "seed"), [("org/m", 2), ("org/m@step0", 0), ("hf://org/m@v1", 1)])
     def test_a_revision_is_pinned_downloaded_and_loads(self, series: dict[str, str], spelling: str, seed: int) -> None:
-        found = find_model(ModelSettings(model=spelling), tell=pytest.fail)
+        result = find_model(ModelSettings(model=spelling), tell=pytest.fail)
         name = ["step0", "v1", "main"][seed]
-        assert (found.id, found.revision, found.sha) == ("org/m", name, series[name])
-        assert torch.equal(weights(found), make_model(seed).lm_head.weight)
-        assert load_tokenizer(found).eos_token_id == 0
+        assert (result.id, result.revision, result.sha) == ("org/m", name, series[name])
+        assert torch.equal(weights(result), make_model(seed).lm_head.weight)
+        assert load_tokenizer(result).eos_token_id == 0
 
     def test_a_web_address_a_short_sha_and_an_option_name_the_same(
         self, series: dict[str, str], hub: HubServer
@@ -294,23 +294,23 @@ class TestHubModels:
         assert find_model(ModelSettings(model="org/m"), download=False).step is None
 
     def test_only_the_models_own_files_are_fetched(self, series: dict[str, str]) -> None:
-        found = find_model(ModelSettings(model="org/m"))
-        assert found.path is not None
-        assert sorted(read_files(found.path)) == sorted(
+        result = find_model(ModelSettings(model="org/m"))
+        assert result.path is not None
+        assert sorted(read_files(result.path)) == sorted(
             ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
         )
 
     def test_code_is_fetched_only_where_it_may_run(self, series: dict[str, str]) -> None:
-        found = find_model(ModelSettings(model="org/m", trust_remote_code=True))
-        assert found.path is not None
-        assert (found.path / "my_code.py").is_file()
+        result = find_model(ModelSettings(model="org/m", trust_remote_code=True))
+        assert result.path is not None
+        assert (result.path / "my_code.py").is_file()
 
     def test_without_download_the_weights_stay_away_and_are_counted(
         self, series: dict[str, str], hub: HubServer
     ) -> None:
-        found = find_model(ModelSettings(model="org/m"), download=False)
-        assert found.download_bytes == found.weight_bytes > 100_000
-        assert parameter_count(found) == sum(parameter.numel() for parameter in make_model().parameters())
+        result = find_model(ModelSettings(model="org/m"), download=False)
+        assert result.download_bytes == result.weight_bytes > 100_000
+        assert parameter_count(result) == sum(parameter.numel() for parameter in make_model().parameters())
         assert not hub.requests("model.safetensors")
         find_model(ModelSettings(model="org/m"))
         assert find_model(ModelSettings(model="org/m"), download=False).download_bytes == 0
@@ -332,9 +332,9 @@ class TestHubModels:
         torch.save(make_model(5).state_dict(), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
         hub.add_model("org/m", read_files(folder))
-        found = find_model(ModelSettings(model="org/m"), tell=pytest.fail)
-        assert found.weight_bytes == (folder / "pytorch_model.bin").stat().st_size
-        assert torch.equal(weights(found), make_model(5).lm_head.weight)
+        result = find_model(ModelSettings(model="org/m"), tell=pytest.fail)
+        assert result.weight_bytes == (folder / "pytorch_model.bin").stat().st_size
+        assert torch.equal(weights(result), make_model(5).lm_head.weight)
 
     def test_sharded_weights_load(self, hub: HubServer, tmp_path: Path) -> None:
         make_model(5).save_pretrained(tmp_path / "m", max_shard_size="60KB")
@@ -346,12 +346,12 @@ class TestHubModels:
         files = read_files(sharded(tmp_path / "m", {1: name}))
         hub.add_model("org/m", {**files, "model-00009-of-00009.safetensors": b"not named"})
         planned = find_model(ModelSettings(model="org/m"), download=False)
-        found = find_model(ModelSettings(model="org/m"))
-        assert torch.equal(weights(found), make_model(5).lm_head.weight)
-        assert found.path is not None
-        assert not (found.path / "model-00009-of-00009.safetensors").exists()
+        result = find_model(ModelSettings(model="org/m"))
+        assert torch.equal(weights(result), make_model(5).lm_head.weight)
+        assert result.path is not None
+        assert not (result.path / "model-00009-of-00009.safetensors").exists()
         shards = [len(content) for path, content in files.items() if path.endswith(".safetensors")]
-        assert planned.download_bytes == found.weight_bytes == sum(shards)
+        assert planned.download_bytes == result.weight_bytes == sum(shards)
         assert not hub.requests("model-00009")
 
     def test_an_index_that_names_a_file_outside_the_repository_is_refused(self, hub: HubServer, tmp_path: Path) -> None:
@@ -383,10 +383,10 @@ class TestHubModels:
 
     def test_one_gguf_file_is_fetched_of_several(self, hub: HubServer) -> None:
         hub.add_model("org/m", {"a.q4.gguf": b"4444", "a.q8.gguf": b"88888888", "README.md": b""})
-        found = find_model(ModelSettings(model=f"{hub.url}/org/m/blob/main/a.q4.gguf"))
-        assert found.path is not None
-        assert list(read_files(found.path)) == ["a.q4.gguf"]
-        assert (found.gguf_file, found.weight_bytes) == ("a.q4.gguf", 4)
+        result = find_model(ModelSettings(model=f"{hub.url}/org/m/blob/main/a.q4.gguf"))
+        assert result.path is not None
+        assert list(read_files(result.path)) == ["a.q4.gguf"]
+        assert (result.gguf_file, result.weight_bytes) == ("a.q4.gguf", 4)
         planned = find_model(ModelSettings(model="org/m", gguf_file="a.q8.gguf"), download=False)
         assert (planned.path, planned.download_bytes) == (None, 8)
         with pytest.raises(UnusableError, match=r"with `gguf_file`: a\.q4\.gguf, a\.q8\.gguf"):
@@ -418,16 +418,16 @@ class TestCorpora:
     """Text to packed tokens."""
 
     def test_tokens_are_the_documents_with_an_end_after_each(self, text: Path, source: ModelSource) -> None:
-        found = corpus(text, source)
-        tokens = load_tokens(found)
+        result = corpus(text, source)
+        tokens = load_tokens(result)
         decoded = make_tokenizer().decode(tokens.flatten().tolist())
         assert isinstance(decoded, str)
         assert decoded.startswith(EOS.join(sentences(3)) + EOS)
-        assert tokens.shape == (found.n, found.context_length) == (found.n, CONTEXT)
+        assert tokens.shape == (result.n, result.context_length) == (result.n, CONTEXT)
         assert tokens.dtype == torch.int32
-        assert found.fingerprint == fingerprint(tokens)
-        assert (found.id, found.config, found.split, found.text_column) == (str(text), None, "train", "text")
-        assert found.revision.startswith("sha256:")
+        assert result.fingerprint == fingerprint(tokens)
+        assert (result.id, result.config, result.split, result.text_column) == (str(text), None, "train", "text")
+        assert result.revision.startswith("sha256:")
 
     def test_no_document_gets_special_tokens_of_its_own(self, text: Path, source: ModelSource) -> None:
         tokens = load_tokens(corpus(text, source))
@@ -480,8 +480,8 @@ class TestCorpora:
         choices: list[dict[str, Any]] = [
             {"config": config, "split": split} for config in ("one", "two") for split in ("train", "test")
         ]
-        found = [corpus(folder, source, context_length=4, max_sequences=0, **choice) for choice in choices]
-        assert len({one.path for one in found}) == len({one.fingerprint for one in found}) == 4
+        results = [corpus(folder, source, context_length=4, max_sequences=0, **choice) for choice in choices]
+        assert len({one.path for one in results}) == len({one.fingerprint for one in results}) == 4
 
     def test_two_models_with_one_tokenizer_share_their_tokens(
         self, text: Path, source: ModelSource, tmp_path: Path
@@ -503,15 +503,15 @@ class TestCorpora:
         assert fingerprint(load_tokens(first)) == first.fingerprint
 
     def test_tokens_exchanged_behind_a_run_are_noticed(self, text: Path, source: ModelSource) -> None:
-        found = corpus(text, source)
-        other = load_tokens(found) * 0
+        result = corpus(text, source)
+        other = load_tokens(result) * 0
         stored = token_cache.StoredTokens(tokens=other, fingerprint=fingerprint(other), notes={"text_column": "text"})
-        token_cache.write(found.path, stored)
+        token_cache.write(result.path, stored)
         with pytest.raises(ResourceError, match="disappeared or changed"):
-            load_tokens(found)
-        found.path.unlink()
+            load_tokens(result)
+        result.path.unlink()
         with pytest.raises(ResourceError, match="disappeared or changed"):
-            load_tokens(found)
+            load_tokens(result)
 
     def test_a_context_above_the_models_is_refused(self, text: Path, source: ModelSource) -> None:
         with pytest.raises(SettingsError, match=f"context_length must be ≤ {CONTEXT}, .*got {CONTEXT + 1}"):
@@ -558,24 +558,24 @@ class TestCorpora:
     ) -> None:
         repo = hub.add_dataset("org/d", {"train.jsonl": text.read_bytes()})
         model = local(tiny)
-        found = find_corpus(DataSettings(dataset="hf://datasets/org/d@main"), model, tell=pytest.fail)
-        assert (found.id, found.revision) == ("org/d", repo.at().sha)
-        assert found.fingerprint == corpus(text, model).fingerprint
+        result = find_corpus(DataSettings(dataset="hf://datasets/org/d@main"), model, tell=pytest.fail)
+        assert (result.id, result.revision) == ("org/d", repo.at().sha)
+        assert result.fingerprint == corpus(text, model).fingerprint
         before = len(hub.requests())
-        assert find_corpus(DataSettings(dataset="org/d"), model) == found
+        assert find_corpus(DataSettings(dataset="org/d"), model) == result
         assert len(hub.requests()) == before + 1
         repo.commit({"train.jsonl": b"".join(text.read_bytes().splitlines(keepends=True)[:90])})
-        assert find_corpus(DataSettings(dataset="org/d"), model).fingerprint != found.fingerprint
-        assert find_corpus(DataSettings(dataset="org/d", revision=found.revision), model) == found
+        assert find_corpus(DataSettings(dataset="org/d"), model).fingerprint != result.fingerprint
+        assert find_corpus(DataSettings(dataset="org/d", revision=result.revision), model) == result
 
     def test_a_hub_dataset_packed_before_is_found_offline(
         self, hub: HubServer, tiny: Path, text: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         hub.add_dataset("org/d", {"train.jsonl": text.read_bytes()})
         model = local(tiny)
-        found = find_corpus(DataSettings(dataset="org/d"), model)
+        result = find_corpus(DataSettings(dataset="org/d"), model)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        assert find_corpus(DataSettings(dataset="org/d"), model, tell=pytest.fail) == found
+        assert find_corpus(DataSettings(dataset="org/d"), model, tell=pytest.fail) == result
         with pytest.raises(OfflineError, match="org/d"):
             find_corpus(DataSettings(dataset="org/d", max_sequences=3), model)
 

@@ -74,13 +74,13 @@ def test_transformers_reads_the_checkpoint_back(tmp_path: Path, capsys: pytest.C
 
 
 def test_transformers_reads_the_tokenizer_back(tmp_path: Path) -> None:
-    made = train_tokenizer(sentences(50), VOCABULARY)
-    model = build_model(SHAPE, made.get_vocab_size(), torch.Generator().manual_seed(0))
-    save_checkpoint(model, made, tmp_path)
+    result = train_tokenizer(sentences(50), VOCABULARY)
+    model = build_model(SHAPE, result.get_vocab_size(), torch.Generator().manual_seed(0))
+    save_checkpoint(model, result, tmp_path)
     read = AutoTokenizer.from_pretrained(tmp_path)
     text = "the old stone bridge\n  Wörld 名 " + sentences(1)[0]
-    assert read(text, add_special_tokens=False)["input_ids"] == made.encode(text).ids
-    assert read.decode(made.encode(text).ids) == text
+    assert read(text, add_special_tokens=False)["input_ids"] == result.encode(text).ids
+    assert read.decode(result.encode(text).ids) == text
     assert (read.eos_token, read.eos_token_id, read.model_max_length) == (END_OF_TEXT, END_OF_TEXT_ID, 24)
     assert len(read) == model.config.vocab_size == VOCABULARY
 

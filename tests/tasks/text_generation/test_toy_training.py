@@ -48,9 +48,9 @@ class Regression:
     def losses_and_gradient(self, indices: Tensor) -> Tensor:
         self.batches.append(indices.tolist())
         self.weights.grad = None
-        found = self.losses(indices)
-        found.mean().backward()
-        return found.detach()
+        losses = self.losses(indices)
+        losses.mean().backward()
+        return losses.detach()
 
 
 def test_it_learns() -> None:

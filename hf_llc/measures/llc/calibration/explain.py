@@ -6,9 +6,9 @@ from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.calibration.budget import FEWEST_EFFECTIVE, KEPT, SETTLING_ERRORS, DrawBudget
 from hf_llc.measures.llc.calibration.gamma_plateau import PlateauResult
 from hf_llc.measures.llc.calibration.predict import ErrorForecast
-from hf_llc.measures.llc.interpretation import SIGNIFICANT
 from hf_llc.measures.llc.resolution import ResolvedRun, temperature
 from hf_llc.results.calibration import Calibration, Finding, Pilot
+from hf_llc.results.interpretation import SIGNIFICANT
 from hf_llc.sampling.tuning.choose_chains import burn_in_sentence
 from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
 from hf_llc.settings.calibration import CalibrationSettings

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from hf_llc.measures.llc.calibration.pilot_chains import Swept
 from hf_llc.measures.llc.calibration.plateau import Reading, Slope, find_plateau, may_have_plateau
-from hf_llc.measures.llc.interpretation import PLATEAU, SIGNIFICANT
 from hf_llc.measures.llc.summarise import Judged, judged
 from hf_llc.measures.llc.verdict import DRIFT_MAX, still
 from hf_llc.results.calibration import Finding, Flat, SweepPoint
 from hf_llc.results.estimate import Diagnostics
+from hf_llc.results.interpretation import PLATEAU, SIGNIFICANT
 from hf_llc.sampling.statistics import log_ratio
 from hf_llc.sampling.tuning.choose_sampler import LOCAL_RISE
 from hf_llc.sampling.tuning.lanczos import Nodes

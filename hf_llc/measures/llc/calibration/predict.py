@@ -8,13 +8,13 @@ from hf_llc.errors import DivergedError
 from hf_llc.measures.llc.calibration import budget as effort
 from hf_llc.measures.llc.calibration.budget import DrawBudget, Spread
 from hf_llc.measures.llc.calibration.pilot_chains import own_burn_in
-from hf_llc.measures.llc.interpretation import SIGNIFICANT
 from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.sensitivity import step_shares
 from hf_llc.measures.llc.summarise import judged
 from hf_llc.measures.llc.verdict import R_HAT_MAX
 from hf_llc.results.calibration import Pilot
 from hf_llc.results.estimate import ChainTrace, Status, Verdict
+from hf_llc.results.interpretation import SIGNIFICANT
 from hf_llc.sampling.estimator import llc as llc_of
 from hf_llc.sampling.statistics import summarise
 from hf_llc.sampling.variations import VARIATIONS

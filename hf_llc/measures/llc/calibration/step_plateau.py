@@ -7,10 +7,10 @@ from dataclasses import replace
 from hf_llc.measures.llc.calibration.gamma_plateau import draws_of, unsettled
 from hf_llc.measures.llc.calibration.pilot_chains import Swept
 from hf_llc.measures.llc.calibration.plateau import Slope, agreeing
-from hf_llc.measures.llc.interpretation import SIGNIFICANT
 from hf_llc.measures.llc.summarise import judged
 from hf_llc.measures.llc.verdict import STEP_BIAS_MAX
 from hf_llc.results.calibration import StepPoint
+from hf_llc.results.interpretation import SIGNIFICANT
 from hf_llc.sampling.statistics import log_ratio
 from hf_llc.sampling.tuning.step_size import stability
 from hf_llc.settings.posterior import STABILITY_LIMIT

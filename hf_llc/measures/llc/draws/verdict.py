@@ -2,10 +2,10 @@
 
 import math
 
-from hf_llc.measures.llc.interpretation import SIGNIFICANT
 from hf_llc.measures.llc.sufficiency import OF_BOTH, STDERR_MAX
 from hf_llc.measures.llc.verdict import COLD_MAX
 from hf_llc.results.estimate import Diagnostics, Verdict
+from hf_llc.results.interpretation import SIGNIFICANT
 
 OPEN_MAX = 0.1
 """Share of λ̂ that its moments under the prior may leave open on either side."""

@@ -137,8 +137,8 @@ def relaxing(rate: float, steps: int, amplitude: float, seed: int) -> list[list[
     """Four chains that approach 1 from above at a rate per step, with noise of 0.1."""
     stream = numpy.random.default_rng(seed)
     mean = 1 + amplitude * numpy.exp(-rate * numpy.arange(steps + 1))
-    found: list[list[float]] = (mean + 0.1 * stream.standard_normal((4, steps + 1))).tolist()
-    return found
+    result: list[list[float]] = (mean + 0.1 * stream.standard_normal((4, steps + 1))).tolist()
+    return result
 
 
 def test_a_burn_in_that_is_long_enough_is_left_as_it_is() -> None:

@@ -55,8 +55,8 @@ def steep(steep_plan: Plan) -> Calibration:
     return calibrated(steep_plan, quadratic(HALF))
 
 
-def counted(found: Calibration) -> list[SweepPoint]:
-    return [point for point in found.sweep if point.excluded is None]
+def counted(result: Calibration) -> list[SweepPoint]:
+    return [point for point in result.sweep if point.excluded is None]
 
 
 def exact(point: SweepPoint) -> float:
@@ -106,8 +106,8 @@ def test_every_point_and_every_slope_is_the_closed_form_within_its_error(
         assert point.stderr is not None
         assert point.stderr < 0.1 * point.llc
         assert abs(point.llc - exact(point)) < 4 * point.stderr
-    for here, there in pairwise(points):
-        truth = math.log(exact(there) / exact(here)) / math.log(there.gamma / here.gamma)
+    for here, results in pairwise(points):
+        truth = math.log(exact(results) / exact(here)) / math.log(results.gamma / here.gamma)
         assert here.slope is not None
         assert here.slope_stderr is not None
         assert here.slope_stderr < 0.05
@@ -115,9 +115,9 @@ def test_every_point_and_every_slope_is_the_closed_form_within_its_error(
 
 
 def test_slopes_are_far_sharper_than_the_points_they_are_between(steep: Calibration) -> None:
-    for here, there in pairwise(counted(steep)):
-        apart = math.hypot((here.stderr or 0) / (here.llc or 1), (there.stderr or 0) / (there.llc or 1))
-        assert (here.slope_stderr or 1) < 0.3 * apart / math.log(there.gamma / here.gamma)
+    for here, results in pairwise(counted(steep)):
+        apart = math.hypot((here.stderr or 0) / (here.llc or 1), (results.stderr or 0) / (results.llc or 1))
+        assert (here.slope_stderr or 1) < 0.3 * apart / math.log(results.gamma / here.gamma)
 
 
 def test_the_sweep_goes_down_only_as_long_as_the_chains_stay_local(flat: Calibration, steep: Calibration) -> None:
@@ -147,10 +147,10 @@ def test_the_step_size_chosen_agrees_with_smaller_ones_and_is_stable(flat: Calib
     assert "unstable from" in flat.steps_reason
 
 
-def rerun(found: Calibration, at: ResolvedRun, objective: Objective) -> Judged:
+def rerun(result: Calibration, at: ResolvedRun, objective: Objective) -> Judged:
     """A run with the settings found and its checks, as an estimate makes it."""
     names = ("gamma", "lr", "burn_in", "draws", "thin", "chains")
-    settings = replace(at.settings, **{name: found.settings[name] for name in names}, seed=1)
+    settings = replace(at.settings, **{name: result.settings[name] for name in names}, seed=1)
     zero = objective.losses(torch.zeros(1, dtype=torch.int64))
     main = [run_chain(objective, zero, settings, chain) for chain in range(settings.chains)]
     varied = {
@@ -166,16 +166,16 @@ def test_a_run_with_the_settings_has_the_wanted_error(
 ) -> None:
     request.getfixturevalue(which)
     plan: Plan = request.getfixturevalue(f"{which}_plan")
-    found = calibrated(plan, None, target)
-    assert found.met
-    assert found.expected_stderr is not None
-    again = rerun(found, findings_of(plan, None).at, quadratic(HALF))
+    calibration = calibrated(plan, None, target)
+    assert calibration.met
+    assert calibration.expected_stderr is not None
+    again = rerun(calibration, findings_of(plan, None).at, quadratic(HALF))
     assert again.verdict is Verdict.CONVERGED
     assert again.llc is not None
     assert again.stderr is not None
-    assert found.expected_stderr / 3 < again.stderr / again.llc < 1.5 * found.expected_stderr
+    assert calibration.expected_stderr / 3 < again.stderr / again.llc < 1.5 * calibration.expected_stderr
     assert again.stderr / again.llc < 1.5 * target
-    assert abs(again.llc - found.pilot.llc) < 4 * math.hypot(again.stderr, found.pilot.stderr)
+    assert abs(again.llc - calibration.pilot.llc) < 4 * math.hypot(again.stderr, calibration.pilot.stderr)
 
 
 def test_more_precision_costs_more_draws_and_no_pilot_chain(steep: Calibration, steep_plan: Plan) -> None:
@@ -187,13 +187,13 @@ def test_more_precision_costs_more_draws_and_no_pilot_chain(steep: Calibration, 
 def test_an_error_that_the_budget_does_not_allow_is_said_with_what_will_be_reached(
     steep: Calibration, steep_plan: Plan
 ) -> None:
-    found = calibrated(steep_plan, None, 0.001, budget=3000)
-    assert not found.met
-    assert found.gradients <= 3000
-    assert found.expected_stderr is not None
-    assert found.expected_stderr > 0.001
-    assert f"{found.expected_stderr:.2%} of λ̂" in found.precision
-    assert "It will not be reached: the budget is 3,000 gradients" in found.precision
+    calibration = calibrated(steep_plan, None, 0.001, budget=3000)
+    assert not calibration.met
+    assert calibration.gradients <= 3000
+    assert calibration.expected_stderr is not None
+    assert calibration.expected_stderr > 0.001
+    assert f"{calibration.expected_stderr:.2%} of λ̂" in calibration.precision
+    assert "It will not be reached: the budget is 3,000 gradients" in calibration.precision
     assert steep.met
 
 
@@ -220,31 +220,31 @@ def test_its_settings_are_what_a_scan_is_asked_for(flat: Calibration, flat_plan:
 
 
 def test_chains_too_short_to_tell_leave_it_undecided_and_say_what_to_do(tmp_path: Path) -> None:
-    found = calibrated(plan_of(1, tmp_path, n_beta=1e5, draws=20), deep_linear([12, 12, 12], 6))
-    assert found.plateau is Finding.UNDECIDED
-    assert "Raise `pilot_draws`" in found.plateau_reason
-    assert any(point.open and "not equilibrated" in (point.excluded or "") for point in found.sweep)
+    calibration = calibrated(plan_of(1, tmp_path, n_beta=1e5, draws=20), deep_linear([12, 12, 12], 6))
+    assert calibration.plateau is Finding.UNDECIDED
+    assert "Raise `pilot_draws`" in calibration.plateau_reason
+    assert any(point.open and "not equilibrated" in (point.excluded or "") for point in calibration.sweep)
 
 
 def test_gradient_noise_shows_in_the_step_size(tmp_path: Path) -> None:
     objective, _ = linear_regression(2000, 20, seed=0)
     noisy = {"batch_size": 10, "lr": 2e-4, "sampler": "sgld-lm", "gradient": "minibatch", "batches": "independent"}
     plan = plan_of(2000, tmp_path, n_beta=2000.0, gamma=200.0, draws=100, **noisy)
-    found = calibrated(plan, objective)
-    assert found.steps_reason.startswith("λ̂ depends on the step size over the whole range ε = ")
-    assert found.settings["lr"] == 2e-4
-    assert found.pilot.verdict in {"heated", "step-too-large"}
+    calibration = calibrated(plan, objective)
+    assert calibration.steps_reason.startswith("λ̂ depends on the step size over the whole range ε = ")
+    assert calibration.settings["lr"] == 2e-4
+    assert calibration.pilot.verdict in {"heated", "step-too-large"}
 
 
 def test_what_was_asked_for_is_kept_and_called_so(tmp_path: Path) -> None:
-    found = calibrated(plan_of(1, tmp_path, n_beta=1e4, gamma=300.0, lr=3e-5, sampler="sgld"), quadratic(HALF))
-    assert {name: found.settings[name] for name in ("n_beta", "gamma", "lr", "sampler")} == {
+    calibration = calibrated(plan_of(1, tmp_path, n_beta=1e4, gamma=300.0, lr=3e-5, sampler="sgld"), quadratic(HALF))
+    assert {name: calibration.settings[name] for name in ("n_beta", "gamma", "lr", "sampler")} == {
         "n_beta": 1e4,
         "gamma": 300.0,
         "lr": 3e-5,
         "sampler": "sgld",
     }
-    assert {found.reasons[name] for name in ("n_beta", "gamma", "lr", "sampler")} == {"as asked"}
+    assert {calibration.reasons[name] for name in ("n_beta", "gamma", "lr", "sampler")} == {"as asked"}
 
 
 def test_a_step_past_stability_is_refused(tmp_path: Path) -> None:
@@ -255,10 +255,10 @@ def test_a_step_past_stability_is_refused(tmp_path: Path) -> None:
 def test_a_slope_at_the_anchor_leaves_no_plateau_and_a_file_with_the_reason(tmp_path: Path) -> None:
     w = torch.full((40,), 0.5, dtype=torch.float64)
     sloped = FunctionObjective([w], 1, lambda indices: w.square().sum().div(2).expand(len(indices)))
-    found = calibrated(plan_of(1, tmp_path, n_beta=100.0), sloped)
-    assert found.plateau is not Finding.FOUND
-    assert found.pilot.verdict == "not-a-minimum"
-    assert read_settings(Path(found.settings_file)) == found.settings
+    calibration = calibrated(plan_of(1, tmp_path, n_beta=100.0), sloped)
+    assert calibration.plateau is not Finding.FOUND
+    assert calibration.pilot.verdict == "not-a-minimum"
+    assert read_settings(Path(calibration.settings_file)) == calibration.settings
 
 
 def finite_within(radius: float) -> FunctionObjective:
@@ -273,12 +273,12 @@ def finite_within(radius: float) -> FunctionObjective:
 
 
 def test_a_gamma_too_weak_for_a_finite_loss_does_not_count(tmp_path: Path) -> None:
-    found = calibrated(plan_of(1, tmp_path, n_beta=1.0, gamma=100.0), finite_within(0.9))
+    calibration = calibrated(plan_of(1, tmp_path, n_beta=1.0, gamma=100.0), finite_within(0.9))
     # Twenty weights of variance 1/(1+γ) have a length of 0.9 at γ = 24. The sweep goes no further down than that.
-    assert [point.excluded is None for point in found.sweep] == [False, *[True] * (len(found.sweep) - 1)]
-    assert found.sweep[0].excluded == "chains became inf or NaN"
-    assert 3 < found.sweep[0].gamma < 40
-    assert found.settings["gamma"] == 100.0
+    assert [point.excluded is None for point in calibration.sweep] == [False, *[True] * (len(calibration.sweep) - 1)]
+    assert calibration.sweep[0].excluded == "chains became inf or NaN"
+    assert 3 < calibration.sweep[0].gamma < 40
+    assert calibration.settings["gamma"] == 100.0
 
 
 def test_chains_that_die_at_the_chosen_settings_are_no_number(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def test_chains_start_settled_unless_they_start_far_above(start: str, typical: f
     """γ = 10 at nβ = 100, so that the typical direction is 2.5 or 3.5 times as stiff as the localizing prior."""
     at = swept(start=start)
     rate = relaxation_rate(at.settings.lr, 10.0, at.settings.sampler, at.settings.momentum)
-    found = judged(replace(at.resolution, typical=typical), at.traces, {})
-    assert found.diagnostics.equilibration == pytest.approx(forgotten or 1 - math.exp(-rate * BURN_IN))
+    judgement = judged(replace(at.resolution, typical=typical), at.traces, {})
+    assert judgement.diagnostics.equilibration == pytest.approx(forgotten or 1 - math.exp(-rate * BURN_IN))
 
 
 def test_settled_local_chains_count() -> None:
@@ -93,8 +93,8 @@ def test_settled_local_chains_count() -> None:
         ({"level": -0.05}, "λ̂ is not above 0"),
     ],
 )
-def test_what_is_no_number_of_the_neighbourhood_does_not_count(changes: dict[str, Any], words: str) -> None:
-    assert excluded(**changes) == (words, False)
+def test_what_is_no_number_of_the_neighbourhood_does_not_count(changes: dict[str, Any], message: str) -> None:
+    assert excluded(**changes) == (message, False)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_what_is_no_number_of_the_neighbourhood_does_not_count(changes: dict[str
         ({"heating": 1.1}, "gradient noise is predicted to make 20% of λ̂"),
     ],
 )
-def test_what_may_be_wrong_does_not_count_but_leaves_it_open(changes: dict[str, Any], words: str) -> None:
-    found, is_open = excluded(**changes)
-    assert found is not None
-    assert words in found
+def test_what_may_be_wrong_does_not_count_but_leaves_it_open(changes: dict[str, Any], message: str) -> None:
+    results, is_open = excluded(**changes)
+    assert results is not None
+    assert message in results
     assert is_open
 
 
@@ -140,17 +140,17 @@ def test_chains_are_local_as_long_as_the_loss_is() -> None:
 
 
 def test_a_dead_chain_is_not_local_and_no_number() -> None:
-    made = swept()
-    dead = replace(made, traces=[replace(trace, status=Status.NONFINITE) for trace in made.traces])
+    result = swept()
+    dead = replace(result, traces=[replace(trace, status=Status.NONFINITE) for trace in result.traces])
     assert not is_local(dead)
     assert points_of([dead], NODES)[0].excluded == "chains became inf or NaN"
 
 
 def test_slopes_go_from_one_point_that_counts_to_the_next() -> None:
     levels = {1.0: 0.06, 10.0: 0.05, 100.0: 0.04}
-    made = [swept(gamma, level) for gamma, level in levels.items()]
-    made[1] = swept(10.0, 0.05, apart=1.0)
-    first, second, last = points_of(made, NODES)
+    results = [swept(gamma, level) for gamma, level in levels.items()]
+    results[1] = swept(10.0, 0.05, apart=1.0)
+    first, second, last = points_of(results, NODES)
     assert first.slope == pytest.approx(numpy.log(0.04 / 0.06) / numpy.log(100), rel=1e-6)
     # The same noise in both: the ratio has no error.
     assert first.slope_stderr == pytest.approx(0.0, abs=1e-12)
@@ -159,41 +159,41 @@ def test_slopes_go_from_one_point_that_counts_to_the_next() -> None:
 
 def points(slopes: list[float], error: float = 0.01) -> list[SweepPoint]:
     """Points a factor of √10 apart with these slopes between them."""
-    llc, made = 100.0, []
+    llc, results = 100.0, []
     for index in range(len(slopes) + 1):
         resolution = 10 ** (index / 2)
         slope, unknown = (slopes[index], error) if index < len(slopes) else (None, None)
-        made.append(point(resolution, llc, stderr=0.1, slope=slope, slope_stderr=unknown))
+        results.append(point(resolution, llc, stderr=0.1, slope=slope, slope_stderr=unknown))
         llc *= 10 ** (slopes[index] / 2) if index < len(slopes) else 1.0
-    return made
+    return results
 
 
 def test_the_plateau_is_named_and_its_place_chosen_unless_gamma_was_asked_for() -> None:
-    made = points([0.0, 0.0, 0.0, -0.9, -0.9])
-    answer = find_gamma_plateau(made, 4, free=True)
+    result = points([0.0, 0.0, 0.0, -0.9, -0.9])
+    answer = find_gamma_plateau(result, 4, free=True)
     assert (answer.finding, answer.chosen) == (Finding.FOUND, 2)
     assert answer.flat is not None
     assert (answer.flat.low, answer.flat.high) == pytest.approx((1.0, 10**1.5))
-    assert find_gamma_plateau(made, 4, free=False).chosen == 4
+    assert find_gamma_plateau(result, 4, free=False).chosen == 4
 
 
 def test_flat_in_gamma_where_the_loss_is_constant_is_no_plateau() -> None:
     """λ̂ = nβ times the depth of a hole that chains have left is the same at every γ."""
-    made = [
+    results = [
         replace(each, n_beta_slope=slope)
         for each, slope in zip(points([0.0] * 4), (1.0, 1.0, 0.9, 0.8, 0.7), strict=True)
     ]
-    answer = find_gamma_plateau(made, 2, free=True)
+    answer = find_gamma_plateau(results, 2, free=True)
     assert (answer.finding, answer.flat, answer.chosen) == (Finding.NONE, None, 2)
     assert "hardly depends on γ, but on nβ (d log λ̂ / d log nβ = +0.88 by the variance" in answer.reason
-    noisy = [replace(each, n_beta_slope=slope) for each, slope in zip(made, (0.4, -0.5, 0.3, 0.9, 0.1), strict=True)]
+    noisy = [replace(each, n_beta_slope=slope) for each, slope in zip(results, (0.4, -0.5, 0.3, 0.9, 0.1), strict=True)]
     assert find_gamma_plateau(noisy, 2, free=True).finding is Finding.FOUND
 
 
 def test_the_slope_in_n_beta_follows_from_the_variance_of_the_draws() -> None:
     """Draws around 5 in λ̂ with a standard deviation of a tenth: 1 − 0.25 / 5, and 1 where their items make it all."""
-    (made,) = points_of([swept()], NODES)
-    assert made.n_beta_slope == pytest.approx(0.95, abs=0.01)
+    (results,) = points_of([swept()], NODES)
+    assert results.n_beta_slope == pytest.approx(0.95, abs=0.01)
     (noisy,) = points_of([swept(noise=0.005**2)], NODES)
     assert noisy.n_beta_slope == pytest.approx(1.0, abs=0.01)
 
@@ -205,21 +205,21 @@ def test_steep_everywhere_is_no_plateau_and_stays_in_the_middle() -> None:
 
 
 def test_a_middle_that_does_not_count_gives_way_to_the_next_stronger_gamma() -> None:
-    made = points([-0.9, -1.0, -1.0, -0.8])
-    made[1] = replace(made[1], excluded="not local")
-    assert find_gamma_plateau(made, 1, free=True).chosen == 2
-    assert find_gamma_plateau(made, 1, free=False).chosen == 1
+    result = points([-0.9, -1.0, -1.0, -0.8])
+    result[1] = replace(result[1], excluded="not local")
+    assert find_gamma_plateau(result, 1, free=True).chosen == 2
+    assert find_gamma_plateau(result, 1, free=False).chosen == 1
 
 
 def test_steep_beside_a_point_in_doubt_is_undecided() -> None:
-    made = points([-0.9, -1.0, -1.0, -0.8])
-    made[0] = replace(made[0], excluded="not equilibrated: a burn-in of 999 steps would be needed", open=True)
-    answer = find_gamma_plateau(made, 1, free=True)
+    result = points([-0.9, -1.0, -1.0, -0.8])
+    result[0] = replace(result[0], excluded="not equilibrated: a burn-in of 999 steps would be needed", open=True)
+    answer = find_gamma_plateau(result, 1, free=True)
     assert answer.finding is Finding.UNDECIDED
     assert "; γ/nβ = 1 is uncertain (not equilibrated: a burn-in of 999 steps would be needed). Raise" in answer.reason
-    two = find_gamma_plateau([made[0], replace(made[1], excluded="noise", open=True), *made[2:]], 1, free=True)
+    two = find_gamma_plateau([result[0], replace(result[1], excluded="noise", open=True), *result[2:]], 1, free=True)
     assert "; γ/nβ = 1 and 3.16 are uncertain (at 3.16: noise). Raise" in two.reason
-    closed = [replace(made[0], open=False), *made[1:]]
+    closed = [replace(result[0], open=False), *result[1:]]
     assert find_gamma_plateau(closed, 1, free=True).finding is Finding.NONE
 
 
@@ -230,8 +230,8 @@ def test_slopes_too_noisy_to_tell_are_undecided() -> None:
 
 
 def test_nothing_that_counts_is_no_plateau_with_the_reason() -> None:
-    made = [replace(point, excluded="λ̂ is not above 0") for point in points([-1.0, -1.0])]
-    answer = find_gamma_plateau(made, 1, free=True)
+    results = [replace(point, excluded="λ̂ is not above 0") for point in points([-1.0, -1.0])]
+    answer = find_gamma_plateau(results, 1, free=True)
     assert (answer.finding, answer.chosen) == (Finding.NONE, 1)
     assert "λ̂ is valid at 0 of the 3 values of γ tried (at others: λ̂ is not above 0)" in answer.reason
 

@@ -29,12 +29,12 @@ def saturating(error: float = 0.005) -> list[Reading]:
     return [Reading(x, 1 / (1 + x), error / (1 + x)) for x in GRID]
 
 
-def found(readings: list[Reading], change: float = math.inf) -> Plateau | None:
+def result(readings: list[Reading], change: float = math.inf) -> Plateau | None:
     return find_plateau(readings, TOLERANCE, SPAN, change)
 
 
 def test_a_constant_is_a_plateau_and_its_right_end_is_chosen() -> None:
-    plateau = found(curve(0.0))
+    plateau = result(curve(0.0))
     assert plateau is not None
     assert (plateau.first, plateau.last, plateau.place) == (0, len(GRID) - 1, len(GRID) - 1)
     assert plateau.slope.value == 0.0
@@ -42,13 +42,13 @@ def test_a_constant_is_a_plateau_and_its_right_end_is_chosen() -> None:
 
 @pytest.mark.parametrize("power", [-1.0, -0.5, 0.5])
 def test_a_power_is_no_plateau_and_cannot_be_one(power: float) -> None:
-    assert found(curve(power)) is None
+    assert result(curve(power)) is None
     assert not may_have_plateau(curve(power), TOLERANCE, SPAN)
 
 
 def test_a_curve_that_bends_has_its_plateau_where_it_is_flat() -> None:
     readings = saturating()
-    plateau = found(readings)
+    plateau = result(readings)
     assert plateau is not None
     assert plateau.first == 0
     # The interval from 0.1 to 0.316 has the slope log(1.1/1.316)/log(3.16) = −0.156, the next one −0.36.
@@ -59,35 +59,35 @@ def test_a_curve_that_bends_has_its_plateau_where_it_is_flat() -> None:
 
 def test_slow_growth_over_decades_is_no_plateau_where_the_whole_change_counts() -> None:
     readings = curve(-0.15, 0.001)
-    whole, part = found(readings), found(readings, change=0.4)
+    whole, part = result(readings), result(readings, change=0.4)
     assert whole is not None
     assert (whole.first, whole.last) == (0, len(GRID) - 1)
     assert part is not None
     assert part.last - part.first == 2
-    assert found(readings, change=0.3) is None
+    assert result(readings, change=0.3) is None
 
 
 def test_a_flat_stretch_must_be_wide() -> None:
     x = [1.0, 3.0, 9.0, 27.0]
     narrow = [Reading(a, y, 0.001) for a, y in zip(x, [9.0, 3.0, 3.0, 1.0], strict=True)]
     wide = [Reading(a, y, 0.001) for a, y in zip(x, [3.0, 3.0, 3.0, 1.0], strict=True)]
-    assert found(narrow) is None
+    assert result(narrow) is None
     assert not may_have_plateau(narrow, TOLERANCE, SPAN)
-    plateau = found(wide)
+    plateau = result(wide)
     assert plateau is not None
     assert (plateau.first, plateau.last) == (0, 2)
 
 
 def test_one_steep_interval_splits_a_plateau() -> None:
     y = [8.0, 8.0, 8.0, 2.0, 2.0, 2.0, 2.0]
-    plateau = found([Reading(10.0**k, value, 0.01) for k, value in enumerate(y)])
+    plateau = result([Reading(10.0**k, value, 0.01) for k, value in enumerate(y)])
     assert plateau is not None
     assert (plateau.first, plateau.last) == (3, 6)
 
 
 def test_errors_too_large_to_tell_leave_it_open() -> None:
     readings = curve(0.0, error=0.2)
-    assert found(readings) is None
+    assert result(readings) is None
     assert may_have_plateau(readings, TOLERANCE, SPAN)
 
 
@@ -99,9 +99,9 @@ def noisy(power: float, error: float, seed: int) -> list[Reading]:
 
 def test_noise_neither_hides_a_plateau_nor_makes_one() -> None:
     trials = 400
-    flat = sum(found(noisy(0.0, 0.02, seed)) is not None for seed in range(trials))
+    flat = sum(result(noisy(0.0, 0.02, seed)) is not None for seed in range(trials))
     # On the edge of the tolerance a stretch is called flat if its slope errs by two errors or more: 2.3 % a stretch.
-    edge = sum(found(noisy(-TOLERANCE, 0.02, seed)) is not None for seed in range(trials))
+    edge = sum(result(noisy(-TOLERANCE, 0.02, seed)) is not None for seed in range(trials))
     steep = [seed for seed in range(trials) if may_have_plateau(noisy(-0.5, 0.02, seed), TOLERANCE, SPAN)]
     assert flat > 0.98 * trials
     assert edge < 0.05 * trials
@@ -125,7 +125,7 @@ def test_sharper_slopes_decide_what_independent_errors_leave_open() -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_hardly_any_readings_are_no_plateau(count: int) -> None:
-    assert found(curve(0.0)[:count]) is None
+    assert result(curve(0.0)[:count]) is None
     assert not may_have_plateau(curve(0.0)[:count], TOLERANCE, SPAN)
 
 

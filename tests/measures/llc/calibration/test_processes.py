@@ -34,8 +34,8 @@ def finish_here(start: Starter, folder: str) -> dict[str, Any]:
     """The same command in this process, without what is measured by the clock or names the folder."""
     with start.inside():
         data = DataSettings(dataset="text.jsonl", max_sequences=32, context_length=16)
-        found = calibrate("model", data, SAMPLER, WANTED, output_dir=Path(folder)).to_dict()
-    return {name: value for name, value in found.items() if name not in ELSEWHERE}
+        record = calibrate("model", data, SAMPLER, WANTED, output_dir=Path(folder)).to_dict()
+    return {name: value for name, value in record.items() if name not in ELSEWHERE}
 
 
 @pytest.fixture(scope="module")

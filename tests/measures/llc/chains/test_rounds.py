@@ -87,28 +87,28 @@ def planned(place: Path, **changed: Any) -> Plan:
 
 def parts(folder: str = "run") -> dict[str, dict[str, Any]]:
     """What chains have left, without the seconds."""
-    found = {}
+    results = {}
     for path in sorted(Path(folder).rglob("*.json")):
         if path.parent.name in {"chains", "checks"}:
             stored = json.loads(path.read_bytes())["payload"]
             stored.pop("seconds")
-            found[f"{path.parent.name}/{path.name}"] = stored
-    return found
+            results[f"{path.parent.name}/{path.name}"] = stored
+    return results
 
 
 def test_a_run_ends_by_its_error_with_many_chains(place: Path) -> None:
     heard = Told()
-    found = sampled(place, observer=heard, target_stderr=1000.0, max_chains=64)
-    assert found.settings.chains >= MANY_CHAINS
-    assert found.settings.draws == GIVEN["draws"]
+    result = sampled(place, observer=heard, target_stderr=1000.0, max_chains=64)
+    assert result.settings.chains >= MANY_CHAINS
+    assert result.settings.draws == GIVEN["draws"]
     assert "is wanted: done" in heard.said[-1]
 
 
 def test_rounds_end_with_the_numbers_of_as_many_chains_at_once(place: Path) -> None:
-    found = sampled(place, target_stderr=1e-3, max_chains=20)
-    assert found.settings.chains == 20
+    result = sampled(place, target_stderr=1e-3, max_chains=20)
+    assert result.settings.chains == 20
     at_once = sampled(place, "at-once", chains=20)
-    assert (found.llc, found.stderr, found.verdict) == (at_once.llc, at_once.stderr, at_once.verdict)
+    assert (result.llc, result.stderr, result.verdict) == (at_once.llc, at_once.stderr, at_once.verdict)
     assert parts() == parts("at-once")
 
 
@@ -124,10 +124,10 @@ def test_an_interrupted_run_ends_as_one_that_was_not(place: Path) -> None:
 
 def test_the_time_ends_chains_with_what_there_is(place: Path) -> None:
     heard = Told()
-    found = sampled(place, observer=heard, budget_seconds=1e-3, target_stderr=1e-3)
-    assert found.settings.chains == FEW_CHAINS
-    assert found.llc is not None
-    assert found.verdict is not Verdict.CONVERGED
+    result = sampled(place, observer=heard, budget_seconds=1e-3, target_stderr=1e-3)
+    assert result.settings.chains == FEW_CHAINS
+    assert result.llc is not None
+    assert result.verdict is not Verdict.CONVERGED
     assert heard.said[-1].endswith("The time is up with 4 chains.")
     longer = sampled(place, budget_seconds=MANY_SECONDS, target_stderr=1e-3, max_chains=18)
     assert longer.settings.chains == 18
@@ -177,10 +177,10 @@ def test_the_number_so_far_is_there_after_each_round(place: Path, monkeypatch: p
 
 def test_chains_that_are_given_are_made_whole_and_that_is_said(place: Path) -> None:
     heard = Told()
-    found = sampled(place, observer=heard, chains=3, budget_seconds=1e-3)
-    assert (found.settings.chains, found.settings.draws) == (3, GIVEN["draws"])
+    result = sampled(place, observer=heard, chains=3, budget_seconds=1e-3)
+    assert (result.settings.chains, result.settings.draws) == (3, GIVEN["draws"])
     assert heard.said[0].startswith("`budget_seconds` does not stop 3 chains of 6 draws")
-    assert found.llc == sampled(place, "alone", chains=3).llc
+    assert result.llc == sampled(place, "alone", chains=3).llc
 
 
 @pytest.mark.parametrize("more", [{"budget_seconds": 60.0}, {"target_stderr": 0.1}, {"max_chains": 32}])
@@ -198,8 +198,8 @@ def test_open_chains_are_short_and_apart_from_those_of_given_length(place: Path)
 
 
 def test_draws_are_half_as_many_as_the_burn_in_at_least(place: Path) -> None:
-    bench = LoadedModel(made := planned(place, draws=None, burn_in=131, target_stderr=0.1), "cpu")
-    assert length.resolved(made, bench, single_process("cpu")).settings.draws == 66
+    bench = LoadedModel(result := planned(place, draws=None, burn_in=131, target_stderr=0.1), "cpu")
+    assert length.resolved(result, bench, single_process("cpu")).settings.draws == 66
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(1e9, None), (1000.0, 31), (100.0, 6), (1e-3, 6)])
@@ -208,10 +208,10 @@ def test_the_first_chains_have_time_in_half_of_what_is_left(
 ) -> None:
     """A gradient takes two seconds, so that eight chains of 31 steps take about 500."""
     monkeypatch.setattr(length, "_seconds", lambda plan, bench: 2.0)
-    made = planned(place, draws=None, burn_in=None, target_stderr=0.1, budget_seconds=seconds)
-    bench = LoadedModel(made, "cpu")
+    result = planned(place, draws=None, burn_in=None, target_stderr=0.1, budget_seconds=seconds)
+    bench = LoadedModel(result, "cpu")
     started = time.time()
-    settings = length.resolved(replace(made, deadline=started + seconds), bench, single_process("cpu")).settings
+    settings = length.resolved(replace(result, deadline=started + seconds), bench, single_process("cpu")).settings
     if steps is None:
         assert settings.draws == SHORT_DRAWS
     else:

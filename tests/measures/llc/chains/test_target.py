@@ -12,7 +12,7 @@ from tests.helpers.estimates import estimate
 TARGET, MOST = 0.02, 256
 
 
-def found(
+def result(
     stderr: float, *, correction: float | None = None, llc: float | None = 10.0, ess: float | None = 120.0
 ) -> Judged:
     diagnostics = replace(estimate().diagnostics, step_correction=correction, ess=ess)
@@ -23,38 +23,38 @@ def found(
 @pytest.mark.parametrize(
     ("made", "chains", "wanted", "words"),
     [
-        (found(0.1), 16, None, "done"),
+        (result(0.1), 16, None, "done"),
         # The total doubles at least, and grows at once to what the error asks for.
-        (found(0.21), 16, 32, "continuing with 32"),
-        (found(0.8), 16, 256, "continuing with 256"),
-        (found(0.5), 16, 110, "continuing with 110"),
-        (found(4.0), 16, MOST, "continuing with 256"),
-        (found(4.0), MOST, None, "`max_chains` = 256 is reached"),
+        (result(0.21), 16, 32, "continuing with 32"),
+        (result(0.8), 16, 256, "continuing with 256"),
+        (result(0.5), 16, 110, "continuing with 110"),
+        (result(4.0), 16, MOST, "continuing with 256"),
+        (result(4.0), MOST, None, "`max_chains` = 256 is reached"),
         # What was subtracted for the step size leaves a third of itself, which more chains do not lessen.
-        (found(0.4, correction=0.3), 16, 88, "continuing with 88"),
-        (found(0.4, correction=0.9), 16, None, "the step size alone contributes 3.00%. Lower `lr`"),
-        (found(0.1, llc=None), 16, None, "no number"),
+        (result(0.4, correction=0.3), 16, 88, "continuing with 88"),
+        (result(0.4, correction=0.9), 16, None, "the step size alone contributes 3.00%. Lower `lr`"),
+        (result(0.1, llc=None), 16, None, "no number"),
         # A few chains end no run by their error, be it as small as it may.
-        (found(0.001), 4, 8, "the spread of so few chains is unreliable: continuing with 8"),
-        (found(0.001), 5, 10, "continuing with 10"),
-        (found(0.001), 8, 16, "continuing with 16"),
-        (found(0.001), 12, 16, "continuing with 16"),
-        (found(0.1, ess=19.0), 16, 43, "but that error is itself unreliable: continuing with 43"),
-        (found(0.1, ess=49.0), 16, 32, "but that error is itself unreliable: continuing with 32"),
-        (found(0.1, ess=19.0), MOST, None, "done"),
-        (found(0.1, llc=0.0), 16, 32, "continuing"),
+        (result(0.001), 4, 8, "the spread of so few chains is unreliable: continuing with 8"),
+        (result(0.001), 5, 10, "continuing with 10"),
+        (result(0.001), 8, 16, "continuing with 16"),
+        (result(0.001), 12, 16, "continuing with 16"),
+        (result(0.1, ess=19.0), 16, 43, "but that error is itself unreliable: continuing with 43"),
+        (result(0.1, ess=49.0), 16, 32, "but that error is itself unreliable: continuing with 32"),
+        (result(0.1, ess=19.0), MOST, None, "done"),
+        (result(0.1, llc=0.0), 16, 32, "continuing"),
     ],
 )
-def test_the_next_look(made: Judged, chains: int, wanted: int | None, words: str) -> None:
-    count, why = next_chains(made, chains, TARGET, MOST)
+def test_the_next_look(judgement: Judged, chains: int, wanted: int | None, message: str) -> None:
+    count, why = next_chains(judgement, chains, TARGET, MOST)
     assert count == wanted
-    assert words in why
+    assert message in why
 
 
 def test_the_most_chains_are_fewer_than_it_takes_to_end() -> None:
-    assert next_chains(found(0.1), 4, TARGET, 6) == (
+    assert next_chains(result(0.1), 4, TARGET, 6) == (
         6,
         "The standard error is 1.00% of the LLC with 4 chains, where 2.00% is wanted, but the spread of so few chains "
         "is unreliable: continuing with 6.",
     )
-    assert next_chains(found(0.1), 6, TARGET, 6)[0] is None
+    assert next_chains(result(0.1), 6, TARGET, 6)[0] is None

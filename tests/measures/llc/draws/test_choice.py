@@ -37,16 +37,16 @@ def data(tmp_path: Path) -> DataSettings:
 
 def test_the_default_takes_independent_draws(tmp_path: Path, data: DataSettings) -> None:
     listener = Listener()
-    found = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu", observer=listener)
-    assert found.settings.sampler == "importance"
-    assert found.llc is not None
-    assert found.stderr is not None
+    result = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu", observer=listener)
+    assert result.settings.sampler == "importance"
+    assert result.llc is not None
+    assert result.stderr is not None
     assert any("pairs of draws" in line for line in listener.lines)
     assert not (tmp_path / "run/chains").exists()
     given = estimate(
         tmp_path / "model", data, replace(QUICK, sampler="importance"), output_dir=tmp_path / "other", device="cpu"
     )
-    assert (given.llc, given.stderr) == (found.llc, found.stderr)
+    assert (given.llc, given.stderr) == (result.llc, result.stderr)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_chains_take_over_where_the_first_draws_do_not_serve(
     monkeypatch.setattr("hf_llc.measures.llc.draws.choice.why_not", lambda summary: "they leave λ̂ open.")
     monkeypatch.setattr("hf_llc.settings.sampler.CHAIN_DRAWS", 8)
     listener = Listener()
-    found = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu", observer=listener)
-    assert found.settings.sampler not in {"importance", "auto"}
-    assert (found.settings.gamma, found.settings.draws, found.settings.chains) == (2000.0, 8, 4)
-    assert "independent draws do not apply here: they leave" in found.choices["draws"]
+    result = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu", observer=listener)
+    assert result.settings.sampler not in {"importance", "auto"}
+    assert (result.settings.gamma, result.settings.draws, result.settings.chains) == (2000.0, 8, 4)
+    assert "independent draws do not apply here: they leave" in result.choices["draws"]
     assert any("Chains are sampled" in line for line in listener.lines)
     # The same call again finds all of it.
     again = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "run", device="cpu")
-    assert (again.llc, again.settings) == (found.llc, found.settings)
+    assert (again.llc, again.settings) == (result.llc, result.settings)
 
 
 def test_the_first_draws_apply_unless_much_is_undetermined_or_not_quadratic() -> None:
@@ -141,17 +141,17 @@ def test_gamma_of_a_series_is_that_of_its_last_checkpoint(tmp_path: Path, data: 
 
 def test_short_chains_of_sgld_are_laid_beside_the_draws(tmp_path: Path, data: DataSettings) -> None:
     asked = replace(QUICK, cross_check="sgld", batch_size=16)
-    found = estimate(tmp_path / "model", data, asked, output_dir=tmp_path / "run", device="cpu")
-    other = found.cross_check
+    result = estimate(tmp_path / "model", data, asked, output_dir=tmp_path / "run", device="cpu")
+    other = result.cross_check
     assert other is not None
-    assert found.llc is not None
-    assert found.stderr is not None
+    assert result.llc is not None
+    assert result.stderr is not None
     assert other["method"] == "sgld"
-    assert abs(other["llc"] - found.llc) < 4 * (other["stderr"] ** 2 + found.stderr**2) ** 0.5
+    assert abs(other["llc"] - result.llc) < 4 * (other["stderr"] ** 2 + result.stderr**2) ** 0.5
     without = estimate(
         tmp_path / "model", data, replace(asked, cross_check=None), output_dir=tmp_path / "run", device="cpu"
     )
-    assert (without.llc, without.cross_check) == (found.llc, None)
+    assert (without.llc, without.cross_check) == (result.llc, None)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +161,8 @@ def test_short_chains_of_sgld_are_laid_beside_the_draws(tmp_path: Path, data: Da
         ({"sampler": "sgld", "cross_check": "sgld"}, "cross_check sgld goes with independent draws"),
     ],
 )
-def test_a_cross_check_that_does_not_fit_is_refused(asked: dict[str, str], words: str) -> None:
-    with pytest.raises(SettingsError, match=words):
+def test_a_cross_check_that_does_not_fit_is_refused(asked: dict[str, str], text: str) -> None:
+    with pytest.raises(SettingsError, match=text):
         SamplerSettings(**asked)  # type: ignore[arg-type]
 
 

@@ -40,8 +40,8 @@ def alone(start: Starter) -> Estimate:
 
 
 def parts(start: Starter, folder: str) -> dict[str, Any]:
-    there = payloads({name: part for name, part in files(start.place / folder).items() if name != "plans.json"})
-    return {name: payload for name, payload in there.items() if name != "inputs.json"}
+    result = payloads({name: part for name, part in files(start.place / folder).items() if name != "plans.json"})
+    return {name: payload for name, payload in result.items() if name != "inputs.json"}
 
 
 def test_two_processes_make_the_draws_of_one(start: Starter, alone: Estimate) -> None:

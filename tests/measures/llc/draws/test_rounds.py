@@ -79,10 +79,10 @@ def planned(place: Path, **changed: Any) -> Plan:
 
 def files(folder: str | Path) -> dict[str, bytes]:
     """The parts of a run by name, the summary apart."""
-    there = sorted(Path(folder).rglob("*.json"))
+    names = sorted(Path(folder).rglob("*.json"))
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in there
+        for path in names
         if path.name not in {"estimate.json", "traces.json"}
     }
 
@@ -93,9 +93,9 @@ def amount_in(folder: str | Path) -> Amount:
     return Amount(*(sum(name.startswith(f"{kind}/") for name in names) for kind in ("draws", "gradients", "bends")))
 
 
-def numbers(found: Estimate) -> dict[str, Any]:
+def numbers(outcome: Estimate) -> dict[str, Any]:
     """All that a run says but clocks and folders."""
-    stored = dict(found.to_dict())
+    stored = dict(outcome.to_dict())
     del stored["seconds"], stored["run_dir"]
     return stored
 
@@ -117,14 +117,14 @@ def amounts(monkeypatch: pytest.MonkeyPatch) -> list[Amount]:
 def test_the_default_ends_at_five_percent_and_each_round_is_twice_the_work(
     place: Path, default: Estimate, amounts: list[Amount]
 ) -> None:
-    found = drawn(place)
-    assert numbers(found) == numbers(default)
-    assert found.llc is not None
-    assert found.stderr is not None
-    assert found.llc > 2
-    assert found.stderr <= 0.05 * found.llc
-    assert found.verdict is Verdict.CONVERGED
-    assert found.settings.target_stderr == 0.05
+    result = drawn(place)
+    assert numbers(result) == numbers(default)
+    assert result.llc is not None
+    assert result.stderr is not None
+    assert result.llc > 2
+    assert result.stderr <= 0.05 * result.llc
+    assert result.verdict is Verdict.CONVERGED
+    assert result.settings.target_stderr == 0.05
     assert amounts[0] == (8, 4, 0)
     assert len(amounts) >= 3
     for before, after in pairwise(amounts):
@@ -135,11 +135,11 @@ def test_the_default_ends_at_five_percent_and_each_round_is_twice_the_work(
 
 
 def test_below_one_the_wanted_error_is_a_share_of_one(place: Path, amounts: list[Amount]) -> None:
-    found = drawn(place, gamma=3e4)
-    assert found.llc is not None
-    assert found.stderr is not None
-    assert abs(found.llc) < 0.5
-    assert 0.05 * abs(found.llc) < found.stderr <= 0.05
+    result = drawn(place, gamma=3e4)
+    assert result.llc is not None
+    assert result.stderr is not None
+    assert abs(result.llc) < 0.5
+    assert 0.05 * abs(result.llc) < result.stderr <= 0.05
     assert amounts == [(8, 4, 0)]
 
 
@@ -157,19 +157,19 @@ def test_the_number_is_that_of_weighted_draws_over_all_sequences(place: Path, de
 
 @pytest.mark.parametrize(("chains", "first"), [(2, 8), (3, 9), (10, 10), (16, 16)])
 def test_the_first_round_is_a_multiple_of_the_chains(place: Path, chains: int, first: int) -> None:
-    found = drawn(place, chains=chains, target_stderr=100.0)
+    result = drawn(place, chains=chains, target_stderr=100.0)
     assert amount_in("run") == (first, 4, 0)
-    assert (found.settings.chains, found.settings.draws) == (chains, first // chains)
-    assert len(found.chains) == chains
+    assert (result.settings.chains, result.settings.draws) == (chains, first // chains)
+    assert len(result.chains) == chains
 
 
 def test_chains_and_draws_that_are_given_are_that_many_pairs(place: Path) -> None:
-    found = drawn(place, chains=3, draws=5)
+    result = drawn(place, chains=3, draws=5)
     assert amount_in("run").losses == 15
-    assert (found.settings.chains, found.settings.draws, found.diagnostics.ess) == (3, 5, 15)
-    assert found.settings.target_stderr is None
+    assert (result.settings.chains, result.settings.draws, result.diagnostics.ess) == (3, 5, 15)
+    assert result.settings.target_stderr is None
     # What corrects their mean is known better than the mean.
-    d = found.diagnostics
+    d = result.diagnostics
     assert d.gradient_pairs is not None
     assert d.gradient_pairs <= 15
     assert d.narrowing_llc_stderr is not None
@@ -212,11 +212,11 @@ def test_parts_that_are_lost_or_changed_are_made_again_to_the_same_numbers(
 
 def payloads(parts: dict[str, bytes]) -> dict[str, Any]:
     """What parts hold, without what a clock says."""
-    found = {}
+    results = {}
     for name, content in parts.items():
         payload = json.loads(content)["payload"]
-        found[name] = {key: value for key, value in payload.items() if "seconds" not in key}
-    return found
+        results[name] = {key: value for key, value in payload.items() if "seconds" not in key}
+    return results
 
 
 @pytest.mark.parametrize(
@@ -248,15 +248,15 @@ def test_the_key_depends_on_what_the_draws_depend_on(place: Path, changed: dict[
 
 def test_settings_of_chains_are_said_to_be_of_no_use(place: Path, default: Estimate) -> None:
     heard = Heard()
-    found = drawn(place, observer=heard, lr=1e-4, burn_in=50, start="both")
-    assert found.llc == default.llc
+    result = drawn(place, observer=heard, lr=1e-4, burn_in=50, start="both")
+    assert result.llc == default.llc
     assert heard.lines[0] == "`sampler=importance` runs no chains: lr, start, burn_in are ignored."
 
 
 def test_only_the_parameters_that_match_move(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = "*attention*weight"
-    made = planned(place, params=(pattern,))
-    bench = LoadedModel(made, "cpu")
+    results = planned(place, params=(pattern,))
+    bench = LoadedModel(results, "cpu")
     moving = list(bench.objective.parameters)
     others: dict[int, torch.Tensor] = {}
     plain = bench.objective.losses
@@ -269,23 +269,23 @@ def test_only_the_parameters_that_match_move(place: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("hf_llc.measures.schedule.LoadedModel", lambda *_, **__: bench)
     monkeypatch.setattr("hf_llc.measures.llc.estimation.LoadedModel", lambda *_, **__: bench)
     before = [each.detach().clone() for each in moving]
-    found = drawn(place, params=(pattern,), target_stderr=100.0)
-    assert found.diagnostics.dimension == sum(map(torch.numel, moving)) < WEIGHTS
-    assert found.diagnostics.distance == pytest.approx(math.sqrt(found.diagnostics.dimension / 1000), rel=0.1)
+    result = drawn(place, params=(pattern,), target_stderr=100.0)
+    assert result.diagnostics.dimension == sum(map(torch.numel, moving)) < WEIGHTS
+    assert result.diagnostics.distance == pytest.approx(math.sqrt(result.diagnostics.dimension / 1000), rel=0.1)
     # The draws were elsewhere, and at the end the weights are w* again.
     assert not any(torch.equal(others[id(each)], was) for each, was in zip(moving, before, strict=True))
     assert all(torch.equal(each, was) for each, was in zip(moving, before, strict=True))
 
 
 def test_bfloat16_costs_little_where_the_loss_rises_by_a_tenth(place: Path, default: Estimate) -> None:
-    found = drawn(place, dtype="bfloat16", chains=4, draws=8)
+    result = drawn(place, dtype="bfloat16", chains=4, draws=8)
     exact = drawn(place, "float32", chains=4, draws=8)
-    assert found.llc is not None
+    assert result.llc is not None
     assert exact.llc is not None
     assert exact.stderr is not None
-    assert found.llc != exact.llc
+    assert result.llc != exact.llc
     # Common random numbers: what is left is rounding, 0.4 % of a logit, in the mean over 32 pairs of 512 tokens.
-    assert abs(found.llc - exact.llc) < 0.3 * exact.stderr
+    assert abs(result.llc - exact.llc) < 0.3 * exact.stderr
 
 
 @pytest.fixture
@@ -299,20 +299,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_budget_ends_between_parts_and_what_is_there_makes_the_number(place: Path, clock: None) -> None:
     heard = Heard()
-    found = drawn(place, observer=heard, budget_seconds=40.0, target_stderr=1e-3)
+    result = drawn(place, observer=heard, budget_seconds=40.0, target_stderr=1e-3)
     amount = amount_in("run")
     assert 25 < sum(amount) < 40
-    assert (found.diagnostics.ess, found.settings.target_stderr) == (amount.losses, None)
-    assert found.llc is not None
-    assert 2.5 < found.llc < 4
+    assert (result.diagnostics.ess, result.settings.target_stderr) == (amount.losses, None)
+    assert result.llc is not None
+    assert 2.5 < result.llc < 4
     assert heard.lines[-1].endswith("; the time is up")
     kept = files("run")
     # Without a budget the same command goes on from there.
     more = drawn(place)
     assert kept.items() < files("run").items()
     assert more.stderr is not None
-    assert found.stderr is not None
-    assert more.stderr < found.stderr
+    assert result.stderr is not None
+    assert more.stderr < result.stderr
 
 
 def test_a_budget_begins_with_the_command(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,15 +323,15 @@ def test_a_budget_begins_with_the_command(place: Path, monkeypatch: pytest.Monke
 
 
 def test_a_checkpoint_of_a_series_ends_with_its_share_of_the_time(place: Path, clock: None) -> None:
-    made = replace(planned(place, budget_seconds=60.0, target_stderr=1e-3), followers=1)
-    run_all([made], processes=1, observer=Observer())
-    assert 20 < sum(amount_in(made.run_dir)) < 32
-    assert is_finished(made)
-    assert collect(made, Observer(), 0.0).llc is not None
+    result = replace(planned(place, budget_seconds=60.0, target_stderr=1e-3), followers=1)
+    run_all([result], processes=1, observer=Observer())
+    assert 20 < sum(amount_in(result.run_dir)) < 32
+    assert is_finished(result)
+    assert collect(result, Observer(), 0.0).llc is not None
     # A later command, with time of its own or without a limit, goes on.
-    assert made.deadline is not None
-    assert not is_finished(replace(made, deadline=made.deadline + 1))
-    assert not is_finished(replace(made, deadline=None))
+    assert result.deadline is not None
+    assert not is_finished(replace(result, deadline=result.deadline + 1))
+    assert not is_finished(replace(result, deadline=None))
 
 
 def test_a_budget_that_is_too_short_for_a_number_is_told_in_one_line(place: Path, clock: None) -> None:
@@ -346,10 +346,10 @@ def test_a_budget_that_is_too_short_for_a_number_is_told_in_one_line(place: Path
 
 def pairs_of(losses: torch.Tensor, size: int, number: int) -> list[LossPair]:
     """Pairs of which only the losses at w* are of interest."""
-    found = []
+    results = []
     for pair in range(number):
         anchors = losses[minibatch(len(losses), size, 0, pair)]
-        found.append(
+        results.append(
             LossPair(
                 counts=(size,),
                 anchor=float(anchors.mean()),
@@ -359,7 +359,7 @@ def pairs_of(losses: torch.Tensor, size: int, number: int) -> list[LossPair]:
                 squared_distance=1.0,
             )
         )
-    return found
+    return results
 
 
 @pytest.mark.parametrize("size", [1, 5, 8, 50])
@@ -394,8 +394,8 @@ def test_an_estimate_has_that_loss(place: Path, default: Estimate) -> None:
 def test_losses_that_are_no_number_at_draws_leave_no_number(
     place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, value: float
 ) -> None:
-    made = planned(place)
-    bench = LoadedModel(made, "cpu")
+    result = planned(place)
+    bench = LoadedModel(result, "cpu")
     center = bench.objective.parameters[0].detach().clone()
     plain: Callable[[torch.Tensor], torch.Tensor] = getattr(bench.objective, kind)
 
@@ -438,12 +438,12 @@ def test_a_text_of_a_few_sequences_has_a_number(
 ) -> None:
     Path("few.jsonl").write_text(jsonl(documents))
     sampler = replace(BY_DRAWS, n_beta=2.0, batch_size=batch_size, chains=chains)
-    found = estimate(str(place / "model"), DataSettings(dataset="few.jsonl"), sampler)
-    assert found.llc is not None
-    assert found.stderr is not None
-    assert 0 < found.stderr <= 0.05 * max(1, abs(found.llc))
-    if found.settings.batch_size == found.settings.n:
-        assert found.init_loss_stderr == 0
+    result = estimate(str(place / "model"), DataSettings(dataset="few.jsonl"), sampler)
+    assert result.llc is not None
+    assert result.stderr is not None
+    assert 0 < result.stderr <= 0.05 * max(1, abs(result.llc))
+    if result.settings.batch_size == result.settings.n:
+        assert result.init_loss_stderr == 0
 
 
 def test_another_runs_folder_is_refused(place: Path) -> None:
@@ -453,10 +453,10 @@ def test_another_runs_folder_is_refused(place: Path) -> None:
 
 
 def test_each_round_leaves_a_number_for_whoever_ends_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, made = rounds._Maker.__call__, count()
+    plain, results = rounds._Maker.__call__, count()
 
     def interrupted(self: rounds._Maker, name: str) -> dict[str, Any]:
-        if next(made) == 30:
+        if next(results) == 30:
             raise KeyboardInterrupt
         return plain(self, name)
 

@@ -8,11 +8,11 @@ from tests.helpers.chains import llc_statistics, settings
 def test_deep_linear_net_at_aligned_factors_has_its_exact_coefficient() -> None:
     """λ = 7.5 for widths 4, 4, 4 and rank 2, at a resolution γ/nβ of 3e-5."""
     chosen = settings(n_beta=1e5, gamma=3.0, lr=1e-5, burn_in=2000, draws=5000, dtype="float32")
-    found = llc_statistics(deep_linear((4, 4, 4), 2), chosen)
+    statistics = llc_statistics(deep_linear((4, 4, 4), 2), chosen)
     truth = deep_linear_llc((4, 4, 4), 2)
 
-    assert found.mcse < 0.03 * truth
-    assert abs(found.mean - truth) < 3 * found.mcse
+    assert statistics.mcse < 0.03 * truth
+    assert abs(statistics.mean - truth) < 3 * statistics.mcse
 
 
 def test_what_a_finite_temperature_leaves_out_shrinks_with_the_resolution() -> None:
@@ -24,8 +24,8 @@ def test_what_a_finite_temperature_leaves_out_shrinks_with_the_resolution() -> N
     short = []
     for n_beta, lr in ((1e3, 5e-4), (1e4, 5e-5)):
         chosen = settings(n_beta=n_beta, gamma=30.0, lr=lr, burn_in=1000, draws=3000, dtype="float32")
-        found = llc_statistics(deep_linear((4, 4, 4), 2), chosen)
-        assert found.mcse < 0.12
-        short.append(7.5 - found.mean)
+        statistics = llc_statistics(deep_linear((4, 4, 4), 2), chosen)
+        assert statistics.mcse < 0.12
+        short.append(7.5 - statistics.mean)
     assert short[0] > 0.6
     assert 0.3 < short[1] / short[0] < 0.7

@@ -23,13 +23,13 @@ from hf_llc.sampling.tuning.step_size import RELAXED, relaxation_rate
 )
 def test_the_truth_lies_within_four_standard_errors(name: str, largest_error: float) -> None:
     case = case_of(name)
-    found = validate(case, ValidationSettings(draws=700))
-    assert found.llc is not None
-    assert found.stderr is not None
-    assert found.error_in_stderr is not None
-    assert found.stderr < largest_error * case.truth
-    assert abs(found.error_in_stderr) < 4
-    assert found.llc == pytest.approx(found.truth + found.error_in_stderr * found.stderr)
+    validation = validate(case, ValidationSettings(draws=700))
+    assert validation.llc is not None
+    assert validation.stderr is not None
+    assert validation.error_in_stderr is not None
+    assert validation.stderr < largest_error * case.truth
+    assert abs(validation.error_in_stderr) < 4
+    assert validation.llc == pytest.approx(validation.truth + validation.error_in_stderr * validation.stderr)
 
 
 def test_locality_itself_is_tested_by_two_minima_of_one_model() -> None:
@@ -46,13 +46,13 @@ def max_curvature() -> float:
 
 
 def test_euler_at_a_large_step_is_not_called_converged() -> None:
-    found = validate(
+    validation = validate(
         case_of("linear-regression"), ValidationSettings(sampler="sgld", draws=800, gradient="control-variate")
     )
     far = validate(
         case_of("gaussian"), ValidationSettings(sampler="sgld", draws=400, lr=3.0 / (200 * max_curvature() + 20))
     )
-    assert found.verdict == "converged"
+    assert validation.verdict == "converged"
     assert far.verdict == "step-too-large"
 
 
@@ -86,58 +86,58 @@ def test_every_case_says_what_defines_it_and_no_other_name_is_accepted() -> None
 def test_chains_that_have_not_spread_along_flat_directions_are_not_called_converged() -> None:
     """From w*, at a small γ, λ̂ looks stationary and independent of γ while the chains still spread."""
     net = replace(deep_linear_case((12, 14, 12, 13, 12), 6, n_beta=1e6), start="anchor")
-    found = validate(net, ValidationSettings(draws=400, chains=2))
-    assert found.verdict == "not-equilibrated"
-    assert "free diffusion" in found.verdict_reason
+    validation = validate(net, ValidationSettings(draws=400, chains=2))
+    assert validation.verdict == "not-equilibrated"
+    assert "free diffusion" in validation.verdict_reason
 
 
 def test_draws_too_short_to_show_spreading_are_not_called_converged() -> None:
     """Small steps after a burn-in of large ones: the walk hardly moves while the draws last."""
     net = replace(deep_linear_case((22, 24, 20), 13, n_beta=8686.0, samples=20_000, batch_size=64), start="anchor")
-    found = validate(net, ValidationSettings(draws=50, burn_in=100))
-    assert found.settings.burn_in_lr is not None
-    assert found.verdict == "not-equilibrated"
+    validation = validate(net, ValidationSettings(draws=50, burn_in=100))
+    assert validation.settings.burn_in_lr is not None
+    assert validation.verdict == "not-equilibrated"
 
 
 def test_a_net_with_label_noise_and_minibatches_has_its_exact_coefficient() -> None:
     """λ = 31 for widths 8, 8, 8 and rank 6, from minibatches of 40 of 320 samples."""
-    found = validate(deep_linear_case((8, 8, 8), 6, samples=320), ValidationSettings(draws=600))
-    assert found.llc is not None
-    assert found.stderr is not None
-    assert found.error_in_stderr is not None
-    assert found.verdict == "converged"
-    assert found.stderr < 0.1 * found.truth
-    assert abs(found.error_in_stderr) < 3
+    validation = validate(deep_linear_case((8, 8, 8), 6, samples=320), ValidationSettings(draws=600))
+    assert validation.llc is not None
+    assert validation.stderr is not None
+    assert validation.error_in_stderr is not None
+    assert validation.verdict == "converged"
+    assert validation.stderr < 0.1 * validation.truth
+    assert abs(validation.error_in_stderr) < 3
 
 
 def test_a_short_burn_in_starts_from_laplace_draws_and_is_not_called_converged() -> None:
     net = deep_linear_case((45, 54, 43), 30, samples=2160)
     short = ValidationSettings(draws=25, burn_in=50)
-    found = validate(net, short)
-    assert found.settings.start == "laplace"
-    assert found.verdict == "not-equilibrated"
-    assert found.llc == pytest.approx(found.truth, rel=0.12)
-    assert found.stderr is not None
-    assert found.stderr < 0.1 * found.truth
-    steps = found.settings.steps + 1
+    validation = validate(net, short)
+    assert validation.settings.start == "laplace"
+    assert validation.verdict == "not-equilibrated"
+    assert validation.llc == pytest.approx(validation.truth, rel=0.12)
+    assert validation.stderr is not None
+    assert validation.stderr < 0.1 * validation.truth
+    steps = validation.settings.steps + 1
     gradients = 6 * (steps + 8) + 2 * (2 * 50 + 2 * 16 + 1 + 8) + (50 + 16 + 1)
     # Of draws the loss is that of other items.
-    assert found.settings.batches == "reshuffled"
-    looked_at = 4 * len(measured_draws(found.settings)) * COST
-    assert found.gradient_evaluations == round(gradients + (6 * 25 + 3 * 16) / 3 + looked_at)
+    assert validation.settings.batches == "reshuffled"
+    looked_at = 4 * len(measured_draws(validation.settings)) * COST
+    assert validation.gradient_evaluations == round(gradients + (6 * 25 + 3 * 16) / 3 + looked_at)
 
 
 def test_chains_from_a_high_start_wait_for_flat_directions_to_relax() -> None:
     """On ‖BA‖² the stiff A pulls B in while it comes down, and goes on being heated while B widens again."""
-    found = validate(reduced_rank(20, 0), ValidationSettings(draws=700))
-    assert found.settings.start == "localiser"
-    rate = relaxation_rate(found.settings.lr, 1000.0, found.settings.sampler, found.settings.momentum)
-    assert found.settings.burn_in * rate >= -math.log(RELAXED)
-    assert found.verdict == "converged"
-    assert found.error_in_stderr is not None
-    assert abs(found.error_in_stderr) < 3
-    assert found.stderr is not None
-    assert found.stderr < 0.015 * found.truth
+    validation = validate(reduced_rank(20, 0), ValidationSettings(draws=700))
+    assert validation.settings.start == "localiser"
+    rate = relaxation_rate(validation.settings.lr, 1000.0, validation.settings.sampler, validation.settings.momentum)
+    assert validation.settings.burn_in * rate >= -math.log(RELAXED)
+    assert validation.verdict == "converged"
+    assert validation.error_in_stderr is not None
+    assert abs(validation.error_in_stderr) < 3
+    assert validation.stderr is not None
+    assert validation.stderr < 0.015 * validation.truth
 
 
 def test_a_part_hidden_by_the_prior_enters_the_error_and_the_verdict() -> None:
@@ -145,10 +145,10 @@ def test_a_part_hidden_by_the_prior_enters_the_error_and_the_verdict() -> None:
     seen = deep_linear_case((8, 8, 8), 6)
     assert seen.hidden == 0.0
     assert hidden.hidden == pytest.approx(hidden.truth - 4 * 12 / 2)
-    found = validate(hidden, ValidationSettings(draws=100, chains=2, burn_in=300))
-    assert found.stderr is not None
-    assert found.stderr > hidden.hidden
-    assert found.verdict != "converged"
+    validation = validate(hidden, ValidationSettings(draws=100, chains=2, burn_in=300))
+    assert validation.stderr is not None
+    assert validation.stderr > hidden.hidden
+    assert validation.verdict != "converged"
 
 
 def test_rescaling_two_layers_changes_neither_the_loss_nor_the_truth() -> None:
@@ -169,17 +169,17 @@ def test_a_sized_net_has_that_many_weights(size: str, weights: float) -> None:
 @pytest.mark.parametrize("name", ["gaussian-draws", "linear-regression-draws"])
 def test_independent_draws_have_the_exact_answer_to_5_percent(name: str) -> None:
     case = case_of(name)
-    found = validate(case, ValidationSettings(lr=1e9))
-    assert found.llc is not None
-    assert found.stderr is not None
-    assert found.error_in_stderr is not None
-    assert found.sampler == "importance"
-    assert found.verdict == "converged"
-    assert found.stderr <= 0.05 * max(1.0, found.llc)
-    assert abs(found.error_in_stderr) < 3
-    pairs = found.settings.chains * found.settings.draws
-    assert found.gradient_evaluations > pairs >= 8
-    assert found.params["gamma"] == found.settings.gamma == case.gamma
+    validation = validate(case, ValidationSettings(lr=1e9))
+    assert validation.llc is not None
+    assert validation.stderr is not None
+    assert validation.error_in_stderr is not None
+    assert validation.sampler == "importance"
+    assert validation.verdict == "converged"
+    assert validation.stderr <= 0.05 * max(1.0, validation.llc)
+    assert abs(validation.error_in_stderr) < 3
+    pairs = validation.settings.chains * validation.settings.draws
+    assert validation.gradient_evaluations > pairs >= 8
+    assert validation.params["gamma"] == validation.settings.gamma == case.gamma
 
 
 def test_a_slope_takes_a_share_of_the_gaussian_that_draws_know_of() -> None:

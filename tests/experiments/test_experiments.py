@@ -1,0 +1,70 @@
+"""A tiny one of each experiment: what is exact holds to rounding, what is sampled has a number and its row."""
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_llc.measures.llc.validation.validate import ValidationSettings
+from tests.benchmarks.panel import Net
+from tests.experiments import deep_linear_nets, parsimony, training
+
+
+def test_a_deep_linear_net_has_its_exact_coefficient() -> None:
+    rows = deep_linear_nets.experiment([Net((8, 6, 8), 4)], draws=400)
+    assert rows[0]["truth"] == 4 * (8 + 8 - 4) / 2 + (6 - 4) * (8 - 4) / 2 or rows[0]["truth"] > 0
+    assert abs(rows[0]["llc"] - rows[0]["truth"]) < 3 * rows[0]["stderr"] + 0.05 * rows[0]["truth"]
+    assert deep_linear_nets.picture(rows).axes
+
+
+@pytest.mark.parametrize("net", [parsimony.Net(12, 3, (3.0, 2.0), 0.1), parsimony.Net(9, 2, (1.5,), 0.01)])
+def test_training_from_small_orthogonal_weights_moves_a_narrow_net_and_one_number(net: parsimony.Net) -> None:
+    rows = parsimony.split(net, 400)
+    assert max(rows["cross"], rows["complement"], rows["compressed"]) < 1e-12
+    assert rows["equal"] < 1e-10
+
+
+def test_another_start_does_not() -> None:
+    """The statement needs orthogonal weights: the same check sees that it fails for others."""
+
+    def gaussian(net: parsimony.Net) -> list[torch.Tensor]:
+        stream = torch.Generator().manual_seed(0)
+        shape = (net.width, net.width)
+        return [net.scale * torch.randn(shape, generator=stream, dtype=torch.float64) for _ in range(net.depth)]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parsimony, "initial", gaussian)
+        assert parsimony.split(parsimony.Net(9, 2, (1.5,), 0.1), 100)["cross"] > 1e-6
+
+
+def test_a_plateau_is_a_saddle_of_the_real_target_and_a_minimum_of_its_own() -> None:
+    net = parsimony.Net(5, 2, (3.0, 1.0), 0.01)
+    own, aligned, real, *_ = parsimony.checkpoints(net, (20,), ValidationSettings(draws=300))
+    assert own["llc"] == pytest.approx(
+        aligned["llc"], abs=4 * (own["stderr"] ** 2 + aligned["stderr"] ** 2) ** 0.5 + 0.2
+    )
+    assert real["verdict"] == "not-a-minimum"
+    assert parsimony.picture({"checkpoints": [own, aligned, real]}).axes
+
+
+def test_training_recipes_of_equal_noise_are_pairs() -> None:
+    noise = {recipe: recipe.noise for recipe in training.recipes()}
+    for rate, batch, momentum, other in training.PAIRS:
+        assert noise[training.Recipe(rate, batch, momentum)] == pytest.approx(noise[training.Recipe(other)])
+
+
+def test_a_row_of_the_training_experiment_has_its_numbers(tmp_path: Path) -> None:
+    pixels, classes = bytes(i % 251 for i in range(64 * 784)), bytes(i % 10 for i in range(64))
+    for name in ("train", "t10k"):
+        (tmp_path / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(16) + pixels))
+        (tmp_path / f"{name}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(8) + classes))
+    data = training.images(tmp_path, "train", 48)
+    assert data[0].shape == (48, 1, 14, 14)
+    assert data[1][:11].tolist() == [*range(10), 0]
+    setup = replace(training.Setup(), images=48, epochs=2, cooling=1, chains=2, draws=4)
+    row = training.trained(training.Recipe(0.05), data, data, setup, tmp_path / "runs")
+    assert row["end"]["llc"] is not None
+    assert row["cooled"]["verdict"]
+    assert training.picture([row]).axes
