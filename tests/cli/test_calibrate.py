@@ -171,7 +171,7 @@ def test_what_it_will_cost_is_said_before_and_again_is_cheap(calibrate: Run, fir
 
 
 @pytest.mark.parametrize(
-    ("option", "code", "words"),
+    ("option", "code", "message"),
     [
         (["--gamma", "0"], 2, "needs --gamma and --n-beta above 0"),
         (["--n-beta", "0"], 2, "needs --gamma and --n-beta above 0"),

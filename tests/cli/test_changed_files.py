@@ -159,7 +159,7 @@ def test_merge_names_the_part_that_was_changed(run: Run, runs: Path, name: str) 
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda point: point.update(llc="abc"), r"points\[0\]\.llc is 'abc', but its record says 1\.17"),
         (lambda point: point["estimate"].update(llc="abc"), r"points\[0\]\.estimate\.llc must be a number, got 'abc'"),

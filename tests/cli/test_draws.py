@@ -131,7 +131,7 @@ def test_no_number_is_one_line_with_a_way_out(run: Run, learned: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "pattern"),
+    ("tokens", "pattern"),
     [
         (["calibrate", "{model}", "--sampler", "importance"], "settings of chains.*Use hf-llc estimate"),
         (["validate", "--sampler", "importance"], "--sampler must be one of auto, .*sgld.*, got 'importance'"),

@@ -183,7 +183,7 @@ def test_an_interrupt_at_the_question_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "token", "code", "words"),
+    ("arguments", "token", "code", "message"),
     [
         (["nowhere"], "hf_test", 1, "holds no finished run"),
         (["out", "--repo", "bob/m"], "hf_test", 1, "may not write to the model bob/m"),

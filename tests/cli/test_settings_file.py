@@ -44,7 +44,7 @@ def test_a_result_is_a_settings_file_and_gives_the_same_number(small: Run, whole
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         ("gama: 3\n", "no setting gama; did you mean gamma"),
         ("draws: many\n", "settings.yaml: --draws must be a whole number, got 'many'"),

@@ -13,7 +13,7 @@ WHERE = ["--main-process-ip", "10.0.0.1"]
 
 @pytest.mark.parametrize("command", ["estimate", "scan", "calibrate"])
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (["--num-machines", "0"], r"--num-machines must be ≥ 1, got 0"),
         (["--machine-rank", "1"], r"--machine-rank needs --num-machines"),

@@ -43,7 +43,7 @@ def test_cases_by_draws_stand_in_the_same_table(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [
         (("--case", "cubic"), 1, "case must be one of gaussian"),
         (("--case", "gaussian", "--rank", 2), 2, "need --case dln"),

@@ -129,7 +129,7 @@ def test_a_failure_of_the_server_while_reading_is_waited_out_and_named(
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "body", "words"),
+    ("endpoint", "body", "message"),
     [
         ("/whoami-v2", b"[]", "AttributeError"),
         ("/whoami-v2", b'{"type": "user"}', "it lacks 'name'"),
@@ -149,7 +149,7 @@ def test_who_one_is_is_not_guessed(hub: HubServer, endpoint: str, body: bytes, m
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "body", "words"),
+    ("endpoint", "body", "message"),
     [
         ("/refs", b'{"branches": [{"name": "a", "ref": "b", "targetCommit": "c"}], "tags": [], "converts": []}', "'c'"),
         (

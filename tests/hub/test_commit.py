@@ -290,7 +290,7 @@ def test_who_one_is_and_what_one_owns(hub: HubServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "target", "error", "words"),
+    ("token", "target", "error", "message"),
     [
         ("hf_test", Target(repo_id="bob/m", kind="model"), AccessError, r"not write to the model bob/m .*`create_pr`"),
         ("hf_test", Target(repo_id="bob/gated", kind="model", create_pr=True), AccessError, "is gated: ask for access"),

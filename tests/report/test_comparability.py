@@ -34,7 +34,7 @@ def test_how_well_a_number_is_estimated_is_no_reason(other: Curve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "words"),
+    ("other", "message"),
     [
         (curve(gamma=SETTINGS.gamma / 2), "γ/nβ is 29.04 for a, 14.52 for b: curvatures below"),
         (curve(n_beta=2 * SETTINGS.n_beta), "γ/nβ is 29.04 for a, 14.52 for b: curvatures below"),

@@ -334,7 +334,7 @@ def test_a_card_that_changes_between_draft_and_push_is_read_again(hub: HubServer
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "expected"),
     [
         ({"repo": "a/b", "dataset_repo": "c/d"}, "not both"),
         ({"repo": "a/b", "private": True}, "`private` is for"),
@@ -347,7 +347,7 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "expected"),
     [
         (PublishSettings(repo="alice/m@step1"), "names a part of"),
         (PublishSettings(repo="alice/m/x"), "alice/m/x is not a repository"),

@@ -109,7 +109,7 @@ def test_rows_that_are_not_those_that_were_written_are_refused(change: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (resealed(lambda row: row.update(llc=9.17)), r"row 1\.llc is 9\.17, but its record says 0\.3"),
         (resealed(in_record(llc="abc")), r"row 1\.estimate\.llc must be a number, got 'abc'"),
@@ -132,7 +132,7 @@ def test_what_a_stranger_sealed_is_held_to_its_types_and_names(text: str, messag
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("", "holds no results"),
         ("{", "damaged"),

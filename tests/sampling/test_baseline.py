@@ -212,7 +212,7 @@ QUIET = LocalGeometry(curvature=2.0, trace=40.0, squares=60.0, noise=1e-6, rise=
 
 
 @pytest.mark.parametrize(
-    ("found", "changes"),
+    ("local_geometry", "changes"),
     [
         (QUIET, {}),
         (replace(QUIET, scatter=1.0, curved=0.9), {}),
@@ -283,7 +283,7 @@ def test_a_loss_alone_counts_as_a_third_of_a_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"baseline": "none"}, "auto, paired, linear"),
         ({"baseline": "linear", "dtype": "bfloat16"}, "float32"),

@@ -77,7 +77,7 @@ def test_a_scalar_is_its_python_value(name: str, value: Any, plain: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "message"),
     [
         ("gamma", -3.0, "gamma must be ≥ 0, got -3.0"),
         ("gamma", -3, "gamma must be ≥ 0, got -3.0"),
@@ -132,7 +132,7 @@ def test_no_value_of_any_field_of_any_settings_is_a_bare_error(kind: type[Any], 
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "words"),
+    ("kind", "given", "message"),
     [
         (Shard, {"index": 3, "count": 2}, "index must be ≤ count = 2, got 3"),
         (Shard, {"index": 0}, "index must be ≥ 1, got 0"),
@@ -208,7 +208,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("function", "args", "kwargs", "words"), CALLS, ids=shown)
+@pytest.mark.parametrize(("function", "args", "kwargs", "message"), CALLS, ids=shown)
 def test_arguments_of_functions_are_held_to_the_same_rules(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], message: str
 ) -> None:
@@ -241,7 +241,7 @@ def test_arguments_arrive_in_the_types_of_their_annotations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "message"),
     [
         ("a\x1b[31m\u202eb\n", r"'a\x1b[31m\u202eb\n'"),
         ("a" * 10**6, "'" + "a" * 58 + "…"),

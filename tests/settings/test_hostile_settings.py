@@ -127,7 +127,7 @@ def test_what_is_no_settings_file_is_refused_by_what_it_is(tmp_path: Path, file:
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "message"),
     [
         ("/dev/zero", "more than 1048576 bytes"),
         ("/", "cannot be read"),

@@ -58,7 +58,7 @@ def test_every_kind_of_field_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"count": 1.0}, "o.count must be a whole number, got 1.0"),
         ({"count": True}, "o.count must be a whole number, got True"),

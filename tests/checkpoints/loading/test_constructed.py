@@ -103,7 +103,7 @@ def expected(folder: Path, table: Tensor | None = None) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("made", "used"),
+    ("statement", "used"),
     [
         (f"self.register_buffer('table', {VALUE}, persistent=False)", "x * self.table"),
         (f"self.table = {VALUE}", "x * self.table"),
@@ -171,7 +171,7 @@ def test_a_random_tensor_beside_the_buffers_is_refused(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "used", "name"),
+    ("statement", "used", "name"),
     [
         ("self.array = numpy.random.randn(size)", "x * torch.from_numpy(self.array).float()", "array"),
         ("self.array = numpy.random.permutation(size)", "x[..., self.array]", "array"),
@@ -193,7 +193,7 @@ def test_random_numbers_that_are_no_tensors_are_refused(make: Make, statement: s
 
 
 @pytest.mark.parametrize(
-    "made",
+    "statement",
     [
         "self.array = numpy.arange(1.0, size + 1.0) / size; self.array[0] = numpy.nan; self.table = {value}",
         "self.array = numpy.random.RandomState(3).rand(size); self.table = {value}",

@@ -70,7 +70,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "message"),
     [
         (
             {"MASTER_ADDR": None},

@@ -90,7 +90,7 @@ CASES: list[tuple[dict[str, Any], float, Verdict, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("chains", "failed", "words"), [(2, 0, "2 chains"), (4, 1, "3 chains"), (3, 0, "3 chains")])
+@pytest.mark.parametrize(("chains", "failed", "message"), [(2, 0, "2 chains"), (4, 1, "3 chains"), (3, 0, "3 chains")])
 def test_fewer_than_four_chains_show_too_little_of_how_they_differ(chains: int, failed: int, message: str) -> None:
     verdict, reason = judge(10.0, 0.1, replace(SETTINGS, chains=chains), GOOD, failed=failed)
     assert verdict is (Verdict.STEP_TOO_LARGE if failed else Verdict.UNDERSAMPLED)
@@ -115,7 +115,7 @@ def test_an_error_of_nothing_is_not_called_converged() -> None:
     assert judge(0.0, 0.0, SETTINGS, GOOD, failed=0)[0] is Verdict.UNDERSAMPLED
 
 
-@pytest.mark.parametrize(("changes", "llc", "verdict", "words"), CASES)
+@pytest.mark.parametrize(("changes", "llc", "verdict", "message"), CASES)
 def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict: Verdict, message: str) -> None:
     results, reason = judge(llc, 0.1, SETTINGS, replace(GOOD, **changes), failed=0)
     assert results is verdict
@@ -123,7 +123,7 @@ def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict
 
 
 @pytest.mark.parametrize(
-    ("chains", "moved", "verdict", "words"),
+    ("chains", "moved", "verdict", "message"),
     [
         (16, 0.26, Verdict.CONVERGED, "R-hat 1.300"),
         (16, 0.24, Verdict.NOT_EQUILIBRATED, "chains do not mix: R-hat is 1.300"),
@@ -211,7 +211,7 @@ def test_without_two_healthy_chains_there_is_no_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slope", "error", "words"),
+    ("slope", "error", "message"),
     [
         (0.05, 0.02, "on a plateau"),
         (-0.05, 0.1, "whether it depends on the localizing prior is not known"),
@@ -232,7 +232,7 @@ def test_what_the_number_means_follows_from_its_slope_in_gamma(
 
 
 @pytest.mark.parametrize(
-    ("slope", "error", "words"),
+    ("slope", "error", "message"),
     [
         (
             0.05,
@@ -271,7 +271,7 @@ def test_a_diverged_estimate_is_raised_with_the_chains_that_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "words"),
+    ("other", "message"),
     [
         ({"llc": 13.5, "stderr": 1.0}, "they agree"),
         ({"llc": 30.0, "stderr": 1.0}, "they disagree"),

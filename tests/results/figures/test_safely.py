@@ -57,7 +57,7 @@ def test_a_users_settings_neither_hinder_nor_change_a_picture(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "message"),
     [
         (
             RuntimeError("Failed to process string with tex\nbecause latex could not be found"),

@@ -87,7 +87,7 @@ def test_settled_local_chains_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"level": 0.6}, "not local: the loss is 0.6 nats above that at w*"),
         ({"level": -0.05}, "λ̂ is not above 0"),
@@ -98,7 +98,7 @@ def test_what_is_no_number_of_the_neighbourhood_does_not_count(changes: dict[str
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"needed": BURN_IN + 1}, "a burn-in of 21 steps would be needed"),
         ({"needed": 2 * BURN_IN + 1, "typical": 0.35}, "a burn-in of 41 steps would be needed"),

@@ -21,7 +21,7 @@ def result(
 
 
 @pytest.mark.parametrize(
-    ("made", "chains", "wanted", "words"),
+    ("judgement", "chains", "wanted", "message"),
     [
         (result(0.1), 16, None, "done"),
         # The total doubles at least, and grows at once to what the error asks for.

@@ -155,7 +155,7 @@ def test_short_chains_of_sgld_are_laid_beside_the_draws(tmp_path: Path, data: Da
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("asked", "text"),
     [
         ({"sampler": "importance", "cross_check": "lanczos"}, "cross_check lanczos goes with chains"),
         ({"sampler": "sgld", "cross_check": "sgld"}, "cross_check sgld goes with independent draws"),
