@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from hf_llc.results.estimate import Diagnostics, Estimate
 from hf_llc.results.interpretation import agreement
 from hf_llc.results.progress import duration
+from hf_llc.settings.data import SEPARATOR
 
 if TYPE_CHECKING:
     from hf_llc.measures.llc.forecast import Forecast
@@ -54,6 +55,8 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
     if estimate.cross_check is not None:
         listed.append(("cross-check", agreement(estimate)))
     column = f", column {estimate.dataset.text_column}" if estimate.dataset.text_column != "text" else ""
+    loss_on = f", loss on {estimate.dataset.loss_on}" if estimate.dataset.loss_on else ""
+    named = SEPARATOR.join(f"{id_}@{revision.removeprefix('sha256:')[:12]}" for id_, revision in estimate.dataset.parts)
     resolution = "∞" if d.resolution is None else f"{d.resolution:.3g}"
     trace = f": tr H ≈ {d.trace_hessian:.3g}" if math.isfinite(d.trace_hessian) else ""
     kind = "tokens" if estimate.settings.context_length > 1 else "fingerprint"
@@ -62,8 +65,8 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
         ("resolution", f"γ/nβ = {resolution}{trace}"),
         (
             "data",
-            f"{estimate.dataset.id}@{estimate.dataset.revision.removeprefix('sha256:')[:12]} {estimate.dataset.split}"
-            f"{column}, {kind} {estimate.dataset.fingerprint.removeprefix('sha256:')[:12]}",
+            f"{named} {estimate.dataset.split}{column}{loss_on}, "
+            f"{kind} {estimate.dataset.fingerprint.removeprefix('sha256:')[:12]}",
         ),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in estimate.seconds.items())),
         ("run folder", estimate.run_dir),
@@ -72,8 +75,8 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
 
 
 def _items(estimate: Estimate) -> str:
-    s = estimate.settings
-    return f"{s.n} × {s.context_length} tokens" if s.context_length > 1 else str(s.n)
+    s, most = estimate.settings, "up to " if estimate.dataset.loss_on else ""
+    return f"{s.n} × {most}{s.context_length} tokens" if s.context_length > 1 else str(s.n)
 
 
 def _settings(estimate: Estimate) -> str:

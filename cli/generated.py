@@ -24,7 +24,7 @@ def option_of(setting: Setting, *, hidden: bool = False) -> Any:
     """The option of a setting as an annotation that Typer reads."""
     option, kind = setting.option, setting.kind
     kinds = get_args(kind) or (kind,)
-    if get_origin(kind) is tuple:
+    if _takes_several(kind):
         kind = list[str] | None
     flag = f"{setting.flag}/{option.negative}" if option.negative else setting.flag
     flags = flag.split("/") if flag.startswith("-q/") else [flag]
@@ -33,6 +33,11 @@ def option_of(setting: Setting, *, hidden: bool = False) -> Any:
         *flags, help=option.help, rich_help_panel=option.panel, metavar=option.metavar, hidden=hidden, **extra
     )
     return Annotated[kind, info]
+
+
+def _takes_several(kind: Any) -> bool:
+    """Whether an option is repeatable: of a tuple, or of one string or a tuple of them."""
+    return any(get_origin(each) is tuple for each in (kind, *get_args(kind)))
 
 
 def _show_all(context: typer.Context, asked: bool) -> None:
@@ -105,6 +110,8 @@ def with_options(
 def _parameter(setting: Setting, declared: Parameter | None) -> Parameter:
     default = setting.default if declared is None else declared.default
     default = None if default == () else default
+    if _takes_several(setting.kind) and isinstance(default, str):
+        default = [default]
     annotation = option_of(setting, hidden=not setting.option.common)
     return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

@@ -47,7 +47,8 @@ def submitted(
     if launched():
         raise LaunchError("--hf-job must not run below a launcher: run the command by itself.")
     _refuse_what_stays_here(context)
-    require_visible(context.params["model"], context.params["dataset"])
+    for dataset in context.params["dataset"]:
+        require_visible(context.params["model"], dataset)
     _require_place(context, settings, push)
     arguments = own_words(sys.argv[1:])
     with ProgressBar(quiet=form is Form.QUIET) as observer:

@@ -4,12 +4,46 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from hf_llc.checkpoints.files import ModelFiles
 from hf_llc.errors import ResourceError
 from hf_llc.hub import client
 from hf_llc.hub.digests import local_identity, sha256_of
-from hf_llc.hub.reference import Reference
+from hf_llc.hub.errors import endpoint
+from hf_llc.hub.reference import Reference, parse_datasets
+from hf_llc.settings.data import SEPARATOR, DataSettings
+
+
+class PinnedDataset(NamedTuple):
+    """A dataset and the content that it has now."""
+
+    reference: Reference
+    revision: str
+
+    @property
+    def name(self) -> str:
+        """The id on the Hub, or the name of a local file or folder, wherever it is."""
+        return self.reference.id if self.reference.path is None else self.reference.path.name
+
+
+def pinned_datasets(data: DataSettings, tell: Callable[[str], None]) -> list[PinnedDataset]:
+    """The datasets of the loss, each with its revision, in their order.
+
+    Raises:
+        HfLlcError: see `parse_datasets` and `dataset_revision`.
+    """
+    references = parse_datasets(data.datasets, data.revision, endpoint())
+    return [PinnedDataset(reference, dataset_revision(reference, tell)) for reference in references]
+
+
+def data_revision(data: DataSettings, tell: Callable[[str], None]) -> str:
+    """The revisions of the datasets of the loss as one string.
+
+    Raises:
+        HfLlcError: see `pinned_datasets`.
+    """
+    return SEPARATOR.join(each.revision for each in pinned_datasets(data, tell))
 
 
 def dataset_revision(reference: Reference, tell: Callable[[str], None]) -> str:

@@ -61,12 +61,15 @@ class Corpus:
     Attributes:
         id, revision, config, split, text_column: where the text is from; `revision` is a commit SHA on the Hub,
             `sha256:<64 hex>` of a local file.
-        fingerprint: `sha256:<64 hex>` of the packed int32 array and its shape.
-        n: items; context_length: tokens in each, 1 where an item is no text.
+            Of several datasets these are joined by ` + `.
+        fingerprint: `sha256:<64 hex>` of the packed int32 array and its shape, or of the tensors of other items.
+        n: items; context_length: tokens in each, or in the longest, 1 where an item is no text.
         path: the file of items.
         remarks: sentences that a reader of the numbers must know about how the items were made.
         task: what they are items of, by its name.
         loss_of_guessing: the loss of a uniform guess where classes were matched by number, which may be wrong ones.
+        loss_on: which tokens count where a row is a sequence by itself, `all`, `assistant` or `completion`; None of
+            text, which is packed and counts whole. bos: as it was asked for.
     """
 
     id: str
@@ -81,3 +84,5 @@ class Corpus:
     remarks: tuple[str, ...] = ()
     task: str = "text-generation"
     loss_of_guessing: float | None = None
+    loss_on: str | None = None
+    bos: str = "auto"

@@ -54,8 +54,10 @@ class Plan:
     @property
     def items_with_length(self) -> str:
         """`items`, and of text how long they are."""
-        text = self.corpus.context_length > 1
-        return f"{self.items} of {self.corpus.context_length} tokens" if text else self.items
+        if self.corpus.context_length == 1:
+            return self.items
+        most = "up to " if self.corpus.loss_on is not None else ""
+        return f"{self.items} of {most}{self.corpus.context_length} tokens"
 
     @property
     def batch_size(self) -> int:

@@ -1,6 +1,7 @@
 """What a user typed for a model or a dataset, taken apart: a place on the Hub or a path on this disk."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -92,13 +93,32 @@ def gguf_file_of(reference: Reference, settings: ModelSettings) -> str | None:
     return settings.gguf_file or reference.file
 
 
-def parse_dataset(text: str, revision: str | None = None, endpoint: str = "https://huggingface.co") -> Reference:
+def parse_datasets(
+    texts: Sequence[str], revision: str | None = None, endpoint: str = "https://huggingface.co"
+) -> list[Reference]:
+    """Where datasets are, in their order.
+
+    Raises:
+        NotFoundError, SettingsError: see `parse_dataset`; or there are several, and one revision for all.
+    """
+    if len(texts) > 1 and revision is not None:
+        raise SettingsError(
+            f"--dataset-revision is {revision}, but there are {len(texts)} datasets; write org/name@revision for each."
+        )
+    return [parse_dataset(text, revision, endpoint) for text in texts]
+
+
+def parse_dataset(
+    text: str | Sequence[str], revision: str | None = None, endpoint: str = "https://huggingface.co"
+) -> Reference:
     """Where a dataset is: a Hub dataset, or a local file or folder.
 
     Raises:
         NotFoundError: it looks like a path, and nothing is there.
-        SettingsError: not a spelling of a dataset, or the two revisions differ.
+        SettingsError: not a spelling of a dataset, or several of them, or the two revisions differ.
     """
+    if not isinstance(text, str):
+        raise SettingsError(f"dataset must be a single one for this task, got {len(text)}: {', '.join(text)}.")
     reference = _parse(text, revision, endpoint, "dataset", (*DATA_SUFFIXES, ".safetensors"))
     if reference.file is not None:
         raise SettingsError(

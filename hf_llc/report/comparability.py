@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from hf_llc.results.curve import Curve
+from hf_llc.settings.data import SEPARATOR
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,14 @@ def _text(curve: Curve) -> str:
 def _text_words(curve: Curve) -> str:
     data = curve.dataset
     config = f" ({data['config']})" if data["config"] else ""
-    revision = str(data["revision"]).removeprefix("sha256:")[:12]
+    revision = SEPARATOR.join(each.removeprefix("sha256:")[:12] for each in str(data["revision"]).split(SEPARATOR))
     return f"{data['text_column']} of {data['id']}{config} {data['split']} at {revision}"
+
+
+def _target_words(loss_on: str | None) -> str:
+    if loss_on is None:
+        return "all tokens of packed text"
+    return "all tokens of each row" if loss_on == "all" else f"the tokens of the {loss_on}"
 
 
 def _params_words(curve: Curve) -> str:
@@ -89,6 +96,12 @@ TASK = _Aspect(
 )
 TEXTS = (
     _Aspect(_text, "The data is", _text_words, "the loss is that of other items"),
+    _Aspect(
+        lambda curve: str(curve.dataset.get("loss_on")),
+        "What counts are",
+        lambda curve: _target_words(curve.dataset.get("loss_on")),
+        "the loss is that of other tokens",
+    ),
     _Aspect(
         lambda curve: str(curve.settings.get("context_length")),
         "A sequence has",

@@ -11,6 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
+from hf_llc.settings.data import SEPARATOR
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.settings.strict_json import DamagedError
 from hf_llc.settings.typed import build
@@ -125,6 +126,11 @@ class ChainSummary:
     failed_at: int | None = None
 
 
+def pinned_name(id_: str, revision: str) -> str:
+    """A dataset as `--dataset` takes it where there are several: `org/name@commit`, or a local path."""
+    return id_ if revision.startswith("sha256:") else f"{id_}@{revision}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord:
     """The items behind L_n.
@@ -132,6 +138,10 @@ class DatasetRecord:
     Attributes:
         revision: a commit SHA or content hash. fingerprint: the hash of the packed tokens, or of other items.
         task: what the model does with an item, by the Hub's name. unit: of the loss.
+        loss_on: which tokens count where a row is a sequence by itself, `all`, `assistant` or `completion`; None of
+            packed text. bos: whether packed sequences begin with the token that begins a text, as it was asked for.
+
+    Of several datasets `id` and `revision` are joined by ` + `.
     """
 
     id: str
@@ -142,6 +152,20 @@ class DatasetRecord:
     fingerprint: str
     task: str = "text-generation"
     unit: str = "nats per token"
+    loss_on: str | None = None
+    bos: str = "auto"
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Id and revision of each dataset."""
+        ids, revisions = self.id.split(SEPARATOR), self.revision.split(SEPARATOR)
+        # A path may have the separator in its name.
+        return list(zip(ids, revisions, strict=True)) if len(ids) == len(revisions) else [(self.id, self.revision)]
+
+    @property
+    def is_local(self) -> bool:
+        """True if a part of it is a folder or file of the user's own."""
+        return any(revision.startswith("sha256:") for _, revision in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,8 @@ def estimate_html(estimate: Estimate) -> str:
     effort = f"{settings.chains} chains × {settings.draws} draws"
     if settings.by_draws:
         effort = f"{diagnostics.ess or 0:.0f} pairs of independent draws"
-    size = f"{settings.n} × {settings.context_length} tokens"
+    most = "up to " if estimate.dataset.loss_on else ""
+    size = f"{settings.n} × {most}{settings.context_length} tokens"
     if estimate.dataset.task != "text-generation":
         size = str(settings.n)
     rows = {

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_llc.checkpoints.checkpoint import Checkpoint
-from hf_llc.checkpoints.identity import dataset_revision
+from hf_llc.checkpoints.identity import data_revision
 from hf_llc.checkpoints.resolve import find_model, series_id
 from hf_llc.checkpoints.source import label_of
 from hf_llc.errors import NotFoundError, SourceError
 from hf_llc.execution import machine
 from hf_llc.execution.store import RunStore
-from hf_llc.hub.errors import endpoint
-from hf_llc.hub.reference import parse_dataset
 from hf_llc.report.export import draw
 from hf_llc.report.load import SCAN, load_run
 from hf_llc.results.curve import Curve, Point
@@ -45,7 +43,7 @@ def find_finished(request: Request, observer: Observer, view: View | None = None
         return None
     checkpoints = request.checkpoints(tell)
     own = set(shard.own(checkpoints))
-    revision = dataset_revision(parse_dataset(request.data.dataset, request.data.revision, endpoint()), tell)
+    revision = data_revision(request.data, tell)
     for folder in promising:
         try:
             curve = load_run(folder)

@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
+from hf_llc.settings.bounds import require
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import DEFAULT, TASKS
 
@@ -52,6 +53,9 @@ def find_items(
         HfLlcError: see `base.Task.find_items`.
     """
     name = task_of(source, data.task)
+    if name != DEFAULT:
+        for setting, value in (("loss_on", data.loss_on), ("bos", data.bos)):
+            require(value == "auto", f"{setting} is for {DEFAULT}, and {source.id} is for {name}; leave it out.")
     return replace(TASKS[name].find_items(data, source, tokenizer=tokenizer, tell=tell), task=name)
 
 

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,10 @@ FOLDER = Path("hf-llc-runs") / "in-memory"
 """Under the working directory, beside the runs."""
 MODELS = "a Hub id, a folder, a .gguf file, ModelSettings or a transformers model"
 SERIES = "a Hub id, a folder of checkpoints, or transformers models by training step or in a list"
-DATA = "a Hub id, a file, DataSettings, a datasets.Dataset, a list of texts or token ids of shape (n, context length)"
+DATA = (
+    "a Hub id, a file, DataSettings, a datasets.Dataset, a list of texts, a list of rows such as {'messages': …}, or "
+    "token ids of shape (n, context length)"
+)
 ABANDONED = 24 * 3600.0
 """Seconds without a change after which a folder that is being written is taken for that of a killed process."""
 
@@ -182,14 +185,20 @@ def _save_dataset(data: Any, place: Path) -> None:
         data.to_parquet(str(place / "data.parquet"))
 
 
-def _text_file(texts: Iterable[Any]) -> bytes:
+def _text_file(rows: Sequence[Any]) -> bytes:
+    """Texts, or rows as mappings of columns, as JSON lines."""
     lines = []
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            is_row = isinstance(text, list | tuple)
-            hint = "; token ids go into one tensor of shape (n, context length)" if is_row else ""
-            raise SettingsError(f"data[{index}] must be a string, got {shown(text)}{hint}.")
-        lines.append(json.dumps({"text": text}, ensure_ascii=False))
+    kind = Mapping if rows and isinstance(rows[0], Mapping) else str
+    for index, row in enumerate(rows):
+        if not isinstance(row, kind):
+            ids = isinstance(row, list | tuple)
+            hint = "; token ids go into one tensor of shape (n, context length)" if ids else ""
+            words = "a mapping, as the first one is" if kind is Mapping else "a string"
+            raise SettingsError(f"data[{index}] must be {words}, got {shown(row)}{hint}.")
+        try:
+            lines.append(json.dumps({"text": row} if isinstance(row, str) else dict(row), ensure_ascii=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SettingsError(f"data[{index}] must hold what JSON can hold ({error}).") from error
     if not lines:
         raise SettingsError("data is an empty list; give at least one text.")
     return ("\n".join(lines) + "\n").encode("utf-8", "replace")

@@ -16,6 +16,7 @@ from hf_llc.tasks import TASKS
 from hf_llc.tasks.base import Computation, TaskObjective
 from hf_llc.tasks.choose import find_items
 from tests.helpers import tiny_images
+from tests.helpers.tiny_chat import conversations, make_gemma, pairs, save_chat_model
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 from tests.helpers.tiny_text_models import (
     labelled,
@@ -34,6 +35,17 @@ def text_generation(folder: Path) -> tuple[Path, Path]:
     text = folder / "text.jsonl"
     text.write_text(jsonl(60))
     return save_tiny_model(folder / "model"), text
+
+
+def text_generation_of_conversations(folder: Path) -> tuple[Path, Path]:
+    """A tiny Llama and conversations of several lengths, of which the assistant's tokens count."""
+    return save_chat_model(folder / "model"), write_rows(folder / "chats.jsonl", conversations(30))
+
+
+def text_generation_of_completions(folder: Path) -> tuple[Path, Path]:
+    """A tiny Gemma, and prompts with their completion."""
+    saved = save_chat_model(folder / "model", bos=True, model=make_gemma())
+    return saved, write_rows(folder / "pairs.jsonl", pairs(30))
 
 
 def image_classification(folder: Path) -> tuple[Path, Path]:
@@ -62,6 +74,8 @@ def fill_mask(folder: Path) -> tuple[Path, Path]:
 
 CASES: Mapping[str, Callable[[Path], tuple[Path, Path]]] = {
     "text-generation": text_generation,
+    "text-generation, conversations": text_generation_of_conversations,
+    "text-generation, completions": text_generation_of_completions,
     "image-classification": image_classification,
     "text-classification": text_classification,
     "text-classification, decoder": text_classification_by_a_decoder,
@@ -85,7 +99,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         use_hub(patch, "http://127.0.0.1:9", folder / "hf_home")
         model, data = CASES[request.param](folder)
         source = find_model(ModelSettings(model=str(model)))
-        corpus = find_items(DataSettings(dataset=str(data), context_length=16), source)
+        corpus = find_items(DataSettings(dataset=str(data), context_length=32), source)
         assert corpus.task == request.param.partition(",")[0]
         task = TASKS[corpus.task]
         items = task.load_items(corpus)

@@ -30,6 +30,7 @@ from hf_llc.tasks.choose import task_of
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
 from hf_llc.tasks.text_generation.objective import LOGIT_BUDGET, LanguageObjective, default_micro_batch
+from hf_llc.tasks.text_generation.prepare import find_labelled
 
 FORWARD = 2
 BACKWARD_AND_FORWARD = 6
@@ -120,8 +121,13 @@ def forecast(
         )
     parameters = parameter_count(source)
     context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)
+    n = data.max_sequences or LARGEST_TEXT
+    if (labelled := find_labelled(data, source, observer.tell)) is not None:
+        context, n = labelled.context_length, labelled.n
+    elif data.loss_on in {"assistant", "completion"}:
+        observer.tell(f"The sequences are taken to be {context} tokens long; most conversations are shorter.")
     if sampler.by_draws or sampler.tries_draws:
-        return _of_draws(source, sampler, data, parameters, context, device)
+        return _of_draws(source, sampler, n, parameters, context, device)
     burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
     steps = burn_in + sampler.chain_draws * sampler.thin
     tokens = sampler.chain_count * (steps + 1) * sampler.chain_batch_size * context
@@ -163,14 +169,13 @@ class Costs(NamedTuple):
 def _of_draws(
     source: ModelSource,
     sampler: SamplerSettings,
-    data: DataSettings,
+    n: int,
     parameters: int,
     context: int,
     device: str | None,
 ) -> Forecast:
     kind = devices.device_kind(device)
     place, threads = fleets.single_process(kind).device, sampler.threads or machine.default_threads(sampler.chain_count)
-    n = data.max_sequences or LARGEST_TEXT
     size = sampler.batch_size or draw_batch_size(context, n)
     with computing(threads):
         busy, started = time.thread_time(), time.monotonic()

@@ -141,6 +141,8 @@ def dataset_of(plan: Plan) -> DatasetRecord:
         fingerprint=corpus.fingerprint,
         task=corpus.task,
         unit=TASKS[corpus.task].unit,
+        loss_on=corpus.loss_on,
+        bos=corpus.bos,
     )
 
 

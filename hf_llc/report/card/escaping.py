@@ -17,7 +17,8 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from hf_llc.errors import one_line
 from hf_llc.results.curve import Point
-from hf_llc.results.estimate import Estimate
+from hf_llc.results.estimate import DatasetRecord, Estimate, pinned_name
+from hf_llc.settings.data import SEPARATOR
 from hf_llc.settings.execution import ExecutionSettings
 from hf_llc.settings.file import known_settings
 from hf_llc.settings.option import settings_in
@@ -100,12 +101,21 @@ def is_local(estimate: Estimate) -> bool:
 
 def is_local_text(estimate: Estimate) -> bool:
     """True if the text is a folder or file of the user's own."""
-    return estimate.dataset.revision.startswith("sha256:")
+    return estimate.dataset.is_local
 
 
 def dataset_name(estimate: Estimate) -> str:
     """The Hub id of the text, or its file name."""
-    return Path(estimate.dataset.id).name if is_local_text(estimate) else estimate.dataset.id
+    return SEPARATOR.join(_name_of(*part) for part in estimate.dataset.parts)
+
+
+def _name_of(id_: str, revision: str) -> str:
+    return Path(id_).name if revision.startswith("sha256:") else id_
+
+
+def short_revision(estimate: Estimate) -> str:
+    """The first twelve digits of the text's revision."""
+    return SEPARATOR.join(revision.removeprefix("sha256:")[:12] for _, revision in estimate.dataset.parts)
 
 
 def with_error(value: float | None, error: float | None) -> str:
@@ -140,10 +150,7 @@ def command(model: str, points: Sequence[Point]) -> str:
         arguments = ["hf-llc", "scan", model, "--revisions", _chosen(points)]
     else:
         arguments = ["hf-llc", "estimate", model, *([] if is_local(last) else ["--revision", last.sha])]
-    arguments += ["--dataset", dataset_name(last)]
-    arguments += ["--dataset-config", d.config] if d.config is not None else []
-    arguments += [] if d.revision.startswith("sha256:") else ["--dataset-revision", d.revision]
-    arguments += ["--split", d.split, "--text-column", d.text_column, "--max-sequences", str(last.settings.n)]
+    arguments += [*_data_arguments(d), "--max-sequences", str(last.settings.n)]
     for name, value in _repeated(last.settings).items():
         if name == "params":
             arguments += [word for pattern in value.split(",") if pattern for word in ("--params", pattern)]
@@ -154,6 +161,21 @@ def command(model: str, points: Sequence[Point]) -> str:
     arguments += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
     return shlex.join(one_line(word) for word in arguments).replace("<!--", "<!-''-")
+
+
+def _data_arguments(d: DatasetRecord) -> list[str]:
+    """The options that name the data."""
+    if len(d.parts) == 1:
+        arguments = ["--dataset", _name_of(d.id, d.revision)]
+    else:
+        arguments = [word for part in d.parts for word in ("--dataset", pinned_name(_name_of(*part), part[1]))]
+    arguments += ["--dataset-config", d.config] if d.config is not None else []
+    arguments += [] if len(d.parts) > 1 or d.is_local else ["--dataset-revision", d.revision]
+    arguments += ["--split", d.split]
+    # Several datasets that have no column in common are each read by their own.
+    arguments += [] if SEPARATOR in d.text_column else ["--text-column", d.text_column]
+    arguments += [] if d.loss_on is None else ["--loss-on", d.loss_on]
+    return arguments + ([] if d.bos == "auto" else ["--bos", d.bos])
 
 
 def _repeated(settings: ResolvedSettings) -> dict[str, Any]:

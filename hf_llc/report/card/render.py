@@ -17,6 +17,7 @@ from hf_llc.report.card.ownership import Entries
 from hf_llc.report.card.section import BEGIN, END
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import SCHEMA, Estimate
+from hf_llc.settings.data import SEPARATOR
 from hf_llc.settings.posterior import of_no_use
 
 MOST_ROWS = 16
@@ -56,9 +57,10 @@ def without_paths(estimate: Estimate, root: Path) -> Estimate:
         run_dir=_relative(estimate.run_dir, root),
         dataset=replace(
             estimate.dataset,
-            id=_relative(estimate.dataset.id, root)
-            if estimate.dataset.revision.startswith("sha256:")
-            else estimate.dataset.id,
+            id=SEPARATOR.join(
+                _relative(id_, root) if revision.startswith("sha256:") else id_
+                for id_, revision in estimate.dataset.parts
+            ),
         ),
     )
 
@@ -165,11 +167,12 @@ def _words(content: Content) -> dict[str, Any]:
         "slope": "" if slope is None else f"{slope:+.2f} ± {last.diagnostics.gamma_slope_stderr or 0.0:.2f}",
         "last": [point.revision for point in points if point.estimate is not None][-1],
         "dataset": text.dataset_name(last),
-        "dataset_revision": last.dataset.revision.removeprefix("sha256:")[:12],
+        "dataset_revision": text.short_revision(last),
         "fingerprint": last.dataset.fingerprint.removeprefix("sha256:")[:12],
         "split": last.dataset.split,
         "unit": last.dataset.unit,
         "is_text": is_text,
+        "loss_on": last.dataset.loss_on or "",
         "data": "text" if is_text else "data",
         "items": "sequences" if is_text else f"{last.dataset.unit.removeprefix('nats per ')}s",
         "version": last.versions.get("hf-llc", ""),

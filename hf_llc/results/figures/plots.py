@@ -234,7 +234,9 @@ def _settings_lines(estimates: Sequence[Estimate]) -> str:
         return "The settings differ from point to point:\nthese numbers are not comparable with each other."
     n_beta, gamma, n, context = every.pop()
     lr = f"lr {steps.pop():.2g}, " if steps else ""
-    size = f"{n} sequences of {context} tokens" if estimates[0].dataset.task == "text-generation" else f"{n} items"
+    data = estimates[0].dataset
+    most = "up to " if data.loss_on else ""
+    size = f"{n} sequences of {most}{context} tokens" if data.task == "text-generation" else f"{n} items"
     return (
         f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, {lr}n = {size}.\n"
         "Comparable along this curve, not with numbers at other settings."

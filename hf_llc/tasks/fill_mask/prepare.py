@@ -24,7 +24,8 @@ from hf_llc.tasks.text.context import context_length
 from hf_llc.tasks.text.encoding import token_ids
 from hf_llc.tasks.text.tokenizer import TextTokenizer, load_tokenizer
 from hf_llc.tasks.text_generation.packing import PACKING, pack
-from hf_llc.tasks.text_generation.prepare import MIN_SEQUENCES, open_documents
+from hf_llc.tasks.text_generation.prepare import open_documents
+from hf_llc.tasks.text_generation.sequences import MIN_SEQUENCES
 
 MASKED = Kind(
     auto=AutoModelForMaskedLM,

@@ -17,7 +17,7 @@ from hf_llc.tasks.fill_mask import prepare
 from hf_llc.tasks.fill_mask.prepare import IDS, IGNORED, LABELS
 from hf_llc.tasks.items import ItemObjective, Rows
 from hf_llc.tasks.text_generation.objective import default_micro_batch
-from hf_llc.tasks.text_generation.prepare import refuse_unknown
+from hf_llc.tasks.text_generation.sequences import refuse_unknown
 
 
 class FillMask:

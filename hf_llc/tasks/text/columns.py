@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from hf_llc.errors import NotFoundError, UnusableError, did_you_mean
+from hf_llc.errors import NotFoundError, SettingsError, UnusableError, did_you_mean
 
 
 class Kind(StrEnum):
@@ -74,6 +74,25 @@ def _joined(kinds: set[Kind]) -> Kind:
     if kinds == {Kind.TEXT, Kind.NUMERAL}:
         return Kind.TEXT
     return Kind.MIXED if Kind.TEXT in kinds else Kind.LIST if Kind.LIST in kinds else Kind.OTHER
+
+
+def text_columns(
+    kinds: Mapping[str, Kind], wanted: str | None, name: str, values: Callable[[str], Sequence[str]]
+) -> list[str]:
+    """The columns to read: those that commas separate in what was asked for, else that of `text_column`.
+
+    Args:
+        kinds, wanted, name, values: as in `text_column`.
+
+    Raises:
+        NotFoundError, UnusableError: see `text_column`. SettingsError: there is nothing between two commas.
+    """
+    if wanted is None or wanted in kinds or "," not in wanted:
+        return [text_column(kinds, wanted, name, values)]
+    parts = [part.strip() for part in wanted.split(",")]
+    if not all(parts) or len(set(parts)) < len(parts):
+        raise SettingsError(f"text_column must name different columns between its commas, got {wanted}.")
+    return [text_column(kinds, part, name, values) for part in parts]
 
 
 def text_column(

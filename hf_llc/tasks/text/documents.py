@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
-from typing import IO, Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import IO, Any, Generic, Self, TypeVar
 
 from hf_llc.errors import NotFoundError, UnusableError
 from hf_llc.settings.data import DataSettings
-from hf_llc.tasks.text.columns import Kind, kinds_of, text_column
+from hf_llc.tasks.text.columns import Kind, kinds_of, text_columns
 from hf_llc.tasks.text.encoding import Text
 from hf_llc.tasks.text.rows import Row, csv_rows, json_rows, text_pieces
 
@@ -21,6 +21,8 @@ _STRINGS = {"string", "large_string", "string_view"}
 Guard = Callable[[], AbstractContextManager[None]]
 File = tuple[str, Callable[[], AbstractContextManager[IO[bytes]]]]
 """A file's name for messages, and how to open it."""
+BETWEEN_COLUMNS = "\n\n"
+"""What joins the texts of several columns."""
 
 
 @dataclass(kw_only=True)
@@ -30,6 +32,24 @@ class _Tally:
     rows: int = 0
     missing: int = 0
     empty: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of which it is still to be chosen what is read.
+
+    Attributes:
+        name: for messages. kinds: of all columns. strings: the first strings of a column.
+        rows: rows with these columns at least, to be read once. close: ends the reading, where nothing is chosen.
+        notes: sentences that a reader of the numbers must know about what is read.
+    """
+
+    name: str
+    kinds: Mapping[str, Kind]
+    strings: Callable[[str], Sequence[str]]
+    rows: Callable[[Sequence[str]], Generator[Row]]
+    close: Callable[[], None]
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +65,10 @@ class Documents:
     texts: Iterator[Text]
     _tally: _Tally
     _notes: Sequence[str] = ()
+
+    def with_notes(self, notes: Sequence[str]) -> Self:
+        """These documents with further remarks."""
+        return replace(self, _notes=[*self._notes, *notes])
 
     def remarks(self) -> list[str]:
         """Sentences that a reader of the numbers must know about the documents read so far; none names the place."""
@@ -74,22 +98,95 @@ def of_files(
     notes: Sequence[str] = (),
 ) -> Documents:
     """The documents of JSON, CSV and plain text files, read without guesses at the types of values."""
-    tally = _Tally()
     if format_ == "text":
-        if data.text_column not in {None, "text"}:
-            raise NotFoundError(f"{name} is plain text and has no columns; leave out `text_column`.")
-        rule = "Each plain text file is one document, with its line breaks."
-        texts = guarded(_whole_texts(files, options.get("encoding", "utf-8"), tally, guard), guard)
-        return Documents(text_column="text", texts=texts, _tally=tally, _notes=[rule, *notes])
+        return of_plain_text(data, files, options, name, guard, notes)
+    return of_table(data, table_of_files(format_, files, options, name, guard, notes))
+
+
+def of_dataset(data: DataSettings, rows: Any, name: str, guard: Guard, notes: Sequence[str] = ()) -> Documents:
+    """The documents of rows that `datasets` reads; their types are known, or shown by the first rows."""
+    return of_table(data, table_of_dataset(rows, name, guard, notes))
+
+
+def of_plain_text(
+    data: DataSettings,
+    files: Iterable[File],
+    options: Mapping[str, Any],
+    name: str,
+    guard: Guard,
+    notes: Sequence[str],
+) -> Documents:
+    """The documents of plain text files."""
+    if data.text_column not in {None, "text"}:
+        raise NotFoundError(f"{name} is plain text and has no columns; leave out `text_column`.")
+    tally = _Tally()
+    rule = "Each plain text file is one document, with its line breaks."
+    texts = guarded(_whole_texts(files, options.get("encoding", "utf-8"), tally, guard), guard)
+    return Documents(text_column="text", texts=texts, _tally=tally, _notes=[rule, *notes])
+
+
+def of_table(data: DataSettings, table: Table) -> Documents:
+    """The documents of a table's column of text, or of several columns joined."""
+    try:
+        columns = text_columns(table.kinds, data.text_column, table.name, table.strings)
+    except BaseException:
+        table.close()
+        raise
+    tally, name = _Tally(), ", ".join(columns)
+    texts = _documents(_cells(table.rows(columns), columns), table.name, name, tally)
+    return Documents(text_column=name, texts=texts, _tally=tally, _notes=table.notes)
+
+
+def table_of_files(
+    format_: str,
+    files: Iterable[File],
+    options: Mapping[str, Any],
+    name: str,
+    guard: Guard,
+    notes: Sequence[str],
+) -> Table:
+    """The rows of JSON and CSV files."""
     rows = file_rows(files, format_, options)
     with closed_on_error(rows):
-        peeked = list(peeked_rows(rows))
-        if not peeked:
-            raise UnusableError(f"{name} has no rows.")
-        kinds = kinds_of(peeked, typed=format_ == "json")
-        column = text_column(kinds, data.text_column, name, lambda column: strings_in(peeked, column))
-    texts = _documents(guarded(_cells(peeked, rows, column), guard), name, column, tally)
-    return Documents(text_column=column, texts=texts, _tally=tally, _notes=notes)
+        return _peeked_table(rows, name, guard, notes, rows.close, typed=format_ == "json")
+
+
+def table_of_dataset(rows: Any, name: str, guard: Guard, notes: Sequence[str]) -> Table:
+    """The rows that `datasets` reads."""
+    if rows.features is None:
+        return _peeked_table(iter(rows), name, guard, notes, lambda: None, typed=True)
+    return Table(
+        name=name,
+        kinds={key: kind_of(feature) for key, feature in rows.features.items()},
+        strings=lambda column: strings_in(itertools.islice(rows.select_columns([column]), PEEKED_ROWS // 10), column),
+        rows=lambda columns: guarded((row for row in rows.select_columns(list(columns))), guard),
+        close=lambda: None,
+        notes=notes,
+    )
+
+
+def _peeked_table(
+    rows: Iterator[Row], name: str, guard: Guard, notes: Sequence[str], close: Callable[[], None], *, typed: bool
+) -> Table:
+    """A table whose first rows say what its columns hold."""
+    peeked = list(peeked_rows(rows))
+    if not peeked:
+        raise UnusableError(f"{name} has no rows.")
+
+    def again() -> Generator[Row]:
+        try:
+            yield from itertools.chain(peeked, rows)
+        finally:
+            close()
+
+    return Table(
+        name=name,
+        kinds=kinds_of(peeked, typed=typed),
+        strings=lambda column: strings_in(peeked, column),
+        rows=lambda columns: guarded(again(), guard),
+        close=close,
+        notes=notes,
+    )
 
 
 @contextmanager
@@ -102,10 +199,17 @@ def closed_on_error(values: Generator[Any]) -> Iterator[None]:
         raise
 
 
-def _cells(peeked: Iterable[Row], rows: Generator[Row], column: str) -> Generator[Any]:
+def _cells(rows: Generator[Row], columns: Sequence[str]) -> Generator[Any]:
+    """The value of the column in each row; of several columns their strings joined, those without any left out."""
     with closing(rows):
-        for row in itertools.chain(peeked, rows):
-            yield row.get(column)
+        for row in rows:
+            values = [row.get(column) for column in columns]
+            if len(values) == 1:
+                yield values[0]
+                continue
+            others = [value for value in values if value is not None and not isinstance(value, str)]
+            strings = [value for value in values if isinstance(value, str)]
+            yield others[0] if others else BETWEEN_COLUMNS.join(filter(None, strings)) if strings else None
 
 
 def file_rows(files: Iterable[File], format_: str, options: Mapping[str, Any]) -> Generator[Row]:
@@ -147,29 +251,6 @@ def _pieces(file: File, encoding: str) -> Generator[str]:
     name, open_file = file
     with open_file() as content:
         yield from text_pieces(content, name, encoding)
-
-
-def of_dataset(data: DataSettings, rows: Any, name: str, guard: Guard, notes: Sequence[str] = ()) -> Documents:
-    """The documents of rows that `datasets` reads; their types are known, or shown by the first rows."""
-    if rows.features is None:
-        iterator = iter(rows)
-        peeked = list(peeked_rows(iterator))
-        if not peeked:
-            raise UnusableError(f"{name} has no rows.")
-        kinds, rows = kinds_of(peeked, typed=True), itertools.chain(peeked, iterator)
-        column = text_column(kinds, data.text_column, name, lambda column: strings_in(peeked, column))
-    else:
-        kinds = {key: kind_of(feature) for key, feature in rows.features.items()}
-        column = text_column(
-            kinds,
-            data.text_column,
-            name,
-            lambda column: strings_in(itertools.islice(rows.select_columns([column]), PEEKED_ROWS // 10), column),
-        )
-        rows = rows.select_columns([column])
-    tally = _Tally()
-    texts = _documents(guarded((row.get(column) for row in rows), guard), name, column, tally)
-    return Documents(text_column=column, texts=texts, _tally=tally, _notes=notes)
 
 
 def kind_of(feature: Any) -> Kind:

@@ -9,7 +9,7 @@ from datasets.features import ClassLabel
 
 from hf_llc.errors import NotFoundError, UnusableError, did_you_mean
 from hf_llc.settings.data import DataSettings
-from hf_llc.tasks.text.columns import Kind, kinds_of, text_column
+from hf_llc.tasks.text.columns import Kind, kinds_of, text_columns
 from hf_llc.tasks.text.documents import (
     PEEKED_ROWS,
     File,
@@ -161,10 +161,8 @@ def _label_column(asked: str | None, kinds: Mapping[str, Kind], classes: Sequenc
 
 def _text_columns(asked: str | None, kinds: Mapping[str, Kind], name: str, values: Any) -> list[str]:
     """The column of text, or the two whose names a comma joins."""
-    if asked is None or asked in kinds or "," not in asked:
-        return [text_column(kinds, asked, name, values)]
-    columns = [text_column(kinds, part.strip(), name, values) for part in asked.split(",")]
-    if len(columns) != 2:
+    columns = text_columns(kinds, asked, name, values)
+    if len(columns) > 2:
         raise UnusableError(f"text_column must name one column or two, got {len(columns)} in {asked}.")
     return columns
 

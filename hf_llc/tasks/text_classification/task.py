@@ -17,7 +17,7 @@ from hf_llc.tasks.items import ItemObjective, Rows
 from hf_llc.tasks.text_classification import prepare
 from hf_llc.tasks.text_classification.prepare import IDS, LABELS, LENGTHS, TYPES
 from hf_llc.tasks.text_generation.objective import ACTIVATION_BUDGET
-from hf_llc.tasks.text_generation.prepare import refuse_unknown
+from hf_llc.tasks.text_generation.sequences import refuse_unknown
 
 PADDING_TOLERANCE = 1e-3
 """Of the largest score: by how much padding may change the scores of a text, through rounding."""

@@ -61,11 +61,14 @@ def token_losses(
 
 @torch.no_grad()
 def token_losses_and_gradient(
-    head: Head, hidden: Tensor, targets: Tensor, scale: float, dtype: torch.dtype | None = None
+    head: Head, hidden: Tensor, targets: Tensor, scale: Tensor | float, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
     """The losses of `token_losses`, and the gradient of their sum times `scale` with respect to `hidden`.
 
     Adds that with respect to W and b to their `.grad`, where they require one.
+
+    Args:
+        scale: one number, or one of each token, (tokens,).
     """
     weight, bias = head.weight.to(dtype or head.weight.dtype), head.bias
     for parameter in (head.weight, bias):
@@ -76,7 +79,7 @@ def token_losses_and_gradient(
     for rows, aims in _chunks(head, hidden.to(weight.dtype), targets):
         log_probabilities = _log_probabilities(rows, weight, bias)
         losses.append(_pick(log_probabilities, aims))
-        slopes = _slopes(log_probabilities, aims, scale)
+        slopes = _slopes(log_probabilities, aims, scale if isinstance(scale, float) else scale[done : done + len(aims)])
         if bias is not None and bias.requires_grad and bias.grad is not None:
             bias.grad.add_(slopes.sum(dim=0))
         slopes = slopes.to(weight.dtype)
@@ -105,7 +108,7 @@ def _pick(log_probabilities: Tensor, targets: Tensor) -> Tensor:
     return picked.neg_().masked_fill_(targets == IGNORED, 0.0)
 
 
-def _slopes(log_probabilities: Tensor, targets: Tensor, scale: float) -> Tensor:
+def _slopes(log_probabilities: Tensor, targets: Tensor, scale: Tensor | float) -> Tensor:
     """scale · (softmax − 1 at the target), 0 where the target is IGNORED; made in the memory of the argument."""
     slopes = log_probabilities.exp_()
     slopes.scatter_add_(1, targets.clamp_min(0).unsqueeze(1), slopes.new_full((len(targets), 1), -1.0))

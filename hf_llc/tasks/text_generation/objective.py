@@ -1,6 +1,7 @@
 """The next-token loss of a causal language model as an Objective."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,26 +16,54 @@ ACTIVATION_BUDGET = 2**24
 """Tokens × layers × width per forward pass where logits are not kept: about 20 float32 numbers each, 1.3 GiB."""
 
 
-def sequence_losses(
-    logits: Tensor,  # (m, context, vocabulary)
-    ids: Tensor,  # (m, context) int64
-) -> Tensor:
-    """ℓ_i: mean cross-entropy of tokens 2 … context given those before, in nats per token, shape (m,), float32."""
-    flat = functional.cross_entropy(
-        logits.flatten(0, 1).float(), _targets(ids).flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return _per_sequence(flat, ids)
+class Sequences(NamedTuple):
+    """Some sequences.
+
+    Attributes:
+        ids: (m, length) int64. targets: of each position the token that it is to predict, or IGNORED, (m, length).
+        counts: how many targets each sequence has, (m, 1); one number where that is all the same.
+    """
+
+    ids: Tensor
+    targets: Tensor
+    counts: Tensor | int
+
+    def means(self, losses: Tensor) -> Tensor:
+        """Losses of all positions, (m · length,), as the mean over each sequence's targets, (m,)."""
+        counts = self.counts if isinstance(self.counts, int) else self.counts[:, 0]
+        return losses.view_as(self.ids).sum(dim=1) / counts
+
+    def scale(self, batch_size: int) -> Tensor | float:
+        """What a position's loss counts for in the mean over a batch: one number, or (m · length,)."""
+        if isinstance(self.counts, int):
+            return 1 / (batch_size * self.counts)
+        return (1 / (batch_size * self.counts)).expand(self.ids.shape).flatten()
 
 
-def _targets(ids: Tensor) -> Tensor:
-    """The token that follows each one; the last position predicts nothing, which spares a copy of the logits."""
+def packed(ids: Tensor) -> Sequences:
+    """Sequences, (m, context), of which every token but the first is predicted."""
+    # The last position predicts nothing, which spares a copy of the logits.
     targets = torch.full_like(ids, IGNORED)
     targets[:, :-1] = ids[:, 1:]
-    return targets
+    return Sequences(ids, targets, ids.shape[1] - 1)
 
 
-def _per_sequence(losses: Tensor, ids: Tensor) -> Tensor:
-    return losses.view_as(ids).sum(dim=1) / (ids.shape[1] - 1)
+def labelled(ids: Tensor, labels: Tensor) -> Sequences:
+    """Sequences, (m, length), of which the tokens are predicted whose label is not IGNORED, and not the first."""
+    targets = torch.full_like(labels, IGNORED)
+    targets[:, :-1] = labels[:, 1:]
+    return Sequences(ids, targets, (targets != IGNORED).sum(dim=1, keepdim=True))
+
+
+def sequence_losses(
+    logits: Tensor,  # (m, length, vocabulary)
+    sequences: Sequences,
+) -> Tensor:
+    """ℓ_i: mean cross-entropy of a sequence's targets given the tokens before, in nats, shape (m,), float32."""
+    flat = functional.cross_entropy(
+        logits.flatten(0, 1).float(), sequences.targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return sequences.means(flat)
 
 
 def default_micro_batch(batch_size: int, context_length: int, vocabulary: int, activations: int | None = None) -> int:
@@ -50,15 +79,17 @@ def default_micro_batch(batch_size: int, context_length: int, vocabulary: int, a
 
 
 class LanguageObjective(ItemObjective):
-    """L_n of a language model over packed tokens, in nats per token.
+    """L_n of a language model over sequences of tokens, in nats per token.
 
     Args:
-        logits: token ids (m, context) int64 -> logits (m, context, vocabulary).
+        logits: token ids (m, length) int64 -> logits (m, length, vocabulary).
         parameters: the model's trainable tensors, each once.
-        tokens: packed ids, shape (n, context), any integer type; kept where they are, moved batch by batch.
+        tokens: ids, shape (n, length), any integer type; kept where they are, moved batch by batch.
         micro_batch: sequences per forward pass.
         head: the same model before its last layer; used where a forward pass has more logits than a chunk.
         dtype: as in `ItemObjective`.
+        labels: as transformers has them: the ids of tokens that count, IGNORED elsewhere, (n, length); None counts all.
+            What is behind a sequence's last target is not looked at, whatever its ids are: the model is causal.
     """
 
     def __init__(
@@ -69,38 +100,53 @@ class LanguageObjective(ItemObjective):
         micro_batch: int,
         head: Head | None = None,
         dtype: torch.dtype | None = None,
+        labels: Tensor | None = None,
     ) -> None:
+        items: Mapping[str, Tensor] = {"tokens": tokens} if labels is None else {"tokens": tokens, "labels": labels}
         super().__init__(
-            lambda ids: sequence_losses(logits(ids), ids), parameters, {"tokens": tokens}, micro_batch, dtype
-        )
+            lambda rows: sequence_losses(logits(rows.ids), rows), parameters, items, micro_batch, dtype
+        )  # fmt: skip
         self._head = head
+        self._lengths = None if labels is None else lengths_of(labels).cpu()
 
-    def _rows(self, indices: Tensor) -> Tensor:
-        return self._taken(self._items["tokens"], indices).to(torch.int64)
+    def _rows(self, indices: Tensor) -> Sequences:
+        ids = self._taken(self._items["tokens"], indices).to(torch.int64)
+        if self._lengths is None:
+            return packed(ids)
+        # Sequences of a batch are often much shorter than the longest of all.
+        longest = int(self._lengths[indices.cpu()].max())
+        labels = self._taken(self._items["labels"], indices).to(torch.int64)
+        return labelled(ids[:, :longest], labels[:, :longest])
 
     def _cut(self, ids: Tensor) -> Head | None:
         """The head, where it pays."""
         head = self._head
         return head if head is not None and ids.numel() > chunk_of(head) else None
 
-    def _losses(self, ids: Tensor) -> Tensor:
-        head = self._cut(ids)
+    def _losses(self, rows: Sequences) -> Tensor:
+        head = self._cut(rows.ids)
         if head is None:
-            return super()._losses(ids)
+            return super()._losses(rows)
         with self._precision():
-            hidden = head.hidden(ids)
-        return _per_sequence(token_losses(head, hidden.flatten(0, 1), _targets(ids).flatten(), self._dtype), ids)
+            hidden = head.hidden(rows.ids)
+        return rows.means(token_losses(head, hidden.flatten(0, 1), rows.targets.flatten(), self._dtype))
 
-    def _backward(self, ids: Tensor, batch_size: int) -> Tensor:
+    def _backward(self, rows: Sequences, batch_size: int) -> Tensor:
         """ℓ_i of these sequences; adds the gradient of their sum over the batch size to every parameter's."""
-        head = self._cut(ids)
+        head = self._cut(rows.ids)
         if head is None:
-            return super()._backward(ids, batch_size)
+            return super()._backward(rows, batch_size)
         with self._precision():
-            hidden = head.hidden(ids)
-        scale = 1 / (batch_size * (ids.shape[1] - 1))
-        flat, targets = hidden.detach().flatten(0, 1), _targets(ids).flatten()
-        flat_losses, slope = token_losses_and_gradient(head, flat, targets, scale, self._dtype)
+            hidden = head.hidden(rows.ids)
+        flat, targets = hidden.detach().flatten(0, 1), rows.targets.flatten()
+        flat_losses, slope = token_losses_and_gradient(head, flat, targets, rows.scale(batch_size), self._dtype)
         if hidden.requires_grad:
             hidden.backward(slope.view_as(hidden))
-        return _per_sequence(flat_losses, ids)
+        return rows.means(flat_losses)
+
+
+def lengths_of(labels: Tensor) -> Tensor:
+    """Of each row the tokens up to its last target, (n,)."""
+    positions = torch.arange(1, labels.shape[1] + 1, device=labels.device)
+    longest: Tensor = ((labels != IGNORED) * positions).amax(dim=1)
+    return longest

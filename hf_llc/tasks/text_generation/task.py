@@ -1,4 +1,4 @@
-"""Text generation as a task: causal language models of transformers over packed tokens."""
+"""Text generation as a task: causal language models of transformers over packed text, or over conversations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,18 +8,23 @@ from torch import Tensor
 
 from hf_llc.checkpoints.loading.load import load_model
 from hf_llc.checkpoints.source import Corpus, ModelSource
+from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks.base import Computation
 from hf_llc.tasks.text_generation import prepare
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
-from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch
+from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch, lengths_of
+from hf_llc.tasks.text_generation.prepare import TOKENS
+from hf_llc.tasks.text_generation.sequences import refuse_unknown
+from hf_llc.tasks.text_generation.targets import IDS, LABELS
 
-TOKENS = "tokens"
+PADDING_TOLERANCE = 1e-3
+"""Of the largest logit: by how much what is behind a sequence may change its logits, through rounding."""
 
 
 class TextGeneration:
-    """Next-token cross-entropy of packed sequences."""
+    """Next-token cross-entropy of packed sequences, or of the targets of conversations and completions."""
 
     item = "sequence"
     unit = "nats per token"
@@ -35,20 +40,26 @@ class TextGeneration:
     def find_items(
         self, data: DataSettings, source: ModelSource, *, tokenizer: ModelSource | None, tell: Callable[[str], None]
     ) -> Corpus:
-        """Packed sequences of tokens."""
+        """Packed sequences of tokens, or sequences of which some tokens are targets."""
         return prepare.find_corpus(data, source, tokenizer=tokenizer, tell=tell)
 
     def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
-        """The tokens, (n, context), int32: these take a thousandth of what a forward pass does."""
-        return {TOKENS: prepare.load_tokens(corpus)}
+        """Tokens, (n, context), int32, which take a thousandth of what a forward pass does, and labels if need be."""
+        return prepare.load_sequences(corpus)
 
     def load_model(self, source: ModelSource, device: str, devices: int) -> torch.nn.Module:
         """The causal language model."""
         return load_model(source, device, devices=devices)
 
     def refuse(self, model: torch.nn.Module, items: Mapping[str, Tensor]) -> None:
-        """Raise UnusableError if a token is not in the vocabulary: all checkpoints of a scan share those of one."""
-        prepare.refuse_unknown(items[TOKENS], model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+        """Raise UnusableError if a token is not in the vocabulary, or a sequence's logits depend on what is behind it.
+
+        All checkpoints of a scan share the tokens of one.
+        """
+        tokens = items[IDS if LABELS in items else TOKENS]
+        refuse_unknown(tokens, model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+        if LABELS in items:
+            _refuse_if_padding_matters(model, items)
 
     def objective(
         self,
@@ -57,10 +68,10 @@ class TextGeneration:
         parameters: Sequence[Tensor],
         computation: Computation,
     ) -> LanguageObjective:
-        """Mean cross-entropy of each sequence, its last layer in chunks where that pays."""
+        """Mean cross-entropy of the targets of each sequence, its last layer in chunks where that pays."""
         # FSDP makes a layer whole for its own forward pass only, which a cut model would not go through.
         cut = None if computation.sharded else last_layer(model)
-        tokens = items[TOKENS]
+        tokens = items[IDS if LABELS in items else TOKENS]
         micro_batch = computation.micro_batch_size
         if micro_batch is None:
             micro_batch = default_micro_batch(
@@ -73,6 +84,24 @@ class TextGeneration:
             min(micro_batch, computation.batch_size),
             Head(cut.hidden, cut.weight, cut.bias) if cut else None,
             computation.dtype,
+            items.get(LABELS),
+        )
+
+
+def _refuse_if_padding_matters(model: torch.nn.Module, items: Mapping[str, Tensor]) -> None:
+    """Raise UnusableError if the logits of the shortest sequence are others when the row is as long as the longest."""
+    lengths = lengths_of(items[LABELS])
+    shortest = int(lengths.argmin())
+    ids = items[IDS][shortest : shortest + 1].to(next(model.parameters()).device).long()
+    length = int(lengths[shortest])
+    with torch.no_grad():
+        alone = model(input_ids=ids[:, :length], use_cache=False).logits
+        padded = model(input_ids=ids, use_cache=False).logits[:, :length]
+    if float((alone - padded).abs().max()) > PADDING_TOLERANCE * float(alone.abs().max().clamp_min(1e-30)):
+        raise UnusableError(
+            f"{type(model).__name__} gives a sequence of {length} tokens other logits when others follow, up to "
+            f"{ids.shape[1]}, so that its loss would depend on the other sequences of its batch; set `context_length` "
+            "to a smaller one."
         )
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from hf_llc.sampling.objective import gradients
 from hf_llc.tasks.text_generation import head as heads
 from hf_llc.tasks.text_generation.head import IGNORED, Head, chunk_of, token_losses, token_losses_and_gradient
-from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch, sequence_losses
+from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch, packed, sequence_losses
 
 VOCABULARY, WIDTH, CONTEXT, N = 37, 12, 9, 14
 
@@ -128,7 +128,7 @@ def test_few_logits_are_made_whole(tokens: Tensor, monkeypatch: pytest.MonkeyPat
     head = Head(lambda ids: no_logits(ids), model.last.weight, None)
     result = LanguageObjective(model.logits, list(model.parameters()), tokens, 2, head)
     assert torch.equal(
-        result.losses(torch.arange(2)), sequence_losses(model.logits(tokens[:2].long()), tokens[:2].long())
+        result.losses(torch.arange(2)), sequence_losses(model.logits(tokens[:2].long()), packed(tokens[:2].long()))
     )
     with pytest.raises(AssertionError, match="whole logits"):
         LanguageObjective(model.logits, list(model.parameters()), tokens, 3, head).losses(torch.arange(3))

@@ -8,7 +8,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from hf_llc.sampling.objective import copy_of, gradients
 from hf_llc.sampling.tuning.curvature import spectrum
-from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch, sequence_losses
+from hf_llc.tasks.text_generation.objective import LanguageObjective, default_micro_batch, packed, sequence_losses
 
 VOCABULARY, CONTEXT = 50, 16
 
@@ -51,7 +51,7 @@ def test_sequence_losses_are_the_loss_that_transformers_computes(model: GPTNeoXF
 def test_sequence_losses_are_in_nats_per_predicted_token() -> None:
     logits = torch.zeros(3, CONTEXT, VOCABULARY)
     ids = torch.zeros(3, CONTEXT, dtype=torch.int64)
-    torch.testing.assert_close(sequence_losses(logits, ids), torch.full((3,), VOCABULARY).log())
+    torch.testing.assert_close(sequence_losses(logits, packed(ids)), torch.full((3,), VOCABULARY).log())
 
 
 def test_the_gradient_is_that_of_the_mean_and_does_not_depend_on_micro_batches(
@@ -88,7 +88,7 @@ def test_curvature_by_differences_is_the_largest_eigenvalue_of_the_double_backwa
     largest = spectrum(objective(model, tokens, 8), batch, seed=0).largest
     assert all(torch.equal(p, b) for p, b in zip(parameters, before, strict=True))
 
-    loss = sequence_losses(model(input_ids=tokens[batch].long()).logits, tokens[batch].long()).mean()
+    loss = sequence_losses(model(input_ids=tokens[batch].long()).logits, packed(tokens[batch].long())).mean()
     first = torch.autograd.grad(loss, parameters, create_graph=True)
     vector = [torch.randn(p.shape, generator=torch.Generator().manual_seed(3)) for p in parameters]
     value = 0.0

@@ -7,12 +7,14 @@ from hf_llc.measures.llc.calibration.budget import FEWEST_EFFECTIVE, KEPT, SETTL
 from hf_llc.measures.llc.calibration.gamma_plateau import PlateauResult
 from hf_llc.measures.llc.calibration.predict import ErrorForecast
 from hf_llc.measures.llc.resolution import ResolvedRun, temperature
+from hf_llc.measures.llc.summarise import dataset_of
 from hf_llc.results.calibration import Calibration, Finding, Pilot
+from hf_llc.results.estimate import pinned_name
 from hf_llc.results.interpretation import SIGNIFICANT
 from hf_llc.sampling.tuning.choose_chains import burn_in_sentence
 from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
 from hf_llc.settings.calibration import CalibrationSettings
-from hf_llc.settings.data import DataSettings
+from hf_llc.settings.data import SEPARATOR, DataSettings
 from hf_llc.settings.execution import ExecutionSettings
 from hf_llc.settings.resolved import ResolvedSettings
 
@@ -21,15 +23,19 @@ AS_ASKED, AS_GIVEN = "as asked", "as given, or the default"
 
 def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dict[str, Any]:
     """The settings file's content: the text, pinned, and everything that `estimate` and `scan` would else choose."""
-    corpus, local = plan.corpus, plan.corpus.revision.startswith("sha256:")
+    corpus, record = plan.corpus, dataset_of(plan)
+    several = len(record.parts) > 1
     text = {
-        "dataset": corpus.id,
+        "dataset": [pinned_name(*part) for part in record.parts] if several else corpus.id,
         "dataset_config": corpus.config,
         "split": corpus.split,
-        "dataset_revision": None if local else corpus.revision,
-        "text_column": corpus.text_column,
+        "dataset_revision": None if several or record.is_local else corpus.revision,
+        # Several datasets that have no column in common are each read by their own.
+        "text_column": None if SEPARATOR in corpus.text_column else corpus.text_column,
         "max_sequences": data.max_sequences,
         "context_length": corpus.context_length,
+        "loss_on": corpus.loss_on,
+        "bos": None if corpus.bos == "auto" else corpus.bos,
     }
     names = ("n_beta", "gamma", "sampler", "momentum", "lr", "burn_in_lr", "start", "gradient", "batches", "baseline",
              "burn_in", "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
