@@ -4,7 +4,7 @@
 a signature. `--help` lists what people touch, `--help-all` everything.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import is_dataclass
 from functools import wraps
@@ -36,8 +36,8 @@ def option_of(setting: Setting, *, hidden: bool = False) -> Any:
 
 
 def _takes_several(kind: Any) -> bool:
-    """Whether an option is repeatable: of a tuple, or of one string or a tuple of them."""
-    return any(get_origin(each) is tuple for each in (kind, *get_args(kind)))
+    """Whether an option is repeatable: of a tuple, or of one string or a sequence of them."""
+    return any(get_origin(each) in {tuple, Sequence} for each in (kind, *get_args(kind)))
 
 
 def _show_all(context: typer.Context, asked: bool) -> None:

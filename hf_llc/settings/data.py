@@ -1,5 +1,6 @@
 """Which data makes the empirical loss: `DataSettings`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -35,7 +36,7 @@ class DataSettings:
     """
 
     dataset: Annotated[
-        str | tuple[str, ...],
+        str | Sequence[str],
         Option(
             help="Hub dataset id, a .txt, .jsonl or .parquet file, or a folder; repeatable for text.",
             panel="Data",
@@ -112,4 +113,4 @@ class DataSettings:
     @property
     def datasets(self) -> tuple[str, ...]:
         """The datasets in their order."""
-        return (self.dataset,) if isinstance(self.dataset, str) else self.dataset
+        return (self.dataset,) if isinstance(self.dataset, str) else tuple(self.dataset)

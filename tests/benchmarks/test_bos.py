@@ -72,10 +72,10 @@ def test_a_model_that_was_trained_with_bos_has_its_loss_with_it(tmp_path: Path) 
             folder, data, bos=bos, context_length=CONTEXT, max_sequences=1024, output_dir=tmp_path / bos, **SHORT
         )
 
-    found = {bos: estimated(bos) for bos in ("auto", "never")}
+    results = {bos: estimated(bos) for bos in ("auto", "never")}
     print(f"\n{sum(each.numel() for each in model.parameters()):,} weights, {len(tokens)} sequences, {STEPS} steps")
-    for bos, each in found.items():
+    for bos, each in results.items():
         number = f"λ̂ = {each.llc:.4g} ± {each.stderr:.2g}, {each.verdict}"
         print(f"bos {bos}: loss {each.init_loss:.4f} nats per token, {number}")
-    assert found["never"].init_loss > found["auto"].init_loss + 0.05
-    assert found["never"].dataset.fingerprint != found["auto"].dataset.fingerprint
+    assert results["never"].init_loss > results["auto"].init_loss + 0.05
+    assert results["never"].dataset.fingerprint != results["auto"].dataset.fingerprint

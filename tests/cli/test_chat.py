@@ -26,7 +26,7 @@ from tests.helpers.tiny_text_models import write_rows
 from tests.hub_server.server import HubServer
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
-FIXED = ["--gamma", 1000, "--n-beta", 15]
+FIXED = ["--gamma", 1000, "--n-beta", 15, "--context-length", 64]
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +52,11 @@ def test_an_estimate_says_on_which_tokens_its_loss_is(run: Run, chatty: Path, ch
     assert "40 × up to 64 tokens" in ran.out
     assert "column messages, loss on assistant, tokens " in ran.out
     assert "nats per token" in ran.out
-    found = estimated(run, chatty, "--dataset", chats)
-    assert found["dataset"]["loss_on"] == "assistant"
-    assert (found["dataset"]["task"], found["dataset"]["unit"]) == ("text-generation", "nats per token")
-    assert (found["settings"]["n"], found["settings"]["context_length"]) == (40, 64)
-    assert "The loss of a sequence is the mean of its tokens of the assistant" in found["choices"]["text"]
+    result = estimated(run, chatty, "--dataset", chats)
+    assert result["dataset"]["loss_on"] == "assistant"
+    assert (result["dataset"]["task"], result["dataset"]["unit"]) == ("text-generation", "nats per token")
+    assert (result["settings"]["n"], result["settings"]["context_length"]) == (40, 64)
+    assert "The loss of a sequence is the mean of its tokens of the assistant" in result["choices"]["text"]
 
 
 def test_a_forecast_is_that_of_the_conversations_and_not_of_whole_contexts(run: Run, chatty: Path) -> None:
@@ -67,10 +67,10 @@ def test_a_forecast_is_that_of_the_conversations_and_not_of_whole_contexts(run: 
     assert ran.json["tokens"] == 2 * 11 * 4 * width
     text = Path("text.jsonl")
     text.write_text(jsonl(60))
-    assert run("estimate", chatty, "--dataset", text, *SMALL, "--dry-run", "--json").json["tokens"] == 2 * 11 * 4 * 64
-    told = run("estimate", chatty, "--dataset", "org/chats", "--loss-on", "assistant", *SMALL, "--dry-run", "--json")
-    assert told.json["tokens"] == 2 * 11 * 4 * 64
-    assert "The sequences are taken to be 64 tokens long; most conversations are shorter." in told.err
+    assert run("estimate", chatty, "--dataset", text, *SMALL, "--dry-run", "--json").json["tokens"] == 2 * 11 * 4 * 128
+    ran = run("estimate", chatty, "--dataset", "org/chats", "--loss-on", "assistant", *SMALL, "--dry-run", "--json")
+    assert ran.json["tokens"] == 2 * 11 * 4 * 128
+    assert "The sequences are taken to be 128 tokens long; most conversations are shorter." in ran.err
 
 
 def test_conversations_in_memory_are_those_of_a_file(chats: Path, chatty: Path) -> None:
@@ -98,41 +98,41 @@ def test_rows_in_memory_that_are_none_are_refused(data: Any, words: str) -> None
 def test_the_card_says_what_counts_and_its_command_makes_the_number_again(
     run: Run, chatty: Path, chats: Path
 ) -> None:  # fmt: skip
-    found = hf_llc.Estimate.from_dict(estimated(run, chatty, "--dataset", chats, "--max-sequences", 30))
-    curve = Curve.of_estimate(found)
+    result = hf_llc.Estimate.from_dict(estimated(run, chatty, "--dataset", chats, "--max-sequences", 30))
+    curve = Curve.of_estimate(result)
     section = render.render_section(render.Content(curve=curve, name="m", headline=curve.points))
     assert "n = 30 sequences of up to\n64 tokens" in section
     assert "The loss of each is the mean over its tokens of the assistant." in section
     assert "packed into" not in section
-    words = shlex.split(command(found.model, curve.points))
+    words = shlex.split(command(result.model, curve.points))
     assert words[words.index("--loss-on") + 1] == "assistant"
     again = run(*words[1:], "--json")
     assert again.code == 0, again.err
-    assert (again.json["llc"], again.json["dataset"]) == (found.llc, found.to_dict()["dataset"])
+    assert (again.json["llc"], again.json["dataset"]) == (result.llc, result.to_dict()["dataset"])
 
 
 def test_the_command_of_a_card_repeats_bos_and_several_datasets(run: Run, chatty: Path) -> None:
     for name, column in (("a", "text"), ("b", "content")):
         write_rows(Path(f"{name}.jsonl"), [{column: text} for text in sentences(60)])
     data = ["--dataset", "a.jsonl", "--dataset", "b.jsonl", "--bos", "always"]
-    found = hf_llc.Estimate.from_dict(estimated(run, chatty, *data))
-    assert found.dataset.bos == "always"
-    words = shlex.split(command(found.model, Curve.of_estimate(found).points))
+    result = hf_llc.Estimate.from_dict(estimated(run, chatty, *data))
+    assert result.dataset.bos == "always"
+    words = shlex.split(command(result.model, Curve.of_estimate(result).points))
     assert [words[index + 1] for index, word in enumerate(words) if word == "--dataset"] == ["a.jsonl", "b.jsonl"]
     again = run(*words[1:], "--json")
     assert again.code == 0, again.err
-    assert (again.json["llc"], again.json["dataset"]) == (found.llc, found.to_dict()["dataset"])
+    assert (again.json["llc"], again.json["dataset"]) == (result.llc, result.to_dict()["dataset"])
 
 
 def test_a_settings_file_of_a_calibration_names_the_data_again(chatty: Path, chats: Path) -> None:
     write_rows(Path("more.jsonl"), conversations(9))
     for data in (DataSettings(dataset=["chats.jsonl", "more.jsonl"]), DataSettings(dataset="chats.jsonl")):
-        made = plan(ModelSettings(model=str(chatty)), data, SamplerSettings(batch_size=4))
-        read = settings_from(settings_of(made, data, SETTINGS))
-        again = plan(ModelSettings(model=str(chatty)), data_of(read), SamplerSettings(batch_size=4))
-        assert again.corpus.fingerprint == made.corpus.fingerprint
-        assert read["loss_on"] == "assistant"
-        assert "bos" not in read
+        first = plan(ModelSettings(model=str(chatty)), data, SamplerSettings(batch_size=4))
+        settings = settings_from(settings_of(first, data, SETTINGS))
+        again = plan(ModelSettings(model=str(chatty)), data_of(settings), SamplerSettings(batch_size=4))
+        assert again.corpus.fingerprint == first.corpus.fingerprint
+        assert settings["loss_on"] == "assistant"
+        assert "bos" not in settings
 
 
 def data_of(settings: dict[str, Any]) -> DataSettings:
@@ -144,9 +144,9 @@ def test_numbers_on_other_tokens_are_not_comparable(run: Run, chatty: Path, chat
     one = estimated(run, chatty, "--dataset", chats, "--output-dir", "one")
     other = estimated(run, chatty, "--dataset", chats, "--loss-on", "all", "--output-dir", "other")
     assert one["dataset"]["fingerprint"] != other["dataset"]["fingerprint"]
-    told = run("compare", "one", "other").out
-    assert "Not comparable. What counts are the tokens of the assistant for " in told
-    assert "all tokens of each row for " in told
+    ran = run("compare", "one", "other").out
+    assert "Not comparable. What counts are the tokens of the assistant for " in ran
+    assert "all tokens of each row for " in ran
 
 
 def test_several_datasets_on_the_hub_in_a_scan_that_is_finished_once(
@@ -174,6 +174,6 @@ def test_a_settings_file_may_name_several_datasets(run: Run, chatty: Path) -> No
     for name, part in (("a", pairs(12)[:6]), ("b", pairs(12)[6:])):
         write_rows(Path(f"{name}.jsonl"), part)
     Path("settings.yaml").write_text("dataset: [a.jsonl, b.jsonl]\nloss_on: completion\n")
-    found = estimated(run, chatty, "--settings", "settings.yaml")
-    assert (found["dataset"]["id"], found["settings"]["n"]) == ("a.jsonl + b.jsonl", 12)
+    result = estimated(run, chatty, "--settings", "settings.yaml")
+    assert (result["dataset"]["id"], result["settings"]["n"]) == ("a.jsonl + b.jsonl", 12)
     assert estimated(run, chatty, "--settings", "settings.yaml", "--dataset", "a.jsonl")["settings"]["n"] == 6

@@ -7,8 +7,9 @@ import torch
 from tokenizers import processors
 from transformers import GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tests.helpers.tiny_model import CONTEXT, VOCABULARY, make_tokenizer, sentences
+from tests.helpers.tiny_model import VOCABULARY, make_tokenizer, sentences
 
+CHAT_CONTEXT = 128
 BOS, START, END = "<bos>", "<|im_start|>", "<|im_end|>"
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + (message['content'] or '') + "
@@ -54,7 +55,7 @@ def _drawn(kind: Any, config: Any, seed: int, **changes: Any) -> Any:
         "num_attention_heads": 2,
         "num_key_value_heads": 2,
         "intermediate_size": 64,
-        "max_position_embeddings": CONTEXT,
+        "max_position_embeddings": CHAT_CONTEXT,
         "bos_token_id": VOCABULARY,
         "eos_token_id": 0,
     }
@@ -94,4 +95,4 @@ def conversations(count: int) -> list[dict[str, Any]]:
 def pairs(count: int) -> list[dict[str, Any]]:
     """Rows of a `prompt` and its `completion` as strings."""
     texts = sentences(2 * count)
-    return [{"prompt": texts[2 * n] + " ", "completion": texts[2 * n + 1][:30]} for n in range(count)]
+    return [{"prompt": texts[2 * n], "completion": " " + texts[2 * n + 1][:30]} for n in range(count)]

@@ -133,8 +133,8 @@ class ChatTemplate:
         alone = self._text([message], tools, place)
         prompted = self._text([message], tools, place, prompts=True)
         prompt = prompted.removeprefix(alone)
-        before, found, _ = text.partition(prompt) if prompt and prompt != prompted else ("", "", "")
-        return before + found if found else ""
+        place_of_prompt = text.find(prompt) if prompt and prompt != prompted else -1
+        return text[: place_of_prompt + len(prompt)] if place_of_prompt >= 0 else ""
 
     def _text(self, messages: Sequence[Message], tools: Any, place: str, *, prompts: bool = False) -> str:
         template = self._templates[tools is not None]
@@ -155,7 +155,7 @@ class ChatTemplate:
         try:
             with quiet():
                 # `apply_chat_template` tells the marks only as tokens, and of the class that transformers builds.
-                (text,), (spans,) = render_jinja_template(
+                rendered: Any = render_jinja_template(
                     [list(messages)],
                     tools=tools,
                     chat_template=template,
@@ -164,6 +164,7 @@ class ChatTemplate:
                 )
         except Exception as error:
             raise self._refused(error, place) from error
+        (text,), (spans,) = rendered
         return Rendered(_checked(text, place), [(text[:start], text[:end]) for start, end in spans])
 
     def _refused(self, error: Exception, place: str) -> UnusableError:

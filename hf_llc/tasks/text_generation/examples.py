@@ -67,8 +67,8 @@ class Examples:
         """The columns as a result names them."""
         return ", ".join(self.columns)
 
-    def rendered(self, template: "LazyTemplate") -> Iterator[tuple[str, Rendered]]:
-        """Each row that has targets with its place, for messages.
+    def rendered(self, template: "LazyTemplate") -> Iterator[Rendered]:
+        """Each row that is not empty.
 
         Raises:
             UnusableError: a row is something else than the columns promise.
@@ -85,7 +85,7 @@ class Examples:
                 if _is_empty(values[-1]):
                     self.tally.empty += 1
                     continue
-                yield place, make(self, row, values, template, place)
+                yield make(self, row, values, template, place)
 
 
 class LazyTemplate:
@@ -205,7 +205,7 @@ def _of_table(data: DataSettings, table: Table) -> Documents | Examples:
             f"text_column={other}": other is not None,
             "loss_on=completion": all(each in table.kinds for each in PAIR),
         }
-        ways = [f"`{setting}`" for setting, there in hints.items() if there and data.text_column is None]
+        ways = [f"`{setting}`" for setting, fits in hints.items() if fits and data.text_column is None]
         column, way = documents.text_column, " or ".join(ways)
         remark = f"Column {column} is read as text; for conversations or completions set {way}."
         return documents.with_notes([remark]) if ways else documents
@@ -238,7 +238,7 @@ def _chosen(data: DataSettings, table: Table) -> tuple[list[str], str | None]:
     of_conversation = OF_ASSISTANT if data.loss_on == "auto" else data.loss_on
     if asked is not None and (data.loss_on == OF_ASSISTANT or kinds.get(asked) is Kind.LIST):
         return [_existing(table, asked)], of_conversation
-    conversations = [column for column in CONVERSATIONS if kinds.get(column) in {Kind.LIST, Kind.EMPTY}]
+    conversations = [column for column in CONVERSATIONS if kinds.get(column) in {Kind.LIST, Kind.MIXED, Kind.EMPTY}]
     if data.loss_on == OF_ASSISTANT:
         if not conversations:
             raise NotFoundError(

@@ -75,8 +75,9 @@ def content(word: str) -> render.Content:
     """A curve in which every text is this word."""
     names = ("sampler", "gradient", "dtype", "device", "params", "start", "batches", "baseline", "batched_chains")
     data = replace(
-        estimate().dataset, id=word, config=word, split=word, text_column=word, revision=word, fingerprint=word
-    )
+        estimate().dataset, id=word, config=word, split=word, text_column=word, revision=word, fingerprint=word,
+        loss_on=word, bos=word,
+    )  # fmt: skip
     first = replace(
         estimate(8, 2.0),
         revision=word,

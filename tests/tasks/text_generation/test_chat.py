@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hf_llc import DataSettings, ModelSettings
 from hf_llc.checkpoints.resolve import find_model
 from hf_llc.checkpoints.source import Corpus
-from hf_llc.errors import HfLlcError, NotFoundError, SettingsError, UnusableError
+from hf_llc.errors import NotFoundError, SettingsError, UnusableError
+from hf_llc.sampling.objective import gradients
 from hf_llc.tasks import TASKS
 from hf_llc.tasks.base import Computation
 from hf_llc.tasks.choose import find_items
@@ -46,19 +47,19 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def found(model: Path, data: Path, told: list[str] | None = None, **settings: Any) -> Corpus:
+def corpus_of(model: Path, data: Path, remarks: list[str] | None = None, **settings: Any) -> Corpus:
     source = find_model(ModelSettings(model=str(model)))
-    tell = (lambda message: None) if told is None else told.append
+    tell = (lambda message: None) if remarks is None else remarks.append
     return find_items(DataSettings(dataset=str(data), **settings), source, tell=tell)
 
 
 def of_rows(model: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl", **settings: Any) -> Corpus:
-    return found(model, write_rows(Path(name), rows), **settings)
+    return corpus_of(model, write_rows(Path(name), rows), **settings)
 
 
-def refused(model: Path, rows: list[dict[str, Any]], words: str, kind: type[HfLlcError] = UnusableError) -> str:
-    with pytest.raises(kind, match=words) as caught:
-        of_rows(model, rows)
+def refused(model: Path, rows: list[dict[str, Any]], message: str, **settings: Any) -> str:
+    with pytest.raises(UnusableError, match=message) as caught:
+        of_rows(model, rows, **settings)
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -68,9 +69,18 @@ def sequences(corpus: Corpus) -> list[tuple[list[int], list[int]]]:
     """Ids and labels of each sequence up to its last target."""
     items, rows = TASK.load_items(corpus), []
     for ids, labels in zip(items[IDS].tolist(), items[LABELS].tolist(), strict=True):
-        last = max(index for index, label in enumerate(labels) if label != IGNORED)
-        rows.append((ids[: last + 1], labels[: last + 1]))
+        rows.append(until_last_target(ids, labels))
     return rows
+
+
+def until_last_target(ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+    last = max(index for index, label in enumerate(labels) if label != IGNORED)
+    return ids[: last + 1], labels[: last + 1]
+
+
+def tokenizer_of(model: Path) -> Any:
+    """As a user of transformers has it."""
+    return AutoTokenizer.from_pretrained(model)
 
 
 def losses_of(model: Path, corpus: Corpus, micro_batch: int | None = None) -> Tensor:
@@ -117,14 +127,14 @@ def test_the_loss_of_a_conversation_is_that_of_transformers_with_the_labels_of_t
 ) -> None:
     model = save_chat_model(tmp_path / "model", model=make())
     rows = conversations(24)
-    corpus = of_rows(model, rows)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    corpus = of_rows(model, rows, context_length=64)
+    tokenizer = tokenizer_of(model)
     expected = [by_hand(tokenizer, row["messages"]) for row in rows]
     cut = [(ids[:64], labels[:64]) for ids, labels in expected]
     theirs = as_transformers(model, cut, side)
     for micro_batch in (None, 5):
-        torch.testing.assert_close(losses_of(model, corpus, micro_batch), theirs, rtol=0, atol=1e-6)
-    assert [labels for _, labels in sequences(corpus)] == [labels for _, labels in cut]
+        torch.testing.assert_close(losses_of(model, corpus, micro_batch), theirs, rtol=1e-6, atol=0)
+    assert sequences(corpus) == [until_last_target(*row) for row in cut]
     assert (corpus.loss_on, corpus.text_column, corpus.task) == ("assistant", "messages", "text-generation")
 
 
@@ -140,7 +150,7 @@ def test_a_head_that_is_cut_off_gives_the_losses_and_gradients_of_whole_logits(
         monkeypatch.setattr("hf_llc.tasks.text_generation.head.CHUNK", chunk)
         objective = TASK.objective(network, items, list(network.parameters()), computation)
         losses = objective.losses_and_gradient(torch.arange(12))
-        results.append((losses, [parameter.grad.clone() for parameter in network.parameters()]))
+        results.append((losses, [gradient.clone() for gradient in gradients(objective.parameters)]))
         assert torch.allclose(losses, objective.losses(torch.arange(12)), atol=1e-6)
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
 
@@ -148,7 +158,7 @@ def test_a_head_that_is_cut_off_gives_the_losses_and_gradients_of_whole_logits(
 def test_marks_of_a_template_choose_the_tokens_that_transformers_marks(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model", MARKED)
     rows = conversations(12)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = tokenizer_of(model)
     for row, (ids, labels) in zip(rows, sequences(of_rows(model, rows)), strict=True):
         theirs = tokenizer.apply_chat_template(row["messages"], return_assistant_tokens_mask=True, return_dict=True)
         marked = [
@@ -163,7 +173,7 @@ def test_a_completion_counts_with_the_token_that_ends_it_and_its_prompt_does_not
     model = save_chat_model(tmp_path / "model")
     rows = pairs(12)
     corpus = of_rows(model, rows)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = tokenizer_of(model)
     for row, (ids, labels) in zip(rows, sequences(corpus), strict=True):
         whole = tokenizer(row["prompt"] + row["completion"], add_special_tokens=False)["input_ids"]
         assert ids == [*whole, tokenizer.eos_token_id][:64]
@@ -224,17 +234,18 @@ def test_what_was_cut_or_left_out_is_told(tmp_path: Path) -> None:
     rows = [
         *conversations(8), {"messages": None}, {"messages": []}, {"messages": [QUESTION]}, long, {"other": 1},
     ]  # fmt: skip
-    corpus = of_rows(model, rows, context_length=48)
-    told = " ".join(corpus.remarks)
+    corpus = of_rows(model, rows, context_length=64)
+    remarks = " ".join(corpus.remarks)
     assert corpus.n == 8
-    assert "Of the 13 rows read, 2 without messages and 1 with an empty one are left out." in told
-    assert "1 rows without a token of the assistant are left out." in told
-    assert "1 rows are left out: what counts begins behind their token 48." in told
-    cut = sum(len(by_hand(AutoTokenizer.from_pretrained(model), row["messages"])[0]) > 48 for row in conversations(8))
-    assert cut
-    assert f"{cut} of 8 sequences are cut to 48 tokens." in told
-    targets = [sum(label != IGNORED for label in labels) for _, labels in sequences(corpus)]
-    assert f"{sum(targets) / 8:.1f} of " in told
+    assert "Of the 13 rows read, 2 without messages and 1 with an empty one are left out." in remarks
+    assert "1 rows without a token of the assistant are left out." in remarks
+    assert "1 rows are left out: what counts begins behind their token 64." in remarks
+    targets = [by_hand(tokenizer_of(model), row["messages"])[1] for row in conversations(8)]
+    cut = sum(any(label != IGNORED for label in labels[64:]) for labels in targets)
+    assert 0 < cut < 8
+    assert f"{cut} of 8 sequences are cut to 64 tokens." in remarks
+    count = sum(label != IGNORED for labels in targets for label in labels[:64])
+    assert f"{count / 8:.1f} of " in remarks
 
 
 def test_the_first_usable_rows_are_taken(tmp_path: Path) -> None:
@@ -256,8 +267,8 @@ def test_a_table_with_text_is_text_as_it_was_before(tmp_path: Path) -> None:
         "assistant": {"loss_on": "assistant"}, "messages": {"text_column": "messages"},
         "completion": {"loss_on": "completion"},
     }  # fmt: skip
-    found_columns = {name: of_rows(model, both, "both.jsonl", **each).text_column for name, each in chosen.items()}
-    assert found_columns == {"assistant": "messages", "messages": "messages", "completion": "prompt, completion"}
+    columns = {name: of_rows(model, both, "both.jsonl", **each).text_column for name, each in chosen.items()}
+    assert columns == {"assistant": "messages", "messages": "messages", "completion": "prompt, completion"}
 
 
 def test_columns_of_other_names_can_be_completions(tmp_path: Path) -> None:
@@ -296,7 +307,7 @@ def test_tool_calls_count_and_tools_are_written_before(tmp_path: Path) -> None:
     corpus = of_rows(
         model, [{"messages": messages, "tools": tools}, {"messages": messages, "tools": json.dumps(tools)}]
     )
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = tokenizer_of(model)
     (ids, labels), (_, others) = sequences(corpus)
     text = tokenizer.decode(ids)
     assert text.startswith('[{"name": "f"}]')
@@ -314,7 +325,7 @@ def test_an_answer_that_nothing_precedes_counts_without_what_is_before_it(tmp_pa
         (_, labels), _ = sequences(
             of_rows(model, [{"messages": [ANSWER, QUESTION]}, *conversations(1)], f"{name}.jsonl")
         )
-        said = AutoTokenizer.from_pretrained(model).decode([label for label in labels if label != IGNORED])
+        said = tokenizer_of(model).decode([label for label in labels if label != IGNORED])
         assert said == f"runs below{END}\n"
 
 
@@ -336,14 +347,17 @@ REFUSALS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_row_that_is_no_conversation_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model")
-    messages, words = REFUSALS[name]
-    refused(model, [*conversations(1), {"messages": messages}, *conversations(2)], words)
+    messages, message = REFUSALS[name]
+    refused(model, [*conversations(1), {"messages": messages}, *conversations(2)], message)
 
 
 def test_a_prompt_and_a_completion_of_two_kinds_are_refused(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model")
     rows = [*pairs(2), {"prompt": "a", "completion": [ANSWER]}]
-    refused(model, rows, "Row 3 of .*: prompt and completion must both be strings or both lists of messages")
+    refused(
+        model, rows, "Row 3 of .*: prompt and completion must both be strings or both lists of messages",
+        loss_on="completion",
+    )  # fmt: skip
 
 
 def test_a_tokenizer_without_a_template_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -358,7 +372,7 @@ LAST_ONLY = CHATML.replace("(message['content'] or '')", "(message['content'] if
 
 
 @pytest.mark.parametrize(
-    ("template", "messages", "words"),
+    ("template", "messages", "message"),
     [
         (
             STRICT,
@@ -371,10 +385,10 @@ LAST_ONLY = CHATML.replace("(message['content'] or '')", "(message['content'] if
     ],
 )
 def test_a_template_that_raises_or_changes_what_was_said_is_refused(
-    template: str, messages: list[Message], words: str, tmp_path: Path
+    template: str, messages: list[Message], message: str, tmp_path: Path
 ) -> None:
     model = save_chat_model(tmp_path / "model", template)
-    line = refused(model, [{"messages": messages}, {"messages": messages}], words)
+    line = refused(model, [{"messages": messages}, {"messages": messages}], message)
     assert line.startswith("Row 1 of rows.jsonl, column messages: ")
 
 
@@ -386,7 +400,7 @@ def test_all_tokens_need_no_turns_to_be_told_apart(tmp_path: Path) -> None:
 def test_a_template_is_told_the_same_day_whenever_it_asks(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model", "{{ strftime_now('%d %b %Y') + '\n' }}" + CHATML)
     corpus = of_rows(model, conversations(3))
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = tokenizer_of(model)
     assert tokenizer.decode(sequences(corpus)[0][0]).startswith("26 Jul 2024\n")
     assert "it is told that today is 26 July 2024" in " ".join(corpus.remarks)
 
@@ -402,37 +416,39 @@ def test_the_second_call_reads_what_the_first_one_has_made(tmp_path: Path, monke
     model = save_chat_model(tmp_path / "model")
     first = of_rows(model, conversations(3))
     monkeypatch.setattr("hf_llc.tasks.text.corpus.read_local", lambda *_: pytest.fail("the rows were read again"))
-    assert found(model, Path("rows.jsonl")) == first
+    assert corpus_of(model, Path("rows.jsonl")) == first
 
 
 def test_text_beyond_ascii_and_tokens_that_are_spelled_out_are_as_transformers_reads_them(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model")
     messages = [{**QUESTION, "content": "größer 東京 😀"}, {**ANSWER, "content": f"né{END} ok"}]
     ((ids, labels), _) = sequences(of_rows(model, [{"messages": messages}, *conversations(1)], context_length=64))
-    theirs = AutoTokenizer.from_pretrained(model).apply_chat_template(messages, return_dict=True)["input_ids"]
+    theirs = tokenizer_of(model).apply_chat_template(messages, return_dict=True)["input_ids"]
     assert ids == theirs
-    assert AutoTokenizer.from_pretrained(model).decode([x for x in labels if x != IGNORED]) == f"né{END} ok{END}\n"
+    assert tokenizer_of(model).decode([x for x in labels if x != IGNORED]) == f"né{END} ok{END}\n"
 
 
 def test_a_row_of_millions_of_characters_is_cut(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model")
     huge = [{**QUESTION}, {**ANSWER, "content": "stone bridge " * 250_000}]
-    corpus = of_rows(model, [{"messages": huge}, *conversations(1)])
+    corpus = of_rows(model, [{"messages": huge}, *conversations(1)], context_length=64)
     assert len(sequences(corpus)[0][0]) == 64
-    assert sequences(corpus)[0][0] == by_hand(AutoTokenizer.from_pretrained(model), [
+    assert sequences(corpus)[0][0] == by_hand(tokenizer_of(model), [
         huge[0], {**huge[1], "content": "stone bridge " * 100}
     ])[0][:64]  # fmt: skip
 
 
 def test_an_answer_that_joins_a_token_of_the_prompt_counts_from_that_token_on(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model")
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    assert len(tokenizer("the river", add_special_tokens=False)["input_ids"]) < len("the river")
-    rows = [{"prompt": "below the ri", "completion": "ver"}, {"prompt": "below the", "completion": " river"}]
-    joined, apart = sequences(of_rows(model, rows))
-    assert joined[0] == apart[0]
-    assert "In 1 of 2 sequences a token holds the end of the prompt" in " ".join(of_rows(model, rows).remarks)
-    assert tokenizer.decode([label for label in joined[1] if label != IGNORED]).endswith("river" + EOS)
+    tokenizer, text = tokenizer_of(model), "below the old river"
+    offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    begin, _ = next(pair for pair in reversed(offsets) if pair[1] - pair[0] > 1)
+    rows = [{"prompt": text[:at], "completion": text[at:]} for at in (begin, begin + 1)]
+    corpus = of_rows(model, rows)
+    apart, joined = sequences(corpus)
+    assert joined == apart
+    assert "In 1 of 2 sequences a token holds the end of the prompt" in " ".join(corpus.remarks)
+    assert tokenizer.decode([label for label in joined[1] if label != IGNORED]) == text[begin:] + EOS
 
 
 def test_fewer_than_two_sequences_are_refused_with_the_reasons(tmp_path: Path) -> None:
@@ -453,12 +469,12 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
         of_rows(model, [{"text": "a"}] * 3, "text.jsonl", loss_on="assistant")
     Path("plain.txt").write_text("hello")
     with pytest.raises(UnusableError, match="is plain text, which has no assistant"):
-        found(model, Path("plain.txt"), loss_on="assistant")
+        corpus_of(model, Path("plain.txt"), loss_on="assistant")
 
 
 def test_bos_is_for_texts_that_no_template_writes(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model", bos=True)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = tokenizer_of(model)
     begins = {bos: sequences(of_rows(model, pairs(3), bos=bos))[0][0][0] for bos in ("auto", "always", "never")}
     first = tokenizer(pairs(1)[0]["prompt"], add_special_tokens=False)["input_ids"][0]
     assert begins == {"auto": tokenizer.bos_token_id, "always": tokenizer.bos_token_id, "never": first}
@@ -479,7 +495,7 @@ def test_a_model_whose_logits_depend_on_what_follows_is_refused(tmp_path: Path) 
         output.logits = output.logits * input_ids.shape[1]
         return output
 
-    network.forward = with_length  # type: ignore[method-assign]
+    network.forward = with_length
     with pytest.raises(UnusableError, match=r"LlamaForCausalLM gives a sequence of .* other logits when others follow"):
         TASK.refuse(network, items)
 
