@@ -10,6 +10,7 @@ N_1 of its complement, Q_{l+1} = W_l(0) Q_l / ε and N_{l+1} = W_l(0) N_l / ε. 
 where W̃_l(t) is gradient descent of the net of width 2r on Q_{L+1}ᵀ P Q_1 from W̃_l(0) = Q_{l+1}ᵀ W_l(0) Q_l.
 """
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,11 @@ from tests.experiments.output import axes, run_script
 
 RATE = 0.02
 N_BETA, GAMMA = 1e5, 10.0
+MARGIN = 6.0
+"""Curvature at draws over that of the learned net: factors grow where directions are flat, and the curvature with them,
+so that the step that is stable at w* is not."""
+FRICTION = 6.0
+"""Of the momentum, in units of √γ."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,14 @@ def estimated(case: Case, effort: ValidationSettings) -> dict[str, Any]:
     return row
 
 
+def dynamics(net: Net, draws: int, burn_in: int, chains: int = 8) -> ValidationSettings:
+    """Underdamped chains (`baoab`) whose step is stable at draws of every checkpoint of the net."""
+    curvature = net.depth * max(net.singular) ** (2 * (net.depth - 1) / net.depth)
+    lr = 1 / (MARGIN * N_BETA * curvature)
+    momentum = math.exp(-FRICTION * math.sqrt(GAMMA * lr))
+    return ValidationSettings(sampler="baoab", lr=lr, momentum=momentum, burn_in=burn_in, draws=draws, chains=chains)
+
+
 def checkpoints(net: Net, steps: Sequence[int], effort: ValidationSettings, rate: float = RATE) -> list[dict[str, Any]]:
     """λ̂ of the checkpoints at `steps`, the k-th where k singular values are learned.
 
@@ -198,7 +212,7 @@ def experiment() -> dict[str, Any]:
     splits.append({"net": repr(WIDE), **split(WIDE, 50)})
     for row in splits:
         print(row, file=sys.stderr, flush=True)
-    return {"splits": splits, "checkpoints": checkpoints(PLATEAUS, STEPS, ValidationSettings(draws=1500))}
+    return {"splits": splits, "checkpoints": checkpoints(PLATEAUS, STEPS, dynamics(PLATEAUS, 5000, 3500))}
 
 
 def picture(numbers: dict[str, Any]) -> Figure:

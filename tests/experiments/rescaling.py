@@ -72,8 +72,9 @@ def experiment(
     for prior in priors:
         for factor in factors:
             other = rescaled(net, factor)
+            run = output / f"{prior}-{factor:g}"
             result = hf_llc.estimate(
-                other, data, losses=loss_of, prior=prior, gamma=GAMMA, num_processes=1, output_dir=output, **settings
+                other, data, losses=loss_of, prior=prior, gamma=GAMMA, num_processes=1, output_dir=run, **settings
             )
             with torch.no_grad():
                 moved = float((loss_of(other, data) - before).abs().max())

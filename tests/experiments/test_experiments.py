@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_llc.measures.llc.validation.validate import ValidationSettings
 from tests.benchmarks.panel import Net
-from tests.experiments import deep_linear_nets, parsimony, training
+from tests.experiments import deep_linear_nets, paired_nets, parsimony, training
 
 
 def test_a_deep_linear_net_has_its_exact_coefficient() -> None:
-    rows = deep_linear_nets.experiment([Net((8, 6, 8), 4)], draws=400)
+    rows = deep_linear_nets.experiment([Net((6, 4, 6), 3)], draws=150)
     # Reduced-rank regression (Aoyagi and Watanabe 2005), where no width exceeds the sum of the others less the rank.
-    widths, rank = (8, 6, 8), 4
+    widths, rank = (6, 4, 6), 3
     assert rows[0]["truth"] == pytest.approx(_reduced_rank(*widths, rank))
     assert abs(rows[0]["llc"] - rows[0]["truth"]) < 3 * rows[0]["stderr"]
     assert deep_linear_nets.picture(rows).axes
@@ -49,7 +48,7 @@ def test_another_start_does_not() -> None:
 
 def test_a_plateau_is_a_saddle_of_the_real_target_and_a_minimum_of_its_own() -> None:
     net = parsimony.Net(5, 2, (3.0, 1.0), 0.01)
-    own, aligned, real, *_ = parsimony.checkpoints(net, (20,), ValidationSettings(draws=300))
+    own, aligned, real, *_ = parsimony.checkpoints(net, (20,), parsimony.dynamics(net, 400, 400, 4))
     assert own["llc"] == pytest.approx(
         aligned["llc"], abs=4 * (own["stderr"] ** 2 + aligned["stderr"] ** 2) ** 0.5 + 0.2
     )
@@ -76,3 +75,12 @@ def test_a_row_of_the_training_experiment_has_its_numbers(tmp_path: Path) -> Non
     assert row["end"]["llc"] is not None
     assert row["cooled"]["verdict"]
     assert training.picture([row]).axes
+
+
+def test_two_minima_of_one_deep_linear_net_differ_by_their_exact_coefficients(tmp_path: Path) -> None:
+    numbers = paired_nets.experiment(seeds=1, draws=100, long=200, output=tmp_path)
+    difference, stderr, unpaired = numbers["rows"][0]
+    assert numbers["exact"] == -4.5
+    assert abs(difference - numbers["exact"]) < 3 * stderr + 1
+    assert unpaired > 0
+    assert paired_nets.picture(numbers).axes

@@ -97,7 +97,7 @@ def train_epoch(
         loss = functional.cross_entropy(net(x[indices]), y[indices])
         loss.backward()
         optimizer.step()
-        losses.append(float(loss) * len(indices))
+        losses.append(loss.item() * len(indices))
     return sum(losses) / len(x)
 
 
@@ -159,10 +159,11 @@ def trained(
             matched, epoch_of = copy.deepcopy(net), epoch + 1
     after = cooled(net, data, setup.cooling, recipe.seed)
     row: dict[str, Any] = {**asdict(recipe), "noise": recipe.noise, "matched_epoch": epoch_of}
-    row["end"] = estimated(net, data, setup, output)
-    row["cooled"] = estimated(after, data, setup, output)
+    runs = output / f"{recipe.rate:g}-{recipe.batch}-{recipe.momentum:g}-{recipe.seed}"
+    row["end"] = estimated(net, data, setup, runs / "end")
+    row["cooled"] = estimated(after, data, setup, runs / "cooled")
     if matched is not None:
-        row["matched"] = estimated(cooled(matched, data, setup.cooling, recipe.seed), data, setup, output)
+        row["matched"] = estimated(cooled(matched, data, setup.cooling, recipe.seed), data, setup, runs / "matched")
     with torch.no_grad():
         row["test_accuracy"] = float((after(test[0]).argmax(1) == test[1]).float().mean())
     print(row, file=sys.stderr, flush=True)
