@@ -41,6 +41,10 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
         ("parts", _moments(estimate)) if s.by_draws else ("per chain", _per_chain(estimate)),
         ("loss at w*", _loss(estimate)),
     ]
+    if estimate.base_model is not None:
+        what = f"only {s.params}" if s.params else "the adapter's weights"
+        sha = (estimate.base_sha or "").removeprefix("sha256:")[:12]
+        listed.insert(1, ("adapter", f"on {estimate.base_model} ({sha}); {what} move, d = {d.dimension:,}"))
     if d.delta_loss is not None and d.distance is not None:
         listed.append(("ΔL", f"{d.delta_loss:.4g} {estimate.dataset.unit} above it"))
         if not s.by_draws:

@@ -48,7 +48,7 @@ def submitted(
         raise LaunchError("--hf-job must not run below a launcher: run the command by itself.")
     _refuse_what_stays_here(context)
     for dataset in context.params["dataset"]:
-        require_visible(context.params["model"], dataset)
+        require_visible(context.params["model"], dataset, context.params.get("base_model"))
     _require_place(context, settings, push)
     arguments = own_words(sys.argv[1:])
     with ProgressBar(quiet=form is Form.QUIET) as observer:

@@ -56,7 +56,7 @@ DryRun = Annotated[
     SamplerSettings,
     o.MachineOptions,
     o.JobOptions,
-    without={"revision", "gguf_file"},
+    without={"revision", "subfolder", "gguf_file"},
     rare={"every", "shard", "tokens_per_step", "step_map", "allow_duplicates", "x", "x_tokens", "profile"},
 )
 def scan(
@@ -71,6 +71,7 @@ def scan(
     step_map: o.StepMap = None,
     allow_duplicates: o.AllowDuplicates = False,
     trust_remote_code: bool = False,
+    base_model: str | None = None,
     settings: o.SettingsFile = None,
     set_: o.Assignments = None,
     num_processes: o.NumProcesses = None,
@@ -136,6 +137,7 @@ def scan(
         tokens_per_step=tokens_per_step,
         steps=read_steps(step_map) if step_map else None,
         trust_remote_code=trust_remote_code,
+        base_model=base_model,
         allow_duplicates=allow_duplicates,
         max_disk=max_disk,
         output_dir=output_dir,

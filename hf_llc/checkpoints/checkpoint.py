@@ -6,6 +6,9 @@ from typing import Any, Self
 
 from hf_llc.settings.model import ModelSettings
 
+ADAPTER = "adapter"
+"""In place of the format: weights that change those of another model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -16,7 +19,7 @@ class Checkpoint:
         model: what `planning.plan` needs to find it.
         sha: the commit, or None for a local folder.
         stage: a label that sorts before the step (`stage1`); step, tokens: how far training was; None if not known.
-        weights: `safetensors`, `bin`, `gguf`, or None where there are none.
+        weights: `safetensors`, `bin`, `gguf`, ADAPTER, or None where there are none.
         size: bytes of the weights, None if not known. cached: True if they are on this disk.
         duplicate_of: the name of the first checkpoint with the very same weights.
         problem: why it cannot be used, where the names of its files say so already.

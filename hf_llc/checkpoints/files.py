@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import NoReturn
 
 from hf_llc.errors import NotFoundError, UnusableError, did_you_mean
 
@@ -15,9 +16,12 @@ _SMALL = re.compile(
 )
 _SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 _BIN_SHARD = re.compile(r"pytorch_model-\d+-of-(\d+)\.bin")
-_DEEPER = re.compile(r"/(model|pytorch_model).*\.(safetensors|bin)$")
+_DEEPER = re.compile(r"/(model|pytorch_model|adapter_model).*\.(safetensors|bin)$")
 _FOREIGN = ("tf_model.h5", "flax_model.msgpack", "model.ckpt.index", "rust_model.ot")
-_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "pytorch_adapter.bin")
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIGS = ("config.json", ADAPTER_CONFIG)
+"""Files one of which is in every folder that can be loaded."""
+_ADAPTER = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "adapter_model.bin", "pytorch_adapter.bin")
 _TOKENIZER = re.compile(
     r"tokenizer\.(json|model)|vocab\..*|merges\.txt|.*\.tiktoken|spiece\.model|sentencepiece.*\.model"
 )
@@ -38,6 +42,19 @@ class ModelFiles:
 
     small: list[str]
     weights: list[str]
+
+    @property
+    def is_adapter(self) -> bool:
+        """True for weights that change those of another model."""
+        return self.weights == [ADAPTER_WEIGHTS]
+
+    @property
+    def deciding(self) -> list[str]:
+        """Names of the files by whose content copies of one checkpoint are known.
+
+        Of an adapter the same weights may be scaled in another way, or be for another base.
+        """
+        return [ADAPTER_CONFIG, *self.weights] if self.is_adapter else self.weights
 
 
 def inside(names: Iterable[str], subfolder: str | None) -> list[str]:
@@ -64,9 +81,10 @@ def choose(
     trust_remote_code: bool = False,
     read: Callable[[str], bytes] | None = None,
 ) -> ModelFiles:
-    """What to read of all `names`: one format of weights, and nothing of an optimizer, an adapter or a subfolder.
+    """What to read of all `names`: one format of weights, and nothing of an optimizer or a subfolder.
 
-    Safetensors win over `pytorch_model.bin`, which is pickle and may run code. `weights` is empty if there are none.
+    Safetensors win over `pytorch_model.bin`, which is pickle and may run code. An adapter is read where there are no
+    weights of a whole model. `weights` is empty if there are none.
 
     Args:
         read: gives the content of the shard index, which says what is loaded. Without it the shards are guessed by
@@ -103,6 +121,8 @@ def choose(
             shards = _usual(top, shard) or sorted(likely)
         if shards:
             return ModelFiles(small=sorted({*small, index}), weights=shards)
+    if {ADAPTER_CONFIG, ADAPTER_WEIGHTS} <= top:
+        return ModelFiles(small=sorted({*small, ADAPTER_CONFIG}), weights=[ADAPTER_WEIGHTS])
     return ModelFiles(small=sorted(small), weights=[])
 
 
@@ -167,6 +187,21 @@ def _present(index: str, shards: Sequence[str], known: set[str]) -> list[str]:
     return list(shards)
 
 
+def _refuse_adapter(what: str, top: Set[str]) -> NoReturn:
+    """Raise UnusableError for an adapter whose files are not all there, or are pickled."""
+    if ADAPTER_WEIGHTS in top:
+        raise UnusableError(
+            f"{what} has {ADAPTER_WEIGHTS} but no {ADAPTER_CONFIG}, which says what it is; save it with "
+            "`save_pretrained` of peft."
+        )
+    if pickled := sorted(name for name in _ADAPTER if name in top and name.endswith(".bin")):
+        raise UnusableError(
+            f"{what} is an adapter in {pickled[0]}, a pickle, which may run code and is never loaded; load it with "
+            f"peft if you trust it, and save it again (`save_pretrained`) as {ADAPTER_WEIGHTS}."
+        )
+    raise UnusableError(f"{what} has {ADAPTER_CONFIG} but no {ADAPTER_WEIGHTS}; save the adapter with its weights.")
+
+
 def refuse_unusable(what: str, names: Iterable[str], chosen: ModelFiles, others: Sequence[str] = ()) -> None:
     """Raise UnusableError unless `chosen` can be a model.
 
@@ -174,25 +209,26 @@ def refuse_unusable(what: str, names: Iterable[str], chosen: ModelFiles, others:
         what: the model in the user's words, for the message. others: revisions that may have weights.
 
     Raises:
-        UnusableError: no weights, no config beside them, or an adapter that changes them; the message says what the
-            files are instead.
+        UnusableError: no weights, no config beside them, or both a whole model and an adapter; the message says what
+            the files are instead.
     """
     known = sorted(names)
     top = {name for name in known if "/" not in name}
     if chosen.weights and chosen.weights[0].endswith(".gguf"):
         return
+    if chosen.is_adapter:
+        return
     if chosen.weights and (adapter := sorted(top.intersection(_ADAPTER))):
         raise UnusableError(
-            f"{what} holds an adapter ({adapter[0]}) beside a whole model, and an estimate would be of the model "
-            "without it; merge the adapter (`merge_and_unload` of peft), save the whole and name that, or name a copy "
-            "without the adapter's files."
+            f"{what} holds an adapter ({adapter[0]}) beside a whole model ({chosen.weights[0]}), and an estimate could "
+            "be of either; name a copy with the files of one of them."
         )
     if chosen.weights and "config.json" in top:
         return
     if chosen.weights:
         raise UnusableError(f"{what} has weights but no config.json; it is not a transformers model.")
-    if "adapter_config.json" in top:
-        raise UnusableError(f"{what} is an adapter; merge it into its base model, save the whole, and name that.")
+    if top.intersection(_ADAPTER):
+        _refuse_adapter(what, top)
     if gguf := [name for name in known if name.endswith(".gguf")]:
         raise UnusableError(f"{what} has only GGUF weights; choose a file with `gguf_file`: {', '.join(gguf[:6])}.")
     if raw := raw_format(known):
@@ -204,11 +240,7 @@ def refuse_unusable(what: str, names: Iterable[str], chosen: ModelFiles, others:
     if "model_index.json" in top:
         raise UnusableError(f"{what} is a diffusion pipeline, not a causal language model.")
     deeper = sorted({name.rpartition("/")[0] for name in known if _DEEPER.search(name)})
-    hint = (
-        f" Its folders {', '.join(deeper[:4])} have some: download one with `hf download` and name that folder."
-        if deeper
-        else ""
-    )
+    hint = f" Its folders {', '.join(deeper[:4])} have some: choose one with `subfolder`." if deeper else ""
     if others:
         hint += f" Revisions: {', '.join(others[:6])}{', …' if len(others) > 6 else ''}; choose with `revision`."
     raise UnusableError(f"{what} has no weights (model.safetensors or pytorch_model.bin).{hint}")

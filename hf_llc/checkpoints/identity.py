@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from hf_llc.checkpoints.files import ModelFiles
+from hf_llc.checkpoints.files import ADAPTER_CONFIG, ModelFiles
 from hf_llc.errors import ResourceError
 from hf_llc.hub import client
 from hf_llc.hub.digests import local_identity, sha256_of
@@ -60,7 +60,7 @@ def dataset_revision(reference: Reference, tell: Callable[[str], None]) -> str:
 
 def checkpoint_identity(folder: Path, chosen: ModelFiles) -> str:
     """`sha256:<64 hex>` of what decides the function that local weights compute: they, the config and the code."""
-    names = [name for name in chosen.small if name == "config.json" or name.endswith(".py")]
+    names = [name for name in chosen.small if name in {"config.json", ADAPTER_CONFIG} or name.endswith(".py")]
     digest = hashlib.sha256()
     for name in sorted({*names, *chosen.weights}):
         digest.update(f"{name}\0{sha256_of(folder / name, client.home())}\n".encode())

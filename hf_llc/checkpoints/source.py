@@ -1,7 +1,9 @@
 """What an estimate is made from, once found: a checkpoint pinned to a commit or a content hash, and packed tokens."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 
 def label_of(id_: str) -> str:
@@ -24,6 +26,7 @@ class ModelSource:
         weight_bytes: size of the weight files.
         code: `org/name@commit` of the repository that its Python code is from, where that is another one.
         download_bytes: what is not on this disk yet.
+        adapter: True if the files are those of an adapter, which says itself what it is put on: `base`.
     """
 
     id: str
@@ -37,6 +40,30 @@ class ModelSource:
     weight_bytes: int = 0
     download_bytes: int = 0
     code: str | None = None
+    adapter: bool = False
+    base: "ModelSource | None" = None
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The source that `dataclasses.asdict` made a mapping of."""
+        path, base = stored["path"], stored.get("base")
+        read = {"path": Path(path) if path else None, "base": cls.from_dict(base) if base else None}
+        return cls(**{**stored, **read})
+
+    @property
+    def whole(self) -> "ModelSource":
+        """The checkpoint that has a config.json and all weights of a model: of an adapter its base, else this one."""
+        return self.base or self
+
+    @property
+    def all_weight_bytes(self) -> int:
+        """Size of the weight files, with those of the base of an adapter."""
+        return self.weight_bytes + (self.base.weight_bytes if self.base else 0)
+
+    @property
+    def all_download_bytes(self) -> int:
+        """What is not on this disk yet, with what is missing of the base of an adapter."""
+        return self.download_bytes + (self.base.download_bytes if self.base else 0)
 
     @property
     def is_local(self) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hf_llc.checkpoints.loading.adapter import MOVING
 from hf_llc.checkpoints.loading.errors import computed
 from hf_llc.checkpoints.loading.routers import routers
 from hf_llc.errors import SettingsError, UnusableError
@@ -281,7 +282,9 @@ class LoadedModel:
         """The parameters that may move by name; the others stay at w* and need no gradient."""
         # A tied weight has several names, and each of them is one to choose it by.
         every = {name: each for name, each in model.named_parameters(remove_duplicate=False) if each.requires_grad}
-        chosen = {id(every[name]) for name in select(list(every), self._plan.sampler.params)}
+        asked, own = self._plan.sampler.params, getattr(model, MOVING, None)
+        # Of an adapter its own weights move unless others are asked for.
+        chosen = {id(every[name]) for name in (own if own and not asked else select(list(every), asked))}
         for parameter in every.values():
             parameter.requires_grad_(id(parameter) in chosen)
         return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}

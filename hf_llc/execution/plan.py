@@ -80,6 +80,7 @@ class Plan:
             **code,
             "subfolder": self.source.subfolder,
             "gguf_file": self.source.gguf_file,
+            **({"base": _identity(self.source.base)} if self.source.base is not None else {}),
             "fingerprint": self.corpus.fingerprint,
             "n": self.corpus.n,
             **({} if self.corpus.task == "text-generation" else {"task": self.corpus.task}),
@@ -129,12 +130,11 @@ class Plan:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """The plan that `to_dict` wrote."""
-        source, corpus = dict(stored["source"]), dict(stored["corpus"])
-        source["path"] = Path(source["path"]) if source["path"] else None
+        corpus = dict(stored["corpus"])
         corpus["path"] = Path(corpus["path"])
         corpus["remarks"] = tuple(corpus.get("remarks", ()))
         return cls(
-            source=ModelSource(**source),
+            source=ModelSource.from_dict(stored["source"]),
             corpus=Corpus(**corpus),
             sampler=SamplerSettings(**stored["sampler"]),
             device=stored["device"],
@@ -151,6 +151,11 @@ def draw_batch_size(context_length: int, n: int) -> int:
     """Sequences of an independent draw's minibatch where their number is not given."""
     least, most = DRAW_BATCH_SIZES
     return min(n, max(least, min(most, DRAW_TOKENS // context_length)))
+
+
+def _identity(base: ModelSource) -> dict[str, Any]:
+    """What decides the function that the base of an adapter computes."""
+    return {"sha": base.sha, "subfolder": base.subfolder, **({"code": base.code} if base.code is not None else {})}
 
 
 def _plain(value: Any) -> Any:

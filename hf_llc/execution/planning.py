@@ -94,6 +94,11 @@ def plan_for(
             f"{source.id} is a GGUF file, which transformers cannot spread over devices; leave out "
             "`devices_per_chain`, or name the model that it was made from."
         )
+    if sampler.devices_per_chain > 1 and source.adapter:
+        raise SettingsError(
+            f"{source.id} is an adapter, which cannot be spread over devices; leave out `devices_per_chain`, or merge "
+            "it into its base (`merge_and_unload` of peft)."
+        )
     if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
         raise SettingsError("`sampler=importance` draws from the localizing prior: set `n_beta` and `gamma` above 0.")
     new_plan = Plan(

@@ -72,17 +72,18 @@ def seconds_of(text: str) -> int:
     return round(seconds)
 
 
-def require_visible(model: str, dataset: str) -> None:
-    """Raise if the model or the text is not on the Hub, where a job can see it.
+def require_visible(model: str, dataset: str, base_model: str | None = None) -> None:
+    """Raise if the model, its base or the text is not on the Hub, where a job can see it.
 
     Raises:
         SettingsError: one is on this disk. NotFoundError: see `references`.
     """
-    if parse_model(model, None, endpoint()).kind == "local":
-        raise SettingsError(
-            f"{model} is local, which a job cannot see; upload it with `hf upload org/name {model}` and "
-            "name it org/name."
-        )
+    for name in filter(None, (model, base_model)):
+        if parse_model(name, None, endpoint()).kind == "local":
+            raise SettingsError(
+                f"{name} is local, which a job cannot see; upload it with `hf upload org/name {name}` and "
+                "name it org/name."
+            )
     if parse_dataset(dataset, None, endpoint()).kind == "local":
         raise SettingsError(
             f"--dataset {dataset} is local, which a job cannot see; upload it with `hf upload org/name "

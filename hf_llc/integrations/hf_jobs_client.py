@@ -66,14 +66,20 @@ def flavors(tell: Tell) -> list[str]:
         return []
 
 
+PACKAGE = "hf-llc[peft]"
+
+
 def package() -> str:
-    """The requirement by which a job gets this program: from where this one came, else by its version."""
+    """The requirement by which a job gets this program: from where this one came, else by its version.
+
+    With peft, since whether a model is an adapter shows when its files are read.
+    """
     installed = distribution("hf-llc")
     origin = json.loads(installed.read_text("direct_url.json") or "{}")
     url, vcs = origin.get("url", ""), origin.get("vcs_info")
     if vcs and url.startswith("https://"):
-        return f"hf-llc @ {vcs['vcs']}+{url}@{vcs['commit_id']}"
-    return f"hf-llc @ {url}" if url.startswith("https://") else f"hf-llc=={installed.version}"
+        return f"{PACKAGE} @ {vcs['vcs']}+{url}@{vcs['commit_id']}"
+    return f"{PACKAGE} @ {url}" if url.startswith("https://") else f"{PACKAGE}=={installed.version}"
 
 
 def start(

@@ -99,8 +99,8 @@ class LLCCallback(TrainerCallback):
         model = extract_model_from_parallel(kwargs["model"])
         if not isinstance(model, PreTrainedModel):
             raise SettingsError(
-                f"LLCCallback estimates models of transformers, and this is a {type(model).__name__}: merge an adapter "
-                "into its base, or train without the callback."
+                f"LLCCallback estimates models of transformers, and this is a {type(model).__name__}: train without "
+                f"the callback; of an adapter of peft run hf-llc scan {args.output_dir} on what the Trainer saved."
             )
         self._points, self._text = [], None
         if state.global_step:

@@ -290,7 +290,7 @@ def default_processes(plans: Sequence[Plan]) -> int:
     most = FIRST_LOSSES * len(plans) if by_draws else plan.sampler.chain_count * len(plans)
     if plan.device != "cpu":
         return min(devices.device_count(plan.device), most)
-    parameters = plan.source.weight_bytes / 4
+    parameters = plan.source.all_weight_bytes / 4
     steps = plan.sampler.chain_draws * plan.sampler.thin * plan.sampler.chain_count * len(plans)
     work_to_do = 3 * parameters * steps * plan.sampler.chain_batch_size * plan.corpus.context_length
     if by_draws:
@@ -300,7 +300,7 @@ def default_processes(plans: Sequence[Plan]) -> int:
     if work_to_do < WORTH_STARTING:
         return 1
     # Published weights are often 16 bits wide and become 32 here, hence the factor of two.
-    fitting = int(machine.free_memory() / 2 / (2 * COPIES * max(plan.source.weight_bytes, 1)))
+    fitting = int(machine.free_memory() / 2 / (2 * COPIES * max(plan.source.all_weight_bytes, 1)))
     return max(1, min(most, machine.cores() // plan.threads, fitting))
 
 

@@ -82,7 +82,8 @@ def _target_words(loss_on: str | None) -> str:
 
 def _params_words(curve: Curve) -> str:
     params = curve.settings.get("params")
-    return f"only {params}" if params else "all weights"
+    of_adapter = any(point.estimate is not None and point.estimate.base_sha is not None for point in curve.points)
+    return f"only {params}" if params else "those of the adapter" if of_adapter else "all weights"
 
 
 RESOLUTION = _Aspect(
@@ -121,6 +122,4 @@ TOKENS = _Aspect(
     lambda curve: str(curve.dataset.get("fingerprint")).removeprefix("sha256:")[:12],
     "the data is tokenized or packed differently, or processed in another way, so losses are not comparable",
 )
-PARAMS = _Aspect(
-    lambda curve: str(curve.settings.get("params")), "What moves is", _params_words, "λ̂ counts different directions"
-)
+PARAMS = _Aspect(_params_words, "What moves is", _params_words, "λ̂ counts different directions")

@@ -299,6 +299,8 @@ class Estimate:
         cross_check: `method`, `llc` and `stderr` by another way, the `sequences` used, and `seconds`; None if it was
             not asked for. Of `lanczos` also the `lowest` and `highest` curvature met; of `draws` the number's parts
             as in `sampling.draws.prior.PriorDraws`.
+        subfolder: the folder inside the repository that the checkpoint is in, None for itself.
+        base_model, base_sha: of an adapter the model that it was put on, and its commit or content hash; else None.
     """
 
     schema: int = SCHEMA
@@ -322,6 +324,9 @@ class Estimate:
     run_dir: str
     cross_check: Mapping[str, Any] | None = None
     init_loss_stderr: float | None = None
+    subfolder: str | None = None
+    base_model: str | None = None
+    base_sha: str | None = None
 
     def __str__(self) -> str:
         return str(_views().estimate_line(self))

@@ -6,10 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 REPORTED = ("hf-llc", "torch", "transformers", "datasets", "accelerate", "huggingface_hub", "arviz-stats", "numpy")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of every library that the number depends on."""
+def versions(*, with_adapter: bool = False) -> dict[str, str]:
+    """Versions of Python and of every library that the number depends on, of an adapter that of peft too."""
     known = {"python": platform.python_version()}
-    for name in REPORTED:
+    for name in (*REPORTED, "peft") if with_adapter else REPORTED:
         try:
             known[name] = version(name)
         except PackageNotFoundError:

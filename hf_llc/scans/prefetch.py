@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hf_llc.checkpoints.checkpoint import Checkpoint
+from hf_llc.checkpoints.checkpoint import ADAPTER, Checkpoint
 from hf_llc.checkpoints.files import has_tokenizer
 from hf_llc.checkpoints.foreign_code import with_code
 from hf_llc.checkpoints.remote_files import chosen_of, files_of
@@ -51,6 +51,7 @@ def source_of(checkpoint: Checkpoint) -> ModelSource:
         subfolder=asked.subfolder,
         trust_remote_code=asked.trust_remote_code,
         weight_bytes=checkpoint.size or 0,
+        adapter=checkpoint.weights == ADAPTER,
     )
 
 
@@ -82,7 +83,8 @@ def without_weights(source: ModelSource, tell: Tell) -> ModelSource:
         SourceError: they cannot be read.
     """
     small, _ = _small_and_weights(source, tell)
-    return with_code(replace(source, path=downloads.download(source.id, source.sha, small, tell)), tell)
+    here = replace(source, path=downloads.download(source.id, source.sha, small, tell))
+    return here if source.adapter else with_code(here, tell)
 
 
 def _small_and_weights(source: ModelSource, tell: Tell) -> tuple[list[client.RemoteFile], list[client.RemoteFile]]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hf_llc.checkpoints.adapter import with_base, without_base
 from hf_llc.checkpoints.checkpoint import Checkpoint
-from hf_llc.checkpoints.resolve import find_model, series_id
+from hf_llc.checkpoints.resolve import FindModel, base_finder, find_model, series_id
 from hf_llc.checkpoints.source import ModelSource
-from hf_llc.errors import HfLlcError, SourceError, UnusableError
+from hf_llc.errors import HfLlcError, SettingsError, SourceError, UnusableError, listed
 from hf_llc.execution import planning
 from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed.message_store import MachineStore
@@ -185,13 +186,14 @@ def _find_sources(series: Series, max_disk: int | None, observer: Observer) -> N
         HfLlcError: none of the checkpoints can be read.
     """
     failed: HfLlcError = UnusableError(f"None of the chosen checkpoints of {series.model} has weights.")
+    find_base = base_finder(True, observer.tell)
     observer.begin("looking at checkpoints", len(series.checkpoints))
     for index, each in enumerate(series.checkpoints):
         if each.problem is not None:
             series.errors[each.name] = each.problem
         elif each.duplicate_of is None:
             try:
-                source = _source(each, max_disk, observer)
+                source = _source(each, max_disk, find_base, observer)
             except (SourceError, UnusableError) as error:
                 series.errors[each.name], failed = str(error), error
             else:
@@ -200,12 +202,34 @@ def _find_sources(series: Series, max_disk: int | None, observer: Observer) -> N
     observer.end()
     if not series.sources:
         raise failed
+    _refuse_mixture(series)
+    bases = {each.base.id for each in series.sources.values() if each.base is not None and not each.base.is_local}
+    if bases and max_disk is not None:
+        observer.tell(f"`max_disk` does not count {listed(sorted(bases))}, which stays in the Hub's cache.")
 
 
-def _source(checkpoint: Checkpoint, max_disk: int | None, observer: Observer) -> ModelSource:
+def _refuse_mixture(series: Series) -> None:
+    """Raise SettingsError if some checkpoints are adapters and others whole models."""
+    kinds: dict[bool, list[str]] = {}
+    for name, source in series.sources.items():
+        kinds.setdefault(source.adapter, []).append(name)
+    if len(kinds) > 1:
+        raise SettingsError(
+            f"The chosen checkpoints of {series.model} are adapters ({listed(kinds[True])}) and whole models "
+            f"({listed(kinds[False])}), whose λ̂ count different weights; choose one kind with `revisions`."
+        )
+
+
+def _source(checkpoint: Checkpoint, max_disk: int | None, find_base: FindModel, observer: Observer) -> ModelSource:
+    asked = checkpoint.model
     if checkpoint.sha is None:
-        return replace(find_model(checkpoint.model, tell=observer.tell), step=checkpoint.step)
+        return replace(find_model(asked, tell=observer.tell, find_base=find_base), step=checkpoint.step)
     source = source_of(checkpoint)
+    if source.adapter:
+        described = with_base(without_weights(source, observer.tell), asked.base_model, find_base)
+        source = replace(source, base=described.base)
+    else:
+        without_base(asked)
     if max_disk is not None and cached(source, observer.tell) is None:
         size = size_of(source, observer.tell)
         if size > max_disk:
@@ -239,7 +263,8 @@ def _with_tokenizer(model: str, sources: Sequence[ModelSource], observer: Observ
     failed: HfLlcError = UnusableError(f"None of the chosen checkpoints of {model} has a tokenizer.")
     for source in reversed(sources):
         try:
-            if source.path is None and not lists_tokenizer(source, observer.tell):
+            own = source.path is not None or source.base is not None or lists_tokenizer(source, observer.tell)
+            if not own:
                 continue
             branch = source if source.path else without_weights(source, observer.tell)
             load_tokenizer(branch)
@@ -280,4 +305,5 @@ def _point_folder(folder: Path, name: str, source: ModelSource) -> Path:
     label = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80]
     if label != name:
         label += f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-    return folder / "points" / f"{label}-{source.short_sha}"
+    base = f"-{source.base.short_sha}" if source.base is not None else ""
+    return folder / "points" / f"{label}-{source.short_sha}{base}"

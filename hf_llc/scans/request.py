@@ -23,6 +23,7 @@ class Request:
     tokens_per_step: int | None = None
     steps: Mapping[str, int] | None = None
     trust_remote_code: bool = False
+    base_model: str | None = None
     allow_duplicates: bool = False
     max_disk: int | None = None
     output_dir: Path | None = None
@@ -43,4 +44,6 @@ class Request:
             trust_remote_code=self.trust_remote_code,
             tell=tell,
         )
+        if self.base_model is not None:
+            series = [replace(each, model=replace(each.model, base_model=self.base_model)) for each in series]
         return [replace(each, duplicate_of=None) for each in series] if self.allow_duplicates else series

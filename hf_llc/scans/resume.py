@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_llc.checkpoints.checkpoint import Checkpoint
 from hf_llc.checkpoints.identity import data_revision
-from hf_llc.checkpoints.resolve import find_model, series_id
+from hf_llc.checkpoints.resolve import base_finder, find_model, series_id
 from hf_llc.checkpoints.source import label_of
 from hf_llc.errors import NotFoundError, SourceError
 from hf_llc.execution import machine
@@ -54,7 +54,7 @@ def find_finished(request: Request, observer: Observer, view: View | None = None
             continue
         # The folder of several parts is about all of them.
         points = [point for point in curve.points if shard.is_whole or point.revision in own]
-        if curve.dataset.get("revision") == revision and _are_all(points, checkpoints, own):
+        if curve.dataset.get("revision") == revision and _are_all(points, checkpoints, own, tell):
             draw(curve, folder, view, observer)
             return Curve.of_points(curve.model, points, run_dir=str(folder.resolve()), versions=curve.versions)
     return None
@@ -84,22 +84,32 @@ def _asked(request: Request) -> dict[str, Any]:
         "data": asdict(request.data),
         "sampler": asdict(request.sampler),
         "trust_remote_code": request.trust_remote_code,
+        # Scans of before there was such a setting are known again.
+        **({"base_model": request.base_model} if request.base_model is not None else {}),
         "device": request.device,
         "cores": machine.cores(),
     }
     return dict(json.loads(json.dumps(asked)))
 
 
-def _are_all(points: Sequence[Point], checkpoints: Sequence[Checkpoint], own: Collection[str]) -> bool:
+def _are_all(points: Sequence[Point], checkpoints: Sequence[Checkpoint], own: Collection[str], tell: Tell) -> bool:
     """True if the points are those of the checkpoints of these names, each with its number."""
     asked = [checkpoint for checkpoint in checkpoints if checkpoint.name in own]
     known = [(p.revision, p.stage, p.step, p.tokens, p.duplicate_of) for p in points]
     wanted = [(c.name, c.stage, c.step, c.tokens, c.duplicate_of) for c in asked]
     if known != wanted or not known or any(point.error is not None for point in points):
         return False
+    # A copy on this disk is known by the one it is a copy of.
     by_name = {checkpoint.name: checkpoint for checkpoint in checkpoints}
-    return all(
-        # A copy on this disk is known by the one it is a copy of.
-        point.sha == (checkpoint.sha or find_model(by_name[checkpoint.duplicate_of or checkpoint.name].model).sha)
-        for checkpoint, point in zip(asked, points, strict=True)
-    )
+    find_base = base_finder(False, tell)
+
+    def is_same(checkpoint: Checkpoint, point: Point) -> bool:
+        base = None if point.estimate is None else point.estimate.base_sha
+        if checkpoint.sha is not None and base is None:
+            return point.sha == checkpoint.sha
+        first = by_name[checkpoint.duplicate_of or checkpoint.name].model
+        source = find_model(first, download=False, tell=tell, find_base=find_base)
+        known = point.sha == (checkpoint.sha or source.sha)
+        return known and base == (None if source.base is None else source.base.sha)
+
+    return all(is_same(checkpoint, point) for checkpoint, point in zip(asked, points, strict=True))

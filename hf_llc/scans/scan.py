@@ -46,6 +46,7 @@ def scan(
     tokens_per_step: Annotated[int | None, Bounds(low=1, high=MOST_TOKENS)] = None,
     steps: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
+    base_model: str | None = None,
     allow_duplicates: bool = False,
     max_disk: Annotated[int | None, Bounds(low=1)] = None,
     num_processes: Annotated[int | None, Bounds(low=1, high=MOST_PROCESSES)] = None,
@@ -70,8 +71,8 @@ def scan(
     Under `accelerate launch` or `torchrun` every rank takes its share, and all but the main one return None.
 
     Args:
-        model: the Hub id of a repository with checkpoints, or a local folder of checkpoints; or transformers models in
-            memory, as a mapping from training step to model or as a list, which are saved below
+        model: the Hub id of a repository with checkpoints, or a local folder of checkpoints; or transformers or
+            peft models in memory, as a mapping from training step to model or as a list, which are saved below
             `hf-llc-runs/in-memory` first and stay as they are.
         data: a Hub dataset, a file, `DataSettings`, or in memory a `datasets.Dataset`, a list of texts or a tensor of
             token ids of shape (n, context length); None is the default text.
@@ -84,6 +85,7 @@ def scan(
         tokens_per_step: training tokens in a step, where names say only steps.
         steps: the step of names that do not say it, or say it wrongly.
         trust_remote_code: run the model code that the repository ships.
+        base_model: what adapters are put on; None is the model that they name.
         allow_duplicates: estimate checkpoints with identical weights one by one, as if they differed.
         max_disk: bytes that downloads may take together; they go to the scan's folder and are removed once used. None
             downloads to the Hub's cache. What is in that cache already is used from there.
@@ -115,6 +117,7 @@ def scan(
         tokens_per_step=tokens_per_step,
         steps=steps,
         trust_remote_code=trust_remote_code,
+        base_model=base_model,
         allow_duplicates=allow_duplicates,
         max_disk=max_disk,
         output_dir=output_dir,

@@ -22,15 +22,22 @@ class ModelSettings:
         revision: branch, tag or commit. gguf_file: a GGUF file inside the repository.
         subfolder: a folder inside the repository or the local folder, as in transformers' `from_pretrained`.
         trust_remote_code: run the model code that the repository ships.
+        base_model: what an adapter of peft is put on, spelled as `model`; None is the one that its files name.
     """
 
     model: str
     revision: Annotated[str | None, Option(help="Branch, tag or commit of the model.", panel="Model", common=True)] = (
         None
     )
-    subfolder: str | None = None
+    subfolder: Annotated[str | None, Option(help="Folder of the checkpoint inside its repository.", panel="Model")] = (
+        None
+    )
     gguf_file: Annotated[str | None, Option(help="GGUF file inside the repository.", panel="Model")] = None
     trust_remote_code: Annotated[bool, Option(help="Run the model code in the repository.", panel="Model")] = False
+    base_model: Annotated[
+        str | None,
+        Option(help="Model that an adapter is put on. (default: the one that it names)", panel="Model"),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.subfolder == "":  # the default of transformers' from_pretrained

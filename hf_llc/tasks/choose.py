@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from hf_llc.checkpoints.adapter import TASK_TYPES, read_adapter_config
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.bounds import require
@@ -26,11 +27,17 @@ def task_of(source: ModelSource, asked: str | None = None) -> str:
 
     Raises:
         SettingsError: there is no such task. UnusableError: several tasks claim the model, or it is an encoder without
-            the head of any.
+            the head of any, or an adapter that was trained for another task than its base.
     """
     if asked is not None:
         TASKS.check("task", asked)
-        return asked
+    name = asked or _claiming(source.whole)
+    if source.adapter:
+        _refuse_other_adapter(source, name)
+    return name
+
+
+def _claiming(source: ModelSource) -> str:
     config = _config(source)
     claiming = [name for name, task in TASKS.items() if name != DEFAULT and task.claims(config)]
     if len(claiming) > 1:
@@ -57,6 +64,16 @@ def find_items(
         for setting, value in (("loss_on", data.loss_on), ("bos", data.bos)):
             require(value == "auto", f"{setting} is for {DEFAULT}, and {source.id} is for {name}; leave it out.")
     return replace(TASKS[name].find_items(data, source, tokenizer=tokenizer, tell=tell), task=name)
+
+
+def _refuse_other_adapter(source: ModelSource, task: str) -> None:
+    """Raise UnusableError if an adapter says that it was trained for another task."""
+    trained = read_adapter_config(source).task if source.path is not None else None
+    if trained is not None and TASK_TYPES.get(trained) != task:
+        raise UnusableError(
+            f"{source.id} was trained for {trained} (task_type), and its base {source.whole.id} is a model for {task}; "
+            "save the two as one model with its head (`merge_and_unload` of peft), and name that."
+        )
 
 
 def _refuse_encoder(source: ModelSource, config: Mapping[str, Any]) -> None:

@@ -25,12 +25,13 @@ from hf_llc.settings.bounds import shown
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.files import write_atomically
 from hf_llc.settings.model import ModelSettings
+from hf_llc.tasks.adapter_in_memory import is_adapter, save_adapter
 from hf_llc.tasks.text.token_file import LARGEST_ID, NAMES
 
 FOLDER = Path("hf-llc-runs") / "in-memory"
 """Under the working directory, beside the runs."""
-MODELS = "a Hub id, a folder, a .gguf file, ModelSettings or a transformers model"
-SERIES = "a Hub id, a folder of checkpoints, or transformers models by training step or in a list"
+MODELS = "a Hub id, a folder, a .gguf file, ModelSettings, or a transformers or peft model"
+SERIES = "a Hub id, a folder of checkpoints, or transformers or peft models by training step or in a list"
 DATA = (
     "a Hub id, a file, DataSettings, a datasets.Dataset, a list of texts, a list of rows such as {'messages': …}, or "
     "token ids of shape (n, context length)"
@@ -55,7 +56,7 @@ def model_settings(model: Any, tokenizer: Any, data: Any) -> ModelSettings:
     from transformers import PreTrainedModel
 
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    if not isinstance(model, PreTrainedModel):
+    if not isinstance(model, PreTrainedModel) and not is_adapter(model):
         raise SettingsError(f"model must be {MODELS}, got {_kind(model)}.")
     _check_tokenizer(tokenizer, data)
     folder = _saved(type(model).__name__, lambda place: save_model(model, tokenizer, place))
@@ -80,12 +81,13 @@ def series_address(models: Any, tokenizer: Any, data: Any) -> str:
         models = dict(enumerate(models))
     if not isinstance(models, Mapping) or not models:
         kind = "an empty one" if isinstance(models, Mapping) else _kind(models)
-        hint = "; hf_llc.estimate takes a single model" if isinstance(models, PreTrainedModel) else ""
+        single = isinstance(models, PreTrainedModel) or is_adapter(models)
+        hint = "; hf_llc.estimate takes a single model" if single else ""
         raise SettingsError(f"model must be {SERIES}, got {kind}{hint}.")
     by_step = {_step(step): getattr(model, "_orig_mod", model) for step, model in models.items()}
     for step, model in by_step.items():
-        if not isinstance(model, PreTrainedModel):
-            raise SettingsError(f"model[{step}] must be a transformers model, got {_kind(model)}.")
+        if not isinstance(model, PreTrainedModel) and not is_adapter(model):
+            raise SettingsError(f"model[{step}] must be a transformers or peft model, got {_kind(model)}.")
     _check_tokenizer(tokenizer, data)
 
     def write(place: Path) -> None:
@@ -161,14 +163,20 @@ def _are_ids(data: Any) -> bool:
 
 
 def save_model(model: Any, tokenizer: Any, place: Path) -> None:
-    """Save a transformers model, and its tokenizer unless that is None, to a folder.
+    """Save a transformers model, or an adapter of peft, and its tokenizer unless that is None, to a folder.
+
+    The base of an adapter is saved below FOLDER.
 
     Raises:
-        UnusableError: it cannot be saved. OSError: the folder cannot be written.
+        SettingsError: an adapter in a state of which no file can be written. UnusableError: it cannot be saved.
+        OSError: the folder cannot be written.
     """
     try:
         with _without_bars():
-            model.save_pretrained(place)
+            if is_adapter(model):
+                save_adapter(model, place, _saved)
+            else:
+                model.save_pretrained(place)
         if tokenizer is not None:
             tokenizer.save_pretrained(place)
     except (OSError, RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError) as error:

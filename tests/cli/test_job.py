@@ -201,11 +201,11 @@ def test_the_job_installs_what_runs_here(monkeypatch: pytest.MonkeyPatch) -> Non
 
     here = Here()
     monkeypatch.setattr(hf_jobs_client, "distribution", lambda name: here)
-    assert hf_jobs_client.package() == "hf-llc==1.2.3"
+    assert hf_jobs_client.package() == "hf-llc[peft]==1.2.3"
     here.origin = json.dumps({"url": "file:///home/me/hf-llc", "dir_info": {"editable": True}})
-    assert hf_jobs_client.package() == "hf-llc==1.2.3"
+    assert hf_jobs_client.package() == "hf-llc[peft]==1.2.3"
     commit = "a" * 40
     here.origin = json.dumps({"url": "https://x.org/hf-llc", "vcs_info": {"vcs": "git", "commit_id": commit}})
-    assert hf_jobs_client.package() == f"hf-llc @ git+https://x.org/hf-llc@{commit}"
+    assert hf_jobs_client.package() == f"hf-llc[peft] @ git+https://x.org/hf-llc@{commit}"
     here.origin = json.dumps({"url": "https://x.org/hf-llc.zip", "archive_info": {}})
-    assert hf_jobs_client.package() == "hf-llc @ https://x.org/hf-llc.zip"
+    assert hf_jobs_client.package() == "hf-llc[peft] @ https://x.org/hf-llc.zip"

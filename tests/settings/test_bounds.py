@@ -181,7 +181,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
         hf_llc.estimate,
         (3,),
         {},
-        "ModelSettings or a transformers model, got an int",
+        "ModelSettings, or a transformers or peft model, got an int",
     ),
     (hf_llc.estimate, (None,), {}, "model must be"),
     (hf_llc.estimate, ("m", SamplerSettings()), {}, "data must be a Hub id, a file, DataSettings"),

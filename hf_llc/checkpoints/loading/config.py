@@ -88,11 +88,12 @@ def _code_revision(code: str) -> str:
 
 
 def read_config(source: ModelSource) -> PretrainedConfig:
-    """The checkpoint's config.
+    """The checkpoint's config, of an adapter that of its base.
 
     Raises:
         UnusableError: it cannot be read, or describes more than the files of weights can hold.
     """
+    source = source.whole
     options, what = loading_options(source), "its config.json"
     with explained(source, what):
         _refuse_absurd(source)
@@ -108,7 +109,12 @@ def read_config(source: ModelSource) -> PretrainedConfig:
 
 
 def refuse_other_kinds(source: ModelSource, config: PretrainedConfig, kind: Kind = CAUSAL) -> None:
-    """Raise UnusableError if the config is not one of such a model with weights that can be moved."""
+    """Raise UnusableError if the config is not one of such a model with weights that can be moved.
+
+    Args:
+        source: the checkpoint, or an adapter whose base has this config.
+    """
+    source = source.whole
     names = config.architectures or []
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise UnusableError(

@@ -10,6 +10,7 @@ import transformers
 from transformers import PretrainedConfig
 
 from hf_llc.checkpoints.folder import chosen_in, stored_tensors
+from hf_llc.checkpoints.loading.adapter import outline, put_on
 from hf_llc.checkpoints.loading.config import (
     CAUSAL,
     Kind,
@@ -44,7 +45,8 @@ def load_model(
 ) -> torch.nn.Module:
     """The model in eval mode, with every weight read from the checkpoint and no cache of keys.
 
-    Its attribute `hf_llc_left_out` names the weights in the files that it has no use for.
+    Its attribute `hf_llc_left_out` names the weights in the files that it has no use for. An adapter is put on its base
+    and not merged, see `adapter.put_on`.
 
     Args:
         devices: processes over which FSDP2 spreads it, all that there are in the process group, each of which calls
@@ -56,7 +58,14 @@ def load_model(
         ResourceError: it does not fit in memory.
     """
     with _ONE_AT_A_TIME:
-        return _load_model(source, device, dtype, devices, kind)
+        model = _load_model(source.whole, device, dtype, devices, kind)
+        if source.base is None:
+            return model
+        changed = put_on(source, model)
+    if kind is CAUSAL:
+        _refuse_if_not_causal(source, changed)
+    assert isinstance(changed, torch.nn.Module)
+    return changed
 
 
 def _load_model(source: ModelSource, device: str, dtype: torch.dtype, devices: int, kind: Kind) -> torch.nn.Module:
@@ -143,9 +152,9 @@ def facts(source: ModelSource, kind: Kind | None = None) -> Facts:
     Raises:
         UnusableError: its config cannot be read, or is not one of that kind.
     """
-    config = read_config(source)
+    config = read_config(source.whole)
     if kind is not None:
-        refuse_other_kinds(source, config, kind)
+        refuse_other_kinds(source.whole, config, kind)
     parts = (config.get_text_config(), config)
     limits = [getattr(part, name, None) for part in parts for name in _CONTEXT_NAMES]
     ends = [getattr(part, "eos_token_id", None) for part in parts]
@@ -153,7 +162,8 @@ def facts(source: ModelSource, kind: Kind | None = None) -> Facts:
     return Facts(
         context_limit=next((limit for limit in limits if isinstance(limit, int) and limit > 0), None),
         eos_token_id=next((end for end in ends if isinstance(end, int)), None),
-        vocabulary_size=getattr(parts[0], "vocab_size", None),
+        # An adapter may add tokens; its rows are counted once it is loaded.
+        vocabulary_size=None if source.adapter else getattr(parts[0], "vocab_size", None),
     )
 
 
@@ -166,36 +176,39 @@ def context_limit(source: ModelSource) -> int | None:
     return facts(source).context_limit
 
 
-def parameter_count(source: ModelSource) -> int:
+def parameter_count(source: ModelSource, *, of_adapter: bool = False) -> int:
     """The number of different weights, tied ones once, from the config alone.
+
+    Args:
+        of_adapter: count only those of the adapter itself.
 
     Raises:
         UnusableError: its config is not one of a causal language model.
     """
-    config = read_config(source)
-    refuse_other_kinds(source, config)
-    count = sum(parameter.numel() for parameter in _outline(source, config).parameters())
-    refuse_too_many(source, count)
+    parameters = random_model(source, "meta").parameters()
+    count = sum(parameter.numel() for parameter in parameters if parameter.requires_grad or not of_adapter)
+    refuse_too_many(source.whole, count)
     return count
 
 
 def random_model(source: ModelSource, device: str) -> torch.nn.Module:
-    """A model of that architecture with random weights, for timing; of a checkpoint whose config alone is here.
+    """A model of that architecture with random weights, on `meta` without any; of one whose config alone is here.
+
+    With an adapter only its own weights require a gradient.
 
     Raises:
         UnusableError: its config is not one of a causal language model.
     """
-    config = read_config(source)
-    refuse_other_kinds(source, config)
-    return _outline(source, config, device).eval()
-
-
-def _outline(source: ModelSource, config: PretrainedConfig, device: str = "meta") -> torch.nn.Module:
-    """The model without the numbers of the checkpoint in it: on `meta` without any."""
-    with _ONE_AT_A_TIME, quiet(), explained(source), torch.device(device):
-        model = CAUSAL.auto.from_config(config, **building_options(source, config))
+    whole = source.whole
+    config = read_config(whole)
+    refuse_other_kinds(whole, config)
+    with _ONE_AT_A_TIME, torch.device(device):
+        with quiet(), explained(whole):
+            model = CAUSAL.auto.from_config(config, **building_options(whole, config))
+        if source.base is not None:
+            model = outline(source, model)
     assert isinstance(model, torch.nn.Module)
-    return model
+    return model.eval()
 
 
 def _refuse_other_files(source: ModelSource, config: PretrainedConfig, weights: Sequence[str]) -> None:

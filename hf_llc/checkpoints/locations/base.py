@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hf_llc.checkpoints.files import choose, is_partial, raw_format, refuse_unusable
+from hf_llc.checkpoints.checkpoint import ADAPTER
+from hf_llc.checkpoints.files import CONFIGS, ModelFiles, choose, is_partial, raw_format, refuse_unusable
 from hf_llc.checkpoints.selection import Selection
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.checkpoints.step_names import Place
@@ -98,13 +99,16 @@ def refuse_one(address: str) -> SettingsError:
 
 def is_checkpoint(names: Sequence[str], place: Place, certain: bool = False) -> bool:
     """True for a folder with a model, or with files of another library at a known step; if not `certain`, at a step."""
-    if "config.json" in names or (choose(names).weights and not certain):
+    if not {*CONFIGS}.isdisjoint(names) or (choose(names).weights and not certain):
         return True
     return place.step is not None and (not certain or raw_format(names) is not None)
 
 
-def format_of(name: str) -> str:
-    return name.rpartition(".")[2]
+def format_of(chosen: ModelFiles) -> str | None:
+    """What `checkpoint.Checkpoint.weights` says of these files."""
+    if chosen.is_adapter:
+        return ADAPTER
+    return chosen.weights[0].rpartition(".")[2] if chosen.weights else None
 
 
 def problem_of(names: Iterable[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hf_llc.checkpoints.files import refuse_unusable
+from hf_llc.checkpoints.files import CONFIGS, refuse_unusable
 from hf_llc.checkpoints.folder import chosen_in, names_in
 from hf_llc.checkpoints.identity import checkpoint_identity, readable
 from hf_llc.checkpoints.locations.base import (
@@ -111,25 +111,28 @@ def source_in(path: Path, settings: ModelSettings, *, name: str, gguf_file: str 
         gguf_file=gguf_file,
         trust_remote_code=settings.trust_remote_code,
         weight_bytes=sum((folder / name).stat().st_size for name in chosen.weights),
+        adapter=chosen.is_adapter,
     )
 
 
 def _inner_checkpoints(folder: Path) -> list[str]:
     """The `checkpoint-N` folders that a Trainer leaves, in order of N."""
-    steps = [(training_step(entry.name), entry.name) for entry in folder.iterdir() if (entry / "config.json").is_file()]
+    inner = [entry for entry in folder.iterdir() if any((entry / name).is_file() for name in CONFIGS)]
+    steps = [(training_step(entry.name), entry.name) for entry in inner]
     return [name for _, name in sorted((step, name) for step, name in steps if step is not None)]
 
 
 def _local_files(folder: Path) -> Files:
     try:
-        weights = [folder / name for name in chosen_in(folder).weights]
+        chosen = chosen_in(folder)
     except UnusableError as error:
         return Files(problem=str(error))
+    weights = [folder / name for name in chosen.weights]
     return Files(
-        format=format_of(weights[0].name) if weights else None,
+        format=format_of(chosen),
         size=sum(path.stat().st_size for path in weights) or None,
         cached=bool(weights),
-        content=tuple(sha256_of(path, client.home()) for path in weights),
+        content=tuple(sha256_of(folder / name, client.home()) for name in chosen.deciding),
         problem=problem_of(names_in(folder, DEPTH)),
     )
 

@@ -137,12 +137,13 @@ def _matches(folder: str, glob: str) -> bool:
 def _remote_files(repo_id: str, sha: str, subfolder: str | None, tell: Tell) -> Files:
     files = files_of_commit(repo_id, sha, tell)
     known = dict(zip(inside((file.path for file in files), subfolder), _below(files, subfolder), strict=True))
-    weights = [known[name] for name in choose(known).weights]
+    chosen = choose(known)
+    weights = [known[name] for name in chosen.weights]
     return Files(
-        format=format_of(weights[0].path) if weights else None,
+        format=format_of(chosen),
         size=sum(file.size for file in weights) or None,
         cached=bool(weights) and client.bytes_to_download(repo_id, sha, weights) == 0,
-        content=tuple(sorted(file.oid for file in weights)),
+        content=tuple(sorted(known[name].oid for name in chosen.deciding)),
         problem=problem_of(known),
     )
 
@@ -190,6 +191,7 @@ def _model(
         trust_remote_code=settings.trust_remote_code,
         weight_bytes=sum(file.size for file in weights),
         download_bytes=0 if download else client.bytes_to_download(reference.id, sha, weights),
+        adapter=chosen.is_adapter,
     )
 
 

@@ -44,8 +44,8 @@ def estimate(
 
     Args:
         model: a Hub id, also as org/name@revision, an `hf://` URI, a local folder or a .gguf file; ModelSettings; or a
-            transformers model in memory, which is saved below `hf-llc-runs/in-memory` first and stays as it is; or with
-            `losses` any `torch.nn.Module`.
+            transformers or peft model in memory, which is saved below `hf-llc-runs/in-memory` first and stays as it is;
+            or with `losses` any `torch.nn.Module`.
         data: a Hub dataset, a file, `DataSettings`, or in memory a `datasets.Dataset`, a list of texts, a list of rows
             as mappings, such as `{"messages": […]}` of a conversation, or a tensor of token ids of shape (n, context
             length); None is the default text. With `losses` the items: a tensor with a row an item, or a tuple or

@@ -137,9 +137,9 @@ def forecast(
         model=source.id,
         sha=source.sha,
         parameters=parameters,
-        weight_bytes=source.weight_bytes,
-        download_bytes=source.download_bytes,
-        memory_bytes=4 * (4 * parameters // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET),
+        weight_bytes=source.all_weight_bytes,
+        download_bytes=source.all_download_bytes,
+        memory_bytes=_memory(source, parameters, 4, sampler),
         chains=sampler.chain_count,
         steps=steps,
         burn_in=burn_in,
@@ -190,7 +190,7 @@ def _of_draws(
     processes = min(processes, amount.losses)
     trial = costs.losses * gamma_sequences(context, n) / size + costs.move
     gamma = 0.0 if sampler.gamma is not None else GAMMA_TRIALS * trial
-    load = source.weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + n * context / PACKING
+    load = source.all_weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + n * context / PACKING
     load /= share if kind == "cpu" else 1.0
     first = costs.of(amount) / processes
     drawing = first * (1.0 if sampler.draws else MORE_ROUNDS)
@@ -199,9 +199,9 @@ def _of_draws(
         model=source.id,
         sha=source.sha,
         parameters=parameters,
-        weight_bytes=source.weight_bytes,
-        download_bytes=source.download_bytes,
-        memory_bytes=4 * (COPIES * parameters // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET),
+        weight_bytes=source.all_weight_bytes,
+        download_bytes=source.all_download_bytes,
+        memory_bytes=_memory(source, parameters, COPIES, sampler),
         chains=sampler.chain_count,
         steps=pairs // sampler.chain_count,
         burn_in=0,
@@ -213,6 +213,13 @@ def _of_draws(
         processes=processes,
         pairs_in_15_minutes=int(pairs * seconds / max(first, 1e-9)),
     )
+
+
+def _memory(source: ModelSource, parameters: int, copies: int, sampler: SamplerSettings) -> int:
+    """Bytes of the weights, of so many copies of those that move, themselves counted, and of logits."""
+    moving = parameter_count(source, of_adapter=True) if source.adapter else parameters
+    weights = parameters + (copies - 1) * moving
+    return 4 * (weights // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET)
 
 
 def _places(kind: str) -> int:

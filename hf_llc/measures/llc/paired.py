@@ -143,7 +143,7 @@ def _have_same_weights(first: _Run, second: _Run) -> bool:
     inputs = [whole_payload(run.folder / "inputs.json") for run in (first, second)]
     if None in inputs:
         return False
-    kept = [{name: (each or {}).get(name) for name in ("sha", "subfolder", "gguf_file")} for each in inputs]
+    kept = [{name: (each or {}).get(name) for name in ("sha", "subfolder", "gguf_file", "base")} for each in inputs]
     return kept[0] == kept[1]
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.resolution import ResolvedRun
@@ -43,10 +43,7 @@ def estimate_of(
     """
     settings, judgement = resolution.settings, judged(resolution, traces, varied)
     return Estimate(
-        model=plan.source.id,
-        revision=plan.source.revision,
-        sha=plan.source.sha,
-        step=plan.source.step,
+        **checkpoint_of(plan),
         llc=judgement.llc,
         stderr=judgement.stderr,
         verdict=judgement.verdict,
@@ -60,10 +57,25 @@ def estimate_of(
         tokens=sum(len(trace.losses) for trace in [*traces, *varied.values()])
         * settings.batch_size
         * settings.context_length,
-        versions=versions(),
+        versions=versions(with_adapter=plan.source.adapter),
         seconds=seconds,
         run_dir=str(plan.run_dir),
     )
+
+
+def checkpoint_of(plan: Plan) -> dict[str, Any]:
+    """The fields of an Estimate that say which checkpoint it is of."""
+    source = plan.source
+    return {
+        "model": source.id,
+        "revision": source.revision,
+        "sha": source.sha,
+        "step": source.step,
+        # The id of a local folder says so already.
+        "subfolder": None if source.is_local else source.subfolder,
+        "base_model": None if source.base is None else source.base.id,
+        "base_sha": None if source.base is None else source.base.sha,
+    }
 
 
 def remarks_on(plan: Plan, init_loss: float) -> dict[str, str]:

@@ -99,6 +99,11 @@ def is_local(estimate: Estimate) -> bool:
     return estimate.sha.startswith("sha256:")
 
 
+def is_local_base(estimate: Estimate) -> bool:
+    """True if the base of an adapter is a local folder, whose path must not be published."""
+    return (estimate.base_sha or "").startswith("sha256:")
+
+
 def is_local_text(estimate: Estimate) -> bool:
     """True if the text is a folder or file of the user's own."""
     return estimate.dataset.is_local
@@ -150,6 +155,8 @@ def command(model: str, points: Sequence[Point]) -> str:
         arguments = ["hf-llc", "scan", model, "--revisions", _chosen(points)]
     else:
         arguments = ["hf-llc", "estimate", model, *([] if is_local(last) else ["--revision", last.sha])]
+        arguments += ["--subfolder", last.subfolder] if last.subfolder is not None else []
+    arguments += ["--base-model", _base(last)] if last.base_model is not None else []
     arguments += [*_data_arguments(d), "--max-sequences", str(last.settings.n)]
     for name, value in _repeated(last.settings).items():
         if name == "params":
@@ -161,6 +168,12 @@ def command(model: str, points: Sequence[Point]) -> str:
     arguments += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
     return shlex.join(one_line(word) for word in arguments).replace("<!--", "<!-''-")
+
+
+def _base(estimate: Estimate) -> str:
+    """The base of an adapter, pinned as far as it can be."""
+    name = estimate.base_model or ""
+    return Path(name).name if is_local_base(estimate) else f"{name}@{estimate.base_sha}"
 
 
 def _data_arguments(d: DatasetRecord) -> list[str]:

@@ -55,6 +55,8 @@ def _result(point: Point, url: str) -> dict[str, Any]:
     arguments = {
         "model_revision": point.revision,
         "model_sha": point.sha or estimate.sha,
+        "base_model": estimate.base_model,
+        "base_sha": estimate.base_sha,
         "step": point.step,
         "stderr": error,
         "verdict": str(estimate.verdict),

@@ -54,6 +54,7 @@ def without_paths(estimate: Estimate, root: Path) -> Estimate:
     return replace(
         estimate,
         model=_relative(estimate.model, root) if text.is_local(estimate) else estimate.model,
+        base_model=Path(estimate.base_model or "").name if text.is_local_base(estimate) else estimate.base_model,
         run_dir=_relative(estimate.run_dir, root),
         dataset=replace(
             estimate.dataset,
@@ -77,17 +78,26 @@ def render_section(content: Content) -> str:
     return _render("section.md.jinja", _words(content))
 
 
+def _front(content: Content) -> dict[str, Any]:
+    """The front matter of a model's new card."""
+    last = text.last_estimate(content.curve.points)
+    adapter = {"library_name": "peft"}
+    if last.base_model is not None and not text.is_local_base(last):
+        adapter |= {"base_model": last.base_model}
+    return {
+        **({"library_name": "transformers"} if last.base_model is None else adapter),
+        "pipeline_tag": last.dataset.task,
+        **own_entries(content, "model").whole(),
+    }
+
+
 def render_model_card(content: Content, *, about: str = "") -> str:
     """A whole card for a model's repository that has none.
 
     Args:
         about: one paragraph on what the model is.
     """
-    front = {
-        "library_name": "transformers",
-        "pipeline_tag": text.last_estimate(content.curve.points).dataset.task,
-        **own_entries(content, "model").whole(),
-    }
+    front = _front(content)
     return _render("new_card.md.jinja", {**_whole(content, front), "about": about})
 
 
@@ -97,11 +107,7 @@ def render_trainer_card(content: Content, training: Mapping[str, str]) -> str:
     Args:
         training: names and values of what is known of the training.
     """
-    front = {
-        "library_name": "transformers",
-        "pipeline_tag": text.last_estimate(content.curve.points).dataset.task,
-        **own_entries(content, "model").whole(),
-    }
+    front = _front(content)
     front["tags"] = ["trainer", *front["tags"]]
     return _render("trainer_card.md.jinja", {**_whole(content, front), "training": training})
 
@@ -166,6 +172,7 @@ def _words(content: Content) -> dict[str, Any]:
         "step_checked": last.diagnostics.step_size_stderr is not None,
         "slope": "" if slope is None else f"{slope:+.2f} ± {last.diagnostics.gamma_slope_stderr or 0.0:.2f}",
         "last": [point.revision for point in points if point.estimate is not None][-1],
+        **_base_words(last),
         "dataset": text.dataset_name(last),
         "dataset_revision": text.short_revision(last),
         "fingerprint": last.dataset.fingerprint.removeprefix("sha256:")[:12],
@@ -178,6 +185,16 @@ def _words(content: Content) -> dict[str, Any]:
         "version": last.versions.get("hf-llc", ""),
         "command": text.code_block(content.reproduced_by, "bash"),
         "show": text.code_block(f"hf-llc show {content.home}", "bash") if content.home else "",
+    }
+
+
+def _base_words(estimate: Estimate) -> dict[str, str]:
+    """What the template says of the base of an adapter; empty strings for a whole model."""
+    base = estimate.base_model or ""
+    return {
+        "base": Path(base).name if text.is_local_base(estimate) else base,
+        "base_revision": (estimate.base_sha or "").removeprefix("sha256:")[:12],
+        "dimension": f"{estimate.diagnostics.dimension:,}",
     }
 
 

@@ -85,7 +85,10 @@ def load_processor(source: ModelSource, tell: Callable[[str], None]) -> Processo
 
 
 def _places(source: ModelSource, tell: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
-    """Folders in which it may be, each with what to call it; "" for that of the checkpoint itself."""
+    """Folders in which it may be, each with what to call it; "" for that of the checkpoint itself.
+
+    After those of an adapter come those of its base.
+    """
     own = folder_of(source)
     yield "", own
     if source.path is not None and source.path != own:
@@ -96,3 +99,5 @@ def _places(source: ModelSource, tell: Callable[[str], None]) -> Iterator[tuple[
         branch = find_model(ModelSettings(model=source.id), download=False, tell=tell)
         if branch.path is not None:
             yield f"{source.id} at {branch.revision}", branch.path
+    if source.base is not None:
+        yield from ((place or source.base.id, folder) for place, folder in _places(source.base, tell))

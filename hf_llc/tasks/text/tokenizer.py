@@ -186,11 +186,13 @@ class TextTokenizer:
 def load_tokenizer(source: ModelSource) -> TextTokenizer:
     """The checkpoint's tokenizer; that of the folder above, if its own folder is a subfolder without one.
 
-    A GGUF file has its own, in whatever folder it is.
+    A GGUF file has its own, in whatever folder it is. An adapter without one has that of its base.
 
     Raises:
         UnusableError: it has none that transformers can read.
     """
+    if source.base is not None and not _has_own(source):
+        source = source.base
     options = loading_options(source)
     folder = folder_of(source) if "gguf_file" in options else _tokenizer_folder(source)
     with quiet(), explained(source, "its tokenizer; copy the tokenizer files of the model that it was made from"):
@@ -252,6 +254,11 @@ def _explained_text() -> Iterator[None]:
         raise UnusableError(
             f"The tokenizer cannot encode the text ({error}); add a token for unknown characters, or use other text."
         ) from error
+
+
+def _has_own(source: ModelSource) -> bool:
+    """True if there is a tokenizer in the folder of a checkpoint, or above it."""
+    return has_tokenizer(entry.name for entry in _tokenizer_folder(source).iterdir())
 
 
 def _tokenizer_folder(source: ModelSource) -> Path:

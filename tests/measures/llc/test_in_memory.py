@@ -250,14 +250,14 @@ def test_models_by_step_in_memory_are_the_curve_of_their_folders(tmp_path: Path)
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        (3, "model must be a Hub id, a folder of checkpoints, or transformers models by .*, got an int"),
+        (3, "model must be a Hub id, a folder of checkpoints, or transformers or peft models by .*, got an int"),
         ({}, "model must be .*, got an empty one"),
         ([], "model must be .*, got an empty one"),
         ("MODEL", "got a GPTNeoXForCausalLM; hf_llc.estimate takes a single model"),
         ({"first": "MODEL"}, "model must have training steps as keys, whole numbers ≥ 0, got 'first'"),
         ({-1: "MODEL"}, "whole numbers ≥ 0, got -1"),
         ({True: "MODEL"}, "whole numbers ≥ 0, got True"),
-        ({0: "MODEL", 4: torch.nn.Linear(2, 2)}, r"model\[4\] must be a transformers model, got a Linear"),
+        ({0: "MODEL", 4: torch.nn.Linear(2, 2)}, r"model\[4\] must be a transformers or peft model, got a Linear"),
     ],
 )
 def test_a_series_that_cannot_be_meant_is_one_line(models: Any, message: str) -> None:

@@ -213,13 +213,16 @@ class TestLocalModels:
     @pytest.mark.parametrize(
         ("names", "message"),
         [
-            (["adapter_config.json", "adapter_model.safetensors"], "is an adapter; merge it into its base model"),
+            (["adapter_config.json", "adapter_model.safetensors"], r"is an adapter of the kind None \(peft_type\)"),
+            (["adapter_config.json"], "has adapter_config.json but no adapter_model.safetensors; save the adapter"),
+            (["adapter_config.json", "adapter_model.bin"], "is an adapter in adapter_model.bin, a pickle, .* never"),
+            (["adapter_model.safetensors"], "has adapter_model.safetensors but no adapter_config.json"),
             (["a.q4.gguf", "a.q8.gguf"], "only GGUF weights; choose a file with `gguf_file`: a.q4.gguf, a.q8.gguf"),
             (["config.json", "flax_model.msgpack"], "has only flax_model.msgpack; PyTorch weights"),
             (["model.safetensors"], "has weights but no config.json"),
             (["model_index.json"], "is a diffusion pipeline"),
             (["config.json"], r"has no weights \(model.safetensors or pytorch_model.bin\)"),
-            (["a/model.safetensors"], r"has no weights .* Its folders a have some: download one with `hf download`"),
+            (["a/model.safetensors"], r"has no weights .* Its folders a have some: choose one with `subfolder`"),
         ],
     )
     def test_a_folder_that_is_no_model_says_what_it_is(self, tmp_path: Path, names: list[str], message: str) -> None:
@@ -375,11 +378,12 @@ class TestHubModels:
         with pytest.raises(UnusableError, match=r"org/m at main has no weights .* Revisions: step-5000; choose with"):
             find_model(ModelSettings(model="org/m"))
 
-    def test_an_adapter_is_refused_before_anything_is_downloaded(self, hub: HubServer) -> None:
-        hub.add_model("org/m", {"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"})
-        with pytest.raises(UnusableError, match="org/m at main is an adapter"):
+    def test_an_adapter_that_cannot_be_used_is_refused_before_its_base_is_looked_for(self, hub: HubServer) -> None:
+        config = b'{"peft_type": "PROMPT_TUNING", "base_model_name_or_path": "org/base"}'
+        hub.add_model("org/m", {"adapter_config.json": config, "adapter_model.safetensors": b"x"})
+        with pytest.raises(UnusableError, match="org/m is a prompt that was trained"):
             find_model(ModelSettings(model="org/m"))
-        assert not hub.requests("/resolve/")
+        assert not hub.requests("org/base")
 
     def test_one_gguf_file_is_fetched_of_several(self, hub: HubServer) -> None:
         hub.add_model("org/m", {"a.q4.gguf": b"4444", "a.q8.gguf": b"88888888", "README.md": b""})

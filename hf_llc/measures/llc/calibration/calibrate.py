@@ -237,7 +237,7 @@ def collect(
         reasons=explain.explain_settings(plan, at, findings.answer, chosen, outlook),
         settings_file=str(path),
         run_dir=str(plan.run_dir),
-        versions=versions(),
+        versions=versions(with_adapter=plan.source.adapter),
         seconds=time.monotonic() - started,
     )
     write_settings(path, result.settings, explain.header(result), result.reasons)

@@ -7,7 +7,7 @@ from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.draws.amounts import target_of
 from hf_llc.measures.llc.draws.rounds import Prior, Sample
 from hf_llc.measures.llc.draws.verdict import judge_draws
-from hf_llc.measures.llc.summarise import dataset_of, remarks_on
+from hf_llc.measures.llc.summarise import checkpoint_of, dataset_of, remarks_on
 from hf_llc.results.estimate import ChainSummary, ChainTrace, Diagnostics, Estimate, Status, finite_or_none
 from hf_llc.results.provenance import versions
 from hf_llc.sampling.draws.statistics import DrawSummary, Value
@@ -59,10 +59,7 @@ def estimate_of_draws(
     verdict, reason = judge_draws(summary.llc, summary.stderr, diagnostics, pairs=len(sample.losses))
     loss, loss_stderr = loss_at_anchor(sample, plan.corpus.n)
     estimate = Estimate(
-        model=plan.source.id,
-        revision=plan.source.revision,
-        sha=plan.source.sha,
-        step=plan.source.step,
+        **checkpoint_of(plan),
         llc=summary.llc,
         stderr=summary.stderr,
         verdict=verdict,
@@ -75,7 +72,7 @@ def estimate_of_draws(
         init_loss=loss,
         init_loss_stderr=loss_stderr,
         tokens=_losses_taken(sample) * settings.batch_size * settings.context_length,
-        versions=versions(),
+        versions=versions(with_adapter=plan.source.adapter),
         seconds=seconds,
         run_dir=str(plan.run_dir),
     )

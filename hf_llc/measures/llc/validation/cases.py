@@ -125,6 +125,23 @@ def reduced_rank(second: int, first: int) -> Case:
     )
 
 
+def lora(learned: int) -> Case:
+    """A LoRA of rank 4 on a frozen 20 × 20 layer that has learned a change of this rank; 0 is its start, B = 0."""
+    size, rank = 20, 4
+    n_beta, gamma = 1e6, 1e4 if learned == 0 else 100.0
+    return Case(
+        name="lora-learned" if learned else "lora",
+        params={"size": size, "rank": rank, "learned": learned, "n_beta": n_beta, "gamma": gamma},
+        objective=problems.lora(size, rank, learned),
+        truth=exact.lora_llc(size, size, rank, learned),
+        n_beta=n_beta,
+        gamma=gamma,
+        limit=True,
+        start="auto" if learned == 0 else "both",
+        dtype="float32",
+    )
+
+
 def deep_linear(
     widths: Sequence[int] = (20, 20, 20),
     rank: int = 10,
@@ -243,6 +260,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "linear-regression": linear_regression,
     "reduced-rank-20-0": lambda: reduced_rank(20, 0),
     "reduced-rank-10-10": lambda: reduced_rank(10, 10),
+    "lora": lambda: lora(0),
+    "lora-learned": lambda: lora(2),
     "dln": deep_linear,
     "dln-rescaled": lambda: deep_linear(rescaling=1.5),
     "gaussian-draws": sloped_gaussian,

@@ -115,6 +115,17 @@ def deep_linear_llc(widths: Sequence[int], rank: int) -> float:
     )
 
 
+def lora_llc(inputs: int, outputs: int, rank: int, learned: int) -> float:
+    """Local λ of a LoRA on a frozen linear layer, L = ½ ‖W₀ + s B A − W‖², W − W₀ of rank `learned`.
+
+    That is reduced-rank regression (Aoyagi & Watanabe 2005). Where it begins, at B = 0 with A of full rank and nothing
+    to learn, B A = 0 says B = 0 and no more: the loss is quadratic in the outputs · rank entries of B, each worth ½.
+    """
+    if learned == 0:
+        return outputs * rank / 2
+    return deep_linear_llc((inputs, rank, outputs), learned)
+
+
 def _selected(free: Sequence[int]) -> list[int]:
     """The M_s of Σ: the smallest ones, as many as satisfy max_Σ M < min_rest M, S ≥ ℓ max_Σ M, S < ℓ min_rest M."""
     ordered = sorted(free)

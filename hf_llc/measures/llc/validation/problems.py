@@ -11,6 +11,9 @@ from hf_llc.sampling import seeds
 from hf_llc.sampling.objective import clear_gradients
 from hf_llc.sampling.shards import WHOLE, Shards
 
+LORA_SCALE = 2.0
+"""lora_alpha / r of the LoRA; it changes the scale of the loss and not λ."""
+
 
 class FunctionObjective:
     """L_n from a function of indices: `losses_of(indices)` gives ℓ_i(w), shape (len(indices),), in nats.
@@ -133,6 +136,27 @@ def zero_product(size: int, second: int, first: int, dtype: torch.dtype = torch.
     rows = range(size - first, size)
     a[rows, rows] = 1
     return FunctionObjective([b, a], 1, lambda indices: (b @ a).square().sum().div(2).expand(len(indices)))
+
+
+def lora(size: int, rank: int, learned: int) -> FunctionObjective:
+    """A frozen square linear layer W₀ with a LoRA on it: L = ½ ‖W₀ + s B A − W‖², as of white inputs without noise.
+
+    Args:
+        rank: of the LoRA. learned: rank of W − W₀. At 0 w* is where a LoRA begins, B = 0 and A at random; else B and A
+            are aligned factors with s B A = W − W₀.
+    """
+    stream = seeds.generator(0, "lora")
+    frozen = torch.randn(size, size, generator=stream) / math.sqrt(size)
+    a, b = aligned(rank, size, learned, torch.float32), aligned(size, rank, learned, torch.float32) / LORA_SCALE
+    if learned == 0:
+        # As `reset_lora_parameters` of peft draws it (kaiming_uniform_ with a = √5).
+        a = (2 * torch.rand(rank, size, generator=stream) - 1) / math.sqrt(size)
+    target = frozen + LORA_SCALE * b @ a
+
+    def losses_of(indices: Tensor) -> Tensor:
+        return (frozen + LORA_SCALE * b @ a - target).square().sum().div(2).expand(len(indices))
+
+    return FunctionObjective([b, a], 1, losses_of)
 
 
 def sampled_deep_linear(widths: Sequence[int], rank: int, samples: int, seed: int = 0) -> FunctionObjective:
