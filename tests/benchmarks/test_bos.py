@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
+from torch.nn import functional
 from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedTokenizerFast
 
 from hf_llc import DataSettings, Estimate, ModelSettings, estimate
@@ -77,5 +78,19 @@ def test_a_model_that_was_trained_with_bos_has_its_loss_with_it(tmp_path: Path) 
     for bos, each in results.items():
         number = f"λ̂ = {each.llc:.4g} ± {each.stderr:.2g}, {each.verdict}"
         print(f"bos {bos}: loss {each.init_loss:.4f} nats per token, {number}")
-    assert results["never"].init_loss > results["auto"].init_loss + 0.05
+    alone = same_tokens(model, tokens[:1024, 1:], tokens[:1024])
+    print(f"the same tokens, all but the first: {alone[1]:.4f} nats behind <bos>, {alone[0]:.4f} without it")
+    assert alone[0] > alone[1] + 0.01
     assert results["never"].dataset.fingerprint != results["auto"].dataset.fingerprint
+
+
+def same_tokens(model: Any, without: Tensor, with_bos: Tensor) -> list[float]:
+    """The mean loss of the text's tokens but its first one, in sequences without BOS and with it."""
+    losses = []
+    for rows, first in ((without.long(), 0), (with_bos.long(), 1)):
+        with torch.no_grad():
+            logits = torch.cat([model(input_ids=part).logits for part in rows.split(64)])
+        losses.append(
+            float(functional.cross_entropy(logits[:, first:-1].flatten(0, 1), rows[:, first + 1 :].flatten()))
+        )
+    return losses

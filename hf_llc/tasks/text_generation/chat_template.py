@@ -17,7 +17,7 @@ TODAY = {"%d": "26", "%m": "07", "%Y": "2024", "%b": "Jul", "%B": "July", "%y": 
 _CLOCK = (
     "{%- macro strftime_now(format) -%}{{ format"
     + "".join(f"|replace('{code}', '{value}')" for code, value in TODAY.items())
-    + " }}{%- endmacro -%}"
+    + " }}{%- endmacro +%}"
 )
 
 

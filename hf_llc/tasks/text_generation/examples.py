@@ -200,9 +200,8 @@ def _of_table(data: DataSettings, table: Table) -> Documents | Examples:
         raise
     if loss_on is None:
         documents = of_table(data, table)
-        other = next((each for each in CONVERSATIONS if table.kinds.get(each) is Kind.LIST), None)
         hints = {
-            f"text_column={other}": other is not None,
+            "loss_on=assistant": any(table.kinds.get(each) in {Kind.LIST, Kind.TEXT} for each in CONVERSATIONS),
             "loss_on=completion": all(each in table.kinds for each in PAIR),
         }
         ways = [f"`{setting}`" for setting, fits in hints.items() if fits and data.text_column is None]
@@ -240,6 +239,8 @@ def _chosen(data: DataSettings, table: Table) -> tuple[list[str], str | None]:
         return [_existing(table, asked)], of_conversation
     conversations = [column for column in CONVERSATIONS if kinds.get(column) in {Kind.LIST, Kind.MIXED, Kind.EMPTY}]
     if data.loss_on == OF_ASSISTANT:
+        # Of text they may be the JSON of messages.
+        conversations += [column for column in CONVERSATIONS if kinds.get(column) is Kind.TEXT]
         if not conversations:
             raise NotFoundError(
                 f"{table.name} has no column messages of conversations; its columns are {', '.join(kinds)}. Choose "

@@ -23,6 +23,8 @@ def messages_of(value: Any, place: str) -> list[Message]:
     Raises:
         UnusableError: it is no list of messages, or a message has no role or no text.
     """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _of_json(value)
     if isinstance(value, Mapping):  # one list for each key, as older versions of `datasets` have it
         value = _rows_of(value)
     if not isinstance(value, list | tuple):
@@ -37,15 +39,20 @@ def tools_of(value: Any, place: str) -> list[dict[str, Any]] | None:
         UnusableError: they are neither a list of mappings nor the JSON of one.
     """
     if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.strip() else None
-        except (ValueError, RecursionError) as error:
-            raise UnusableError(f"{place}: tools must be JSON, got {shown(value)}.") from error
+        value = _of_json(value) if value.strip() else None
     if value is None or value == []:
         return None
     if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
         raise UnusableError(f"{place}: tools must be a list of JSON schemas, got {shown(value)}.")
     return [_without_null(each) for each in value]
+
+
+def _of_json(text: str) -> Any:
+    """What a text of JSON says; the text itself if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _rows_of(columns: Mapping[str, Any]) -> Any:

@@ -271,6 +271,16 @@ def test_a_table_with_text_is_text_as_it_was_before(tmp_path: Path) -> None:
     assert columns == {"assistant": "messages", "messages": "messages", "completion": "prompt, completion"}
 
 
+def test_messages_that_are_json_are_conversations_where_that_is_asked_for(tmp_path: Path) -> None:
+    model = save_chat_model(tmp_path / "model")
+    rows = [{"messages": json.dumps(row["messages"])} for row in conversations(9)]
+    corpus = of_rows(model, rows, "json.jsonl", loss_on="assistant")
+    assert corpus.fingerprint == of_rows(model, conversations(9)).fingerprint
+    text = of_rows(model, rows, "json.jsonl")
+    assert text.loss_on is None
+    assert text.remarks[0].endswith("for conversations or completions set `loss_on=assistant`.")
+
+
 def test_columns_of_other_names_can_be_completions(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model")
     rows = [{"question": row["prompt"], "answer": row["completion"], "text": "x"} for row in pairs(4)]
@@ -449,6 +459,18 @@ def test_an_answer_that_joins_a_token_of_the_prompt_counts_from_that_token_on(tm
     assert joined == apart
     assert "In 1 of 2 sequences a token holds the end of the prompt" in " ".join(corpus.remarks)
     assert tokenizer.decode([label for label in joined[1] if label != IGNORED]) == text[begin:] + EOS
+
+
+def test_a_token_that_holds_the_end_of_an_answer_counts(tmp_path: Path) -> None:
+    model = save_chat_model(tmp_path / "model", "{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    tokenizer, text = tokenizer_of(model), "below the old river"
+    offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    begin, end = next(pair for pair in reversed(offsets) if pair[1] - pair[0] > 1)
+    parts = [text[:6], text[6 : begin + 1], text[begin + 1 :]]
+    roles = ("user", "assistant", "user")
+    messages = [{"role": role, "content": part} for role, part in zip(roles, parts, strict=True)]
+    (_, labels), _ = sequences(of_rows(model, [{"messages": messages}] * 2))
+    assert tokenizer.decode([label for label in labels if label != IGNORED]).endswith(text[begin:end])
 
 
 def test_fewer_than_two_sequences_are_refused_with_the_reasons(tmp_path: Path) -> None:
