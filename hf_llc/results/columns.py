@@ -37,7 +37,7 @@ COLUMNS = (
     Column("gamma", "number", "1/weight²", "γ, precision of the localizing prior"),
     Column("lr", "number", "weight²", "ε, the step size; null of independent draws"),
     Column("n", "integer", "sequences", "in the empirical loss"),
-    Column("context_length", "integer", "tokens", "in each sequence"),
+    Column("context_length", "integer", "tokens", "in each sequence, or in the longest"),
     Column("params", "text", "", "patterns of the weights that move; empty if all do"),
     Column("fingerprint", "text", "", "hash of the packed tokens"),
     Column("monte_carlo_stderr", "number", "", "part of `stderr`: finite chains, or finitely many draws"),

@@ -13,6 +13,7 @@ from hf_llc.execution.planning import plan
 from hf_llc.measures.llc.calibration.explain import settings_of
 from hf_llc.report.card import render
 from hf_llc.report.card.escaping import command
+from hf_llc.report.card.metadata import model_entries
 from hf_llc.results.curve import Curve
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
@@ -76,6 +77,12 @@ def test_a_forecast_is_that_of_the_conversations_and_not_of_whole_contexts(run: 
 def test_conversations_in_memory_are_those_of_a_file(chats: Path, chatty: Path) -> None:
     settings: dict[str, Any] = {"sampler": "sgld-lm", "gamma": 1000.0, "n_beta": 15.0, "lr": 1e-4, "chains": 2,
                                 "draws": 4, "burn_in": 1, "checks": False, "batch_size": 4}  # fmt: skip
+    write_rows(Path("rest.jsonl"), conversations(12)[6:])
+    write_rows(Path("first.jsonl"), conversations(12)[:6])
+    listed = hf_llc.estimate(chatty, dataset=["first.jsonl", "rest.jsonl"], **settings)
+    assert (
+        listed.dataset.fingerprint == hf_llc.estimate(chatty, chats, max_sequences=12, **settings).dataset.fingerprint
+    )
     memory = hf_llc.estimate(make_llama(), conversations(40), tokenizer=make_chat_tokenizer(), **settings)
     file = hf_llc.estimate(chatty, chats, **settings)
     assert (memory.llc, memory.dataset.fingerprint) == (file.llc, file.dataset.fingerprint)
@@ -104,6 +111,10 @@ def test_the_card_says_what_counts_and_its_command_makes_the_number_again(
     assert "n = 30 sequences of up to\n64 tokens" in section
     assert "The loss of each is the mean over its tokens of the assistant." in section
     assert "packed into" not in section
+    (entry,) = model_entries("m", curve.points).results
+    assert entry["metrics"][0]["args"]["loss_on"] == "assistant"
+    assert "bos" not in entry["metrics"][0]["args"]
+    assert entry["task"]["type"] == "text-generation"
     words = shlex.split(command(result.model, curve.points))
     assert words[words.index("--loss-on") + 1] == "assistant"
     again = run(*words[1:], "--json")

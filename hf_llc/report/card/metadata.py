@@ -62,6 +62,8 @@ def _result(point: Point, url: str) -> dict[str, Any]:
         "verdict": str(estimate.verdict),
         **settings,
         "token_fingerprint": estimate.dataset.fingerprint,
+        "loss_on": estimate.dataset.loss_on,
+        "bos": None if estimate.dataset.bos == "auto" else estimate.dataset.bos,
         "hf_llc_version": estimate.versions.get("hf-llc", "unknown"),
     }
     metric = {

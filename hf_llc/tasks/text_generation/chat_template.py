@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from hf_llc.checkpoints.loading.errors import quiet
 from hf_llc.errors import UnusableError
 from hf_llc.tasks.text_generation.messages import ASSISTANT, Message
 
@@ -139,29 +138,27 @@ class ChatTemplate:
     def _text(self, messages: Sequence[Message], tools: Any, place: str, *, prompts: bool = False) -> str:
         template = self._templates[tools is not None]
         try:
-            with quiet():
-                text = self._tokenizer.apply_chat_template(
-                    list(messages),
-                    tools=tools,
-                    chat_template=template,
-                    tokenize=False,
-                    add_generation_prompt=prompts,
-                )
+            text = self._tokenizer.apply_chat_template(
+                list(messages),
+                tools=tools,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=prompts,
+            )
         except Exception as error:
             raise self._refused(error, place) from error
         return _checked(text, place)
 
     def _marked(self, template: str, messages: Sequence[Message], tools: Any, place: str) -> Rendered:
         try:
-            with quiet():
-                # `apply_chat_template` tells the marks only as tokens, and of the class that transformers builds.
-                rendered: Any = render_jinja_template(
-                    [list(messages)],
-                    tools=tools,
-                    chat_template=template,
-                    return_assistant_tokens_mask=True,
-                    **self._tokenizer.special_tokens_map,
-                )
+            # `apply_chat_template` tells the marks only as tokens, and of the class that transformers builds.
+            rendered: Any = render_jinja_template(
+                [list(messages)],
+                tools=tools,
+                chat_template=template,
+                return_assistant_tokens_mask=True,
+                **self._tokenizer.special_tokens_map,
+            )
         except Exception as error:
             raise self._refused(error, place) from error
         (text,), (spans,) = rendered

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.checkpoints.identity import PinnedDataset
+from hf_llc.checkpoints.loading.errors import quiet
 from hf_llc.checkpoints.source import Corpus
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.hub import client
@@ -120,17 +121,18 @@ class SequenceMaker:
 
         template, tally, data = LazyTemplate(self._encoder.built, self._model), TargetTally(), self._data
         texts = itertools.chain.from_iterable(each.rendered(template) for each in opened)
-        rows = list(
-            labelled_rows(
-                texts,
-                self._encoder,
-                first=self._first,
-                eos_id=self._eos_id,
-                longest=self._longest,
-                limit=data.max_sequences,
-                tally=tally,
+        with quiet():
+            rows = list(
+                labelled_rows(
+                    texts,
+                    self._encoder,
+                    first=self._first,
+                    eos_id=self._eos_id,
+                    longest=self._longest,
+                    limit=data.max_sequences,
+                    tally=tally,
+                )
             )
-        )
         loss_on = opened[0].loss_on
         remarks = self._named([[*each.notes, *each.tally.remarks(each.columns)] for each in opened])
         remarks = [*tally.remarks(loss_on, self._longest), *remarks, *template.remarks, *self._encoder.remarks]
