@@ -86,6 +86,8 @@ def _items(estimate: Estimate) -> str:
 def _settings(estimate: Estimate) -> str:
     s = estimate.settings
     only = f", only {s.params}" if s.params else ""
+    only += f", {s.prior} prior" if s.prior != "isotropic" else ""
+    only += f", batch norm {s.batch_norm}" if s.batch_norm != "frozen" else ""
     walk = "" if s.by_draws else f"lr {s.lr:.3g}, "
     length = "" if s.by_draws else f"burn-in {s.burn_in}, thin {s.thin}, "
     return (
@@ -132,7 +134,8 @@ def _loss(estimate: Estimate) -> str:
     error = estimate.init_loss_stderr
     if not error:
         return f"{estimate.init_loss:.4f} {estimate.dataset.unit}"
-    return f"{with_error(estimate.init_loss, error)} {estimate.dataset.unit}, from the sequences that were drawn"
+    of_drawn = f"from the {estimate.dataset.items} that were drawn"
+    return f"{with_error(estimate.init_loss, error)} {estimate.dataset.unit}, {of_drawn}"
 
 
 def _parts(estimate: Estimate) -> str:
@@ -151,7 +154,10 @@ def forecast_rows(expected: "Forecast") -> list[tuple[str, str]]:
     if expected.pairs is not None:
         several = f" in {expected.processes} processes" if expected.processes > 1 else ""
         work = [
-            ("draws", f"{expected.pairs} pairs make the first number, {expected.tokens:,} tokens through the model")
+            (
+                "draws",
+                f"{expected.pairs} pairs make the first number, {expected.tokens:,} {expected.items} through the model",
+            )
         ]
         time = [
             ("time", f"{duration(expected.seconds)}{several}, from the start of the command, download apart"),
@@ -159,7 +165,10 @@ def forecast_rows(expected: "Forecast") -> list[tuple[str, str]]:
         ]
     else:
         work = [
-            ("tokens", f"{expected.tokens:,} through the model ({expected.chains} chains × {expected.steps} steps)")
+            (
+                expected.items,
+                f"{expected.tokens:,} through the model ({expected.chains} chains × {expected.steps} steps)",
+            )
         ]
         steps = f"burn-in as if it were {expected.burn_in} steps"
         time = [("time", f"{duration(expected.seconds)} in one process, about; {steps}")]

@@ -94,6 +94,7 @@ class Corpus:
         path: the file of items.
         remarks: sentences that a reader of the numbers must know about how the items were made.
         task: what they are items of, by its name.
+        label_column: that of classes or targets, where there is one.
         loss_of_guessing: the loss of a uniform guess where classes were matched by number, which may be wrong ones.
         loss_on: which tokens count where a row is a sequence by itself, `all`, `assistant` or `completion`; None of
             text, which is packed and counts whole. bos: as it was asked for.
@@ -110,6 +111,7 @@ class Corpus:
     path: Path
     remarks: tuple[str, ...] = ()
     task: str = "text-generation"
+    label_column: str | None = None
     loss_of_guessing: float | None = None
     loss_on: str | None = None
     bos: str = "auto"

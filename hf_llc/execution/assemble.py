@@ -54,5 +54,7 @@ def assembled(
         dtype=plan.dtype,
         params=",".join(asked.params),
         devices_per_chain=asked.devices_per_chain,
+        prior=asked.prior,
+        batch_norm=asked.batch_norm,
     )
     return Assembled(settings, dict(choice.reasons))

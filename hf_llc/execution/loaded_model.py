@@ -14,8 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hf_llc.checkpoints.loading.adapter import MOVING
 from hf_llc.checkpoints.loading.errors import computed
 from hf_llc.checkpoints.loading.routers import routers
-from hf_llc.errors import SettingsError, UnusableError
-from hf_llc.execution import machine
+from hf_llc.errors import SettingsError, UnusableError, listed
+from hf_llc.execution import batch_norm, machine
 from hf_llc.execution.distributed.model_group import ModelShardGroup, local
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.tensors import read_tensors, write_tensors
@@ -23,9 +23,10 @@ from hf_llc.execution.thoroughness import least_run, needs_of
 from hf_llc.sampling.gradient_reach import tensors_without_gradient
 from hf_llc.sampling.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.sampling.objective import Objective, copy_of
+from hf_llc.sampling.scaled_objective import SMALLEST, ScaledObjective, scales_of
 from hf_llc.sampling.selection import select
 from hf_llc.sampling.sharded_objective import SharedObjective
-from hf_llc.sampling.shards import Shards, Slice
+from hf_llc.sampling.shards import WHOLE, Shards, Slice
 from hf_llc.sampling.tuning.extent import Extent
 from hf_llc.sampling.tuning.probe import Probe, choose_probe
 from hf_llc.sampling.tuning.proportion import Meter, Metered, permitted
@@ -39,6 +40,9 @@ SPARE = 6
 
 COPIES = 5
 """Of the weights at once: w*, three gradients that wait, and the gradient that is taken."""
+
+
+LoadedObjective = TaskObjective | SharedObjective | ScaledObjective
 
 
 def drop_gradient(run_dir: Path) -> None:
@@ -80,12 +84,13 @@ class LoadedModel:
         self._device, self._group = device, group
         self._slot = slot or ModelSlot()
         self.load_seconds = 0.0
-        self._objective: TaskObjective | SharedObjective | None = None
+        self._objective: LoadedObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
         self._still: list[str] = []
         self._left_out: list[str] = []
         self._routers: list[str] = []
-        self._batch_norms = 0
+        self._batch_norm = ""
+        self._prior = ""
         self._probe: Probe | None = None
 
     def at(self, plan: Plan) -> "LoadedModel":
@@ -93,11 +98,11 @@ class LoadedModel:
         return LoadedModel(plan, self._device, self._slot, self._group)
 
     @property
-    def objective(self) -> TaskObjective | SharedObjective:
+    def objective(self) -> LoadedObjective:
         """L_n of the plan's checkpoint over its items, at w*."""
         return self.load()
 
-    def load(self) -> TaskObjective | SharedObjective:
+    def load(self) -> LoadedObjective:
         """L_n of the plan's checkpoint over its items; loads the checkpoint unless it is in memory."""
         if self._objective is None:
             self._slot.acquire(self)
@@ -116,13 +121,13 @@ class LoadedModel:
         """Release the model; it is loaded again when it is needed."""
         if self._objective is None:
             return
-        weight = weakref.ref(self._objective.parameters[0])
+        weight = self._first_weight
         self._objective, self._anchor_gradient = None, None
         if weight() is not None or self._group is not None:
             # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
             gc.collect()
 
-    def _load(self) -> TaskObjective | SharedObjective:
+    def _load(self) -> LoadedObjective:
         devices = self._plan.sampler.devices_per_chain
         if devices > 1 and self._group is None:
             raise SettingsError(
@@ -135,7 +140,6 @@ class LoadedModel:
         # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
         model = task.load_model(self._plan.source, self._device, devices)
         self._routers = routers(model)
-        self._batch_norms = sum(isinstance(module, _BatchNorm) for module in model.modules())
         self._left_out = list(getattr(model, "hf_llc_left_out", []))
         task.refuse(model, items)
         named = self._moving(model)
@@ -151,12 +155,19 @@ class LoadedModel:
                 sharded=self._group is not None,
             ),
         )
+        self._batch_norm = self._normalized(model, objective)
         moving = self._within_reach(objective, named)
-        objective = objective.moving(moving)
-        self.load_seconds = time.monotonic() - started
+        names = {id(tensor): name for name, tensor in named.items()}
+        scales = self._scales([names[id(tensor)] for tensor in moving], moving)
+        if scales is not None:
+            moving = [tensor for tensor, scale in zip(moving, scales, strict=True) if scale > SMALLEST]
+        loaded: TaskObjective | SharedObjective
+        loaded = objective = objective.moving(moving)
         if self._group is not None:
-            return SharedObjective(objective, [local(tensor) for tensor in moving], _shards(self._group, moving))
-        return objective
+            loaded = SharedObjective(objective, [local(tensor) for tensor in moving], _shards(self._group, moving))
+        self._first_weight = weakref.ref(loaded.parameters[0])
+        self.load_seconds = time.monotonic() - started
+        return loaded if scales is None else ScaledObjective(loaded, [each for each in scales if each > SMALLEST])
 
     def gradient(self, name: str) -> Gradient:
         """The estimator of ∇L_n of that name, around the weights as they are now: w*."""
@@ -213,10 +224,16 @@ class LoadedModel:
         return self._routers
 
     @property
-    def batch_norms(self) -> int:
-        """How many modules normalize by statistics of the images that the model was trained on."""
+    def batch_norm(self) -> str:
+        """What a reader must know of the statistics that batch norm keeps; empty without any."""
         self.load()
-        return self._batch_norms
+        return self._batch_norm
+
+    @property
+    def prior(self) -> str:
+        """What a reader must know of a localizing prior that is not isotropic; empty for one that is."""
+        self.load()
+        return self._prior
 
     @property
     def unit(self) -> str:
@@ -277,6 +294,44 @@ class LoadedModel:
         for name in self._still:
             named[name].requires_grad_(False)
         return [tensor for name, tensor in named.items() if name not in self._still]
+
+    def _normalized(self, model: torch.nn.Module, objective: TaskObjective) -> str:
+        """The sentence on batch norm, whose statistics are estimated anew first where that is asked for."""
+        count, plan = sum(isinstance(module, _BatchNorm) for module in model.modules()), self._plan
+        if plan.sampler.batch_norm == "frozen":
+            return batch_norm.frozen_sentence(count) if count else ""
+        change = batch_norm.reestimate(model, objective, plan.run_dir)
+        return batch_norm.sentence(count, change, plan.corpus.n, plan.items, self.unit)
+
+    def _scales(self, names: Sequence[str], moving: Sequence[Tensor]) -> list[float] | None:
+        """The scale of each tensor under a relative prior, at most SMALLEST where it is to stay at w*; else None.
+
+        Raises:
+            UnusableError: all tensors are zero.
+        """
+        if self._plan.sampler.prior == "isotropic":
+            return None
+        here = list(moving) if self._group is None else [local(tensor) for tensor in moving]
+        scales = scales_of(here, WHOLE if self._group is None else _shards(self._group, moving))
+        zero = [name for name, scale in zip(names, scales, strict=True) if scale <= SMALLEST]
+        if len(zero) == len(names):
+            raise UnusableError(
+                f"prior is relative, but all weights of {self._plan.source.id} that move are zero and have no size; "
+                "use `prior=isotropic`."
+            )
+        for name, tensor in zip(names, moving, strict=True):
+            tensor.requires_grad_(name not in zero)
+        still = (
+            f" {listed(zero)} are zero: without a size, they stay at w* and do not count in the dimension."
+            if zero
+            else ""
+        )
+        used = [scale for scale in scales if scale > SMALLEST]
+        self._prior = (
+            "prior = relative: γ is divided by the mean square of each tensor's weights, so that draws move each by "
+            f"the same share, 1/√γ, of its root mean square, which is {min(used):.3g} to {max(used):.3g} here.{still}"
+        )
+        return scales
 
     def _moving(self, model: torch.nn.Module) -> dict[str, Tensor]:
         """The parameters that may move by name; the others stay at w* and need no gradient."""

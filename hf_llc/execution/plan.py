@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.results.estimate import SCHEMA
-from hf_llc.settings.posterior import IMPORTANCE, PosteriorSettings
+from hf_llc.settings.posterior import DEFAULTS_OF_EARLIER, IMPORTANCE, PosteriorSettings, as_in_earlier
 from hf_llc.settings.sampler import CHAIN_DRAWS, SamplerSettings
 from hf_llc.tasks import TASKS
 
@@ -97,8 +97,11 @@ class Plan:
         draws = CHAIN_DRAWS if asked.draws is None else asked.draws
         sampler |= {"chains": asked.chain_count, "draws": draws, "batch_size": self.batch_size}
         spread = {"devices_per_chain": asked.devices_per_chain} if asked.devices_per_chain > 1 else {}
+        for name in as_in_earlier(sampler):
+            del sampler[name]
         if asked.by_draws:
-            return {name: sampler[name] for name in (*INPUTS_OF_DRAWS, "batch_size")} | spread
+            others = (*INPUTS_OF_DRAWS, *DEFAULTS_OF_EARLIER, "batch_size")
+            return {name: sampler[name] for name in others if name in sampler} | spread
         # Runs as they were before there was a choice go on under the key that they had.
         if asked.baseline == "auto":
             del sampler["baseline"]

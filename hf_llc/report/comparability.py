@@ -37,7 +37,7 @@ def differences(names: Sequence[str], curves: Sequence[Curve]) -> list[str]:
     texts = [sentence for aspect in TEXTS if (sentence := _told(aspect, numbered))]
     # Other text, or more of it, has other tokens in any case.
     sentences += texts or filter(None, [_told(TOKENS, numbered)])
-    sentences += filter(None, [_told(PARAMS, numbered)])
+    sentences += filter(None, [_told(aspect, numbered) for aspect in (PARAMS, PRIOR, BATCH_NORM)])
     return sentences
 
 
@@ -123,3 +123,15 @@ TOKENS = _Aspect(
     "the data is tokenized or packed differently, or processed in another way, so losses are not comparable",
 )
 PARAMS = _Aspect(_params_words, "What moves is", _params_words, "λ̂ counts different directions")
+PRIOR = _Aspect(
+    lambda curve: str(curve.settings.get("prior", "isotropic")),
+    "The localizing prior is",
+    lambda curve: str(curve.settings.get("prior", "isotropic")),
+    "γ has another unit in each",
+)
+BATCH_NORM = _Aspect(
+    lambda curve: str(curve.settings.get("batch_norm", "frozen")),
+    "The statistics of batch norm are",
+    lambda curve: str(curve.settings.get("batch_norm", "frozen")),
+    "the models are different functions",
+)

@@ -28,7 +28,7 @@ COLUMNS = (
     Column("verdict", "text", "", "`converged`, or what is wrong with the chains, the draws or the number"),
     Column("verdict_reason", "text", "", "the numbers behind the verdict"),
     Column(
-        "loss", "number", "nats per token", "L(w*) over all n sequences; of independent draws over those that they used"
+        "loss", "number", "nats per token", "L(w*) over all n items; of independent draws over those that they used"
     ),
     Column("duplicate_of", "text", "", "the checkpoint with identical weights, whose numbers these are"),
     Column("error", "text", "", "why there is no number"),
@@ -36,7 +36,7 @@ COLUMNS = (
     Column("n_beta", "number", "", "nβ, inverse temperature times n"),
     Column("gamma", "number", "1/weight²", "γ, precision of the localizing prior"),
     Column("lr", "number", "weight²", "ε, the step size; null of independent draws"),
-    Column("n", "integer", "sequences", "in the empirical loss"),
+    Column("n", "integer", "items", "sequences, images, … in the empirical loss"),
     Column("context_length", "integer", "tokens", "in each sequence, or in the longest"),
     Column("params", "text", "", "patterns of the weights that move; empty if all do"),
     Column("fingerprint", "text", "", "hash of the packed tokens"),

@@ -137,7 +137,8 @@ class DatasetRecord:
 
     Attributes:
         revision: a commit SHA or content hash. fingerprint: the hash of the packed tokens, or of other items.
-        task: what the model does with an item, by the Hub's name. unit: of the loss.
+        task: what the model does with an item, by the Hub's name. unit: of the loss. label_column: that of classes or
+            targets, where there is one.
         loss_on: which tokens count where a row is a sequence by itself, `all`, `assistant` or `completion`; None of
             packed text. bos: whether packed sequences begin with the token that begins a text, as it was asked for.
 
@@ -154,6 +155,7 @@ class DatasetRecord:
     unit: str = "nats per token"
     loss_on: str | None = None
     bos: str = "auto"
+    label_column: str | None = None
 
     @property
     def parts(self) -> list[tuple[str, str]]:
@@ -166,6 +168,12 @@ class DatasetRecord:
     def is_local(self) -> bool:
         """True if a part of it is a folder or file of the user's own."""
         return any(revision.startswith("sha256:") for _, revision in self.parts)
+
+    @property
+    def items(self) -> str:
+        """What the loss is a mean over, in the plural: sequences where it is one of tokens, else images, texts, …."""
+        item = self.unit.removeprefix("nats per ")
+        return "sequences" if item.endswith("token") else f"{item}s"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,13 +22,14 @@ class DataSettings:
         dataset: a Hub dataset id or URI, or a local .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a
             folder, of images too; or a sequence of these, whose texts follow one another in this order.
         config: configuration of the dataset. split: its split. revision: its branch, tag or commit.
-        text_column: column that holds the text, conversations or images; columns that commas separate are joined by a
-            blank line. None means `text`, or the only column of strings that looks like text, or `messages`, or
-            `prompt` and `completion`; and `image`, or the only column of images.
+        text_column: column that holds the text, conversations, images or inputs; columns of text that commas separate
+            are joined by a blank line. None means `text`, or the only column of strings that looks like text, or
+            `messages`, or `prompt` and `completion`; `image`, or the only column of images; `x`, `inputs`, or `x0`, ….
         max_sequences: the largest n, of sequences, images or rows; 0 takes all.
         context_length: tokens per packed sequence; None means min(1024, the model's own).
         task: what the model does with an item, which decides the loss; None means what its config.json says.
-        label_column: column that holds the classes of items; None means `label`, or the only one of classes.
+        label_column: column that holds the classes or targets of items; None means `label`, or the only one of
+            classes; `y`, `targets`, or `y0`, ….
         loss_on: which tokens count: `all`, those of the `assistant` of conversations, or those of the `completion` of a
             prompt; `auto` decides by the columns.
         bos: whether packed sequences begin with the token that begins a text: `always`, `never`, or `auto`, if the
@@ -53,8 +54,8 @@ class DataSettings:
     text_column: Annotated[
         str | None,
         Option(
-            help="Column that holds text, conversations or images; A,B joins columns. (default: text, image, messages, "
-            "or the only one)",
+            help="Column that holds text, conversations, images or inputs; A,B joins columns. (default: text, image, "
+            "messages, x, or the only one)",
             panel="Data",
         ),
     ] = None
@@ -62,7 +63,7 @@ class DataSettings:
         int,
         Bounds(low=0, high=LARGEST_INTEGER, why="0 takes all there are"),
         Option(
-            help="Largest number of packed sequences, or of images or rows; 0 for all.",
+            help="Largest number of packed sequences, or of images, texts or rows; 0 for all.",
             panel="Data",
             common=True,
             also=("limit", "n", "num_sequences", "max_samples", "max_items"),
@@ -82,7 +83,8 @@ class DataSettings:
         str | None, Option(help="Task, such as image-classification. (default: by the model's config)", panel="Data")
     ] = None
     label_column: Annotated[
-        str | None, Option(help="Column that holds the classes. (default: label, or the only one)", panel="Data")
+        str | None,
+        Option(help="Column that holds classes or targets. (default: label, y, or the only one)", panel="Data"),
     ] = None
 
     loss_on: Annotated[

@@ -9,7 +9,7 @@ from hf_llc.settings.bounds import checked, shown
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.files import write_atomically
 from hf_llc.settings.option import settings_in
-from hf_llc.settings.posterior import of_no_use
+from hf_llc.settings.posterior import has_length, of_no_use
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.settings.stopping import seconds_in
 from hf_llc.settings.strict_json import clipped
@@ -67,6 +67,8 @@ def checked_settings(stored: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     # A result of independent draws records them as chains without steps.
     left_out = (*RECORDED, *of_no_use(stored))
+    if "n" in stored and not has_length(stored):
+        left_out = (*left_out, "context_length")
     settings = {by_field_name(str(name)): value for name, value in stored.items()}
     return {name: _checked(name, value, source) for name, value in settings.items() if name not in left_out}
 

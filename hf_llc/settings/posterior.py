@@ -19,6 +19,8 @@ SAMPLER_HELP = f"{CHAIN_SAMPLERS}; or importance: independent draws, without cha
 CHAIN_BATCH_SIZE = 32
 FEW_CHAINS = 4
 """Chains where their number is not given and their error does not end them."""
+BATCH_NORMS = ("frozen", "reestimated")
+PRIORS = ("isotropic", "relative")
 STARTS = ("auto", "anchor", "prior", "both", "laplace")
 GAMMA_MIN = 1e-12
 """A localizing prior that reaches a million from w*: numbers of its draws would be beyond all that weights are made
@@ -30,6 +32,9 @@ STABILITY_LIMIT = 4.0
 @dataclass(frozen=True, kw_only=True)
 class PosteriorSettings:
     """How the localized posterior p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w−w*‖²) is sampled: all that decides the number.
+
+    With `prior=relative` the second term is −½ Σ_j γ_j ‖w_j−w*_j‖² over tensors j, γ_j = γ over the mean square of the
+    weights of tensor j of w*: a draw of the prior moves each tensor by the same share 1/√γ of its size.
 
     Attributes:
         sampler: `importance` for independent draws, the name of a sampler of chains, or `auto`: independent draws where
@@ -54,6 +59,10 @@ class PosteriorSettings:
             of independent draws, and None leaves their number to these two. thin: steps from one draw to the next.
         burn_in: steps thrown away before the first draw; None is chosen from the relaxation time.
         batch_size: items per minibatch; None means 32, of independent draws about 1,024 tokens or 64 images.
+        prior: `isotropic`, γ for every weight; or `relative`, where γ has no unit: see above. A tensor of zeros has no
+            size, and stays at w*.
+        batch_norm: the statistics that batch norm keeps: `frozen`, those of the checkpoint; or `reestimated`, over the
+            n items at w*.
         params: only parameters that match a pattern move; none means that all do.
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at a larger γ.
@@ -189,10 +198,28 @@ class PosteriorSettings:
         int | None,
         Bounds(low=1, high=LONGEST),
         Option(
-            help="Sequences or images per minibatch. (default: 32; with importance 1,024 tokens or 64 images)",
+            help="Sequences, images or other items per minibatch. (default: 32; with importance 1,024 tokens or 64 "
+            "images)",
             panel="Sampling",
         ),
     ] = None
+    prior: Annotated[
+        str,
+        OneOf(PRIORS),
+        Option(
+            help="Localizing prior: isotropic, or relative, which moves each tensor by the same share 1/√γ of its root "
+            "mean square weight.",
+            panel="Sampling",
+        ),
+    ] = "isotropic"
+    batch_norm: Annotated[
+        str,
+        OneOf(BATCH_NORMS),
+        Option(
+            help="Statistics of batch norm: frozen (those of the checkpoint) or reestimated (over the n items at w*).",
+            panel="Sampling",
+        ),
+    ] = "frozen"
     params: Annotated[
         tuple[str, ...],
         Option(
@@ -257,9 +284,22 @@ class PosteriorSettings:
             )
 
 
+DEFAULTS_OF_EARLIER = {"prior": "isotropic", "batch_norm": "frozen"}
+"""Settings of the posterior that earlier versions had not, as they were then: no part of a run's key."""
 OF_CHAINS = tuple(each.name for each in settings_in(PosteriorSettings) if each.option.of_chains)
 CHAINS_ONLY = (*OF_CHAINS, "batched_chains")
 """Settings of a result that independent draws have no use for, those of earlier versions included."""
+
+
+def has_length(settings: Mapping[str, Any]) -> bool:
+    """False for settings of a result whose items are no text: it records a context length of 1, which nobody can ask
+    for."""
+    return settings.get("context_length") != 1
+
+
+def as_in_earlier(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of those settings of the posterior that earlier versions had not and that are as they were then."""
+    return tuple(name for name, value in DEFAULTS_OF_EARLIER.items() if settings.get(name) == value)
 
 
 def of_no_use(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ class ResolvedSettings:
     batched_chains: str = "off"
     devices_per_chain: int = 1
     target_stderr: float | None = None
+    prior: str = "isotropic"
+    batch_norm: str = "frozen"
 
     def starts_displaced(self, chain: int) -> bool:
         """True if that chain does not begin at w* itself; where both starts are used every other one does."""

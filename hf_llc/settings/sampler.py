@@ -59,6 +59,11 @@ class SamplerSettings(ExecutionSettings, StoppingSettings, PosteriorSettings):
             "cross_check sgld goes with independent draws (sampler importance); of chains it is draws or lanczos.",
         )
         require(
+            self.devices_per_chain == 1 or self.batch_norm == "frozen",
+            "batch_norm reestimated needs the whole model in one process, got `devices_per_chain` "
+            f"{self.devices_per_chain}; leave that out, or use `batch_norm=frozen`.",
+        )
+        require(
             self.dtype == "float32" or self.start != "laplace",
             f"`start=laplace` takes differences of gradients, which `dtype={self.dtype}` rounds away; use "
             "`dtype=float32`, or `start=both`.",

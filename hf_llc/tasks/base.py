@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from hf_llc.checkpoints.loading.config import Kind
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.sampling.objective import Objective
 from hf_llc.settings.data import DataSettings
@@ -44,6 +45,32 @@ class Computation:
     micro_batch_size: int | None
     dtype: torch.dtype | None
     sharded: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """Items as a model's data would give them, but of random content: what a forecast times.
+
+    Attributes:
+        kind: what transformers loads the model as. context_length: as of a `Corpus`.
+        items: from their number to their tensors by name.
+    """
+
+    kind: Kind
+    context_length: int
+    items: Callable[[int], Mapping[str, Tensor]]
+
+
+class Forecastable(Protocol):
+    """What a task has beside `Task` where the cost of an estimate can be forecast."""
+
+    def example(self, data: DataSettings, source: ModelSource, tell: Callable[[str], None]) -> Example:
+        """Items of the size that the settings and the files beside the weights say; the data is not read.
+
+        Raises:
+            HfLlcError: these files cannot be read, or do not go together.
+        """
+        ...
 
 
 def has_architecture(config: Mapping[str, Any], ending: str) -> bool:

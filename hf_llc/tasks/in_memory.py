@@ -25,7 +25,9 @@ from hf_llc.settings.bounds import shown
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.files import write_atomically
 from hf_llc.settings.model import ModelSettings
+from hf_llc.tasks import TASKS
 from hf_llc.tasks.adapter_in_memory import is_adapter, save_adapter
+from hf_llc.tasks.regression.data_file import content_of
 from hf_llc.tasks.text.token_file import LARGEST_ID, NAMES
 
 FOLDER = Path("hf-llc-runs") / "in-memory"
@@ -33,8 +35,8 @@ FOLDER = Path("hf-llc-runs") / "in-memory"
 MODELS = "a Hub id, a folder, a .gguf file, ModelSettings, or a transformers or peft model"
 SERIES = "a Hub id, a folder of checkpoints, or transformers or peft models by training step or in a list"
 DATA = (
-    "a Hub id, a file, DataSettings, a datasets.Dataset, a list of texts, a list of rows such as {'messages': …}, or "
-    "token ids of shape (n, context length)"
+    "a Hub id, a file, DataSettings, a datasets.Dataset, a list of texts, a list of rows such as {'messages': …}, "
+    "token ids of shape (n, context length), or a tuple of inputs and targets"
 )
 ABANDONED = 24 * 3600.0
 """Seconds without a change after which a folder that is being written is taken for that of a killed process."""
@@ -58,7 +60,8 @@ def model_settings(model: Any, tokenizer: Any, data: Any) -> ModelSettings:
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     if not isinstance(model, PreTrainedModel) and not is_adapter(model):
         raise SettingsError(f"model must be {MODELS}, got {_kind(model)}.")
-    _check_tokenizer(tokenizer, data)
+    if tokenizer is not None or not _takes_numbers(model):
+        _check_tokenizer(tokenizer, data)
     folder = _saved(type(model).__name__, lambda place: save_model(model, tokenizer, place))
     return ModelSettings(model=str(folder), trust_remote_code=bool(getattr(model.config, "auto_map", None)))
 
@@ -88,7 +91,8 @@ def series_address(models: Any, tokenizer: Any, data: Any) -> str:
     for step, model in by_step.items():
         if not isinstance(model, PreTrainedModel) and not is_adapter(model):
             raise SettingsError(f"model[{step}] must be a transformers or peft model, got {_kind(model)}.")
-    _check_tokenizer(tokenizer, data)
+    if tokenizer is not None or not all(map(_takes_numbers, by_step.values())):
+        _check_tokenizer(tokenizer, data)
 
     def write(place: Path) -> None:
         for step, model in by_step.items():
@@ -124,6 +128,8 @@ def data_settings(data: Any) -> DataSettings:
         return DataSettings(dataset=str(data))
     if _are_ids(data):
         return DataSettings(dataset=str(_kept("tokens", ".safetensors", _token_file(torch.as_tensor(data)))))
+    if _are_pairs(data):
+        return DataSettings(dataset=str(_kept("items", ".safetensors", content_of(*data))))
     if isinstance(data, list | tuple):
         return DataSettings(dataset=str(_kept("texts", ".jsonl", _text_file(data))))
     from datasets.arrow_dataset import Dataset
@@ -141,6 +147,11 @@ def _refuse_tokenizer(tokenizer: Any) -> None:
         raise SettingsError("tokenizer is for a model in memory only: a model on the Hub or on disk has its own.")
 
 
+def _takes_numbers(model: Any) -> bool:
+    """True for a model of regression, whose items nothing has to make."""
+    return TASKS["regression"].claims(model.config.to_dict())
+
+
 def _check_tokenizer(tokenizer: Any, data: Any) -> None:
     """Raise SettingsError unless there is a tokenizer for a model in memory, or the data needs none."""
     if tokenizer is None and not _are_ids(data):
@@ -156,6 +167,11 @@ def _check_tokenizer(tokenizer: Any, data: Any) -> None:
         raise SettingsError(
             f"tokenizer must be a tokenizer or image processor of transformers, got {shown(tokenizer)}."
         )
+
+
+def _are_pairs(data: Any) -> bool:
+    """True for inputs and targets as two tensors or arrays."""
+    return isinstance(data, list | tuple) and len(data) == 2 and all(map(_are_ids, data))
 
 
 def _are_ids(data: Any) -> bool:

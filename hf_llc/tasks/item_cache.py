@@ -100,12 +100,14 @@ def corpus_of(
     column: str,
     context_length: int,
     tell: Tell,
+    label_column: str | None = None,
     loss_of_guessing: float | None = None,
 ) -> Corpus:
     """What a run has to know of these items, whose remarks are told.
 
     Args:
-        stored: with the note `remarks`, a JSON list. path: its file. id, revision, column: where the items are from.
+        stored: with the note `remarks`, a JSON list. path: its file. id, revision, column, label_column: where the
+            items are from.
         loss_of_guessing: see `Corpus`.
     """
     remarks = tuple(json.loads(stored.notes["remarks"]))
@@ -122,5 +124,6 @@ def corpus_of(
         context_length=context_length,
         path=path,
         remarks=remarks,
+        label_column=label_column,
         loss_of_guessing=loss_of_guessing,
     )

@@ -59,7 +59,7 @@ def other(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
-        return {"auto": "sgld"}.get(value, value + "x")
+        return {"auto": "sgld", "isotropic": "relative", "frozen": "reestimated"}.get(value, value + "x")
     if isinstance(value, tuple):
         return (*value, "*")
     return 7 if value is None else value + 1
@@ -109,6 +109,12 @@ def test_the_key_changes_with_every_input() -> None:
         keys[name] = replace(example(), sampler=changed).key
     assert len(set(keys.values())) == len(keys)
     assert example().inputs().keys() == CHANGES.keys() | {"schema", "sampler"}
+
+
+@pytest.mark.parametrize("changes", [{"prior": "relative"}, {"batch_norm": "reestimated"}])
+def test_draws_of_another_prior_or_another_batch_norm_have_another_key(changes: Mapping[str, Any]) -> None:
+    draws = replace(example(), sampler=SamplerSettings(sampler="importance"))
+    assert replace(draws, sampler=replace(draws.sampler, **changes)).key != draws.key
 
 
 @pytest.mark.parametrize("name", NO_CHANGES)

@@ -185,7 +185,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
     ),
     (hf_llc.estimate, (None,), {}, "model must be"),
     (hf_llc.estimate, ("m", SamplerSettings()), {}, "data must be a Hub id, a file, DataSettings"),
-    (hf_llc.estimate, ("m", {"dataset": "x"}), {}, "of shape (n, context length), got a dict"),
+    (hf_llc.estimate, ("m", {"dataset": "x"}), {}, "or a tuple of inputs and targets, got a dict"),
     (hf_llc.estimate, ("m",), {"device": 0}, "device must be a string, got 0"),
     (hf_llc.estimate, ("m",), {"output_dir": 3}, "output_dir must be a path, got 3"),
     (hf_llc.estimate, ("m",), {"observer": print}, "observer must be an Observer, got a builtin_function_or_method"),

@@ -46,3 +46,13 @@ def test_no_name_of_another_tool_is_a_setting_or_stands_for_two() -> None:
     also = [name for setting in settings for name in setting.option.also]
     assert len(set(also)) == len(also)
     assert not set(also) & set(known_settings())
+
+
+def test_a_result_whose_items_are_no_text_is_a_settings_file_too(tmp_path: Path) -> None:
+    """It records a context length of 1, which nobody can ask for."""
+    path = tmp_path / "settings.yaml"
+    path.write_text("settings: {n: 96, context_length: 1, gamma: 300.0}\n")
+    assert read_settings(path) == {"gamma": 300.0}
+    path.write_text("context_length: 1\n")
+    with pytest.raises(SettingsError, match="context_length must be ≥ 2"):
+        read_settings(path)

@@ -15,9 +15,11 @@ from hf_llc.checkpoints.resolve import find_model
 from hf_llc.tasks import TASKS
 from hf_llc.tasks.base import Computation, TaskObjective
 from hf_llc.tasks.choose import find_items
+from hf_llc.tasks.regression import save_data
 from tests.helpers import tiny_images
 from tests.helpers.tiny_chat import conversations, make_gemma, pairs, save_chat_model
 from tests.helpers.tiny_model import jsonl, save_tiny_model
+from tests.helpers.tiny_regression import data_of, make_model
 from tests.helpers.tiny_text_models import (
     labelled,
     save_bert_classifier,
@@ -72,6 +74,12 @@ def fill_mask(folder: Path) -> tuple[Path, Path]:
     return save_masked_bert(folder / "model"), text
 
 
+def regression(folder: Path) -> tuple[Path, Path]:
+    """A deep linear network, and inputs with noisy targets."""
+    make_model((5, 4, 3)).save_pretrained(folder / "model")
+    return folder / "model", save_data(folder / "data.safetensors", *data_of((5, 4, 3), 40))
+
+
 CASES: Mapping[str, Callable[[Path], tuple[Path, Path]]] = {
     "text-generation": text_generation,
     "text-generation, conversations": text_generation_of_conversations,
@@ -80,6 +88,7 @@ CASES: Mapping[str, Callable[[Path], tuple[Path, Path]]] = {
     "text-classification": text_classification,
     "text-classification, decoder": text_classification_by_a_decoder,
     "fill-mask": fill_mask,
+    "regression": regression,
 }
 """A model and data for each task, and after a comma what is particular about them."""
 

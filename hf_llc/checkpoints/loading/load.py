@@ -176,35 +176,35 @@ def context_limit(source: ModelSource) -> int | None:
     return facts(source).context_limit
 
 
-def parameter_count(source: ModelSource, *, of_adapter: bool = False) -> int:
+def parameter_count(source: ModelSource, kind: Kind = CAUSAL, *, of_adapter: bool = False) -> int:
     """The number of different weights, tied ones once, from the config alone.
 
     Args:
         of_adapter: count only those of the adapter itself.
 
     Raises:
-        UnusableError: its config is not one of a causal language model.
+        UnusableError: its config is not one of such a model.
     """
-    parameters = random_model(source, "meta").parameters()
+    parameters = random_model(source, "meta", kind).parameters()
     count = sum(parameter.numel() for parameter in parameters if parameter.requires_grad or not of_adapter)
     refuse_too_many(source.whole, count)
     return count
 
 
-def random_model(source: ModelSource, device: str) -> torch.nn.Module:
+def random_model(source: ModelSource, device: str, kind: Kind = CAUSAL) -> torch.nn.Module:
     """A model of that architecture with random weights, on `meta` without any; of one whose config alone is here.
 
     With an adapter only its own weights require a gradient.
 
     Raises:
-        UnusableError: its config is not one of a causal language model.
+        UnusableError: its config is not one of such a model.
     """
     whole = source.whole
     config = read_config(whole)
-    refuse_other_kinds(whole, config)
+    refuse_other_kinds(whole, config, kind)
     with _ONE_AT_A_TIME, torch.device(device):
         with quiet(), explained(whole):
-            model = CAUSAL.auto.from_config(config, **building_options(whole, config))
+            model = kind.auto.from_config(config, **building_options(whole, config, kind))
         if source.base is not None:
             model = outline(source, model)
     assert isinstance(model, torch.nn.Module)

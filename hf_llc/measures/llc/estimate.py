@@ -47,9 +47,9 @@ def estimate(
             transformers or peft model in memory, which is saved below `hf-llc-runs/in-memory` first and stays as it is;
             or with `losses` any `torch.nn.Module`.
         data: a Hub dataset, a file, `DataSettings`, or in memory a `datasets.Dataset`, a list of texts, a list of rows
-            as mappings, such as `{"messages": […]}` of a conversation, or a tensor of token ids of shape (n, context
-            length); None is the default text. With `losses` the items: a tensor with a row an item, or a tuple or
-            mapping of such tensors.
+            as mappings, such as `{"messages": […]}` of a conversation, a tensor of token ids of shape (n, context
+            length), or of regression a tuple of inputs and targets; None is the default text. With `losses` the items:
+            a tensor with a row an item, or a tuple or mapping of such tensors.
         sampler: how the posterior is sampled, or the name of a sampler. What is None is chosen.
         tokenizer: of a model in memory; token ids need none.
         losses: a loss of your own, (module, items) -> ℓ_i of shape (m,), in nats, for m of the items in the structure

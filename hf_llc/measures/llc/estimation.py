@@ -17,7 +17,7 @@ import torch
 from hf_llc.errors import ResourceError, UnusableError, is_read_only
 from hf_llc.execution import work_queue
 from hf_llc.execution.distributed.world import ProcessWorld
-from hf_llc.execution.loaded_model import LoadedModel, computing, drop_gradient
+from hf_llc.execution.loaded_model import LoadedModel, LoadedObjective, computing, drop_gradient
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore, Tell
 from hf_llc.execution.work_queue import Steps
@@ -33,8 +33,6 @@ from hf_llc.measures.llc.summarise import estimate_of
 from hf_llc.results.estimate import ChainTrace, Estimate
 from hf_llc.results.figures.safely import drawn
 from hf_llc.results.progress import Observer
-from hf_llc.sampling.sharded_objective import SharedObjective
-from hf_llc.tasks.base import TaskObjective
 
 ANCHOR_PARTS = 16
 """The losses at w* are computed in at most this many parts, so that every process takes a share."""
@@ -217,7 +215,7 @@ def _kept(
     return estimate
 
 
-def _loaded(bench: LoadedModel, observer: Observer) -> TaskObjective | SharedObjective:
+def _loaded(bench: LoadedModel, observer: Observer) -> LoadedObjective:
     with observer.part("loading"):
         return bench.load()
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from hf_llc.checkpoints.loading.load import context_limit, parameter_count, random_model
 from hf_llc.checkpoints.resolve import find_model
@@ -20,12 +21,14 @@ from hf_llc.measures.llc.draws.rounds import gamma_sequences
 from hf_llc.measures.run import WORTH_STARTING
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.draws.prior import GRADIENT_SHARE, PriorDraws
+from hf_llc.sampling.objective import Objective
 from hf_llc.sampling.samplers import check_sampler
 from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import IMPORTANCE
 from hf_llc.settings.sampler import SamplerSettings
-from hf_llc.tasks import DEFAULT
+from hf_llc.tasks import DEFAULT, TASKS
+from hf_llc.tasks.base import Computation, Example, TaskObjective
 from hf_llc.tasks.choose import task_of
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
@@ -46,6 +49,8 @@ STARTING, READING = 5.5, 5e8
 """Seconds of a whole core until a process has its libraries, and bytes of weights that are read in one."""
 PACKING = 1e6
 """Tokens that are made from text and packed in a second of a whole core, about."""
+MAKING = 1000.0
+"""Images that are decoded and processed in a second of a whole core, about."""
 LEAST_SHARE = 0.05
 """Of a core, below which what is measured of it in a second says little."""
 MOVING = 1.5e8
@@ -69,6 +74,8 @@ class Forecast:
         seconds: from the start of the command to its end, download apart; of independent draws that end by their error
             with as many rounds as are usual. pairs: of independent draws that make the first number; None for chains.
             processes: at work then. pairs_in_15_minutes: as many as there is time for.
+        tokens: through the model; of items that are no text, these. items: what they are called.
+        per_token: floating-point operations of a forward pass of one of them.
     """
 
     model: str
@@ -87,12 +94,13 @@ class Forecast:
     pairs: int | None = None
     processes: int = 1
     pairs_in_15_minutes: int | None = None
+    items: str = "tokens"
+    per_token: float = 0.0
 
     @property
     def operations(self) -> float:
         """Floating-point operations: of draws those of as many losses, of chains those of all gradients."""
-        each = BACKWARD_AND_FORWARD if self.pairs is None else FORWARD
-        return float(each * self.parameters * self.tokens)
+        return (BACKWARD_AND_FORWARD / FORWARD if self.pairs is None else 1.0) * self.per_token * self.tokens
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -115,19 +123,10 @@ def forecast(
     observer = observer or Observer()
     check_sampler(sampler.sampler, [IMPORTANCE])
     source = find_model(model, download=False, tell=observer.tell)
-    if (task := task_of(source, data.task)) != DEFAULT:
-        raise SettingsError(
-            f"{source.id} is for {task}, whose cost is not forecast; time a short estimate with `draws=10` instead."
-        )
-    parameters = parameter_count(source)
-    context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)
-    n = data.max_sequences or LARGEST_TEXT
-    if (labelled := find_labelled(data, source, observer.tell)) is not None:
-        context, n = labelled.context_length, labelled.n
-    elif data.loss_on in {"assistant", "completion"}:
-        observer.tell(f"The sequences are taken to be {context} tokens long; most conversations are shorter.")
+    subject = _subject(source, data, observer.tell)
     if sampler.by_draws or sampler.tries_draws:
-        return _of_draws(source, sampler, n, parameters, context, device)
+        return _of_draws(subject, sampler, device)
+    parameters, context = subject.parameters, subject.context
     burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
     steps = burn_in + sampler.chain_draws * sampler.thin
     tokens = sampler.chain_count * (steps + 1) * sampler.chain_batch_size * context
@@ -139,15 +138,102 @@ def forecast(
         parameters=parameters,
         weight_bytes=source.all_weight_bytes,
         download_bytes=source.all_download_bytes,
-        memory_bytes=_memory(source, parameters, 4, sampler),
+        memory_bytes=_memory(subject, 4, sampler),
         chains=sampler.chain_count,
         steps=steps,
         burn_in=burn_in,
         tokens=tokens,
         device=kind,
         rate=rate,
-        seconds=BACKWARD_AND_FORWARD * parameters * tokens / (EFFICIENCY * rate),
+        seconds=BACKWARD_AND_FORWARD / FORWARD * subject.per_token * tokens / (EFFICIENCY * rate),
+        items=subject.items,
+        per_token=subject.per_token,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model and items like those of its data.
+
+    Attributes:
+        moving: weights that move. context: tokens of an item; 1 of what is no text. n: items, at most.
+        items: what they are called, `tokens` of text.
+        per_token: floating-point operations of a forward pass of a token, or of an item that is no text.
+        live: numbers that live at once in a forward and backward pass beside weights.
+        objective: the loss of so many items through a model with random weights on a device.
+    """
+
+    source: ModelSource
+    parameters: int
+    moving: int
+    context: int
+    n: int
+    items: str
+    per_token: float
+    live: int
+    objective: Callable[[int, str], Objective]
+
+
+def _subject(source: ModelSource, data: DataSettings, tell: Callable[[str], None]) -> Subject:
+    """What an estimate of the model would be of.
+
+    Raises:
+        SettingsError: its task has no forecast. HfLlcError: its files cannot be read.
+    """
+    name, n = task_of(source, data.task), data.max_sequences or LARGEST_TEXT
+    if name == DEFAULT:
+        parameters = parameter_count(source)
+        context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)
+        if (labelled := find_labelled(data, source, tell)) is not None:
+            context, n = labelled.context_length, labelled.n
+        elif data.loss_on in {"assistant", "completion"}:
+            tell(f"The sequences are taken to be {context} tokens long; most conversations are shorter.")
+        return Subject(
+            source=source,
+            parameters=parameters,
+            moving=parameter_count(source, of_adapter=True) if source.adapter else parameters,
+            context=context,
+            n=n,
+            items="tokens",
+            per_token=FORWARD * parameters,
+            live=LIVE_LOGITS * LOGIT_BUDGET,
+            objective=lambda size, device: _of_language(source, context, size, device),
+        )
+    task: Any = TASKS[name]
+    if not hasattr(task, "example"):
+        raise SettingsError(
+            f"{source.id} is for {name}, whose cost is not forecast; time a short estimate with `draws=10` instead."
+        )
+    example: Example = task.example(data, source, tell)
+    parameters = parameter_count(source, example.kind)
+
+    def objective(size: int, device: str) -> TaskObjective:
+        model = random_model(source, device, example.kind)
+        items = {key: tensor.to(device) for key, tensor in example.items(size).items()}
+        weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        computation = Computation(batch_size=size, micro_batch_size=None, dtype=None, sharded=False)
+        objective: TaskObjective = task.objective(model, items, weights, computation)
+        return objective
+
+    is_text = example.context_length > 1
+    return Subject(
+        source=source,
+        parameters=parameters,
+        moving=parameters,
+        context=example.context_length,
+        n=n,
+        items="tokens" if is_text else f"{task.item}s",
+        per_token=FORWARD * parameters if is_text else _operations(objective(1, "meta")),
+        live=LIVE_LOGITS * LOGIT_BUDGET,
+        objective=objective,
+    )
+
+
+def _operations(objective: Objective) -> float:
+    """Those of a forward pass of one item, counted where tensors have no numbers."""
+    with FlopCounterMode(display=False) as counter:
+        objective.losses(torch.zeros(1, dtype=torch.int64, device="meta"))
+    return float(counter.get_total_flops())
 
 
 class Costs(NamedTuple):
@@ -166,31 +252,26 @@ class Costs(NamedTuple):
         )
 
 
-def _of_draws(
-    source: ModelSource,
-    sampler: SamplerSettings,
-    n: int,
-    parameters: int,
-    context: int,
-    device: str | None,
-) -> Forecast:
+def _of_draws(subject: Subject, sampler: SamplerSettings, device: str | None) -> Forecast:
+    source, parameters, context, n = subject.source, subject.parameters, subject.context, subject.n
     kind = devices.device_kind(device)
     place, threads = fleets.single_process(kind).device, sampler.threads or machine.default_threads(sampler.chain_count)
     size = sampler.batch_size or draw_batch_size(context, n)
     with computing(threads):
         busy, started = time.thread_time(), time.monotonic()
         rate = _matrix_rate(place, getattr(torch, sampler.dtype))
-        costs = _timed(source, place, parameters, size, context, rate)
+        costs = _timed(subject, place, size, rate)
         # What else runs here slows down the start as it slows down the draws, which are timed with it.
         share = max(LEAST_SHARE, min(1.0, (time.thread_time() - busy) / (time.monotonic() - started)))
     pairs = sampler.chain_count * (sampler.draws or -(-FIRST_LOSSES // sampler.chain_count))
     amount = Amount(pairs, max(FIRST_GRADIENTS, pairs // PAIRS_A_GRADIENT if sampler.draws else 0), 0)
-    work = parameters * amount.cost * size * context
+    work = subject.per_token / FORWARD * amount.cost * size * context
     processes = 1 if work < WORTH_STARTING and kind == "cpu" else max(1, _places(kind) // threads)
     processes = min(processes, amount.losses)
     trial = costs.losses * gamma_sequences(context, n) / size + costs.move
     gamma = 0.0 if sampler.gamma is not None else GAMMA_TRIALS * trial
-    load = source.all_weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + n * context / PACKING
+    made = n * context / PACKING if subject.items == "tokens" else n / MAKING
+    load = source.all_weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + made
     load /= share if kind == "cpu" else 1.0
     first = costs.of(amount) / processes
     drawing = first * (1.0 if sampler.draws else MORE_ROUNDS)
@@ -201,7 +282,7 @@ def _of_draws(
         parameters=parameters,
         weight_bytes=source.all_weight_bytes,
         download_bytes=source.all_download_bytes,
-        memory_bytes=_memory(source, parameters, COPIES, sampler),
+        memory_bytes=_memory(subject, COPIES, sampler),
         chains=sampler.chain_count,
         steps=pairs // sampler.chain_count,
         burn_in=0,
@@ -212,14 +293,15 @@ def _of_draws(
         pairs=pairs,
         processes=processes,
         pairs_in_15_minutes=int(pairs * seconds / max(first, 1e-9)),
+        items=subject.items,
+        per_token=subject.per_token,
     )
 
 
-def _memory(source: ModelSource, parameters: int, copies: int, sampler: SamplerSettings) -> int:
-    """Bytes of the weights, of so many copies of those that move, themselves counted, and of logits."""
-    moving = parameter_count(source, of_adapter=True) if source.adapter else parameters
-    weights = parameters + (copies - 1) * moving
-    return 4 * (weights // sampler.devices_per_chain + LIVE_LOGITS * LOGIT_BUDGET)
+def _memory(subject: Subject, copies: int, sampler: SamplerSettings) -> int:
+    """Bytes of the weights, of so many copies of those that move, themselves counted, and of what lives beside them."""
+    weights = subject.parameters + (copies - 1) * subject.moving
+    return 4 * (weights // sampler.devices_per_chain + subject.live)
 
 
 def _places(kind: str) -> int:
@@ -227,23 +309,29 @@ def _places(kind: str) -> int:
     return machine.cores() if kind == "cpu" else devices.device_count(kind)
 
 
-def _timed(source: ModelSource, device: str, parameters: int, size: int, context: int, rate: float) -> Costs:
-    """The costs of a minibatch, of a model with random weights where one is quickly made, else by their operations."""
-    if parameters > QUICKLY_MADE or 4 * COPIES * parameters > machine.free_memory():
-        losses = 2 * parameters * size * context / (EFFICIENCY * rate)
-        return Costs(losses, 3 * GRADIENT_SHARE * losses, parameters / MOVING)
+def _of_language(source: ModelSource, context: int, size: int, device: str) -> LanguageObjective:
+    """The next-token loss of random tokens."""
     model = random_model(source, device)
     vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     tokens = torch.randint(vocabulary, (size, context), generator=torch.Generator().manual_seed(0)).to(device)
     layer = last_layer(model)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    objective = LanguageObjective(
+    return LanguageObjective(
         lambda ids: model(input_ids=ids, use_cache=False).logits,
         weights,
         tokens,
         default_micro_batch(size, context, vocabulary, layer.activations if layer else None),
         Head(layer.hidden, layer.weight, layer.bias) if layer else None,
     )
+
+
+def _timed(subject: Subject, device: str, size: int, rate: float) -> Costs:
+    """The costs of a minibatch, of a model with random weights where one is quickly made, else by their operations."""
+    parameters = subject.parameters
+    if parameters > QUICKLY_MADE or 4 * COPIES * parameters > machine.free_memory():
+        losses = subject.per_token * size * subject.context / (EFFICIENCY * rate)
+        return Costs(losses, 3 * GRADIENT_SHARE * losses, parameters / MOVING)
+    objective = subject.objective(size, device)
     items = torch.arange(size)
 
     def seconds(act: Callable[[], object]) -> float:

@@ -205,12 +205,10 @@ def sentences_on(plan: Plan, bench: LoadedModel) -> dict[str, str]:
         sentences["weights"] = left_out_sentence(bench.left_out)
     if bench.still:
         sentences["params"] = stillness_sentence(bench.still)
-    if bench.batch_norms:
-        sentences["batch_norm"] = (
-            f"batch_norm = frozen: {bench.batch_norms} layers normalize by the running statistics of the checkpoint, "
-            "which do not move; training minimized the loss under statistics of minibatches, so that w* may be no "
-            "minimum of this one."
-        )
+    if bench.batch_norm:
+        sentences["batch_norm"] = bench.batch_norm
+    if bench.prior:
+        sentences["prior"] = bench.prior
     return sentences
 
 

@@ -155,6 +155,7 @@ def dataset_of(plan: Plan) -> DatasetRecord:
         unit=TASKS[corpus.task].unit,
         loss_on=corpus.loss_on,
         bos=corpus.bos,
+        label_column=corpus.label_column,
     )
 
 

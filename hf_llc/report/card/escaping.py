@@ -22,7 +22,7 @@ from hf_llc.settings.data import SEPARATOR
 from hf_llc.settings.execution import ExecutionSettings
 from hf_llc.settings.file import known_settings
 from hf_llc.settings.option import settings_in
-from hf_llc.settings.posterior import of_no_use
+from hf_llc.settings.posterior import as_in_earlier, has_length, of_no_use
 from hf_llc.settings.resolved import ResolvedSettings
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
@@ -187,6 +187,8 @@ def _data_arguments(d: DatasetRecord) -> list[str]:
     arguments += ["--split", d.split]
     # Several datasets that have no column in common are each read by their own.
     arguments += [] if SEPARATOR in d.text_column else ["--text-column", d.text_column]
+    arguments += ["--label-column", d.label_column] if d.label_column is not None else []
+    arguments += ["--task", d.task] if d.task != DatasetRecord.task else []
     arguments += [] if d.loss_on is None else ["--loss-on", d.loss_on]
     return arguments + ([] if d.bos == "auto" else ["--bos", d.bos])
 
@@ -197,7 +199,8 @@ def _repeated(settings: ResolvedSettings) -> dict[str, Any]:
     machine = {each.name: each for each in settings_in(ExecutionSettings)}
     left_out = {name for name, each in machine.items() if used[name] == each.default or not each.option.published}
     left_out -= {"threads"} if settings.device == "cpu" else set()
-    left_out |= {*of_no_use(used), *(used.keys() - known_settings().keys() - {"device"})}
+    left_out |= {"context_length"} if not has_length(used) else set()
+    left_out |= {*of_no_use(used), *as_in_earlier(used), *(used.keys() - known_settings().keys() - {"device"})}
     return {name: value for name, value in used.items() if value is not None and name not in left_out}
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from hf_llc.report.card import escaping as text
 from hf_llc.report.card.ownership import SOURCE, Entries
 from hf_llc.results.curve import Point
-from hf_llc.results.estimate import SCHEMA
+from hf_llc.results.estimate import SCHEMA, Estimate
 from hf_llc.settings.option import settings_in
-from hf_llc.settings.posterior import CHAINS_ONLY
+from hf_llc.settings.posterior import CHAINS_ONLY, as_in_earlier
 from hf_llc.settings.sampler import SamplerSettings
 
 LOCAL = "local"
@@ -16,6 +16,8 @@ LOCAL = "local"
 RESULTS, SETTINGS, PICTURE, VECTORS = "llc/results.jsonl", "llc/settings.yaml", "llc/curve.png", "llc/curve.svg"
 """Where everything but the card itself lies in a repository."""
 CONFIG = "llc"
+HUB_TASKS = {"regression": "tabular-regression"}
+"""What the Hub calls tasks that have another name here."""
 
 
 def model_entries(name: str, headline: Sequence[Point], *, url: str = "", picture: bool = True) -> Entries:
@@ -26,6 +28,11 @@ def model_entries(name: str, headline: Sequence[Point], *, url: str = "", pictur
         picture: there is one.
     """
     return Entries(name=name, results=[_result(point, url) for point in headline], key=_key(picture))
+
+
+def hub_task(estimate: Estimate) -> str:
+    """The Hub's name of the task of an estimate."""
+    return HUB_TASKS.get(estimate.dataset.task, estimate.dataset.task)
 
 
 def dataset_entries(name: str, *, picture: bool = True) -> Entries:
@@ -50,7 +57,8 @@ def _result(point: Point, url: str) -> dict[str, Any]:
         "revision": estimate.dataset.revision,
     }
     unpublished = {each.name for each in settings_in(SamplerSettings) if not each.option.published}
-    left_out = {*unpublished, *(CHAINS_ONLY if estimate.settings.by_draws else ())}
+    left_out = {*unpublished, *as_in_earlier(estimate.settings.to_dict())}
+    left_out |= {*CHAINS_ONLY} if estimate.settings.by_draws else set()
     settings = {name: value for name, value in estimate.settings.to_dict().items() if name not in left_out}
     arguments = {
         "model_revision": point.revision,
@@ -73,7 +81,7 @@ def _result(point: Point, url: str) -> dict[str, Any]:
         "args": _known(arguments),
     }
     result = {
-        "task": {"type": estimate.dataset.task, "name": estimate.dataset.task.replace("-", " ").title()},
+        "task": {"type": hub_task(estimate), "name": hub_task(estimate).replace("-", " ").title()},
         "dataset": _known(dataset),
         "metrics": [metric],
     }

@@ -12,7 +12,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from hf_llc.hub.publication import Kind
 from hf_llc.hub.reference import is_id
 from hf_llc.report.card import escaping as text
-from hf_llc.report.card.metadata import PICTURE, RESULTS, SETTINGS, dataset_entries, model_entries
+from hf_llc.report.card.metadata import PICTURE, RESULTS, SETTINGS, dataset_entries, hub_task, model_entries
 from hf_llc.report.card.ownership import Entries
 from hf_llc.report.card.section import BEGIN, END
 from hf_llc.results.curve import Curve, Point
@@ -86,7 +86,7 @@ def _front(content: Content) -> dict[str, Any]:
         adapter |= {"base_model": last.base_model}
     return {
         **({"library_name": "transformers"} if last.base_model is None else adapter),
-        "pipeline_tag": last.dataset.task,
+        "pipeline_tag": hub_task(last),
         **own_entries(content, "model").whole(),
     }
 
@@ -181,7 +181,9 @@ def _words(content: Content) -> dict[str, Any]:
         "is_text": is_text,
         "loss_on": last.dataset.loss_on or "",
         "data": "text" if is_text else "data",
-        "items": "sequences" if is_text else f"{last.dataset.unit.removeprefix('nats per ')}s",
+        "items": last.dataset.items,
+        "relative": settings.prior == "relative",
+        "reestimated": settings.batch_norm == "reestimated",
         "version": last.versions.get("hf-llc", ""),
         "command": text.code_block(content.reproduced_by, "bash"),
         "show": text.code_block(f"hf-llc show {content.home}", "bash") if content.home else "",

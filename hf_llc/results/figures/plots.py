@@ -236,7 +236,7 @@ def _settings_lines(estimates: Sequence[Estimate]) -> str:
     lr = f"lr {steps.pop():.2g}, " if steps else ""
     data = estimates[0].dataset
     most = "up to " if data.loss_on else ""
-    size = f"{n} sequences of {most}{context} tokens" if data.task == "text-generation" else f"{n} items"
+    size = f"{n} sequences of {most}{context} tokens" if data.task == "text-generation" else f"{n} {data.items}"
     return (
         f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, {lr}n = {size}.\n"
         "Comparable along this curve, not with numbers at other settings."

@@ -18,6 +18,7 @@ from hf_llc.hub.errors import Tell, endpoint
 from hf_llc.hub.reference import Reference, parse_dataset
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import item_cache
+from hf_llc.tasks.base import Example
 from hf_llc.tasks.item_cache import StoredItems
 from hf_llc.tasks.text import token_cache
 from hf_llc.tasks.text.context import context_length
@@ -86,6 +87,20 @@ def find_sequences(data: DataSettings, source: ModelSource, *, tokenizer: ModelS
         context_length=longest,
         tell=tell,
     )
+
+
+def example(data: DataSettings, source: ModelSource) -> Example:
+    """Sequences of random tokens, masked; see `base.Forecastable`."""
+    config = read_config(source)
+    refuse_other_kinds(source, config, MASKED)
+    longest = context_length(data.context_length, facts(source), config, load_tokenizer(source).built, source.id)
+    vocabulary = facts(source).vocabulary_size or 2
+
+    def items(count: int) -> dict[str, Tensor]:
+        ids = torch.randint(vocabulary, (count, longest), generator=torch.Generator().manual_seed(0))
+        return masked(ids.to(torch.int32), set(), 0)
+
+    return Example(kind=MASKED, context_length=longest, items=items)
 
 
 def _items_of(

@@ -12,7 +12,7 @@ from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import item_cache
-from hf_llc.tasks.base import Computation, has_architecture
+from hf_llc.tasks.base import Computation, Example, has_architecture
 from hf_llc.tasks.fill_mask import prepare
 from hf_llc.tasks.fill_mask.prepare import IDS, IGNORED, LABELS
 from hf_llc.tasks.items import ItemObjective, Rows
@@ -39,6 +39,10 @@ class FillMask:
     ) -> Corpus:
         """Packed sequences of tokens, a fixed part of them masked."""
         return prepare.find_sequences(data, source, tokenizer=tokenizer, tell=tell)
+
+    def example(self, data: DataSettings, source: ModelSource, tell: Callable[[str], None]) -> Example:
+        """Sequences as long as they would be packed."""
+        return prepare.example(data, source)
 
     def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
         """What the model reads and what was masked, both (n, context)."""

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from PIL.Image import new as new_image
 from torch import Tensor
 from transformers import AutoModelForImageClassification
 
@@ -20,6 +21,7 @@ from hf_llc.hub.errors import Tell, endpoint
 from hf_llc.hub.reference import parse_dataset
 from hf_llc.settings.data import DEFAULT_DATASET, DataSettings
 from hf_llc.tasks import item_cache
+from hf_llc.tasks.base import Example
 from hf_llc.tasks.image_classification.processor import PIXELS, load_processor
 from hf_llc.tasks.item_cache import StoredItems
 from hf_llc.tasks.labels import ModelClasses, classes_of, numbers_by_name, refuse_numbers
@@ -38,6 +40,8 @@ MODES = {1: "L", 3: "RGB"}
 MOST_AT_ONCE = 64
 """Images that are decoded at a time."""
 MIN_IMAGES = 3
+SIDE = 224
+"""Pixels of the images that a forecast gives to the image processor, which mostly makes all of one size."""
 
 
 def find_images(data: DataSettings, source: ModelSource, tell: Tell) -> Corpus:
@@ -92,10 +96,25 @@ def find_images(data: DataSettings, source: ModelSource, tell: Tell) -> Corpus:
         id=reference.id,
         revision=revision,
         column=stored.notes["image"],
+        label_column=stored.notes.get("label", data.label_column),
         context_length=1,
         tell=tell,
         loss_of_guessing=math.log(len(classes.names)) if stored.notes["by"] == "number" else None,
     )
+
+
+def example(source: ModelSource, tell: Tell) -> Example:
+    """Images of noise; see `base.Forecastable`."""
+    config = read_config(source)
+    refuse_other_kinds(source, config, IMAGE_CLASSIFIER)
+    classes_of(config, source.id)
+    shape = load_processor(source, tell)([new_image(_mode(source, config), (SIDE, SIDE))]).shape[1:]
+
+    def items(count: int) -> dict[str, Tensor]:
+        pixels = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
+        return {PIXELS: pixels, LABELS: torch.zeros(count, dtype=torch.int64)}
+
+    return Example(kind=IMAGE_CLASSIFIER, context_length=1, items=items)
 
 
 def _mode(source: ModelSource, config: Any) -> str:
@@ -140,6 +159,7 @@ def _items_of(labelled: Any, decode: Any, processor: Any, classes: ModelClasses,
     items = {PIXELS: torch.cat(pixels)[order], LABELS: torch.tensor(numbers, dtype=torch.int64)[order]}
     notes = {
         "image": labelled.image,
+        "label": labelled.label,
         "remarks": json.dumps(remarks),
         "by": "name" if by_names else "number",
     }

@@ -12,7 +12,7 @@ from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import item_cache
-from hf_llc.tasks.base import Computation, has_architecture
+from hf_llc.tasks.base import Computation, Example, has_architecture
 from hf_llc.tasks.image_classification import prepare
 from hf_llc.tasks.image_classification.prepare import IMAGE_CLASSIFIER, LABELS
 from hf_llc.tasks.image_classification.processor import PIXELS
@@ -41,6 +41,10 @@ class ImageClassification:
     ) -> Corpus:
         """Pixel values with the model's classes."""
         return prepare.find_images(data, source, tell)
+
+    def example(self, data: DataSettings, source: ModelSource, tell: Callable[[str], None]) -> Example:
+        """Images as large as the image processor makes one of 224 × 224."""
+        return prepare.example(source, tell)
 
     def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
         """Pixel values (n, channels, height, width) float32, and classes (n,) int64."""

@@ -22,6 +22,7 @@ from hf_llc.hub.errors import Tell, endpoint
 from hf_llc.hub.reference import Reference, parse_dataset
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import item_cache
+from hf_llc.tasks.base import Example
 from hf_llc.tasks.item_cache import StoredItems
 from hf_llc.tasks.labels import ModelClasses
 from hf_llc.tasks.text import token_cache
@@ -82,10 +83,30 @@ def find_texts(data: DataSettings, source: ModelSource, *, tokenizer: ModelSourc
         id=reference.id,
         revision=revision,
         column=stored.notes["text_column"],
+        label_column=stored.notes.get("label_column", data.label_column),
         context_length=stored.items[IDS].shape[1],
         tell=tell,
         loss_of_guessing=math.log(len(classes.names)) if stored.notes["by"] == "number" else None,
     )
+
+
+def example(data: DataSettings, source: ModelSource) -> Example:
+    """Texts of random tokens, as long as texts may be; see `base.Forecastable`."""
+    config = read_config(source)
+    refuse_other_kinds(source, config, TEXT_CLASSIFIER)
+    model_classes(config, source.id)
+    longest = context_length(data.context_length, facts(source), config, load_tokenizer(source).built, source.id)
+    vocabulary = facts(source).vocabulary_size or 2
+
+    def items(count: int) -> dict[str, Tensor]:
+        ids = torch.randint(vocabulary, (count, longest), generator=torch.Generator().manual_seed(0))
+        return {
+            IDS: ids.to(torch.int32),
+            LENGTHS: torch.full((count,), longest, dtype=torch.int32),
+            LABELS: torch.zeros(count, dtype=torch.int64),
+        }
+
+    return Example(kind=TEXT_CLASSIFIER, context_length=longest, items=items)
 
 
 def _open(data: DataSettings, reference: Reference, revision: str, tell: Tell) -> "Table":
@@ -156,6 +177,7 @@ def _items_of(
         items[TYPES] = _padded(types, 0)
     notes = {
         "text_column": ", ".join(table.text_columns),
+        "label_column": table.label_column,
         "by": "name" if without_names is None else "number",
         "remarks": json.dumps(remarks),
     }

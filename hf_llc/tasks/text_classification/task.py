@@ -12,7 +12,7 @@ from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import item_cache
-from hf_llc.tasks.base import Computation, has_architecture
+from hf_llc.tasks.base import Computation, Example, has_architecture
 from hf_llc.tasks.items import ItemObjective, Rows
 from hf_llc.tasks.text_classification import prepare
 from hf_llc.tasks.text_classification.prepare import IDS, LABELS, LENGTHS, TYPES
@@ -42,6 +42,10 @@ class TextClassification:
     ) -> Corpus:
         """Texts with special tokens, cut to the context length and padded, and their classes."""
         return prepare.find_texts(data, source, tokenizer=tokenizer, tell=tell)
+
+    def example(self, data: DataSettings, source: ModelSource, tell: Callable[[str], None]) -> Example:
+        """Texts as long as they may be at most."""
+        return prepare.example(data, source)
 
     def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
         """Token ids and types, (n, longest), lengths and classes, (n,)."""

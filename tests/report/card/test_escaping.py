@@ -73,10 +73,11 @@ READER = MarkdownIt("commonmark").enable("table").enable("strikethrough")
 
 def content(word: str) -> render.Content:
     """A curve in which every text is this word."""
-    names = ("sampler", "gradient", "dtype", "device", "params", "start", "batches", "baseline", "batched_chains")
+    names = ("sampler", "gradient", "dtype", "device", "params", "start", "batches", "baseline", "batched_chains",
+             "prior", "batch_norm")  # fmt: skip
     data = replace(
         estimate().dataset, id=word, config=word, split=word, text_column=word, revision=word, fingerprint=word,
-        loss_on=word, bos=word,
+        loss_on=word, label_column=word, bos=word,
     )  # fmt: skip
     first = replace(
         estimate(8, 2.0),

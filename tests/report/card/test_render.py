@@ -208,7 +208,21 @@ def test_the_command_has_every_setting_as_an_option_of_hf_llc_estimate() -> None
     assert (options["--gamma"], options["--lr"], options["--max-sequences"]) == ("7800.0", "8.3e-05", "2048")
 
 
-@pytest.mark.parametrize(("name", "value"), [("dtype", "bfloat16"), ("devices_per_chain", 2)])
+def test_the_command_of_what_is_no_text_has_its_columns_and_no_length() -> None:
+    data = replace(estimate().dataset, task="image-classification", unit="nats per image", label_column="fine")
+    images = estimate(dataset=data, settings=replace(SETTINGS, context_length=1))
+    options = options_of(command_of(render(images)), "estimate")
+    assert (options["--label-column"], options["--task"]) == ("fine", "image-classification")
+    assert "--context-length" not in options
+    plain = options_of(command_of(render(estimate())), "estimate")
+    assert "--context-length" in plain
+    assert not {"--label-column", "--task", "--prior", "--batch-norm"} & plain.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("dtype", "bfloat16"), ("devices_per_chain", 2), ("prior", "relative"), ("batch_norm", "reestimated")],
+)
 def test_the_command_names_what_is_not_as_usual(name: str, value: Any) -> None:
     option = "--" + name.replace("_", "-")
     changed = estimate(settings=replace(SETTINGS, **{name: value}))

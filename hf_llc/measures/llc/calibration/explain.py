@@ -16,7 +16,9 @@ from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
 from hf_llc.settings.calibration import CalibrationSettings
 from hf_llc.settings.data import SEPARATOR, DataSettings
 from hf_llc.settings.execution import ExecutionSettings
+from hf_llc.settings.posterior import as_in_earlier
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.tasks import DEFAULT
 
 AS_ASKED, AS_GIVEN = "as asked", "as given, or the default"
 
@@ -32,15 +34,18 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
         "dataset_revision": None if several or record.is_local else corpus.revision,
         # Several datasets that have no column in common are each read by their own.
         "text_column": None if SEPARATOR in corpus.text_column else corpus.text_column,
+        "label_column": corpus.label_column,
+        "task": corpus.task if corpus.task != DEFAULT else None,
         "max_sequences": data.max_sequences,
-        "context_length": corpus.context_length,
+        "context_length": corpus.context_length if corpus.context_length > 1 else None,
         "loss_on": corpus.loss_on,
         "bos": None if corpus.bos == "auto" else corpus.bos,
     }
     names = ("n_beta", "gamma", "sampler", "momentum", "lr", "burn_in_lr", "start", "gradient", "batches", "baseline",
-             "burn_in", "chains", "draws", "thin", "batch_size", "seed")  # fmt: skip
+             "burn_in", "chains", "draws", "thin", "batch_size", "seed", "prior", "batch_norm")  # fmt: skip
     everything = text | {name: getattr(chosen, name) for name in names}
     values = {name: value for name, value in everything.items() if value is not None}
+    values = {name: value for name, value in values.items() if name not in as_in_earlier(values)}
     default = ExecutionSettings()
     how = {"dtype": plan.dtype, "devices_per_chain": plan.sampler.devices_per_chain}
     values |= {name: value for name, value in how.items() if value != getattr(default, name)}

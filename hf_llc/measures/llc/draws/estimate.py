@@ -45,6 +45,8 @@ def resolved_settings(plan: Plan, prior: Prior, pairs: int, target: float | None
         params=",".join(sampler.params),
         start="localiser",
         devices_per_chain=sampler.devices_per_chain,
+        prior=sampler.prior,
+        batch_norm=sampler.batch_norm,
         target_stderr=target,
     )
 

@@ -1,0 +1,101 @@
+"""What an estimate would cost, of each task: from the config alone, without the data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_llc import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.checkpoints.loading.config import Kind
+from hf_llc.checkpoints.loading.load import random_model
+from hf_llc.checkpoints.source import ModelSource
+from hf_llc.measures.llc import forecast as forecasts
+from hf_llc.measures.llc.forecast import forecast
+from hf_llc.tasks import TASKS
+from tests.helpers import tiny_images
+from tests.helpers.tiny_regression import make_model
+from tests.helpers.tiny_text_models import save_bert_classifier, save_masked_bert
+from tests.hub_server.environment import use_hub
+
+CHAINS = SamplerSettings(sampler="sgld-lm", chains=2, draws=20, burn_in=5, batch_size=8)
+DRAWS = SamplerSettings(sampler="importance")
+
+
+def images(folder: Path) -> Path:
+    return tiny_images.save_model(tiny_images.make_model(), folder, processor=tiny_images.make_processor())
+
+
+def regression(folder: Path) -> Path:
+    make_model((30, 20, 10)).save_pretrained(folder)
+    return folder
+
+
+CASES: Mapping[str, tuple[Callable[[Path], Path], str, int]] = {
+    "image-classification": (images, "images", 1),
+    "regression": (regression, "items", 1),
+    "fill-mask": (save_masked_bert, "tokens", 12),
+    "text-classification": (save_bert_classifier, "tokens", 12),
+}
+"""A model of each task, what it computes on, and how many of these an item has."""
+DATA = DataSettings(dataset="nowhere", context_length=12)
+"""Which is not looked for."""
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty working directory and cache, no network, and clocks that are looked at for a moment."""
+    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "hf_home")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(forecasts, "TIMING", 0.01)
+
+
+def test_every_task_of_models_on_disk_has_a_forecast() -> None:
+    assert {*CASES, "text-generation", "own-module"} == set(TASKS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_goes_through_the_model_is_counted_in_the_words_of_the_task(name: str) -> None:
+    make, items, each = CASES[name]
+    model = ModelSettings(model=str(make(Path("model"))))
+    chains = forecast(model, DATA, CHAINS, device="cpu")
+    assert (chains.items, chains.tokens) == (items, 2 * 26 * 8 * each)
+    assert chains.operations == 3 * chains.per_token * chains.tokens
+    assert chains.seconds > 0
+    assert chains.parameters > 100
+    draws = forecast(model, DATA, DRAWS, device="cpu")
+    assert draws.pairs is not None
+    assert draws.operations == draws.per_token * draws.tokens
+    larger = forecast(model, DATA, replace(DRAWS, draws=10 * draws.pairs), device="cpu")
+    assert larger.tokens > 10 * draws.tokens
+
+
+def test_operations_of_an_item_are_counted() -> None:
+    """Of a deep linear network a multiplication and an addition for each weight, of an image one for each place."""
+    found = forecast(ModelSettings(model=str(regression(Path("r")))), DATA, CHAINS, device="cpu")
+    assert found.per_token == 2 * found.parameters == 2 * 800
+    found = forecast(ModelSettings(model=str(images(Path("i")))), DATA, CHAINS, device="cpu")
+    assert found.per_token > 3 * 2 * found.parameters
+
+
+def test_a_model_that_is_not_quickly_made_is_counted_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = images(Path("model"))
+    monkeypatch.setattr(forecasts, "QUICKLY_MADE", 0)
+    made: list[str] = []
+
+    def model_on(source: ModelSource, device: str, kind: Kind) -> torch.nn.Module:
+        made.append(device)
+        return random_model(source, device, kind)
+
+    monkeypatch.setattr(forecasts, "random_model", model_on)
+    found = forecast(ModelSettings(model=str(folder)), DATA, DRAWS, device="cpu")
+    assert made == ["meta"]
+    assert found.seconds > 0
+
+
+def test_random_numbers_go_on_as_they_would_have() -> None:
+    model = ModelSettings(model=str(regression(Path("model"))))
+    state = torch.get_rng_state()
+    forecast(model, DATA, CHAINS, device="cpu")
+    assert torch.equal(state, torch.get_rng_state())
