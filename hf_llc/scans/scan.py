@@ -104,6 +104,10 @@ def scan(
         SettingsError: the settings contradict each other. NotFoundError: no such series or checkpoint.
         HfLlcError: no checkpoint can be used, or see `estimate`.
     """
+    if "losses" in overrides:
+        raise SettingsError(
+            "scan takes no losses of your own; call hf_llc.estimate(module, items, losses=…) for each checkpoint."
+        )
     if revisions is not None and selection is not None:
         raise SettingsError("Set revisions or selection, not both.")
     if revisions is not None:

@@ -114,9 +114,6 @@ def test_a_scan_over_revisions_asks_once_for_the_base_and_resumes(
     again = run("scan", "alice/lora", *FIXED)
     assert again.json["points"] == points
     base.commit({"model.safetensors": bases[1]["model.safetensors"]})
-    assert run("publish", first.json["run_dir"], "--yes").code == 0
-    card = adapter.at().files["README.md"].read().decode()
-    assert "hf-llc scan alice/lora --revisions step500,step1000 --base-model org/base@" in card
     moved = run("scan", "alice/lora", *FIXED)
     assert moved.json["run_dir"] != first.json["run_dir"]
     assert moved.json["points"][0]["estimate"]["init_loss"] != points[0]["estimate"]["init_loss"]
@@ -213,18 +210,6 @@ def test_a_gated_base_is_named(
     adapter.commit(changed(adapters[0], base_model_name_or_path="bob/base"))
     line = refused(run("estimate", "alice/lora", *FIXED), 1, "alice/lora is an adapter for bob/base")
     assert "The model bob/base is gated: ask for access at" in line
-
-
-def test_a_quantised_base_is_replaced_by_another(
-    run: Run, hub: HubServer, adapter: Repository, adapters: list[Files], bases: list[Files]
-) -> None:
-    config = json.loads(bases[0]["config.json"]) | {"quantization_config": {"quant_method": "bitsandbytes"}}
-    hub.add_model("org/base-4bit", {**bases[0], "config.json": json.dumps(config).encode()})
-    adapter.commit(changed(adapters[0], base_model_name_or_path="org/base-4bit"))
-    line = refused(run("estimate", "alice/lora", *FIXED), 1, r"org/base-4bit has quantised weights \(bitsandbytes\)")
-    assert line.endswith("name the full-precision model, with --base-model.")
-    found = estimated(run, "alice/lora", "--base-model", "org/base").json
-    assert found["base_model"] == "org/base"
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])

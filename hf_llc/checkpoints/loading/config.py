@@ -114,7 +114,7 @@ def refuse_other_kinds(source: ModelSource, config: PretrainedConfig, kind: Kind
     Args:
         source: the checkpoint, or an adapter whose base has this config.
     """
-    asked, source = source, source.whole
+    source = source.whole
     names = config.architectures or []
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise UnusableError(
@@ -133,10 +133,9 @@ def refuse_other_kinds(source: ModelSource, config: PretrainedConfig, kind: Kind
     quantization = getattr(config, "quantization_config", None)
     if quantization is not None and source.gguf_file is None:
         method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-        advice = "with `base_model`" if asked.adapter else "or a GGUF file with `gguf_file`"
         raise UnusableError(
             f"{source.id} has quantised weights ({method or 'unknown method'}), which cannot be moved in "
-            f"small steps; name the full-precision model, {advice}."
+            "small steps; name the full-precision model, or a GGUF file with `gguf_file`."
         )
 
 

@@ -154,7 +154,7 @@ def facts(source: ModelSource, kind: Kind | None = None) -> Facts:
     """
     config = read_config(source.whole)
     if kind is not None:
-        refuse_other_kinds(source, config, kind)
+        refuse_other_kinds(source.whole, config, kind)
     parts = (config.get_text_config(), config)
     limits = [getattr(part, name, None) for part in parts for name in _CONTEXT_NAMES]
     ends = [getattr(part, "eos_token_id", None) for part in parts]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from transformers.utils.chat_template_utils import render_jinja_template
@@ -85,8 +84,9 @@ class ChatTemplate:
                     if number
                     else self._before_first(text, message, tools, place)
                 )
-                last = number + 1 == len(messages)
-                after = text if last else self._until_end(text, messages, number, tools, place)
+                after = text
+                if number + 1 < len(messages):
+                    after = self._beginning(text, messages[: number + 1], tools, place, prompts=False)
                 parts.append((before, after))
         return Rendered(text, parts)
 
@@ -126,24 +126,6 @@ class ChatTemplate:
                 "{% generation %}, keep conversations of one answer, or set `loss_on=all`."
             )
         return beginning
-
-    def _until_end(self, text: str, messages: Sequence[Message], number: int, tools: Any, place: str) -> str:
-        """The text up to the end of a turn that others follow.
-
-        A template that leaves out what was thought before earlier answers writes a last turn in another way. Then the
-        turn ends where that of the user begins: what a user's turn adds to the conversation without the answer is taken
-        from the end of the one with both.
-        """
-        until, follows = self._text(messages[: number + 1], tools, place), messages[number + 1]
-        if not text.startswith(until) and number and follows["role"] == "user":
-            with_user = self._text(messages[: number + 2], tools, place)
-            before = self._text(messages[:number], tools, place)
-            with suppress(UnusableError):  # of a template that takes no two turns of the user
-                both = self._text([*messages[:number], follows], tools, place)
-                added = both.removeprefix(before)
-                if both != added and text.startswith(with_user) and with_user.endswith(added):
-                    return with_user.removesuffix(added)
-        return self._beginning(text, messages[: number + 1], tools, place, prompts=False)
 
     def _before_first(self, text: str, message: Message, tools: Any, place: str) -> str:
         """What the text has before an answer that no message precedes: no template writes no messages."""

@@ -402,26 +402,6 @@ def test_a_template_that_raises_or_changes_what_was_said_is_refused(
     assert line.startswith("Row 1 of rows.jsonl, column messages: ")
 
 
-THINKS = CHATML.replace("message['role'] + '\n' +", (
-    "message['role'] + '\n' + ('<think>\n\n</think>\n\n' if message['role'] == 'assistant' and loop.last else '') +"
-))  # fmt: skip
-"""As Qwen3 has it: only the last answer shows what was thought before it."""
-
-
-def test_a_template_that_leaves_out_what_was_thought_before_earlier_answers_is_followed(tmp_path: Path) -> None:
-    assert THINKS != CHATML
-    model = save_chat_model(tmp_path / "model", THINKS)
-    messages = [QUESTION, {**ANSWER, "content": "one"}, {**QUESTION, "content": "and"}, {**ANSWER, "content": "two"}]
-    ((ids, labels), _) = sequences(of_rows(model, [{"messages": messages}] * 2, context_length=100))
-    text = f"{START}user\nthe river{END}\n{START}assistant\none{END}\n{START}user\nand{END}\n{START}assistant\n"
-    tokenizer = tokenizer_of(model)
-    assert tokenizer.decode(ids) == f"{text}<think>\n\n</think>\n\ntwo{END}\n"
-    said = tokenizer.decode([label for label in labels if label != IGNORED])
-    assert said == f"one{END}\n<think>\n\n</think>\n\ntwo{END}\n"
-    called = [QUESTION, {**ANSWER, "content": "one"}, {"role": "tool", "content": "7"}, {**ANSWER, "content": "two"}]
-    refused(model, [{"messages": called}] * 2, "writes the first 2 messages in another way when others follow")
-
-
 def test_all_tokens_need_no_turns_to_be_told_apart(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model", LAST_ONLY)
     assert of_rows(model, [{"messages": conversation(1)}] * 2, loss_on="all").n == 2

@@ -128,7 +128,7 @@ def reduced_rank(second: int, first: int) -> Case:
 def lora(learned: int) -> Case:
     """A LoRA of rank 4 on a frozen 20 × 20 layer that has learned a change of this rank; 0 is its start, B = 0."""
     size, rank = 20, 4
-    n_beta, gamma = 1e6, 3000.0 if learned == 0 else 100.0
+    n_beta, gamma = 1e6, 1e4 if learned == 0 else 100.0
     return Case(
         name="lora-learned" if learned else "lora",
         params={"size": size, "rank": rank, "learned": learned, "n_beta": n_beta, "gamma": gamma},
