@@ -43,17 +43,23 @@ def make_adapter(config: PeftConfig | None = None, *, model: Any = None, seed: i
 
 
 def save_adapter(
-    folder: Path, base: str | Path | None, config: PeftConfig | None = None, *, model: Any = None, **options: Any
+    folder: Path,
+    base: str | Path | None,
+    config: PeftConfig | None = None,
+    *,
+    model: Any = None,
+    embed: bool = False,
+    **options: Any,
 ) -> Path:
     """`folder`, with an adapter for a base of that name in it.
 
     Args:
-        options: as of `make_adapter`.
+        embed: save the embeddings of the base beside it. options: as of `make_adapter`.
     """
     wrapped = make_adapter(config, model=model, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+        wrapped.save_pretrained(str(folder), save_embedding_layers=embed)
     (folder / "README.md").unlink()
     edit_adapter(folder, base_model_name_or_path=None if base is None else str(base))
     return folder

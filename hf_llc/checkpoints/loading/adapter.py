@@ -18,6 +18,7 @@ from hf_llc.checkpoints.loading.errors import quiet
 from hf_llc.checkpoints.loading.random_numbers import seeded
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.errors import HfLlcError, ResourceError, UnusableError, listed, of_memory
+from hf_llc.settings.bounds import shown
 
 MOVING = "hf_llc_moving"
 """Attribute of a model with an adapter: names of the weights that move where no others are asked for."""
@@ -42,16 +43,16 @@ def put_on(source: ModelSource, model: Any) -> Any:
     config = read_adapter_config(source)
     _refuse_other_class(source, config, model)
     stored = stored_tensors(folder_of(source), [ADAPTER_WEIGHTS])
-    _refuse_unfit(source, stored)
+    _refuse_unfit(source, config, stored)
     with _explained(source), quiet(), seeded(0), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _resize(model, stored)
+        new = _resized(model, stored)
         movable = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
         own = set(model.state_dict())
         wrapped = _injected(source, model, config)
         result = _filled(source, wrapped)
     whole = wrapped.get_base_model()
-    _refuse_left_over(source, wrapped, result, own)
+    _refuse_left_over(source, wrapped, result, own, new)
     named = dict(whole.named_parameters())
     moving = [name for name, parameter in named.items() if parameter.requires_grad]
     for name, parameter in whole.named_parameters(remove_duplicate=False):
@@ -119,10 +120,20 @@ def _refuse_other_class(source: ModelSource, config: AdapterConfig, model: torch
         )
 
 
-def _refuse_unfit(source: ModelSource, stored: Sequence[Stored]) -> None:
-    """Raise UnusableError if the adapter's file is empty, or holds what is no weight."""
+def _refuse_unfit(source: ModelSource, config: AdapterConfig, stored: Sequence[Stored]) -> None:
+    """Raise UnusableError if the adapter's file is empty, holds what is no weight, or is smaller than its config says.
+
+    peft makes weights of the ranks in the config before it compares them.
+    """
     if not stored:
         raise UnusableError(f"{source.id}: {ADAPTER_WEIGHTS} holds no weights; save the adapter again.")
+    largest = max(max(tensor.shape, default=1) for tensor in stored)
+    for name, rank in _ranks(config):
+        if rank > largest:
+            raise UnusableError(
+                f"{source.id}: its {ADAPTER_CONFIG} says {name} = {shown(rank)}, and no weight in {ADAPTER_WEIGHTS} is "
+                f"wider than {largest}; they do not belong together."
+            )
     for tensor in stored:
         if tensor.size == 0:
             raise UnusableError(
@@ -136,24 +147,33 @@ def _refuse_unfit(source: ModelSource, stored: Sequence[Stored]) -> None:
             )
 
 
-def _resize(model: Any, stored: Sequence[Stored]) -> None:
-    """Give the base the vocabulary that the adapter was trained with, if it holds the embedding of all its tokens.
+def _ranks(config: AdapterConfig) -> list[tuple[str, int]]:
+    """The ranks that a config asks for, with the names of their entries."""
+    pattern = config.values.get("rank_pattern")
+    listed = {"r": config.values.get("r"), **(pattern if isinstance(pattern, Mapping) else {})}
+    return [(name, rank) for name, rank in listed.items() if isinstance(rank, int)]
 
-    The rows are read with the adapter; a layer of the output that is left without its own is missed afterwards.
-    """
+
+def _resized(model: Any, stored: Sequence[Stored]) -> list[Tensor]:
+    """Weights that the base got anew, to be read from the adapter: it holds the embedding of another vocabulary."""
     embedding = model.get_input_embeddings()
     name = next((name for name, module in model.named_modules() if module is embedding), None)
     spellings = {f"{PREFIX}{name}.{part}weight" for part in ("", "base_layer.")}
     rows = next((tensor.shape[0] for tensor in stored if tensor.name in spellings and len(tensor.shape) == 2), None)
-    if rows is not None and rows != embedding.weight.shape[0]:
-        model.resize_token_embeddings(rows, mean_resizing=False)
+    if rows is None or rows == embedding.weight.shape[0]:
+        return []
+    before = {id(parameter) for parameter in model.parameters()}
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    return [parameter for parameter in model.parameters() if id(parameter) not in before]
 
 
-def _refuse_left_over(source: ModelSource, wrapped: torch.nn.Module, result: Any, own: set[str]) -> None:
+def _refuse_left_over(
+    source: ModelSource, wrapped: torch.nn.Module, result: Any, own: set[str], new: Sequence[Tensor]
+) -> None:
     """Raise UnusableError if weights of the adapter were not in its file, or some of the file have no place.
 
     Args:
-        own: names of the base's tensors before the adapter was put on.
+        own: names of the base's tensors before the adapter was put on. new: those of its weights that have no numbers.
     """
     base = source.whole.id
     if result.unexpected_keys:
@@ -163,10 +183,16 @@ def _refuse_left_over(source: ModelSource, wrapped: torch.nn.Module, result: Any
             "trained on another model: name that with `base_model`."
         )
     read = {id(tensor) for name, tensor in _parameters(wrapped) if name not in result.missing_keys}
+    empty = {id(tensor) for tensor in new}
+
+    def is_needed(name: str, tensor: Tensor) -> bool:
+        unread = id(tensor) in empty and ".original_module." not in name
+        return tensor.requires_grad or _plain(name) not in own or unread
+
     missing = [
         name.removeprefix(PREFIX)
         for name, tensor in _parameters(wrapped)
-        if id(tensor) not in read and (tensor.requires_grad or _plain(name) not in own)
+        if id(tensor) not in read and is_needed(name, tensor)
     ]
     if missing:
         raise UnusableError(
@@ -182,7 +208,8 @@ def _parameters(wrapped: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _plain(name: str) -> str:
     """The name of a weight without what peft inserted."""
     for part in _WRAPPED:
-        name = name.replace(part, ".")
+        while part in name:  # one may be in another
+            name = name.replace(part, ".")
     return name.removeprefix(PREFIX)
 
 

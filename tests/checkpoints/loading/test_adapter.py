@@ -11,7 +11,7 @@ import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, IA3Config, LoHaConfig, LoKrConfig, PeftConfig, TrainableTokensConfig
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from hf_llc.checkpoints.adapter import read_adapter_config
 from hf_llc.checkpoints.loading.adapter import MOVING
@@ -57,6 +57,20 @@ def make_gpt2() -> GPT2LMHeadModel:
     return model
 
 
+def make_mixtral() -> MixtralForCausalLM:
+    """A mixture of four experts, whose weights are no layers of their own."""
+    config = MixtralConfig(
+        vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(5)
+        model = MixtralForCausalLM(config)
+    model.train(False)
+    return model
+
+
+EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 Made = Callable[[], Any]
 
 
@@ -125,6 +139,7 @@ KINDS: dict[str, tuple[Made, Made]] = {
         lambda: lora(target_modules=["q_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True),
         tied,
     ),
+    "experts": (lambda: lora(target_modules=["gate"], target_parameters=EXPERTS, lora_dropout=0.0), make_mixtral),
     "loha": (lambda: LoHaConfig(r=2, target_modules=list(TARGETS), module_dropout=0.5), make_model),
     "lokr": (lambda: LoKrConfig(r=2, target_modules=list(TARGETS), module_dropout=0.5), make_model),
     "ia3": (
@@ -221,6 +236,23 @@ def test_an_adapter_with_more_tokens_than_its_base_has_its_own_vocabulary(tmp_pa
     assert facts(source).vocabulary_size is None
 
 
+@pytest.mark.parametrize("make", [tied, untied])
+def test_embeddings_that_peft_saved_beside_the_adapter_are_read(tmp_path: Path, make: Made) -> None:
+    """As it does where tokens were added and the new rows were not trained, or trained with the whole embedding."""
+    make().save_pretrained(tmp_path / "base")
+    longer = make()
+    with torch.random.fork_rng(devices=[]):
+        longer.resize_token_embeddings(64, mean_resizing=False)
+    source = find(
+        save_adapter(tmp_path / "adapter", tmp_path / "base", lora(target_modules=["q_proj"]), model=longer, embed=True)
+    )
+    torch.testing.assert_close(logits(load_model(source, "cpu")), logits(longer), atol=1e-6, rtol=1e-5)
+    if make is untied:
+        edit_weights(tmp_path, lambda w: w.pop("base_model.model.lm_head.weight"))
+        with pytest.raises(UnusableError, match=r"adapter_model\.safetensors lacks lm_head\.weight"):
+            load_model(source, "cpu")
+
+
 def test_weights_are_counted_from_the_configs_alone(tmp_path: Path) -> None:
     source = put(tmp_path)
     for folder in ("base/model", "adapter/adapter_model"):
@@ -293,6 +325,11 @@ def test_a_file_cut_short_is_damaged(tmp_path: Path) -> None:
     [
         ({"target_modules": ["nowhere"]}, "cannot be put on .*Target modules .* not found in the base model"),
         ({"r": 5}, "cannot be put on .*size mismatch"),
+        ({"r": 10**9}, "says r = 1000000000, and no weight in adapter_model.safetensors is wider than 128; they do"),
+        ({"rank_pattern": {"dense": 10**9}}, "says dense = 1000000000, and no weight"),
+        ({"r": 0}, "cannot be put on .*positive integer"),
+        ({"r": "4"}, "cannot be put on"),
+        ({"trainable_token_indices": [10**6]}, "cannot be put on|lacks"),
         ({"peft_type": "PREFIX_TUNING"}, r"is a prompt that was trained \(PREFIX_TUNING\), not a change of weights"),
         ({"peft_type": "VERA"}, "adapter of the kind 'VERA' .*LoRA, LoHa, LoKr, .* are; merge it into its base"),
         ({"peft_type": None}, "of the kind None"),
