@@ -215,7 +215,12 @@ class LLCCallback(TrainerCallback):
             )
             eos = getattr(tokenizer, "eos_token_id", None)
             eos = getattr(model.config, "eos_token_id", None) if eos is None else eos
-            rows = tokenized_rows.packed(rows, eos[0] if isinstance(eos, list) else eos, longest, asked.max_sequences)
+            labelled = tokenized_rows.labelled(rows, longest, asked.max_sequences)
+            if labelled is None:
+                eos = eos[0] if isinstance(eos, list) else eos
+                rows = tokenized_rows.packed(rows, eos, longest, asked.max_sequences)
+            else:
+                rows = labelled
         text = self._text = data_settings(rows)
         return text
 

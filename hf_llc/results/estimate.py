@@ -139,8 +139,9 @@ class DatasetRecord:
         revision: a commit SHA or content hash. fingerprint: the hash of the packed tokens, or of other items.
         task: what the model does with an item, by the Hub's name. unit: of the loss. label_column: that of classes or
             targets, where there is one.
-        loss_on: which tokens count where a row is a sequence by itself, `all`, `assistant` or `completion`; None of
-            packed text. bos: whether packed sequences begin with the token that begins a text, as it was asked for.
+        loss_on: which tokens count where a row is a sequence by itself, `all`, `assistant`, `completion` or those with
+            `labels`; None of packed text. bos: whether packed sequences begin with the token that begins a text, as it
+            was asked for.
 
     Of several datasets `id` and `revision` are joined by ` + `.
     """

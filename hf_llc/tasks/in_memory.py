@@ -28,7 +28,7 @@ from hf_llc.settings.model import ModelSettings
 from hf_llc.tasks import TASKS
 from hf_llc.tasks.adapter_in_memory import is_adapter, save_adapter
 from hf_llc.tasks.regression.data_file import content_of
-from hf_llc.tasks.text.token_file import LARGEST_ID, NAMES
+from hf_llc.tasks.text.token_file import LABELS, LARGEST_ID, MASK, NAMES, checked_labels
 
 FOLDER = Path("hf-llc-runs") / "in-memory"
 """Under the working directory, beside the runs."""
@@ -36,8 +36,9 @@ MODELS = "a Hub id, a folder, a .gguf file, ModelSettings, or a transformers or 
 SERIES = "a Hub id, a folder of checkpoints, or transformers or peft models by training step or in a list"
 DATA = (
     "a Hub id, a file, DataSettings, a datasets.Dataset, a list of texts, a list of rows such as {'messages': …}, "
-    "token ids of shape (n, context length), or a tuple of inputs and targets"
+    "token ids of shape (n, context length), {'input_ids': …, 'labels': …}, or a tuple of inputs and targets"
 )
+IDS = NAMES[1]
 ABANDONED = 24 * 3600.0
 """Seconds without a change after which a folder that is being written is taken for that of a killed process."""
 
@@ -128,6 +129,8 @@ def data_settings(data: Any) -> DataSettings:
         return DataSettings(dataset=str(data))
     if _are_ids(data):
         return DataSettings(dataset=str(_kept("tokens", ".safetensors", _token_file(torch.as_tensor(data)))))
+    if _are_labelled(data):
+        return DataSettings(dataset=str(_kept("tokens", ".safetensors", _labelled_file(data))))
     if _are_pairs(data):
         return DataSettings(dataset=str(_kept("items", ".safetensors", content_of(*data))))
     if isinstance(data, list | tuple):
@@ -154,7 +157,7 @@ def _takes_numbers(model: Any) -> bool:
 
 def _check_tokenizer(tokenizer: Any, data: Any) -> None:
     """Raise SettingsError unless there is a tokenizer for a model in memory, or the data needs none."""
-    if tokenizer is None and not _are_ids(data):
+    if tokenizer is None and not (_are_ids(data) or _are_labelled(data)):
         raise SettingsError(
             "tokenizer is needed for a model in memory: pass tokenizer=…, of images their processor, or as data a "
             "tensor of token ids of shape (n, context length)."
@@ -167,6 +170,11 @@ def _check_tokenizer(tokenizer: Any, data: Any) -> None:
         raise SettingsError(
             f"tokenizer must be a tokenizer or image processor of transformers, got {shown(tokenizer)}."
         )
+
+
+def _are_labelled(data: Any) -> bool:
+    """True for token ids and labels as tensors or arrays by name."""
+    return isinstance(data, Mapping) and {IDS, LABELS} <= data.keys() and all(map(_are_ids, data.values()))
 
 
 def _are_pairs(data: Any) -> bool:
@@ -226,6 +234,14 @@ def _text_file(rows: Sequence[Any]) -> bytes:
     if not lines:
         raise SettingsError("data is an empty list; give at least one text.")
     return ("\n".join(lines) + "\n").encode("utf-8", "replace")
+
+
+def _labelled_file(data: Mapping[str, Any]) -> bytes:
+    """Token ids with labels, and with a mask if there is one."""
+    tensors = {name: torch.as_tensor(data[name]).detach().cpu() for name in (IDS, LABELS, MASK) if name in data}
+    _token_file(tensors[IDS])
+    checked_labels(tensors[IDS], tensors[LABELS], tensors.get(MASK), "data")
+    return save({name: tensor.to(torch.int64).contiguous() for name, tensor in tensors.items()})
 
 
 def _token_file(ids: Tensor) -> bytes:

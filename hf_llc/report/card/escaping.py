@@ -189,7 +189,8 @@ def _data_arguments(d: DatasetRecord) -> list[str]:
     arguments += [] if SEPARATOR in d.text_column else ["--text-column", d.text_column]
     arguments += ["--label-column", d.label_column] if d.label_column is not None else []
     arguments += ["--task", d.task] if d.task != DatasetRecord.task else []
-    arguments += [] if d.loss_on is None else ["--loss-on", d.loss_on]
+    # Labels are in the file of token ids.
+    arguments += [] if d.loss_on in {None, "labels"} else ["--loss-on", str(d.loss_on)]
     return arguments + ([] if d.bos == "auto" else ["--bos", d.bos])
 
 

@@ -1,6 +1,8 @@
 """From a user's words to a checkpoint on this disk and sequences of tokens on this disk, both pinned."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +22,10 @@ from hf_llc.tasks import item_cache
 from hf_llc.tasks.text import token_cache, token_file
 from hf_llc.tasks.text.first_tokens import first_ids
 from hf_llc.tasks.text.tokenizer import load_tokenizer
+from hf_llc.tasks.text_generation.objective import lengths_of
 from hf_llc.tasks.text_generation.packing import fingerprint
 from hf_llc.tasks.text_generation.sequences import MIN_SEQUENCES, SequenceMaker, refuse_unknown
+from hf_llc.tasks.text_generation.targets import IDS, LABELS
 
 if TYPE_CHECKING:
     from hf_llc.tasks.text.documents import Documents
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 TOKENS = "tokens"
 """Name of the tensor of packed sequences, (n, context_length) int32."""
+LABELLED = "labels"
+"""What the loss is on where labels came with the token ids."""
 
 
 def _silent(message: str) -> None:
@@ -94,7 +100,9 @@ def _ready_tokens(path: Path, data: DataSettings, known: Facts, model: str, tell
             raise SettingsError(f"{name} must be auto for {path.name}, whose ids are used as they are, got {value}.")
     with readable(path):
         revision = local_identity(path)
-    tokens = token_file.read_token_file(path, data.context_length, data.max_sequences)
+    tokens, labels = token_file.read_token_file(path, data.context_length, data.max_sequences)
+    if labels is not None:
+        return _ready_labelled(path, revision, {IDS: tokens, LABELS: labels}, data, known, model, tell)
     n, context_length = tokens.shape
     _context_length(context_length, known.context_limit, model)
     if n < MIN_SEQUENCES:
@@ -116,6 +124,54 @@ def _ready_tokens(path: Path, data: DataSettings, known: Facts, model: str, tell
         context_length=context_length,
         path=kept,
     )
+
+
+def _ready_labelled(
+    path: Path,
+    revision: str,
+    items: Mapping[str, Tensor],
+    data: DataSettings,
+    known: Facts,
+    model: str,
+    tell: Tell,
+) -> Corpus:
+    """The sequences of a file of token ids and labels, without rows and ends that have no label."""
+    if data.loss_on != "auto":
+        raise SettingsError(f"loss_on must be auto for {path.name}, whose labels say it, got {data.loss_on}.")
+    labels = items[LABELS].clone()
+    labels[:, 0] = token_file.IGNORED  # nothing predicts the first token
+    lengths = lengths_of(labels)
+    rows = lengths > 0
+    if int(rows.sum()) < MIN_SEQUENCES:
+        raise UnusableError(
+            f"{path.name} holds {int(rows.sum())} sequences with a label, and at least {MIN_SEQUENCES} are needed."
+        )
+    width = int(lengths.max())
+    _context_length(width, known.context_limit, model)
+    kept = {IDS: items[IDS][rows, :width].contiguous(), LABELS: labels[rows, :width].contiguous()}
+    for tensor in (kept[IDS], kept[LABELS].clamp(min=0)):
+        refuse_unknown(tensor, known.vocabulary_size)
+    counts = (kept[LABELS] != token_file.IGNORED).sum(dim=1).double()
+    remarks = [
+        f"The loss of a sequence is the mean of its tokens that have a label: {float(counts.mean()):.1f} of "
+        f"{float(lengths[rows].double().mean()):.1f} tokens on average."
+    ]
+    if missing := int((~rows).sum()):
+        remarks.append(f"{missing} sequences without a label are left out.")
+    stored = item_cache.StoredItems(items=kept, fingerprint="", notes={"remarks": json.dumps(remarks)})
+    inputs = {"token ids": revision, "max_sequences": data.max_sequences, "labels": True}
+    place = token_cache.path_of(client.home() / "items", inputs)
+    corpus = item_cache.corpus_of(
+        item_cache.write(place, stored),
+        place,
+        replace(data, config=None),
+        id=path.name,
+        revision=revision,
+        column=token_file.NAMES[0],
+        context_length=width,
+        tell=tell,
+    )
+    return replace(corpus, loss_on=LABELLED)
 
 
 def load_tokens(corpus: Corpus) -> Tensor:

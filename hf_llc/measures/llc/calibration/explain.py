@@ -38,7 +38,7 @@ def settings_of(plan: Plan, data: DataSettings, chosen: ResolvedSettings) -> dic
         "task": corpus.task if corpus.task != DEFAULT else None,
         "max_sequences": data.max_sequences,
         "context_length": corpus.context_length if corpus.context_length > 1 else None,
-        "loss_on": corpus.loss_on,
+        "loss_on": None if corpus.loss_on == "labels" else corpus.loss_on,  # which are in the file
         "bos": None if corpus.bos == "auto" else corpus.bos,
     }
     names = ("n_beta", "gamma", "sampler", "momentum", "lr", "burn_in_lr", "start", "gradient", "batches", "baseline",
