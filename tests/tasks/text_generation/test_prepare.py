@@ -21,7 +21,7 @@ from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.tasks.text import token_cache
 from hf_llc.tasks.text.tokenizer import load_tokenizer
-from hf_llc.tasks.text_generation import prepare
+from hf_llc.tasks.text_generation import sequences
 from hf_llc.tasks.text_generation.packing import fingerprint
 from hf_llc.tasks.text_generation.prepare import find_corpus, load_tokens
 from tests.helpers.tiny_model import CONTEXT, EOS, make_model, make_tokenizer, read_files, save_tiny_model, sentences
@@ -450,7 +450,7 @@ class TestCorpora:
         self, text: Path, source: ModelSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first = corpus(text, source)
-        monkeypatch.setattr(prepare, "pack", lambda *_: pytest.fail("packed again"))
+        monkeypatch.setattr(sequences, "pack", lambda *_: pytest.fail("packed again"))
         assert corpus(text, source) == first
 
     def test_every_input_makes_other_tokens(self, text: Path, source: ModelSource, tmp_path: Path) -> None:
