@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from hf_llc.checkpoints.resolve import find_model
 from hf_llc.errors import HfLlcError, NotFoundError, SettingsError, UnusableError
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.measures.llc.validation.exact import deep_linear_llc, quadratic_llc
+from hf_llc.measures.llc.validation.problems import deep_linear
 from hf_llc.report.card.metadata import model_entries
 from hf_llc.report.card.render import Content, render_section
+from hf_llc.sampling.chain import run_chain
 from hf_llc.tasks import TASKS
 from hf_llc.tasks.choose import find_items
 from hf_llc.tasks.regression import DeepLinearConfig, DeepLinearModel, save_data, train
@@ -75,6 +78,21 @@ def test_a_deep_linear_network_at_its_true_rank_has_the_coefficient_of_aoyagi() 
     assert result.stderr is not None
     assert result.stderr < 0.04 * truth
     assert -0.3 - 3 * result.stderr < result.llc - truth < 3 * result.stderr
+
+
+def test_a_chain_of_a_saved_network_is_that_of_the_model_that_validate_samples() -> None:
+    """On white inputs whose noise is orthogonal to them L_n − L_n(w*) is the population's, ½ ‖W_L … W_1 − P‖²."""
+    settings: dict[str, Any] = {"n_beta": 1e4, "gamma": 50.0, "lr": 2e-5, "chains": 2, "draws": 40, "burn_in": 20}
+    whole: dict[str, Any] = {"batch_size": 16, "start": "anchor", "gradient": "minibatch", "batches": "independent"}
+    how: dict[str, Any] = {"sampler": "sgld-lm", "baseline": "paired", "checks": False, "threads": 1}
+    data = data_of((5, 6, 4), 16, rank=2)
+    result = estimate(aligned_model((5, 6, 4), 2), data, **settings, **whole, **how)
+    population = deep_linear((5, 6, 4), 2)
+    alone = replace(result.settings, n=1, batch_size=1, micro_batch_size=1)
+    for chain in result.chains:
+        trace = run_chain(population, population.losses(torch.arange(1)), alone, chain.chain)
+        draws = trace.draws(alone)
+        assert chain.llc == pytest.approx(1e4 * sum(draws) / len(draws), rel=1e-4)
 
 
 def test_the_loss_is_half_the_squared_error_summed_over_outputs() -> None:

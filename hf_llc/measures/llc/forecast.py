@@ -15,7 +15,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.execution import devices, machine
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import COPIES, computing
-from hf_llc.execution.plan import draw_batch_size
+from hf_llc.execution.plan import DRAW_BATCH_SIZES, draw_batch_size
 from hf_llc.measures.llc.draws.amounts import FIRST_GRADIENTS, FIRST_LOSSES, Amount
 from hf_llc.measures.llc.draws.rounds import gamma_sequences
 from hf_llc.measures.run import WORTH_STARTING
@@ -41,6 +41,9 @@ BACKWARD_AND_FORWARD = 6
 ASSUMED_BURN_IN = 50
 LIVE_LOGITS = 4
 """Tensors as large as the logits that live at once: logits, log-probabilities, their gradient, a copy."""
+LIVE_OUTPUTS, MOST_OUTPUTS = 2, 2**27
+"""Tensors as large as what modules put out that live at once, and numbers of it in a forward pass, at most, as tasks
+choose their micro-batches."""
 QUICKLY_MADE = 2 * 10**8
 """Weights up to which a model with random ones is made for timing."""
 TIMING = 1.0
@@ -207,8 +210,7 @@ def _subject(source: ModelSource, data: DataSettings, tell: Callable[[str], None
     example: Example = task.example(data, source, tell)
     parameters = parameter_count(source, example.kind)
 
-    def objective(size: int, device: str) -> TaskObjective:
-        model = random_model(source, device, example.kind)
+    def objective_of(model: torch.nn.Module, size: int, device: str) -> TaskObjective:
         items = {key: tensor.to(device) for key, tensor in example.items(size).items()}
         weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
         computation = Computation(batch_size=size, micro_batch_size=None, dtype=None, sharded=False)
@@ -216,6 +218,11 @@ def _subject(source: ModelSource, data: DataSettings, tell: Callable[[str], None
         return objective
 
     is_text = example.context_length > 1
+    per_token, live = FORWARD * parameters, LIVE_LOGITS * LOGIT_BUDGET
+    if not is_text:
+        outline = random_model(source, "meta", example.kind)
+        per_token, outputs = _of_an_item(outline, objective_of(outline, 1, "meta"))
+        live = LIVE_OUTPUTS * min(MOST_OUTPUTS, DRAW_BATCH_SIZES[1] * outputs)
     return Subject(
         source=source,
         parameters=parameters,
@@ -223,17 +230,26 @@ def _subject(source: ModelSource, data: DataSettings, tell: Callable[[str], None
         context=example.context_length,
         n=n,
         items="tokens" if is_text else f"{task.item}s",
-        per_token=FORWARD * parameters if is_text else _operations(objective(1, "meta")),
-        live=LIVE_LOGITS * LOGIT_BUDGET,
-        objective=objective,
+        per_token=per_token,
+        live=live,
+        objective=lambda size, device: objective_of(random_model(source, device, example.kind), size, device),
     )
 
 
-def _operations(objective: Objective) -> float:
-    """Those of a forward pass of one item, counted where tensors have no numbers."""
+def _of_an_item(model: torch.nn.Module, objective: Objective) -> tuple[int, int]:
+    """Floating-point operations of a forward pass of one item, and numbers that modules put out in it, counted where
+    tensors have no numbers."""
+    outputs = [1]
+
+    def count(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            outputs.append(output.numel())
+
+    for module in model.modules():
+        module.register_forward_hook(count)
     with FlopCounterMode(display=False) as counter:
         objective.losses(torch.zeros(1, dtype=torch.int64, device="meta"))
-    return float(counter.get_total_flops())
+    return counter.get_total_flops(), sum(outputs)
 
 
 class Costs(NamedTuple):

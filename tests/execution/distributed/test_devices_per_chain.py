@@ -95,6 +95,20 @@ def test_two_devices_have_the_numbers_of_one(start: Starter, alone: dict[str, An
             assert mine[name]["squared_distances"] == pytest.approx(its[name]["squared_distances"], rel=1e-4), name
 
 
+def test_two_devices_have_the_numbers_of_one_under_a_relative_prior(start: Starter) -> None:
+    asked = [*CLOSED.split(), "--prior", "relative"]
+    one, two = (
+        start(
+            *arguments("estimate", "model", *asked, "--devices-per-chain", count, "--output-dir", f"r{count}")
+        ).finish()
+        for count in (1, 2)
+    )
+    assert (one.code, two.code) == (0, 0), one.err + two.err
+    assert two.json["llc"] == pytest.approx(one.json["llc"], abs=1e-3 * one.json["stderr"])
+    assert two.json["diagnostics"]["distance"] == pytest.approx(one.json["diagnostics"]["distance"], rel=1e-4)
+    assert two.json["choices"]["prior"] == one.json["choices"]["prior"]
+
+
 @pytest.fixture(scope="module")
 def own(start: Starter) -> Ran:
     """A shorter estimate by one group of two, below a launcher of the user's own."""

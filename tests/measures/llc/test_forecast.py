@@ -91,6 +91,7 @@ def test_a_model_that_is_not_quickly_made_is_counted_and_not_timed(monkeypatch: 
     monkeypatch.setattr(forecasts, "random_model", model_on)
     found = forecast(ModelSettings(model=str(folder)), DATA, DRAWS, device="cpu")
     assert made == ["meta"]
+    assert found.memory_bytes < 100 * 10**6  # no logits
     assert found.seconds > 0
 
 
