@@ -25,6 +25,7 @@ from hf_llc.settings.bounds import Bounds, checked
 from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.overrides import requested
+from hf_llc.tasks.adapter_in_memory import is_adapter
 from hf_llc.tasks.in_memory import content_hash, data_settings, save_model
 from hf_llc.tasks.text import tokenized_rows
 
@@ -89,7 +90,7 @@ class LLCCallback(TrainerCallback):
 
         Raises:
             SettingsError: the model is spread over devices, so that no process has its weights, or is no model of
-                transformers.
+                transformers or peft.
         """
         if getattr(args, "fsdp", None) or getattr(args, "deepspeed", None):
             raise SettingsError(
@@ -97,10 +98,10 @@ class LLCCallback(TrainerCallback):
                 f"scan {args.output_dir} on the saved checkpoints instead."
             )
         model = extract_model_from_parallel(kwargs["model"])
-        if not isinstance(model, PreTrainedModel):
+        if not isinstance(model, PreTrainedModel) and not is_adapter(model):
             raise SettingsError(
-                f"LLCCallback estimates models of transformers, and this is a {type(model).__name__}: train without "
-                f"the callback; of an adapter of peft run hf-llc scan {args.output_dir} on what the Trainer saved."
+                f"LLCCallback estimates models of transformers and peft, and this is a {type(model).__name__}: train "
+                "without the callback."
             )
         self._points, self._text = [], None
         if state.global_step:

@@ -18,6 +18,7 @@ import hf_llc
 from hf_llc.errors import SettingsError
 from hf_llc.integrations import LLCCallback
 from hf_llc.tasks.text.tokenized_rows import packed
+from tests.helpers.tiny_adapters import D, make_adapter
 from tests.helpers.tiny_model import VOCABULARY, make_model, make_tokenizer, sentences
 
 IDS = torch.randint(VOCABULARY, (64, 16), generator=torch.Generator().manual_seed(0))
@@ -29,9 +30,12 @@ def rows_of(ids: torch.Tensor) -> Dataset:
     return Dataset.from_dict({"input_ids": ids.tolist(), "labels": ids.tolist()})
 
 
-def trainer_in(folder: Path, callbacks: list[TrainerCallback] | None = None, **arguments: Any) -> Trainer:
-    """A Trainer of the tiny model with dropout, so that its random numbers matter, for six steps."""
-    model = make_model()
+def trainer_in(
+    folder: Path, callbacks: list[TrainerCallback] | None = None, *, model: Any = None, **arguments: Any
+) -> Trainer:
+    """A Trainer of the tiny model, unless another is given, with dropout, so that its random numbers matter, for six
+    steps."""
+    model = make_model() if model is None else model
     model.config.hidden_dropout = model.config.attention_dropout = 0.1
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -78,6 +82,28 @@ def test_training_is_bit_identical_with_and_without_the_callback(tmp_path: Path)
     losses = [[entry["loss"] for entry in each.state.log_history if "loss" in entry] for each in (plain, watched)]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 3
+
+
+def test_an_adapter_is_trained_as_without_the_callback_and_moves_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = trainer_in(tmp_path / "plain", model=make_adapter())
+    plain.train()
+    expected = state_of(plain)
+    callback = LLCCallback(data=IDS[:32], every=3, **QUICK)
+    watched = trainer_in(tmp_path / "watched", [callback], model=make_adapter())
+    watched.train()
+    assert all(torch.equal(one, other) for one, other in zip(expected, state_of(watched), strict=True))
+    assert callback.curve is not None
+    (first, last) = (point.estimate for point in callback.curve)
+    assert first is not None
+    assert last is not None
+    assert first.diagnostics.dimension == D
+    assert first.base_sha == last.base_sha
+    assert first.llc != last.llc
+    alone = hf_llc.estimate(watched.model, IDS[:32], device="cpu", **QUICK)
+    assert (alone.llc, alone.base_sha) == (last.llc, last.base_sha)
 
 
 def test_the_points_are_those_of_estimate_on_the_saved_checkpoints(
@@ -241,7 +267,7 @@ def test_a_model_that_no_process_has_is_refused_before_training(tmp_path: Path, 
 
 def test_a_module_that_transformers_does_not_save_is_refused_before_training(tmp_path: Path) -> None:
     arguments, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=0)
-    with pytest.raises(SettingsError, match="models of transformers, and this is a Linear"):
+    with pytest.raises(SettingsError, match="models of transformers and peft, and this is a Linear"):
         LLCCallback(data=IDS, every=1).on_train_begin(arguments, state, None, model=torch.nn.Linear(2, 2))  # type: ignore[arg-type]
 
 
