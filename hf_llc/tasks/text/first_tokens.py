@@ -32,14 +32,21 @@ def first_ids(tokenizer: Any, asked: str, model: str) -> list[int]:
 
 def put_before(tokenizer: Any) -> list[int]:
     """The ids that a call of the tokenizer puts before those of a text; most often one, or none."""
-    options = {"return_attention_mask": False, "return_token_type_ids": False}
-    with quiet():
-        whole = list(tokenizer(PROBE, **options)["input_ids"])
-        plain = list(tokenizer(PROBE, add_special_tokens=False, **options)["input_ids"])
+    whole, plain = _probed(tokenizer, special=True), _probed(tokenizer, special=False)
     if not plain:
         return []
     places = (place for place in range(len(whole)) if whole[place : place + len(plain)] == plain)
     return whole[: next(places, 0)]
+
+
+def _probed(tokenizer: Any, *, special: bool) -> list[int]:
+    """The ids of PROBE."""
+    # A call of transformers looks at more of the configuration, which may be damaged, than these ids depend on.
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return list(backend.encode(PROBE, add_special_tokens=special).ids)
+    with quiet():
+        return list(tokenizer(PROBE, add_special_tokens=special)["input_ids"])
 
 
 def remark_on_first(tokenizer: Any, asked: str, ids: list[int]) -> str | None:
