@@ -104,7 +104,7 @@ def test_a_scalar_is_its_python_value(name: str, value: Any, plain: Any) -> None
         ("checks", 1, "checks must be True or False, got 1"),
         ("params", [1], "params must be a string, got 1"),
         ("params", 1, "params must be a list of strings, got 1"),
-        ("start", "here", "start must be one of auto, anchor, prior, both, laplace, localiser, got 'here'"),
+        ("start", "here", "start must be one of auto, anchor, prior, both, laplace, got 'here'"),
         ("sampler", "", "sampler must be a string that is not empty, got ''"),
     ],
     ids=shown,

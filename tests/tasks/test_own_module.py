@@ -1,5 +1,6 @@
 """A user's own module and loss: exact answers, one run for one call, and what is refused."""
 
+import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -90,6 +91,17 @@ def test_the_module_stays_as_it_is_and_the_same_call_goes_on_with_its_run() -> N
     again = hf_llc.estimate(module, items, losses=cross_entropy, gamma=300.0, draws=4)
     assert (again.llc, again.run_dir) == (first.llc, first.run_dir)
     assert parts == {path: path.stat().st_mtime_ns for path in Path(first.run_dir).rglob("draws/*.json")}
+
+
+def test_batch_norm_of_a_module_may_be_estimated_anew() -> None:
+    module, items = classifier()
+    result = hf_llc.estimate(module, items, losses=cross_entropy, gamma=300.0, draws=4, batch_norm="reestimated")
+    with torch.no_grad():
+        whole = copy.deepcopy(module).train()
+        whole[3].eval()  # type: ignore[index]  # dropout
+        expected = float(cross_entropy(whole, items).mean())
+    assert result.init_loss == pytest.approx(expected, rel=1e-4)
+    assert "1 layers normalize by their mean and variance over the n = 64 items" in result.choices["batch_norm"]
 
 
 def test_structures_of_items_come_back_as_they_were_given() -> None:

@@ -226,6 +226,7 @@ def test_a_model_and_rows_in_memory(tmp_path: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(save_bert_classifier(tmp_path / "model"))
     result = estimate(model, Dataset.from_list(labelled(20)), "importance", tokenizer=make_bert_tokenizer(), **SHORT)
     assert (result.dataset.task, result.dataset.text_column, result.settings.n) == ("text-classification", "text", 20)
+    assert result.dataset.label_column == "label"
 
 
 def test_a_model_whose_scores_depend_on_padding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,8 @@ def test_checkpoints_of_a_run_with_the_processor_beside_them_and_their_card(trai
     assert [(point.step, point.llc is not None) for point in curve] == [(10, True), (40, True)]
     assert curve.points[1].loss == pytest.approx(loss_of(trained), rel=1e-5)
     assert any(message.startswith("The image processor is that of") for message in told)
+    assert curve.points[1].estimate is not None
+    assert curve.points[1].estimate.dataset.label_column == "label"
     (entry,) = model_entries("m", [curve.points[1]]).results
     assert entry["task"] == {"type": "image-classification", "name": "Image Classification"}
     text = arguments(curve)
