@@ -48,7 +48,8 @@ class LLCCallback(TrainerCallback):
         trainer: whose trackers are to receive `llc` and `llc_stderr` (`report_to`), and whose evaluation data is the
             default for `data`. Without it the numbers are in the Trainer's log history and in the folder.
         data: the text of the loss, as in `hf_llc.estimate`; None takes the trainer's evaluation data, or its training
-            data if it has none. Tokenized rows are joined where their lengths differ.
+            data if it has none. Tokenized rows are joined where their lengths differ;
+            those with labels of -100, or with TRL's masks, are sequences by themselves of which the others count.
         every: steps from one estimate to the next; there is one at the last planned step too.
         output_dir: the folder of the curve; None means `llc` in the Trainer's `output_dir`.
         settings: single settings by name, as in `hf_llc.estimate`. λ̂ is comparable at one γ only: if `gamma` is not
