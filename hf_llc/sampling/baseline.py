@@ -44,8 +44,10 @@ class Linear:
     """Takes (g_B − g_n)·Δ from a draw's difference of losses.
 
     Computes one loss of the batch at w* + ηΔ, with w aside meanwhile, in the memory of the last step's gradient; at one
-    draw in CHECKED for another at w* + FARTHER·ηΔ. Where the loss jumps between w* and there, a slope that is a
-    difference is none: the two then disagree, which the correction says, and no draw of the run may be corrected.
+    draw in CHECKED for two more at w* + FARTHER·ηΔ and at w* − ηΔ. Where the loss jumps between w* and there, a slope
+    that is a difference is none. Where the loss has a kink at w*, as at a minimum that a ReLU net was trained to, the
+    slopes to either side differ and their mean over minibatches is not that of the gradient. The slopes then disagree,
+    which the correction says, and no draw of the run may be corrected.
 
     Args:
         objective: its parameters are w. anchors: w*. anchor_losses: (n,) ℓ_i(w*). anchor_gradient: ∇L_n(w*).
@@ -71,8 +73,9 @@ class Linear:
         level = self._anchor_losses[batch.to(self._anchor_losses.device, non_blocking=True)]
         checked, farther = self._draws % CHECKED == 0, FARTHER * self._nudge
         self._draws += 1
-        second = self._nudged(batch, level, farther) if checked else None
-        if checked:
+        beside = []
+        for nudge in (farther, -self._nudge) if checked else ():
+            beside.append((nudge, self._nudged(batch, level, nudge)))
             restore(self._parameters, position)
         nudged = self._nudged(batch, level, self._nudge)
         restore(self._parameters, position)
@@ -80,11 +83,11 @@ class Linear:
         def corrected(differences: Tensor) -> Corrected:
             delta = differences.mean()
             near = slope(nudged.mean(), delta, self._nudge)
-            if second is None:
-                broken = torch.zeros_like(delta)
-            else:
-                far = slope(second.mean(), delta, farther)
-                broken = disagree(near, far, delta, level.abs().mean(), self._nudge).to(delta.dtype)
+            broken = torch.zeros_like(delta)
+            for nudge, other in beside:
+                second = slope(other.mean(), delta, nudge)
+                disagrees = disagree(near, second, delta, level.abs().mean(), self._nudge).to(delta.dtype)
+                broken = torch.maximum(broken, disagrees)
             items = differences - slope(nudged, differences, self._nudge)
             return Corrected(delta - (near - expected), broken, items)
 
@@ -118,8 +121,8 @@ def slope(nudged: Tensor, whole: Tensor, nudge: float) -> Tensor:
 
 
 def disagree(near: Tensor, farther: Tensor, whole: Tensor, level: Tensor, nudge: float) -> Tensor:
-    """True where slopes of the same items at `nudge` and at FARTHER times that cannot both be slopes of a loss that is
-    smooth there.
+    """True where slopes of some items at `nudge` and at FARTHER times that, or at −`nudge`, cannot both be slopes of
+    a loss that is smooth there.
 
     Args:
         near, farther: slopes, nats per token. whole: ℓ(w) − ℓ(w*). level: ℓ(w*), by which differences are rounded.
@@ -145,6 +148,20 @@ def scattered(far: Tensor, near: Tensor, nudge: float) -> Scatter:
     return Scatter(float(far.cpu().double().var()), float(rest.cpu().double().var()))
 
 
+def has_kink(far: Tensor, near: Tensor, behind: Tensor, level: Tensor, nudge: float) -> bool:
+    """True if the mean loss of some items has a kink at w*: if its slopes to either side, whose mean a control variate
+    would miss by half their difference, differ by more than UNLIKE of the rise.
+
+    Args:
+        far, near, behind: ℓ_i(w), ℓ_i(w* + ηΔ) and ℓ_i(w* − ηΔ), each less ℓ_i(w*). level: ℓ_i(w*).
+    """
+    if not bool(torch.isfinite(far).all()):
+        return False
+    apart = float((slope(near, far, nudge) - slope(behind, far, -nudge)).mean().abs())
+    rounding = ROUNDINGS * torch.finfo(far.dtype).eps * float(level.abs().mean()) / nudge
+    return not apart <= UNLIKE * float(far.mean().abs()) + rounding
+
+
 def jumps_near(far: Tensor, near: Tensor, farther: Tensor, level: Tensor, nudge: float) -> bool:
     """True if the mean loss of some items, as batches would have it, jumps between w* and FARTHER nudges from there.
 
@@ -165,7 +182,7 @@ def scatter_at(objective: Objective, anchors: Sequence[Tensor], items: Tensor) -
     parameters, nudge = objective.parameters, nudge_of(anchors)
     losses, position = objective.losses(items), copy_of(objective.parameters)
     beside: list[Tensor] = []
-    for each in (nudge, FARTHER * nudge):
+    for each in (nudge, FARTHER * nudge, -nudge):
         with torch.no_grad():
             torch._foreach_lerp_(list(parameters), list(anchors), 1 - each)
         beside.append(objective.losses(items))
@@ -173,5 +190,6 @@ def scatter_at(objective: Objective, anchors: Sequence[Tensor], items: Tensor) -
     restore(parameters, anchors)
     level = objective.losses(items)
     restore(parameters, position)
-    far, near, farther = (each - level for each in (losses, *beside))
-    return scattered(far, near, nudge)._replace(jumps=jumps_near(far, near, farther, level, nudge))
+    far, near, farther, behind = (each - level for each in (losses, *beside))
+    is_broken = jumps_near(far, near, farther, level, nudge) or has_kink(far, near, behind, level, nudge)
+    return scattered(far, near, nudge)._replace(jumps=is_broken)

@@ -100,5 +100,5 @@ class ResolvedSettings:
 
 def chain_gradients(steps: int, draws: int, gradient: str, batches: str, baseline: str) -> float:
     """What a chain costs, in gradients of a minibatch; LOSS of one for each loss alone, which some draws take."""
-    losses = (1 + 1 / CHECKED) * (baseline == "linear") + (batches == "reshuffled")
+    losses = (1 + 2 / CHECKED) * (baseline == "linear") + (batches == "reshuffled")
     return steps * (2 if gradient == "control-variate" else 1) + draws * losses * LOSS

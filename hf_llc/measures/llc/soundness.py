@@ -58,7 +58,7 @@ def with_one_baseline(sampled: Sampled) -> Sampled:
     draws = "1 draw" if count == 1 else f"{count} draws"
     why = (
         f"baseline = paired: at {draws} the finite difference at w* is not a slope, as happens where the "
-        "loss is discontinuous; the slope is left out of every draw."
+        "loss is discontinuous or has a kink; the slope is left out of every draw."
     )
     settings = replace(resolution.settings, baseline="paired")
     return Sampled(

@@ -46,18 +46,19 @@ def choose_baseline(asked: str, run: Run, geometries: Sequence[LocalGeometry]) -
     The variance of a draw of nβΔL is that over the posterior and that over minibatches. What the slope takes away of
     the second was measured, and what it costs is known. It must pay, and rounding not show, at half of the checkpoints.
     Where chains cannot forget which of both ends they began at, what they differ by is the posterior's, and stays. Of a
-    loss that jumps a difference beside w* is no slope.
+    loss that jumps, or has a kink at w*, a difference beside w* is no slope.
     """
     if asked != AUTO:
         return asked, None
-    slopes = run.draws * LOSS * (1 + 1 / CHECKED)
+    slopes = run.draws * LOSS * (1 + 2 / CHECKED)
     cost = 1 + (slopes + run.n / run.batch_size / CHAINS) / run.gradients
     gains = [0.0 if _rounds(run, each) else gain(run, each) for each in geometries]
     if run.batch_size >= run.n or run.start == "both" or statistics.median_high(gains) < cost:
         return "paired", None
     if any(each.jumps for each in geometries):
         return "paired", (
-            "baseline = paired: the loss is discontinuous, so the slope at w* does not describe how minibatches differ."
+            "baseline = paired: the loss jumps or has a kink at w*, so that its slope there does not describe how "
+            "minibatches differ."
         )
     ratios = [each.scatter / each.curved for each in geometries if each.curved > 0]
     less = f"{math.sqrt(statistics.median_high(ratios)):.2g} times" if ratios else "ever so much"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.sampling import seeds
-from hf_llc.sampling.baseline import FARTHER, Scatter, jumps_near, nudge_of, scattered
+from hf_llc.sampling.baseline import FARTHER, Scatter, has_kink, jumps_near, nudge_of, scattered
 from hf_llc.sampling.gradients import Gradient, as_noisy
 from hf_llc.sampling.objective import Objective, copy_of, dimension, restore
 from hf_llc.sampling.tuning.choose_sampler import choose_start, noise_matters
@@ -248,7 +248,11 @@ def _scatter(objective: Objective, items: Tensor, sigma: float, seed: int) -> Sc
         near = objective.losses(items) - anchor_losses
     with _displaced(objective, sigma * FARTHER * nudge, seed, 0):
         farther = objective.losses(items) - anchor_losses
-    return scattered(far, near, nudge)._replace(jumps=jumps_near(far, near, farther, anchor_losses, nudge))
+    with _displaced(objective, -sigma * nudge, seed, 0):
+        behind = objective.losses(items) - anchor_losses
+    is_broken = jumps_near(far, near, farther, anchor_losses, nudge)
+    is_broken = is_broken or has_kink(far, near, behind, anchor_losses, nudge)
+    return scattered(far, near, nudge)._replace(jumps=is_broken)
 
 
 def _narrowed(
