@@ -240,7 +240,7 @@ def picture(numbers: dict[str, Any]) -> Figure:
     )
     axis.set(xlabel="singular values learned", ylabel="λ̂ ± 2 standard errors", title="Plateaus of a deep linear net")
     axis.set_xticks([row["rank"] for row in exact_rows])
-    axis.legend()
+    axis.legend(loc="lower right", fontsize="small")
     return figure
 
 

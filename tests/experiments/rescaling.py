@@ -74,7 +74,15 @@ def experiment(
             other = rescaled(net, factor)
             run = output / f"{prior}-{factor:g}"
             result = hf_llc.estimate(
-                other, data, losses=loss_of, prior=prior, gamma=GAMMA, num_processes=1, output_dir=run, **settings
+                other,
+                data,
+                losses=loss_of,
+                sampler="sgld-lm",
+                prior=prior,
+                gamma=GAMMA,
+                num_processes=1,
+                output_dir=run,
+                **settings,
             )
             with torch.no_grad():
                 moved = float((loss_of(other, data) - before).abs().max())
@@ -107,7 +115,13 @@ def picture(rows: Sequence[dict[str, Any]]) -> Figure:
         for row in part:
             face = f"C{index}" if row["verdict"] == "converged" else "white"
             axis.plot(row["factor"], row["llc"], "o", color=f"C{index}", markerfacecolor=face)
-    axis.set(xscale="log", xlabel="factor of the first layer", ylabel="λ̂ ± 2 standard errors", title="One function")
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="factor of the first layer",
+        ylabel="λ̂ ± 2 standard errors",
+        title="One function",
+    )
     axis.legend()
     return figure
 

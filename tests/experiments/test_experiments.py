@@ -3,12 +3,13 @@
 import gzip
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.benchmarks.panel import Net
-from tests.experiments import deep_linear_nets, paired_nets, parsimony, training
+from tests.experiments import deep_linear_nets, paired_nets, parsimony, rescaling, training
 
 
 def test_a_deep_linear_net_has_its_exact_coefficient() -> None:
@@ -75,6 +76,16 @@ def test_a_row_of_the_training_experiment_has_its_numbers(tmp_path: Path) -> Non
     assert row["end"]["llc"] is not None
     assert row["cooled"]["verdict"]
     assert training.picture([row]).axes
+
+
+def test_a_relative_prior_gives_rescaled_nets_one_number(tmp_path: Path) -> None:
+    short: dict[str, Any] = {"chains": 2, "draws": 8, "burn_in": 8, "lr": 1e-5, "baseline": "paired", "checks": False}
+    rows = rescaling.experiment((0.25, 4.0), output=tmp_path, steps=60, **short)
+    assert all(row["moved"] < 1e-4 for row in rows)
+    isotropic, relative = ([row["llc"] for row in rows if row["prior"] == prior] for prior in ("isotropic", "relative"))
+    assert relative[0] == pytest.approx(relative[1], rel=1e-3)
+    assert isotropic[0] != pytest.approx(isotropic[1], rel=0.1)
+    assert rescaling.picture(rows).axes
 
 
 def test_two_minima_of_one_deep_linear_net_differ_by_their_exact_coefficients(tmp_path: Path) -> None:
