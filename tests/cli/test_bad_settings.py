@@ -39,7 +39,7 @@ SETTINGS: list[tuple[list[object], str]] = [
         ["--dtype", "float16"],
         "dtype must be one of float32, bfloat16, got 'float16': with either the weights are float32",
     ),
-    (["--start", "here"], "start must be one of auto, anchor, prior, both, laplace, localiser, got 'here'"),
+    (["--start", "here"], "start must be one of auto, anchor, prior, both, laplace, got 'here'"),
     (["--start", "both", "--gamma", "0"], "--start must be anchor with gamma 0, .*got both"),
     (["--start", "laplace", "--dtype", "bfloat16"], "which --dtype bfloat16 rounds away; use --dtype float32"),
     (["--json", "-q"], "only one of --format, --json and --quiet"),

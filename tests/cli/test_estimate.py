@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("blank_pictures")
 KEYS = {
     "schema", "model", "revision", "sha", "step", "llc", "stderr", "verdict", "verdict_reason", "settings", "choices",
     "diagnostics", "dataset", "chains", "init_loss", "tokens", "versions", "seconds", "run_dir",
-    "cross_check", "init_loss_stderr",
+    "cross_check", "init_loss_stderr", "base_model", "base_sha", "subfolder",
 }  # fmt: skip
 SETTINGS = {
     "n_beta", "gamma", "lr", "sampler", "chains", "draws", "burn_in", "thin", "batch_size", "context_length", "n",

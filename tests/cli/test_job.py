@@ -169,7 +169,7 @@ def test_below_a_launcher_nothing_is_sent(run: Run, prepared_hub: HubServer, mon
 ANSWERS = [
     (401, 1, "does not know the token in use; log in"),
     (402, 1, r"none to spend \(402\); see .*/settings/billing"),
-    (403, 1, r"may not start jobs \(403\); create one that may at .*/settings/arguments"),
+    (403, 1, r"may not start jobs \(403\); create one that may at .*/settings/tokens"),
     (404, 1, r"offers no jobs to this account, or has no such bucket \(404\)"),
     (422, 2, "refuses the job: "),
     (429, 1, "no job was started. Try again in a few minutes"),

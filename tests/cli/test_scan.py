@@ -119,7 +119,9 @@ def test_rows_appear_and_the_table_shows_what_failed(run: Run) -> None:
     assert "(weights of step1)" in table["step8"]
     (sparkline,) = [line for line in ran.out.splitlines() if line.startswith("λ̂ ")]
     assert "··" in sparkline
-    assert ", step0 and " in ran.out.splitlines()[-1]
+    last = ran.out.splitlines()[-1]
+    assert ", step0: " in last
+    assert "(also step1, " in last
 
 
 @pytest.mark.usefixtures("series")
