@@ -29,8 +29,8 @@ Losses = Callable[[Any, Any], Tensor]
 NAME = "own-module"
 TOLERANCE = 1e-4
 """Of the largest loss, by which the loss of an item may depend on its batch: rounding of float32."""
-CHECKED = 4
-"""Items whose losses are computed together and one by one."""
+TOGETHER, CHECKED = 32, 4
+"""Items whose losses are computed together, and how many of these one by one."""
 FAR, AT_ONCE = 0.1, 256
 """Root mean squares of the weights by which these are displaced for a run's identity, and items computed at once."""
 FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, NotImplementedError)
@@ -87,21 +87,30 @@ class OwnModule:
         """Raise UnusableError unless there is one loss per item, which depends on this item alone."""
         given = _GIVEN_OF[model]
         device = next(model.parameters()).device
-        rows = {name: tensor[:CHECKED].to(device) for name, tensor in items.items()}
-        count = len(next(iter(rows.values())))
+        # Spread over all items: the first ones may be alike, as in sorted data.
+        n = len(next(iter(items.values())))
+        chosen = torch.linspace(0, n - 1, min(n, TOGETHER)).round().long()
+        rows = {name: tensor[chosen].to(device) for name, tensor in items.items()}
+        count = len(chosen)
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
 
         def losses_of(part: Mapping[str, Tensor]) -> Tensor:
             return _losses_of(given, model, part).double()
 
         together = losses_of(rows)
-        alone = torch.cat([losses_of({name: row[i : i + 1] for name, row in rows.items()}) for i in range(count)])
+        checked = range(0, count, max(1, count // CHECKED))
+        alone = torch.cat([losses_of({name: row[i : i + 1] for name, row in rows.items()}) for i in checked])
         again = losses_of(rows)
         if not torch.equal(together.nan_to_num(), again.nan_to_num()):
             raise UnusableError("losses must not be random: it gave other values at the same weights and items.")
-        if float((together - alone).abs().max()) > TOLERANCE * max(1.0, float(together.abs().max())):
+        among = together[list(checked)]
+        if not torch.isfinite(together).all():
+            first = int((~torch.isfinite(together)).nonzero()[0])
+            value, item = float(together[first]), int(chosen[first])
+            raise UnusableError(f"losses must be finite at the weights given, got {value} for item {item}.")
+        if float((among - alone).abs().max()) > TOLERANCE * max(1.0, float(together.abs().max())):
             raise UnusableError(
-                f"losses must depend on each item alone, got {together.tolist()} for {count} items together and "
+                f"losses must depend on each item alone, got {among.tolist()} for items among {count} together and "
                 f"{alone.tolist()} for each by itself. Use reduction='none', and no statistics of the batch."
             )
         moved = [name for name, buffer in model.named_buffers() if not torch.equal(buffer, buffers[name])]
@@ -172,7 +181,7 @@ def _given(sha: str) -> _Given:
 
 
 def _copy(module: torch.nn.Module) -> torch.nn.Module:
-    """The module in evaluation mode, its 16-bit weights as float32.
+    """The module in evaluation mode, its 16-bit weights and buffers as float32.
 
     Raises:
         UnusableError: it has no weights that move, or cannot be copied.
@@ -184,9 +193,9 @@ def _copy(module: torch.nn.Module) -> torch.nn.Module:
         raise UnusableError(f"model must have parameters that require a gradient, and this {name} has none.")
     try:
         twin = copy.deepcopy(module)
-        for parameter in twin.parameters():
-            if parameter.dtype in {torch.float16, torch.bfloat16}:
-                parameter.data = parameter.data.float()
+        for tensor in (*twin.parameters(), *twin.buffers()):
+            if tensor.dtype in {torch.float16, torch.bfloat16}:
+                tensor.data = tensor.data.float()
         return twin.eval()
     except FAILURES as error:
         reason = " ".join(str(error).split())[:200]

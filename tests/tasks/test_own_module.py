@@ -1,6 +1,7 @@
 """A user's own module and loss: exact answers, one run for one call, and what is refused."""
 
 import copy
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -253,3 +254,42 @@ def test_a_module_that_fails_raises_an_error_of_this_library() -> None:
     module, items = classifier()
     with pytest.raises(HfLlcError, match=r"losses failed \(RuntimeError: .*shapes cannot be multiplied"):
         hf_llc.estimate(module, (items[0][:, :3], items[1]), losses=cross_entropy, gamma=300.0)
+
+
+def test_items_that_are_alike_at_the_beginning_do_not_hide_a_statistic_of_the_batch(tmp_path: Path) -> None:
+    items = (torch.cat([torch.ones(20, 2), 5 * torch.randn(20, 2, generator=torch.Generator().manual_seed(0))]),)
+    with pytest.raises(UnusableError, match="losses must depend on each item alone"):
+        hf_llc.estimate(
+            torch.nn.Linear(2, 1),
+            items,
+            losses=lambda net, rows: net(rows[0] / rows[0].norm(dim=1).max()).square().sum(1),
+            output_dir=tmp_path,
+        )
+
+
+def test_an_item_whose_loss_is_not_finite_is_named(tmp_path: Path) -> None:
+    x = torch.ones(20, 2)
+    x[7] = math.nan
+    with pytest.raises(UnusableError, match="losses must be finite at the weights given, got nan for item 7"):
+        hf_llc.estimate(
+            torch.nn.Linear(2, 1), (x,), losses=lambda net, rows: net(rows[0]).square().sum(1), output_dir=tmp_path
+        )
+
+
+def test_buffers_of_a_module_in_16_bits_are_computed_with_in_float32(tmp_path: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1)).half()
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    result = hf_llc.estimate(
+        net,
+        (x,),
+        losses=lambda module, rows: module(rows[0]).square().sum(1),
+        gamma=100.0,
+        chains=2,
+        draws=4,
+        burn_in=4,
+        lr=1e-3,
+        checks=False,
+        num_processes=1,
+        output_dir=tmp_path,
+    )
+    assert result.llc is not None

@@ -253,7 +253,9 @@ def anchor_losses(
         with observer.part("forward_backward"):
             losses = objective.losses(indices).tolist()
         if not all(map(math.isfinite, losses)):
-            raise UnusableError(f"The loss of {plan.source.id} is inf or NaN on this data: its weights are broken.")
+            raise UnusableError(
+                f"The loss of {plan.source.id} is inf or NaN on this data: check its weights, and the data."
+            )
         return {"losses": losses, "seconds": time.monotonic() - started}
 
     parts = yield from work_queue.make_parts(

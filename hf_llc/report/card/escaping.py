@@ -210,9 +210,10 @@ def _chosen(points: Sequence[Point]) -> str:
     names = [point.revision for point in points]
     listed = ",".join(names)
     own = [(point, point.estimate) for point in points if point.estimate is not None and point.duplicate_of is None]
-    if any(estimate.model == point.revision for point, estimate in own):
-        return f"repos:{listed}"
     local = is_local(last_estimate(points))
+    # Of a folder both are the name of the checkpoint's folder, once paths of this machine are taken out.
+    if not local and any(estimate.model == point.revision for point, estimate in own):
+        return f"repos:{listed}"
     one_commit = len(own) > 1 and len({point.sha for point, _ in own}) == 1
     if any("/" in name for name in names) if local else one_commit:
         parts = zip(*(name.split("/") for name in names), strict=False)

@@ -136,7 +136,7 @@ def test_a_checkpoint_whose_own_loss_is_nan_is_refused(data: DataSettings, tmp_p
         broken.gpt_neox.embed_in.weight[100:] = float("nan")
     broken.save_pretrained(tmp_path / "broken")
     make_tokenizer().save_pretrained(tmp_path / "broken")
-    with pytest.raises(UnusableError, match=r"loss of .*broken is inf or NaN on this data: its weights are broken"):
+    with pytest.raises(UnusableError, match=r"loss of .*broken is inf or NaN on this data: check its weights"):
         estimate(str(tmp_path / "broken"), data, SMALL)
 
 

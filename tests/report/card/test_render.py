@@ -255,6 +255,17 @@ def test_checkpoints_that_are_no_revisions_are_named_by_where_they_live() -> Non
     assert place_of(replace(result, curve=replace(curve, points=tuple(repositories)))) == "repos:o/a,o/b,p/c"
 
 
+def test_checkpoints_of_a_local_folder_are_named_as_in_the_folder() -> None:
+    """Once paths of this machine are taken out, a checkpoint and its model are both called by the folder's name."""
+    result = content(*series())
+    sha = "sha256:" + "a" * 64
+    local = [
+        replace(point, revision=name, sha=sha, estimate=replace(each, model=name, sha=sha))
+        for name, point, each in zip(("step0", "step8", "step512"), result.curve.points, series(), strict=True)
+    ]
+    assert place_of(replace(result, curve=replace(result.curve, points=tuple(local)))) == "step0,step8,step512"
+
+
 def test_the_command_names_part_of_a_model_and_a_cross_check() -> None:
     result = estimate(settings=replace(SETTINGS, params="*.0.*,*.1.*"), cross_check={"method": "lanczos", "llc": 1.0})
     command = command_of(render(result))

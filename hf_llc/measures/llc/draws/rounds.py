@@ -349,5 +349,5 @@ class _Maker:
     def _require_finite(self, value: float) -> None:
         if not math.isfinite(value):
             raise UnusableError(
-                f"The loss of {self._plan.source.id} is inf or NaN on this data: its weights are broken."
+                f"The loss of {self._plan.source.id} is inf or NaN on this data: check its weights, and the data."
             )
