@@ -71,7 +71,7 @@ def estimated(ranks: tuple[int, int], seed: int, draws: int, output: Path) -> hf
 
 
 def experiment(
-    seeds: int = SEEDS, draws: int = DRAWS, long: int = LONG, output: Path = Path("paired")
+    seeds: int = SEEDS, draws: int = DRAWS, long: int = LONG, output: Path = Path("hf-llc-runs/paired")
 ) -> dict[str, Any]:
     """The exact difference, that of long runs, and a row per seed: difference, error, unpaired error."""
     first, second = RANKS
