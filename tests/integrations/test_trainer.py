@@ -274,11 +274,15 @@ def test_a_module_that_transformers_does_not_save_is_refused_before_training(tmp
 SCRIPT = """
 import sys
 from pathlib import Path
+import torch
 from hf_llc.integrations import LLCCallback
 from tests.integrations.test_trainer import QUICK, trainer_in
 trainer = trainer_in(Path(sys.argv[1]), ddp_backend="gloo")
 trainer.add_callback(LLCCallback(trainer, every=3, **QUICK))
 trainer.train()
+# A rank whose process group is still there when the interpreter ends may be aborted.
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
 """
 
 
