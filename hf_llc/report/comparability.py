@@ -13,12 +13,12 @@ class _Aspect:
     """Something that two comparable curves have in common.
 
     Attributes:
-        value: what must be equal. subject: what it is the value of. words: it, for one curve. why: what follows.
+        value: what must be equal. subject: what it is the value of. description: it, for one curve. why: what follows.
     """
 
     value: Callable[[Curve], str]
     subject: str
-    words: Callable[[Curve], str]
+    description: Callable[[Curve], str]
     why: str
 
 
@@ -48,7 +48,9 @@ def _told(aspect: _Aspect, named: Iterable[tuple[str, Curve]]) -> str | None:
         alike.setdefault(aspect.value(curve), []).append((name, curve))
     if len(alike) < 2:
         return None
-    groups = [f"{aspect.words(group[0][1])} for {_listed([name for name, _ in group])}" for group in alike.values()]
+    groups = [
+        f"{aspect.description(group[0][1])} for {_listed([name for name, _ in group])}" for group in alike.values()
+    ]
     return f"{aspect.subject} {', '.join(groups)}: {aspect.why}."
 
 
@@ -67,20 +69,20 @@ def _text(curve: Curve) -> str:
     return " ".join(str(curve.dataset[name]) for name in ("revision", "config", "split", "text_column"))
 
 
-def _text_words(curve: Curve) -> str:
+def _describe_text(curve: Curve) -> str:
     data = curve.dataset
     config = f" ({data['config']})" if data["config"] else ""
     revision = SEPARATOR.join(each.removeprefix("sha256:")[:12] for each in str(data["revision"]).split(SEPARATOR))
     return f"{data['text_column']} of {data['id']}{config} {data['split']} at {revision}"
 
 
-def _target_words(loss_on: str | None) -> str:
+def _describe_targets(loss_on: str | None) -> str:
     if loss_on is None:
         return "all tokens of packed text"
     return "all tokens of each row" if loss_on == "all" else f"the tokens of the {loss_on}"
 
 
-def _params_words(curve: Curve) -> str:
+def _describe_params(curve: Curve) -> str:
     params = curve.settings.get("params")
     of_adapter = any(point.estimate is not None and point.estimate.base_sha is not None for point in curve.points)
     return f"only {params}" if params else "those of the adapter" if of_adapter else "all weights"
@@ -96,11 +98,11 @@ TASK = _Aspect(
     "the losses are different ones",
 )
 TEXTS = (
-    _Aspect(_text, "The data is", _text_words, "the loss is that of other items"),
+    _Aspect(_text, "The data is", _describe_text, "the loss is that of other items"),
     _Aspect(
         lambda curve: str(curve.dataset.get("loss_on")),
         "What counts are",
-        lambda curve: _target_words(curve.dataset.get("loss_on")),
+        lambda curve: _describe_targets(curve.dataset.get("loss_on")),
         "the loss is that of other tokens",
     ),
     _Aspect(
@@ -122,7 +124,7 @@ TOKENS = _Aspect(
     lambda curve: str(curve.dataset.get("fingerprint")).removeprefix("sha256:")[:12],
     "the data is tokenized or packed differently, or processed in another way, so losses are not comparable",
 )
-PARAMS = _Aspect(_params_words, "What moves is", _params_words, "λ̂ counts different directions")
+PARAMS = _Aspect(_describe_params, "What moves is", _describe_params, "λ̂ counts different directions")
 PRIOR = _Aspect(
     lambda curve: str(curve.settings.get("prior", "isotropic")),
     "The localizing prior is",

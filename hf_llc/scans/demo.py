@@ -111,7 +111,7 @@ def demonstrate(
     *,
     processes: int | None = None,
     observer: Observer | None = None,
-    on_point: Callable[[Estimate], None] = lambda found: None,
+    on_point: Callable[[Estimate], None] = lambda estimate: None,
     size: DemoSize | None = None,
 ) -> Demonstration:
     """Trains the model, estimates λ̂ at each checkpoint, and writes the picture, the results and a card to `folder`.

@@ -225,8 +225,8 @@ def _text_file(rows: Sequence[Any]) -> bytes:
         if not isinstance(row, kind):
             ids = isinstance(row, list | tuple)
             hint = "; token ids go into one tensor of shape (n, context length)" if ids else ""
-            words = "a mapping, as the first one is" if kind is Mapping else "a string"
-            raise SettingsError(f"data[{index}] must be {words}, got {shown(row)}{hint}.")
+            expected = "a mapping, as the first one is" if kind is Mapping else "a string"
+            raise SettingsError(f"data[{index}] must be {expected}, got {shown(row)}{hint}.")
         try:
             lines.append(json.dumps({"text": row} if isinstance(row, str) else dict(row), ensure_ascii=False))
         except (TypeError, ValueError, RecursionError) as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hf_llc.checkpoints.source import Corpus
 from hf_llc.errors import ResourceError
+from hf_llc.hub.reference import Reference
 from hf_llc.settings.data import DataSettings
 
 Tell = Callable[[str], None]
@@ -27,6 +28,19 @@ class StoredItems:
     items: Mapping[str, Tensor]
     fingerprint: str
     notes: Mapping[str, str]
+
+
+def inputs_of_table(data: DataSettings, reference: Reference, revision: str, **others: Any) -> dict[str, Any]:
+    """What items of a table are made from: the table, which of its rows and columns, and what else the task names."""
+    return {
+        "dataset": reference.id if reference.path is None else reference.path.name,
+        "revision": revision,
+        "config": data.config,
+        "split": data.split,
+        "columns": [data.text_column, data.label_column],
+        "max_sequences": data.max_sequences,
+        **others,
+    }
 
 
 def fingerprint(items: Mapping[str, Tensor]) -> str:

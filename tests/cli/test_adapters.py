@@ -60,13 +60,13 @@ def estimated(run: Run, model: str, *more: object) -> Ran:
 
 
 def test_an_adapter_is_pinned_with_its_base(run: Run, base: Repository, adapter: Repository) -> None:
-    found = estimated(run, "alice/lora").json
-    assert (found["model"], found["sha"]) == ("alice/lora", adapter.at().sha)
-    assert (found["base_model"], found["base_sha"]) == ("org/base", base.at().sha)
-    assert found["diagnostics"]["dimension"] == D
+    result = estimated(run, "alice/lora").json
+    assert (result["model"], result["sha"]) == ("alice/lora", adapter.at().sha)
+    assert (result["base_model"], result["base_sha"]) == ("org/base", base.at().sha)
+    assert result["diagnostics"]["dimension"] == D
     later = estimated(run, "alice/lora@step1000").json
     assert (later["sha"], later["step"]) == (adapter.at("step1000").sha, 1000)
-    assert later["llc"] != found["llc"]
+    assert later["llc"] != result["llc"]
 
 
 def test_a_base_that_has_moved_since_is_another_run_unless_it_is_pinned(
@@ -135,8 +135,8 @@ def test_a_scan_over_folders_and_with_little_disk(
 def test_a_published_adapter_says_what_it_was_put_on(run: Run, base: Repository, adapter: Repository) -> None:
     card = b"---\nbase_model: org/base\nlibrary_name: peft\n---\n# A LoRA\n"
     adapter.commit({"README.md": card})
-    found = estimated(run, "alice/lora").json
-    ran = run("publish", found["run_dir"], "--yes", "--json")
+    result = estimated(run, "alice/lora").json
+    ran = run("publish", result["run_dir"], "--yes", "--json")
     assert ran.code == 0, ran.err
     assert ran.json["repo"] == "alice/lora"
     text = adapter.at().files["README.md"].read()
@@ -152,8 +152,8 @@ def test_a_published_adapter_says_what_it_was_put_on(run: Run, base: Repository,
 
 
 def test_a_new_card_of_an_adapter_names_its_base(run: Run, adapter: Repository) -> None:
-    found = estimated(run, "alice/lora").json
-    assert run("publish", found["run_dir"], "--yes").code == 0
+    result = estimated(run, "alice/lora").json
+    assert run("publish", result["run_dir"], "--yes").code == 0
     metadata = front(adapter.at().files["README.md"].read())
     assert (metadata["base_model"], metadata["library_name"]) == ("org/base", "peft")
 
@@ -165,9 +165,9 @@ def test_no_path_of_a_local_base_is_published(
     folder.mkdir(parents=True)
     for name, content in bases[1].items():
         (folder / name).write_bytes(content)
-    found = estimated(run, "alice/lora", "--base-model", folder).json
-    assert found["base_model"] == str(folder)
-    assert run("publish", found["run_dir"], "--yes").code == 0
+    result = estimated(run, "alice/lora", "--base-model", folder).json
+    assert result["base_model"] == str(folder)
+    assert run("publish", result["run_dir"], "--yes").code == 0
     files = adapter.at().files
     for path in ("README.md", "llc/results.jsonl", "llc/settings.yaml"):
         assert b"secret" not in files[path].read()
@@ -243,11 +243,11 @@ def test_a_whole_model_and_an_adapter_are_not_comparable(run: Run, adapter: Repo
 def test_an_adapter_that_is_here_needs_no_network(
     run: Run, hub: HubServer, adapter: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = estimated(run, "alice/lora").json
+    result = estimated(run, "alice/lora").json
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     again = estimated(run, "alice/lora").json
-    assert again["llc"] == found["llc"]
+    assert again["llc"] == result["llc"]
 
 
 def test_a_local_adapter_whose_base_is_on_the_hub(run: Run, base: Repository, adapters: list[Files]) -> None:
@@ -256,5 +256,5 @@ def test_a_local_adapter_whose_base_is_on_the_hub(run: Run, base: Repository, ad
     for name, content in adapters[0].items():
         (folder / name).write_bytes(content)
     edit_adapter(folder, revision="main")
-    found = estimated(run, "checkpoint-7").json
-    assert (found["step"], found["base_model"], found["base_sha"]) == (7, "org/base", base.at().sha)
+    result = estimated(run, "checkpoint-7").json
+    assert (result["step"], result["base_model"], result["base_sha"]) == (7, "org/base", base.at().sha)

@@ -89,7 +89,7 @@ def test_conversations_in_memory_are_those_of_a_file(chats: Path, chatty: Path) 
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         ([{"messages": []}, "text"], r"data\[1\] must be a mapping, as the first one is, got 'text'"),
         (["text", {"messages": []}], r"data\[1\] must be a string, got a dict"),
@@ -97,8 +97,8 @@ def test_conversations_in_memory_are_those_of_a_file(chats: Path, chatty: Path) 
         ([], "data is an empty list"),
     ],
 )
-def test_rows_in_memory_that_are_none_are_refused(data: Any, words: str) -> None:
-    with pytest.raises(SettingsError, match=words):
+def test_rows_in_memory_that_are_none_are_refused(data: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         hf_llc.estimate(make_llama(), data, tokenizer=make_chat_tokenizer())
 
 
@@ -115,9 +115,9 @@ def test_the_card_says_what_counts_and_its_command_makes_the_number_again(
     assert entry["metrics"][0]["args"]["loss_on"] == "assistant"
     assert "bos" not in entry["metrics"][0]["args"]
     assert entry["task"]["type"] == "text-generation"
-    words = shlex.split(command(result.model, curve.points))
-    assert words[words.index("--loss-on") + 1] == "assistant"
-    again = run(*words[1:], "--json")
+    arguments = shlex.split(command(result.model, curve.points))
+    assert arguments[arguments.index("--loss-on") + 1] == "assistant"
+    again = run(*arguments[1:], "--json")
     assert again.code == 0, again.err
     assert (again.json["llc"], again.json["dataset"]) == (result.llc, result.to_dict()["dataset"])
 
@@ -128,9 +128,12 @@ def test_the_command_of_a_card_repeats_bos_and_several_datasets(run: Run, chatty
     data = ["--dataset", "a.jsonl", "--dataset", "b.jsonl", "--bos", "always"]
     result = hf_llc.Estimate.from_dict(estimated(run, chatty, *data))
     assert result.dataset.bos == "always"
-    words = shlex.split(command(result.model, Curve.of_estimate(result).points))
-    assert [words[index + 1] for index, word in enumerate(words) if word == "--dataset"] == ["a.jsonl", "b.jsonl"]
-    again = run(*words[1:], "--json")
+    arguments = shlex.split(command(result.model, Curve.of_estimate(result).points))
+    assert [arguments[index + 1] for index, word in enumerate(arguments) if word == "--dataset"] == [
+        "a.jsonl",
+        "b.jsonl",
+    ]
+    again = run(*arguments[1:], "--json")
     assert again.code == 0, again.err
     assert (again.json["llc"], again.json["dataset"]) == (result.llc, result.to_dict()["dataset"])
 

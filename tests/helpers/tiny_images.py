@@ -16,6 +16,9 @@ from hf_llc.checkpoints.loading.errors import quiet
 CLASSES = ("vertical", "horizontal", "diagonal")
 """In an order that is not alphabetical."""
 SIZE = 8
+CHAINS: dict[str, Any] = {"sampler": "sgld-lm", "gamma": 300.0, "chains": 2, "draws": 20, "burn_in": 5, "lr": 1e-4}
+DRAWS: dict[str, Any] = {"sampler": "importance", "gamma": 3000.0, "chains": 4, "draws": 16}
+"""Short estimates by either kind of sampler."""
 
 
 def images(count: int, seed: int = 0) -> list[tuple[Image.Image, int]]:

@@ -6,44 +6,27 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from hf_llc.checkpoints.loading.load import context_limit, parameter_count, random_model
 from hf_llc.checkpoints.resolve import find_model
-from hf_llc.checkpoints.source import ModelSource
-from hf_llc.errors import SettingsError
 from hf_llc.execution import devices, machine
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import COPIES, computing
-from hf_llc.execution.plan import DRAW_BATCH_SIZES, draw_batch_size
+from hf_llc.execution.plan import draw_batch_size
 from hf_llc.measures.llc.draws.amounts import FIRST_GRADIENTS, FIRST_LOSSES, Amount
 from hf_llc.measures.llc.draws.rounds import gamma_sequences
+from hf_llc.measures.llc.forecast_subject import FORWARD, Subject, subject_of
 from hf_llc.measures.run import WORTH_STARTING
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.draws.prior import GRADIENT_SHARE, PriorDraws
-from hf_llc.sampling.objective import Objective
 from hf_llc.sampling.samplers import check_sampler
-from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import IMPORTANCE
 from hf_llc.settings.sampler import SamplerSettings
-from hf_llc.tasks import DEFAULT, TASKS
-from hf_llc.tasks.base import Computation, Example, TaskObjective
-from hf_llc.tasks.choose import task_of
-from hf_llc.tasks.text_generation.head import Head
-from hf_llc.tasks.text_generation.last_layer import last_layer
-from hf_llc.tasks.text_generation.objective import LOGIT_BUDGET, LanguageObjective, default_micro_batch
-from hf_llc.tasks.text_generation.prepare import find_labelled
 
-FORWARD = 2
 BACKWARD_AND_FORWARD = 6
 """Floating-point operations per parameter and token of a forward and a backward pass (Kaplan et al. 2020)."""
 ASSUMED_BURN_IN = 50
-LIVE_LOGITS = 4
-"""Tensors as large as the logits that live at once: logits, log-probabilities, their gradient, a copy."""
-LIVE_OUTPUTS, MOST_OUTPUTS = 2, 2**27
-"""Tensors as large as what modules put out that live at once, and numbers of it in a forward pass, at most, as tasks
-choose their micro-batches."""
 QUICKLY_MADE = 2 * 10**8
 """Weights up to which a model with random ones is made for timing."""
 TIMING = 1.0
@@ -64,7 +47,6 @@ MORE_ROUNDS = 1.5
 """Draws of all rounds over those of the first one, where the error ends them: 1 to 3 were seen."""
 PAIRS_A_GRADIENT = 3
 """Pairs for one with its gradients where their number is given, about."""
-LARGEST_TEXT = 10**6
 EFFICIENCY = 0.5
 """Share of a large matrix product's rate that a language model's step reaches, roughly."""
 
@@ -126,7 +108,7 @@ def forecast(
     observer = observer or Observer()
     check_sampler(sampler.sampler, [IMPORTANCE])
     source = find_model(model, download=False, tell=observer.tell)
-    subject = _subject(source, data, observer.tell)
+    subject = subject_of(source, data, observer.tell)
     if sampler.by_draws or sampler.tries_draws:
         return _of_draws(subject, sampler, device)
     parameters, context = subject.parameters, subject.context
@@ -152,104 +134,6 @@ def forecast(
         items=subject.items,
         per_token=subject.per_token,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A model and items like those of its data.
-
-    Attributes:
-        moving: weights that move. context: tokens of an item; 1 of what is no text. n: items, at most.
-        items: what they are called, `tokens` of text.
-        per_token: floating-point operations of a forward pass of a token, or of an item that is no text.
-        live: numbers that live at once in a forward and backward pass beside weights.
-        objective: the loss of so many items through a model with random weights on a device.
-    """
-
-    source: ModelSource
-    parameters: int
-    moving: int
-    context: int
-    n: int
-    items: str
-    per_token: float
-    live: int
-    objective: Callable[[int, str], Objective]
-
-
-def _subject(source: ModelSource, data: DataSettings, tell: Callable[[str], None]) -> Subject:
-    """What an estimate of the model would be of.
-
-    Raises:
-        SettingsError: its task has no forecast. HfLlcError: its files cannot be read.
-    """
-    name, n = task_of(source, data.task), data.max_sequences or LARGEST_TEXT
-    if name == DEFAULT:
-        parameters = parameter_count(source)
-        context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)
-        if (labelled := find_labelled(data, source, tell)) is not None:
-            context, n = labelled.context_length, labelled.n
-        elif data.loss_on in {"assistant", "completion"}:
-            tell(f"The sequences are taken to be {context} tokens long; most conversations are shorter.")
-        return Subject(
-            source=source,
-            parameters=parameters,
-            moving=parameter_count(source, of_adapter=True) if source.adapter else parameters,
-            context=context,
-            n=n,
-            items="tokens",
-            per_token=FORWARD * parameters,
-            live=LIVE_LOGITS * LOGIT_BUDGET,
-            objective=lambda size, device: _of_language(source, context, size, device),
-        )
-    task: Any = TASKS[name]
-    if not hasattr(task, "example"):
-        raise SettingsError(
-            f"{source.id} is for {name}, whose cost is not forecast; time a short estimate with `draws=10` instead."
-        )
-    example: Example = task.example(data, source, tell)
-    parameters = parameter_count(source, example.kind)
-
-    def objective_of(model: torch.nn.Module, size: int, device: str) -> TaskObjective:
-        items = {key: tensor.to(device) for key, tensor in example.items(size).items()}
-        weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        computation = Computation(batch_size=size, micro_batch_size=None, dtype=None, sharded=False)
-        objective: TaskObjective = task.objective(model, items, weights, computation)
-        return objective
-
-    is_text = example.context_length > 1
-    per_token, live = FORWARD * parameters, LIVE_LOGITS * LOGIT_BUDGET
-    if not is_text:
-        outline = random_model(source, "meta", example.kind)
-        per_token, outputs = _of_an_item(outline, objective_of(outline, 1, "meta"))
-        live = LIVE_OUTPUTS * min(MOST_OUTPUTS, DRAW_BATCH_SIZES[1] * outputs)
-    return Subject(
-        source=source,
-        parameters=parameters,
-        moving=parameters,
-        context=example.context_length,
-        n=n,
-        items="tokens" if is_text else f"{task.item}s",
-        per_token=per_token,
-        live=live,
-        objective=lambda size, device: objective_of(random_model(source, device, example.kind), size, device),
-    )
-
-
-def _of_an_item(model: torch.nn.Module, objective: Objective) -> tuple[int, int]:
-    """Floating-point operations of a forward pass of one item, and numbers that modules put out in it, counted where
-    tensors have no numbers."""
-    outputs = [1]
-
-    def count(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            outputs.append(output.numel())
-
-    for module in model.modules():
-        module.register_forward_hook(count)
-    with FlopCounterMode(display=False) as counter:
-        objective.losses(torch.zeros(1, dtype=torch.int64, device="meta"))
-    return counter.get_total_flops(), sum(outputs)
 
 
 class Costs(NamedTuple):
@@ -286,8 +170,8 @@ def _of_draws(subject: Subject, sampler: SamplerSettings, device: str | None) ->
     processes = min(processes, amount.losses)
     trial = costs.losses * gamma_sequences(context, n) / size + costs.move
     gamma = 0.0 if sampler.gamma is not None else GAMMA_TRIALS * trial
-    made = n * context / PACKING if subject.items == "tokens" else n / MAKING
-    load = source.all_weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + made
+    preparing = n * context / PACKING if subject.items == "tokens" else n / MAKING
+    load = source.all_weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + preparing
     load /= share if kind == "cpu" else 1.0
     first = costs.of(amount) / processes
     drawing = first * (1.0 if sampler.draws else MORE_ROUNDS)
@@ -323,22 +207,6 @@ def _memory(subject: Subject, copies: int, sampler: SamplerSettings) -> int:
 def _places(kind: str) -> int:
     """Cores, or devices."""
     return machine.cores() if kind == "cpu" else devices.device_count(kind)
-
-
-def _of_language(source: ModelSource, context: int, size: int, device: str) -> LanguageObjective:
-    """The next-token loss of random tokens."""
-    model = random_model(source, device)
-    vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
-    tokens = torch.randint(vocabulary, (size, context), generator=torch.Generator().manual_seed(0)).to(device)
-    layer = last_layer(model)
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return LanguageObjective(
-        lambda ids: model(input_ids=ids, use_cache=False).logits,
-        weights,
-        tokens,
-        default_micro_batch(size, context, vocabulary, layer.activations if layer else None),
-        Head(layer.hidden, layer.weight, layer.bias) if layer else None,
-    )
 
 
 def _timed(subject: Subject, device: str, size: int, rate: float) -> Costs:

@@ -68,18 +68,15 @@ def find_images(data: DataSettings, source: ModelSource, tell: Tell) -> Corpus:
     reference = parse_dataset(data.dataset, data.revision, endpoint())
     processor = load_processor(source, tell)
     revision = dataset_revision(reference, tell)
-    inputs = {
-        "format": FORMAT,
-        "dataset": reference.id if reference.path is None else reference.path.name,
-        "revision": revision,
-        "config": data.config,
-        "split": data.split,
-        "columns": [data.text_column, data.label_column],
-        "processor": processor.identity,
-        "mode": mode,
-        "classes": list(classes.names),
-        "max_sequences": data.max_sequences,
-    }
+    inputs = item_cache.inputs_of_table(
+        data,
+        reference,
+        revision,
+        format=FORMAT,
+        processor=processor.identity,
+        mode=mode,
+        classes=list(classes.names),
+    )
     path = token_cache.path_of(client.home() / "images", inputs)
     stored = item_cache.read(path, tell)
     if stored is None:

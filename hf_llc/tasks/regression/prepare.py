@@ -48,16 +48,7 @@ def find_pairs(data: DataSettings, source: ModelSource, tell: Tell) -> Corpus:
         )
     reference = parse_dataset(data.dataset, data.revision, endpoint())
     revision = dataset_revision(reference, tell)
-    inputs = {
-        "task": "regression",
-        "format": FORMAT,
-        "dataset": reference.id if reference.path is None else reference.path.name,
-        "revision": revision,
-        "config": data.config,
-        "split": data.split,
-        "columns": [data.text_column, data.label_column],
-        "max_sequences": data.max_sequences,
-    }
+    inputs = item_cache.inputs_of_table(data, reference, revision, task="regression", format=FORMAT)
     path = token_cache.path_of(client.home() / "items", inputs)
     stored = item_cache.read(path, tell)
     if stored is None:

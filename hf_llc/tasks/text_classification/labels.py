@@ -55,13 +55,13 @@ def class_numbers(
         numbers = [int(label) for label in labels]
         refuse_numbers(numbers, classes, data)
         return numbers, "the data" if classes.are_named else None
-    found = sorted(set(map(str, labels)))
-    if classes.are_named or set(found) <= set(classes.names):
-        table = dict(zip(found, _by_name(found, classes, data), strict=True))
+    names = sorted(set(map(str, labels)))
+    if classes.are_named or set(names) <= set(classes.names):
+        table = dict(zip(names, _by_name(names, classes, data), strict=True))
         return [table[str(label)] for label in labels], None
     raise UnusableError(
         f"{classes.model} has no names for its classes ({', '.join(classes.names[:3])}, …), so that those of {data} "
-        f"({', '.join(found[:20])}) cannot be matched; set id2label in its config.json, or give their numbers."
+        f"({', '.join(names[:20])}) cannot be matched; set id2label in its config.json, or give their numbers."
     )
 
 

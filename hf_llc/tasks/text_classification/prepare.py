@@ -56,20 +56,17 @@ def find_texts(data: DataSettings, source: ModelSource, *, tokenizer: ModelSourc
     longest = context_length(data.context_length, facts(source), config, encoder.built, source.id)
     reference = parse_dataset(data.dataset, data.revision, endpoint())
     revision = dataset_revision(reference, tell)
-    inputs = {
-        "task": "text-classification",
-        "format": FORMAT,
-        "dataset": reference.id if reference.path is None else reference.path.name,
-        "revision": revision,
-        "config": data.config,
-        "split": data.split,
-        "columns": [data.text_column, data.label_column],
-        "tokenizer": encoder.identity_of_calls,
-        "padding": _padding(config),
-        "context_length": longest,
-        "max_sequences": data.max_sequences,
-        "classes": list(classes.names),
-    }
+    inputs = item_cache.inputs_of_table(
+        data,
+        reference,
+        revision,
+        task="text-classification",
+        format=FORMAT,
+        tokenizer=encoder.identity_of_calls,
+        padding=_padding(config),
+        context_length=longest,
+        classes=list(classes.names),
+    )
     path = token_cache.path_of(client.home() / "items", inputs)
     stored = item_cache.read(path, tell)
     if stored is None:

@@ -87,8 +87,8 @@ def find(folder: Path) -> ModelSource:
 
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        found: torch.Tensor = model(input_ids=IDS).logits
-    return found
+        result: torch.Tensor = model(input_ids=IDS).logits
+    return result
 
 
 def by_peft(folder: Path) -> Any:
@@ -152,36 +152,36 @@ KINDS: dict[str, tuple[Made, Made]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_function_is_that_of_peft_merged_or_not_and_the_adapter_moves(tmp_path: Path, kind: str) -> None:
     config, make = KINDS[kind]
-    found, theirs = load_model(put(tmp_path, config(), make), "cpu"), by_peft(tmp_path / "adapter")
+    results, theirs = load_model(put(tmp_path, config(), make), "cpu"), by_peft(tmp_path / "adapter")
     expected = logits(theirs)
     assert (logits(load_model(find(tmp_path / "base"), "cpu")) - expected).abs().max() > 1e-3
-    torch.testing.assert_close(logits(found), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(logits(results), expected, atol=1e-6, rtol=1e-5)
     trained = {name for name, each in theirs.get_base_model().named_parameters() if each.requires_grad}
-    assert set(getattr(found, MOVING)) == trained
-    assert all(each.dtype == torch.float32 for each in found.parameters())
-    assert not any(module.training for module in found.modules())
-    torch.testing.assert_close(logits(found), logits(merged(theirs)), atol=1e-5, rtol=1e-4)
+    assert set(getattr(results, MOVING)) == trained
+    assert all(each.dtype == torch.float32 for each in results.parameters())
+    assert not any(module.training for module in results.modules())
+    torch.testing.assert_close(logits(results), logits(merged(theirs)), atol=1e-5, rtol=1e-4)
 
 
 def test_a_tied_embedding_with_a_lora_is_changed_where_tokens_are_read_as_in_training(tmp_path: Path) -> None:
     """Merging would change the layer of the output too."""
-    found = load_model(put(tmp_path, lora(target_modules=["embed_tokens"]), tied), "cpu")
+    result = load_model(put(tmp_path, lora(target_modules=["embed_tokens"]), tied), "cpu")
     theirs = by_peft(tmp_path / "adapter")
-    torch.testing.assert_close(logits(found), logits(theirs), atol=1e-6, rtol=1e-5)
-    assert (logits(found) - logits(merged(theirs))).abs().max() > 1e-2
+    torch.testing.assert_close(logits(result), logits(theirs), atol=1e-6, rtol=1e-5)
+    assert (logits(result) - logits(merged(theirs))).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "dora-gpt2", "loha", "lokr", "ia3", "tokens", "head-to-save"])
 def test_the_gradient_is_the_slope_of_the_loss(tmp_path: Path, kind: str) -> None:
     """peft itself takes the norm in DoRA for a constant."""
     config, make = KINDS[kind]
-    found = load_model(put(tmp_path, config(), make), "cpu", dtype=torch.float64)
-    named = dict(found.named_parameters())
-    moving = [named[name] for name in getattr(found, MOVING)]
+    result = load_model(put(tmp_path, config(), make), "cpu", dtype=torch.float64)
+    named = dict(result.named_parameters())
+    moving = [named[name] for name in getattr(result, MOVING)]
 
     def loss() -> torch.Tensor:
         return torch.nn.functional.cross_entropy(
-            found(input_ids=IDS).logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten()
+            result(input_ids=IDS).logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten()
         )
 
     gradient = torch.autograd.grad(loss(), moving)
@@ -200,8 +200,8 @@ def test_the_gradient_is_the_slope_of_the_loss(tmp_path: Path, kind: str) -> Non
 
 
 def test_every_weight_of_both_may_move_but_for_a_layer_whose_copy_was_trained(tmp_path: Path) -> None:
-    found = load_model(put(tmp_path, lora(modules_to_save=["lm_head"])), "cpu")
-    still = {name for name, each in found.named_parameters() if not each.requires_grad}
+    result = load_model(put(tmp_path, lora(modules_to_save=["lm_head"])), "cpu")
+    still = {name for name, each in result.named_parameters() if not each.requires_grad}
     assert still == {"lm_head.original_module.weight"}
 
 
@@ -209,9 +209,9 @@ def test_an_adapter_in_bfloat16_is_read_in_float32(tmp_path: Path) -> None:
     source = put(tmp_path)
     path = tmp_path / "adapter" / "adapter_model.safetensors"
     save_file({name: tensor.to(torch.bfloat16) for name, tensor in load_file(path).items()}, path)
-    found, exact = load_model(source, "cpu"), load_file(path)
+    results, exact = load_model(source, "cpu"), load_file(path)
     name = "gpt_neox.layers.0.mlp.dense_4h_to_h.lora_B"
-    weight = dict(found.named_parameters())[f"{name}.default.weight"]
+    weight = dict(results.named_parameters())[f"{name}.default.weight"]
     assert weight.dtype == torch.float32
     assert torch.equal(weight, exact[f"base_model.model.{name}.weight"].float())
 
@@ -230,9 +230,9 @@ def test_an_adapter_with_more_tokens_than_its_base_has_its_own_vocabulary(tmp_pa
         longer.resize_token_embeddings(64, mean_resizing=False)
     config = lora(target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"])
     source = find(save_adapter(tmp_path / "adapter", tmp_path / "base", config, model=longer))
-    found = load_model(source, "cpu")
-    torch.testing.assert_close(logits(found), logits(longer), atol=1e-6, rtol=1e-5)
-    assert logits(found).shape[-1] == 64
+    result = load_model(source, "cpu")
+    torch.testing.assert_close(logits(result), logits(longer), atol=1e-6, rtol=1e-5)
+    assert logits(result).shape[-1] == 64
     assert facts(source).vocabulary_size is None
 
 
@@ -263,9 +263,9 @@ def test_weights_are_counted_from_the_configs_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["dora", "tokens", "head-to-save", "mica", "loha", "lokr", "ia3"])
 def test_every_kind_is_counted(tmp_path: Path, kind: str) -> None:
     source = put(tmp_path, KINDS[kind][0](), KINDS[kind][1])
-    found = load_model(source, "cpu")
-    named = dict(found.named_parameters())
-    assert parameter_count(source, of_adapter=True) == sum(named[name].numel() for name in getattr(found, MOVING))
+    result = load_model(source, "cpu")
+    named = dict(result.named_parameters())
+    assert parameter_count(source, of_adapter=True) == sum(named[name].numel() for name in getattr(result, MOVING))
 
 
 def edit_weights(tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:

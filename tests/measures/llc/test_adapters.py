@@ -36,33 +36,33 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("settings", [CHAINS, DRAWS])
 def test_the_weights_of_the_adapter_alone_move_and_both_are_named(settings: dict[str, Any]) -> None:
-    found, whole = estimate("adapter", IDS, **settings), estimate("base", IDS, **settings)
-    assert (found.diagnostics.dimension, whole.diagnostics.dimension) == (D, WEIGHTS)
-    assert found.llc != whole.llc
-    assert (found.model, found.base_model, found.base_sha) == ("adapter", "base", whole.sha)
+    results, whole = estimate("adapter", IDS, **settings), estimate("base", IDS, **settings)
+    assert (results.diagnostics.dimension, whole.diagnostics.dimension) == (D, WEIGHTS)
+    assert results.llc != whole.llc
+    assert (results.model, results.base_model, results.base_sha) == ("adapter", "base", whole.sha)
     assert (whole.base_model, whole.base_sha) == (None, None)
-    assert "peft" in found.versions
+    assert "peft" in results.versions
     assert "peft" not in whole.versions
-    assert Estimate.from_dict(found.to_dict()) == found
+    assert Estimate.from_dict(results.to_dict()) == results
 
 
 def test_the_loss_is_that_of_the_merged_model(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         make_adapter().merge_and_unload().save_pretrained("merged")
-    found, whole = (estimate(name, IDS, **CHAINS) for name in ("adapter", "merged"))
-    assert found.init_loss == pytest.approx(whole.init_loss, abs=1e-5)
-    assert found.init_loss != pytest.approx(estimate("base", IDS, **CHAINS).init_loss, abs=1e-3)
+    results, whole = (estimate(name, IDS, **CHAINS) for name in ("adapter", "merged"))
+    assert results.init_loss == pytest.approx(whole.init_loss, abs=1e-5)
+    assert results.init_loss != pytest.approx(estimate("base", IDS, **CHAINS).init_loss, abs=1e-3)
 
 
 def test_an_adapter_that_has_learned_nothing_moves_all_the_same() -> None:
     """At B = 0 the loss is that of the base, and B moves."""
     save_adapter(Path("new"), "base", std=0.0)
-    found = estimate("new", IDS, **CHAINS)
-    assert found.init_loss == estimate("base", IDS, **CHAINS).init_loss
-    assert found.diagnostics.dimension == D
-    assert found.diagnostics.distance is not None
-    assert found.diagnostics.distance > 0
+    result = estimate("new", IDS, **CHAINS)
+    assert result.init_loss == estimate("base", IDS, **CHAINS).init_loss
+    assert result.diagnostics.dimension == D
+    assert result.diagnostics.distance is not None
+    assert result.diagnostics.distance > 0
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_an_adapter_that_has_learned_nothing_moves_all_the_same() -> None:
     ],
 )
 def test_other_weights_move_if_they_are_asked_for(params: tuple[str, ...], dimension: int) -> None:
-    found = estimate("adapter", IDS, params=params, **CHAINS)
-    assert found.diagnostics.dimension == dimension
+    result = estimate("adapter", IDS, params=params, **CHAINS)
+    assert result.diagnostics.dimension == dimension
 
 
 def test_the_base_is_part_of_the_run() -> None:
@@ -105,8 +105,8 @@ def test_the_base_may_be_named(tmp_path: Path) -> None:
         HfLlcError, match=r"an adapter for base \(of its adapter_config.json\): .* If it is elsewhere, name it with"
     ):
         estimate("adapter", IDS, **CHAINS)
-    found = estimate(ModelSettings(model="adapter", base_model="elsewhere"), IDS, **CHAINS)
-    assert found.base_model == "elsewhere"
+    result = estimate(ModelSettings(model="adapter", base_model="elsewhere"), IDS, **CHAINS)
+    assert result.base_model == "elsewhere"
     with pytest.raises(SettingsError, match="elsewhere is a whole model, not an adapter, and has no base; leave out"):
         estimate(ModelSettings(model="elsewhere", base_model="adapter"), IDS, **CHAINS)
 
@@ -125,12 +125,12 @@ def test_an_adapter_that_names_no_base_is_refused() -> None:
 
 
 def test_text_is_read_by_the_tokenizer_of_the_adapter_else_of_the_base() -> None:
-    found = estimate("adapter", ["the river runs below the old stone bridge"] * 40, context_length=8, **CHAINS)
+    result = estimate("adapter", ["the river runs below the old stone bridge"] * 40, context_length=8, **CHAINS)
     make_tokenizer().save_pretrained("adapter")
     for path in Path("base").glob("tokenizer*"):
         path.unlink()
     again = estimate("adapter", ["the river runs below the old stone bridge"] * 40, context_length=8, **CHAINS)
-    assert again.dataset.fingerprint == found.dataset.fingerprint
+    assert again.dataset.fingerprint == result.dataset.fingerprint
 
 
 def test_without_peft_it_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,9 +153,9 @@ def test_an_adapter_of_a_classifier_is_a_classifier() -> None:
     config = lora(task_type="SEQ_CLS", target_modules=["query"], modules_to_save=["classifier"])
     save_adapter(Path("lora"), "bert", config, model=BertForSequenceClassification.from_pretrained("bert"))
     rows = write_rows(Path("rows.jsonl"), labelled(40))
-    found = estimate("lora", rows, **CHAINS)
-    assert found.dataset.task == "text-classification"
-    assert found.diagnostics.dimension == 3 * (32 + 32) + 2 * 32 + 2
+    result = estimate("lora", rows, **CHAINS)
+    assert result.dataset.task == "text-classification"
+    assert result.diagnostics.dimension == 3 * (32 + 32) + 2 * 32 + 2
 
 
 def series(steps: dict[int, int]) -> Path:
@@ -235,16 +235,16 @@ def test_identical_adapters_differ_by_nothing_and_on_other_bases_by_something() 
 def test_an_adapter_in_memory_gives_the_number_of_its_files() -> None:
     model = make_adapter()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found, of_files = estimate(model, IDS, **CHAINS), estimate("adapter", IDS, **CHAINS)
-    assert found.llc == of_files.llc
-    assert found.diagnostics.dimension == D
+    results, of_files = estimate(model, IDS, **CHAINS), estimate("adapter", IDS, **CHAINS)
+    assert results.llc == of_files.llc
+    assert results.diagnostics.dimension == D
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert estimate(model, IDS, **CHAINS).run_dir == found.run_dir
+    assert estimate(model, IDS, **CHAINS).run_dir == results.run_dir
     with torch.no_grad():
         model.get_base_model().lm_head.weight.add_(0.01)
     other = estimate(model, IDS, **CHAINS)
-    assert other.base_sha != found.base_sha
-    assert other.llc != found.llc
+    assert other.base_sha != results.base_sha
+    assert other.llc != results.llc
 
 
 def test_the_active_adapter_of_several_in_memory_is_meant() -> None:
@@ -254,9 +254,9 @@ def test_the_active_adapter_of_several_in_memory_is_meant() -> None:
         model.add_adapter("second", lora(r=2))
     assert estimate(model, IDS, **CHAINS).llc == estimate("adapter", IDS, **CHAINS).llc
     model.set_adapter("second")
-    found = estimate(model, IDS, **CHAINS)
-    assert found.diagnostics.dimension == 2 * D // 3
-    assert found.init_loss == estimate(make_model(), IDS, **CHAINS).init_loss
+    result = estimate(model, IDS, **CHAINS)
+    assert result.diagnostics.dimension == 2 * D // 3
+    assert result.init_loss == estimate(make_model(), IDS, **CHAINS).init_loss
 
 
 def test_an_adapter_in_memory_that_is_merged_or_disabled_is_refused() -> None:
@@ -270,9 +270,9 @@ def test_an_adapter_in_memory_that_is_merged_or_disabled_is_refused() -> None:
 
 def test_a_trained_copy_of_a_layer_in_memory_keeps_its_base() -> None:
     model = make_adapter(lora(modules_to_save=["lm_head"]))
-    found = estimate(model, IDS, **CHAINS)
-    assert found.diagnostics.dimension == D + 300 * 32
-    assert found.base_sha == estimate(make_model(), IDS, **CHAINS).sha
+    result = estimate(model, IDS, **CHAINS)
+    assert result.diagnostics.dimension == D + 300 * 32
+    assert result.base_sha == estimate(make_model(), IDS, **CHAINS).sha
 
 
 def test_adapters_by_step_in_memory_are_a_curve() -> None:
@@ -298,6 +298,6 @@ def test_two_processes_have_the_draws_of_one() -> None:
 
 def test_the_key_of_a_whole_model_is_as_it_was() -> None:
     """No run of today begins anew."""
-    found = estimate("base", IDS, **CHAINS)
-    inputs = json.loads((Path(found.run_dir) / "inputs.json").read_bytes())["payload"]
+    result = estimate("base", IDS, **CHAINS)
+    inputs = json.loads((Path(result.run_dir) / "inputs.json").read_bytes())["payload"]
     assert "base" not in inputs

@@ -12,6 +12,7 @@ from hf_llc.checkpoints.loading.config import Kind
 from hf_llc.checkpoints.loading.load import random_model
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.measures.llc import forecast as forecasts
+from hf_llc.measures.llc import forecast_subject
 from hf_llc.measures.llc.forecast import forecast
 from hf_llc.tasks import TASKS
 from tests.helpers import tiny_images
@@ -73,26 +74,26 @@ def test_what_goes_through_the_model_is_counted_in_the_words_of_the_task(name: s
 
 def test_operations_of_an_item_are_counted() -> None:
     """Of a deep linear network a multiplication and an addition for each weight, of an image one for each place."""
-    found = forecast(ModelSettings(model=str(regression(Path("r")))), DATA, CHAINS, device="cpu")
-    assert found.per_token == 2 * found.parameters == 2 * 800
-    found = forecast(ModelSettings(model=str(images(Path("i")))), DATA, CHAINS, device="cpu")
-    assert found.per_token > 3 * 2 * found.parameters
+    result = forecast(ModelSettings(model=str(regression(Path("r")))), DATA, CHAINS, device="cpu")
+    assert result.per_token == 2 * result.parameters == 2 * 800
+    result = forecast(ModelSettings(model=str(images(Path("i")))), DATA, CHAINS, device="cpu")
+    assert result.per_token > 3 * 2 * result.parameters
 
 
 def test_a_model_that_is_not_quickly_made_is_counted_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = images(Path("model"))
     monkeypatch.setattr(forecasts, "QUICKLY_MADE", 0)
-    made: list[str] = []
+    results: list[str] = []
 
     def model_on(source: ModelSource, device: str, kind: Kind) -> torch.nn.Module:
-        made.append(device)
+        results.append(device)
         return random_model(source, device, kind)
 
-    monkeypatch.setattr(forecasts, "random_model", model_on)
-    found = forecast(ModelSettings(model=str(folder)), DATA, DRAWS, device="cpu")
-    assert made == ["meta"]
-    assert found.memory_bytes < 100 * 10**6  # no logits
-    assert found.seconds > 0
+    monkeypatch.setattr(forecast_subject, "random_model", model_on)
+    result = forecast(ModelSettings(model=str(folder)), DATA, DRAWS, device="cpu")
+    assert results == ["meta"]
+    assert result.memory_bytes < 100 * 10**6  # no logits
+    assert result.seconds > 0
 
 
 def test_random_numbers_go_on_as_they_would_have() -> None:

@@ -17,19 +17,8 @@ from hf_llc.report.card.render import Content, render_section
 from hf_llc.results.curve import Curve
 from hf_llc.tasks.items import ItemObjective
 from tests.helpers import tiny_images
+from tests.helpers.tiny_images import CHAINS, DRAWS
 from tests.helpers.tiny_regression import data_of, make_model
-from tests.hub_server.environment import use_hub
-
-CHAINS: dict[str, Any] = {"sampler": "sgld-lm", "gamma": 300.0, "chains": 2, "draws": 20, "burn_in": 5, "lr": 1e-4}
-DRAWS: dict[str, Any] = {"sampler": "importance", "gamma": 3000.0, "chains": 4, "draws": 16}
-
-
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty working directory and cache, no network, and no time spent on pictures."""
-    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "hf_home")
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **options: file.write(b"blank"))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -92,9 +92,9 @@ def test_the_problem_is_a_lora_of_peft_on_a_linear_layer(learned: int) -> None:
 def test_the_sampler_finds_it(name: str, truth: float, draws: int) -> None:
     case = case_of(name)
     assert case.truth == truth
-    found = validate(case, ValidationSettings(draws=draws))
-    assert found.verdict == "converged"
-    assert found.stderr is not None
-    assert found.error_in_stderr is not None
-    assert found.stderr < 0.05 * truth
-    assert abs(found.error_in_stderr) < 3
+    validation = validate(case, ValidationSettings(draws=draws))
+    assert validation.verdict == "converged"
+    assert validation.stderr is not None
+    assert validation.error_in_stderr is not None
+    assert validation.stderr < 0.05 * truth
+    assert abs(validation.error_in_stderr) < 3
