@@ -194,13 +194,18 @@ def weighted_mean(values: Sequence[Sequence[float]], log_weights: Sequence[Seque
     array, logs = numpy.asarray(values, dtype=float), numpy.asarray(log_weights, dtype=float)
     if array.size < ENOUGH_WEIGHTS or not (numpy.isfinite(array).all() and numpy.isfinite(logs).all()):
         return None
-    # The library takes the logarithms of what it divides by, and returns those of the weights.
-    smoothed, shape = _arviz().psislw(-logs.ravel())
-    weights = numpy.exp(smoothed - numpy.max(smoothed)).reshape(logs.shape)
-    weights /= weights.sum()
+    weights, shape = smoothed_weights(logs)
     mean = float((weights * array).sum())
     error = math.sqrt(float(((weights * (array - mean)).sum(axis=1) ** 2).sum()))
-    return Weighted(mean, error, float(1 / (weights**2).sum()), float(shape))
+    return Weighted(mean, error, float(1 / (weights**2).sum()), shape)
+
+
+def smoothed_weights(log_weights: NDArray[numpy.float64]) -> tuple[NDArray[numpy.float64], float]:
+    """Weights that are smoothed in their tail (PSIS, Vehtari et al. 2024), of sum 1, and the shape k̂ of that tail."""
+    # The library takes the logarithms of what it divides by, and returns those of the weights.
+    smoothed, shape = _arviz().psislw(-log_weights.ravel())
+    weights: NDArray[numpy.float64] = numpy.exp(smoothed - numpy.max(smoothed)).reshape(log_weights.shape)
+    return weights / weights.sum(), float(shape)
 
 
 def r_hat_by_chance(effective: Sequence[float]) -> float:
