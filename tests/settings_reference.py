@@ -30,6 +30,7 @@ from hf_llc.settings.limits import LARGEST_INTEGER
 from hf_llc.settings.machines import Machines
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import CHAIN_BATCH_SIZE, IMPORTANCE, PosteriorSettings
+from hf_llc.settings.recording import RecordingSettings
 from hf_llc.settings.sampler import CHAIN_DRAWS, SamplerSettings
 from hf_llc.settings.stopping import TARGET_STDERR, StoppingSettings
 
@@ -73,6 +74,7 @@ SECTIONS = (
     Section(PosteriorSettings, ("estimate",), "What decides the number.", {}, NUMBER),
     Section(StoppingSettings, ("estimate",), "When sampling ends, and what checks its number.", {}, ERROR),
     Section(ExecutionSettings, ("estimate",), "How the machine computes.", {}, ROUNDING),
+    Section(RecordingSettings, ("estimate",), "What is written down at every draw beside the loss.", {}, NO),
     Section(CalibrationSettings, ("calibrate",), "What a calibration is to reach.", {}, NO),
     Section(Selection, ("scan",), "Which checkpoints a scan reads: the parts of `--revisions`.", {}, NO),
     Section(Shard, ("scan",), "One part of a scan that is split over jobs.", {"index": "shard", "count": "shard"}, NO),

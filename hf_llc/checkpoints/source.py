@@ -115,3 +115,8 @@ class Corpus:
     loss_of_guessing: float | None = None
     loss_on: str | None = None
     bos: str = "auto"
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The items that `dataclasses.asdict` made a mapping of."""
+        return cls(**{**stored, "path": Path(stored["path"]), "remarks": tuple(stored.get("remarks", ()))})

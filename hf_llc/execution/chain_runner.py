@@ -10,7 +10,7 @@ import torch
 
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.results.progress import Observer
-from hf_llc.sampling.chain import Progress, run_chain
+from hf_llc.sampling.chain import AtDraw, Progress, run_chain
 from hf_llc.sampling.estimator import llc as llc_of
 from hf_llc.sampling.variations import Variation
 from hf_llc.settings.resolved import ResolvedSettings
@@ -37,8 +37,16 @@ class ChainRunner:
     ) -> None:
         self._jobs, self._bench, self._anchors, self._observer = jobs, bench, anchors, observer
 
-    def __call__(self, name: str) -> dict[str, Any]:
-        """The payload of the chain of that name."""
+    def settings(self, name: str) -> ResolvedSettings:
+        """Those of the chain of that name."""
+        return self._jobs[name].settings
+
+    def __call__(self, name: str, at_draw: AtDraw | None = None) -> dict[str, Any]:
+        """The payload of the chain of that name.
+
+        Args:
+            at_draw: records its draws.
+        """
         with self._observer.part("loading"):
             objective = self._bench.load()
         settings, chain, variation, _ = self._jobs[name]
@@ -54,6 +62,7 @@ class ChainRunner:
             keep_noise=self._bench.can_keep_noise(),
             progress=self._progress(name),
             part=self._observer.part if self._observer.profile else None,
+            at_draw=at_draw,
         )
         return replace(trace, seconds=time.monotonic() - started).to_dict()
 

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hf_llc.checkpoints.loading.adapter import MOVING
 from hf_llc.checkpoints.loading.errors import computed
 from hf_llc.checkpoints.loading.routers import routers
+from hf_llc.checkpoints.source import Corpus
 from hf_llc.errors import SettingsError, UnusableError, listed
 from hf_llc.execution import batch_norm, machine
 from hf_llc.execution.distributed.model_group import ModelShardGroup, local
@@ -92,6 +93,8 @@ class LoadedModel:
         self._batch_norm = ""
         self._prior = ""
         self._probe: Probe | None = None
+        self._model: torch.nn.Module | None = None
+        self._others: dict[str, TaskObjective] = {}
 
     def at(self, plan: Plan) -> "LoadedModel":
         """The loaded model of another plan on the same device, which evicts this one when it is loaded."""
@@ -122,7 +125,8 @@ class LoadedModel:
         if self._objective is None:
             return
         weight = self._first_weight
-        self._objective, self._anchor_gradient = None, None
+        self._objective, self._anchor_gradient, self._model = None, None, None
+        self._others.clear()
         if weight() is not None or self._group is not None:
             # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
             gc.collect()
@@ -166,8 +170,28 @@ class LoadedModel:
         if self._group is not None:
             loaded = SharedObjective(objective, [local(tensor) for tensor in moving], _shards(self._group, moving))
         self._first_weight = weakref.ref(loaded.parameters[0])
+        self._model = model
         self.load_seconds = time.monotonic() - started
         return loaded if scales is None else ScaledObjective(loaded, [each for each in scales if each > SMALLEST])
+
+    def objective_over(self, corpus: Corpus) -> TaskObjective:
+        """The mean loss over other items, at the weights of `objective`, which move it."""
+        self.load()
+        if corpus.fingerprint not in self._others:
+            model, task = self._model, TASKS[corpus.task]
+            assert model is not None
+            items = task.load_items(corpus)
+            task.refuse(model, items)
+            computation = Computation(
+                batch_size=self._plan.batch_size,
+                micro_batch_size=self._plan.sampler.micro_batch_size,
+                dtype=torch.bfloat16 if self._plan.dtype == "bfloat16" else None,
+                sharded=False,
+            )
+            moved = {name: tensor.to(self._device) for name, tensor in items.items()}
+            weights = [each for each in model.parameters() if each.requires_grad]
+            self._others[corpus.fingerprint] = task.objective(model, moved, weights, computation)
+        return self._others[corpus.fingerprint]
 
     def gradient(self, name: str) -> Gradient:
         """The estimator of ∇L_n of that name, around the weights as they are now: w*."""

@@ -30,6 +30,7 @@ class Plan:
         device: `cpu`, `cuda` or `mps`, without an index: which one is each process's own business.
         dtype: in which losses and gradients are computed. threads: CPU threads per process.
         run_dir: where its parts are kept. known: of a series: what `cached.CachedMeasurements` wrote.
+        probe: items whose losses are recorded in place of those of `corpus`.
         deadline: seconds since the epoch at which draws and chains end; None without one. followers: plans of a series
             that share what is left until then. longest_burn_in: steps, where there is no time for more.
     """
@@ -42,6 +43,7 @@ class Plan:
     threads: int
     run_dir: Path
     known: Mapping[str, Any] | None = None
+    probe: Corpus | None = None
     deadline: float | None = None
     followers: int = 0
     longest_burn_in: int | None = None
@@ -133,12 +135,10 @@ class Plan:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """The plan that `to_dict` wrote."""
-        corpus = dict(stored["corpus"])
-        corpus["path"] = Path(corpus["path"])
-        corpus["remarks"] = tuple(corpus.get("remarks", ()))
         return cls(
             source=ModelSource.from_dict(stored["source"]),
-            corpus=Corpus(**corpus),
+            corpus=Corpus.from_dict(stored["corpus"]),
+            probe=Corpus.from_dict(stored["probe"]) if stored["probe"] else None,
             sampler=SamplerSettings(**stored["sampler"]),
             device=stored["device"],
             dtype=stored["dtype"],

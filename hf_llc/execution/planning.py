@@ -46,9 +46,41 @@ def plan(
         source = find_model(model, tell=observer.tell)
     with observer.part("data"):
         corpus = find_items(data, source, tell=observer.tell)
-    new_plan = plan_for(source, corpus, sampler, kind, started)
+        probe = find_probe(data, corpus, sampler, source, observer=observer)
+    new_plan = replace(plan_for(source, corpus, sampler, kind, started), probe=probe)
     folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / new_plan.key
     return replace(new_plan, run_dir=folder.resolve())
+
+
+def find_probe(
+    data: DataSettings,
+    corpus: Corpus,
+    sampler: SamplerSettings,
+    source: ModelSource,
+    *,
+    tokenizer: ModelSource | None = None,
+    observer: Observer,
+) -> Corpus | None:
+    """The items of `sampler.probe`, read as the main data are; None where none was named.
+
+    Args:
+        corpus: the main items, whose context length they have.
+
+    Raises:
+        HfLlcError: see `find_items`.
+    """
+    if sampler.probe is None:
+        return None
+    length = corpus.context_length if corpus.context_length > 1 and corpus.loss_on is None else data.context_length
+    named = replace(
+        data,
+        dataset=sampler.probe,
+        config=None,
+        revision=None,
+        max_sequences=sampler.probe_items,
+        context_length=length,
+    )
+    return find_items(named, source, tokenizer=tokenizer, tell=observer.tell)
 
 
 def tell_of_no_use(sampler: SamplerSettings, observer: Observer) -> None:

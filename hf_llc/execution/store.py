@@ -1,10 +1,11 @@
 """A run on disk: named parts, each durable by itself, each claimed by one process at a time (filelock)."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 INPUTS = "inputs"
 """The part that says what a run is made from."""
+TENSORS = ".safetensors"
+
+
+class WithTensors(NamedTuple):
+    """A part that has tensors beside its payload: the content of a safetensors file."""
+
+    payload: Mapping[str, Any]
+    tensors: bytes
 
 
 class RunStore:
@@ -26,7 +35,7 @@ class RunStore:
 
     A part is a JSON file: its name, the run it belongs to as the checksum of its inputs, a payload, and the checksum of
     all of it. It is written once, whole; a part that does not match its checksum, or is another part or another run's,
-    counts as missing and is told of by name.
+    counts as missing and is told of by name. A part may have tensors in a file beside it, whose SHA-256 it holds.
 
     Args:
         link: to other machines with a run from the same inputs. Each has all parts in a folder of its own in the end,
@@ -74,6 +83,10 @@ class RunStore:
         """The file of a part."""
         return self.folder / f"{name}.json"
 
+    def tensors_path(self, name: str) -> Path:
+        """The file of a part's tensors."""
+        return self.folder / f"{name}{TENSORS}"
+
     def read(self, name: str) -> dict[str, Any] | None:
         """The part's payload, or None if it is not there or not whole.
 
@@ -86,10 +99,13 @@ class RunStore:
         with self._part("io"):
             stored = _whole(path)
             foreign = stored is not None and not self._is_own(name, stored)
-        if stored is None or foreign:
-            if path.parent == self.folder:
+        without = stored is not None and not foreign and not self._has_tensors(name, stored)
+        if stored is None or foreign or without:
+            if path.parent == self.folder and not without:
                 _refuse_others(path)
             why = "is a part of another run" if foreign else "is damaged (half-written or changed)"
+            if without:
+                why = f"has lost {self.tensors_path(name).name}, or that was changed"
             self._tell(f"{path} {why}; it is computed again.")
             path.unlink(missing_ok=True)
             return None
@@ -109,15 +125,29 @@ class RunStore:
         inputs = whole_payload(self.path(INPUTS))
         return None if inputs is None else checksum(inputs)
 
-    def write(self, name: str, payload: Mapping[str, Any]) -> None:
-        """Makes a part durable.
+    def _has_tensors(self, name: str, stored: Mapping[str, Any]) -> bool:
+        """False if the part has tensors that are not there, or not as they were written."""
+        if TENSORS not in stored:
+            return True
+        try:
+            content = self.tensors_path(name).read_bytes()
+        except FileNotFoundError:
+            return False
+        return hashlib.sha256(content).hexdigest() == str(stored[TENSORS])
+
+    def write(self, name: str, payload: Mapping[str, Any] | WithTensors) -> None:
+        """Makes a part durable, its tensors first.
 
         Raises:
             ValueError: the payload holds inf or NaN.
         """
+        values, tensors = payload, {}
+        if isinstance(payload, WithTensors):
+            write_atomically(self.tensors_path(name), payload.tensors)
+            values, tensors = payload.payload, {TENSORS: hashlib.sha256(payload.tensors).hexdigest()}
         with self._part("io"):
             run = None if name == INPUTS else self._run
-            content = json.dumps(sealed({"part": name, "run": run, "payload": payload}), allow_nan=False)
+            content = json.dumps(sealed({"part": name, "run": run, **tensors, "payload": values}), allow_nan=False)
             write_atomically(self.path(name), content.encode())
             self.offer([name])
 
@@ -125,7 +155,10 @@ class RunStore:
         """Lets other machines have those of these parts that are here."""
         if self._link is not None and self._room is not None:
             for name in names:
-                if whole_payload(self.path(name)) is not None:
+                stored = _whole(self.path(name))
+                if stored is not None and TENSORS in stored:
+                    self._link.put(f"{self._room}/{name}{TENSORS}", self.tensors_path(name).read_bytes())
+                if stored is not None:
                     self._link.put(f"{self._room}/{name}", self.path(name).read_bytes())
 
     def _fetch(self, name: str) -> dict[str, Any] | None:
@@ -136,6 +169,11 @@ class RunStore:
         stored = _opened(content)
         if stored is None or not self._is_own(name, stored):
             return None
+        if TENSORS in stored:
+            assert self._link is not None  # it gave the part
+            write_atomically(self.tensors_path(name), self._link.get(f"{self._room}/{name}{TENSORS}") or b"")
+            if not self._has_tensors(name, stored):
+                return None
         write_atomically(self.path(name), content)
         return dict(stored["payload"])
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
-from hf_llc.execution.store import RunStore
+from hf_llc.execution.store import RunStore, WithTensors
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ Steps = Generator[WorkState, None, T]
 def make_parts(
     store: RunStore,
     names: Sequence[str],
-    make: Callable[[str], Mapping[str, Any]],
+    make: Callable[[str], Mapping[str, Any] | WithTensors],
     *,
     first: int = 0,
     on_parts: Callable[[Collection[str]], None] = lambda names: None,
@@ -91,7 +91,7 @@ def run_to_end(steps: Steps[T], wait: Callable[[float], None] = time.sleep) -> T
 
 
 def _read_or_made(
-    store: RunStore, name: str, make: Callable[[str], Mapping[str, Any]]
+    store: RunStore, name: str, make: Callable[[str], Mapping[str, Any] | WithTensors]
 ) -> tuple[dict[str, Any] | None, bool]:
     """The payload of a part, and whether it was made here; None while another process makes it."""
     payload = store.read(name)

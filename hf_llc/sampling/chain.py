@@ -26,6 +26,8 @@ BLOCK = 16
 
 Progress = Callable[[int, float, float], None]
 """Called with (steps done, mean minibatch loss of the block, mean paired difference of the draws so far)."""
+AtDraw = Callable[[], None]
+"""Called at every draw after the burn-in, with the objective's weights at w_t, which it must leave there."""
 
 
 class DrawMeasurement(NamedTuple):
@@ -48,6 +50,7 @@ def run_chain(
     keep_noise: bool = True,
     progress: Progress | None = None,
     part: Part | None = None,
+    at_draw: AtDraw | None = None,
 ) -> ChainTrace:
     """The trace of one chain around w*, the weights the objective holds now and, bit for bit, holds again afterwards.
 
@@ -62,6 +65,7 @@ def run_chain(
         keep_noise: a sampler that takes a step's noise twice has it kept on a CPU, where drawing takes longer than
             reading, at the price of a copy of the weights (two for a refined chain). The numbers are the same.
         part: told of what each part of a step takes; None costs nothing.
+        at_draw: records the draw.
     """
     anchors = copy_of(objective.parameters)
     if part is not None:
@@ -78,6 +82,7 @@ def run_chain(
             keep_noise=keep_noise,
             progress=progress,
             part=part,
+            at_draw=at_draw,
         ).trace()
     finally:
         restore(objective.parameters, anchors)
@@ -100,8 +105,9 @@ class _Chain:
         keep_noise: bool,
         progress: Progress | None,
         part: Part | None,
+        at_draw: AtDraw | None,
     ) -> None:
-        self._objective = objective
+        self._objective, self._at_draw = objective, at_draw
         self._anchor_losses, self._settings, self._number = anchor_losses, settings, number
         self._progress, self._part = progress, part
         self._looked_at = jumps.measured_draws(settings) if variation is None else frozenset()
@@ -190,6 +196,8 @@ class _Chain:
         """What a draw computes beside the losses that come with its gradient, and before that takes its memory."""
         walk = self._walk
         recorder.add_distance(squared_distance(walk.parameters, walk.anchors, walk.shards))
+        if self._at_draw is not None:
+            self._at_draw()
         apart = walk.randomness.measured(index)
         items = batch if apart is None else apart
         looked_at = self._draw_number(index) in self._looked_at

@@ -86,11 +86,11 @@ class ScaledObjective:
         return objective
 
     def losses(self, indices: Tensor) -> Tensor:
-        self._move()
+        self.place()
         return self._inner.losses(indices)
 
     def losses_and_gradient(self, indices: Tensor) -> Tensor:
-        self._move()
+        self.place()
         losses = self._inner.losses_and_gradient(indices)
         for own, weight, scale in zip(self._parameters, self._inner.parameters, self._scales, strict=True):
             own.grad = None if weight.grad is None else weight.grad.mul_(scale)
@@ -98,8 +98,8 @@ class ScaledObjective:
         return losses
 
     @torch.no_grad()
-    def _move(self) -> None:
-        """w ← w* + s (u − w*/s): s·u alone would round w* at u*."""
+    def place(self) -> None:
+        """Moves the weights to where u is, w ← w* + s (u − w*/s): s·u alone would round w* at u*."""
         for weight, own, center, scale in zip(
             self._inner.parameters, self._parameters, self._centers, self._scales, strict=True
         ):

@@ -108,9 +108,12 @@ def prepare_scan(
         )
     with observer.part("data"):
         corpus = find_items(request.data, last, tokenizer=tokenizer, tell=observer.tell)
+        probe = planning.find_probe(
+            request.data, corpus, request.sampler, last, tokenizer=tokenizer, observer=observer
+        )  # fmt: skip
 
     def plan_of(name: str, sampler: SamplerSettings) -> Plan:
-        return planning.plan_for(series.sources[name], corpus, sampler, kind)
+        return replace(planning.plan_for(series.sources[name], corpus, sampler, kind), probe=probe)
 
     names = list(series.sources)
     inputs = _shared_inputs(plan_of(names[-1], request.sampler), series.model)

@@ -6,6 +6,7 @@ from hf_llc.settings.bounds import require
 from hf_llc.settings.execution import ExecutionSettings
 from hf_llc.settings.limits import LONGEST
 from hf_llc.settings.posterior import PosteriorSettings
+from hf_llc.settings.recording import RecordingSettings
 from hf_llc.settings.stopping import StoppingSettings
 
 CHAIN_DRAWS = 200
@@ -14,11 +15,12 @@ SHORT_DRAWS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerSettings(ExecutionSettings, StoppingSettings, PosteriorSettings):
+class SamplerSettings(RecordingSettings, ExecutionSettings, StoppingSettings, PosteriorSettings):
     """How λ̂ is sampled: what decides the number, when sampling ends, and how the machine computes.
 
     Every attribute is a keyword argument: those of `PosteriorSettings`, which decide the number, of `StoppingSettings`,
-    which decide its error, and of `ExecutionSettings`, which change it by rounding alone.
+    which decide its error, of `ExecutionSettings`, which change it by rounding alone, and of `RecordingSettings`, which
+    leave it as it is.
     """
 
     @property
@@ -45,6 +47,7 @@ class SamplerSettings(ExecutionSettings, StoppingSettings, PosteriorSettings):
     def __post_init__(self) -> None:
         PosteriorSettings.__post_init__(self)
         ExecutionSettings.__post_init__(self)
+        RecordingSettings.__post_init__(self)
         steps = (self.burn_in or 0) + self.chain_draws * self.thin
         require(
             steps <= LONGEST,
@@ -57,6 +60,11 @@ class SamplerSettings(ExecutionSettings, StoppingSettings, PosteriorSettings):
         require(
             self.cross_check != "sgld" or self.by_draws or self.tries_draws,
             "cross_check sgld goes with independent draws (sampler importance); of chains it is draws or lanczos.",
+        )
+        require(
+            self.devices_per_chain == 1 or not self.observables,
+            f"keep needs the whole model in one process, got `devices_per_chain` {self.devices_per_chain}; leave that "
+            "out.",
         )
         require(
             self.devices_per_chain == 1 or self.batch_norm == "frozen",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -69,6 +69,19 @@ class Forecastable(Protocol):
 
         Raises:
             HfLlcError: these files cannot be read, or do not go together.
+        """
+        ...
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """What a task has beside `Task` where its items can be shown as text."""
+
+    def labels(self, corpus: Corpus, source: ModelSource, positions: Sequence[tuple[int, int | None]]) -> Sequence[str]:
+        """A short text for each position: of an item, or of the token at that place of it.
+
+        Raises:
+            HfLlcError: the tokenizer cannot be read.
         """
         ...
 

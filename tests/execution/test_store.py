@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hf_llc.errors import ResourceError
-from hf_llc.execution.store import RunStore
+from hf_llc.execution.store import RunStore, WithTensors
 from hf_llc.settings.files import write_atomically
 
 
@@ -30,6 +30,22 @@ def test_a_part_is_read_as_it_was_written(store: RunStore) -> None:
     store.write("chains/000", {"deltas": [0.1, 1e-300, None]})
     assert store.read("chains/000") == {"deltas": [0.1, 1e-300, None]}
     assert store.read("chains/001") is None
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+def test_a_part_whose_tensors_are_not_as_they_were_written_counts_as_missing(
+    store: RunStore, told: list[str], damage: str
+) -> None:
+    store.write("recorded/000", WithTensors({"seconds": 1.0}, b"tensors"))
+    path = store.tensors_path("recorded/000")
+    assert (store.read("recorded/000"), path.read_bytes()) == ({"seconds": 1.0}, b"tensors")
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": b"tensor", "changed": b"Tensors"}[damage])
+    assert store.read("recorded/000") is None
+    assert "has lost 000.safetensors, or that was changed" in told[0]
+    assert not store.path("recorded/000").exists()
 
 
 def test_nan_is_never_written(store: RunStore) -> None:

@@ -73,7 +73,7 @@ def test_a_row_of_the_training_experiment_has_its_numbers(tmp_path: Path) -> Non
     data = training.images(tmp_path, "train", 48)
     assert data[0].shape == (48, 1, 14, 14)
     assert data[1][:11].tolist() == [*range(10), 0]
-    setup = replace(training.Setup(), images=48, epochs=2, cooling=1, chains=2, draws=4)
+    setup = replace(training.Setup(), images=48, epochs=2, longest=4, cooling=1, chains=2, draws=4)
     row = training.trained(training.Recipe(0.05), data, data, setup, tmp_path / "runs")
     assert row["end"]["llc"] is not None
     assert row["cooled"]["verdict"]

@@ -4,8 +4,8 @@ A residual net without normalisation is trained on 2,048 images of 14 × 14 pixe
 
 * `end`: after the last epoch, as Lau et al. 2023 do: where the last step happened to land;
 * `cooled`: after a cool-down from there that is common to all runs;
-* `matched`: after the same cool-down from the first epoch whose mean training loss is below MATCHED, so that the runs
-  are compared at one training loss.
+* `matched`: after the same cool-down from the first epoch from which it ends at a training loss below MATCHED, so that
+  the runs are compared at one training loss. Training goes on for that, to LONGEST epochs at most.
 
 The script reads the four `.gz` files of Fashion-MNIST from the folder that FASHION_MNIST names.
 """
@@ -26,7 +26,9 @@ from torch.nn import functional
 import hf_llc
 from tests.experiments.output import axes, run_script
 
-IMAGES, EPOCHS, MATCHED = 2048, 40, 0.30
+IMAGES, EPOCHS, LONGEST, MATCHED = 2048, 40, 300, 0.25
+EVERY = 3
+"""Epochs between two looks at where the cool-down ends."""
 COOLING, COOLING_RATE, COOLING_MOMENTUM, COOLING_BATCH = 12, 0.02, 0.9, 128
 GAMMA, BATCH = 100.0, 128
 LR, BURN_IN = 1e-4, 250
@@ -120,12 +122,19 @@ def loss_of(net: Any, items: tuple[Tensor, Tensor]) -> Tensor:
     return functional.cross_entropy(net(items[0]), items[1], reduction="none")
 
 
+@torch.no_grad()
+def mean_loss(net: nn.Module, items: tuple[Tensor, Tensor]) -> float:
+    """The training loss over all items."""
+    return float(loss_of(net, items).mean())
+
+
 @dataclass(frozen=True)
 class Setup:
     """The sizes of the experiment; a tiny one is for tests."""
 
     images: int = IMAGES
     epochs: int = EPOCHS
+    longest: int = LONGEST
     cooling: int = COOLING
     chains: int = 4
     draws: int = 150
@@ -146,9 +155,7 @@ def estimated(net: nn.Module, data: tuple[Tensor, Tensor], setup: Setup, output:
         num_processes=1,
         output_dir=output,
     )
-    with torch.no_grad():
-        loss = float(loss_of(net, data).mean())
-    return {"loss": loss, "llc": result.llc, "stderr": result.stderr, "verdict": str(result.verdict)}
+    return {"loss": mean_loss(net, data), "llc": result.llc, "stderr": result.stderr, "verdict": str(result.verdict)}
 
 
 def trained(
@@ -157,18 +164,24 @@ def trained(
     """A row: the recipe, its noise, and λ̂ at the end, cooled from there, and cooled from the matched epoch."""
     net, stream = network(recipe.seed), torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.SGD(net.parameters(), lr=recipe.rate, momentum=recipe.momentum)
-    matched, epoch_of = None, None
-    for epoch in range(setup.epochs):
-        loss = train_epoch(net, optimizer, data, recipe.batch, stream)
-        if matched is None and loss < MATCHED:
-            matched, epoch_of = copy.deepcopy(net), epoch + 1
-    after = cooled(net, data, setup.cooling, recipe.seed)
-    row: dict[str, Any] = {**asdict(recipe), "noise": recipe.noise, "matched_epoch": epoch_of}
+    matched, matched_epoch, end = None, None, net
+    for epoch in range(1, setup.longest + 1):
+        train_epoch(net, optimizer, data, recipe.batch, stream)
+        if epoch == setup.epochs:
+            end = copy.deepcopy(net)
+        if matched is None and epoch % EVERY == 0:
+            candidate = cooled(net, data, setup.cooling, recipe.seed)
+            if mean_loss(candidate, data) < MATCHED:
+                matched, matched_epoch = candidate, epoch
+        if matched is not None and epoch >= setup.epochs:
+            break
+    after = cooled(end, data, setup.cooling, recipe.seed)
+    row: dict[str, Any] = {**asdict(recipe), "noise": recipe.noise, "matched_epoch": matched_epoch}
     runs = output / f"{recipe.rate:g}-{recipe.batch}-{recipe.momentum:g}-{recipe.seed}"
-    row["end"] = estimated(net, data, setup, runs / "end")
+    row["end"] = estimated(end, data, setup, runs / "end")
     row["cooled"] = estimated(after, data, setup, runs / "cooled")
     if matched is not None:
-        row["matched"] = estimated(cooled(matched, data, setup.cooling, recipe.seed), data, setup, runs / "matched")
+        row["matched"] = estimated(matched, data, setup, runs / "matched")
     with torch.no_grad():
         row["test_accuracy"] = float((after(test[0]).argmax(1) == test[1]).float().mean())
     print(row, file=sys.stderr, flush=True)
@@ -203,7 +216,7 @@ def experiment() -> list[dict[str, Any]]:
 def picture(rows: list[dict[str, Any]]) -> Figure:
     """λ̂ against η/(B(1−m)): at the end of training, cooled from there, and at matched training loss."""
     figure, panels = axes(12, 4, columns=3)
-    titles = {"end": "last epoch", "cooled": "after a common cool-down", "matched": "matched loss, then cool-down"}
+    titles = {"end": "last epoch", "cooled": "after a common cool-down", "matched": "matched loss after the cool-down"}
     for axis, (part, title) in zip(panels, titles.items(), strict=True):
         for seed in sorted({row["seed"] for row in rows}):
             for is_plain, marker in ((True, "o"), (False, "^")):

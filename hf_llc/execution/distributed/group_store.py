@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from hf_llc.execution.store import RunStore, Tell
+from hf_llc.execution.store import RunStore, Tell, WithTensors
 
 
 class GroupStore(RunStore):
@@ -35,7 +35,7 @@ class GroupStore(RunStore):
         payload: dict[str, Any] | None = self._lead(lambda: self._own.read(name))
         return payload
 
-    def write(self, name: str, payload: Mapping[str, Any]) -> None:
+    def write(self, name: str, payload: Mapping[str, Any] | WithTensors) -> None:
         self._lead(lambda: self._own.write(name, payload))
 
     @contextmanager

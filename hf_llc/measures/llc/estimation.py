@@ -21,10 +21,10 @@ from hf_llc.execution.loaded_model import LoadedModel, LoadedObjective, computin
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore, Tell
 from hf_llc.execution.work_queue import Steps
-from hf_llc.measures.llc import sgld_check
+from hf_llc.measures.llc import recording, sgld_check
 from hf_llc.measures.llc.chains import length
 from hf_llc.measures.llc.chains import rounds as chain_rounds
-from hf_llc.measures.llc.chains.parts import Maker, Names, cross_check_names, resolved_name
+from hf_llc.measures.llc.chains.parts import Maker, Names, cross_check_names, folder_of, resolved_name
 from hf_llc.measures.llc.draws import choice, rounds
 from hf_llc.measures.llc.draws.estimate import estimate_of_draws
 from hf_llc.measures.llc.resolution import ResolvedRun
@@ -68,6 +68,9 @@ def steps(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observe
         plan = chosen_plan
     if plan.sampler.by_draws:
         yield from rounds.steps(plan, store, bench, fleet, observer, lambda: keep_draws(plan, observer.tell))
+        prior = rounds.prior_of(store)
+        posterior = recording.Posterior(n_beta=prior.n_beta, gamma=prior.gamma)
+        yield from recording.of_draws(plan, store, bench, posterior, fleet, observer)
         if plan.sampler.cross_check == sgld_check.METHOD and rounds.is_drawn(plan):
             anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
             estimate, _ = _estimate_of_draws(plan, store, 0.0)
@@ -80,9 +83,11 @@ def steps(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observe
         yield from chain_rounds.steps(
             plan, store, resolution, maker, fleet, observer, lambda: keep_chains(plan, observer.tell)
         )
+        yield from maker.recorded(Names(plan, chain_rounds.chains_of(plan, store), resolution.settings.draws))
         return
-    jobs = maker.jobs(Names(plan, plan.sampler.chain_count, resolution.settings.draws))
-    yield from maker.made(jobs, cross_check_names(plan))
+    names = Names(plan, plan.sampler.chain_count, resolution.settings.draws)
+    yield from maker.made(maker.jobs(names), cross_check_names(plan))
+    yield from maker.recorded(names)
 
 
 def _part_names(plan: Plan) -> list[str]:
@@ -104,10 +109,14 @@ def is_finished(plan: Plan) -> bool:
     if plan.sampler.by_draws:
         others = _sgld_names(plan)
         store = RunStore(plan.run_dir, lambda message: None)
-        return rounds.is_finished(plan) and all(store.path(name).exists() for name in others)
+        is_recorded = recording.is_finished(plan, lambda each: each.blocks)
+        return rounds.is_finished(plan) and is_recorded and all(store.path(name).exists() for name in others)
+    store = RunStore(plan.run_dir, lambda message: None)
+    count = chain_rounds.chains_of(plan, store) if plan.sampler.grows else plan.sampler.chain_count
+    if not recording.is_finished(plan, lambda each: list(map(each.chain, range(count))), folder_of(plan)):
+        return False
     if plan.sampler.grows:
         return chain_rounds.is_finished(plan)
-    store = RunStore(plan.run_dir, lambda message: None)
     return all(store.path(name).exists() for name in _part_names(plan))
 
 
@@ -119,12 +128,14 @@ def collect(plan: Plan, observer: Observer, started: float) -> Estimate:
     """
     plan = choice.decided(plan) or plan.of_draws()
     if plan.sampler.by_draws:
+        recording.told(plan, observer, 2 * -(-plan.sampler.recorded_draws // 2))
         return _collect_draws(plan, observer, started)
     store = RunStore(plan.run_dir, observer.tell, part=observer.part)
     estimate, traces = _estimate_of_chains(plan, store, started, observer.tell)
     for name in cross_check_names(plan):
         if not plan.sampler.grows or store.path(name).exists():
             estimate = replace(estimate, cross_check=_finished(store, name))
+    recording.told(plan, observer, estimate.settings.chains * estimate.settings.draws, folder_of(plan))
     return _kept(plan, store, estimate, traces, observer)
 
 

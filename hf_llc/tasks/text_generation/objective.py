@@ -60,10 +60,14 @@ def sequence_losses(
     sequences: Sequences,
 ) -> Tensor:
     """ℓ_i: mean cross-entropy of a sequence's targets given the tokens before, in nats, shape (m,), float32."""
-    flat = functional.cross_entropy(
-        logits.flatten(0, 1).float(), sequences.targets.flatten(), ignore_index=IGNORED, reduction="none"
+    return sequences.means(position_losses(logits, sequences.targets))
+
+
+def position_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """The cross-entropy of each position's target, 0 where that is IGNORED, in nats, shape (m · length,), float32."""
+    return functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none"
     )
-    return sequences.means(flat)
 
 
 def default_micro_batch(batch_size: int, context_length: int, vocabulary: int, activations: int | None = None) -> int:
@@ -106,6 +110,7 @@ class LanguageObjective(ItemObjective):
         super().__init__(
             lambda rows: sequence_losses(logits(rows.ids), rows), parameters, items, micro_batch, dtype
         )  # fmt: skip
+        self._logits = logits
         self._head = head
         self._lengths = None if labels is None else lengths_of(labels).cpu()
 
@@ -123,13 +128,38 @@ class LanguageObjective(ItemObjective):
         head = self._head
         return head if head is not None and ids.numel() > chunk_of(head) else None
 
+    def predicted(self) -> Tensor:
+        """True for every token that has a loss, shape (n, length)."""
+        if self._lengths is None:
+            mask = torch.ones_like(self._items["tokens"], dtype=torch.bool)
+        else:
+            mask = self._items["labels"] != IGNORED
+        mask[:, 0] = False  # nothing predicts it
+        return mask
+
+    def token_losses(self, indices: Tensor) -> Tensor:
+        """The loss of every token of these items, in nats, shape (m, length); 0 for a token without one."""
+        length = self._items["tokens"].shape[1]
+        with torch.no_grad():
+            parts = []
+            for part in indices.split(self.micro_batch):
+                rows = self._rows(part)
+                losses = self._position_losses(rows).view_as(rows.ids)
+                # What a position predicts is the token behind it.
+                parts.append(functional.pad(losses[:, :-1], (1, length - rows.ids.shape[1])))
+            return torch.cat(parts)
+
     def _losses(self, rows: Sequences) -> Tensor:
+        return rows.means(self._position_losses(rows))
+
+    def _position_losses(self, rows: Sequences) -> Tensor:
+        """The loss of what each position predicts, 0 where that is nothing, (m · length,), float32."""
         head = self._cut(rows.ids)
-        if head is None:
-            return super()._losses(rows)
         with self._precision():
+            if head is None:
+                return position_losses(self._logits(rows.ids), rows.targets)
             hidden = head.hidden(rows.ids)
-        return rows.means(token_losses(head, hidden.flatten(0, 1), rows.targets.flatten(), self._dtype))
+        return token_losses(head, hidden.flatten(0, 1), rows.targets.flatten(), self._dtype)
 
     def _backward(self, rows: Sequences, batch_size: int) -> Tensor:
         """ℓ_i of these sequences; adds the gradient of their sum over the batch size to every parameter's."""

@@ -11,6 +11,7 @@ from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks.base import Computation
+from hf_llc.tasks.text.tokenizer import load_tokenizer
 from hf_llc.tasks.text_generation import prepare
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
@@ -19,6 +20,8 @@ from hf_llc.tasks.text_generation.prepare import TOKENS
 from hf_llc.tasks.text_generation.sequences import refuse_unknown
 from hf_llc.tasks.text_generation.targets import IDS, LABELS
 
+EXCERPT = 24
+"""Tokens of a sequence that are shown."""
 PADDING_TOLERANCE = 1e-3
 """Of the largest logit: by how much what is behind a sequence may change its logits, through rounding."""
 
@@ -46,6 +49,16 @@ class TextGeneration:
     def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
         """Tokens, (n, context), int32, which take a thousandth of what a forward pass does, and labels if need be."""
         return prepare.load_sequences(corpus)
+
+    def labels(self, corpus: Corpus, source: ModelSource, positions: Sequence[tuple[int, int | None]]) -> Sequence[str]:
+        """The beginning of each sequence, or the token at that place of it, as text."""
+        items = self.load_items(corpus)
+        tokens = items[IDS if LABELS in items else TOKENS]
+        decode = load_tokenizer(source).built.decode
+        return [
+            str(decode(tokens[item, :EXCERPT] if place is None else tokens[item, place : place + 1]))
+            for item, place in positions
+        ]
 
     def load_model(self, source: ModelSource, device: str, devices: int) -> torch.nn.Module:
         """The causal language model."""

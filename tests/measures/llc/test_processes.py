@@ -92,6 +92,23 @@ def test_a_launch_of_the_users_own_is_one_run_and_prints_once(
     assert ran.err.count("lr = ") == 1
 
 
+def test_two_processes_record_what_one_records(start: Starter, reference: dict[str, Any]) -> None:
+    """Beside the chains, and at independent draws; a killed command leaves whole files."""
+    keep, one, two = ("--keep", "losses"), start.place / "recorded-1", start.place / "recorded-2"
+    start("--output-dir", "recorded-1", "--num-processes", 1, *keep).finish()
+    running = start("--output-dir", "recorded-2", "--num-processes", 2, *keep)
+    running.wait_until(lambda: any(two.glob("recorded/losses/chains/*.json")))
+    workers = running.family()
+    running.kill()
+    ended(workers)
+    ran = start("--output-dir", "recorded-2", "--num-processes", 2, *keep).finish()
+    assert ran.code == 0, ran.err
+    assert ran.json["llc"] == reference["estimate.json"]["llc"]
+    recorded = {path.name: path.read_bytes() for path in one.glob("recorded/losses/chains/*.safetensors")}
+    assert len(recorded) == SAMPLER.chain_count
+    assert {path.name: path.read_bytes() for path in two.glob("recorded/losses/chains/*.safetensors")} == recorded
+
+
 def test_a_kill_at_any_moment_loses_the_chain_in_flight_at_most(start: Starter, reference: dict[str, Any]) -> None:
     folder, moments = start.place / "killed", random.Random(1)
     kept: dict[str, tuple[int, int]] = {}

@@ -8,10 +8,12 @@ from hf_llc.execution.chain_runner import ChainRunner, ChainSpec
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.plan import Plan
+from hf_llc.execution.recording import recordings_of
 from hf_llc.execution.store import RunStore
 from hf_llc.execution.work_queue import Steps
 from hf_llc.measures.llc import sgld_check
 from hf_llc.measures.llc.cross_check import cross_check, part_name
+from hf_llc.measures.llc.recording import Posterior, made_anchors, missing_of_chains, recorded_chain
 from hf_llc.measures.llc.resolution import ResolvedRun
 from hf_llc.measures.llc.sensitivity import sensitivity_chains
 from hf_llc.results.progress import Observer
@@ -93,11 +95,19 @@ class Maker:
 
     def made(self, jobs: Mapping[str, ChainSpec], others: Sequence[str] = ()) -> Steps[None]:
         """Makes what is missing of these chains, and of what checks them by another way."""
-        observer = self._observer
+        observer, main = self._observer, self._resolution.settings
+        prefix, posterior = folder_of(self._plan), Posterior(n_beta=main.n_beta, gamma=main.gamma)
+        yield from made_anchors(self._plan, self._store, self._bench, posterior, observer, prefix)
+        recordings = recordings_of(self._plan, prefix)
         observer.begin("sampling", sum(job.settings.steps for job in jobs.values()))
         chains = ChainRunner(jobs, self._bench, self._anchors, observer)
 
         def make(name: str) -> Mapping[str, Any]:
+            if name in jobs and jobs[name].variation is None and recordings:
+                payload, parts = recorded_chain(name, chains, jobs[name].chain, recordings, self._store, self._bench)
+                for part, recorded in parts.items():
+                    self._store.write(part, recorded)
+                return payload
             if name not in others:
                 return chains(name)
             with observer.part("measuring"):
@@ -109,6 +119,15 @@ class Maker:
             make,
             first=self._fleet.share,
             on_parts=lambda done: observer.advance(sum(jobs[name].settings.steps for name in done if name in jobs)),
-            last=True,
+            last=not recordings,
         )
         observer.end()
+
+    def recorded(self, names: Names) -> Steps[None]:
+        """Makes the recordings that are missing of these chains, which are there."""
+        main = {name: chain for chain, name in enumerate(names.main)}
+        jobs = self.jobs(names)
+        chains = ChainRunner({name: jobs[name] for name in main}, self._bench, self._anchors, self._observer)
+        yield from missing_of_chains(
+            self._plan, self._store, self._bench, chains, main, folder_of(self._plan), self._fleet, self._observer
+        )

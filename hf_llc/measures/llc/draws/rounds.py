@@ -149,6 +149,18 @@ def _round(
     observer.end()
 
 
+def prior_of(store: RunStore) -> Prior:
+    """What was fixed before the first draw.
+
+    Raises:
+        ResourceError: it has disappeared since.
+    """
+    stored = store.read(PRIOR)
+    if stored is None:
+        raise ResourceError(f"{store.path(PRIOR)} has disappeared; run the same command again.")
+    return Prior(**stored)
+
+
 def is_drawn(plan: Plan) -> bool:
     """True if all is there that the plan's draws ask for, whatever the time."""
     return is_finished(replace(plan, deadline=None))
@@ -184,10 +196,7 @@ def collected(plan: Plan, store: RunStore) -> tuple[Prior, Sample]:
     Raises:
         ResourceError: that is too little for a number, or was changed since.
     """
-    stored = store.read(PRIOR)
-    if stored is None:
-        raise ResourceError(f"{store.path(PRIOR)} has disappeared; run the same command again.")
-    prior = Prior(**stored)
+    prior = prior_of(store)
     amount: Amount | None = first_amount(plan)
     sample = sample_of(store, first_amount(plan))
     while amount is not None:

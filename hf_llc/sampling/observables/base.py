@@ -1,0 +1,24 @@
+"""What an observable is."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from hf_llc.sampling.objective import Objective
+
+
+class Observable(Protocol):
+    """Numbers of the model at its weights as they are, in a fixed order, the same at every draw."""
+
+    def values(self, objective: Objective) -> Tensor:
+        """The values over all items of the objective, in nats, shape (columns,).
+
+        Raises:
+            UnusableError: the objective has no such values.
+        """
+        ...
+
+    def positions(self, objective: Objective) -> Sequence[tuple[int, int | None]]:
+        """Of each column the item that it belongs to, and where in it; None for the whole item."""
+        ...
