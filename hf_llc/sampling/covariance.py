@@ -7,6 +7,7 @@ and the odd parts o = (ℓ(w+) − ℓ(w−))/2: no even part is multiplied with
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,24 +49,25 @@ def covariances(draws: LossDraws) -> Covariances:
     """
     averages = Averages(draws)
     deviations = averages.centred(draws.rises)
-    plain = torch.einsum("gd,gdi,gdj->ij", averages.weights, deviations, deviations)
-    shrunk = _shrunk(averages, deviations)
-    scale = plain.diagonal().clamp(min=0).sqrt()
-    units = torch.where(scale > 0, scale, torch.ones_like(scale))
-    unit_deviations = deviations / units
-    correlation = plain / units / units[:, None]
-    products = _of_products(averages, unit_deviations, correlation)
-    errors, correlation_errors = _errors(averages, unit_deviations, correlation, products)
-    covariance = plain / shrunk if averages.is_chains else plain + _missing(averages, deviations, plain)
-    pairs = units * units[:, None]
+    means = _means(averages, deviations)
+    units = deviations / means.units
+    products = _of_products(averages, units, means.correlation)
+    errors, correlation_errors = _errors(averages, units, means.correlation, products)
     return Covariances(
-        covariance=covariance,
-        covariance_stderr=errors * pairs / shrunk,
-        correlation=correlation,
+        covariance=means.covariance,
+        covariance_stderr=errors * means.units * means.units[:, None] / means.shrunk,
+        correlation=means.correlation,
         correlation_stderr=correlation_errors,
         effective=averages.effective(products),
         pareto_k=averages.pareto_k,
     )
+
+
+def covariances_alone(draws: LossDraws) -> tuple[Tensor, Tensor]:
+    """Cov(ℓ_i, ℓ_j) and the correlation of all pairs of items, as in `covariances`, which takes longer."""
+    averages = Averages(draws)
+    means = _means(averages, averages.centred(draws.rises))
+    return means.covariance, means.correlation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,6 +98,25 @@ def covariance_with(averages: Averages, phi: Tensor, values: Tensor) -> Products
     of_means = averages.covariance_of_means(left, right)[0]
     ratio = torch.einsum("g,gd,gdk->k", own, averages.weights, influence)
     return Products(value=plain + of_means + ratio, influence=influence, of_means=of_means)
+
+
+class _Means(NamedTuple):
+    """Covariances and correlations, the standard deviations of the losses, 1 for one that does not vary, and the share
+    of a covariance that centring leaves."""
+
+    covariance: Tensor
+    correlation: Tensor
+    units: Tensor
+    shrunk: float
+
+
+def _means(averages: Averages, deviations: Tensor) -> _Means:
+    plain = torch.einsum("gd,gdi,gdj->ij", averages.weights, deviations, deviations)
+    scale = plain.diagonal().clamp(min=0).sqrt()
+    units = torch.where(scale > 0, scale, torch.ones_like(scale))
+    shrunk = _shrunk(averages, deviations)
+    covariance = plain / shrunk if averages.is_chains else plain + _missing(averages, deviations, plain)
+    return _Means(covariance, plain / units / units[:, None], units, shrunk)
 
 
 def _shrunk(averages: Averages, deviations: Tensor) -> float:

@@ -1,0 +1,1 @@
+"""Bayesian influence between items: how the loss of one answers to the weight of another."""

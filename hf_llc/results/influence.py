@@ -1,0 +1,120 @@
+"""How the loss of each item answers to the weight of every other one: what `measures.influence` says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy
+
+from hf_llc.results.estimate import jsonable
+from hf_llc.results.matrix import Matrix, MatrixQuality, frame_of_pairs, from_lists, to_lists, write_parquet
+from hf_llc.results.views import with_error
+from hf_llc.settings.strict_json import DamagedError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MATRICES = ("influence", "influence_stderr", "kernel", "kernel_stderr")
+Z_MIN = 3.0
+"""Standard errors from 0 from which on a pair is named."""
+
+
+class InfluencePair(NamedTuple):
+    """Two items, how much each adds to the loss of the other, and the correlation of their losses."""
+
+    first: str
+    second: str
+    influence: float
+    influence_stderr: float
+    kernel: float
+    kernel_stderr: float
+
+    def __str__(self) -> str:
+        influence = with_error(self.influence, self.influence_stderr)
+        return f"{self.first} | {self.second}: {influence} (correlation {with_error(self.kernel, self.kernel_stderr)})"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Influence:
+    """Bayesian influence and loss kernel of items or classes of them.
+
+    Attributes:
+        names: of the items or classes.
+        influence, influence_stderr: BIF(i, j) = dE[ℓ_j]/dε_i where item i weighs 1 + ε_i in L_n, and its standard
+            error, in nats per unit of weight: below 0 where more weight on i lowers the loss of j. Between classes it
+            is the mean over their items.
+        kernel, kernel_stderr: the correlation of ℓ_i and ℓ_j under the posterior, and its standard error.
+        quality: of the influences between different items; kernel_quality: of the correlations between them.
+        n_beta, gamma, n: of the posterior. draws: how many there are, of all chains or pairs.
+    """
+
+    names: tuple[str, ...]
+    influence: Matrix
+    influence_stderr: Matrix
+    kernel: Matrix
+    kernel_stderr: Matrix
+    quality: MatrixQuality
+    kernel_quality: MatrixQuality
+    n_beta: float
+    gamma: float
+    n: int
+    draws: int
+
+    def __str__(self) -> str:
+        return f"influence between {len(self.names)} items: {self.quality}"
+
+    def top_pairs(self, count: int = 10) -> list[InfluencePair]:
+        """The pairs of different items with the largest influences of those more than three standard errors from 0."""
+        first, second = numpy.triu_indices(len(self.names), k=1)
+        size, error = numpy.abs(self.influence[first, second]), self.influence_stderr[first, second]
+        size = numpy.where(size > Z_MIN * error, size, 0.0)
+        chosen = [place for place in numpy.argsort(-size, kind="stable")[:count] if size[place] > 0]
+        return [
+            InfluencePair(
+                self.names[first[place]],
+                self.names[second[place]],
+                *(float(getattr(self, name)[first[place], second[place]]) for name in MATRICES),
+            )
+            for place in chosen
+        ]
+
+    def to_pandas(self) -> "DataFrame":
+        """A `pandas.DataFrame` with a row for each pair of items, of an item with itself too."""
+        matrices = {name: getattr(self, name) for name in MATRICES}
+        names = [("first", self.names), ("second", self.names)]
+        return frame_of_pairs(names, numpy.triu_indices(len(self.names)), matrices)
+
+    def to_parquet(self, path: Path) -> None:
+        """Writes the rows of `to_pandas`."""
+        write_parquet(self.to_pandas(), path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping; non-finite numbers become None."""
+        others = {name: jsonable(getattr(self, name)) for name in ("n_beta", "gamma", "n", "draws")}
+        qualities = {name: getattr(self, name).to_dict() for name in ("quality", "kernel_quality")}
+        matrices = {name: to_lists(getattr(self, name)) for name in MATRICES}
+        return {"names": list(self.names), **matrices, **qualities, **others}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The influences that `to_dict` wrote.
+
+        Raises:
+            DamagedError: something is missing or of another kind.
+        """
+        try:
+            names = tuple(map(str, stored["names"]))
+            matrices = {name: from_lists(stored, name, (len(names), len(names))) for name in MATRICES}
+            return cls(
+                names=names,
+                **matrices,
+                quality=MatrixQuality.from_dict(stored["quality"], "quality"),
+                kernel_quality=MatrixQuality.from_dict(stored["kernel_quality"], "kernel_quality"),
+                n_beta=float(stored["n_beta"]),
+                gamma=float(stored["gamma"]),
+                n=int(stored["n"]),
+                draws=int(stored["draws"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"the influences are damaged: {error}") from error
