@@ -42,6 +42,16 @@ class Averages:
         mean: Tensor = torch.tensordot(self.weights, values.double(), dims=2)
         return mean
 
+    def expectation(self, values: Tensor) -> Tensor:
+        """The mean less the bias of a self-normalised one, which is minus the covariance of a group's weight with what
+        the group contributes (Hesterberg 1995)."""
+        mean = self.mean(values)
+        if self.is_chains:
+            return mean
+        own = self.weights.sum(dim=1, keepdim=True) * self.weights
+        missing: Tensor = torch.tensordot(own, values.double() - mean, dims=2)
+        return mean + missing
+
     def centred(self, values: Tensor) -> Tensor:
         """Deviations of values (groups, draws, …) from their mean; in chains from that of each chain.
 

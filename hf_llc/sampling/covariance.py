@@ -94,10 +94,8 @@ def covariance_with(averages: Averages, phi: Tensor, values: Tensor) -> Products
         shrunk = _shrunk(averages, left)
         value = plain / shrunk
         return Products(value=value, influence=influence / shrunk, of_means=value * (1 - shrunk) / averages.groups)
-    own = averages.weights.sum(dim=1)
     of_means = averages.covariance_of_means(left, right)[0]
-    ratio = torch.einsum("g,gd,gdk->k", own, averages.weights, influence)
-    return Products(value=plain + of_means + ratio, influence=influence, of_means=of_means)
+    return Products(value=averages.expectation(products) + of_means, influence=influence, of_means=of_means)
 
 
 class _Means(NamedTuple):
@@ -127,8 +125,8 @@ def _shrunk(averages: Averages, deviations: Tensor) -> float:
 
 
 def _missing(averages: Averages, deviations: Tensor, plain: Tensor) -> Tensor:
-    """What a self-normalised covariance falls short of on average: the covariance of the two means, and the bias of the
-    ratio, which is minus the covariance of a block's weight with what it contributes (Hesterberg 1995)."""
+    """What a self-normalised covariance falls short of on average: the covariance of the two means, and the bias of a
+    self-normalised mean, see `Averages.expectation`."""
     own = averages.weights.sum(dim=1, keepdim=True) * averages.weights
     ratio = torch.einsum("gd,gdi,gdj->ij", own, deviations, deviations) - own.sum() * plain
     return averages.covariance_of_means(deviations, deviations) + ratio

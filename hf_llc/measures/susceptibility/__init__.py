@@ -1,0 +1,1 @@
+"""Susceptibilities: how components of a model answer to a change of the data."""

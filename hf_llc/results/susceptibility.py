@@ -1,0 +1,121 @@
+"""How components of a model answer to a change of the data: what `measures.susceptibility` says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy
+
+from hf_llc.results.estimate import jsonable
+from hf_llc.results.matrix import Matrix, MatrixQuality, frame_of_pairs, from_lists, to_lists, write_parquet
+from hf_llc.settings.strict_json import DamagedError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+PARTS = ("covariance", "shift", "total", "standardised", "standardised_total")
+MATRICES = tuple(name for part in PARTS for name in (part, f"{part}_stderr"))
+CONTROL = ("control", "control_stderr")
+QUALITIES = ("quality", "total_quality")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Susceptibility:
+    """Susceptibilities of components to items, in nats²; there is no factor nβ in them.
+
+    Every matrix has the shape (components, items) and standard errors of that shape beside it.
+
+    Attributes:
+        components, items: their names.
+        covariance: −Cov_C(L, ℓ_k − L) under the posterior of the component's weights, the others at w*: the
+            susceptibility where C is all there is. Below 0 where draws that raise the mean loss raise that of item k
+            by more.
+        shift: −E_C[L − L*] (E_C − E_full)[ℓ_k − L], what estimates from two chains have beside it.
+        total: their sum, which is that estimate.
+        standardised, standardised_total: `covariance` and `total` less the mean over items, in units of the standard
+            deviation over items: what may be compared between components. Noise adds to that deviation.
+        control: `covariance` at nβ = 0, under the localizing prior: what there is without the loss; None for chains.
+        ratios: of each component, the root mean square of `shift` over that of `covariance`, less that of their errors;
+            None where `covariance` is not more than its errors.
+        quality: of `covariance`, in units of each component's root mean square; qualities: of each component's alone;
+            total_quality: of `total`.
+        n_beta, gamma, n: of the posterior. draws: of a component, of all chains or pairs.
+    """
+
+    components: tuple[str, ...]
+    items: tuple[str, ...]
+    covariance: Matrix
+    covariance_stderr: Matrix
+    shift: Matrix
+    shift_stderr: Matrix
+    total: Matrix
+    total_stderr: Matrix
+    standardised: Matrix
+    standardised_stderr: Matrix
+    standardised_total: Matrix
+    standardised_total_stderr: Matrix
+    control: Matrix | None
+    control_stderr: Matrix | None
+    ratios: tuple[float | None, ...]
+    quality: MatrixQuality
+    qualities: tuple[MatrixQuality, ...]
+    total_quality: MatrixQuality
+    n_beta: float
+    gamma: float
+    n: int
+    draws: int
+
+    def __str__(self) -> str:
+        return f"susceptibilities of {len(self.components)} components to {len(self.items)} items: {self.quality}"
+
+    def to_pandas(self) -> "DataFrame":
+        """A `pandas.DataFrame` with a row for each component and item; NaN where there is no control."""
+        missing = numpy.full_like(self.covariance, numpy.nan)
+        controls = {name: missing if getattr(self, name) is None else getattr(self, name) for name in CONTROL}
+        matrices = {name: getattr(self, name) for name in MATRICES} | controls
+        rows, columns = numpy.indices(self.covariance.shape).reshape(2, -1)
+        return frame_of_pairs([("component", self.components), ("item", self.items)], (rows, columns), matrices)
+
+    def to_parquet(self, path: Path) -> None:
+        """Writes the rows of `to_pandas`."""
+        write_parquet(self.to_pandas(), path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping; non-finite numbers become None."""
+        names = ("components", "items", "ratios", "n_beta", "gamma", "n", "draws")
+        controls = {name: getattr(self, name) for name in CONTROL}
+        return {
+            **{name: jsonable(getattr(self, name)) for name in names},
+            **{name: to_lists(getattr(self, name)) for name in MATRICES},
+            **{name: None if matrix is None else to_lists(matrix) for name, matrix in controls.items()},
+            **{name: getattr(self, name).to_dict() for name in QUALITIES},
+            "qualities": [quality.to_dict() for quality in self.qualities],
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The susceptibilities that `to_dict` wrote.
+
+        Raises:
+            DamagedError: something is missing or of another kind.
+        """
+        try:
+            components, items = (tuple(map(str, stored[name])) for name in ("components", "items"))
+            shape = (len(components), len(items))
+            values: dict[str, Any] = {name: from_lists(stored, name, shape) for name in MATRICES}
+            values |= {name: None if stored[name] is None else from_lists(stored, name, shape) for name in CONTROL}
+            values |= {name: MatrixQuality.from_dict(stored[name], name) for name in QUALITIES}
+            return cls(
+                components=components,
+                items=items,
+                **values,
+                qualities=tuple(MatrixQuality.from_dict(each, "qualities") for each in stored["qualities"]),
+                ratios=tuple(None if each is None else float(each) for each in stored["ratios"]),
+                n_beta=float(stored["n_beta"]),
+                gamma=float(stored["gamma"]),
+                n=int(stored["n"]),
+                draws=int(stored["draws"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"the susceptibilities are damaged: {error}") from error
