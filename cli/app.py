@@ -13,6 +13,7 @@ from hf_llc.hub.parallel import left_behind
 
 from .calibrate import calibrate
 from .compare import compare
+from .components import components
 from .demo import demo
 from .error_handling import debugging, message, reported, say
 from .estimate import estimate
@@ -59,6 +60,7 @@ app.command()(reported(estimate))
 app.command()(reported(scan))
 app.command()(reported(calibrate))
 app.command()(reported(revisions))
+app.command()(reported(components))
 app.command()(reported(show))
 app.command()(reported(merge))
 app.command()(reported(compare))

@@ -86,6 +86,7 @@ def _items(estimate: Estimate) -> str:
 def _settings(estimate: Estimate) -> str:
     s = estimate.settings
     only = f", only {s.params}" if s.params else ""
+    only += f", only component {s.component}" if s.component else ""
     only += f", {s.prior} prior" if s.prior != "isotropic" else ""
     only += f", batch norm {s.batch_norm}" if s.batch_norm != "frozen" else ""
     walk = "" if s.by_draws else f"lr {s.lr:.3g}, "

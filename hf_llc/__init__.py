@@ -8,6 +8,7 @@
     execution      durable runs: plan, store, queue, processes
     tasks          model and data as a loss per item
     checkpoints    which checkpoints there are, and their weights
+    components     parts of a model: heads, MLPs, layers
     report         figures, model card, comparison, publishing
     hub            the Hub's client
     sampling       the localized posterior, pure torch
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from hf_llc.scans.merge import merge
     from hf_llc.scans.scan import scan
     from hf_llc.scans.shared_settings import estimate_series
+    from hf_llc.tasks.components import find_components
 
 __all__ = [
     "Calibration",
@@ -78,6 +80,7 @@ __all__ = [
     "estimate",
     "estimate_series",
     "find_checkpoints",
+    "find_components",
     "load",
     "measure",
     "merge",
@@ -95,6 +98,7 @@ _USE_CASES = {
     "estimate": "hf_llc.measures.llc.estimate",
     "estimate_series": "hf_llc.scans.shared_settings",
     "find_checkpoints": "hf_llc.checkpoints.find",
+    "find_components": "hf_llc.tasks.components",
     "load": "hf_llc.report.load",
     "measure": "hf_llc.measures.measure",
     "publish": "hf_llc.report.publish",

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 PACKAGES = (
-    "cli", "scans", "integrations", "measures", "execution", "tasks", "checkpoints", "report", "hub", "sampling",
-    "results", "settings", "errors",
+    "cli", "scans", "integrations", "measures", "execution", "tasks", "checkpoints", "components", "report", "hub",
+    "sampling", "results", "settings", "errors",
 )  # fmt: skip
 """From the top to the bottom: a module imports from its own package and from those after it."""
 

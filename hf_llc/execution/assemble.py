@@ -56,5 +56,6 @@ def assembled(
         devices_per_chain=asked.devices_per_chain,
         prior=asked.prior,
         batch_norm=asked.batch_norm,
+        component=asked.component,
     )
     return Assembled(settings, dict(choice.reasons))

@@ -15,6 +15,8 @@ from hf_llc.checkpoints.loading.adapter import MOVING
 from hf_llc.checkpoints.loading.errors import computed
 from hf_llc.checkpoints.loading.routers import routers
 from hf_llc.checkpoints.source import Corpus
+from hf_llc.components.component import Component
+from hf_llc.components.find import component_of
 from hf_llc.errors import SettingsError, UnusableError, listed
 from hf_llc.execution import batch_norm, machine
 from hf_llc.execution.distributed.model_group import ModelShardGroup, local
@@ -23,7 +25,8 @@ from hf_llc.execution.tensors import read_tensors, write_tensors
 from hf_llc.execution.thoroughness import least_run, needs_of
 from hf_llc.sampling.gradient_reach import tensors_without_gradient
 from hf_llc.sampling.gradients import Gradient, full_gradient, gradient_of
-from hf_llc.sampling.objective import Objective, copy_of
+from hf_llc.sampling.objective import Objective, copy_of, dimension
+from hf_llc.sampling.part_objective import Part, PartObjective
 from hf_llc.sampling.scaled_objective import SMALLEST, ScaledObjective, scales_of
 from hf_llc.sampling.selection import select
 from hf_llc.sampling.sharded_objective import SharedObjective
@@ -43,7 +46,7 @@ COPIES = 5
 """Of the weights at once: w*, three gradients that wait, and the gradient that is taken."""
 
 
-LoadedObjective = TaskObjective | SharedObjective | ScaledObjective
+LoadedObjective = TaskObjective | SharedObjective | PartObjective | ScaledObjective
 
 
 def drop_gradient(run_dir: Path) -> None:
@@ -92,6 +95,8 @@ class LoadedModel:
         self._routers: list[str] = []
         self._batch_norm = ""
         self._prior = ""
+        self._part: Component | None = None
+        self._component = ""
         self._probe: Probe | None = None
         self._model: torch.nn.Module | None = None
         self._others: dict[str, TaskObjective] = {}
@@ -162,17 +167,53 @@ class LoadedModel:
         self._batch_norm = self._normalized(model, objective)
         moving = self._within_reach(objective, named)
         names = {id(tensor): name for name, tensor in named.items()}
-        scales = self._scales([names[id(tensor)] for tensor in moving], moving)
-        if scales is not None:
-            moving = [tensor for tensor, scale in zip(moving, scales, strict=True) if scale > SMALLEST]
-        loaded: TaskObjective | SharedObjective
-        loaded = objective = objective.moving(moving)
-        if self._group is not None:
-            loaded = SharedObjective(objective, [local(tensor) for tensor in moving], _shards(self._group, moving))
-        self._first_weight = weakref.ref(loaded.parameters[0])
+        labels = [names[id(tensor)] for tensor in moving]
+        loaded: TaskObjective | SharedObjective | PartObjective
+        if self._part is not None:
+            loaded, scales = self._parts(objective.moving(moving), labels, self._part)
+        else:
+            loaded, scales = self._whole(objective, labels, moving)
+        self._first_weight = weakref.ref(moving[0])
         self._model = model
         self.load_seconds = time.monotonic() - started
-        return loaded if scales is None else ScaledObjective(loaded, [each for each in scales if each > SMALLEST])
+        return loaded if scales is None else ScaledObjective(loaded, scales)
+
+    def _whole(
+        self, objective: TaskObjective, names: Sequence[str], moving: Sequence[Tensor]
+    ) -> tuple[TaskObjective | SharedObjective, list[float] | None]:
+        """The loss of whole tensors, and under a relative prior the scale of each."""
+        scales = self._scales(names, moving)
+        if scales is not None:
+            for tensor, scale in zip(moving, scales, strict=True):
+                tensor.requires_grad_(scale > SMALLEST)
+            moving = [tensor for tensor in moving if tensor.requires_grad]
+            scales = [scale for scale in scales if scale > SMALLEST]
+        objective = objective.moving(moving)
+        if self._group is None:
+            return objective, scales
+        shared = SharedObjective(objective, [local(tensor) for tensor in moving], _shards(self._group, moving))
+        return shared, scales
+
+    def _parts(
+        self, objective: TaskObjective, names: Sequence[str], component: Component
+    ) -> tuple[PartObjective, list[float] | None]:
+        """The loss of a component, and under a relative prior the scale of each of its regions."""
+        regions = [region for region in component.regions if region.parameter in names]
+        parts = PartObjective(
+            objective, [Part(names.index(each.parameter), each.dim, each.start, each.stop) for each in regions]
+        )
+        scales = self._scales([str(each) for each in regions], parts.parameters)
+        if scales is not None:
+            kept = [position for position, scale in enumerate(scales) if scale > SMALLEST]
+            parts, regions = parts.at(kept), [regions[position] for position in kept]
+            scales = [scales[position] for position in kept]
+        self._component = (
+            f"component = {component.name}: {dimension(parts.parameters):,} weights of "
+            f"{len({each.parameter for each in regions})} tensors move and all others stay at w*. λ̂ is that of this "
+            "part given the rest (weight-refined, Wang et al. 2024); those of several parts do not add up to that of "
+            "the whole."
+        )
+        return parts, scales
 
     def objective_over(self, corpus: Corpus) -> TaskObjective:
         """The mean loss over other items, at the weights of `objective`, which move it."""
@@ -260,6 +301,12 @@ class LoadedModel:
         return self._prior
 
     @property
+    def component(self) -> str:
+        """What a reader must know where a component moves alone; empty where all weights or whole tensors do."""
+        self.load()
+        return self._component
+
+    @property
     def unit(self) -> str:
         """The unit of the loss, such as nats per token."""
         return TASKS[self._plan.corpus.task].unit
@@ -308,12 +355,10 @@ class LoadedModel:
         names = list(named)
         self._still = [names[position] for position in unreached]
         if len(unreached) == len(names):
-            asked = " ".join(self._plan.sampler.params)
-            which = (
-                f"`params` {asked} matches no weight on which it depends smoothly; name others"
-                if asked
-                else "it changes by jumps only"
-            )
+            sampler, which = self._plan.sampler, "it changes by jumps only"
+            if sampler.params or sampler.component:
+                asked = f"`params` {' '.join(sampler.params)}" if sampler.params else f"`component` {sampler.component}"
+                which = f"{asked} matches no weight on which it depends smoothly; name others"
             raise UnusableError(f"The loss of {self._plan.source.id} has no gradient: {which}.")
         for name in self._still:
             named[name].requires_grad_(False)
@@ -343,8 +388,6 @@ class LoadedModel:
                 f"prior is relative, but all weights of {self._plan.source.id} that move are zero and have no size; "
                 "use `prior=isotropic`."
             )
-        for name, tensor in zip(names, moving, strict=True):
-            tensor.requires_grad_(name not in zero)
         still = (
             f" {listed(zero)} are zero: without a size, they stay at w* and do not count in the dimension."
             if zero
@@ -364,6 +407,9 @@ class LoadedModel:
         asked, own = self._plan.sampler.params, getattr(model, MOVING, None)
         # Of an adapter its own weights move unless others are asked for.
         chosen = {id(every[name]) for name in (own if own and not asked else select(list(every), asked))}
+        if component := self._plan.sampler.component:
+            self._part = component_of(model, component)
+            chosen = {id(every[region.parameter]) for region in self._part.regions if region.parameter in every}
         for parameter in every.values():
             parameter.requires_grad_(id(parameter) in chosen)
         return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}

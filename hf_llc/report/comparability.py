@@ -85,6 +85,8 @@ def _describe_targets(loss_on: str | None) -> str:
 def _describe_params(curve: Curve) -> str:
     params = curve.settings.get("params")
     of_adapter = any(point.estimate is not None and point.estimate.base_sha is not None for point in curve.points)
+    if component := curve.settings.get("component"):
+        return f"only the component {component}"
     return f"only {params}" if params else "those of the adapter" if of_adapter else "all weights"
 
 

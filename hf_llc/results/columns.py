@@ -39,6 +39,7 @@ COLUMNS = (
     Column("n", "integer", "items", "sequences, images, … in the empirical loss"),
     Column("context_length", "integer", "tokens", "in each sequence, or in the longest"),
     Column("params", "text", "", "patterns of the weights that move; empty if all do"),
+    Column("component", "text", "", "part of the model that moves alone; null if all of it does"),
     Column("fingerprint", "text", "", "hash of the packed tokens"),
     Column("monte_carlo_stderr", "number", "", "part of `stderr`: finite chains, or finitely many draws"),
     Column("step_size_stderr", "number", "", "part of `stderr`: the step size; null if not checked"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-SETTINGS = ("n_beta", "gamma", "lr", "n", "context_length", "params")
+SETTINGS = ("n_beta", "gamma", "lr", "n", "context_length", "params", "component")
 """What a number is not comparable without."""
 DIAGNOSTICS = ("monte_carlo_stderr", "step_size_stderr", "r_hat", "ess", "gamma_slope", "gamma_slope_stderr",
                "n_beta_slope", "n_beta_slope_stderr", "resolution", "trace_hessian", "dimension")  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from hf_llc.errors import SettingsError
 from hf_llc.settings.bounds import Bounds, OneOf, check_fields, require
+from hf_llc.settings.component import check_component
 from hf_llc.settings.limits import LARGEST, LARGEST_INTEGER, LONGEST, MOST_CHAINS
 from hf_llc.settings.option import Option, settings_in
 from hf_llc.settings.registry import Registry
@@ -64,6 +65,8 @@ class PosteriorSettings:
         batch_norm: the statistics that batch norm keeps: `frozen`, those of the checkpoint; or `reestimated`, over the
             n items at w*.
         params: only parameters that match a pattern move; none means that all do.
+        component: only this part of the model moves, such as the head `l0h1` or the MLP `l0.mlp`, or several joined by
+            `+`; None means all of it. `hf_llc.components` names them.
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at a larger γ.
     """
@@ -227,6 +230,15 @@ class PosteriorSettings:
             panel="Sampling",
         ),
     ] = ()
+    component: Annotated[
+        str | None,
+        Option(
+            help="Move only this part of the model, such as l0h1 (a head), l0.mlp or embed; join several by +: the "
+            "weight-refined LLC.",
+            panel="Sampling",
+            metavar="NAME",
+        ),
+    ] = None
     seed: Annotated[
         int, Bounds(low=0, high=LARGEST_INTEGER), Option(help="Seed of every random number.", panel="Sampling")
     ] = 0
@@ -270,6 +282,12 @@ class PosteriorSettings:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.component is not None:
+            check_component(self.component)
+        require(
+            not (self.component and self.params),
+            f"component and params exclude each other, got {self.component} and {' '.join(self.params)}.",
+        )
         if self.start == "prior":
             object.__setattr__(self, "start", "localiser")  # as results and run folders have it
         require(
@@ -284,7 +302,7 @@ class PosteriorSettings:
             )
 
 
-DEFAULTS_OF_EARLIER = {"prior": "isotropic", "batch_norm": "frozen"}
+DEFAULTS_OF_EARLIER = {"prior": "isotropic", "batch_norm": "frozen", "component": None}
 """Settings of the posterior that earlier versions had not, as they were then: no part of a run's key."""
 OF_CHAINS = tuple(each.name for each in settings_in(PosteriorSettings) if each.option.of_chains)
 CHAINS_ONLY = (*OF_CHAINS, "batched_chains")

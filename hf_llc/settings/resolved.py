@@ -53,6 +53,7 @@ class ResolvedSettings:
     target_stderr: float | None = None
     prior: str = "isotropic"
     batch_norm: str = "frozen"
+    component: str | None = None
 
     def starts_displaced(self, chain: int) -> bool:
         """True if that chain does not begin at w* itself; where both starts are used every other one does."""

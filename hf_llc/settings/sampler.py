@@ -72,6 +72,11 @@ class SamplerSettings(RecordingSettings, ExecutionSettings, StoppingSettings, Po
             f"{self.devices_per_chain}; leave that out, or use `batch_norm=frozen`.",
         )
         require(
+            self.devices_per_chain == 1 or not self.component,
+            f"component needs the whole model in one process, got {self.component} with `devices_per_chain` "
+            f"{self.devices_per_chain}; leave that out, or name whole tensors with `params`.",
+        )
+        require(
             self.dtype == "float32" or self.start != "laplace",
             f"`start=laplace` takes differences of gradients, which `dtype={self.dtype}` rounds away; use "
             "`dtype=float32`, or `start=both`.",

@@ -86,6 +86,16 @@ class Readable(Protocol):
         ...
 
 
+class HasKind(Protocol):
+    """What a task has beside `Task` where a model's parts can be listed without its weights.
+
+    Attributes:
+        kind: what transformers loads the model as.
+    """
+
+    kind: Kind
+
+
 def has_architecture(config: Mapping[str, Any], ending: str) -> bool:
     """Whether a `config.json` names a class of transformers such as `…ForMaskedLM`."""
     names = config.get("architectures")

@@ -13,6 +13,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "scan": ["none/such"],
     "calibrate": ["none/such"],
     "revisions": ["none/such"],
+    "components": ["none/such"],
     "show": ["none"],
     "merge": ["none", "--output-dir", "whole"],
     "compare": ["none", "none"],

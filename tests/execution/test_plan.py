@@ -105,14 +105,15 @@ def test_the_key_changes_with_every_input() -> None:
     plain = example().sampler
     for name in [*(field.name for field in fields(PosteriorSettings)), "micro_batch_size", "devices_per_chain"]:
         changed = copy(plain)
-        vars(changed)[name] = other(getattr(plain, name))  # whether or not it is allowed
+        # Whether or not it is allowed.
+        vars(changed)[name] = "l0h1" if name == "component" else other(getattr(plain, name))
         keys[name] = replace(example(), sampler=changed).key
     assert len(set(keys.values())) == len(keys)
     assert example().inputs().keys() == CHANGES.keys() | {"schema", "sampler"}
 
 
-@pytest.mark.parametrize("changes", [{"prior": "relative"}, {"batch_norm": "reestimated"}])
-def test_draws_of_another_prior_or_another_batch_norm_have_another_key(changes: Mapping[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [{"prior": "relative"}, {"batch_norm": "reestimated"}, {"component": "l0h1"}])
+def test_draws_of_another_posterior_have_another_key(changes: Mapping[str, Any]) -> None:
     draws = replace(example(), sampler=SamplerSettings(sampler="importance"))
     assert replace(draws, sampler=replace(draws.sampler, **changes)).key != draws.key
 

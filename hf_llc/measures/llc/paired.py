@@ -24,7 +24,7 @@ from hf_llc.sampling.estimator import llc
 from hf_llc.sampling.statistics import widened
 from hf_llc.settings.bounds import shown
 
-OF_POSTERIOR = ("n_beta", "gamma", "context_length", "n", "params", "prior", "batch_norm")
+OF_POSTERIOR = ("n_beta", "gamma", "context_length", "n", "params", "component", "prior", "batch_norm")
 """Settings at which alone λ̂ is comparable."""
 OF_DRAWS = ("sampler", "seed", "batch_size", "device")
 """Settings without which two runs have no random numbers in common."""

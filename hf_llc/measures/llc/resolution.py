@@ -205,6 +205,8 @@ def sentences_on(plan: Plan, bench: LoadedModel) -> dict[str, str]:
         sentences["weights"] = left_out_sentence(bench.left_out)
     if bench.still:
         sentences["params"] = stillness_sentence(bench.still)
+    if bench.component:
+        sentences["component"] = bench.component
     if bench.batch_norm:
         sentences["batch_norm"] = bench.batch_norm
     if bench.prior:

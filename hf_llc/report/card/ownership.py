@@ -14,7 +14,7 @@ SOURCE = "hf-llc"
 """How the source of our results is called in `model-index`."""
 OWN_KEYS = frozenset({"schema", "results", "settings", "picture"})
 """What stands below our key."""
-TARGET = ("model_revision", "token_fingerprint", "n", "context_length", "n_beta", "gamma", "params")
+TARGET = ("model_revision", "token_fingerprint", "n", "context_length", "n_beta", "gamma", "params", "component")
 """The `args` that say what was measured. The others say how well: a better run of the same replaces a worse one."""
 
 

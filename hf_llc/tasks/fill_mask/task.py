@@ -25,6 +25,7 @@ class FillMask:
 
     item = "sequence"
     unit = "nats per masked token"
+    kind = prepare.MASKED
 
     def claims(self, config: Mapping[str, Any]) -> bool:
         """Whether it names an architecture for masked language modelling."""

@@ -27,6 +27,7 @@ class ImageClassification:
 
     item = "image"
     unit = "nats per image"
+    kind = IMAGE_CLASSIFIER
 
     def claims(self, config: Mapping[str, Any]) -> bool:
         """True if its config.json names a class for image classification."""

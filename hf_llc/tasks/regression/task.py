@@ -27,6 +27,7 @@ class Regression:
 
     item = "item"
     unit = "nats per item"
+    kind = prepare.REGRESSION_MODEL
 
     def claims(self, config: Mapping[str, Any]) -> bool:
         """True for a deep linear network."""

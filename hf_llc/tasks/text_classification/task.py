@@ -28,6 +28,7 @@ class TextClassification:
 
     item = "text"
     unit = "nats per text"
+    kind = prepare.TEXT_CLASSIFIER
 
     def claims(self, config: Mapping[str, Any]) -> bool:
         """Whether it names an architecture for sequence classification."""

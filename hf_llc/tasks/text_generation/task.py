@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_llc.checkpoints.loading.config import CAUSAL
 from hf_llc.checkpoints.loading.load import load_model
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import UnusableError
@@ -31,6 +32,7 @@ class TextGeneration:
 
     item = "sequence"
     unit = "nats per token"
+    kind = CAUSAL
 
     def claims(self, config: Mapping[str, Any]) -> bool:
         """False: the default claims nothing, and is left with what no other task claims."""

@@ -74,7 +74,7 @@ READER = MarkdownIt("commonmark").enable("table").enable("strikethrough")
 def content(word: str) -> render.Content:
     """A curve in which every text is this word."""
     names = ("sampler", "gradient", "dtype", "device", "params", "start", "batches", "baseline", "batched_chains",
-             "prior", "batch_norm")  # fmt: skip
+             "prior", "batch_norm", "component")  # fmt: skip
     data = replace(
         estimate().dataset, id=word, config=word, split=word, text_column=word, revision=word, fingerprint=word,
         loss_on=word, label_column=word, bos=word,

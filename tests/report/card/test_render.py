@@ -221,7 +221,13 @@ def test_the_command_of_what_is_no_text_has_its_columns_and_no_length() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("dtype", "bfloat16"), ("devices_per_chain", 2), ("prior", "relative"), ("batch_norm", "reestimated")],
+    [
+        ("dtype", "bfloat16"),
+        ("devices_per_chain", 2),
+        ("prior", "relative"),
+        ("batch_norm", "reestimated"),
+        ("component", "l0h1"),
+    ],
 )
 def test_the_command_names_what_is_not_as_usual(name: str, value: Any) -> None:
     option = "--" + name.replace("_", "-")

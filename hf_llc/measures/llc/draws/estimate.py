@@ -47,6 +47,7 @@ def resolved_settings(plan: Plan, prior: Prior, pairs: int, target: float | None
         devices_per_chain=sampler.devices_per_chain,
         prior=sampler.prior,
         batch_norm=sampler.batch_norm,
+        component=sampler.component,
         target_stderr=target,
     )
 
