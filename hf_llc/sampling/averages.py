@@ -134,12 +134,6 @@ class Averages:
             owner[block] = number
         return weighted.new_zeros(len(blocks), weighted.shape[1]).index_add_(0, owner.to(weighted.device), weighted)
 
-    def covariance_of_means(self, left: Tensor, right: Tensor) -> Tensor:
-        """Cov of the means of two centred quantities over independent groups: (groups, draws, a), (…, b) → (a, b)."""
-        blocks = self.blocks(INDEPENDENT)
-        sums = self.sums(left, blocks), self.sums(right, blocks)
-        return sums[0].T @ sums[1] * (len(blocks) / (len(blocks) - 1))
-
 
 def excess(apart: Tensor, within: Tensor) -> float:
     """How many times larger the variances of means between chains are than those from within them, at least 1.

@@ -72,11 +72,11 @@ def covariances_alone(draws: LossDraws) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Products:
-    """Cov(φ, f_k) of one quantity with several.
+    """Cov(φ_k, f_k) of quantities one by one.
 
     Attributes:
         value: the covariances, shape (quantities,). influence: of them, shape (groups, draws, quantities), see
-            `Averages`. of_means: the covariances of the means of φ and f_k.
+            `Averages`. of_means: the covariances of the means of φ_k and f_k.
     """
 
     value: Tensor
@@ -85,8 +85,10 @@ class Products:
 
 
 def covariance_with(averages: Averages, phi: Tensor, values: Tensor) -> Products:
-    """Cov(φ, f_k) for φ of shape (groups, draws) and values f of shape (groups, draws, quantities)."""
-    left, right = averages.centred(phi)[..., None], averages.centred(values)
+    """Cov(φ, f_k) for φ of shape (groups, draws) and f of shape (groups, draws, quantities), or Cov(φ_k, f_k) where φ
+    has that shape too: variances where they are the same."""
+    left, right = averages.centred(phi), averages.centred(values)
+    left = left if left.ndim == right.ndim else left[..., None]
     products = left * right
     plain = averages.mean(products)
     influence = products - plain
@@ -94,7 +96,9 @@ def covariance_with(averages: Averages, phi: Tensor, values: Tensor) -> Products
         shrunk = _shrunk(averages, left)
         value = plain / shrunk
         return Products(value=value, influence=influence / shrunk, of_means=value * (1 - shrunk) / averages.groups)
-    of_means = averages.covariance_of_means(left, right)[0]
+    own = averages.weights[..., None]
+    groups = (own * left).sum(dim=1) * (own * right).sum(dim=1)
+    of_means = groups.sum(dim=0) * averages.groups / (averages.groups - 1)
     return Products(value=averages.expectation(products) + of_means, influence=influence, of_means=of_means)
 
 
@@ -129,7 +133,8 @@ def _missing(averages: Averages, deviations: Tensor, plain: Tensor) -> Tensor:
     self-normalised mean, see `Averages.expectation`."""
     own = averages.weights.sum(dim=1, keepdim=True) * averages.weights
     ratio = torch.einsum("gd,gdi,gdj->ij", own, deviations, deviations) - own.sum() * plain
-    return averages.covariance_of_means(deviations, deviations) + ratio
+    groups = (averages.weights[..., None] * deviations).sum(dim=1)
+    return groups.T @ groups * (averages.groups / (averages.groups - 1)) + ratio
 
 
 def _of_products(averages: Averages, deviations: Tensor, correlation: Tensor) -> Autocorrelation:

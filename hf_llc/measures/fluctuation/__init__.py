@@ -1,0 +1,1 @@
+"""Singular fluctuation, WAIC and loss gains: what losses of single items do under the posterior."""
