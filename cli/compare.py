@@ -57,7 +57,7 @@ def compare(
 ) -> None:
     """Print several models' curves side by side, draw them, and say whether their numbers may be compared.
 
-    They may be at one γ/nβ, on the same tokens of the same text, with the same weights moving. Curves that may not are
+    They may be at one γ/nβ, on the same items of the same data, with the same weights moving. Curves that may not are
     dashed in the picture, with the reason above it.
 
     Examples:
@@ -141,7 +141,7 @@ def _write_table(comparison: "Comparison") -> None:
         line = sparkline([point.llc for point in curve.points if point.duplicate_of is None])
         write_line(f"{line}   {name}")
     write_line()
-    for sentence in comparison.differences or ["Comparable: the same γ/nβ, the same tokens, the same weights moving."]:
+    for sentence in comparison.differences or ["Comparable: the same γ/nβ, the same data, the same weights moving."]:
         write_line(f"Not comparable. {sentence}" if comparison.differences else sentence)
 
 

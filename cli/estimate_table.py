@@ -11,6 +11,9 @@ from hf_llc.settings.data import SEPARATOR
 if TYPE_CHECKING:
     from hf_llc.measures.llc.forecast import Forecast
 
+LIBRARIES = 5 * 10**8
+"""Bytes that a process takes once Python, torch and transformers are in it, about."""
+
 
 def title(estimate: Estimate) -> str:
     """`model @ revision (commit)`."""
@@ -174,10 +177,11 @@ def forecast_rows(expected: "Forecast") -> list[tuple[str, str]]:
         steps = f"burn-in as if it were {expected.burn_in} steps"
         time = [("time", f"{duration(expected.seconds)} in one process, about; {steps}")]
     rate = f"{expected.rate / 1e9:.0f} GFLOP/s"
+    moving = "" if expected.moving in {None, expected.parameters} else f", of which {expected.moving:,} move"
     return [
-        ("parameters", f"{expected.parameters:,}"),
+        ("parameters", f"{expected.parameters:,}{moving}"),
         ("download", f"{size(expected.download_bytes)} of {size(expected.weight_bytes)} of weights"),
-        ("memory", f"{size(expected.memory_bytes)} per process, about"),
+        ("memory", f"{size(expected.memory_bytes)} per process, about, beside {size(LIBRARIES)} for the libraries"),
         *work,
         ("device", f"{expected.device} at {rate}, as a matrix product just now measured"),
         *time,

@@ -101,6 +101,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: `1 row`, `2 rows`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def is_read_only(error: OSError) -> bool:
     """True if a file could not be written for want of a permission, or since its disk takes no writes."""
     return error.errno in _READ_ONLY

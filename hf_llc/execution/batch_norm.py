@@ -40,13 +40,7 @@ def reestimate(model: torch.nn.Module, objective: TaskObjective, run_dir: Path) 
         SettingsError: the model has no batch norm. UnusableError: a layer is used twice in a forward pass, or sees
             numbers that are not finite.
     """
-    layers = {name: each for name, each in model.named_modules() if isinstance(each, _BatchNorm)}
-    layers = {name: each for name, each in layers.items() if each.running_mean is not None}
-    if not layers:
-        raise SettingsError(
-            f"batch_norm is reestimated, but the {type(model).__name__} has no batch norm with running statistics; "
-            "leave it out."
-        )
+    layers = layers_of(model)
     buffers = [buffer for each in layers.values() for buffer in (each.running_mean, each.running_var)]
     stored = read_tensors(run_dir / FILE)
     if stored is not None and [each.shape for each in stored[1:]] == [
@@ -65,10 +59,26 @@ def reestimate(model: torch.nn.Module, objective: TaskObjective, run_dir: Path) 
     return change
 
 
+def layers_of(model: torch.nn.Module) -> dict[str, Any]:
+    """The batch norms of the model that have running statistics, by name.
+
+    Raises:
+        SettingsError: there are none.
+    """
+    layers = {name: each for name, each in model.named_modules() if isinstance(each, _BatchNorm)}
+    layers = {name: each for name, each in layers.items() if each.running_mean is not None}
+    if not layers:
+        raise SettingsError(
+            f"batch_norm is reestimated, but the {type(model).__name__} has no batch norm with running statistics; "
+            "leave it out."
+        )
+    return layers
+
+
 def frozen_sentence(count: int) -> str:
     """What a reader must know of the statistics of a checkpoint."""
     return (
-        f"batch_norm = frozen: {count} layers normalize by the running statistics of the checkpoint, which do not "
+        f"batch_norm = frozen: {_layers(count)} by the running statistics of the checkpoint, which do not "
         "move; training minimized the loss under statistics of minibatches, so that w* may be no minimum of this one."
     )
 
@@ -76,10 +86,14 @@ def frozen_sentence(count: int) -> str:
 def sentence(count: int, change: Change, n: int, items: str, unit: str) -> str:
     """What a reader must know of statistics that were estimated anew."""
     return (
-        f"batch_norm = reestimated: {count} layers normalize by their mean and variance over the n = {n} {items} at "
+        f"batch_norm = reestimated: {_layers(count)} by mean and variance over the n = {n} {items} at "
         f"w*, which do not move with the weights; with them the loss at w* is {change.after:.4g} {unit}, with the "
         f"running statistics of the checkpoint {change.before:.4g}."
     )
+
+
+def _layers(count: int) -> str:
+    return "1 layer normalizes" if count == 1 else f"{count} layers normalize"
 
 
 class _Seen(Exception):  # noqa: N818

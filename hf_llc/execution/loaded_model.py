@@ -97,6 +97,7 @@ class LoadedModel:
         self._prior = ""
         self._part: Component | None = None
         self._component = ""
+        self._zero: list[str] = []
         self._probe: Probe | None = None
         self._model: torch.nn.Module | None = None
         self._others: dict[str, TaskObjective] = {}
@@ -176,7 +177,16 @@ class LoadedModel:
         self._first_weight = weakref.ref(moving[0])
         self._model = model
         self.load_seconds = time.monotonic() - started
-        return loaded if scales is None else ScaledObjective(loaded, scales)
+        if scales is None:
+            return loaded
+        scaled = ScaledObjective(loaded, scales)
+        if self._zero and scaled.is_constant():
+            raise UnusableError(
+                f"prior is relative, and leaves nothing of {self._plan.source.id} to move on which the loss depends: "
+                f"{listed(self._zero)} are zero, have no size and stay at w*, as B of a LoRA that has not been "
+                "trained; use `prior=isotropic`, or leave this checkpoint out."
+            )
+        return scaled
 
     def _whole(
         self, objective: TaskObjective, names: Sequence[str], moving: Sequence[Tensor]
@@ -382,7 +392,7 @@ class LoadedModel:
             return None
         here = list(moving) if self._group is None else [local(tensor) for tensor in moving]
         scales = scales_of(here, WHOLE if self._group is None else _shards(self._group, moving))
-        zero = [name for name, scale in zip(names, scales, strict=True) if scale <= SMALLEST]
+        zero = self._zero = [name for name, scale in zip(names, scales, strict=True) if scale <= SMALLEST]
         if len(zero) == len(names):
             raise UnusableError(
                 f"prior is relative, but all weights of {self._plan.source.id} that move are zero and have no size; "

@@ -14,12 +14,14 @@ class _Aspect:
 
     Attributes:
         value: what must be equal. subject: what it is the value of. description: it, for one curve. why: what follows.
+        tasks: those whose curves have it; empty for all.
     """
 
     value: Callable[[Curve], str]
     subject: str
     description: Callable[[Curve], str]
     why: str
+    tasks: tuple[str, ...] = ()
 
 
 def differences(names: Sequence[str], curves: Sequence[Curve]) -> list[str]:
@@ -45,6 +47,8 @@ def _told(aspect: _Aspect, named: Iterable[tuple[str, Curve]]) -> str | None:
     """One sentence, None if all are alike."""
     alike: dict[str, list[tuple[str, Curve]]] = {}
     for name, curve in named:
+        if aspect.tasks and _task(curve) not in aspect.tasks:
+            continue
         alike.setdefault(aspect.value(curve), []).append((name, curve))
     if len(alike) < 2:
         return None
@@ -56,6 +60,10 @@ def _told(aspect: _Aspect, named: Iterable[tuple[str, Curve]]) -> str | None:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _task(curve: Curve) -> str:
+    return str(curve.dataset.get("task", "text-generation"))
 
 
 def _resolution(curve: Curve) -> str:
@@ -93,12 +101,7 @@ def _describe_params(curve: Curve) -> str:
 RESOLUTION = _Aspect(
     _resolution, "γ/nβ is", lambda curve: f"{float(_resolution(curve)):.4g}", "curvatures below it are not seen"
 )
-TASK = _Aspect(
-    lambda curve: str(curve.dataset.get("task", "text-generation")),
-    "The task is",
-    lambda curve: str(curve.dataset.get("task", "text-generation")),
-    "the losses are different ones",
-)
+TASK = _Aspect(_task, "The task is", _task, "the losses are different ones")
 TEXTS = (
     _Aspect(_text, "The data is", _describe_text, "the loss is that of other items"),
     _Aspect(
@@ -106,12 +109,14 @@ TEXTS = (
         "What counts are",
         lambda curve: _describe_targets(curve.dataset.get("loss_on")),
         "the loss is that of other tokens",
+        ("text-generation",),
     ),
     _Aspect(
         lambda curve: str(curve.settings.get("context_length")),
         "A sequence has",
         lambda curve: f"{curve.settings.get('context_length')} tokens",
-        "the loss of a token depends on the tokens before it",
+        "the loss of a token depends on those around it",
+        ("text-generation", "fill-mask"),
     ),
     _Aspect(
         lambda curve: str(curve.settings.get("n")),

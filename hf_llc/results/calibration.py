@@ -118,6 +118,8 @@ class Calibration:
         steps_reason: the same of ε, in words.
         target_stderr, expected_stderr: wanted and to be expected, as a share of |λ̂|; met: whether the second is at
             most the first. precision: that in words.
+        base_model, base_sha: of an adapter the model that it was put on, and its commit or content hash; else None.
+            subfolder: the folder inside the repository, None for itself.
         budget: gradients that the estimate may take. gradients: those it will take, checks included;
             pilot_gradients: those that were taken to find out.
         settings: of the settings file, by the names of the command line. reasons: where each came from.
@@ -152,6 +154,9 @@ class Calibration:
     run_dir: str
     versions: Mapping[str, str]
     seconds: float
+    base_model: str | None = None
+    base_sha: str | None = None
+    subfolder: str | None = None
 
     def __str__(self) -> str:
         return str(_views().calibration_line(self))

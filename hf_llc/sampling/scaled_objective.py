@@ -20,6 +20,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from hf_llc.sampling.gradient_reach import LOOKED_AT
 from hf_llc.sampling.objective import Objective, clear_gradients
 from hf_llc.sampling.shards import WHOLE, Shards
 
@@ -96,6 +97,20 @@ class ScaledObjective:
             own.grad = None if weight.grad is None else weight.grad.mul_(scale)
         clear_gradients(self._inner.parameters)
         return losses
+
+    @torch.no_grad()
+    def is_constant(self) -> bool:
+        """Whether the losses of a few items stay bit by bit the same when every tensor moves by its own size."""
+        items, stars = torch.arange(min(self.n, LOOKED_AT)), [own.clone() for own in self._parameters]
+        before = self.losses(items).clone()
+        stream = torch.Generator().manual_seed(0)
+        for own in self._parameters:
+            own.add_(torch.randn(own.shape, generator=stream).to(own))
+        after = self.losses(items).clone()
+        for own, star in zip(self._parameters, stars, strict=True):
+            own.copy_(star)
+        self.place()
+        return torch.equal(before, after)
 
     @torch.no_grad()
     def place(self) -> None:

@@ -60,10 +60,21 @@ def find_items(
         HfLlcError: see `base.Task.find_items`.
     """
     name = task_of(source, data.task)
-    if name != DEFAULT:
-        for setting, value in (("loss_on", data.loss_on), ("bos", data.bos)):
-            require(value == "auto", f"{setting} is for {DEFAULT}, and {source.id} is for {name}; leave it out.")
+    refuse_unused(data, source, name)
     return replace(TASKS[name].find_items(data, source, tokenizer=tokenizer, tell=tell), task=name)
+
+
+def refuse_unused(data: DataSettings, source: ModelSource, name: str) -> None:
+    """Raise SettingsError if a setting was given that the items of this task have no use for."""
+    has_tokens = name == DEFAULT or TASKS[name].needs_tokenizer(data)
+    of_tokens, of_classes = "tasks on text", "tasks with classes or targets"
+    for setting, given, of_use, tasks in (
+        ("loss_on", data.loss_on != "auto", name == DEFAULT, DEFAULT),
+        ("bos", data.bos != "auto", name == DEFAULT, DEFAULT),
+        ("context_length", data.context_length is not None, has_tokens, of_tokens),
+        ("label_column", data.label_column is not None, name not in {DEFAULT, "fill-mask"}, of_classes),
+    ):
+        require(of_use or not given, f"{setting} is for {tasks}, and {source.id} is for {name}; leave it out.")
 
 
 def _refuse_other_adapter(source: ModelSource, task: str) -> None:

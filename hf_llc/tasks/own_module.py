@@ -15,10 +15,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from hf_llc.checkpoints.source import Corpus, ModelSource
-from hf_llc.errors import ResourceError, SettingsError, UnusableError
+from hf_llc.errors import ResourceError, SettingsError, UnusableError, listed
 from hf_llc.settings.bounds import shown
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks.base import Computation
@@ -112,6 +113,7 @@ class OwnModule:
             raise UnusableError(
                 f"losses must depend on each item alone, got {among.tolist()} for items among {count} together and "
                 f"{alone.tolist()} for each by itself. Use reduction='none', and no statistics of the batch."
+                f"{_on_batch_norm(model)}"
             )
         moved = [name for name, buffer in model.named_buffers() if not torch.equal(buffer, buffers[name])]
         if moved:
@@ -213,12 +215,23 @@ def _losses_of(given: _Given, module: torch.nn.Module, part: Mapping[str, Tensor
             values = given.losses(module, given.restored(part))
     except FAILURES as error:
         kind, text = type(error).__name__, " ".join(str(error).split())[:300]
-        raise UnusableError(f"losses failed ({kind}: {text}).") from error
+        raise UnusableError(f"losses failed ({kind}: {text}).{_on_batch_norm(module)}") from error
     wanted = len(next(iter(part.values())))
     if not isinstance(values, Tensor) or tuple(values.shape) != (wanted,):
         got = tuple(values.shape) if isinstance(values, Tensor) else shown(values)
         raise UnusableError(f"losses must return a tensor of shape ({wanted},) for {wanted} items, got {got}.")
     return values.detach()
+
+
+def _on_batch_norm(module: torch.nn.Module) -> str:
+    """What may be to blame where a loss depends on its batch, or cannot be had for a single item; else nothing."""
+    norms = {name: each for name, each in module.named_modules() if isinstance(each, _BatchNorm)}
+    of_batch = [name for name, each in norms.items() if each.running_mean is None]
+    return (
+        f" Batch norm {listed(of_batch)} normalizes by the statistics of its batch: set track_running_stats=True."
+        if of_batch
+        else ""
+    )
 
 
 def _identity(given: _Given) -> str:

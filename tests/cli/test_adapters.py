@@ -221,7 +221,7 @@ def test_a_damaged_config_is_refused(run: Run, adapter: Repository, content: byt
 def test_a_forecast_counts_both_and_downloads_no_weights(run: Run, hub: HubServer, adapter: Repository) -> None:
     ran = run("estimate", "alice/lora", "--dataset", "alice/text", "--dry-run", "--json")
     assert ran.code == 0, ran.err
-    assert ran.json["parameters"] == WEIGHTS + D
+    assert (ran.json["parameters"], ran.json["moving"]) == (WEIGHTS + D, D)
     assert ran.json["download_bytes"] == ran.json["weight_bytes"] > 4 * WEIGHTS
     assert not [entry for entry in hub.requests("safetensors") if "/resolve/" in entry.path]
 

@@ -21,7 +21,7 @@ KEYS = {
     "schema", "model", "revision", "sha", "step", "dataset", "dimension", "curvature", "trace_hessian", "sweep",
     "plateau", "plateau_reason", "flat", "steps", "steps_reason", "pilot", "target_stderr", "expected_stderr", "met",
     "precision", "budget", "gradients", "pilot_gradients", "settings", "reasons", "settings_file", "run_dir",
-    "versions", "seconds",
+    "versions", "seconds", "base_model", "base_sha", "subfolder",
 }  # fmt: skip
 
 TARGET = 0.05

@@ -52,6 +52,19 @@ def test_what_makes_numbers_incomparable_is_said(other: Curve, message: str) -> 
     assert message in sentence
 
 
+def test_curves_without_tokens_are_not_told_of_any() -> None:
+    images = curve(dataset={"task": "image-classification", "unit": "nats per image"}, context_length=1, n=512)
+    chats = curve(dataset={"loss_on": "assistant"}, context_length=32)
+    for other in (curve(), chats):
+        sentences = differences(["a", "b"], [other, images])
+        assert sentences[0].startswith("The task is text-generation for a, image-classification for b: ")
+        assert not [each for each in sentences if "token" in each]
+    sentences = differences(["a", "b", "c"], [curve(), images, chats])
+    told = " ".join(sentences)
+    assert "A sequence has 64 tokens for a, 32 tokens for c: the loss of a token depends on those around it." in told
+    assert "What counts are all tokens of packed text for a, the tokens of the assistant for c: the loss is" in told
+
+
 def test_those_that_agree_are_named_together() -> None:
     (sentence,) = differences(["a", "b", "c"], [curve(), curve(context_length=32), curve()])
     assert sentence.startswith("A sequence has 64 tokens for a and c, 32 tokens for b: ")

@@ -55,6 +55,16 @@ def test_the_prior_has_the_precision_gamma_over_the_mean_square_of_each_tensor()
     assert distances[-1] == pytest.approx(by_hand, rel=1e-4)
 
 
+def test_a_loss_that_no_tensor_changes_is_told_and_weights_are_w_star_afterwards() -> None:
+    weights, inner = make()
+    stars = [each.detach().clone() for each in weights]
+    assert not ScaledObjective(inner, scales_of(weights)).is_constant()
+    rows = torch.randn(12)
+    flat = ItemObjective(lambda part: part["x"] + 0 * weights[0].sum(), weights, {"x": rows}, 5)
+    assert ScaledObjective(flat, scales_of(weights)).is_constant()
+    assert all(torch.equal(each, star) for each, star in zip(weights, stars, strict=True))
+
+
 def test_weights_are_the_checkpoint_bit_for_bit_at_the_center_and_after_a_walk() -> None:
     weights, inner = make()
     anchors = [each.detach().clone() for each in weights]

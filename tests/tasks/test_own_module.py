@@ -102,7 +102,15 @@ def test_batch_norm_of_a_module_may_be_estimated_anew() -> None:
         whole[3].eval()  # type: ignore[index]  # dropout
         expected = float(cross_entropy(whole, items).mean())
     assert result.init_loss == pytest.approx(expected, rel=1e-4)
-    assert "1 layers normalize by their mean and variance over the n = 64 items" in result.choices["batch_norm"]
+    assert "1 layer normalizes by mean and variance over the n = 64 items" in result.choices["batch_norm"]
+
+
+def test_batch_norm_without_running_statistics_is_named() -> None:
+    _, items = classifier()
+    module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8, track_running_stats=False))
+    for batch_norm in ("frozen", "reestimated"):
+        with pytest.raises(UnusableError, match=r"Batch norm 1 normalizes by the statistics of its batch: set track_"):
+            hf_llc.estimate(module, items, losses=cross_entropy, gamma=300.0, draws=4, batch_norm=batch_norm)
 
 
 def test_structures_of_items_come_back_as_they_were_given() -> None:

@@ -182,7 +182,7 @@ def test_rows_without_a_text_or_label_are_left_out_and_a_part_is_taken_at_random
     rows = sorted(labelled(20), key=lambda row: row["label"])
     data = write_rows(tmp_path / "rows.jsonl", [*rows, {"text": None, "label": 1}, {"text": "a", "label": None}])
     corpus = outcome(model, data, told, max_sequences=10)
-    assert "2 rows without text or label are left out." in told
+    assert "Left out: 2 rows without text or label." in told
     assert "10 of 20 texts are taken, at random." in told
     assert TASKS["text-classification"].load_items(corpus)["labels"].unique().tolist() == [0, 1]
     assert outcome(model, data, max_sequences=10) == corpus

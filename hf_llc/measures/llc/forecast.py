@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hf_llc.checkpoints.resolve import find_model
-from hf_llc.execution import devices, machine
+from hf_llc.execution import batch_norm, devices, machine
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import COPIES, computing
 from hf_llc.execution.plan import draw_batch_size
@@ -59,6 +59,7 @@ class Forecast:
         seconds: from the start of the command to its end, download apart; of independent draws that end by their error
             with as many rounds as are usual. pairs: of independent draws that make the first number; None for chains.
             processes: at work then. pairs_in_15_minutes: as many as there is time for.
+        parameters: weights of the model. moving: those that move.
         tokens: through the model; of items that are no text, these. items: what they are called.
         per_token: floating-point operations of a forward pass of one of them.
     """
@@ -81,6 +82,7 @@ class Forecast:
     pairs_in_15_minutes: int | None = None
     items: str = "tokens"
     per_token: float = 0.0
+    moving: int | None = None
 
     @property
     def operations(self) -> float:
@@ -108,7 +110,9 @@ def forecast(
     observer = observer or Observer()
     check_sampler(sampler.sampler, [IMPORTANCE])
     source = find_model(model, download=False, tell=observer.tell)
-    subject = subject_of(source, data, observer.tell)
+    subject = subject_of(source, data, sampler.params, observer.tell)
+    if sampler.batch_norm == "reestimated":
+        batch_norm.layers_of(subject.outline)
     if sampler.by_draws or sampler.tries_draws:
         return _of_draws(subject, sampler, device)
     parameters, context = subject.parameters, subject.context
@@ -133,6 +137,7 @@ def forecast(
         seconds=BACKWARD_AND_FORWARD / FORWARD * subject.per_token * tokens / (EFFICIENCY * rate),
         items=subject.items,
         per_token=subject.per_token,
+        moving=subject.moving,
     )
 
 
@@ -195,6 +200,7 @@ def _of_draws(subject: Subject, sampler: SamplerSettings, device: str | None) ->
         pairs_in_15_minutes=int(pairs * seconds / max(first, 1e-9)),
         items=subject.items,
         per_token=subject.per_token,
+        moving=subject.moving,
     )
 
 

@@ -1,21 +1,23 @@
 """What a forecast is of: a model and items like those of its data, without weights or data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from hf_llc.checkpoints.loading.config import CAUSAL
 from hf_llc.checkpoints.loading.load import context_limit, parameter_count, random_model
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.errors import SettingsError
 from hf_llc.execution.plan import DRAW_BATCH_SIZES
 from hf_llc.sampling.objective import Objective
+from hf_llc.sampling.selection import select
 from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
 from hf_llc.tasks import DEFAULT, TASKS
 from hf_llc.tasks.base import Computation, Example, TaskObjective
-from hf_llc.tasks.choose import task_of
+from hf_llc.tasks.choose import refuse_unused, task_of
 from hf_llc.tasks.text_generation.head import Head
 from hf_llc.tasks.text_generation.last_layer import last_layer
 from hf_llc.tasks.text_generation.objective import LOGIT_BUDGET, LanguageObjective, default_micro_batch
@@ -36,7 +38,8 @@ class Subject:
     """A model and items like those of its data.
 
     Attributes:
-        moving: weights that move. context: tokens of an item; 1 of what is no text. n: items, at most.
+        outline: the model without numbers. moving: weights that move.
+        context: tokens of an item; 1 of what is no text. n: items, at most.
         items: what they are called, `tokens` of text.
         per_token: floating-point operations of a forward pass of a token, or of an item that is no text.
         live: numbers that live at once in a forward and backward pass beside weights.
@@ -44,6 +47,7 @@ class Subject:
     """
 
     source: ModelSource
+    outline: torch.nn.Module
     parameters: int
     moving: int
     context: int
@@ -54,15 +58,20 @@ class Subject:
     objective: Callable[[int, str], Objective]
 
 
-def subject_of(source: ModelSource, data: DataSettings, tell: Callable[[str], None]) -> Subject:
+def subject_of(source: ModelSource, data: DataSettings, params: Sequence[str], tell: Callable[[str], None]) -> Subject:
     """What an estimate of the model would be of.
 
+    Args:
+        params: patterns of the weights that move; none for all, or those of an adapter.
+
     Raises:
-        SettingsError: its task has no forecast. HfLlcError: its files cannot be read.
+        SettingsError: its task has no forecast, or no use for a setting, or no weight has such a name.
+        HfLlcError: its files cannot be read.
     """
     name, n = task_of(source, data.task), data.max_sequences or LARGEST_TEXT
+    refuse_unused(data, source, name)
     if name == DEFAULT:
-        parameters = parameter_count(source)
+        parameters, outline = parameter_count(source), random_model(source, "meta", CAUSAL)
         context = data.context_length or min(MAX_DEFAULT_CONTEXT, context_limit(source) or MAX_DEFAULT_CONTEXT)
         if (labelled := find_labelled(data, source, tell)) is not None:
             context, n = labelled.context_length, labelled.n
@@ -70,8 +79,9 @@ def subject_of(source: ModelSource, data: DataSettings, tell: Callable[[str], No
             tell(f"The sequences are taken to be {context} tokens long; most conversations are shorter.")
         return Subject(
             source=source,
+            outline=outline,
             parameters=parameters,
-            moving=parameter_count(source, of_adapter=True) if source.adapter else parameters,
+            moving=_moving(source, outline, params),
             context=context,
             n=n,
             items="tokens",
@@ -85,7 +95,7 @@ def subject_of(source: ModelSource, data: DataSettings, tell: Callable[[str], No
             f"{source.id} is for {name}, whose cost is not forecast; time a short estimate with `draws=10` instead."
         )
     example: Example = task.example(data, source, tell)
-    parameters = parameter_count(source, example.kind)
+    parameters, outline = parameter_count(source, example.kind), random_model(source, "meta", example.kind)
 
     def objective_of(model: torch.nn.Module, size: int, device: str) -> TaskObjective:
         items = {key: tensor.to(device) for key, tensor in example.items(size).items()}
@@ -97,13 +107,13 @@ def subject_of(source: ModelSource, data: DataSettings, tell: Callable[[str], No
     is_text = example.context_length > 1
     per_token, live = FORWARD * parameters, LIVE_LOGITS * LOGIT_BUDGET
     if not is_text:
-        outline = random_model(source, "meta", example.kind)
         per_token, outputs = _of_an_item(outline, objective_of(outline, 1, "meta"))
         live = LIVE_OUTPUTS * min(MOST_OUTPUTS, DRAW_BATCH_SIZES[1] * outputs)
     return Subject(
         source=source,
+        outline=outline,
         parameters=parameters,
-        moving=parameters,
+        moving=_moving(source, outline, params),
         context=example.context_length,
         n=n,
         items="tokens" if is_text else f"{task.item}s",
@@ -111,6 +121,15 @@ def subject_of(source: ModelSource, data: DataSettings, tell: Callable[[str], No
         live=live,
         objective=lambda size, device: objective_of(random_model(source, device, example.kind), size, device),
     )
+
+
+def _moving(source: ModelSource, outline: torch.nn.Module, params: Sequence[str]) -> int:
+    """The number of different weights that move: of those that `params` names, else of an adapter, else of all."""
+    named = outline.named_parameters(remove_duplicate=False)
+    # In an outline with an adapter nothing else requires a gradient; in the loaded model what did before may move.
+    every = {name: each for name, each in named if each.requires_grad or (params and source.adapter)}
+    names = select(list(every), params)
+    return sum(each.numel() for each in {id(every[name]): every[name] for name in names}.values())
 
 
 def _of_an_item(model: torch.nn.Module, objective: Objective) -> tuple[int, int]:

@@ -148,16 +148,16 @@ def _have_same_weights(first: _Run, second: _Run) -> bool:
 
 
 def _require_comparable(first: _Run, second: _Run) -> None:
-    """Raise SettingsError unless both numbers are of the same posterior over the same tokens."""
+    """Raise SettingsError unless both numbers are of the same posterior over the same items."""
     one, other = first.estimate, second.estimate
     unequal = _unequal(one, other, OF_POSTERIOR)
     if one.dataset.fingerprint != other.dataset.fingerprint:
-        unequal.append("the tokens")
+        unequal.append(f"the {one.dataset.items}" if one.dataset.items == other.dataset.items else "the data")
     if unequal:
         name, other_name = _names(first, second)
         raise SettingsError(
             f"{name} and {other_name} are not comparable, since these differ: {', '.join(unequal)}. Estimate "
-            "both with the same text and settings (`settings`)."
+            "both with the same data and settings (`settings`)."
         )
 
 

@@ -216,7 +216,7 @@ def sentences_on(plan: Plan, bench: LoadedModel) -> dict[str, str]:
 
 def left_out_sentence(names: Sequence[str]) -> str:
     """Which weights of the files the loss has no use for."""
-    return f"weights = without {listed(names)}: the next-token loss does not depend on them."
+    return f"weights = without {listed(names)}: the loss does not depend on them."
 
 
 def stillness_sentence(names: Sequence[str]) -> str:
@@ -231,5 +231,5 @@ def temperature(asked: float | None, n: int, items: str) -> tuple[float, dict[st
     """nβ, and the sentence on it by the setting's name if it was not given."""
     if asked is not None:
         return asked, {}
-    chosen, kind = default_n_beta(n), "packed " if items == "sequences" else ""
-    return chosen, {"n_beta": f"n_beta = {chosen:.4g}: n / log n for n = {n} {kind}{items}."}
+    chosen = default_n_beta(n)
+    return chosen, {"n_beta": f"n_beta = {chosen:.4g}: n / log n for n = {n} {items}."}

@@ -16,7 +16,7 @@ from hf_llc.checkpoints.loading.config import Kind, read_config, refuse_other_ki
 from hf_llc.checkpoints.loading.errors import quiet
 from hf_llc.checkpoints.loading.load import facts
 from hf_llc.checkpoints.source import Corpus, ModelSource
-from hf_llc.errors import UnusableError
+from hf_llc.errors import UnusableError, counted
 from hf_llc.hub import client
 from hf_llc.hub.errors import Tell, endpoint
 from hf_llc.hub.reference import Reference, parse_dataset
@@ -153,7 +153,7 @@ def _items_of(
         remarks.append(f"Classes are matched by number, since {without_names} has no names for them.")
     if missing:
         columns = " or ".join([*table.text_columns, table.label_column])
-        remarks.append(f"{missing} rows without {columns} are left out.")
+        remarks.append(f"Left out: {counted(missing, 'row')} without {columns}.")
     present = len(set(numbers))
     if not is_local and present < len(classes.names):
         remarks.append(

@@ -7,6 +7,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from hf_llc.errors import counted
 from hf_llc.tasks.text.encoding import token_ids
 from hf_llc.tasks.text.tokenizer import TextTokenizer
 from hf_llc.tasks.text_generation.chat_template import Rendered
@@ -41,9 +42,10 @@ class TargetTally:
         if self.cut:
             sentences.append(f"{self.cut} of {self.kept} sequences are cut to {longest} tokens.")
         if self.cut_before:
-            sentences.append(f"{self.cut_before} rows are left out: what counts begins behind their token {longest}.")
+            rows = counted(self.cut_before, "row")
+            sentences.append(f"Left out: {rows} in which what counts begins behind token {longest}.")
         if self.without:
-            sentences.append(f"{self.without} rows without a token of the {loss_on} are left out.")
+            sentences.append(f"Left out: {counted(self.without, 'row')} without a token of the {loss_on}.")
         if self.shared:
             sentences.append(
                 f"In {self.shared} of {self.kept} sequences a token holds the end of the prompt and the beginning of "

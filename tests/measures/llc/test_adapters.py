@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from hf_llc import Estimate, HfLlcError, ModelSettings, compare_paired, estimate, scan
+from hf_llc import Estimate, HfLlcError, ModelSettings, calibrate, compare_paired, estimate, scan
 from hf_llc.errors import SettingsError, UnusableError
 from tests.helpers.tiny_adapters import D, edit_adapter, lora, make_adapter, save_adapter
 from tests.helpers.tiny_model import WEIGHTS, make_model, make_tokenizer, save_tiny_model
@@ -46,6 +46,13 @@ def test_the_weights_of_the_adapter_alone_move_and_both_are_named(settings: dict
     assert Estimate.from_dict(results.to_dict()) == results
 
 
+def test_a_calibration_names_the_base() -> None:
+    result = calibrate("adapter", IDS, gamma=1000.0, n_beta=5.0, pilot_draws=10, batch_size=4, threads=1)
+    whole = estimate("base", IDS, **CHAINS)
+    assert (result.model, result.base_model, result.base_sha) == ("adapter", "base", whole.sha)
+    assert result.dimension == D
+
+
 def test_the_loss_is_that_of_the_merged_model(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -63,6 +70,36 @@ def test_an_adapter_that_has_learned_nothing_moves_all_the_same() -> None:
     assert result.diagnostics.dimension == D
     assert result.diagnostics.distance is not None
     assert result.diagnostics.distance > 0
+
+
+def save_without_b(folder: str, part: str) -> None:
+    """An adapter whose B is zero in the layers with this part in their name."""
+    wrapped = make_adapter()
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name and part in name:
+                parameter.zero_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrapped.save_pretrained(folder)
+    edit_adapter(Path(folder), base_model_name_or_path="base")
+
+
+@pytest.mark.parametrize("settings", [CHAINS, DRAWS])
+def test_an_adapter_that_has_learned_nothing_has_no_number_under_a_relative_prior(settings: dict[str, Any]) -> None:
+    """At B = 0, which has no size and stays, nothing else that moves changes the loss: λ̂ would be 0 ± 0."""
+    save_without_b("new", ".")
+    with pytest.raises(UnusableError, match=r"leaves nothing of new to move .*lora_B.* are zero, have no size"):
+        estimate("new", IDS, prior="relative", **{**settings, "gamma": 10.0})
+    assert estimate("adapter", IDS, prior="relative", **{**settings, "gamma": 10.0}).diagnostics.dimension == D
+
+
+def test_zeros_beside_weights_that_matter_are_no_reason_to_refuse() -> None:
+    save_without_b("half", "dense_4h_to_h.")
+    result = estimate("half", IDS, prior="relative", **{**DRAWS, "gamma": 10.0})
+    assert result.llc != 0
+    assert result.diagnostics.dimension < D
+    assert "without a size, they stay at w*" in result.choices["prior"]
 
 
 @pytest.mark.parametrize(

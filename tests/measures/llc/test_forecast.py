@@ -11,6 +11,7 @@ from hf_llc import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.checkpoints.loading.config import Kind
 from hf_llc.checkpoints.loading.load import random_model
 from hf_llc.checkpoints.source import ModelSource
+from hf_llc.errors import NotFoundError, SettingsError
 from hf_llc.measures.llc import forecast as forecasts
 from hf_llc.measures.llc import forecast_subject
 from hf_llc.measures.llc.forecast import forecast
@@ -44,6 +45,11 @@ DATA = DataSettings(dataset="nowhere", context_length=12)
 """Which is not looked for."""
 
 
+def data_for(name: str) -> DataSettings:
+    """DATA without a length where items have none."""
+    return DATA if CASES[name][1] == "tokens" else replace(DATA, context_length=None)
+
+
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty working directory and cache, no network, and clocks that are looked at for a moment."""
@@ -60,23 +66,25 @@ def test_every_task_of_models_on_disk_has_a_forecast() -> None:
 def test_what_goes_through_the_model_is_counted_in_the_words_of_the_task(name: str) -> None:
     make, items, each = CASES[name]
     model = ModelSettings(model=str(make(Path("model"))))
-    chains = forecast(model, DATA, CHAINS, device="cpu")
+    chains = forecast(model, data_for(name), CHAINS, device="cpu")
     assert (chains.items, chains.tokens) == (items, 2 * 26 * 8 * each)
     assert chains.operations == 3 * chains.per_token * chains.tokens
     assert chains.seconds > 0
     assert chains.parameters > 100
-    draws = forecast(model, DATA, DRAWS, device="cpu")
+    draws = forecast(model, data_for(name), DRAWS, device="cpu")
     assert draws.pairs is not None
     assert draws.operations == draws.per_token * draws.tokens
-    larger = forecast(model, DATA, replace(DRAWS, draws=10 * draws.pairs), device="cpu")
+    larger = forecast(model, data_for(name), replace(DRAWS, draws=10 * draws.pairs), device="cpu")
     assert larger.tokens > 10 * draws.tokens
 
 
 def test_operations_of_an_item_are_counted() -> None:
     """Of a deep linear network a multiplication and an addition for each weight, of an image one for each place."""
-    result = forecast(ModelSettings(model=str(regression(Path("r")))), DATA, CHAINS, device="cpu")
+    result = forecast(ModelSettings(model=str(regression(Path("r")))), data_for("regression"), CHAINS, device="cpu")
     assert result.per_token == 2 * result.parameters == 2 * 800
-    result = forecast(ModelSettings(model=str(images(Path("i")))), DATA, CHAINS, device="cpu")
+    result = forecast(
+        ModelSettings(model=str(images(Path("i")))), data_for("image-classification"), CHAINS, device="cpu"
+    )
     assert result.per_token > 3 * 2 * result.parameters
 
 
@@ -90,14 +98,44 @@ def test_a_model_that_is_not_quickly_made_is_counted_and_not_timed(monkeypatch: 
         return random_model(source, device, kind)
 
     monkeypatch.setattr(forecast_subject, "random_model", model_on)
-    result = forecast(ModelSettings(model=str(folder)), DATA, DRAWS, device="cpu")
+    result = forecast(ModelSettings(model=str(folder)), data_for("image-classification"), DRAWS, device="cpu")
     assert results == ["meta"]
     assert result.memory_bytes < 100 * 10**6  # no logits
     assert result.seconds > 0
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_batch_norm_is_estimated_anew_by_a_forecast_of_a_model_that_has_some_alone(name: str) -> None:
+    make, _, _ = CASES[name]
+    model, sampler = ModelSettings(model=str(make(Path("model")))), replace(CHAINS, batch_norm="reestimated")
+    if name == "image-classification":
+        assert forecast(model, data_for(name), sampler, device="cpu").seconds > 0
+    else:
+        with pytest.raises(SettingsError, match="has no batch norm with running statistics"):
+            forecast(model, data_for(name), sampler, device="cpu")
+
+
+def test_weights_that_move_are_those_that_are_asked_for() -> None:
+    model = ModelSettings(model=str(regression(Path("model"))))
+    whole, part = (
+        forecast(model, data_for("regression"), replace(CHAINS, params=params), device="cpu")
+        for params in ((), ("*.0.*",))
+    )
+    assert (whole.moving, part.moving, part.parameters) == (800, 600, 800)
+    assert part.memory_bytes < whole.memory_bytes
+    with pytest.raises(NotFoundError, match="matches no parameter"):
+        forecast(model, data_for("regression"), replace(CHAINS, params=("none",)), device="cpu")
+
+
+def test_settings_that_the_task_has_no_use_for_are_refused() -> None:
+    model = ModelSettings(model=str(regression(Path("model"))))
+    for setting, value in {"context_length": 12, "bos": "never", "loss_on": "all"}.items():
+        with pytest.raises(SettingsError, match=f"{setting} is for .*, and model is for regression; leave it out"):
+            forecast(model, DataSettings(dataset="nowhere", **{setting: value}), CHAINS, device="cpu")
+
+
 def test_random_numbers_go_on_as_they_would_have() -> None:
     model = ModelSettings(model=str(regression(Path("model"))))
     state = torch.get_rng_state()
-    forecast(model, DATA, CHAINS, device="cpu")
+    forecast(model, data_for("regression"), CHAINS, device="cpu")
     assert torch.equal(state, torch.get_rng_state())

@@ -238,8 +238,8 @@ def test_what_was_cut_or_left_out_is_told(tmp_path: Path) -> None:
     remarks = " ".join(corpus.remarks)
     assert corpus.n == 8
     assert "Of the 13 rows read, 2 without messages and 1 with an empty one are left out." in remarks
-    assert "1 rows without a token of the assistant are left out." in remarks
-    assert "1 rows are left out: what counts begins behind their token 64." in remarks
+    assert "Left out: 1 row without a token of the assistant." in remarks
+    assert "Left out: 1 row in which what counts begins behind token 64." in remarks
     targets = [by_hand(tokenizer_of(model), row["messages"])[1] for row in conversations(8)]
     cut = sum(any(label != IGNORED for label in labels[64:]) for labels in targets)
     assert 0 < cut < 8
@@ -476,7 +476,7 @@ def test_a_token_that_holds_the_end_of_an_answer_counts(tmp_path: Path) -> None:
 def test_fewer_than_two_sequences_are_refused_with_the_reasons(tmp_path: Path) -> None:
     model = save_chat_model(tmp_path / "model")
     line = refused(model, [*conversations(1), {"messages": [QUESTION]}], "gives 1 sequences with tokens that count")
-    assert "1 rows without a token of the assistant are left out." in line
+    assert "Left out: 1 row without a token of the assistant." in line
 
 
 def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:

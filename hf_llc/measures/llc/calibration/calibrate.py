@@ -24,7 +24,7 @@ from hf_llc.measures.llc.calibration.gamma_plateau import PlateauResult
 from hf_llc.measures.llc.calibration.pilot_chains import LONGEST_BURN_IN, Site
 from hf_llc.measures.llc.calibration.predict import ErrorForecast, forecast_error
 from hf_llc.measures.llc.resolution import ResolvedRun
-from hf_llc.measures.llc.summarise import dataset_of
+from hf_llc.measures.llc.summarise import checkpoint_of, dataset_of
 from hf_llc.results.calibration import Calibration, StepPoint, SweepPoint
 from hf_llc.results.figures.safely import drawn
 from hf_llc.results.progress import Observer, duration
@@ -211,10 +211,7 @@ def collect(
     chosen = outlook.effort(wanted)
     path = plan.run_dir / SETTINGS_FILE
     result = Calibration(
-        model=plan.source.id,
-        revision=plan.source.revision,
-        sha=plan.source.sha,
-        step=plan.source.step,
+        **checkpoint_of(plan),
         dataset=dataset_of(plan),
         dimension=at.dimension,
         curvature=at.curvature,
