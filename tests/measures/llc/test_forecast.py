@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -129,9 +130,12 @@ def test_weights_that_move_are_those_that_are_asked_for() -> None:
 
 def test_settings_that_the_task_has_no_use_for_are_refused() -> None:
     model = ModelSettings(model=str(regression(Path("model"))))
-    for setting, value in {"context_length": 12, "bos": "never", "loss_on": "all"}.items():
-        with pytest.raises(SettingsError, match=f"{setting} is for .*, and model is for regression; leave it out"):
-            forecast(model, DataSettings(dataset="nowhere", **{setting: value}), CHAINS, device="cpu")
+    settings: dict[str, dict[str, Any]] = {
+        name: {name: value} for name, value in {"context_length": 12, "bos": "never", "loss_on": "all"}.items()
+    }
+    for name, asked in settings.items():
+        with pytest.raises(SettingsError, match=f"{name} is for .*, and model is for regression; leave it out"):
+            forecast(model, DataSettings(dataset="nowhere", **asked), CHAINS, device="cpu")
 
 
 def test_random_numbers_go_on_as_they_would_have() -> None:
