@@ -110,7 +110,7 @@ def forecast(
     observer = observer or Observer()
     check_sampler(sampler.sampler, [IMPORTANCE])
     source = find_model(model, download=False, tell=observer.tell)
-    subject = subject_of(source, data, sampler.params, observer.tell)
+    subject = subject_of(source, data, sampler, observer.tell)
     if sampler.batch_norm == "reestimated":
         batch_norm.layers_of(subject.outline)
     if sampler.by_draws or sampler.tries_draws:

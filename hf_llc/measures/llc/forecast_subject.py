@@ -1,6 +1,6 @@
 """What a forecast is of: a model and items like those of its data, without weights or data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from hf_llc.checkpoints.loading.config import CAUSAL
 from hf_llc.checkpoints.loading.load import context_limit, parameter_count, random_model
 from hf_llc.checkpoints.source import ModelSource
+from hf_llc.components.find import component_of
 from hf_llc.errors import SettingsError
 from hf_llc.execution.plan import DRAW_BATCH_SIZES
 from hf_llc.sampling.objective import Objective
 from hf_llc.sampling.selection import select
 from hf_llc.settings.data import MAX_DEFAULT_CONTEXT, DataSettings
+from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks import DEFAULT, TASKS
 from hf_llc.tasks.base import Computation, Example, TaskObjective
 from hf_llc.tasks.choose import refuse_unused, task_of
@@ -58,11 +60,13 @@ class Subject:
     objective: Callable[[int, str], Objective]
 
 
-def subject_of(source: ModelSource, data: DataSettings, params: Sequence[str], tell: Callable[[str], None]) -> Subject:
+def subject_of(
+    source: ModelSource, data: DataSettings, sampler: SamplerSettings, tell: Callable[[str], None]
+) -> Subject:
     """What an estimate of the model would be of.
 
     Args:
-        params: patterns of the weights that move; none for all, or those of an adapter.
+        sampler: says which weights move.
 
     Raises:
         SettingsError: its task has no forecast, or no use for a setting, or no weight has such a name.
@@ -81,7 +85,7 @@ def subject_of(source: ModelSource, data: DataSettings, params: Sequence[str], t
             source=source,
             outline=outline,
             parameters=parameters,
-            moving=_moving(source, outline, params),
+            moving=_moving(source, outline, sampler),
             context=context,
             n=n,
             items="tokens",
@@ -113,7 +117,7 @@ def subject_of(source: ModelSource, data: DataSettings, params: Sequence[str], t
         source=source,
         outline=outline,
         parameters=parameters,
-        moving=_moving(source, outline, params),
+        moving=_moving(source, outline, sampler),
         context=example.context_length,
         n=n,
         items="tokens" if is_text else f"{task.item}s",
@@ -123,8 +127,11 @@ def subject_of(source: ModelSource, data: DataSettings, params: Sequence[str], t
     )
 
 
-def _moving(source: ModelSource, outline: torch.nn.Module, params: Sequence[str]) -> int:
-    """The number of different weights that move: of those that `params` names, else of an adapter, else of all."""
+def _moving(source: ModelSource, outline: torch.nn.Module, sampler: SamplerSettings) -> int:
+    """The number of different weights that move: those that are asked for, else those of an adapter, else all."""
+    params = sampler.params
+    if sampler.component is not None:
+        return component_of(outline, sampler.component).size(dict(outline.named_parameters()))
     named = outline.named_parameters(remove_duplicate=False)
     # In an outline with an adapter nothing else requires a gradient; in the loaded model what did before may move.
     every = {name: each for name, each in named if each.requires_grad or (params and source.adapter)}

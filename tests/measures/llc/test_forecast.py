@@ -124,6 +124,10 @@ def test_weights_that_move_are_those_that_are_asked_for() -> None:
     )
     assert (whole.moving, part.moving, part.parameters) == (800, 600, 800)
     assert part.memory_bytes < whole.memory_bytes
+    bert = ModelSettings(model=str(save_masked_bert(Path("bert"))))
+    part = forecast(bert, data_for("fill-mask"), replace(CHAINS, component="l0.mlp"), device="cpu")
+    hidden, inner = 32, 64
+    assert part.moving == 2 * hidden * inner + hidden + inner
     with pytest.raises(NotFoundError, match="matches no parameter"):
         forecast(model, data_for("regression"), replace(CHAINS, params=("none",)), device="cpu")
 
