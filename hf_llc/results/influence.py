@@ -13,6 +13,7 @@ from hf_llc.results.views import with_error
 from hf_llc.settings.strict_json import DamagedError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 MATRICES = ("influence", "influence_stderr", "kernel", "kernel_stderr")
@@ -78,6 +79,27 @@ class Influence:
             )
             for place in chosen
         ]
+
+    def plot(self, title: str = "Bayesian influence") -> "Figure":
+        """Items by items as a matplotlib figure; an item's influence on itself is left out, being the largest."""
+        from hf_llc.results.figures.heat_map import heat_map
+        from hf_llc.results.figures.safely import own_settings
+
+        values = self.influence.copy()
+        numpy.fill_diagonal(values, numpy.nan)
+        with own_settings():
+            return heat_map(
+                values,
+                self.names,
+                self.names,
+                title=title,
+                label="BIF (nats per unit of weight)",
+                stderr=self.influence_stderr,
+                small_print=f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws",
+                warnings=self.quality.warnings,
+                row_name="more weight on",
+                column_name="loss of",
+            )
 
     def to_pandas(self) -> "DataFrame":
         """A `pandas.DataFrame` with a row for each pair of items, of an item with itself too."""

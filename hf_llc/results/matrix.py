@@ -56,6 +56,11 @@ class MatrixQuality:
     def __str__(self) -> str:
         return f"{self.verdict}: {self.reason}"
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be said above a picture of the entries."""
+        return [] if self.verdict is MatrixVerdict.RESOLVED else [str(self)]
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
         return {key: jsonable(value) for key, value in asdict(self).items()}

@@ -1,6 +1,6 @@
 """How components of a model answer to a change of the data: what `measures.susceptibility` says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +12,7 @@ from hf_llc.results.matrix import Matrix, MatrixQuality, frame_of_pairs, from_li
 from hf_llc.settings.strict_json import DamagedError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 PARTS = ("covariance", "shift", "total", "standardised", "standardised_total")
@@ -69,6 +70,57 @@ class Susceptibility:
     def __str__(self) -> str:
         return f"susceptibilities of {len(self.components)} components to {len(self.items)} items: {self.quality}"
 
+    def plot(self, part: str = "standardised", title: str = "Susceptibilities") -> "Figure":
+        """Components by items as a matplotlib figure.
+
+        Args:
+            part: one of PARTS, which may be compared between components where it is standardised.
+        """
+        from hf_llc.results.figures.heat_map import heat_map
+        from hf_llc.results.figures.safely import own_settings
+
+        with own_settings():
+            return heat_map(
+                getattr(self, part),
+                self.components,
+                self.items,
+                title=title,
+                label=_label(part),
+                stderr=getattr(self, f"{part}_stderr"),
+                small_print=f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws of each component",
+                warnings=self._quality_of(part).warnings,
+                row_name="component",
+                column_name="item",
+            )
+
+    def text(
+        self, component: str, part: str = "standardised", tokens: Sequence[str] | None = None, title: str | None = None
+    ) -> "Figure":
+        """The items of one component as running text, where they are the tokens of a text, as a matplotlib figure.
+
+        Args:
+            tokens: their text; the names of the items if not given.
+        """
+        from hf_llc.results.figures.safely import own_settings
+        from hf_llc.results.figures.text_map import text_map
+
+        row = self.components.index(component)
+        with own_settings():
+            return text_map(
+                self.items if tokens is None else tokens,
+                getattr(self, part)[row],
+                title=title or f"Susceptibility of {component}",
+                label=_label(part),
+                stderr=getattr(self, f"{part}_stderr")[row],
+                small_print=f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws",
+                warnings=(
+                    self._quality_of(part) if "total" in part or part == "shift" else self.qualities[row]
+                ).warnings,
+            )
+
+    def _quality_of(self, part: str) -> MatrixQuality:
+        return self.total_quality if part in {"shift", "total", "standardised_total"} else self.quality
+
     def to_pandas(self) -> "DataFrame":
         """A `pandas.DataFrame` with a row for each component and item; NaN where there is no control."""
         missing = numpy.full_like(self.covariance, numpy.nan)
@@ -119,3 +171,7 @@ class Susceptibility:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"the susceptibilities are damaged: {error}") from error
+
+
+def _label(part: str) -> str:
+    return "susceptibility (standard deviations over items)" if "standardised" in part else "susceptibility (nats²)"

@@ -99,3 +99,11 @@ def test_damaged_influences_are_refused(change: str) -> None:
 def test_a_name_for_each_item_is_needed() -> None:
     with pytest.raises(ValueError, match="a name for each of the 20 items, got 1"):
         influence(importance_pairs(least_squares(), 50, seed=0), ["one"])
+
+
+def test_the_picture_names_the_items_and_warns_of_noise() -> None:
+    noise = influence(importance_pairs(least_squares(), 20, 0), NAMES)
+    axes = noise.plot().axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == NAMES
+    written = " ".join(text.get_text() for text in axes.texts).replace("\n", " ")
+    assert str(noise.quality) in written

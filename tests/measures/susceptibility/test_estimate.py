@@ -95,3 +95,18 @@ def test_names_and_components_are_needed() -> None:
         susceptibility({"head": pairs(50, True, 1)}, pairs(50, False, 0), ["one"])
     with pytest.raises(ValueError, match="at least one component"):
         susceptibility({}, pairs(50, False, 0), NAMES)
+
+
+def test_pictures_name_components_and_tokens_and_warn_of_noise() -> None:
+    noise, clear = of_pairs(12), of_pairs(10_000)
+    for part in ("covariance", "standardised", "total"):
+        axes = noise.plot(part).axes[0]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["head 0", "head 1"]
+        assert "noise" in " ".join(text.get_text() for text in axes.texts)
+        assert "noise" not in " ".join(text.get_text() for text in clear.plot(part).axes[0].texts)
+    words = " ".join(text.get_text() for text in noise.text("head 1").axes[0].texts)
+    assert "token 0" in words
+    assert "noise" in words
+    assert "other 3" in " ".join(
+        text.get_text() for text in clear.text("head 1", tokens=[f"other {i}" for i in range(ITEMS)]).axes[0].texts
+    )
