@@ -59,7 +59,7 @@ def test_the_loss_at_the_checkpoint_is_that_of_training_on_all_items_at_once(tra
     assert (frozen.settings.batch_norm, again.settings.batch_norm) == ("frozen", "reestimated")
     assert frozen.run_dir != again.run_dir
     sentence = again.choices["batch_norm"]
-    assert "6 layers normalize by their mean and variance over the n = 96 images at w*" in sentence
+    assert "6 layers normalize by mean and variance over the n = 96 images at w*" in sentence
     assert f"the loss at w* is {again.init_loss:.4g} nats per image" in sentence
     assert f"statistics of the checkpoint {frozen.init_loss:.4g}." in sentence
 
