@@ -17,6 +17,8 @@ from .components import components
 from .demo import demo
 from .error_handling import debugging, message, reported, say
 from .estimate import estimate
+from .fluctuation import fluctuation
+from .influence import influence
 from .merge import merge
 from .printable import Guarded
 from .publish import publish
@@ -24,6 +26,7 @@ from .revisions import revisions
 from .scan import scan
 from .show import show
 from .signals import INTERRUPTED, insisting
+from .susceptibilities import susceptibilities
 from .validate import validate
 from .worker import worker
 
@@ -64,6 +67,9 @@ app.command()(reported(components))
 app.command()(reported(show))
 app.command()(reported(merge))
 app.command()(reported(compare))
+app.command()(reported(influence))
+app.command()(reported(susceptibilities))
+app.command()(reported(fluctuation))
 app.command()(reported(publish))
 app.command()(reported(validate))
 app.command()(reported(demo))

@@ -176,6 +176,14 @@ def forecast_rows(expected: "Forecast") -> list[tuple[str, str]]:
         ]
         steps = f"burn-in as if it were {expected.burn_in} steps"
         time = [("time", f"{duration(expected.seconds)} in one process, about; {steps}")]
+    if expected.recorded_draws:
+        work.append(
+            (
+                "recording",
+                f"{expected.recorded_draws:,} draws × {expected.recorded_items:,} items: "
+                f"{duration(expected.recording_seconds)} of the time, {size(expected.recording_bytes)} on disk",
+            )
+        )
     rate = f"{expected.rate / 1e9:.0f} GFLOP/s"
     moving = "" if expected.moving in {None, expected.parameters} else f", of which {expected.moving:,} move"
     return [

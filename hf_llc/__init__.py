@@ -40,13 +40,19 @@ from hf_llc.settings.sampler import SamplerSettings
 if TYPE_CHECKING:
     from hf_llc.checkpoints.find import find_checkpoints
     from hf_llc.integrations.tracking import Tracking
+    from hf_llc.measures.fluctuation.of_run import fluctuation, loss_gain
+    from hf_llc.measures.influence.of_run import influence
     from hf_llc.measures.llc.calibration.calibrate import calibrate
     from hf_llc.measures.llc.estimate import estimate
     from hf_llc.measures.llc.paired import PairedDifference, compare_paired
     from hf_llc.measures.measure import measure
+    from hf_llc.measures.susceptibility.of_runs import susceptibilities
     from hf_llc.report.compare import Comparison, compare
     from hf_llc.report.load import load
     from hf_llc.report.publish import publish
+    from hf_llc.results.fluctuation import Fluctuation, LossGain
+    from hf_llc.results.influence import Influence
+    from hf_llc.results.susceptibility import Susceptibility
     from hf_llc.scans.merge import merge
     from hf_llc.scans.scan import scan
     from hf_llc.scans.shared_settings import estimate_series
@@ -60,7 +66,10 @@ __all__ = [
     "Curve",
     "DataSettings",
     "Estimate",
+    "Fluctuation",
     "HfLlcError",
+    "Influence",
+    "LossGain",
     "ModelSettings",
     "Observer",
     "PairedDifference",
@@ -71,6 +80,7 @@ __all__ = [
     "SamplerSettings",
     "Selection",
     "Shard",
+    "Susceptibility",
     "Tracking",
     "Verdict",
     "View",
@@ -81,15 +91,23 @@ __all__ = [
     "estimate_series",
     "find_checkpoints",
     "find_components",
+    "fluctuation",
+    "influence",
     "load",
+    "loss_gain",
     "measure",
     "merge",
     "publish",
     "scan",
+    "susceptibilities",
 ]
 
 _USE_CASES = {
     "Comparison": "hf_llc.report.compare",
+    "Fluctuation": "hf_llc.results.fluctuation",
+    "Influence": "hf_llc.results.influence",
+    "LossGain": "hf_llc.results.fluctuation",
+    "Susceptibility": "hf_llc.results.susceptibility",
     "Tracking": "hf_llc.integrations.tracking",
     "calibrate": "hf_llc.measures.llc.calibration.calibrate",
     "PairedDifference": "hf_llc.measures.llc.paired",
@@ -104,6 +122,10 @@ _USE_CASES = {
     "publish": "hf_llc.report.publish",
     "merge": "hf_llc.scans.merge",
     "scan": "hf_llc.scans.scan",
+    "fluctuation": "hf_llc.measures.fluctuation.of_run",
+    "influence": "hf_llc.measures.influence.of_run",
+    "loss_gain": "hf_llc.measures.fluctuation.of_run",
+    "susceptibilities": "hf_llc.measures.susceptibility.of_runs",
 }
 
 

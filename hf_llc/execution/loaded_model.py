@@ -100,6 +100,7 @@ class LoadedModel:
         self._zero: list[str] = []
         self._probe: Probe | None = None
         self._model: torch.nn.Module | None = None
+        self._plain: TaskObjective | None = None
         self._others: dict[str, TaskObjective] = {}
 
     def at(self, plan: Plan) -> "LoadedModel":
@@ -131,7 +132,7 @@ class LoadedModel:
         if self._objective is None:
             return
         weight = self._first_weight
-        self._objective, self._anchor_gradient, self._model = None, None, None
+        self._objective, self._anchor_gradient, self._model, self._plain = None, None, None, None
         self._others.clear()
         if weight() is not None or self._group is not None:
             # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
@@ -175,7 +176,7 @@ class LoadedModel:
         else:
             loaded, scales = self._whole(objective, labels, moving)
         self._first_weight = weakref.ref(moving[0])
-        self._model = model
+        self._model, self._plain = model, objective
         self.load_seconds = time.monotonic() - started
         if scales is None:
             return loaded
@@ -224,6 +225,12 @@ class LoadedModel:
             "the whole."
         )
         return parts, scales
+
+    def objective_of_weights(self) -> TaskObjective:
+        """The task's own objective at the weights of `objective`, whatever part of them or coordinates that moves."""
+        self.load()
+        assert self._plain is not None
+        return self._plain
 
     def objective_over(self, corpus: Corpus) -> TaskObjective:
         """The mean loss over other items, at the weights of `objective`, which move it."""

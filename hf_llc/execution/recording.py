@@ -97,7 +97,7 @@ class Recorder:
     @property
     def _objective(self) -> Objective:
         probe = self.recording.plan.probe
-        return self._bench.objective if probe is None else self._bench.objective_over(probe)
+        return self._bench.objective_of_weights() if probe is None else self._bench.objective_over(probe)
 
     def values(self) -> Tensor:
         """The values, in nats, (columns,), on the CPU."""

@@ -111,6 +111,13 @@ class RunStore:
             return None
         return dict(stored["payload"])
 
+    def peek(self, name: str) -> dict[str, Any] | None:
+        """The part's payload, or None if it is not there or not whole; nothing is changed on disk."""
+        stored = _whole(self.path(name))
+        if stored is None or not self._is_own(name, stored) or not self._has_tensors(name, stored):
+            return None
+        return dict(stored["payload"])
+
     def _is_own(self, name: str, stored: Mapping[str, Any]) -> bool:
         """True unless the part is known to belong elsewhere: it may have been written before the inputs were."""
         if stored.get("run") is None or name == INPUTS:

@@ -18,6 +18,8 @@ from hf_llc.settings.typed import build
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+EXCERPT = 40
+"""Characters of an item's text that are shown."""
 Matrix = NDArray[numpy.float64]
 
 
@@ -69,6 +71,15 @@ class MatrixQuality:
     def from_dict(cls, stored: Any, where: str) -> Self:
         """The quality that `to_dict` wrote; raise DamagedError if it is none."""
         return build(cls, stored, where, nan_in=cls)
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text in one line; blanks at its ends, which tell tokens apart, as ␣ and line ends as ↵."""
+    line = text.replace("\r\n", "\n").replace("\n", "↵").replace("\t", "→")
+    inner = line.strip(" ")
+    behind = len(line) - len(line.rstrip(" ")) if inner else 0
+    line = "␣" * (len(line) - len(line.lstrip(" "))) + inner + "␣" * behind
+    return line if len(line) <= EXCERPT else f"{line[: EXCERPT - 1]}…"
 
 
 def to_lists(matrix: Matrix) -> list[Any]:

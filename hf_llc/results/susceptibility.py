@@ -42,6 +42,7 @@ class Susceptibility:
         quality: of `covariance`, in units of each component's root mean square; qualities: of each component's alone;
             total_quality: of `total`.
         n_beta, gamma, n: of the posterior. draws: of a component, of all chains or pairs.
+        items_are_tokens: True if the items are the tokens of a text, in their order.
     """
 
     components: tuple[str, ...]
@@ -66,6 +67,7 @@ class Susceptibility:
     gamma: float
     n: int
     draws: int
+    items_are_tokens: bool = False
 
     def __str__(self) -> str:
         return f"susceptibilities of {len(self.components)} components to {len(self.items)} items: {self.quality}"
@@ -135,7 +137,7 @@ class Susceptibility:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; non-finite numbers become None."""
-        names = ("components", "items", "ratios", "n_beta", "gamma", "n", "draws")
+        names = ("components", "items", "ratios", "n_beta", "gamma", "n", "draws", "items_are_tokens")
         controls = {name: getattr(self, name) for name in CONTROL}
         return {
             **{name: jsonable(getattr(self, name)) for name in names},
@@ -168,6 +170,7 @@ class Susceptibility:
                 gamma=float(stored["gamma"]),
                 n=int(stored["n"]),
                 draws=int(stored["draws"]),
+                items_are_tokens=bool(stored.get("items_are_tokens", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"the susceptibilities are damaged: {error}") from error

@@ -10,7 +10,7 @@ from hf_llc.settings.registry import Registry
 
 OBSERVABLE_NAMES = Registry[object]("hf_llc.sampling.observables", "OBSERVABLE")
 """Names alone: settings must not import torch."""
-LOSSES = "losses"
+LOSSES, TOKEN_LOSSES = "losses", "token-losses"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from tests.benchmarks.panel import Net
-from tests.experiments import deep_linear_nets, paired_nets, parsimony, rescaling, training
+from tests.experiments import deep_linear_nets, influence, paired_nets, parsimony, rescaling, training
+from tests.helpers.learned_model import save_learned_model
+from tests.helpers.tiny_model import CONTEXT, make_tokenizer, sentences
 
 
 def test_a_deep_linear_net_has_its_exact_coefficient() -> None:
@@ -98,3 +101,18 @@ def test_two_minima_of_one_deep_linear_net_differ_by_their_exact_coefficients(tm
     assert abs(difference - numbers["exact"]) < 3 * stderr
     assert unpaired != stderr
     assert paired_nets.picture(numbers).axes
+
+
+def test_influences_are_those_of_a_changed_loss(tmp_path: Path) -> None:
+    """On a tiny model: signs that are known agree, and differences are those of the errors."""
+    save_learned_model(tmp_path / "model", tmp_path / "text.jsonl")
+    net = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    tokenizer = make_tokenizer()
+    ids = torch.tensor([token for line in sentences(60) for token in tokenizer(line)["input_ids"]])
+    rows = ids[: 12 * CONTEXT].view(12, CONTEXT)
+    setup = influence.Setup(items=12, length=CONTEXT, changed=2, recorded=400, draws=40, gamma=1000.0)
+    found = influence.experiment(net, rows, setup, tmp_path / "runs")
+    assert sum(row["significant"] for row in found) >= 8
+    assert all(row["same_sign"] == row["significant"] for row in found)
+    assert all(row["mean_square"] < 3 for row in found)
+    assert influence.picture(found).axes

@@ -22,6 +22,7 @@ from hf_llc.sampling.samplers import check_sampler
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import IMPORTANCE
+from hf_llc.settings.recording import LOSSES, TOKEN_LOSSES
 from hf_llc.settings.sampler import SamplerSettings
 
 BACKWARD_AND_FORWARD = 6
@@ -62,6 +63,8 @@ class Forecast:
         parameters: weights of the model. moving: those that move.
         tokens: through the model; of items that are no text, these. items: what they are called.
         per_token: floating-point operations of a forward pass of one of them.
+        recorded_draws, recorded_items: at how many draws losses of how many items are recorded; 0 where none are.
+        recording_seconds, recording_bytes: what that takes, in `seconds` and on disk.
     """
 
     model: str
@@ -83,6 +86,10 @@ class Forecast:
     items: str = "tokens"
     per_token: float = 0.0
     moving: int | None = None
+    recorded_draws: int = 0
+    recorded_items: int = 0
+    recording_seconds: float = 0.0
+    recording_bytes: int = 0
 
     @property
     def operations(self) -> float:
@@ -121,6 +128,8 @@ def forecast(
     tokens = sampler.chain_count * (steps + 1) * sampler.chain_batch_size * context
     kind = devices.device_kind(device)
     rate = _matrix_rate(fleets.single_process(kind).device, getattr(torch, sampler.dtype))
+    an_item = subject.per_token * context / (EFFICIENCY * rate)
+    recorded = _recorded(subject, sampler, sampler.chain_count * sampler.chain_draws, an_item, 1)
     return Forecast(
         model=source.id,
         sha=source.sha,
@@ -134,10 +143,11 @@ def forecast(
         tokens=tokens,
         device=kind,
         rate=rate,
-        seconds=BACKWARD_AND_FORWARD / FORWARD * subject.per_token * tokens / (EFFICIENCY * rate),
+        seconds=BACKWARD_AND_FORWARD / FORWARD * subject.per_token * tokens / (EFFICIENCY * rate) + recorded.seconds,
         items=subject.items,
         per_token=subject.per_token,
         moving=subject.moving,
+        **recorded.fields,
     )
 
 
@@ -181,6 +191,7 @@ def _of_draws(subject: Subject, sampler: SamplerSettings, device: str | None) ->
     first = costs.of(amount) / processes
     drawing = first * (1.0 if sampler.draws else MORE_ROUNDS)
     seconds = max(0.0, min(900.0, sampler.budget_seconds or 900.0) - load - gamma)
+    recorded = _recorded(subject, sampler, sampler.recorded_draws, costs.losses / size, processes)
     return Forecast(
         model=source.id,
         sha=source.sha,
@@ -194,14 +205,53 @@ def _of_draws(subject: Subject, sampler: SamplerSettings, device: str | None) ->
         tokens=int(amount.cost * size * context),
         device=kind,
         rate=rate,
-        seconds=load + gamma + min(drawing, seconds if sampler.budget_seconds else drawing),
+        seconds=load + gamma + min(drawing, seconds if sampler.budget_seconds else drawing) + recorded.seconds,
         pairs=pairs,
         processes=processes,
         pairs_in_15_minutes=int(pairs * seconds / max(first, 1e-9)),
         items=subject.items,
         per_token=subject.per_token,
         moving=subject.moving,
+        **recorded.fields,
     )
+
+
+class _Recorded(NamedTuple):
+    """What recordings take: draws, items of each, seconds, bytes."""
+
+    draws: int
+    items: int
+    seconds: float
+    size: int
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Those of a Forecast."""
+        return {
+            "recorded_draws": self.draws,
+            "recorded_items": self.items,
+            "recording_seconds": self.seconds,
+            "recording_bytes": self.size,
+        }
+
+
+def _recorded(subject: Subject, sampler: SamplerSettings, draws: int, an_item: float, processes: int) -> _Recorded:
+    """What the recordings of a run take.
+
+    Args:
+        draws: at which losses are recorded. an_item: seconds of the loss of one item.
+    """
+    if not sampler.observables:
+        return _Recorded(0, 0, 0.0, 0)
+    items = subject.n if sampler.probe is None else sampler.probe_items
+    columns = sum(items * (subject.context - 1 if name == TOKEN_LOSSES else 1) for name in sampler.observables)
+    by_draws = sampler.by_draws or sampler.tries_draws
+    passes = len(sampler.observables) * items
+    if by_draws:
+        # The weight of a draw is that of the loss of all items, which a recording of them has.
+        passes += 0 if sampler.probe is None and LOSSES in sampler.observables else subject.n
+    gradient = BACKWARD_AND_FORWARD / FORWARD * subject.n if by_draws else 0
+    return _Recorded(draws, items, (draws * passes + gradient) * an_item / processes, 4 * draws * columns)
 
 
 def _memory(subject: Subject, copies: int, sampler: SamplerSettings) -> int:

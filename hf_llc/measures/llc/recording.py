@@ -91,7 +91,9 @@ def _described(recording: Recording, recorder: Recorder, posterior: Posterior, o
         "n": plan.corpus.n,
         "n_beta": posterior.n_beta,
         "gamma": posterior.gamma,
+        "prior": plan.sampler.prior,
         "params": list(plan.sampler.params),
+        "component": plan.sampler.component,
         "positions": positions,
         "labels": labels,
     }

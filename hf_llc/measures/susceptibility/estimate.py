@@ -1,6 +1,7 @@
 """Susceptibilities of components to items with errors and verdicts, see `measures.susceptibility.parts`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy
 import torch
@@ -14,13 +15,19 @@ from hf_llc.sampling.averages import Averages
 from hf_llc.sampling.loss_draws import LossDraws
 
 
-def susceptibility(restricted: Mapping[str, LossDraws], full: LossDraws, items: Sequence[str]) -> Susceptibility:
+def susceptibility(
+    restricted: Mapping[str, LossDraws],
+    full: LossDraws,
+    items: Sequence[str],
+    controls: Mapping[str, LossDraws] | None = None,
+) -> Susceptibility:
     """Susceptibilities of the components by their names.
 
     Args:
         restricted: draws of the posterior of a component's weights, all others at w*. full: of all weights, with the
             same items in the same order.
         items: their names.
+        controls: draws of the components' localizing priors, nβ = 0; None takes independent draws as they are.
 
     Raises:
         ValueError: there is no component, or draws differ in their items, nβ, γ or n.
@@ -30,19 +37,23 @@ def susceptibility(restricted: Mapping[str, LossDraws], full: LossDraws, items: 
     parts = [components.parts(draws) for draws in restricted.values()]
     matrices = {name: [getattr(each, name) for each in parts] for name in PARTS}
     independent = not full.is_chains and not any(draws.is_chains for draws in restricted.values())
-    controls = [control(draws) for draws in restricted.values()] if independent else None
+    if controls is None and independent:
+        controls = {name: draws.equally_weighted() for name, draws in restricted.items()}
+    has_all = controls is not None and restricted.keys() <= controls.keys()
+    at_zero = [control(controls[name]) for name in restricted] if controls and has_all else None
     covariances, totals = _halves(restricted, full)
     tails = [Averages(draws).pareto_k for draws in restricted.values()]
     effective = [each.effective for each in parts]
+    named: dict[str, Any] = {name: _both(each)[0] for name, each in matrices.items()}
+    named |= {f"{name}_stderr": _both(each)[1] for name, each in matrices.items()}
     values, errors = _both(matrices["covariance"])
     total, total_errors = _both(matrices["total"])
     return Susceptibility(
         components=tuple(restricted),
         items=tuple(items),
-        **{name: _both(each)[0] for name, each in matrices.items()},
-        **{f"{name}_stderr": _both(each)[1] for name, each in matrices.items()},
-        control=_both(controls)[0] if controls else None,
-        control_stderr=_both(controls)[1] if controls else None,
+        **named,
+        control=_both(at_zero)[0] if at_zero else None,
+        control_stderr=_both(at_zero)[1] if at_zero else None,
         ratios=tuple(map(_ratio, parts)),
         quality=_quality(values, errors, covariances, min(effective), tails),
         qualities=tuple(

@@ -118,10 +118,8 @@ class Components:
         return Part(result.value, error)
 
 
-def control(restricted: LossDraws) -> Part:
-    """−Cov_C(φ, y) at nβ = 0, from the same draws of the localizing prior with equal weights: what there is of it
-    without the loss."""
-    draws = restricted.equally_weighted()
+def control(draws: LossDraws) -> Part:
+    """−Cov_C(φ, y) at nβ = 0, from draws of the localizing prior: what there is of it without the loss."""
     averages = Averages(draws)
     products = covariance_with(averages, draws.loss_rises, relative_losses(draws))
     return Part(-products.value, averages.stderr(products.influence))

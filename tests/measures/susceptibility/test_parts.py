@@ -154,11 +154,11 @@ def test_chains_of_a_component_that_do_not_mix_invent_no_covariance() -> None:
 
 
 def test_the_control_is_the_covariance_without_the_loss() -> None:
-    found, (exact, _) = control(pairs(20_000, True, 3)), exact_parts(n_beta=0.0)
+    found, (exact, _) = control(pairs(20_000, True, 3).equally_weighted()), exact_parts(n_beta=0.0)
     assert float(((found.value - exact) / found.stderr).abs().max()) < 4
     assert float(found.stderr.max()) < 0.1 * float(exact.abs().max())
     with pytest.raises(ValueError, match="needs draws of the localizing prior"):
-        control(chains(100, True, 0))
+        control(chains(100, True, 0).equally_weighted())
 
 
 def test_errors_of_standardised_values_are_those_of_the_jackknife() -> None:

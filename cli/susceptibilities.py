@@ -1,0 +1,113 @@
+"""`hf-llc susceptibilities`: how components answer to a change of the data, from runs that recorded losses."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options as o
+from .estimate_table import with_error
+from .output import Form, chosen, write_agent, write_json, write_line, write_pairs, write_table
+from .progress import ProgressBar
+from .recorded import Recording, drawn_and_written
+
+if TYPE_CHECKING:
+    from hf_llc.results.susceptibility import Susceptibility
+
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Run folders (run_dir) of estimates that recorded losses, one of all weights and others of components, or "
+        "folders that contain them."
+    ),
+]
+MOST_TEXTS = 16
+"""Components whose tokens are drawn as text."""
+LARGEST = 3
+"""Items of each sign that are printed of a component."""
+
+
+def susceptibilities(
+    runs: Runs,
+    recording: Recording = None,
+    output_dir: o.OutputDir = None,
+    format: o.Format = "auto",
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Print how components of a model answer to a change of the data: susceptibilities.
+
+    Needs runs with recorded losses (estimate --keep losses) at the same settings: one of all weights, and one for each
+    component. Both parts of a susceptibility are given apart, the covariance and the shift of the mean, each with its
+    error and a verdict: resolved, partly-resolved or noise. All numbers are written to susceptibilities.parquet, the
+    picture to susceptibilities.png.
+
+    Examples:
+
+    \b
+    hf-llc estimate ORG/NAME --keep losses --output-dir runs/full
+    hf-llc estimate ORG/NAME --keep losses --gamma 6600 --component l0h0 --output-dir runs/l0h0
+    hf-llc susceptibilities runs
+    """
+    form = chosen(format, as_json, quiet)
+    with ProgressBar(quiet=form is Form.QUIET) as observer:
+        from hf_llc.measures.susceptibility.of_runs import susceptibilities as of_runs
+        from hf_llc.results.figures.matrices import susceptibilities as draw
+        from hf_llc.results.figures.matrices import susceptibilities_of_text as draw_text
+        from hf_llc.results.figures.safely import drawn
+
+        result = of_runs(runs, recording)
+        folder = output_dir or Path(runs[0])
+        _write(result, form)
+        drawn_and_written(result, "susceptibilities", lambda path: draw(path, result), folder, observer)
+        if result.items_are_tokens:
+            paths = [folder / f"susceptibilities-{name}.png" for name in result.components[:MOST_TEXTS]]
+            pictures = drawn(paths, lambda path: draw_text(path, result, paths.index(path)), observer.tell)
+            observer.tell(f"Drawn: {', '.join(map(str, pictures))}.")
+
+
+def _write(result: "Susceptibility", form: Form) -> None:
+    if form is Form.QUIET:
+        write_line(result.quality.verdict)
+    elif form is Form.JSON:
+        write_json(result.to_dict())
+    elif form is Form.AGENT:
+        write_agent(
+            {
+                "quality": result.quality.to_dict(),
+                "total_quality": result.total_quality.to_dict(),
+                "ratios": dict(zip(result.components, result.ratios, strict=True)),
+            }
+        )
+    else:
+        write_pairs(
+            f"Susceptibilities of {len(result.components)} components to {len(result.items)} items",
+            [
+                ("draws", f"{result.draws} of each, at n_beta {result.n_beta:.4g} and gamma {result.gamma:.4g}"),
+                ("covariance", str(result.quality)),
+                ("with shift", str(result.total_quality)),
+            ],
+        )
+        write_line()
+        headers = ["component", "verdict", "shift / covariance", "largest covariances, nats²", "item"]
+        write_table("", headers, [row for place in range(len(result.components)) for row in _rows(result, place)])
+
+
+def _rows(result: "Susceptibility", place: int) -> list[list[str]]:
+    """The entries of a component that lie farthest from 0 in units of their errors; none of what is noise."""
+    from hf_llc.results.matrix import MatrixVerdict, excerpt
+
+    values, errors = result.covariance[place], result.covariance_stderr[place]
+    order = sorted(range(len(values)), key=lambda item: -abs(values[item]) / max(errors[item], 1e-300))
+    ratio, verdict = result.ratios[place], result.qualities[place].verdict
+    first = [result.components[place], str(verdict), "–" if ratio is None else f"{ratio:.2g}"]
+    if verdict is MatrixVerdict.NOISE:
+        return [[*first, "–", ""]]
+    return [
+        [
+            *(first if number == 0 else ["", "", ""]),
+            with_error(values[item], errors[item]),
+            excerpt(result.items[item]),
+        ]
+        for number, item in enumerate(order[:LARGEST])
+    ]

@@ -1,0 +1,170 @@
+"""Reads what a run recorded at its draws."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_llc.errors import NotFoundError, ResourceError
+from hf_llc.execution.recording import ANCHORS, LOG_PRIOR_WEIGHTS, LOG_WEIGHTS, LOSS_RISES, RECORDED, VALUES, tensors_of
+from hf_llc.execution.store import RunStore
+from hf_llc.results.estimate import Estimate
+from hf_llc.results.matrix import excerpt
+from hf_llc.sampling.loss_draws import LossDraws
+
+FEWEST = 8
+"""Draws without which nothing is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedLosses:
+    """The losses of items at the draws of a run.
+
+    Attributes:
+        name: of the recording: its observable, and the probe if there was one.
+        draws: the losses. control: at draws of the localizing prior alone, nβ = 0; None from chains.
+        labels: a text for each item. places: of each the number of the item, and that of the token in it if it is one.
+        facts: what is said of them: model, sha, step, item, unit, data, parameters that move.
+        left_out: draws, or chains, whose losses were not finite.
+    """
+
+    name: str
+    run_dir: Path
+    draws: LossDraws
+    control: LossDraws | None
+    labels: Sequence[str]
+    places: Sequence[tuple[int, int | None]]
+    facts: Mapping[str, Any]
+    left_out: int
+
+    @property
+    def names(self) -> list[str]:
+        """What the items are called: tokens whole, as long texts their beginning."""
+        return list(self.labels) if self.is_of_tokens else [excerpt(label) for label in self.labels]
+
+    @property
+    def is_of_tokens(self) -> bool:
+        """True if an item is a token."""
+        return bool(self.places) and self.places[0][1] is not None
+
+
+def recordings_in(run: Path) -> dict[str, Path]:
+    """The folders of a run's recordings by their names."""
+    return {path.parent.name: path.parent for path in sorted(run.glob(f"**/{RECORDED}/*/{ANCHORS}.json"))}
+
+
+def place_of(run: Estimate | Path | str, recording: str | None = None) -> tuple[Path, Path]:
+    """The folder of a run, and that of a recording of it.
+
+    Args:
+        run: its folder, or its result. recording: which; None takes the only one, or `losses`.
+
+    Raises:
+        NotFoundError: the run has none, or none of that name.
+    """
+    folder = Path(run.run_dir if isinstance(run, Estimate) else run)
+    present = recordings_in(folder)
+    if not present:
+        what = "has no recorded losses" if folder.is_dir() else "is not there"
+        raise NotFoundError(f"{folder} {what}: run its command again with `keep=losses` (or a `probe`).")
+    name = recording or ("losses" if "losses" in present else next(iter(present)))
+    if name not in present or (recording is None and len(present) > 1 and "losses" not in present):
+        raise NotFoundError(f"recording must be one of {', '.join(present)}, got {recording}.")
+    return folder, present[name]
+
+
+def read_recorded(run: Estimate | Path | str, recording: str | None = None) -> RecordedLosses:
+    """The recorded losses of a run.
+
+    Args:
+        run, recording: as in `place_of`.
+
+    Raises:
+        NotFoundError: the run has none, or none of that name. ResourceError: parts of it are damaged or missing.
+    """
+    folder, place = place_of(run, recording)
+    store = RunStore(folder, lambda message: None)
+    prefix = place.relative_to(folder).as_posix()
+    facts = store.peek(f"{prefix}/{ANCHORS}")
+    if facts is None:
+        raise ResourceError(f"{place / ANCHORS}.json is damaged; run the command of that run again.")
+    (anchors,) = tensors_of(store, f"{prefix}/{ANCHORS}", VALUES)
+    chains = _parts(store, f"{prefix}/chains", 3)
+    common = {"n_beta": facts["n_beta"], "gamma": facts["gamma"], "n": facts["n"], "anchors": anchors.double()}
+    if chains:
+        draws, left_out = _of_chains(store, chains, common)
+        control = None
+    else:
+        draws, control, left_out = _of_pairs(store, _parts(store, f"{prefix}/draws", 4), common, place)
+    places = [(int(item), None if token is None else int(token)) for item, token in facts["positions"]]
+    return RecordedLosses(
+        name=place.name,
+        run_dir=folder,
+        draws=draws,
+        control=control,
+        labels=facts["labels"] or [_numbered(facts["item"], *each) for each in places],
+        places=places,
+        facts=facts,
+        left_out=left_out,
+    )
+
+
+def _numbered(item: str, number: int, token: int | None) -> str:
+    return f"{item} {number}" if token is None else f"{item} {number}, token {token}"
+
+
+def _parts(store: RunStore, folder: str, digits: int) -> list[str]:
+    """Names of the parts that are there, up to the first that is missing."""
+    names: list[str] = []
+    while store.path(name := f"{folder}/{len(names):0{digits}d}").exists():
+        if store.peek(name) is None:
+            raise ResourceError(f"{store.path(name)} is damaged; run the command of that run again.")
+        names.append(name)
+    return names
+
+
+def _of_chains(store: RunStore, names: Sequence[str], common: Mapping[str, Any]) -> tuple[LossDraws, int]:
+    rises, losses, left_out = [], [], 0
+    for name in names:
+        values, loss_rises = tensors_of(store, name, VALUES, LOSS_RISES)
+        if len(values) and bool(torch.isfinite(values).all()) and bool(torch.isfinite(loss_rises).all()):
+            rises.append(values)
+            losses.append(loss_rises.double())
+        else:
+            left_out += 1
+    _require(sum(map(len, rises)), store.folder)
+    draws = LossDraws(rises=torch.stack(rises), loss_rises=torch.stack(losses), log_weights=None, **common)
+    return draws, left_out
+
+
+def _of_pairs(
+    store: RunStore, names: Sequence[str], common: Mapping[str, Any], place: Path
+) -> tuple[LossDraws, LossDraws, int]:
+    wanted = (VALUES, LOSS_RISES, LOG_WEIGHTS, LOG_PRIOR_WEIGHTS)
+    parts = [tensors_of(store, name, *wanted) for name in names]
+    _require(sum(len(part[0]) for part in parts), place)
+    values, losses, weights, prior_weights = (
+        torch.cat([part[index] for part in parts]).unflatten(0, (-1, 2)) for index in range(len(wanted))
+    )
+    finite = torch.isfinite(values).all(dim=(1, 2)) & torch.isfinite(weights).all(dim=1)
+    _require(2 * int(finite.sum()), place)
+
+    def draws_of(log_weights: Tensor, n_beta: float) -> LossDraws:
+        return LossDraws(
+            rises=values[finite],
+            loss_rises=losses[finite],
+            log_weights=log_weights[finite],
+            **{**common, "n_beta": n_beta},
+        )
+
+    return draws_of(weights, common["n_beta"]), draws_of(prior_weights, 0.0), int((~finite).sum())
+
+
+def _require(draws: int, place: Path) -> None:
+    if draws < FEWEST:
+        raise ResourceError(
+            f"{place} has {draws} recorded draws, and {FEWEST} are needed: run its command again to the end."
+        )

@@ -1,0 +1,83 @@
+"""`hf_llc.susceptibilities`: how components answer to a change of the data, from the runs that moved them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hf_llc.errors import NotFoundError, SettingsError, listed
+from hf_llc.execution.recording import ANCHORS, RECORDED
+from hf_llc.measures.recorded import RecordedLosses, read_recorded
+from hf_llc.measures.susceptibility.estimate import susceptibility
+from hf_llc.results.estimate import Estimate
+from hf_llc.results.susceptibility import Susceptibility
+from hf_llc.settings.bounds import shown
+
+SHARED = ("model", "sha", "observable", "items_of", "loss_of", "n_beta", "gamma", "n", "prior")
+"""Facts of a recording that must be those of the run that moves all weights."""
+FULL = "all weights"
+
+
+def susceptibilities(
+    runs: Estimate | Path | str | Sequence[Estimate | Path | str], recording: str | None = None
+) -> Susceptibility:
+    """Susceptibilities of the components that the runs moved to the items that they recorded.
+
+    One run must have moved all weights, each other one a component (`component=…`) or some parameters (`params=…`),
+    with the same checkpoint, items, nβ and γ.
+
+    Args:
+        runs: runs with recorded losses (`keep="losses"`), their folders or results, or folders that contain such runs.
+        recording: which of several recordings, by the name of its folder; None takes the only one, or `losses`.
+
+    Raises:
+        NotFoundError: there are no recorded losses, or no run that moved all weights, or none that moved a component.
+        ResourceError: parts are damaged or missing.
+        SettingsError: two runs moved the same component, or runs differ in what they are of; names it.
+    """
+    given = [runs] if isinstance(runs, Estimate | Path | str) else list(runs)
+    recorded = [read_recorded(folder, recording) for run in given for folder in _folders(run)]
+    by_name: dict[str, RecordedLosses] = {}
+    for each in recorded:
+        name = moved_by(each.facts)
+        if name in by_name:
+            raise SettingsError(f"{by_name[name].run_dir} and {each.run_dir} both moved {name}; name one of them.")
+        by_name[name] = each
+    if FULL not in by_name:
+        raise NotFoundError(
+            "Susceptibilities need a run that moved all weights beside those of components: run the same command "
+            "without `component`, with the same `gamma`."
+        )
+    full = by_name.pop(FULL)
+    if not by_name:
+        raise NotFoundError(
+            f"Susceptibilities need runs that moved a component beside {shown(full.run_dir)}: run the same command "
+            "with `component`, such as `component=l0h0`."
+        )
+    _refuse_others(full, by_name)
+    controls = {name: each.control for name, each in by_name.items() if each.control is not None}
+    result = susceptibility({name: each.draws for name, each in by_name.items()}, full.draws, full.names, controls)
+    return replace(result, items_are_tokens=full.is_of_tokens)
+
+
+def moved_by(facts: Mapping[str, object]) -> str:
+    """What a run moved: the name of its component, its patterns of parameters, or FULL."""
+    params = facts.get("params")
+    patterns = " ".join(map(str, params)) if isinstance(params, Sequence) else ""
+    return str(facts.get("component") or "") or patterns or FULL
+
+
+def _folders(run: Estimate | Path | str) -> list[Path]:
+    """The folder of a run, or those of the runs in it."""
+    folder = Path(run.run_dir if isinstance(run, Estimate) else run)
+    runs = {path.parent.parent.parent for path in folder.glob(f"**/{RECORDED}/*/{ANCHORS}.json")}
+    return sorted(runs) or [folder]
+
+
+def _refuse_others(full: RecordedLosses, components: Mapping[str, RecordedLosses]) -> None:
+    for name, each in components.items():
+        differing = [key for key in SHARED if each.facts.get(key) != full.facts.get(key)]
+        if differing:
+            raise SettingsError(
+                f"{each.run_dir}, which moved {name}, differs from {full.run_dir} in {listed(differing)}; run both "
+                "with the same settings."
+            )

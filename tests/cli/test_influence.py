@@ -1,0 +1,86 @@
+"""Influence, susceptibilities and WAIC on the command line: what is printed, written and drawn."""
+
+from pathlib import Path
+
+import pandas
+import pytest
+from matplotlib.image import imread
+
+from tests.helpers.command_line import Run, refused
+from tests.helpers.learned_model import OPTIONS, SEQUENCES, save_learned_model
+
+RECORDED = (*OPTIONS, "--keep", "losses", "--recorded-draws", 40, "-q")
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that has learned its text, beside that; not to be changed."""
+    folder = tmp_path_factory.mktemp("learned")
+    save_learned_model(folder / "learned", folder / "learned.jsonl")
+    return folder
+
+
+@pytest.fixture
+def recorded(run: Run, learned: Path) -> Run:
+    """An estimate that records losses, with further options."""
+
+    def estimate(*more: object) -> None:
+        ran = run("estimate", learned / "learned", "--dataset", learned / "learned.jsonl", *RECORDED, *more)
+        assert ran.code == 0, ran.err
+
+    return estimate  # type: ignore[return-value]
+
+
+def test_influence_prints_a_verdict_and_writes_the_matrix(run: Run, recorded: Run) -> None:
+    recorded("--output-dir", "run")
+    ran = run("influence", "run", "--top", 3)
+    assert ran.code == 0, ran.err
+    assert f"{SEQUENCES}, at 40 draws" in ran.out
+    assert "effective draws" in ran.out
+    folder = Path("run/recorded/losses")
+    table = pandas.read_parquet(folder / "influence.parquet")
+    assert len(table) == SEQUENCES * (SEQUENCES + 1) / 2
+    assert list(table.columns) == ["first", "second", "influence", "influence_stderr", "kernel", "kernel_stderr"]
+    assert imread(folder / "influence.png").shape[0] > 500
+    assert ran.err.splitlines()[-1] == f"Written: {folder}/influence.parquet, {folder}/influence.png."
+    values = run("influence", "run", "--json", "--output-dir", "elsewhere").json
+    assert values["items"] == SEQUENCES
+    assert values["quality"]["verdict"] in {"resolved", "partly-resolved", "noise"}
+    assert all(abs(pair["influence"]) > 3 * pair["influence_stderr"] for pair in values["pairs"])
+    assert Path("elsewhere/influence.parquet").is_file()
+    assert run("influence", "run", "-q").out.strip() == values["quality"]["verdict"]
+
+
+def test_fluctuation_prints_numbers_with_errors(run: Run, recorded: Run) -> None:
+    recorded("--output-dir", "run")
+    ran = run("fluctuation", "run")
+    assert ran.code == 0, ran.err
+    assert "ν(β) = 0." in ran.out
+    assert "WAIC" in ran.out
+    values = run("fluctuation", "run", "--json").json
+    assert values["loss"] < values["bayes_loss"] < values["waic"]
+    assert values["loss_gain"] > 3 * values["loss_gain_stderr"]
+
+
+def test_susceptibilities_of_several_runs_and_of_tokens(run: Run, recorded: Run) -> None:
+    recorded("--output-dir", "runs/full")
+    recorded("--output-dir", "runs/head", "--component", "l0h0")
+    ran = run("susceptibilities", "runs")
+    assert ran.code == 0, ran.err
+    assert "Susceptibilities of 1 components to 50 items" in ran.out
+    assert "l0h0" in ran.out
+    assert len(pandas.read_parquet("runs/susceptibilities.parquet")) == SEQUENCES
+    tokens = ("--keep", "token-losses", "--probe-items", 2)
+    for folder, more in (("full", ()), ("head", ("--component", "l0h0"))):
+        recorded("--output-dir", f"runs/{folder}", *tokens, *more)
+    ran = run("susceptibilities", "runs", "--recording", "token-losses", "--output-dir", "text")
+    assert ran.code == 0, ran.err
+    assert imread("text/susceptibilities-l0h0.png").shape[0] > 100
+
+
+def test_what_lacks_recorded_losses_is_refused_in_one_line(run: Run, small: Run) -> None:
+    assert small("--output-dir", "run").code == 0
+    for command in ("influence", "fluctuation", "susceptibilities"):
+        assert "run its command again with" in refused(run(command, "run"), 1, "has no recorded losses")
+        refused(run(command, "nowhere"), 1, "nowhere is not there")
+    refused(run("influence", "run", "--top", -1), 2, "--top")

@@ -1,0 +1,205 @@
+"""What is read of recorded losses, and what is made of them, from runs of a tiny model."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hf_llc import DataSettings, Estimate, SamplerSettings, estimate, fluctuation, influence, loss_gain
+from hf_llc import susceptibilities as susceptibilities_of
+from hf_llc.errors import NotFoundError, ResourceError, SettingsError
+from hf_llc.measures.recorded import read_recorded
+from hf_llc.results.matrix import excerpt
+from tests.helpers.learned_model import BY_DRAWS, SEQUENCES, save_learned_model
+
+DRAWS = replace(BY_DRAWS, keep=("losses",), recorded_draws=80)
+CHAINS = SamplerSettings(
+    gamma=1000.0,
+    n_beta=30.0,
+    lr=1e-3,
+    batch_size=8,
+    chains=4,
+    draws=12,
+    burn_in=4,
+    threads=1,
+    checks=False,
+    keep=("losses",),
+)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A working directory of this test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that has learned its text, the text, and runs of it, none of which is to be changed."""
+    folder = tmp_path_factory.mktemp("recorded")
+    save_learned_model(folder / "model", folder / "text.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HOME", str(folder / "home"))
+        run(folder, "runs/full", DRAWS)
+        run(folder, "runs/mlp", replace(DRAWS, component="l0.mlp"))
+        run(folder, "runs/head", replace(DRAWS, component="l0h0"))
+        run(folder, "tokens", replace(DRAWS, keep=("token-losses",), recorded_draws=16))
+        run(folder, "chains", CHAINS)
+        run(folder, "without", BY_DRAWS)
+    return folder
+
+
+def run(place: Path, folder: str, sampler: SamplerSettings) -> Estimate:
+    data = DataSettings(dataset=str(place / "text.jsonl"))
+    return estimate(str(place / "model"), data, sampler, output_dir=place / folder)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_loss_gain_on_all_items_is_the_llc(place: Path) -> None:
+    result = run(place, "runs/full", DRAWS)
+    gain = loss_gain(result)
+    assert result.llc is not None
+    assert result.stderr is not None
+    assert gain.items == SEQUENCES
+    assert abs(gain.value - result.llc) < 3 * (gain.stderr + result.stderr)
+    some = loss_gain(result, items=[0, 3])
+    assert some.items == 2
+    recorded = read_recorded(result).draws
+    assert recorded.log_weights is not None
+    weights = torch.softmax(recorded.log_weights.flatten(), dim=0)
+    assert some.value == pytest.approx(
+        30 * float(weights @ recorded.rises[..., [0, 3]].double().mean(-1).flatten()), rel=0.02
+    )
+
+
+def test_chains_are_groups_and_pairs_are(place: Path) -> None:
+    chains, pairs = read_recorded(place / "chains"), read_recorded(place / "runs/full")
+    assert chains.draws.rises.shape == (4, 12, SEQUENCES)
+    assert chains.draws.is_chains
+    assert chains.control is None
+    assert pairs.draws.rises.shape == (40, 2, SEQUENCES)
+    assert pairs.control is not None
+    assert (pairs.draws.n_beta, pairs.control.n_beta) == (30.0, 0.0)
+    assert pairs.control.log_weights is not None
+    # The slope at w* is small: draws near the posterior are nearly draws of the prior.
+    weights = torch.softmax(pairs.control.log_weights.flatten(), dim=0)
+    assert 40 < float(1 / weights.square().sum()) <= 80
+
+
+def test_influence_is_minus_the_covariance_of_the_recorded_losses(place: Path) -> None:
+    result = influence(place / "runs/full")
+    draws = read_recorded(place / "runs/full").draws
+    assert draws.log_weights is not None
+    weights = torch.softmax(draws.log_weights.flatten(), dim=0)
+    rises = draws.rises.double().flatten(0, 1)
+    centred = rises - weights @ rises
+    covariance = (centred * weights[:, None]).T @ centred
+    expected = -30.0 / SEQUENCES * covariance
+    # What is left is the correction for the finite number of draws.
+    assert torch.allclose(
+        torch.from_numpy(result.influence), expected, rtol=0.1, atol=0.1 * float(expected.abs().max())
+    )
+    assert result.names[0] == excerpt(read_recorded(place / "runs/full").labels[0])
+
+
+def test_classes_are_lines_of_a_file_kinds_of_tokens_or_a_list(place: Path, tmp_path: Path) -> None:
+    classes = ["first" if number < 10 else "rest" for number in range(SEQUENCES)]
+    (tmp_path / "classes.txt").write_text("\n".join(classes) + "\n")
+    listed, read = influence(place / "runs/full", by=classes), influence(place / "runs/full", by="classes.txt")
+    assert listed.names == read.names == ("first", "rest")
+    assert (listed.influence == read.influence).all()
+    tokens = influence(place / "tokens", by="token")
+    assert 1 < len(tokens.names) <= 101
+
+
+@pytest.mark.parametrize(
+    ("folder", "arguments", "error", "message"),
+    [
+        ("runs/full", {"by": "token"}, SettingsError, "needs recorded token-losses"),
+        ("runs/full", {"by": ["a"] * 3}, SettingsError, f"a class for each of the {SEQUENCES} items, got 3"),
+        ("runs/full", {"by": ["a"] * SEQUENCES}, SettingsError, "at least two classes"),
+        ("runs/full", {"by": "missing.txt"}, NotFoundError, "missing.txt cannot be read"),
+        ("runs/full", {"recording": "loses"}, NotFoundError, "recording must be one of losses, got loses"),
+        ("tokens", {}, SettingsError, "recorded items; name classes of them with `by`"),
+        ("without", {}, NotFoundError, "has no recorded losses: run its command again with `keep=losses`"),
+        ("nowhere", {}, NotFoundError, "is not there"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    place: Path, folder: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    before = files(place / "runs")
+    with pytest.raises(error, match=message):
+        influence(place / folder, **arguments)
+    assert files(place / "runs") == before
+
+
+def test_susceptibilities_have_a_row_a_component(place: Path) -> None:
+    result = susceptibilities_of(place / "runs")
+    assert sorted(result.components) == ["l0.mlp", "l0h0"]
+    assert result.covariance.shape == result.shift_stderr.shape == (2, SEQUENCES)
+    assert result.control is not None
+    assert not result.items_are_tokens
+    named = susceptibilities_of([place / "runs/full", place / "runs/head"])
+    row = result.components.index("l0h0")
+    assert (named.covariance[0] == result.covariance[row]).all()
+    # Per item they add up to what the mean loss does with itself less its own variance: φ·(mean ℓ − L) is 0.
+    assert abs(result.covariance.mean(axis=1)).max() < 1e-6 * abs(result.covariance).max()
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["runs/full"], "need runs that moved a component beside"),
+        (["runs/head", "runs/mlp"], "need a run that moved all weights"),
+        (["runs/head", "runs"], "both moved l0h0; name one of them"),
+        (["runs", "other"], "differs from .* in n_beta, gamma; run both"),
+    ],
+)
+def test_runs_that_do_not_go_together_are_refused(place: Path, folders: list[str], message: str) -> None:
+    if "other" in folders:
+        run(place, "other", replace(DRAWS, component="l0h1", gamma=2000.0, n_beta=20.0, recorded_draws=8))
+    with pytest.raises((SettingsError, NotFoundError), match=message):
+        susceptibilities_of([place / folder for folder in folders])
+
+
+def test_waic_and_singular_fluctuation_are_of_the_data_of_the_posterior(place: Path) -> None:
+    result = fluctuation(place / "runs/full")
+    draws = read_recorded(place / "runs/full").draws
+    assert draws.log_weights is not None
+    weights = torch.softmax(draws.log_weights.flatten(), dim=0)
+    rises = draws.rises.double().flatten(0, 1)
+    variance = float((weights[:, None] * (rises - weights @ rises).square()).sum())
+    assert result.functional_variance == pytest.approx(variance, rel=0.1)
+    assert result.loss < result.bayes_loss < result.gibbs_loss
+    with pytest.raises(SettingsError, match="tokens are not"):
+        fluctuation(place / "tokens")
+
+
+def test_a_damaged_part_is_named_and_left_as_it_is(place: Path) -> None:
+    run(place, "damaged", DRAWS)
+    part = place / "damaged/recorded/losses/draws/0001.safetensors"
+    part.write_bytes(part.read_bytes()[:-1])
+    before = files(place / "damaged")
+    with pytest.raises(ResourceError, match=r"0001\.json is damaged; run the command of that run again"):
+        influence(place / "damaged")
+    assert files(place / "damaged") == before
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" the", "␣the"),
+        ("\n\n", "↵↵"),
+        ("  ", "␣␣"),
+        ("a\tb ", "a→b␣"),
+        ("x" * 50, "x" * 39 + "…"),
+    ],
+)
+def test_excerpts_tell_tokens_apart(text: str, expected: str) -> None:
+    assert excerpt(text) == expected
