@@ -8,11 +8,13 @@ import typer
 
 from hf_llc.errors import SettingsError
 from hf_llc.results.profile import Profile
+from hf_llc.settings.component import names_several, require_one
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
+from .component_runs import end_with_missing_numbers, refuse_what_is_of_one_curve, write_components
 from .estimate_table import forecast_rows, rows, title
 from .job import submitted
 from .machines import machines_of, run_on_this_machine
@@ -63,6 +65,7 @@ def estimate(
     hf-llc estimate EleutherAI/pythia-70m@step512 --chains 4 --draws 200
     hf-llc estimate ./my-run/checkpoint-400 --dataset ./text.jsonl --text-column body
     hf-llc estimate EleutherAI/pythia-70m --params '*.layers.0.attention.*'
+    hf-llc estimate EleutherAI/pythia-70m --component heads
     hf-llc estimate EleutherAI/pythia-70m --settings settings.yaml --draws 400
     hf-llc estimate hf://HuggingFaceTB/SmolLM2-135M --num-processes 8 --json
     hf-llc estimate ORG/NAME --num-machines 2 --num-processes 16 --machine-rank 0 --main-process-ip A
@@ -76,11 +79,30 @@ def estimate(
     if submitted(context, push, form, lambda: operations_of(asked_model, asked_data, asked_sampler)):
         return
     if dry_run:
+        require_one(asked_sampler.component, "--dry-run once")
         from hf_llc.measures.llc.forecast import forecast
 
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
         return
+    if names_several(asked_sampler.component):
+        refuse_what_is_of_one_curve(publishing, reporting)
+        with ProgressBar(quiet=form is Form.QUIET, profile=times) as observer:
+            from hf_llc.scans.components import run_component_estimates
+
+            curves = run_component_estimates(
+                asked_model,
+                asked_data,
+                asked_sampler,
+                output_dir=output_dir,
+                device=device,
+                processes=num_processes,
+                observer=observer,
+            )
+            write_components(curves, form, times)
+            observer.tell(f"Numbers and pictures are in {curves.run_dir}; see them again with hf-llc show.")
+            write_profile(times)
+        return end_with_missing_numbers(curves)
     rounds_of_chains = asked_sampler.target_stderr is not None and not asked_sampler.by_draws
     if rounds_of_chains and machines.count > 1:
         raise SettingsError(

@@ -7,11 +7,13 @@ import typer
 
 from hf_llc.errors import SettingsError
 from hf_llc.results.profile import Profile
+from hf_llc.settings.component import names_several
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
+from .component_runs import end_with_missing_numbers, refuse_what_is_of_one_curve, write_components
 from .job import submitted
 from .machines import machines_of, run_on_this_machine
 from .output import Form
@@ -97,6 +99,7 @@ def scan(
     hf-llc scan allenai/OLMo-2-0425-1B --revisions 're:stage1-step.*' --every 50000
     hf-llc scan ./my-trainer-run --dataset ./corpus.jsonl --json > curve.json
     hf-llc scan TinyLlama --revisions 'repos:TinyLlama-1.1B-intermediate-step-*' --max-disk 20GB
+    hf-llc scan EleutherAI/pythia-70m --revisions log:20 --component heads
     hf-llc scan EleutherAI/pythia-70m --revisions log:20 --shard $SLURM_ARRAY_TASK_ID/8
     """
     from hf_llc.checkpoints.selection import Selection
@@ -144,6 +147,22 @@ def scan(
         device=device,
         shard=part,
     )
+    if names_several(asked_sampler.component):
+        refuse_what_is_of_one_curve(publishing, reporting)
+        with ProgressBar(quiet=form is Form.QUIET, profile=times) as observer:
+            from hf_llc.scans.components import run_component_scans
+
+            curves = run_component_scans(
+                request,
+                processes=num_processes,
+                view=view,
+                observer=observer,
+                on_point=lambda point: observer.tell("   ".join(filter(None, row(point, 1000)))),
+            )
+            write_components(curves, form, times)
+            observer.tell(f"Numbers and pictures are in {curves.run_dir}; see them again with hf-llc show.")
+            write_profile(times)
+        return end_with_missing_numbers(curves)
     with (
         ProgressBar(quiet=form is Form.QUIET, profile=times) as observer,
         Tracking(reporting.report_to, reporting.trackio, observer.tell) as tracking,

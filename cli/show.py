@@ -1,5 +1,6 @@
 """`hf-llc show`: a finished run again, as a table and a picture."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,13 +35,20 @@ def show(
     hf-llc show hf-llc-runs/EleutherAI__pythia-70m/scan-0123456789ab --json
     hf-llc show hf://datasets/me/llc-EleutherAI__pythia-70m
     """
+    from hf_llc.report.component_files import INDEX, draw_components, load_components
     from hf_llc.report.show import show as redraw
     from hf_llc.results.figures.axis_options import View
 
+    from .component_runs import write_components
     from .curve_table import write_curve
 
     form, view = chosen(format, as_json, quiet), View(scale=x, tokens=x_tokens)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
+        if (Path(run) / INDEX).is_file():
+            curves = load_components(Path(run))
+            write_components(curves, form)
+            drawings = draw_components(curves, observer)
+            return observer.tell(f"Drawn: {', '.join(map(str, drawings))}.")
         curve, pictures = redraw(run, view, observer)
         write_curve(curve, form)
         if pictures:

@@ -26,6 +26,7 @@ from hf_llc.checkpoints.selection import Selection
 from hf_llc.errors import HfLlcError
 from hf_llc.hub.publication import Publication, PublishSettings
 from hf_llc.results.calibration import Calibration
+from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate, Verdict
 from hf_llc.results.figures.axis_options import View
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from hf_llc.results.fluctuation import Fluctuation, LossGain
     from hf_llc.results.influence import Influence
     from hf_llc.results.susceptibility import Susceptibility
+    from hf_llc.scans.components import estimate_components, scan_components
     from hf_llc.scans.merge import merge
     from hf_llc.scans.scan import scan
     from hf_llc.scans.shared_settings import estimate_series
@@ -63,6 +65,7 @@ __all__ = [
     "CalibrationSettings",
     "Checkpoint",
     "Comparison",
+    "ComponentCurves",
     "Curve",
     "DataSettings",
     "Estimate",
@@ -88,6 +91,7 @@ __all__ = [
     "compare",
     "compare_paired",
     "estimate",
+    "estimate_components",
     "estimate_series",
     "find_checkpoints",
     "find_components",
@@ -99,6 +103,7 @@ __all__ = [
     "merge",
     "publish",
     "scan",
+    "scan_components",
     "susceptibilities",
 ]
 
@@ -114,6 +119,8 @@ _USE_CASES = {
     "compare": "hf_llc.report.compare",
     "compare_paired": "hf_llc.measures.llc.paired",
     "estimate": "hf_llc.measures.llc.estimate",
+    "estimate_components": "hf_llc.scans.components",
+    "scan_components": "hf_llc.scans.components",
     "estimate_series": "hf_llc.scans.shared_settings",
     "find_checkpoints": "hf_llc.checkpoints.find",
     "find_components": "hf_llc.tasks.components",

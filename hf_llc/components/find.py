@@ -1,7 +1,7 @@
 """The components of a model by name."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from hf_llc.components.component import Component, Region, merged
 from hf_llc.components.layouts import LAYOUTS
 from hf_llc.components.structure import heads_of, layers_of, mlp_parameters, norm_parameters
 from hf_llc.errors import NotFoundError, SettingsError, did_you_mean
-from hf_llc.settings.component import KINDS, TOGETHER
+from hf_llc.settings.component import APART, KINDS, TOGETHER
 
 
 def components_of(model: nn.Module) -> dict[str, Component]:
@@ -116,7 +116,15 @@ def _named(known: dict[str, Component], name: str, model: nn.Module) -> Componen
     raise NotFoundError(f"component {name} is not in {kind}{did_you_mean(name, list(known))}")
 
 
-def of_kinds(known: dict[str, Component], kinds: Sequence[str]) -> list[str]:
+def chosen(known: Mapping[str, Component], asked: str) -> list[str]:
+    """The components that a list separated by commas names one by one or by their kind, in its order, each once."""
+    names: list[str] = []
+    for part in asked.split(APART):
+        names += of_kinds(known, [part]) if part in KINDS else [part]
+    return list(dict.fromkeys(names))
+
+
+def of_kinds(known: Mapping[str, Component], kinds: Sequence[str]) -> list[str]:
     """Names of the components of these kinds, in the order of the model."""
     wanted = {kind for kind in kinds if kind in KINDS}
     return [name for name, each in known.items() if each.kind in wanted or "all" in wanted]

@@ -13,6 +13,7 @@ from hf_llc.results.progress import Observer
 from hf_llc.sampling.gradients import check_gradient
 from hf_llc.sampling.randomness import check_batches
 from hf_llc.sampling.samplers import check_sampler
+from hf_llc.settings.component import require_one
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import IMPORTANCE
@@ -101,6 +102,7 @@ def checked_device(sampler: SamplerSettings, device: str | None) -> str:
     Raises:
         SettingsError: there is no such sampler, gradient or device, or the device has no such dtype.
     """
+    require_one(sampler.component, "hf_llc.estimate_components or hf_llc.scan_components")
     check_sampler(sampler.sampler, [IMPORTANCE])
     check_gradient(sampler.gradient)
     check_batches(sampler.batches)

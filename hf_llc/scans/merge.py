@@ -12,11 +12,12 @@ from hf_llc.report.load import AGAIN, SCAN, load_run
 from hf_llc.results.curve import Curve, Point, training_order
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
+from hf_llc.scans.prepare import POINTS
 from hf_llc.scans.shard import missing
 from hf_llc.settings.bounds import checked_arguments
 from hf_llc.settings.files import write_atomically
 
-SHARED, SHARDS, POINTS = "shared", "shards", "points"
+SHARED, SHARDS = "shared", "shards"
 NOT_COPIED = {"plans.json", "estimate.json"}
 """What is about the place itself: the second is written anew with its own."""
 CLOCK = ("seconds", "run_dir", "versions")

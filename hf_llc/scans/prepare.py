@@ -41,6 +41,8 @@ from hf_llc.tasks import TASKS
 from hf_llc.tasks.choose import find_items, task_of
 from hf_llc.tasks.text.tokenizer import load_tokenizer
 
+POINTS = "points"
+"""Folder of a scan's runs, one for each checkpoint."""
 MEASURED = 12
 """Checkpoints, spread over the series, at which curvature is measured before γ and ε are fixed for all."""
 
@@ -309,4 +311,4 @@ def _point_folder(folder: Path, name: str, source: ModelSource) -> Path:
     if label != name:
         label += f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
     base = f"-{source.base.short_sha}" if source.base is not None else ""
-    return folder / "points" / f"{label}-{source.short_sha}{base}"
+    return folder / POINTS / f"{label}-{source.short_sha}{base}"

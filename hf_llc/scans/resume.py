@@ -38,7 +38,7 @@ def find_finished(request: Request, observer: Observer, view: View | None = None
     tell, shard = observer.tell, request.shard
     label = label_of(series_id(request.model))
     folders = [request.output_dir] if request.output_dir else sorted((Path(RUNS) / label).glob("scan-*"))
-    promising = [folder for folder in folders if RunStore(folder, tell).read(_name(shard)) == _asked(request)]
+    promising = [folder for folder in folders if RunStore(folder, tell).read(_name(shard)) == asked_for(request)]
     if not promising:
         return None
     checkpoints = request.checkpoints(tell)
@@ -63,7 +63,7 @@ def find_finished(request: Request, observer: Observer, view: View | None = None
 def store_finished(curve: Curve, request: Request, tell: Tell) -> None:
     """Notes with the curve what was asked for, unless a point of it is to be tried again."""
     if all(point.error is None for point in curve.points):
-        RunStore(Path(curve.run_dir), tell).write(_name(request.shard), _asked(request))
+        RunStore(Path(curve.run_dir), tell).write(_name(request.shard), asked_for(request))
 
 
 def discard_finished(folder: Path, shard: Shard, tell: Tell) -> None:
@@ -76,7 +76,7 @@ def _name(shard: Shard) -> str:
     return ASKED if shard.is_whole else f"{ASKED}-{shard.name}"
 
 
-def _asked(request: Request) -> dict[str, Any]:
+def asked_for(request: Request) -> dict[str, Any]:
     """What decides the numbers beside checkpoints and text, JSON-ready."""
     asked = {
         "schema": SCHEMA,

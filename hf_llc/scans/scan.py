@@ -13,6 +13,7 @@ from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.plan import Plan
 from hf_llc.integrations.tracking import Tracking
+from hf_llc.measures.llc import estimation
 from hf_llc.measures.run import run_all, tethered
 from hf_llc.measures.schedule import run_plans
 from hf_llc.report.export import curve_of
@@ -21,7 +22,7 @@ from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.samplers import AUTO
 from hf_llc.scans.prefetch import Prefetcher
-from hf_llc.scans.prepare import PreparedScan, prepare_scan
+from hf_llc.scans.prepare import POINTS, PreparedScan, prepare_scan
 from hf_llc.scans.recorder import ScanRecorder
 from hf_llc.scans.request import Request
 from hf_llc.scans.resume import store_finished
@@ -146,8 +147,13 @@ def run_scan(
     tracking: Tracking | None = None,
     observer: Observer | None = None,
     on_point: Callable[[Point], None] = lambda point: None,
+    losses_from: Path | None = None,
 ) -> Curve | None:
-    """What `scan` returns for these arguments."""
+    """What `scan` returns for these arguments.
+
+    Args:
+        losses_from: folder of a scan of another component of the same models, whose losses at w* are taken over.
+    """
     observer = observer or Observer()
     kind = planning.checked_device(request.sampler, request.device)
     planning.tell_of_no_use(request.sampler, observer)
@@ -160,6 +166,9 @@ def run_scan(
             return _nothing(request)
         report = report_on(ready)
         if missing := report.missing:
+            if losses_from is not None:
+                for plan in missing:
+                    estimation.take_anchor_losses(plan, losses_from / POINTS / plan.run_dir.name, observer.tell)
             with Prefetcher(missing, ready.availability, ready.budget, observer.tell):
                 run_all(
                     missing,

@@ -66,7 +66,8 @@ class PosteriorSettings:
             n items at w*.
         params: only parameters that match a pattern move; none means that all do.
         component: only this part of the model moves, such as the head `l0h1` or the MLP `l0.mlp`, or several joined by
-            `+`; None means all of it. `hf_llc.components` names them.
+            `+`; None means all of it. `hf_llc.find_components` names them. A list separated by commas, or a kind such
+            as `heads`, is for `hf_llc.estimate_components` and `hf_llc.scan_components`.
         seed: every random number derives from it.
         checks: also run short chains at ε/2, without noise, and at a larger γ.
     """
@@ -233,8 +234,9 @@ class PosteriorSettings:
     component: Annotated[
         str | None,
         Option(
-            help="Move only this part of the model, such as l0h1 (a head), l0.mlp or embed; join several by +: the "
-            "weight-refined LLC.",
+            help="Move only this part of the model, such as l0h1 (a head), l0.mlp or embed: the weight-refined LLC. "
+            "Joined by + several move together; a list separated by commas, or heads, mlps, layers …, moves one at a "
+            "time.",
             panel="Sampling",
             metavar="NAME",
         ),

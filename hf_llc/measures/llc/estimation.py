@@ -5,6 +5,7 @@ run      independent draws, or losses at w*, settings that were not given and ch
 collect  parts to an Estimate                                                  (one process)
 """
 
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from hf_llc.execution import work_queue
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel, LoadedObjective, computing, drop_gradient
 from hf_llc.execution.plan import Plan
-from hf_llc.execution.store import RunStore, Tell
+from hf_llc.execution.store import INPUTS, RunStore, Tell, whole_payload
 from hf_llc.execution.work_queue import Steps
 from hf_llc.measures.llc import recording, sgld_check
 from hf_llc.measures.llc.chains import length
@@ -274,6 +275,26 @@ def anchor_losses(
     )
     observer.end()
     return [loss for part in parts for loss in part["losses"]]
+
+
+def take_anchor_losses(plan: Plan, other: Path, tell: Tell) -> None:
+    """Takes over the losses at w* from a run of another component: they do not depend on what moves.
+
+    Nothing is taken from a folder that has none, or was made from other inputs.
+    """
+    inputs, store = whole_payload(other / f"{INPUTS}.json"), RunStore(plan.run_dir, tell)
+    if inputs is None or _without_component(inputs) != _without_component(plan.inputs()):
+        return
+    store.open(plan.inputs())
+    for path in sorted((other / "anchor").glob("*.json")):
+        name, payload = f"anchor/{path.stem}", whole_payload(path)
+        if payload is not None and not store.path(name).exists():
+            store.write(name, {**payload, "seconds": 0.0})
+
+
+def _without_component(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    sampler = {name: value for name, value in inputs["sampler"].items() if name != "component"}
+    return dict(json.loads(json.dumps({**inputs, "sampler": sampler})))
 
 
 def _resolution(

@@ -132,8 +132,9 @@ def test_runs_without_a_component_keep_their_key_and_each_component_has_its_own(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("l0.ffn", r"component must be l0h1, l0g1, l0kv1, .* got 'l0.ffn'; `hf-llc components MODEL` lists"),
-        ("l0h1+", r"component must be .* or several joined by \+, got 'l0h1\+'"),
+        ("l0.ffn", r"component must be a name such as l0h1, .* got 'l0.ffn'; `hf-llc components MODEL` lists"),
+        ("l0h1+", r"component must be a name .*, names joined by \+, .*, got 'l0h1\+'"),
+        ("heads,neurons", r"component must be a name .* separated by commas, got 'heads,neurons'"),
         ("", r"component must be a string that is not empty, got ''"),
     ],
 )

@@ -1,0 +1,70 @@
+"""The files of several components beside a folder for each: their names, rows as JSON lines and Parquet, pictures."""
+
+import json
+from pathlib import Path
+
+from hf_llc.errors import NotFoundError, SettingsError, SourceError
+from hf_llc.report.export import ROWS, TABLE
+from hf_llc.report.load import AGAIN, load_run
+from hf_llc.report.parquet import parquet
+from hf_llc.results.component_curves import ComponentCurves
+from hf_llc.results.estimate import SCHEMA
+from hf_llc.results.figures.safely import drawn
+from hf_llc.results.progress import Observer
+from hf_llc.settings.component import check_component, require_one
+from hf_llc.settings.files import write_atomically
+from hf_llc.settings.strict_json import DamagedError, parsed
+
+INDEX, PICTURES = "components.json", ("components.png", "components.svg")
+
+
+def keep_components(curves: ComponentCurves, observer: Observer) -> ComponentCurves:
+    """Writes the files about all components that the folder has numbers of, those of earlier calls first; returns them
+    all."""
+    folder = Path(curves.run_dir)
+    earlier = load_components(folder).curves if (folder / INDEX).is_file() else {}
+    every = ComponentCurves(model=curves.model, curves={**earlier, **curves.curves}, run_dir=curves.run_dir)
+    rows = every.to_rows()
+    names = {"schema": SCHEMA, "model": every.model, "components": list(every.curves)}
+    write_atomically(folder / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+    write_atomically(folder / TABLE, parquet(rows))
+    write_atomically(folder / INDEX, json.dumps(names).encode())
+    draw_components(every, observer)
+    return every
+
+
+def draw_components(curves: ComponentCurves, observer: Observer) -> list[Path]:
+    """The pictures that now are in the folder."""
+
+    def draw(path: Path) -> None:
+        # Not before there is something to draw.
+        from hf_llc.results.figures import components
+
+        components.components(path, curves)
+
+    return drawn([Path(curves.run_dir) / name for name in PICTURES], draw, observer.tell)
+
+
+def load_components(folder: Path) -> ComponentCurves:
+    """What `keep_components` wrote.
+
+    Raises:
+        NotFoundError: the folder holds no such run. SourceError: it is damaged.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise NotFoundError(f"{folder} holds no components ({INDEX}).")
+    try:
+        stored = parsed(path.read_bytes())
+        if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
+            raise DamagedError("the schema is another one")
+        names, model = stored.get("components"), stored.get("model")
+        if not isinstance(names, list) or not isinstance(model, str):
+            raise DamagedError("components or model are missing")
+        for name in names:
+            check_component(str(name))
+            require_one(name, "")
+    except (DamagedError, SettingsError) as error:
+        raise SourceError(f"{path} is damaged ({error}). {AGAIN}") from error
+    curves = {name: load_run(folder / name) for name in names}
+    return ComponentCurves(model=model, curves=curves, run_dir=str(folder))
