@@ -27,9 +27,7 @@ COLUMNS = (
     Column("stderr", "number", "", "standard error of `llc`, both parts together"),
     Column("verdict", "text", "", "`converged`, or what is wrong with the chains, the draws or the number"),
     Column("verdict_reason", "text", "", "the numbers behind the verdict"),
-    Column(
-        "loss", "number", "nats per token", "L(w*) over all n items; of independent draws over those that they used"
-    ),
+    Column("loss", "number", "`unit`", "L(w*) over all n items; of independent draws over those that they used"),
     Column("duplicate_of", "text", "", "the checkpoint with identical weights, whose numbers these are"),
     Column("error", "text", "", "why there is no number"),
     Column("sampler", "text", "", "`importance` for independent draws, else the sampler of the chains"),
@@ -40,7 +38,11 @@ COLUMNS = (
     Column("context_length", "integer", "tokens", "in each sequence, or in the longest"),
     Column("params", "text", "", "patterns of the weights that move; empty if all do"),
     Column("component", "text", "", "part of the model that moves alone; null if all of it does"),
-    Column("fingerprint", "text", "", "hash of the packed tokens"),
+    Column("prior", "text", "", "the localizing prior: `isotropic`, or `relative` with γ without a unit"),
+    Column("batch_norm", "text", "", "statistics of batch norm: `frozen` or `reestimated`"),
+    Column("task", "text", "", "kind of the loss, such as `text-generation`"),
+    Column("unit", "text", "", "of `loss`, such as `nats per token`"),
+    Column("fingerprint", "text", "", "hash of the packed tokens, or of other items"),
     Column("monte_carlo_stderr", "number", "", "part of `stderr`: finite chains, or finitely many draws"),
     Column("step_size_stderr", "number", "", "part of `stderr`: the step size; null if not checked"),
     Column("r_hat", "number", "", "split rank-normalized R-hat of the draws"),

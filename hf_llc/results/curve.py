@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-SETTINGS = ("n_beta", "gamma", "lr", "n", "context_length", "params", "component")
+SETTINGS = ("n_beta", "gamma", "lr", "n", "context_length", "params", "component", "prior", "batch_norm")
 """What a number is not comparable without."""
+DATA = ("task", "unit", "fingerprint")
 DIAGNOSTICS = ("monte_carlo_stderr", "step_size_stderr", "r_hat", "ess", "gamma_slope", "gamma_slope_stderr",
                "n_beta_slope", "n_beta_slope_stderr", "resolution", "trace_hessian", "dimension")  # fmt: skip
 
@@ -94,7 +95,7 @@ class Point:
             "sampler": record["settings"].get("sampler"),
             **{name: record["settings"].get(name) for name in SETTINGS},
             **({"lr": None} if estimate and estimate.settings.by_draws else {}),
-            "fingerprint": record["dataset"].get("fingerprint"),
+            **{name: record["dataset"].get(name) for name in DATA},
             **{name: record["diagnostics"].get(name) for name in DIAGNOSTICS},
         }
 

@@ -308,6 +308,16 @@ def test_copies_and_failures_are_rows_that_say_so() -> None:
     assert "| step9 | 9 |  | no number |  | could not be used: no weights \\| at all |" in text
 
 
+@pytest.mark.parametrize(
+    ("task", "unit", "items"),
+    [("text-generation", "nats per token", "sequences"), ("image-classification", "nats per image", "images")],
+)
+def test_a_dataset_card_names_the_loss_of_its_task(task: str, unit: str, items: str) -> None:
+    result = replace(estimate(), dataset=replace(estimate().dataset, task=task, unit=unit))
+    text = card.render_dataset_card(content(result))
+    assert f"mean loss at the checkpoint, {unit}, over all {items} or those of the draws" in text
+
+
 def test_the_card_of_results_opens_in_the_viewer_and_links_to_the_model() -> None:
     text = card.render_dataset_card(content(estimate()))
     result = metadata(text)
