@@ -46,6 +46,20 @@ def test_the_errors_of_self_normalised_means_cover_them() -> None:
     assert torch.stack(shares).mean(0).tolist() == pytest.approx([0.95] * 3, abs=0.045)
 
 
+def test_the_bias_of_a_self_normalised_mean_is_taken_off() -> None:
+    """Under weights e^w draws of N(0, 1) have the mean 1; of twenty groups the mean is too near to 0."""
+    plain, expected = [], []
+    for seed in range(600):
+        values = torch.randn(20, 1, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        averages = Averages(loss_draws(values, 0.8 * values[..., 0]))
+        plain.append(float(averages.mean(values)))
+        expected.append(float(averages.expectation(values)))
+    biases = [abs(sum(each) / 600 - 0.8) for each in (plain, expected)]
+    # Both are known to about 0.3/√600.
+    assert biases[0] > 0.05
+    assert biases[1] < 0.5 * biases[0]
+
+
 def test_chains_apart_have_an_error_of_their_spread() -> None:
     values = autoregressive(4, 200, 6, 0.0, seed=0) + torch.tensor([-3.0, -1.0, 1.0, 3.0])[:, None, None]
     averages = Averages(loss_draws(values, None))

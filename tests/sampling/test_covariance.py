@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hf_llc.sampling.autocorrelation import autocorrelation
 from hf_llc.sampling.averages import Averages
 from hf_llc.sampling.covariance import covariance_with, covariances
 from hf_llc.sampling.loss_draws import LossDraws
@@ -178,6 +179,22 @@ def test_effective_draws_are_those_of_products(correlation: float, time_of_produ
     rises = chains(least_squares(), 2000, correlation, seed=1)
     linear = LossDraws(**{**vars(rises), "rises": normal(1, 1, 20, seed=0) + _linear(2000, correlation)})
     assert covariances(linear).effective == pytest.approx(8000 / time_of_products, rel=0.15)
+
+
+def test_the_autocorrelation_of_products_is_that_of_all_of_them() -> None:
+    draws = chains(least_squares(5, 3), 40, 0.7, seed=4)
+    averages = Averages(draws)
+    deviations = averages.centred(draws.rises)
+    deviations = deviations / deviations.square().mean((0, 1)).sqrt()
+    mean = torch.einsum("gdi,gdj->ij", deviations, deviations) / 160
+    products = deviations[..., None] * deviations[..., None, :] - mean
+
+    def at(lag: int) -> float:
+        return float((products[:, lag:] * products[:, : 40 - lag]).sum((-1, -2)).mean())
+
+    expected = autocorrelation(at, 40, 160)
+    assert covariances(draws).effective == pytest.approx(160 / expected.time, rel=1e-9)
+    assert expected.time > 1.2
 
 
 def _linear(count: int, correlation: float) -> Tensor:

@@ -125,6 +125,18 @@ def test_the_four_points_have_their_exact_parts() -> None:
         torch.testing.assert_close(getattr(parts, name).value, expected, atol=1e-6, rtol=0)
 
 
+def test_the_product_of_means_is_that_of_different_groups() -> None:
+    """Σ φ_p y_q over p ≠ q has no term of the covariance in it, which Σ φ_p Σ y_q has."""
+    draws = pairs(7, True, 0).equally_weighted()
+    draws = LossDraws(**{**vars(draws), "rises": draws.rises + torch.linspace(0, 1, ITEMS)})
+    full = pairs(9, False, 1).equally_weighted()
+    phi, values = draws.loss_rises.mean(1), (draws.rises - draws.loss_rises[..., None]).mean(1)
+    of_full = (full.rises - full.loss_rises[..., None]).mean((0, 1))
+    different = sum(phi[p] * values[q] for p in range(7) for q in range(7) if p != q) / 42
+    expected = -(different - phi.mean() * of_full)
+    torch.testing.assert_close(Components(full).parts(draws).shift.value, expected)
+
+
 @pytest.mark.parametrize("groups", [1, 4])
 def test_the_total_of_other_tools_is_had_from_the_same_draws(groups: int) -> None:
     """`devinterp.slt.susceptibilities` 2.0.1: E[φ L] − E[φ ℓ_k] − E[φ] (E_full[L] − E_full[ℓ_k]), all draws alike."""
