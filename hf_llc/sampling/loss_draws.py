@@ -18,7 +18,8 @@ class LossDraws:
     Attributes:
         rises: ℓ_i(w_t) − ℓ_i(w*), shape (groups, draws, items), in nats.
         anchors: ℓ_i(w*), shape (items,), in nats.
-        loss_rises: L_n(w_t) − L_n(w*), shape (groups, draws), in nats.
+        loss_rises: L_n(w_t) − L_n(w*), shape (groups, draws), in nats: over all n items, or over the same ones at every
+            draw. A minibatch of each draw's own would add its noise to every covariance with items that are in it.
         log_weights: None for chains: a group is a chain, its draws in order, which depend on one another and count
             alike. Else the logarithms of importance weights up to a constant, shape (groups, draws): a group is an
             antithetic pair, and groups are independent.
