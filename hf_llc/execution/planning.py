@@ -19,6 +19,7 @@ from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import IMPORTANCE
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.choose import find_items
+from hf_llc.tasks.in_memory import called
 
 
 def plan(
@@ -135,6 +136,10 @@ def plan_for(
         )
     if sampler.by_draws and 0 in {sampler.n_beta, sampler.gamma}:
         raise SettingsError("`sampler=importance` draws from the localizing prior: set `n_beta` and `gamma` above 0.")
+    if sampler.batch_size is None and not (sampler.by_draws or sampler.tries_draws):
+        # Given sizes are refused where there is not as much data; the default takes what there is.
+        default = sampler.chain_batch_size
+        sampler = replace(sampler, batch_size=corpus.n) if corpus.n < default else sampler
     new_plan = Plan(
         source=source,
         corpus=corpus,
@@ -148,6 +153,6 @@ def plan_for(
     if new_plan.batch_size > corpus.n and not (sampler.tries_draws and sampler.batch_size is None):
         raise SettingsError(
             f"batch_size must be ≤ {corpus.n}, the {new_plan.items_with_length} in "
-            f"{corpus.id}, got {new_plan.batch_size}. Lower `batch_size`, or give more data."
+            f"{called(corpus.id)}, got {new_plan.batch_size}. Lower `batch_size`, or give more data."
         )
     return new_plan

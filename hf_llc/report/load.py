@@ -1,11 +1,12 @@
 """Finished runs read back as curves: what is left on this disk, and what was published on the Hub."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from hf_llc.errors import NotFoundError, SettingsError, SourceError
+from hf_llc.errors import NotFoundError, SettingsError, SourceError, listed
 from hf_llc.hub import client
 from hf_llc.hub import download as downloads
 from hf_llc.hub.client import RemoteFile
@@ -143,9 +144,18 @@ def load_run(folder: Path) -> Curve:
         if present:
             return _read(path)
     raise NotFoundError(
-        f"{folder} holds no finished run (no {SCAN} or {ESTIMATE}). Name the folder that `hf-llc scan` or "
-        "`hf-llc estimate` printed as run_dir, or hf://org/name for what was published."
+        f"{folder} holds no finished run (no {SCAN} or {ESTIMATE}){_below(folder)}. Name the folder that `hf-llc scan` "
+        "or `hf-llc estimate` printed (`run_dir`), or hf://org/name for what was published."
     )
+
+
+def _below(folder: Path) -> str:
+    """The runs below a folder that is none itself, for a message; empty if there are none."""
+    runs: list[str] = []
+    with suppress(OSError):
+        for pattern in (f"*/{SCAN}", f"*/{ESTIMATE}", f"*/*/{ESTIMATE}"):
+            runs += sorted(str(path.parent) for path in folder.glob(pattern))
+    return f"; there is {listed(runs)}" if runs else ""
 
 
 def _path_in(card: bytes) -> str | None:

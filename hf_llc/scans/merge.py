@@ -82,7 +82,7 @@ def merge(
 def _read(folder: Path) -> _Part:
     if not all((folder / name).is_file() for name in (f"{INPUTS}.json", f"{SHARED}.json", SCAN)):
         raise NotFoundError(
-            f"{folder} holds no scan (no {SCAN}). Give the folders that `hf-llc scan` printed as run_dir."
+            f"{folder} holds no scan (no {SCAN}). Give the folders that `hf-llc scan` printed (`run_dir`)."
         )
     return _Part(
         folder=folder,

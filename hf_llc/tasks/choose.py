@@ -10,10 +10,11 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from hf_llc.checkpoints.adapter import TASK_TYPES, read_adapter_config
 from hf_llc.checkpoints.source import Corpus, ModelSource
-from hf_llc.errors import UnusableError
+from hf_llc.errors import HfLlcError, UnusableError
 from hf_llc.settings.bounds import require
 from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import DEFAULT, TASKS
+from hf_llc.tasks.in_memory import called
 
 _HEADLESS = re.compile(r"(?<!LMHead)(?<!DoubleHeads)Model$")
 """Classes of transformers that end in hidden states."""
@@ -61,7 +62,14 @@ def find_items(
     """
     name = task_of(source, data.task)
     refuse_unused(data, source, name)
-    return replace(TASKS[name].find_items(data, source, tokenizer=tokenizer, tell=tell), task=name)
+    try:
+        corpus = TASKS[name].find_items(data, source, tokenizer=tokenizer, tell=tell)
+    except HfLlcError as error:
+        message = str(error)
+        for dataset in data.datasets:
+            message = message.replace(dataset, called(dataset))
+        raise (type(error)(message) if message != str(error) else error) from error.__cause__
+    return replace(corpus, task=name)
 
 
 def refuse_unused(data: DataSettings, source: ModelSource, name: str) -> None:

@@ -145,6 +145,11 @@ def data_settings(data: Any) -> DataSettings:
     return DataSettings(dataset=str(_saved("dataset", lambda place: _save_dataset(data, place)) / "data.parquet"))
 
 
+def called(dataset: str) -> str:
+    """A dataset in a message: `data` for the file that data in memory was written to."""
+    return "data" if Path(dataset).parts[: len(FOLDER.parts)] == FOLDER.parts else dataset
+
+
 def _refuse_tokenizer(tokenizer: Any) -> None:
     if tokenizer is not None:
         raise SettingsError("tokenizer is for a model in memory only: a model on the Hub or on disk has its own.")

@@ -34,9 +34,15 @@ def test_estimate_reads_back_as_a_curve_of_one_point(tmp_path: Path) -> None:
     assert [point.estimate for point in load_run(tmp_path).points] == [result]
 
 
-def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="holds no finished run"):
+def test_folder_without_a_run_is_refused_with_the_runs_in_it(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"holds no finished run \(no scan.json or estimate.json\)\. Name"):
         load_run(tmp_path)
+    for folder, name in {"model/sha/key": "estimate", "scan-1": "scan"}.items():
+        RunStore(tmp_path / folder, pytest.fail).write(name, {})
+    with pytest.raises(NotFoundError, match=r"there is \S*/scan-1\. Name the folder"):
+        load_run(tmp_path)
+    with pytest.raises(NotFoundError, match=r"there is \S*/model/sha/key\. Name the folder"):
+        load_run(tmp_path / "model")
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema": 99}', '{"schema": 1}', "[]"])

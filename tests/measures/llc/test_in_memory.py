@@ -74,6 +74,25 @@ def test_token_ids_are_used_as_they_are(kind: Callable[[torch.Tensor], Any]) -> 
     assert result.init_loss == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_messages_name_no_file_that_data_in_memory_was_written_to() -> None:
+    texts, short = Dataset.from_dict({"body": sentences(200)}), ["too little"]
+    for data, settings, message in (
+        (texts, {"text_column": "txt"}, "^data has no column txt; there is body"),
+        (short, {}, "^data gives 10 tokens"),
+        (torch.zeros((6, 8), dtype=torch.int64), {"batch_size": 7}, "^batch_size must be ≤ 6, .* in data, got 7"),
+    ):
+        with pytest.raises(HfLlcError, match=message):
+            estimate(make_model(), data, tokenizer=make_tokenizer(), **{**SHORT, **settings})
+
+
+def test_a_minibatch_whose_size_is_not_given_has_no_more_items_than_there_are() -> None:
+    ids = torch.arange(48).reshape(6, 8)
+    settings: dict[str, Any] = {name: value for name, value in SHORT.items() if name != "batch_size"}
+    result = estimate(make_model(), ids, **settings)
+    assert (result.settings.n, result.settings.batch_size) == (6, 6)
+    assert result.llc == estimate(make_model(), ids, **settings, batch_size=6).llc
+
+
 def test_the_same_objects_again_are_the_same_run() -> None:
     ids = torch.arange(320).reshape(20, 16) % 300
     first, second = (estimate(make_model(), ids, **SHORT) for _ in range(2))
