@@ -38,8 +38,8 @@ def influence(
     """Print how the loss of each recorded item answers to the weight of every other one: Bayesian influence.
 
     The run must have recorded losses (estimate --keep losses). Every entry has a standard error, and the matrix a
-    verdict: resolved, partly-resolved or noise. The whole matrix is written to influence.parquet, its picture to
-    influence.png.
+    verdict: resolved, partly-resolved or noise. The whole matrix is written to influence.parquet, pictures of it and of
+    the correlations to influence.png and loss-kernel.png.
 
     Examples:
 
@@ -53,12 +53,12 @@ def influence(
     form = chosen(format, as_json, quiet)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         from hf_llc.measures.influence.of_run import influence as influence_of
-        from hf_llc.results.figures.matrices import influence as draw
 
         result = influence_of(Path(run), recording, by)
         folder = folder_for(Path(run), recording, output_dir)
         _write(result, form, top)
-        drawn_and_written(result, "influence", lambda path: draw(path, result), folder, observer)
+        pictures = {"influence.png": result.plot, "loss-kernel.png": lambda: result.plot("kernel")}
+        drawn_and_written(result, "influence", pictures, folder, observer)
 
 
 def _write(result: "Influence", form: Form, top: int) -> None:

@@ -1,12 +1,15 @@
 """What commands have in common that read recorded losses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hf_llc.results.progress import Observer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RecordedRun = Annotated[
     str, typer.Argument(help="Run folder (run_dir) of an estimate that recorded losses: --keep losses, or --probe.")
@@ -25,13 +28,15 @@ def folder_for(run: Path, recording: str | None, output_dir: Path | None) -> Pat
 
 
 def drawn_and_written(
-    result: Any, name: str, draw: Callable[[Path], None], folder: Path, observer: Observer
-) -> None:  # fmt: skip
-    """Writes `name.parquet` and draws `name.png` in the folder, and says so."""
+    result: Any, name: str, pictures: Mapping[str, "Callable[[], Figure]"], folder: Path, observer: Observer
+) -> None:
+    """Writes `name.parquet` in the folder and draws these pictures there, by the names of their files, and says so."""
     from hf_llc.results.figures.safely import drawn
+    from hf_llc.results.figures.style import save
 
-    table, picture = folder / f"{name}.parquet", folder / f"{name}.png"
+    table = folder / f"{name}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     result.to_parquet(table)
-    pictures = drawn([picture], draw, observer.tell)
-    observer.tell(f"Written: {', '.join(map(str, [table, *pictures]))}.")
+    paths = {folder / file: draw for file, draw in pictures.items()}
+    present = drawn(list(paths), lambda path: save(paths[path](), path), observer.tell)
+    observer.tell(f"Written: {', '.join(map(str, [table, *present]))}.")

@@ -1,5 +1,7 @@
 """`hf-llc susceptibilities`: how components answer to a change of the data, from runs that recorded losses."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,8 @@ from .progress import ProgressBar
 from .recorded import Recording, drawn_and_written
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from hf_llc.results.susceptibility import Susceptibility
 
 Runs = Annotated[
@@ -52,18 +56,15 @@ def susceptibilities(
     form = chosen(format, as_json, quiet)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         from hf_llc.measures.susceptibility.of_runs import susceptibilities as of_runs
-        from hf_llc.results.figures.matrices import susceptibilities as draw
-        from hf_llc.results.figures.matrices import susceptibilities_of_text as draw_text
-        from hf_llc.results.figures.safely import drawn
 
         result = of_runs(runs, recording)
         folder = output_dir or Path(runs[0])
         _write(result, form)
-        drawn_and_written(result, "susceptibilities", lambda path: draw(path, result), folder, observer)
+        pictures: dict[str, Callable[[], Figure]] = {"susceptibilities.png": result.plot}
         if result.items_are_tokens:
-            paths = [folder / f"susceptibilities-{name}.png" for name in result.components[:MOST_TEXTS]]
-            pictures = drawn(paths, lambda path: draw_text(path, result, paths.index(path)), observer.tell)
-            observer.tell(f"Drawn: {', '.join(map(str, pictures))}.")
+            texts = result.components[:MOST_TEXTS]
+            pictures |= {f"susceptibilities-{name}.png": partial(result.text, name) for name in texts}
+        drawn_and_written(result, "susceptibilities", pictures, folder, observer)
 
 
 def _write(result: "Susceptibility", form: Form) -> None:

@@ -10,12 +10,14 @@ import numpy
 from hf_llc.results.estimate import jsonable
 from hf_llc.results.matrix import Matrix, MatrixQuality, frame_of_pairs, from_lists, to_lists, write_parquet
 from hf_llc.results.views import with_error
+from hf_llc.settings.bounds import require
 from hf_llc.settings.strict_json import DamagedError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+PARTS = ("influence", "kernel")
 MATRICES = ("influence", "influence_stderr", "kernel", "kernel_stderr")
 Z_MIN = 3.0
 """Standard errors from 0 from which on a pair is named."""
@@ -80,25 +82,34 @@ class Influence:
             for place in chosen
         ]
 
-    def plot(self, title: str = "Bayesian influence") -> "Figure":
-        """Items by items as a matplotlib figure; an item's influence on itself is left out, being the largest."""
+    def plot(self, part: str = "influence", title: str | None = None) -> "Figure":
+        """Items by items as a matplotlib figure; an item's own entry is left out, being the largest.
+
+        Args:
+            part: `influence`, or `kernel` for the correlations.
+
+        Raises:
+            SettingsError: it is neither.
+        """
         from hf_llc.results.figures.heat_map import heat_map
         from hf_llc.results.figures.safely import own_settings
 
-        values = self.influence.copy()
+        require(part in PARTS, f"part must be one of {', '.join(PARTS)}, got {part}.")
+        is_kernel = part == "kernel"
+        values = getattr(self, part).copy()
         numpy.fill_diagonal(values, numpy.nan)
         with own_settings():
             return heat_map(
                 values,
                 self.names,
                 self.names,
-                title=title,
-                label="BIF (nats per unit of weight)",
-                stderr=self.influence_stderr,
+                title=title or ("Loss kernel" if is_kernel else "Bayesian influence"),
+                label="correlation of losses" if is_kernel else "BIF (nats per unit of weight)",
+                stderr=getattr(self, f"{part}_stderr"),
                 small_print=f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws",
-                warnings=self.quality.warnings,
-                row_name="more weight on",
-                column_name="loss of",
+                warnings=(self.kernel_quality if is_kernel else self.quality).warnings,
+                row_name="" if is_kernel else "more weight on",
+                column_name="" if is_kernel else "loss of",
             )
 
     def to_pandas(self) -> "DataFrame":

@@ -42,7 +42,10 @@ def test_influence_prints_a_verdict_and_writes_the_matrix(run: Run, recorded: Ru
     assert len(table) == SEQUENCES * (SEQUENCES + 1) / 2
     assert list(table.columns) == ["first", "second", "influence", "influence_stderr", "kernel", "kernel_stderr"]
     assert imread(folder / "influence.png").shape[0] > 500
-    assert ran.err.splitlines()[-1] == f"Written: {folder}/influence.parquet, {folder}/influence.png."
+    assert (
+        ran.err.splitlines()[-1]
+        == f"Written: {folder}/influence.parquet, {folder}/influence.png, {folder}/loss-kernel.png."
+    )
     values = run("influence", "run", "--json", "--output-dir", "elsewhere").json
     assert values["items"] == SEQUENCES
     assert values["quality"]["verdict"] in {"resolved", "partly-resolved", "noise"}
