@@ -19,7 +19,6 @@ from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import IMPORTANCE
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.choose import find_items
-from hf_llc.tasks.in_memory import called
 
 
 def plan(
@@ -153,6 +152,6 @@ def plan_for(
     if new_plan.batch_size > corpus.n and not (sampler.tries_draws and sampler.batch_size is None):
         raise SettingsError(
             f"batch_size must be ≤ {corpus.n}, the {new_plan.items_with_length} in "
-            f"{called(corpus.id)}, got {new_plan.batch_size}. Lower `batch_size`, or give more data."
+            f"the data, got {new_plan.batch_size}. Lower `batch_size`, or give more data."
         )
     return new_plan

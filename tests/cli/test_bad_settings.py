@@ -26,7 +26,7 @@ SETTINGS: list[tuple[list[object], str]] = [
     (["--context-length", "100000"], "--context-length must be ≤ 64, .*got 100000"),
     (
         ["--batch-size", "5000"],
-        r"--batch-size must be ≤ 83, the sequences of 64 tokens in .*, got 5000\. Lower --batch-size",
+        r"--batch-size must be ≤ 83, the sequences of 64 tokens in the data, got 5000\. Lower --batch-size",
     ),
     (
         ["--lr", "0.1", "--gamma", "100"],
