@@ -22,6 +22,7 @@ from .influence import influence
 from .merge import merge
 from .printable import Guarded
 from .publish import publish
+from .recipes import recipes
 from .revisions import revisions
 from .scan import scan
 from .show import show
@@ -64,6 +65,7 @@ app.command()(reported(scan))
 app.command()(reported(calibrate))
 app.command()(reported(revisions))
 app.command()(reported(components))
+app.command()(reported(recipes))
 app.command()(reported(show))
 app.command()(reported(merge))
 app.command()(reported(compare))

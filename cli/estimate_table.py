@@ -44,6 +44,8 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
         ("parts", _moments(estimate)) if s.by_draws else ("per chain", _per_chain(estimate)),
         ("loss at w*", _loss(estimate)),
     ]
+    if "recipe" in estimate.choices:
+        listed.insert(2, ("recipe", estimate.choices["recipe"].removeprefix("recipe = ")))
     if estimate.base_model is not None:
         what = f"only {s.params}" if s.params else "the adapter's weights"
         sha = (estimate.base_sha or "").removeprefix("sha256:")[:12]

@@ -18,7 +18,8 @@ GIVEN = {"COMMANDLINE", "ENVIRONMENT"}
 def settings_of(
     context: typer.Context, file: Path | None, assignments: Sequence[str] | None
 ) -> "tuple[DataSettings, SamplerSettings]":
-    """Data and sampler settings: options of the command line, else `--set`, else the settings file, else the defaults.
+    """Data and sampler settings: options of the command line, else `--set`, else the settings file, else those of
+    the recipe, else the defaults.
 
     Raises:
         NotFoundError, SettingsError: see `hf_llc.settings.file.read_settings` and the ranges of the settings.
@@ -26,10 +27,14 @@ def settings_of(
     from hf_llc.settings.data import DataSettings
     from hf_llc.settings.file import parse_assignments, read_settings
     from hf_llc.settings.option import settings_in
+    from hf_llc.settings.recipes import with_recipe
     from hf_llc.settings.sampler import SamplerSettings
 
     values = dict(context.params)
     stored = {**(read_settings(file) if file is not None else {}), **parse_assignments(assignments or ())}
+    if _given(context, "recipe"):
+        stored["recipe"] = values["recipe"]
+    stored = with_recipe(stored)
     values |= {name: value for name, value in stored.items() if not _given(context, name)}
     values["params"] = tuple(values["params"] or ())
 

@@ -30,6 +30,7 @@ from hf_llc.settings.limits import LARGEST_INTEGER
 from hf_llc.settings.machines import Machines
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.posterior import CHAIN_BATCH_SIZE, IMPORTANCE, PosteriorSettings
+from hf_llc.settings.recipes import RecipeSettings
 from hf_llc.settings.recording import RecordingSettings
 from hf_llc.settings.sampler import CHAIN_DRAWS, SamplerSettings
 from hf_llc.settings.stopping import TARGET_STDERR, StoppingSettings
@@ -67,7 +68,7 @@ SECTIONS = (
     Section(
         SamplerSettings,
         ("estimate",),
-        "How the posterior is sampled: the fields of the three classes below, as keyword arguments.",
+        "How the posterior is sampled: the fields of the classes below, as keyword arguments.",
         {},
         NUMBER,
     ),
@@ -75,6 +76,7 @@ SECTIONS = (
     Section(StoppingSettings, ("estimate",), "When sampling ends, and what checks its number.", {}, ERROR),
     Section(ExecutionSettings, ("estimate",), "How the machine computes.", {}, ROUNDING),
     Section(RecordingSettings, ("estimate",), "What is written down at every draw beside the loss.", {}, NO),
+    Section(RecipeSettings, ("estimate",), "Whose settings they are.", {}, NUMBER),
     Section(CalibrationSettings, ("calibrate",), "What a calibration is to reach.", {}, NO),
     Section(Selection, ("scan",), "Which checkpoints a scan reads: the parts of `--revisions`.", {}, NO),
     Section(Shard, ("scan",), "One part of a scan that is split over jobs.", {"index": "shard", "count": "shard"}, NO),

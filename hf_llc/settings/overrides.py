@@ -10,6 +10,7 @@ from hf_llc.settings.bounds import checked
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.file import by_field_name, checked_settings, near_settings, read_settings
 from hf_llc.settings.option import settings_in
+from hf_llc.settings.recipes import with_recipe
 from hf_llc.settings.sampler import SamplerSettings
 
 
@@ -26,7 +27,8 @@ def requested(
         sampler: all settings of the sampler, or the name of one. settings: as in `settings_from`; they win over
             SamplerSettings, and the name of a sampler over them.
         overrides: by the names of a settings file: fields of SamplerSettings and of DataSettings, of which
-            `dataset_config` and `dataset_revision` are called so; they win over all others.
+            `dataset_config` and `dataset_revision` are called so; they win over all others. A `recipe` gives what
+            nothing else does.
         function: what a message says that was called.
 
     Raises:
@@ -37,6 +39,13 @@ def requested(
         named |= checked_settings({"budget_seconds": budget}, function)
     overrides = {**settings_from(settings), **({"sampler": sampler} if isinstance(sampler, str) else {}), **named}
     sampler = sampler if isinstance(sampler, SamplerSettings) else SamplerSettings()
+    recipe = overrides.get("recipe", sampler.recipe)
+    # What the SamplerSettings have other than their defaults was given.
+    overrides = {
+        name: value
+        for name, value in with_recipe({**overrides, "recipe": recipe}).items()
+        if name in overrides or getattr(sampler, name, None) == getattr(SamplerSettings, name, None)
+    }
     fields = {kind: {each.name: each.field for each in settings_in(kind)} for kind in (DataSettings, SamplerSettings)}
     for name in overrides:
         if not any(name in names for names in fields.values()):

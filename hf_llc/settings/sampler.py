@@ -6,6 +6,7 @@ from hf_llc.settings.bounds import require
 from hf_llc.settings.execution import ExecutionSettings
 from hf_llc.settings.limits import LONGEST
 from hf_llc.settings.posterior import PosteriorSettings
+from hf_llc.settings.recipes import RecipeSettings
 from hf_llc.settings.recording import RecordingSettings
 from hf_llc.settings.stopping import StoppingSettings
 
@@ -15,12 +16,12 @@ SHORT_DRAWS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerSettings(RecordingSettings, ExecutionSettings, StoppingSettings, PosteriorSettings):
+class SamplerSettings(RecipeSettings, RecordingSettings, ExecutionSettings, StoppingSettings, PosteriorSettings):
     """How λ̂ is sampled: what decides the number, when sampling ends, and how the machine computes.
 
     Every attribute is a keyword argument: those of `PosteriorSettings`, which decide the number, of `StoppingSettings`,
-    which decide its error, of `ExecutionSettings`, which change it by rounding alone, and of `RecordingSettings`, which
-    leave it as it is.
+    which decide its error, of `ExecutionSettings`, which change it by rounding alone, of `RecordingSettings`, which
+    leave it as it is, and of `RecipeSettings`, which says whose settings they are.
     """
 
     @property
@@ -48,6 +49,7 @@ class SamplerSettings(RecordingSettings, ExecutionSettings, StoppingSettings, Po
         PosteriorSettings.__post_init__(self)
         ExecutionSettings.__post_init__(self)
         RecordingSettings.__post_init__(self)
+        RecipeSettings.__post_init__(self)
         steps = (self.burn_in or 0) + self.chain_draws * self.thin
         require(
             steps <= LONGEST,

@@ -314,3 +314,23 @@ def test_a_column_that_is_not_called_text_is_named(column: str, told: str) -> No
     result = replace(result, dataset=replace(result.dataset, text_column=column))
     row = dict(import_module("hf_llc.cli.estimate_table").rows(result))["data"]
     assert f" {result.dataset.split}{told}, tokens " in row
+
+
+def test_a_recipe_gives_what_no_option_does_and_the_result_names_it(small: Run) -> None:
+    ran = small("--recipe", "rllc-2024", "--gamma", "300", "--json")
+    settings = ran.json["settings"]
+    assert (settings["lr"], settings["n_beta"], settings["start"]) == (1e-3, 30, "anchor")
+    assert (settings["gamma"], settings["draws"]) == (300, 8)
+    sentence = ran.json["choices"]["recipe"]
+    assert "Wang et al. 2024 (arXiv 2410.02984), code, with another value of gamma, " in sentence
+    assert "recipe" in small("--recipe", "rllc-2024", "--gamma", "300", "--format", "human").out
+
+
+def test_recipes_are_listed(run: Run) -> None:
+    listed = run("recipes", "--format", "human").out
+    assert "smdl-2025-6.9b" in listed
+    assert "arXiv 2510.12077" in listed
+    assert "susceptibility-2025" in run("recipes", "-q").out.split()
+    (one,) = [each for each in json.loads(run("recipes", "--json").out) if each["name"] == "smdl-2025-1b"]
+    assert one["relaxation"] == pytest.approx(0.9)
+    assert one["resolution"] == pytest.approx(10)

@@ -24,6 +24,7 @@ from hf_llc.sampling.estimator import free_distance, gamma_slope, llc
 from hf_llc.sampling.statistics import DrawStatistics, Levels, summarise, two_levels
 from hf_llc.sampling.tuning.step_size import relaxation_rate, stability
 from hf_llc.sampling.variations import VARIATIONS, Variation
+from hf_llc.settings.recipes import recipe_named
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.tasks import TASKS
 
@@ -79,8 +80,11 @@ def checkpoint_of(plan: Plan) -> dict[str, Any]:
 
 
 def remarks_on(plan: Plan, init_loss: float) -> dict[str, str]:
-    """What a reader must know about the items, and about a loss at w* that no model has whose classes are theirs."""
+    """What a reader must know about the items, about a loss at w* that no model has whose classes are theirs, and about
+    published settings that were asked for."""
     sentences = {"text": " ".join(plan.corpus.remarks)} if plan.corpus.remarks else {}
+    if plan.sampler.recipe is not None:
+        sentences["recipe"] = recipe_named(plan.sampler.recipe).sentence(plan.sampler)
     limit = plan.corpus.loss_of_guessing
     if limit is not None and init_loss > limit and plan.source.step != 0:
         sentences["labels"] = (
