@@ -14,6 +14,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "calibrate": ["none/such"],
     "revisions": ["none/such"],
     "components": ["none/such"],
+    "recipes": [],
     "show": ["none"],
     "merge": ["none", "--output-dir", "whole"],
     "compare": ["none", "none"],

@@ -12,7 +12,7 @@ from hf_llc.settings.overrides import requested
 from hf_llc.settings.recipes import RECIPES
 from hf_llc.settings.sampler import SamplerSettings
 
-PUBLISHED = {
+PUBLISHED: dict[str, dict[str, float]] = {
     "devinterp-default": {"gamma": 0, "n_beta": 32 / math.log(32), "batch_size": 32, "chains": 4, "draws": 200,
                           "burn_in": 0},
     "lau-2023-dln": {"gamma": 1, "lr": 5e-7, "batch_size": 500, "burn_in": 9000, "draws": 1000},
@@ -94,5 +94,5 @@ def test_the_sentence_names_source_and_changed_settings() -> None:
 def test_an_unknown_recipe_is_refused_with_a_near_one() -> None:
     with pytest.raises(SettingsError, match=r"recipe must be one that .* got 'rllc-2025'; did you mean rllc-2024"):
         SamplerSettings(recipe="rllc-2025")
-    with pytest.raises(SettingsError, match=r"recipe must be one that .* lists, got \['rllc-2024'\]"):
+    with pytest.raises(SettingsError, match=r"recipe must be one that .* lists, got a list"):
         requested(DataSettings(), None, None, {"recipe": ["rllc-2024"]}, "estimate")
