@@ -1,6 +1,7 @@
 """`hf-llc publish`: a finished run to the Hub."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,15 @@ Headline = Annotated[
     typer.Option("--headline", help="Revision whose number becomes metadata too (repeatable). (default: the last one)"),
 ]
 Message = Annotated[str | None, typer.Option("--message", "-m", help="Title of the commit or pull request.")]
+Components = Annotated[
+    Path | None,
+    typer.Option(
+        "--components",
+        parser=o.path_of,
+        metavar="<path>",
+        help="Folder of an estimate or scan of several components: their table and heat map go to the card too.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full diff, and write nothing to the Hub.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the address alone.")]
@@ -40,6 +50,7 @@ def publish(
     headline: Headline = None,
     private: o.Private = False,
     message: Message = None,
+    components: Components = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     format: o.Format = "auto",
@@ -76,6 +87,7 @@ def publish(
         headline=tuple(headline or ()),
         private=private,
         message=message,
+        components=None if components is None else str(components),
     )
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         draft = prepare(run, settings, observer=observer)

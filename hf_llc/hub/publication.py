@@ -23,6 +23,7 @@ class PublishSettings:
         headline: revisions whose numbers become metadata of the card besides the last one.
         private: a dataset repository that is made is private.
         message: the title of the commit; None says what is in it.
+        components: folder of an estimate or scan of several components, which go to the card beside the run.
     """
 
     repo: str | None = None
@@ -31,6 +32,7 @@ class PublishSettings:
     headline: tuple[str, ...] = ()
     private: bool = False
     message: str | None = None
+    components: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

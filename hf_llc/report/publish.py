@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hf_llc.errors import HfLlcError, PublishError, UnusableError
+from hf_llc.errors import HfLlcError, PublishError, SettingsError, UnusableError
 from hf_llc.hub import commit as hub_writing
 from hf_llc.hub import repository
 from hf_llc.hub.account import Account, create, written
@@ -18,19 +18,28 @@ from hf_llc.hub.publication import Change, Publication, PublishSettings, State, 
 from hf_llc.hub.reference import is_remote
 from hf_llc.hub.repository import CARD, Base, content_of
 from hf_llc.report.card.escaping import is_local, last_estimate
-from hf_llc.report.card.files import card_maker, headline_of, portable, write_files
-from hf_llc.report.card.metadata import PICTURE, RESULTS, SETTINGS, VECTORS
+from hf_llc.report.card.files import card_maker, headline_of, portable, portable_components, write_files
+from hf_llc.report.card.metadata import (
+    COMPONENT_PICTURE,
+    COMPONENT_ROWS,
+    PICTURE,
+    RESULTS,
+    SETTINGS,
+    VECTORS,
+)
 from hf_llc.report.card.render import Content
 from hf_llc.report.card.yaml_tree import CardError
+from hf_llc.report.component_files import load_components
 from hf_llc.report.destination import refuse_to_hide, refuse_to_replace, require_writable
 from hf_llc.report.load import folder_of, load, own_command
+from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
 from hf_llc.settings.bounds import checked_arguments
 from hf_llc.settings.files import write_atomically
 
-FILES = (RESULTS, SETTINGS, PICTURE, VECTORS)
+FILES = (RESULTS, SETTINGS, PICTURE, VECTORS, COMPONENT_ROWS, COMPONENT_PICTURE)
 """Everything that is published but the card itself."""
 RENDERED = "publish"
 """The folder, inside that of the run, in which all of it is kept."""
@@ -132,10 +141,11 @@ def prepare(run: Run, settings: PublishSettings | None = None, *, observer: Obse
         command=own_command(where, observer.tell),
         home=f"hf://{'datasets/' if target.kind == 'dataset' else ''}{target.repo_id}",
         url=f"{page(target.repo_id, target.kind)}/blob/main/{RESULTS}",
+        components=_components(settings.components, public),
     )
     rendered = folder / RENDERED / target.repo_id.replace("/", "__")
     files = write_files(rendered, content, observer.tell)
-    content = replace(content, picture=PICTURE in files)
+    content = replace(content, picture=PICTURE in files, component_picture=COMPONENT_PICTURE in files)
     maker = card_maker(content, target.kind, folder, Path(curve.model) if local else None)
     base = repository.read(target, owner.name, FILES, observer.tell) if target.exists else None
     make_card = _Card(maker, target, rendered)
@@ -188,6 +198,21 @@ def _curve_of(run: Run, observer: Observer) -> tuple[Curve, str]:
     return curve, curve.run_dir
 
 
+def _components(folder: str | None, curve: Curve) -> ComponentCurves | None:
+    """The components in a folder, as they are published; None without a folder.
+
+    Raises:
+        NotFoundError, SourceError, UnusableError: they cannot be read, or one has no number. SettingsError: they are of
+        another model than the curve.
+    """
+    if folder is None:
+        return None
+    components = portable_components(load_components(Path(folder)))
+    if components.model != curve.model:
+        raise SettingsError(f"`components` are of {components.model}, and the run is of {curve.model}.")
+    return components
+
+
 def _is_local(curve: Curve) -> bool:
     return any(point.estimate for point in curve.points) and is_local(last_estimate(curve.points))
 
@@ -222,7 +247,7 @@ def _changes(target: Target, base: Base | None, files: dict[str, bytes], observe
     for path, content in files.items():
         entry = base.entries.get(path) if base is not None else None
         state: State = "new" if entry is None or base is None else "same" if base.has(path, content) else "changed"
-        if state == "same" or path in {PICTURE, VECTORS}:
+        if state == "same" or path in {PICTURE, VECTORS, COMPONENT_PICTURE}:
             changes.append(Change(path=path, state=state, size=len(content)))
             continue
         old = None
@@ -241,4 +266,5 @@ def _retry(where: str | Path, settings: PublishSettings) -> str:
     arguments += [word for name in settings.headline for word in ("--headline", name)]
     arguments += ["--private"] if settings.private else []
     arguments += ["--message", settings.message] if settings.message is not None else []
+    arguments += ["--components", settings.components] if settings.components is not None else []
     return shlex.join([*arguments, "--yes"])

@@ -349,7 +349,9 @@ class Estimate:
     @property
     def interpretation(self) -> str:
         """What λ̂ says beyond the localizing prior, in one sentence: what it may be compared with."""
-        return str(import_module("hf_llc.results.interpretation").interpret(self.diagnostics))
+        sentence = str(import_module("hf_llc.results.interpretation").interpret(self.diagnostics))
+        component = self.settings.component
+        return sentence if component is None else f"of {component} alone, given the rest of the model: {sentence}"
 
     @property
     def reasons(self) -> Mapping[str, str]:

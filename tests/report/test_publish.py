@@ -25,9 +25,11 @@ from hf_llc.errors import (
 from hf_llc.hub.publication import PublishSettings
 from hf_llc.report.card.files import portable
 from hf_llc.report.card.section import BEGIN
+from hf_llc.report.component_files import keep_components
 from hf_llc.report.load import load
 from hf_llc.report.publish import prepare, push
 from hf_llc.report.show import show
+from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
@@ -125,6 +127,41 @@ def test_what_is_read_back_is_what_was_computed(hub: HubServer, kept: Kept, sett
         if point.estimate is not None and computed.estimate is not None:
             assert replace(point.estimate, run_dir="") == replace(computed.estimate, run_dir="")
     assert load(f"{publication.url}/tree/main").points == read.points
+
+
+def components(folder: Path, model: str = "alice/m") -> Path:
+    """The folder of a finished scan of two heads."""
+    curves = {}
+    for name in ("l0h0", "l0h1"):
+        settings = replace(estimate().settings, component=name)
+        write_run(folder / name, curve(model, settings=settings))
+        curves[name] = load(folder / name)
+    keep_components(ComponentCurves(model=model, curves=curves, run_dir=str(folder)), Observer())
+    return folder
+
+
+def test_components_go_to_the_card_with_their_rows_and_heat_map(hub: HubServer, kept: Kept, tmp_path: Path) -> None:
+    repo = hub.add_model("alice/m", {"README.md": CARD})
+    (tmp_path / "parts").mkdir()
+    folder = components(tmp_path / "parts")
+    publication = hf_llc.publish(kept(), PublishSettings(components=str(folder)))
+    assert {*publication.files} == {*FILES, "llc/components.jsonl", "llc/components.png"}
+    files = repo.at().files
+    rows = [json.loads(line) for line in files["llc/components.jsonl"].read().splitlines()]
+    assert [(row["component"], row["revision"]) for row in rows] == [
+        (name, point.revision) for name in ("l0h0", "l0h1") for point in curve().points
+    ]
+    assert files["llc/components.png"].read().startswith(b"\x89PNG")
+    assert "| l0h1 |" in files["README.md"].read().decode()
+    assert [point.llc for point in load("hf://alice/m")] == [point.llc for point in curve()]
+    again = hf_llc.publish(kept(), PublishSettings(components=str(folder)))
+    assert again.changed == ()
+    (tmp_path / "others").mkdir()
+    others = PublishSettings(components=str(components(tmp_path / "others", "bob/other")))
+    with pytest.raises(SettingsError, match="`components` are of bob/other, and the run is of alice/m"):
+        hf_llc.publish(kept(), others)
+    with pytest.raises(NotFoundError, match="holds no components"):
+        hf_llc.publish(kept(), PublishSettings(components=str(tmp_path)))
 
 
 def test_what_was_published_is_shown_with_its_picture(

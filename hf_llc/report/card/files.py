@@ -1,5 +1,6 @@
 """A curve as the files that are published: nothing in them names a folder of this machine."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,7 +11,14 @@ from hf_llc.hub.publication import Kind
 from hf_llc.hub.reference import is_remote
 from hf_llc.report.card.escaping import is_local, last_estimate
 from hf_llc.report.card.merge import merge
-from hf_llc.report.card.metadata import PICTURE, RESULTS, SETTINGS, VECTORS
+from hf_llc.report.card.metadata import (
+    COMPONENT_PICTURE,
+    COMPONENT_ROWS,
+    PICTURE,
+    RESULTS,
+    SETTINGS,
+    VECTORS,
+)
 from hf_llc.report.card.render import (
     Content,
     own_entries,
@@ -22,6 +30,7 @@ from hf_llc.report.card.render import (
     without_paths,
 )
 from hf_llc.report.card.trainer_state import training_facts
+from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.figures.safely import drawn
 from hf_llc.results.jsonl import lines_of
@@ -92,6 +101,7 @@ def write_files(folder: Path, content: Content, tell: Callable[[str], None] = la
     write_atomically(folder / RESULTS, lines_of(curve).encode())
     write_atomically(folder / SETTINGS, settings_file(content).encode())
     files = {name: (folder / name).read_bytes() for name in (RESULTS, SETTINGS)}
+    files |= _component_files(folder, content, tell)
 
     def draw(path: Path) -> None:
         from hf_llc.results.figures import plots
@@ -104,6 +114,35 @@ def write_files(folder: Path, content: Content, tell: Callable[[str], None] = la
     for path in pictures:
         path.unlink(missing_ok=True)
     return files
+
+
+def _component_files(folder: Path, content: Content, tell: Callable[[str], None]) -> dict[str, bytes]:
+    """Rows and heat map of the components; none without components."""
+    curves = content.components
+    if curves is None:
+        return {}
+    lines = [json.dumps(row, allow_nan=False) + "\n" for row in curves.to_rows()]
+    write_atomically(folder / COMPONENT_ROWS, "".join(lines).encode())
+
+    def draw(path: Path) -> None:
+        from hf_llc.results.figures import components
+
+        components.components(path, curves)
+
+    pictures = drawn([folder / COMPONENT_PICTURE], draw, tell, "the card says so")
+    names = [COMPONENT_ROWS, *([COMPONENT_PICTURE] if pictures else [])]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def portable_components(curves: ComponentCurves) -> ComponentCurves:
+    """The curves as they are published, see `portable`.
+
+    Raises:
+        UnusableError: one has no number.
+    """
+    folder = Path(curves.run_dir)
+    public = {name: portable(curve, folder / name) for name, curve in curves.curves.items()}
+    return ComponentCurves(model=next(iter(public.values())).model, curves=public, run_dir=".")
 
 
 def card_maker(content: Content, kind: Kind, folder: Path, model: Path | None) -> Callable[[bytes | None], bytes]:

@@ -14,6 +14,7 @@ from hf_llc.settings.sampler import SamplerSettings
 LOCAL = "local"
 """The type of a text that is on no Hub, where `model-index` wants an id (as the builders of `datasets` are named)."""
 RESULTS, SETTINGS, PICTURE, VECTORS = "llc/results.jsonl", "llc/settings.yaml", "llc/curve.png", "llc/curve.svg"
+COMPONENT_ROWS, COMPONENT_PICTURE = "llc/components.jsonl", "llc/components.png"
 """Where everything but the card itself lies in a repository."""
 CONFIG = "llc"
 HUB_TASKS = {"regression": "tabular-regression"}

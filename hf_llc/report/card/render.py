@@ -12,9 +12,19 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from hf_llc.hub.publication import Kind
 from hf_llc.hub.reference import is_id
 from hf_llc.report.card import escaping as text
-from hf_llc.report.card.metadata import PICTURE, RESULTS, SETTINGS, dataset_entries, hub_task, model_entries
+from hf_llc.report.card.metadata import (
+    COMPONENT_PICTURE,
+    COMPONENT_ROWS,
+    PICTURE,
+    RESULTS,
+    SETTINGS,
+    dataset_entries,
+    hub_task,
+    model_entries,
+)
 from hf_llc.report.card.ownership import Entries
 from hf_llc.report.card.section import BEGIN, END
+from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import SCHEMA, Estimate
 from hf_llc.settings.data import SEPARATOR
@@ -33,6 +43,7 @@ class Content:
         command: what makes these numbers again; None writes it out with every setting.
         home: where the results can be read back from, as `hf-llc show` takes it; "" leaves that out.
         url: the web address of the results file; "" leaves that out. picture: it could be drawn.
+        components: numbers of single components beside those of the curve. component_picture: theirs could be drawn.
     """
 
     curve: Curve
@@ -42,6 +53,8 @@ class Content:
     home: str = ""
     url: str = ""
     picture: bool = True
+    components: ComponentCurves | None = None
+    component_picture: bool = True
 
     @property
     def reproduced_by(self) -> str:
@@ -173,6 +186,7 @@ def _words(content: Content) -> dict[str, Any]:
         "slope": "" if slope is None else f"{slope:+.2f} ± {last.diagnostics.gamma_slope_stderr or 0.0:.2f}",
         "last": [point.revision for point in points if point.estimate is not None][-1],
         **_base_words(last),
+        **_component_words(content),
         "dataset": text.dataset_name(last),
         "dataset_revision": text.short_revision(last),
         "fingerprint": last.dataset.fingerprint.removeprefix("sha256:")[:12],
@@ -197,6 +211,33 @@ def _base_words(estimate: Estimate) -> dict[str, str]:
         "base": Path(base).name if text.is_local_base(estimate) else base,
         "base_revision": (estimate.base_sha or "").removeprefix("sha256:")[:12],
         "dimension": f"{estimate.diagnostics.dimension:,}",
+    }
+
+
+def _component_words(content: Content) -> dict[str, Any]:
+    """What the template says of components; an empty list of rows without any."""
+    if content.components is None:
+        return {"component_rows": []}
+    last = [(name, curve.points[-1]) for name, curve in content.components.curves.items() if curve.points]
+    largest = sorted(last, key=lambda each: -(each[1].llc or 0.0))[:MOST_ROWS]
+    shown = [(name, point) for name, point in last if name in dict(largest)]
+    numbered = [point.estimate for _, point in last if point.estimate is not None]
+    return {
+        "component_rows": [
+            {
+                "name": name,
+                "weights": f"{point.estimate.diagnostics.dimension:,}" if point.estimate else "",
+                "llc": text.with_error(point.llc, point.stderr),
+                "verdict": _row(point)["verdict"],
+            }
+            for name, point in shown
+        ],
+        "components_left_out": len(last) - len(shown),
+        "component_picture": text.Verbatim(COMPONENT_PICTURE) if content.component_picture else "",
+        "component_file": text.Verbatim(COMPONENT_ROWS),
+        "component_checkpoint": last[-1][1].revision if last else "",
+        "component_gamma": f"{numbered[-1].settings.gamma:.4g}" if numbered else "",
+        "component_n_beta": f"{numbered[-1].settings.n_beta:.4g}" if numbered else "",
     }
 
 

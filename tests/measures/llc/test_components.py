@@ -55,6 +55,8 @@ def test_a_head_moves_alone_and_the_record_says_so(model: str, data: DataSetting
     assert result.settings.component == "l1h0"
     assert result.diagnostics.dimension == HEAD
     assert result.choices["component"].startswith("component = l1h0: 2,096 weights of 3 tensors move and all others")
+    assert result.interpretation.startswith("of l1h0 alone, given the rest of the model: ")
+    assert not whole.interpretation.startswith("of ")
     assert result.llc is not None
     assert whole.llc is not None
     assert abs(result.llc) < abs(whole.llc) / 4

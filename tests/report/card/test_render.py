@@ -18,6 +18,7 @@ from hf_llc.report.card import escaping
 from hf_llc.report.card import render as card
 from hf_llc.report.card.render import Content
 from hf_llc.report.card.section import BEGIN, END
+from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate
 from hf_llc.settings.file import read_settings
@@ -448,3 +449,46 @@ def test_without_paths_leaves_hub_names_alone() -> None:
 )
 def test_numbers_have_the_digits_that_their_error_leaves(value: float, error: float, shown: str) -> None:
     assert escaping.with_error(value, error) == shown
+
+
+def parts(count: int, **named: Any) -> ComponentCurves:
+    """Curves of heads at two checkpoints, the later ones larger."""
+    curves = {}
+    for head in range(count):
+        settings = replace(SETTINGS, component=f"l0h{head}")
+        estimates = [estimate(step, head + 1.0, settings=settings, **named) for step in (8, 512)]
+        curves[f"l0h{head}"] = content(*estimates).curve
+    return ComponentCurves(model="org/model", curves=curves, run_dir=".")
+
+
+def test_the_card_of_a_single_component_says_that_nothing_else_moves() -> None:
+    body = render(estimate(settings=replace(SETTINGS, component="l0h1")))
+    assert "Only the component l0h1 moves, d = " in body
+    assert "all other weights stay at w" in body
+    assert "Only the component" not in render(estimate())
+    assert "### Components" not in render(estimate())
+
+
+def test_components_are_a_table_with_their_heat_map_and_the_largest_of_many() -> None:
+    body = render(estimate(512), components=parts(20))
+    rows = re.findall(r"^\| (l0h\d+) \| [\d,]+ \| (\S+) ± \S+ \| converged \|$", body, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == [f"l0h{head}" for head in range(4, 20)]
+    assert [float(value) for _, value in rows] == [head + 1.0 for head in range(4, 20)]
+    assert "![LLC of components](llc/components.png)" in body
+    assert "At step512, with nβ = 268.6 and γ = 7800." in body
+    assert "4 smaller ones, and all checkpoints, are in [llc/components.jsonl](llc/components.jsonl)." in body
+    without = render(estimate(512), components=parts(2), component_picture=False)
+    assert "components.png" not in without
+    assert "\nAll checkpoints are in [llc/components.jsonl]" in without
+
+
+def test_hostile_names_of_checkpoints_stay_words_beside_components() -> None:
+    curves = parts(1).curves["l0h0"]
+    named = replace(curves, points=tuple(replace(point, revision=HOSTILE) for point in curves.points))
+    hostile = ComponentCurves(model="org/model", curves={"l0h0": named}, run_dir=".")
+    kinds = {
+        token.type for token in MarkdownIt("commonmark").enable("table").parse(render(estimate(8), components=hostile))
+    }
+    assert kinds <= {
+        token.type for token in MarkdownIt("commonmark").enable("table").parse(render(estimate(8), components=parts(1)))
+    }
