@@ -1,6 +1,7 @@
 """The picture of components: a heat map whose cells are the numbers, or points with error bars at one checkpoint."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import pytest
@@ -31,7 +32,7 @@ def curves(steps: tuple[int, ...], names: tuple[str, ...] = ("l0h0", "l0h1", "l0
 
 def test_cells_are_the_numbers_and_dots_those_that_did_not_converge() -> None:
     axes = figure_of(curves((1, 2, 4))).axes[0]
-    values = numpy.ma.filled(numpy.ma.asarray(axes.images[0].get_array()), numpy.nan)
+    values: Any = numpy.ma.filled(numpy.ma.asarray(axes.images[0].get_array()), numpy.nan)
     assert values[[0, 2]].tolist() == pytest.approx(numpy.array([[0.01, 0.02, 0.04], [2.01, 2.02, 2.04]]))
     assert values[1, :2].tolist() == pytest.approx([1.01, 1.02])
     assert numpy.isnan(values[1, 2])
