@@ -1,6 +1,7 @@
 """`hf-llc susceptibilities`: how components answer to a change of the data, from runs that recorded losses."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +28,8 @@ Runs = Annotated[
 ]
 MOST_TEXTS = 16
 """Components whose tokens are drawn as text."""
+LONGEST = 80
+"""Characters of a component's name in that of a file."""
 LARGEST = 3
 """Items of each sign that are printed of a component."""
 
@@ -63,8 +66,15 @@ def susceptibilities(
         pictures: dict[str, Callable[[], Figure]] = {"susceptibilities.png": result.plot}
         if result.items_are_tokens:
             texts = result.components[:MOST_TEXTS]
-            pictures |= {f"susceptibilities-{name}.png": partial(result.text, name) for name in texts}
+            pictures |= {file: partial(result.text, name) for file, name in zip(text_files(texts), texts, strict=True)}
         drawn_and_written(result, "susceptibilities", pictures, folder, observer)
+
+
+def text_files(components: Sequence[str]) -> list[str]:
+    """Names of files for the components' texts: patterns of parameters may have characters that no file may."""
+    names = [re.sub(r"[^\w.-]+", "_", name)[:LONGEST] for name in components]
+    numbers = [""] * len(names) if len(set(names)) == len(names) else [f"{place}-" for place in range(len(names))]
+    return [f"susceptibilities-{number}{name}.png" for number, name in zip(numbers, names, strict=True)]
 
 
 def _write(result: "Susceptibility", form: Form) -> None:

@@ -9,6 +9,7 @@ import numpy
 
 from hf_llc.results.estimate import jsonable
 from hf_llc.results.matrix import Matrix, MatrixQuality, frame_of_pairs, from_lists, to_lists, write_parquet
+from hf_llc.settings.bounds import require
 from hf_llc.settings.strict_json import DamagedError
 
 if TYPE_CHECKING:
@@ -77,10 +78,14 @@ class Susceptibility:
 
         Args:
             part: one of PARTS, which may be compared between components where it is standardised.
+
+        Raises:
+            SettingsError: it is none of them.
         """
         from hf_llc.results.figures.heat_map import heat_map
         from hf_llc.results.figures.safely import own_settings
 
+        require(part in PARTS, f"part must be one of {', '.join(PARTS)}, got {part}.")
         with own_settings():
             return heat_map(
                 getattr(self, part),
@@ -101,11 +106,18 @@ class Susceptibility:
         """The items of one component as running text, where they are the tokens of a text, as a matplotlib figure.
 
         Args:
+            component: one of the components. part: one of PARTS.
             tokens: their text; the names of the items if not given.
+
+        Raises:
+            SettingsError: there is no such component or part.
         """
         from hf_llc.results.figures.safely import own_settings
         from hf_llc.results.figures.text_map import text_map
 
+        require(part in PARTS, f"part must be one of {', '.join(PARTS)}, got {part}.")
+        known = component in self.components
+        require(known, f"component must be one of {', '.join(self.components)}, got {component}.")
         row = self.components.index(component)
         with own_settings():
             return text_map(

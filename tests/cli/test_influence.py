@@ -1,5 +1,6 @@
 """Influence, susceptibilities and WAIC on the command line: what is printed, written and drawn."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pandas
@@ -87,3 +88,11 @@ def test_what_lacks_recorded_losses_is_refused_in_one_line(run: Run, small: Run)
         assert "run its command again with" in refused(run(command, "run"), 1, "has no recorded losses")
         refused(run(command, "nowhere"), 1, "nowhere is not there")
     refused(run("influence", "run", "--top", -1), 2, "--top")
+
+
+def test_texts_of_components_have_files_of_their_own() -> None:
+    text_files = import_module("hf_llc.cli.susceptibilities").text_files
+    assert text_files(["l0h0", "layers.0/*"]) == ["susceptibilities-l0h0.png", "susceptibilities-layers.0_.png"]
+    alike = text_files(["layers.0/*", "layers.0:*", "x" * 400])
+    assert len(set(alike)) == 3
+    assert max(map(len, alike)) < 120

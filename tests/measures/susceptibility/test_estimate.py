@@ -8,6 +8,7 @@ import numpy
 import pandas
 import pytest
 
+from hf_llc.errors import SettingsError
 from hf_llc.measures.susceptibility.estimate import susceptibility
 from hf_llc.results.matrix import MatrixVerdict
 from hf_llc.results.susceptibility import Susceptibility
@@ -110,3 +111,13 @@ def test_pictures_name_components_and_tokens_and_warn_of_noise() -> None:
     assert "other 3" in " ".join(
         text.get_text() for text in clear.text("head 1", tokens=[f"other {i}" for i in range(ITEMS)]).axes[0].texts
     )
+
+
+def test_pictures_of_what_there_is_not_are_refused() -> None:
+    result = of_pairs(12)
+    with pytest.raises(SettingsError, match=r"part must be one of covariance, shift, .*, got mean"):
+        result.plot("mean")
+    with pytest.raises(SettingsError, match=r"part must be one of covariance, shift, .*, got mean"):
+        result.text("head 0", "mean")
+    with pytest.raises(SettingsError, match="component must be one of head 0, head 1, got head 2"):
+        result.text("head 2")
