@@ -32,6 +32,7 @@ class Autocorrelation:
 
 
 INDEPENDENT = Autocorrelation(1.0, (1.0,))
+"""Of draws that do not depend on one another."""
 
 
 def autocorrelation(covariance: Callable[[int], float], draws: int, centred_over: int) -> Autocorrelation:
@@ -56,17 +57,16 @@ def autocorrelation(covariance: Callable[[int], float], draws: int, centred_over
         return INDEPENDENT
     result = INDEPENDENT
     for _ in range(ROUNDS):
-        missing = min(1 - LEAST, result.time / centred_over)
-        total = at(0) / (1 - missing)
-        result = _initial_sequence(lambda lag, total=total, missing=missing: at(lag) / total + missing, longest)  # type: ignore[misc]
+        result = _initial_sequence(at, min(1 - LEAST, result.time / centred_over), longest)
     return result
 
 
-def _initial_sequence(correlation: Callable[[int], float], longest: int) -> Autocorrelation:
+def _initial_sequence(covariance: Callable[[int], float], missing: float, longest: int) -> Autocorrelation:
+    """The sequence where all covariances are less by this share of the variance."""
     correlations: list[float] = []
     total, least = 0.0, math.inf
     for lag in range(0, longest, 2):
-        both = [1.0 if each == 0 else correlation(each) for each in (lag, lag + 1)]
+        both = [covariance(each) / covariance(0) * (1 - missing) + missing for each in (lag, lag + 1)]
         if sum(both) <= 0:
             break
         least = min(least, sum(both))

@@ -14,7 +14,6 @@ BATCH = 2.0
 """Autocorrelation times in a batch of a chain's draws."""
 MOST_BLOCKS = 128
 """Batches of all chains from which on more of them make a standard error hardly better known."""
-
 ROUNDING = 1e-13
 """Of a value, below which its deviations are errors of rounding."""
 

@@ -51,9 +51,9 @@ class Agreement(NamedTuple):
     mean_square: float
 
 
-def agreement(predicted: Tensor, stderr: Tensor, found: Response) -> Agreement:
+def agreement(predicted: Tensor, stderr: Tensor, measured: Response) -> Agreement:
     """Compares −nβ Cov(ℓ_j, ℓ_k) and its standard errors with the responses of the same items."""
     known = predicted.abs() > Z_MIN * stderr
-    same = known & (torch.sign(predicted) == torch.sign(found.value))
-    apart = (predicted - found.value) / torch.hypot(stderr, found.stderr)
+    same = known & (torch.sign(predicted) == torch.sign(measured.value))
+    apart = (predicted - measured.value) / torch.hypot(stderr, measured.stderr)
     return Agreement(int(known.sum()), int(same.sum()), float(apart.square().mean()))

@@ -37,13 +37,13 @@ def answer(problem: Problem, item: int, correlation: float = 0.0) -> Response:
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
 def test_signs_and_sizes_are_those_of_the_responses(correlation: float) -> None:
     problem = least_squares()
-    measured = covariances(changed(problem, 0, 0.0, 1, correlation))
+    estimated = covariances(changed(problem, 0, 0.0, 1, correlation))
     significant = same = 0
     squares = []
     for item in range(20):
-        found = answer(problem, item, correlation)
+        measured = answer(problem, item, correlation)
         result = agreement(
-            -problem.n_beta * measured.covariance[item], problem.n_beta * measured.covariance_stderr[item], found
+            -problem.n_beta * estimated.covariance[item], problem.n_beta * estimated.covariance_stderr[item], measured
         )
         significant, same = significant + result.significant, same + result.same_sign
         squares.append(result.mean_square)
@@ -55,18 +55,20 @@ def test_signs_and_sizes_are_those_of_the_responses(correlation: float) -> None:
 def test_the_response_is_the_exact_one() -> None:
     problem = least_squares()
     exact = -problem.n_beta * problem.covariance()[3]
-    found = answer(problem, 3)
-    assert float(((found.value - exact) / found.stderr).abs().max()) < 4
+    measured = answer(problem, 3)
+    assert float(((measured.value - exact) / measured.stderr).abs().max()) < 4
     # Common random numbers: far less than the error of two means, √2 s/√N/2δ.
     spread = changed(problem, 3, 0.0, 2, 0.0).rises.flatten(0, 1).std(0)
-    assert float((found.stderr / (spread / (2 * 4000) ** 0.5 / DELTA / 2)).max()) < 0.3
+    assert float((measured.stderr / (spread / (2 * 4000) ** 0.5 / DELTA / 2)).max()) < 0.3
 
 
 def test_an_influence_of_the_wrong_sign_is_seen() -> None:
     problem = least_squares()
-    measured = covariances(changed(problem, 0, 0.0, 1, 0.0))
-    found = answer(problem, 3)
-    result = agreement(problem.n_beta * measured.covariance[3], problem.n_beta * measured.covariance_stderr[3], found)
+    estimated = covariances(changed(problem, 0, 0.0, 1, 0.0))
+    measured = answer(problem, 3)
+    result = agreement(
+        problem.n_beta * estimated.covariance[3], problem.n_beta * estimated.covariance_stderr[3], measured
+    )
     assert result.same_sign < 0.1 * result.significant
     assert result.mean_square > 5
 

@@ -166,9 +166,9 @@ def test_chains_of_a_component_that_do_not_mix_invent_no_covariance() -> None:
 
 
 def test_the_control_is_the_covariance_without_the_loss() -> None:
-    found, (exact, _) = control(pairs(20_000, True, 3).equally_weighted()), exact_parts(n_beta=0.0)
-    assert float(((found.value - exact) / found.stderr).abs().max()) < 4
-    assert float(found.stderr.max()) < 0.1 * float(exact.abs().max())
+    result, (exact, _) = control(pairs(20_000, True, 3).equally_weighted()), exact_parts(n_beta=0.0)
+    assert float(((result.value - exact) / result.stderr).abs().max()) < 4
+    assert float(result.stderr.max()) < 0.1 * float(exact.abs().max())
     with pytest.raises(ValueError, match="needs draws of the localizing prior"):
         control(chains(100, True, 0).equally_weighted())
 
