@@ -107,8 +107,8 @@ def _in_order(layers: dict[str, Any], objective: TaskObjective) -> list[str]:
         objective.losses(torch.arange(1))
     if twice := sorted({name for name in used if used.count(name) > 1}):
         raise UnusableError(
-            f"batch_norm cannot be reestimated: a forward pass uses {twice[0]} {used.count(twice[0])} times, and its "
-            "statistics would depend on themselves; use `batch_norm=frozen`."
+            f"batch_norm cannot be reestimated: a forward pass uses the layer {twice[0]} {used.count(twice[0])} times, "
+            "and its statistics would depend on themselves; use `batch_norm=frozen`."
         )
     return used
 

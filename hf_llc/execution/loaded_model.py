@@ -184,8 +184,8 @@ class LoadedModel:
         if self._zero and scaled.is_constant():
             raise UnusableError(
                 f"prior is relative, and leaves nothing of {self._plan.source.id} to move on which the loss depends: "
-                f"{listed(self._zero)} are zero, have no size and stay at w*, as B of a LoRA that has not been "
-                "trained; use `prior=isotropic`, or leave this checkpoint out."
+                "zeros have no size and stay at w*, as B of a LoRA that has not been trained, here "
+                f"{listed(self._zero)}; use `prior=isotropic`, or leave this checkpoint out."
             )
         return scaled
 

@@ -171,9 +171,27 @@ def work(path: Path, observer: Observer) -> None:
     listed = json.loads(path.read_bytes())
     profile = Profile() if listed["profile"] else None
     plans = [Plan.from_dict(stored) for stored in listed["plans"]]
-    fleet = fleets.join_launch(plans[0].device, plans[0].sampler.devices_per_chain)
+    with ending_with(listed["launcher"]):
+        fleet = fleets.join_launch(plans[0].device, plans[0].sampler.devices_per_chain)
     with fleet.together():
         _work(path, listed, plans, fleet, profile, observer)
+
+
+@contextmanager
+def ending_with(launcher: int) -> Iterator[None]:
+    """Ends this process if that one ends while the block runs, which may wait for minutes in a library to join it."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK):
+            if not machine.is_running(launcher):
+                os._exit(LaunchError.exit_code)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _work(

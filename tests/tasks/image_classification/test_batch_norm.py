@@ -146,7 +146,7 @@ def test_layers_before_one_are_done_before_it(tmp_path: Path) -> None:
 def test_a_layer_that_is_used_twice_and_one_that_sees_nan_are_refused(tmp_path: Path) -> None:
     layer = torch.nn.BatchNorm1d(3)
     twice = torch.nn.Sequential(layer, layer).eval()
-    with pytest.raises(UnusableError, match="a forward pass uses 0 2 times"):
+    with pytest.raises(UnusableError, match="a forward pass uses the layer 0 2 times, and its statistics"):
         batch_norm.reestimate(twice, objective_of(twice, torch.randn(10, 3)), tmp_path)
     once = torch.nn.Sequential(torch.nn.BatchNorm1d(3)).eval()
     rows = torch.randn(10, 3)
