@@ -58,13 +58,13 @@ class ModelSlot:
     """At most one model stays in memory: loading another one evicts it."""
 
     def __init__(self) -> None:
-        self._current: LoadedModel | None = None
+        self.current: LoadedModel | None = None
 
     def acquire(self, bench: "LoadedModel") -> None:
         """Evict the model that is in memory, unless it is this one."""
-        if self._current is not None and self._current is not bench:
-            self._current.clear()
-        self._current = bench
+        if self.current is not None and self.current is not bench:
+            self.current.clear()
+        self.current = bench
 
 
 class LoadedModel:
@@ -104,8 +104,25 @@ class LoadedModel:
         self._others: dict[str, TaskObjective] = {}
 
     def at(self, plan: Plan) -> "LoadedModel":
-        """The loaded model of another plan on the same device, which evicts this one when it is loaded."""
+        """The loaded model of another plan on the same device, which evicts this one when it is loaded.
+
+        It is the one in memory, if that is of the same plan.
+        """
+        current = self._slot.current
+        if current is not None and current.is_of(plan):
+            return current
         return LoadedModel(plan, self._device, self._slot, self._group)
+
+    def is_of(self, plan: Plan) -> bool:
+        """Whether this is the model of that plan and in memory."""
+        return self._objective is not None and self.in_proportion and self._plan == plan
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The module itself, at the weights of `objective`."""
+        self.load()
+        assert self._model is not None
+        return self._model
 
     @property
     def objective(self) -> LoadedObjective:

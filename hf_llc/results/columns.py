@@ -1,19 +1,27 @@
 """The columns of `results.jsonl` and `results.parquet`: one flat row a checkpoint, in the order of training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["integer", "number", "text"]
+Kind = Literal["integer", "number", "text", "numbers", "texts"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, what its values are (any may be null), their unit ("" if they have none), their meaning."""
+    """One column: its name, what its values are (any may be null), their unit ("" if they have none), their meaning.
+
+    Attributes:
+        null: name of the column with the value where there is nothing to measure, such as random numbers; "" if none.
+        has_panel: whether pictures of a curve have a panel for it.
+    """
 
     name: str
     kind: Kind
     unit: str
     meaning: str
+    null: str = ""
+    has_panel: bool = False
 
 
 COLUMNS = (
@@ -62,7 +70,7 @@ COLUMNS = (
 )
 
 
-def table() -> str:
+def table(columns: Sequence[Column] = COLUMNS) -> str:
     """The columns as a Markdown table."""
-    rows = [f"| `{column.name}` | {column.kind} | {column.unit} | {column.meaning} |" for column in COLUMNS]
+    rows = [f"| `{column.name}` | {column.kind} | {column.unit} | {column.meaning} |" for column in columns]
     return "\n".join(["| column | type | unit | meaning |", "|---|---|---|---|", *rows])

@@ -27,6 +27,13 @@ def training_facts(folder: Path) -> dict[str, str] | None:
     return {name: f"{value:.6g}" for name, value in facts.items() if value is not None}
 
 
+def learning_rate(checkpoint: Path) -> float | None:
+    """The learning rate of the last step that the state in a checkpoint's folder tells of; None if it tells of none."""
+    path = checkpoint / STATE
+    state = _read(path) if path.is_file() else None
+    return None if state is None else _last(state, "learning_rate")
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         state = json.loads(path.read_bytes())

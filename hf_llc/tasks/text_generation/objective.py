@@ -137,6 +137,10 @@ class LanguageObjective(ItemObjective):
         mask[:, 0] = False  # nothing predicts it
         return mask
 
+    def tokens(self, indices: Tensor) -> Tensor:
+        """Token ids of these items, (m, length), int64."""
+        return self._taken(self._items["tokens"], indices).to(torch.int64)
+
     def token_losses(self, indices: Tensor) -> Tensor:
         """The loss of every token of these items, in nats, shape (m, length); 0 for a token without one."""
         length = self._items["tokens"].shape[1]

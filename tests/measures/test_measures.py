@@ -1,0 +1,233 @@
+"""Measures of a tiny model: complete records that leave the model as it was, and what they are of."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hf_llc import DataSettings, ModelSettings, SamplerSettings
+from hf_llc.execution import planning
+from hf_llc.execution.distributed.world import single_process
+from hf_llc.execution.loaded_model import LoadedModel
+from hf_llc.measures import MEASURES
+from hf_llc.measures.base import MeasureContext, NotApplicableError
+from hf_llc.results.progress import Observer
+from hf_llc.tasks import TASKS
+from tests.helpers import tiny_images, tiny_regression
+from tests.helpers.tiny_model import jsonl, save_tiny_model
+from tests.helpers.tiny_text_models import labelled, save_bert_classifier, save_masked_bert, write_rows
+
+NAMES = [name for name in MEASURES if name != "llc"]
+SAMPLER = SamplerSettings(sampler="sgld-lm", gamma=1000.0, chains=2, draws=4, batch_size=4)
+KINDS: dict[str, Any] = {"integer": int, "number": float, "text": str, "numbers": list, "texts": list}
+
+Opened = Callable[..., MeasureContext]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Opened:
+    """The context of a model's folder; by default of a tiny model of two layers."""
+
+    def context(folder: Path | None = None, **sampler: Any) -> MeasureContext:
+        text = tmp_path / "text.jsonl"
+        text.write_text(jsonl(300))
+        folder = folder or save_tiny_model(tmp_path / "model", layers=2)
+        asked = SamplerSettings(**{**vars(SAMPLER), **sampler})
+        plan = planning.plan(
+            ModelSettings(model=str(folder)), DataSettings(dataset=str(text)), asked, output_dir=tmp_path / "run"
+        )
+        return MeasureContext(
+            plan=plan, bench=LoadedModel(plan, "cpu"), world=single_process("cpu"), observer=Observer(), records={}
+        )
+
+    return context
+
+
+def record_of(name: str, context: MeasureContext) -> dict[str, Any]:
+    """What the measure gives, after a round trip through JSON."""
+    return dict(json.loads(json.dumps(MEASURES[name].run(context), allow_nan=False)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_record_has_every_column_and_the_model_is_as_it_was(name: str, opened: Opened) -> None:
+    context = opened()
+    model = context.model
+    weights = {key: tensor.clone() for key, tensor in model.state_dict(keep_vars=False).items()}
+    buffers = {key: tensor.clone() for key, tensor in model.named_buffers()}
+    needed = [parameter.requires_grad for parameter in model.parameters()]
+    attention, state = model.config._attn_implementation, torch.get_rng_state()  # type: ignore[union-attr]
+    record = record_of(name, context)
+    columns = {column.name: column for column in MEASURES[name].columns}
+    assert set(record) == set(columns)
+    for key, value in record.items():
+        assert value is None or isinstance(value, KINDS[columns[key].kind]), key
+    assert {column.null for column in columns.values()} - {""} <= set(columns)
+    assert any(column.has_panel and record[column.name] is not None for column in columns.values())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(tensor, weights[key]) for key, tensor in model.state_dict().items())
+    assert all(torch.equal(tensor, buffers[key]) for key, tensor in model.named_buffers())
+    assert [parameter.requires_grad for parameter in model.parameters()] == needed
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.config._attn_implementation == attention  # type: ignore[union-attr]
+    # Those of transformers, which sees attention weights by hooks, stay.
+    hooks = [
+        hook for each in model.modules() for hook in [*each._forward_hooks.values(), *each._forward_pre_hooks.values()]
+    ]
+    assert [hook for hook in hooks if "transformers" not in getattr(hook, "__module__", "")] == []
+    assert record_of(name, context) == record
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_record_does_not_depend_on_how_the_posterior_is_sampled(name: str, opened: Opened) -> None:
+    by_chains = record_of(name, opened())
+    by_draws = record_of(name, opened(sampler="importance", batch_size=None, draws=8))
+    assert list(by_draws) == list(by_chains)
+    for key, value in by_draws.items():
+        assert value == by_chains[key] or value == pytest.approx(by_chains[key], rel=1e-3, abs=1e-5), key
+
+
+def test_ranks_and_norm_are_those_of_the_file(opened: Opened, tmp_path: Path) -> None:
+    record = record_of("rank", opened())
+    stored = load_file(tmp_path / "model/model.safetensors")
+    name = "gpt_neox.layers.1.mlp.dense_h_to_4h.weight"
+    values = torch.linalg.svdvals(stored[name].double())
+    at = record["rank_matrices"].index(name)
+    assert record["stable_ranks"][at] == pytest.approx(float((values / values[0]).square().sum()), rel=1e-5)
+    assert record["stable_rank"] == pytest.approx(sum(record["stable_ranks"]) / len(record["rank_matrices"]))
+    norm = math.sqrt(sum(float(each.double().square().sum()) for each in stored.values()))
+    assert record["weight_norm"] == pytest.approx(norm, rel=1e-6)
+
+
+def test_a_massive_activation_is_found_behind_the_layer_that_makes_it(opened: Opened) -> None:
+    context = opened()
+    with torch.no_grad():
+        context.model.gpt_neox.layers[0].mlp.dense_4h_to_h.bias[5] = -700.0  # type: ignore[union-attr,index]
+    record = record_of("activations", context)
+    assert record["activation_max"] == pytest.approx(700, rel=0.01)
+    assert record["activation_ratio"] > 100 * record["activation_ratio_null"]
+    assert len(record["activation_ratios"]) == len(record["rankme_by_layer"]) == 2
+    assert max(record["activation_ratios"]) == record["activation_ratio"]
+    # The last layer adds to the same stream.
+    assert min(record["activation_ratios"]) > 100 * record["activation_ratio_null"]
+    entropies = record_of("entropy", context)
+    assert len(entropies["diffusion_entropies"]) == 2
+    assert entropies["diffusion_entropy"] < math.log(256)
+
+
+def test_losses_by_position_are_means_of_token_losses(opened: Opened) -> None:
+    context = opened()
+    record = record_of("positions", context)
+    losses = context.objective.token_losses(context.items(8192))[:, 1:]  # type: ignore[attr-defined]
+    assert record["loss_positions"] == [1, 3, 7, 15, 31, 63]
+    assert record["loss_by_position"][0] == pytest.approx(float(losses[:, 0].mean()), rel=1e-5)
+    assert record["loss_by_position"][2] == pytest.approx(float(losses[:, 3:7].mean()), rel=1e-5)
+    assert record["loss_by_position"][-1] == pytest.approx(float(losses[:, 31:63].mean()), rel=1e-5)
+    assert (record["in_context_early"], record["in_context_late"]) == (6, 63)
+    assert record["bigram_loss"] < record["unigram_loss"] < math.log(300)
+    # Random weights have learned nothing.
+    assert record["text_loss"] > record["unigram_loss"]
+
+
+def test_the_limit_of_the_curvature_is_two_over_the_learning_rate_of_the_trainer(
+    opened: Opened, tmp_path: Path
+) -> None:
+    context = opened()
+    assert record_of("curvature", context)["curvature_limit"] is None
+    history = [{"step": 1, "learning_rate": 1e-3}, {"step": 2, "learning_rate": 5e-4}, {"step": 2, "eval_loss": 3.0}]
+    (tmp_path / "model/trainer_state.json").write_text(json.dumps({"log_history": history}))
+    record = record_of("curvature", context)
+    assert record["curvature_limit"] == 4000
+    assert 0 < record["curvature_trace_stderr"] < record["curvature_trace"]
+
+
+def test_fewer_bits_are_enough_for_a_larger_rise(opened: Opened) -> None:
+    record = record_of("quantisation", opened())
+    assert record["quantisation_bits_50"] is None or record["quantisation_bits_50"] < record["quantisation_bits_10"]
+    assert record["quantisation_bits"] == sorted(record["quantisation_bits"])
+    assert abs(record["quantisation_rises"][-1]) < 0.01
+
+
+def test_random_layers_change_signs_as_gaussian_weights_do(opened: Opened) -> None:
+    record = record_of("local-complexity", opened())
+    assert record["sign_change_density"] == pytest.approx(record["sign_change_null"], rel=0.1)
+    assert record["local_complexity"] is None
+
+
+def test_uniform_attention_has_the_score_of_its_null(opened: Opened) -> None:
+    context = opened()
+    with torch.no_grad():
+        for layer in context.model.gpt_neox.layers:  # type: ignore[union-attr]
+            layer.attention.query_key_value.weight.zero_()
+            layer.attention.query_key_value.bias.zero_()
+    record = record_of("induction", context)
+    assert record["induction_score"] == pytest.approx(record["induction_null"], rel=1e-5)
+    assert record["previous_token_score"] == pytest.approx(record["induction_null"], rel=1e-5)
+    assert record["induction_heads"] == ["l0h0", "l0h1", "l1h0", "l1h1"]
+
+
+OTHERS = {
+    "image": {"rank", "curvature", "noise-scale", "quantisation", "local-complexity"},
+    "texts": {"rank", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
+    "masked": {"rank", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
+    "linear": {"rank", "curvature", "noise-scale", "quantisation"},
+}
+"""The measures that apply to models of other tasks."""
+
+
+def context_of(kind: str, folder: Path) -> MeasureContext:
+    """A model of another task with its data."""
+    if kind == "image":
+        data = tiny_images.save_parquet(folder / "rows.parquet")
+        processor = tiny_images.make_processor()
+        tiny_images.save_model(tiny_images.make_model(), folder / "model", processor=processor)
+    elif kind == "linear":
+        tiny_regression.make_model((4, 3, 2)).save_pretrained(folder / "model")
+        inputs, targets = tiny_regression.data_of((4, 3, 2), 64)
+        data = folder / "rows.safetensors"
+        save_file({"inputs": inputs.contiguous(), "targets": targets.contiguous()}, data)
+    else:
+        save = save_bert_classifier if kind == "texts" else save_masked_bert
+        save(folder / "model")
+        data = write_rows(folder / "rows.jsonl", labelled(120))
+    plan = planning.plan(
+        ModelSettings(model=str(folder / "model")), DataSettings(dataset=str(data)), SAMPLER, output_dir=folder / "run"
+    )
+    bench = LoadedModel(plan, "cpu")
+    return MeasureContext(plan=plan, bench=bench, world=single_process("cpu"), observer=Observer(), records={})
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_measures_of_other_tasks_have_numbers_or_say_in_a_line_why_not(kind: str, tmp_path: Path) -> None:
+    context = context_of(kind, tmp_path)
+    for name in sorted(OTHERS[kind]):
+        record = record_of(name, context)
+        # There is no noise scale where noise is all that is seen of the gradient.
+        assert any(column.has_panel and record[column.name] is not None for column in MEASURES[name].columns) or (
+            name == "noise-scale" and record["gradient_noise"] > 0
+        )
+    for name in set(NAMES) - OTHERS[kind]:
+        with pytest.raises(NotApplicableError, match=r"\A[^\n]+\Z"):
+            MEASURES[name].run(context)
+
+
+def test_padding_is_no_part_of_activations(tmp_path: Path) -> None:
+    context = context_of("texts", tmp_path)
+    model: Any = context.model
+    before = record_of("activations", context)
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight[0] = torch.randn(32, generator=torch.Generator().manual_seed(0))
+    lengths = TASKS["text-classification"].load_items(context.plan.corpus)["lengths"]
+    assert int(lengths.min()) < int(lengths.max())
+    assert record_of("activations", context) == before
+
+
+def test_activation_regions_of_a_network_in_place(tmp_path: Path) -> None:
+    record = record_of("local-complexity", context_of("image", tmp_path))
+    assert record["local_complexity"] > 3 * record["local_complexity_stderr"] > 0
+    assert 0 < record["local_rank"] <= 64
+    assert record["sign_change_density"] is None
