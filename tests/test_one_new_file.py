@@ -1,4 +1,4 @@
-"""A new sampler, tracker, task, measure or kind of place is one new file in one folder: each is added here that way."""
+"""A sampler, tracker, task, measure, layout of heads or place of checkpoints is one new file: each is added so here."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hf_llc import HfLlcError, ModelSettings, SamplerSettings, estimate, measure, scan
+from hf_llc import HfLlcError, ModelSettings, SamplerSettings, estimate, find_components, measure, scan
 from hf_llc.errors import SettingsError
 from hf_llc.integrations.tracking import Tracking
 from hf_llc.results.curve import Point
@@ -138,6 +138,23 @@ class Regression:
 
 TASK = Regression()
 '''
+LAYOUT = '''
+"""Heads of an attention whose value has no projection."""
+
+from hf_llc.components.layouts.base import Heads, projection
+
+
+class Short:
+    def heads(self, layer, name):
+        query, output = projection(layer, name, "ask"), projection(layer, name, "tell")
+        if query is None or output is None:
+            return None
+        own = [[*query.rows(at, at + 4), *output.columns(at, at + 4)] for at in (0, 4)]
+        return Heads(own=own, shared=[[], []], outer=name)
+
+
+LAYOUT = Short()
+'''
 MEASURE = '''
 """How long w* is, and how much of that λ̂ is."""
 
@@ -218,6 +235,17 @@ def test_a_kind_of_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     one = estimate(ModelSettings(model="attic://run.zip", subfolder="checkpoint-20"), "text.jsonl", "sgld-lm", **SHORT)
     assert one.model == "attic://run.zip/checkpoint-20"
     assert one.init_loss == curve.points[0].loss
+
+
+def test_a_layout_of_attention_heads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    layer = torch.nn.ModuleDict(
+        {"attention": torch.nn.ModuleDict({"ask": torch.nn.Linear(6, 8), "tell": torch.nn.Linear(8, 6)})}
+    )
+    model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([layer])})
+    with pytest.raises(SettingsError, match="has no heads that are known"):
+        find_components(model, "heads")
+    add_file(monkeypatch, tmp_path / "more", "hf_llc.components.layouts", "short.py", LAYOUT)
+    assert [(each.name, each.weights) for each in find_components(model, "heads")] == [("l0h0", 52), ("l0h1", 52)]
 
 
 def test_a_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

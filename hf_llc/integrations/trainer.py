@@ -185,7 +185,7 @@ class LLCCallback(TrainerCallback):
         """An earlier number that this one cannot be compared with; None if there is none."""
         for point in self._points:
             if (earlier := point.estimate) is not None:
-                names = ("gamma", "n_beta", "n", "context_length", "params")
+                names = ("gamma", "n_beta", "n", "context_length", "params", "component")
                 same = all(getattr(earlier.settings, name) == getattr(result.settings, name) for name in names)
                 if not same or earlier.dataset.fingerprint != result.dataset.fingerprint:
                     return earlier

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+)
 
 from hf_llc.components.component import Component, Region
 from hf_llc.components.find import component_of, components_of, of_kinds
@@ -270,4 +276,24 @@ def test_attention_of_an_unknown_layout_is_refused_and_its_layer_is_not() -> Non
     model = AutoModelForCausalLM.from_config(config)
     assert {"embed", "l0", "l0.mlp", "unembed"} <= components_of(model).keys()
     with pytest.raises(SettingsError, match=r"of CodeGenForCausalLM has no known layout \(concatenated, interleaved, "):
+        component_of(model, "l0h1")
+
+
+def test_an_image_classifier_has_patches_for_embeddings_and_no_output_to_logits() -> None:
+    config = AutoConfig.for_model(
+        "vit", hidden_size=HIDDEN, num_hidden_layers=2, num_attention_heads=HEADS, intermediate_size=48, image_size=16,
+        patch_size=4, num_labels=5,
+    )  # fmt: skip
+    model = AutoModelForImageClassification.from_config(config)
+    known, tensors = components_of(model), dict(model.named_parameters())
+    assert known["embed"].size(tensors) == 3 * 4 * 4 * HIDDEN + HIDDEN
+    assert known["l0h1"].size(tensors) == 4 * 8 * HIDDEN + 3 * 8
+    assert "unembed" not in known
+
+
+def test_of_an_encoder_and_a_decoder_no_layer_is_guessed() -> None:
+    config = AutoConfig.for_model("t5", d_model=HIDDEN, num_layers=2, num_heads=HEADS, d_ff=48, vocab_size=40, d_kv=8)
+    model = AutoModelForSeq2SeqLM.from_config(config)
+    assert [each.kind for each in components_of(model).values()] == ["embeddings", "norms", "embeddings", "full"]
+    with pytest.raises(SettingsError, match="component l0h1: no list of layers was recognized in T5For"):
         component_of(model, "l0h1")
