@@ -43,7 +43,7 @@ class Tally:
     def remarks(self, columns: Sequence[str]) -> list[str]:
         """A sentence on those that are left out."""
         parts = [f"{self.missing} without {' or '.join(columns)}"] if self.missing else []
-        parts += [f"{self.empty} with an empty one"] if self.empty else []
+        parts += [f"{self.empty} with empty {columns[-1]}"] if self.empty else []
         return [f"Of the {self.rows} rows read, {' and '.join(parts)} are left out."] if parts else []
 
 

@@ -237,7 +237,7 @@ def test_what_was_cut_or_left_out_is_told(tmp_path: Path) -> None:
     corpus = of_rows(model, rows, context_length=64)
     remarks = " ".join(corpus.remarks)
     assert corpus.n == 8
-    assert "Of the 13 rows read, 2 without messages and 1 with an empty one are left out." in remarks
+    assert "Of the 13 rows read, 2 without messages and 1 with empty messages are left out." in remarks
     assert "Left out: 1 row without a token of the assistant." in remarks
     assert "Left out: 1 row in which what counts begins behind token 64." in remarks
     targets = [by_hand(tokenizer_of(model), row["messages"])[1] for row in conversations(8)]
