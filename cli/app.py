@@ -23,6 +23,7 @@ from .merge import merge
 from .printable import Guarded
 from .publish import publish
 from .recipes import recipes
+from .report import report
 from .revisions import revisions
 from .scan import scan
 from .show import show
@@ -67,6 +68,7 @@ app.command()(reported(revisions))
 app.command()(reported(components))
 app.command()(reported(recipes))
 app.command()(reported(show))
+app.command()(reported(report))
 app.command()(reported(merge))
 app.command()(reported(compare))
 app.command()(reported(influence))

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from hf_llc.measures.susceptibility.of_runs import susceptibilities
     from hf_llc.report.compare import Comparison, compare
     from hf_llc.report.load import load
+    from hf_llc.report.page.render import write_report
     from hf_llc.report.publish import publish
     from hf_llc.results.fluctuation import Fluctuation, LossGain
     from hf_llc.results.influence import Influence
@@ -105,6 +106,7 @@ __all__ = [
     "scan",
     "scan_components",
     "susceptibilities",
+    "write_report",
 ]
 
 _USE_CASES = {
@@ -133,6 +135,7 @@ _USE_CASES = {
     "influence": "hf_llc.measures.influence.of_run",
     "loss_gain": "hf_llc.measures.fluctuation.of_run",
     "susceptibilities": "hf_llc.measures.susceptibility.of_runs",
+    "write_report": "hf_llc.report.page.render",
 }
 
 

@@ -48,6 +48,13 @@ def test_templates_are_package_data() -> None:
     assert SETUP["tool"]["setuptools"]["package-data"]["hf_llc.model_cards"] == ["*.jinja"]
 
 
+def test_what_the_page_is_made_of_is_package_data() -> None:
+    shipped = SETUP["tool"]["setuptools"]["package-data"]["hf_llc.report.page"]
+    made_of = [path for path in (ROOT / "hf_llc/report/page").iterdir() if path.suffix not in {".py", ""}]
+    assert len(made_of) == 6
+    assert not [path for path in made_of if not any(path.match(pattern) for pattern in shipped)]
+
+
 def test_the_version_pinned_for_make_lies_in_the_range_that_users_get() -> None:
     pinned = dict(line.split("==") for line in (ROOT / ".ci" / "constraints.txt").read_text().split())
     assert tuple(map(int, pinned["torch"].split(".")[:2])) >= (2, 11)

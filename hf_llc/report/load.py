@@ -17,13 +17,13 @@ from hf_llc.report.card.merge import results_path
 from hf_llc.report.card.metadata import RESULTS, SETTINGS
 from hf_llc.report.card.yaml_tree import CardError
 from hf_llc.results.curve import Curve
-from hf_llc.results.estimate import SCHEMA, Estimate
+from hf_llc.results.estimate import SCHEMA, ChainTrace, Estimate
 from hf_llc.results.jsonl import curve_from
 from hf_llc.settings.bounds import checked_arguments, shown
 from hf_llc.settings.strict_json import DamagedError, parsed, unsealed
 from hf_llc.settings.yaml_file import read_mapping
 
-SCAN, ESTIMATE, CARD = "scan.json", "estimate.json", "README.md"
+SCAN, ESTIMATE, TRACES, CARD = "scan.json", "estimate.json", "traces.json", "README.md"
 AGAIN = "Delete it and run the same command again: finished work is kept."
 LARGEST = 2**28
 """Bytes of the largest file of results that is read; a checkpoint takes about five thousand."""
@@ -156,6 +156,15 @@ def _below(folder: Path) -> str:
         for pattern in (f"*/{SCAN}", f"*/{ESTIMATE}", f"*/*/{ESTIMATE}"):
             runs += sorted(str(path.parent) for path in folder.glob(pattern))
     return f"; there is {listed(runs)}" if runs else ""
+
+
+def traces_in(folder: Path) -> list[ChainTrace]:
+    """The chains or groups of draws that an estimate left in its folder; none where they are missing or damaged."""
+    try:
+        payload = unsealed(parsed(_content(folder / TRACES))).get("payload")
+        return [ChainTrace.from_dict(trace) for trace in payload["traces"]] if isinstance(payload, dict) else []
+    except (SourceError, DamagedError, KeyError, TypeError, ValueError):
+        return []  # a version of its own time left them, or none did
 
 
 def _path_in(card: bytes) -> str | None:

@@ -16,6 +16,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "components": ["none/such"],
     "recipes": [],
     "show": ["none"],
+    "report": ["none"],
     "merge": ["none", "--output-dir", "whole"],
     "compare": ["none", "none"],
     "influence": ["none"],

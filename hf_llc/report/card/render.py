@@ -91,6 +91,11 @@ def render_section(content: Content) -> str:
     return _render("section.md.jinja", _words(content))
 
 
+def render_meaning(content: Content) -> str:
+    """What the number says and what it does not say, as Markdown."""
+    return _render("meaning.md.jinja", _words(content))
+
+
 def _front(content: Content) -> dict[str, Any]:
     """The front matter of a model's new card."""
     last = text.last_estimate(content.curve.points)

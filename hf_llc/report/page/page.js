@@ -1,0 +1,296 @@
+// The pictures of the page. Words from outside reach the document as text only (textContent, setAttribute).
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const colors = ["#4269d0", "#b8641b", "#2f8f5b", "#a463f2", "#c2304e", "#3c8aa0", "#9c6b4e", "#7a7a2e"];
+  const tip = document.getElementById("tip");
+  const state = { x: data.axes[0].key, scale: "log", y: "linear", chosen: null };
+  const short = d3.format("~s");
+  const small = (value) => (value == null ? "" : Number(value.toPrecision(5)).toString());
+
+  function element(tag, words, parent, attributes = {}) {
+    const made = document.createElement(tag);
+    if (words !== null) made.textContent = words;
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    if (parent) parent.append(made);
+    return made;
+  }
+
+  const x = (point) => (state.x === "order" ? point.order : point[state.x]);
+  const all = data.runs.flatMap((run, r) =>
+    run.points.map((point, p) => Object.assign(point, { run: r, index: p, order: p, name: run.name }))
+  );
+
+  function summary(point, panel) {
+    const lines = [data.runs.length > 1 ? `${point.name}: ${point.revision}` : point.revision];
+    const value = point.values[panel.name];
+    const error = panel.error && point.values[panel.error];
+    const name = panel.name === "llc" ? "λ̂" : panel.name;
+    const uncertain = error == null || error === "" ? "" : ` ± ${Number(error.toPrecision(2))}`;
+    lines.push(value == null ? `no ${name}` : `${name} = ${small(value)}${uncertain} ${panel.unit}`.trim());
+    if (panel.name === "llc") lines.push(point.error || `${point.verdict}: ${point.reason}`);
+    else if (point.verdict) lines.push(point.verdict);
+    if (point.duplicate_of) lines.push(`weights of ${point.duplicate_of}`);
+    return lines.join("\n");
+  }
+
+  function showTip(node, words) {
+    tip.textContent = words;
+    tip.hidden = false;
+    const box = node.getBoundingClientRect();
+    const width = document.documentElement.clientWidth;
+    const left = Math.max(4, Math.min(box.right + 8, width - tip.offsetWidth - 4));
+    const below = box.bottom + 8 + tip.offsetHeight > document.documentElement.clientHeight;
+    tip.style.left = `${left + window.scrollX}px`;
+    tip.style.top = `${(below ? box.top - tip.offsetHeight - 8 : box.bottom + 8) + window.scrollY}px`;
+  }
+  const hideTip = () => { tip.hidden = true; };
+
+  // Ticks of a logarithmic axis that may begin at 0: 0 and powers of ten, as many as there is room for.
+  function ticksOf(values, width) {
+    const [least, most] = d3.extent(values);
+    if (least === most) return [least];
+    const powers = [];
+    for (let power = 1; power <= most; power *= 10) if (power >= least) powers.push(power);
+    return [...(least <= 0 ? [0] : []), ...powers].slice(0, Math.max(2, Math.floor(width / 45)));
+  }
+
+  function xScale(width) {
+    const values = all.map(x).filter((value) => value != null);
+    const label = `${data.axes.find((axis) => axis.key === state.x).label} →`;
+    if (state.x === "order") return { label, type: "linear", ticks: d3.range(0, Math.max(...values) + 1), tickFormat: (v) => v + 1 };
+    if (state.scale === "linear") return { label, type: "linear", ticks: Math.max(2, Math.floor(width / 90)), tickFormat: short };
+    return { label, type: "symlog", constant: 1, ticks: ticksOf(values, width), tickFormat: short };
+  }
+
+  // A y axis around values that are all alike.
+  function room(values) {
+    const [least, most] = d3.extent(values);
+    const margin = Math.abs(least) / 10 || 1;
+    return least === most && least !== undefined ? { domain: [least - margin, most + margin] } : {};
+  }
+
+  function panelFigure(panel, first) {
+    const figure = element("figure", null, null, { "data-panel": panel.name });
+    const caption = element("figcaption", null, figure);
+    element("strong", panel.name === "llc" ? "λ̂" : panel.name, caption);
+    const about = [panel.meaning, panel.unit && `in ${panel.unit}`, panel.error && "band: ± 1 standard error"].filter(Boolean);
+    const logarithmic = state.y === "log" && all.some((p) => p.values[panel.name] > 0);
+    const drawn = all.filter((p) => p.values[panel.name] != null && x(p) != null && (!logarithmic || p.values[panel.name] > 0));
+    const left = all.filter((p) => p.values[panel.name] != null).length - drawn.length;
+    if (logarithmic && left) about.push(`${left} not above 0 left out`);
+    element("small", ` ${about.join("; ")}`, caption);
+    const width = Math.max(260, Math.min(960, document.getElementById("panels").clientWidth));
+    const value = (p) => p.values[panel.name];
+    const error = (p) => (panel.error ? p.values[panel.error] || 0 : 0);
+    const floor = logarithmic ? d3.min(drawn, value) / 10 : -Infinity;
+    const color = (p) => colors[p.run % colors.length];
+    const bands = data.runs.flatMap((run, r) => {
+      const own = drawn.filter((p) => p.run === r);
+      const line = Plot.lineY(own, { x, y: value, stroke: colors[r % colors.length], strokeDasharray: run.comparable ? null : "5 4" });
+      return panel.error ? [
+        Plot.areaY(own, { x, y1: (p) => Math.max(floor, value(p) - error(p)), y2: (p) => value(p) + error(p), fill: colors[r % colors.length], fillOpacity: 0.2 }),
+        Plot.ruleX(own, { x, y1: (p) => Math.max(floor, value(p) - error(p)), y2: (p) => value(p) + error(p), stroke: colors[r % colors.length] }),
+        line,
+      ] : [line];
+    });
+    const picture = Plot.plot({
+      width, height: first ? 300 : 150, marginLeft: 62, marginRight: 16, marginBottom: 38,
+      style: { background: "none", fontSize: "12px" },
+      ariaLabel: `${panel.name} over training`,
+      x: { ...xScale(width - 78), ...(first ? {} : { label: null }), domain: d3.extent(all.map(x).filter((v) => v != null)) },
+      y: { label: null, ...room(drawn.map(value)), type: logarithmic ? "log" : "linear", grid: true, nice: true, ticks: first ? 6 : 4, tickFormat: logarithmic ? "~g" : undefined },
+      marks: [
+        ...bands,
+        Plot.dot(drawn, { x, y: value, r: first ? 5 : 4, stroke: color, strokeWidth: 2, fill: color }),
+      ],
+    });
+    for (const node of picture.querySelectorAll('g[aria-label="dot"] circle')) {
+      const point = drawn[node.__data__];
+      if (point.verdict !== "converged") node.style.fill = "Canvas";
+      connect(node, point, panel, first);
+    }
+    figure.append(picture);
+    return figure;
+  }
+
+  function connect(node, point, panel, first) {
+    const words = summary(point, panel);
+    node.classList.add("point");
+    node.dataset.run = point.run;
+    node.dataset.point = point.index;
+    node.addEventListener("pointerenter", () => showTip(node, words));
+    node.addEventListener("pointerleave", hideTip);
+    node.addEventListener("click", () => choose(point));
+    if (!first) return;
+    node.setAttribute("role", "button");
+    node.setAttribute("aria-label", words.replaceAll("\n", ", "));
+    node.setAttribute("aria-pressed", String(point === state.chosen));
+    node.setAttribute("tabindex", "-1");
+    node.addEventListener("focus", () => showTip(node, words));
+    node.addEventListener("blur", hideTip);
+    node.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      const nodes = [...document.querySelectorAll('[data-panel="llc"] .point')];
+      if (event.key === "Enter" || event.key === " ") choose(point);
+      else if (event.key === "Escape") hideTip();
+      else if (event.key === "Home") focusOn(nodes, nodes[0]);
+      else if (event.key === "End") focusOn(nodes, nodes[nodes.length - 1]);
+      else if (step) focusOn(nodes, nodes[(nodes.indexOf(node) + step + nodes.length) % nodes.length]);
+      else return;
+      event.preventDefault();
+    });
+  }
+
+  // One point is in the order of the Tab key; arrow keys go to the others.
+  function focusOn(nodes, next) {
+    for (const node of nodes) node.setAttribute("tabindex", node === next ? "0" : "-1");
+    next.focus();
+  }
+
+  function drawPanels() {
+    hideTip();
+    const place = document.getElementById("panels");
+    // Of a single checkpoint its numbers say more than a panel each.
+    const panels = all.length > 1 ? data.panels : data.panels.filter((panel) => panel.name === "llc");
+    place.replaceChildren(...panels.map((panel) => panelFigure(panel, panel.name === "llc")));
+    const first = place.querySelector('[data-panel="llc"] .point');
+    if (first) first.setAttribute("tabindex", "0");
+    drawComponents();
+    if (state.chosen) drawPoint(state.chosen);
+  }
+
+  // λ̂ of parts of a model that moved alone: a row a part, a column a checkpoint.
+  function drawComponents() {
+    const place = document.getElementById("components");
+    const parts = all.filter((p) => data.runs[p.run].component && p.values.llc != null);
+    const names = new Set(parts.map((p) => data.runs[p.run].component));
+    if (names.size < 2) return;
+    const width = Math.max(260, Math.min(960, place.clientWidth));
+    const figure = element("figure", null, null, { "data-panel": "components" });
+    const caption = element("figcaption", null, figure);
+    element("strong", "λ̂ of components", caption);
+    element("small", " a row a component, a column a checkpoint; the table has the numbers", caption);
+    const label = (p) => (p.step == null ? p.revision : String(p.step));
+    const columns = [...new Map(parts.map((p) => [label(p), p.step ?? p.order])).entries()].sort((a, b) => a[1] - b[1]).map((e) => e[0]);
+    const every = Math.ceil(columns.length / Math.max(1, Math.floor((width - 140) / 45)));
+    const picture = Plot.plot({
+      width, height: 70 + 24 * names.size, marginLeft: 110, marginBottom: 38,
+      style: { background: "none", fontSize: "12px" }, ariaLabel: "λ̂ of components over training",
+      x: { type: "band", domain: columns, label: "checkpoint →", ticks: columns.filter((c, i) => i % every === 0) },
+      y: { type: "band", domain: [...names], label: null },
+      color: { type: "linear", scheme: "viridis", legend: false },
+      marks: [Plot.cell(parts, { x: label, y: (p) => data.runs[p.run].component, fill: (p) => p.values.llc, inset: 0.5 })],
+    });
+    for (const node of picture.querySelectorAll('g[aria-label="cell"] rect')) connect(node, parts[node.__data__], { name: "llc", error: "stderr", unit: "" }, false);
+    figure.append(Plot.legend({ color: picture.scale("color"), label: "λ̂", width: Math.min(240, width) }), picture);
+    place.replaceChildren(figure);
+  }
+
+  function choose(point) {
+    state.chosen = point;
+    for (const node of document.querySelectorAll('[data-panel="llc"] .point'))
+      node.setAttribute("aria-pressed", String(+node.dataset.run === point.run && +node.dataset.point === point.index));
+    drawPoint(point);
+    document.getElementById("point").scrollIntoView({ block: "nearest" });
+  }
+
+  function drawPoint(point) {
+    const place = document.getElementById("point");
+    place.hidden = false;
+    place.replaceChildren();
+    element("h2", data.runs.length > 1 ? `${point.name}: ${point.revision}` : point.revision, place);
+    element("p", point.error || `${point.verdict}: ${point.reason}.`, place);
+    if (point.interpretation) element("p", `${point.interpretation}.`, place);
+    drawChains(point, place);
+    const list = element("dl", null, place);
+    for (const [name, value] of Object.entries(point.values)) {
+      const row = element("div", null, list);
+      element("dt", name, row);
+      element("dd", small(value), row);
+    }
+    const choices = Object.values(point.choices);
+    if (!choices.length) return;
+    element("h3", "What was chosen, and why", place);
+    const sentences = element("ul", null, place);
+    for (const sentence of choices) element("li", sentence, sentences);
+  }
+
+  function drawChains(point, place) {
+    element("h3", point.chain_word === "group" ? "Its draws" : "Its chains", place);
+    if (!point.chains.length) {
+      element("p", "They are not in this page: the run's folder no longer holds them, or it was published.", place);
+      return;
+    }
+    const rows = point.chains.flatMap((chain) => {
+      const mean = d3.cumsum(chain.values.map((v) => v ?? 0));
+      return chain.values.map((value, i) => ({ chain: chain.chain, draw: 1 + i * chain.stride, value, mean: mean[i] / (i + 1) }));
+    });
+    const color = (row) => colors[row.chain % colors.length];
+    const figure = element("figure", null, place, { "data-panel": "chains" });
+    const caption = element("figcaption", `nβ(L(w) − L(w*)) at the draws of each ${point.chain_word} (thin) and its running mean (bold); the dashed line is λ̂`, figure);
+    const thinned = point.chains.some((chain) => chain.stride > 1);
+    if (thinned) element("small", `; every ${point.chains[0].stride}th draw is shown`, caption);
+    const width = Math.max(260, Math.min(920, figure.clientWidth));
+    figure.append(Plot.plot({
+      width, height: 240, marginLeft: 62, marginBottom: 38, style: { background: "none", fontSize: "12px" },
+      ariaLabel: `Draws of ${point.chains.length} ${point.chain_word}s`,
+      x: { label: "draw →", interval: 1, ticks: Math.max(2, Math.floor(width / 90)), tickFormat: "d", type: "linear" }, y: { label: null, grid: true, nice: true },
+      marks: [
+        Plot.line(rows, { x: "draw", y: "value", z: "chain", stroke: color, strokeOpacity: 0.35 }),
+        Plot.line(rows, { x: "draw", y: "mean", z: "chain", stroke: color, strokeWidth: 2 }),
+        ...(point.values.llc == null ? [] : [Plot.ruleY([point.values.llc], { stroke: "currentColor", strokeDasharray: "5 4" })]),
+      ],
+    }));
+    const failed = point.chains.filter((chain) => chain.values.some((v) => v === null));
+    if (failed.length) element("p", `Not finite: ${point.chain_word} ${failed.map((chain) => chain.chain).join(", ")}.`, place);
+  }
+
+  function controls() {
+    const form = document.getElementById("controls");
+    const group = (key, title, options) => {
+      const set = element("fieldset", null, form);
+      element("legend", title, set);
+      for (const [value, words] of options) {
+        const label = element("label", null, set);
+        const input = element("input", null, label, { type: "radio", name: key, value });
+        input.checked = state[key] === value;
+        input.addEventListener("change", () => { state[key] = value; drawPanels(); });
+        label.append(words);
+      }
+    };
+    if (data.axes.length > 1) group("x", "x axis", data.axes.map((axis) => [axis.key, axis.label]));
+    if (state.x !== "order") group("scale", "x scale", [["log", "log"], ["linear", "linear"]]);
+    group("y", "y scale", [["linear", "linear"], ["log", "log"]]);
+    form.hidden = false;
+  }
+
+  function legend() {
+    const place = document.getElementById("legend");
+    const add = (words, color, filled) => {
+      const item = element("span", null, place);
+      const mark = element("i", null, item, { "aria-hidden": "true" });
+      mark.style.borderColor = color;
+      mark.style.background = filled ? color : "transparent";
+      item.append(words);
+    };
+    if (data.runs.length > 1) data.runs.forEach((run, r) => add(run.comparable ? run.name : `${run.name} (not comparable)`, colors[r % colors.length], true));
+    add("converged", "currentColor", true);
+    add("not converged: see its verdict", "currentColor", false);
+  }
+
+  controls();
+  legend();
+  if (all.length === 1) state.chosen = all[0];
+  drawPanels();
+  for (const button of document.querySelectorAll("button[data-run]"))
+    button.addEventListener("click", () => choose(data.runs[+button.dataset.run].points[+button.dataset.point]));
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
+  let width = document.documentElement.clientWidth;
+  window.addEventListener("resize", () => {
+    if (document.documentElement.clientWidth === width) return;
+    width = document.documentElement.clientWidth;
+    drawPanels();
+  });
+  document.documentElement.dataset.ready = "yes";
+})();

@@ -1,0 +1,159 @@
+"""The page of one or several runs: one HTML file with its data, its script and its library (Observable Plot on D3)."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from hf_llc.errors import ResourceError, SettingsError, one_line
+from hf_llc.report.card.escaping import with_error
+from hf_llc.report.card.files import headline_of, portable
+from hf_llc.report.card.render import Content, render_meaning
+from hf_llc.report.compare import compare
+from hf_llc.report.load import folder_of, load, own_command
+from hf_llc.report.page.data import ShownRun, facts_of, page_data
+from hf_llc.results.curve import Curve
+from hf_llc.results.estimate import Estimate
+from hf_llc.results.progress import Observer
+from hf_llc.results.provenance import versions
+from hf_llc.settings.bounds import checked_arguments, shown
+from hf_llc.settings.files import write_atomically
+
+PAGE, PAGE_OF_SEVERAL = "report.html", "hf-llc-report.html"
+SCRIPTS = ("d3.min.js", "plot.umd.min.js", "page.js")
+
+
+@checked_arguments
+def write_report(
+    *runs: Any,
+    path: Path | None = None,
+    observer: Observer | None = None,
+) -> Path:
+    """Write a page that shows runs: curves, verdicts, chains, settings and what the numbers do not mean.
+
+    It is one HTML file that loads nothing from anywhere, and holds no path of this machine.
+
+    Args:
+        runs: one or more `Curve` or `Estimate`, folders that scan, merge, estimate or demo left, or `hf://…` of
+            published runs.
+        path: the file; None means `report.html` in the folder of the only run, or `hf-llc-report.html`.
+        observer: receives messages; None is silent.
+
+    Raises:
+        SettingsError: there is no run, or one of them is something else.
+        NotFoundError: a folder holds no finished run. UnusableError: a run has no number.
+        SourceError: a run is damaged or cannot be read. ResourceError: the file cannot be written.
+    """
+    observer = observer or Observer()
+    if not runs:
+        raise SettingsError("write_report needs a run: a folder, a Curve, an Estimate or hf://….")
+    content = page_of(runs, observer)
+    place = path or (_folder(runs[0]) / PAGE if len(runs) == 1 else Path(PAGE_OF_SEVERAL))
+    try:
+        write_atomically(place, content)
+    except OSError as error:
+        raise ResourceError(
+            f"{place} cannot be written ({error.strerror}); name another file with --output."
+        ) from error
+    return place
+
+
+def page_of(runs: Sequence[Any], observer: Observer) -> bytes:
+    """The page of these runs, as `write_report` writes it."""
+    shown_runs, differences = _shown_runs(runs, observer)
+    data = _json(page_data(shown_runs, differences))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    scripts = [Markup(_file(name)) for name in SCRIPTS]
+    page = environment.from_string(_file("page.html.jinja")).render(
+        title=one_line(" and ".join(dict.fromkeys(run.name for run in shown_runs))),
+        style=Markup(_file("page.css")),
+        scripts=scripts,
+        hashes=" ".join(f"'{_hash(script)}'" for script in scripts),
+        licenses=_file("LICENSES.txt"),
+        data=Markup(data),
+        runs=[
+            {
+                "name": run.name,
+                "points": [(point, with_error(point.llc, point.stderr)) for point in run.curve.points],
+                "facts": facts_of(run),
+                "command": run.command,
+            }
+            for run in shown_runs
+        ],
+        differences=differences,
+        meaning=Markup(MarkdownIt("commonmark", {"html": False}).render(_meaning(shown_runs[0]))),
+        version=versions()["hf-llc"],
+    )
+    return page.encode()
+
+
+def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun], tuple[str, ...]]:
+    """The runs in the order given, each with a name of its own, and why they are not comparable."""
+    kept = [_curve(run, index, observer) for index, run in enumerate(runs)]
+    places = [str(run) if isinstance(run, str | Path) else curve.run_dir for run, curve in zip(runs, kept, strict=True)]
+    public = [portable(curve, folder_of(place)) for curve, place in zip(kept, places, strict=True)]
+    names, differences, apart = [Path(public[0].model).name], (), frozenset[str]()
+    if len(runs) > 1:
+        compared = compare(*(replace(curve, run_dir=place) for curve, place in zip(public, places, strict=True)))
+        names, differences, apart = list(compared.names), compared.differences, compared.apart
+    shown_runs = [
+        ShownRun(
+            name=name,
+            curve=curve,
+            kept=original,
+            place=place,
+            comparable=name not in apart,
+            command=_content(curve, name, own_command(place) if isinstance(run, str | Path) else None).reproduced_by,
+        )
+        for name, curve, original, place, run in zip(names, public, kept, places, runs, strict=True)
+    ]
+    return shown_runs, differences
+
+
+def _curve(run: Any, index: int, observer: Observer) -> Curve:
+    if isinstance(run, Estimate):
+        return Curve.of_estimate(run)
+    if isinstance(run, Curve):
+        return run
+    if not isinstance(run, str | Path):
+        raise SettingsError(f"runs[{index}] must be a Curve, an Estimate, a folder or hf://…, got {shown(run)}.")
+    return load(run, observer.tell)
+
+
+def _content(curve: Curve, name: str, command: str | None = None) -> Content:
+    return Content(curve=curve, name=name, headline=headline_of(curve, ()), command=command)
+
+
+def _meaning(run: ShownRun) -> str:
+    return render_meaning(_content(run.curve, run.name))
+
+
+def _folder(run: Any) -> Path:
+    return folder_of(run if isinstance(run, str | Path) else run.run_dir)
+
+
+def _json(value: Any) -> str:
+    """JSON that ends no script element, whatever words are in it."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.translate({ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
+
+
+@cache
+def _file(name: str) -> str:
+    return (files("hf_llc.report.page") / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """What a Content-Security-Policy calls a script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,163 @@
+"""The page in a browser: pointed at, clicked, driven by keys, on a phone's width, and with hostile words in it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hf_llc
+from hf_llc.results.curve import Curve, Point
+from tests.helpers.browser import CHROMIUM, Page, browser
+from tests.helpers.estimates import SETTINGS, estimate
+from tests.helpers.fake_runs import write_run
+from tests.report.test_page import HOSTILE, kept_run
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+]
+POINT = '[data-panel="llc"] circle.point'
+SHOWN = "document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A browser that all tests of this file share."""
+    with browser(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
+
+
+@pytest.fixture
+def report(page: Page, tmp_path: Path) -> Page:
+    """The browser at the page of one run."""
+    page.problems.clear()
+    page.requests.clear()
+    page.open(hf_llc.write_report(kept_run(tmp_path / "run")))
+    return page
+
+
+def test_it_loads_nothing_and_no_script_fails(report: Page, tmp_path: Path) -> None:
+    assert report.problems == []
+    assert report.requests == [(tmp_path / "run/report.html").resolve().as_uri()]
+    assert report.value("document.querySelectorAll('#panels figure').length") > 5
+    assert report.value(f"document.querySelectorAll('{POINT}').length") == 3
+
+
+def test_hovering_shows_number_error_and_verdict(report: Page) -> None:
+    report.hover(f"{POINT}[data-point='0']")
+    assert report.value(SHOWN) == "step1\nλ̂ = -0.5 ± 0.42\nnot-a-minimum: the loss falls"
+    report.hover("h1")
+    assert report.value(SHOWN) == ""
+    report.hover("[data-panel='loss'] circle[data-point='2']")
+    assert report.value(SHOWN) == "step512\nloss = 2.8594 nats per token\nconverged"
+
+
+def test_a_click_shows_the_chains_of_that_point(report: Page) -> None:
+    assert report.value("document.getElementById('point').hidden") is True
+    report.click(f"{POINT}[data-point='1']")
+    assert report.value("document.querySelector('#point h2').textContent") == "step64"
+    assert report.value("document.querySelectorAll('[data-panel=chains] [aria-label=line] path').length") == 2 * 2
+    pressed = "[...document.querySelectorAll('circle[aria-pressed=true]')].map(c => c.dataset.point)"
+    assert report.value(pressed) == ["1"]
+    report.click("#numbers button[data-point='3']")
+    assert report.value("document.querySelector('#point').textContent").startswith("step600no weights")
+
+
+def test_the_axis_becomes_linear_and_back(report: Page) -> None:
+    def places() -> list[float]:
+        found: list[float] = report.value(f"[...document.querySelectorAll('{POINT}')].map(c => +c.getAttribute('cx'))")
+        return found
+
+    logarithmic = places()
+    report.click("input[name=scale][value=linear]")
+    first, middle, last = places()
+    assert (middle - first) / (last - first) == pytest.approx(63 / 511, abs=0.01)
+    assert (logarithmic[1] - logarithmic[0]) / (logarithmic[2] - logarithmic[0]) > 0.5
+    other = "[...document.querySelectorAll('[data-panel=loss] circle')].map(c => +c.getAttribute('cx'))"
+    assert report.value(other) == [first, middle, last], "panels share the axis"
+    report.click("input[name=scale][value=log]")
+    assert places() == logarithmic
+
+
+def test_a_logarithmic_y_axis_leaves_out_what_is_not_above_0_and_says_so(report: Page) -> None:
+    report.click("input[name=y][value=log]")
+    assert report.value(f"document.querySelectorAll('{POINT}').length") == 2
+    assert "1 not above 0 left out" in report.value("document.querySelector('[data-panel=llc] figcaption').textContent")
+    assert report.problems == []
+
+
+def test_keys_reach_every_point_and_open_it(report: Page) -> None:
+    focused = "[document.activeElement.dataset.point, document.activeElement.getAttribute('aria-label')]"
+    for _ in range(12):
+        report.press("Tab")
+        if report.value("document.activeElement.matches('circle')"):
+            break
+    assert report.value(focused) == ["0", "step1, λ̂ = -0.5 ± 0.42, not-a-minimum: the loss falls"]
+    report.press("ArrowRight")
+    assert report.value(focused)[0] == "1"
+    assert report.value(SHOWN).startswith("step64")
+    report.press("End")
+    report.press("Enter")
+    assert report.value("document.querySelector('#point h2').textContent") == "step512"
+    report.press("Escape")
+    assert report.value(SHOWN) == ""
+    report.press("Tab")
+    assert report.value("document.activeElement.matches('circle')") is False, "one point alone is a stop of Tab"
+
+
+def test_a_screen_reader_has_names_for_pictures_controls_and_tables(report: Page) -> None:
+    nodes = report.call("Accessibility.getFullAXTree")["nodes"]
+    names = {
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in nodes
+        if not node.get("ignored") and "role" in node
+    }
+    assert ("radio", "log") in names
+    assert ("table", "model") in names
+    assert ("button", "step64, λ̂ = 3 ± 0.42, converged: R-hat 1.012") in names
+    assert {"Over training", "Every number", "Settings, and how to make it again"} <= {
+        name for role, name in names if role == "heading"
+    }
+    assert not [role for role, name in names if role in {"button", "radio", "link"} and not name]
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_on_a_phone_nothing_is_wider_than_the_window(page: Page, tmp_path: Path, width: int) -> None:
+    page.open(hf_llc.write_report(kept_run(tmp_path / "run")), width=width, height=800)
+    page.click("#numbers button[data-point='1']")
+    assert page.value("document.documentElement.scrollWidth <= document.documentElement.clientWidth") is True
+    page.hover(f"{POINT}[data-point='2']")
+    assert page.value("document.getElementById('tip').getBoundingClientRect().right <= innerWidth") is True
+
+
+def test_components_become_a_heat_map(page: Page, tmp_path: Path) -> None:
+    runs = [
+        kept_run(tmp_path / name, settings=replace(SETTINGS, component=name)) for name in ("l0h0", "l0h1", "l0.mlp")
+    ]
+    page.open(hf_llc.write_report(*runs, path=tmp_path / "page.html"))
+    cells = "[data-panel='components'] [aria-label=cell] rect"
+    assert page.value(f'document.querySelectorAll("{cells}").length') == 9
+    page.hover(f"{cells}[data-run='1'][data-point='2']")
+    assert "step512\nλ̂ = 13.93" in page.value(SHOWN)
+
+
+def test_a_single_estimate_shows_its_chains_at_once(page: Page, tmp_path: Path) -> None:
+    page.open(hf_llc.write_report(estimate(), path=tmp_path / "page.html"))
+    assert page.value("document.querySelector('#point h2').textContent") == "step512"
+    assert page.value("document.querySelectorAll('#panels figure').length") == 1
+
+
+def test_hostile_words_run_nothing(page: Page, tmp_path: Path) -> None:
+    own = replace(estimate(), model=HOSTILE, verdict_reason=HOSTILE, choices={"text": HOSTILE})
+    points = [Point(revision=f"{HOSTILE}{step}", sha="a" * 40, step=step, estimate=own) for step in (1, 9)]
+    curve = Curve.of_points(HOSTILE, points, run_dir="", versions={HOSTILE: HOSTILE})
+    page.problems.clear()
+    page.open(hf_llc.write_report(write_run(tmp_path / "run", curve)))
+    page.hover(f"{POINT}[data-point='0']")
+    page.click(f"{POINT}[data-point='0']")
+    shown: Any = page.value("document.querySelector('#point').textContent")
+    assert "onerror=alert(1)" in shown
+    assert page.value("document.querySelectorAll('img, #point script').length") == 0
+    assert page.problems == []
