@@ -103,7 +103,8 @@ def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun]
     kept = [_curve(run, index, observer) for index, run in enumerate(runs)]
     places = [str(run) if isinstance(run, str | Path) else curve.run_dir for run, curve in zip(runs, kept, strict=True)]
     public = [portable(curve, folder_of(place)) for curve, place in zip(kept, places, strict=True)]
-    names, differences, apart = [Path(public[0].model).name], (), frozenset[str]()
+    names, apart = [Path(public[0].model).name], frozenset[str]()
+    differences: tuple[str, ...] = ()
     if len(runs) > 1:
         compared = compare(*(replace(curve, run_dir=place) for curve, place in zip(public, places, strict=True)))
         names, differences, apart = list(compared.names), compared.differences, compared.apart
