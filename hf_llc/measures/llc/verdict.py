@@ -188,7 +188,10 @@ def _settled(diagnostics: Diagnostics) -> str:
     step = "the step size was not checked"
     if diagnostics.step_bias is not None and diagnostics.step_bias_stderr is not None:
         step = f"step-size bias {diagnostics.step_bias:+.2g} ± {diagnostics.step_bias_stderr:.2g}"
-    return f"R-hat {diagnostics.r_hat:.3f}, effective sample size {diagnostics.ess:.0f}, {step}"
+    r_hat, moved, mixing = diagnostics.r_hat or 0.0, diagnostics.moved, ""
+    if r_hat > R_HAT_MAX and moved is not None:
+        mixing = f" of many short chains, which mix: one moves by {moved:.0%} of what independent halves would"
+    return f"R-hat {r_hat:.3f}{mixing}, effective sample size {diagnostics.ess:.0f}, {step}"
 
 
 def require_number(estimate: Estimate) -> None:

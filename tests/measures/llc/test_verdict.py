@@ -125,7 +125,7 @@ def test_the_verdict_and_its_reason(changes: dict[str, Any], llc: float, verdict
 @pytest.mark.parametrize(
     ("chains", "moved", "verdict", "message"),
     [
-        (16, 0.26, Verdict.CONVERGED, "R-hat 1.300"),
+        (16, 0.26, Verdict.CONVERGED, "R-hat 1.300 of many short chains, which mix: one moves by 26% of"),
         (16, 0.24, Verdict.NOT_EQUILIBRATED, "chains do not mix: R-hat is 1.300"),
         (16, None, Verdict.NOT_EQUILIBRATED, "R-hat is 1.300, above 1.1"),
         (15, 1.0, Verdict.NOT_EQUILIBRATED, "R-hat is 1.300, above 1.1"),
