@@ -3,6 +3,7 @@
 It runs in a folder that holds `hf-llc-demo`, as `hf-llc demo` leaves it.
 """
 
+import ast
 import base64
 import contextlib
 import io
@@ -11,6 +12,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
 
 EXAMPLES = Path(__file__).parent.parent / "docs/examples"
 NOTEBOOKS = tuple(sorted(EXAMPLES.glob("*.ipynb")))
@@ -28,9 +31,24 @@ def run(notebook: dict[str, Any], figures: Callable[[], list[bytes]] = lambda: [
         if cell["cell_type"] == "code":
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
-                exec(compile("".join(cell["source"]), "<cell>", "exec"), namespace)
-            outputs.append([*_stream(printed.getvalue()), *map(_image, figures())])
+                last = _executed("".join(cell["source"]), namespace)
+            shown = [_png(last)] if isinstance(last, Figure) else []
+            outputs.append([*_stream(printed.getvalue()), *map(_image, [*figures(), *shown])])
     return outputs
+
+
+def _executed(source: str, namespace: dict[str, Any]) -> Any:
+    """The value of the last expression, which Jupyter shows; None where the cell ends in a statement."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), namespace)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace) if last is not None else None
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=60)
+    return buffer.getvalue()
 
 
 def _stream(text: str) -> list[dict[str, Any]]:

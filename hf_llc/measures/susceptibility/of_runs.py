@@ -63,7 +63,8 @@ def moved_by(facts: Mapping[str, object]) -> str:
     """What a run moved: the name of its component, its patterns of parameters, or FULL."""
     params = facts.get("params")
     patterns = " ".join(map(str, params)) if isinstance(params, Sequence) else ""
-    return str(facts.get("component") or "") or patterns or FULL
+    component = str(facts.get("component") or "")
+    return FULL if component == "full" else component or patterns or FULL
 
 
 def _folders(run: Estimate | Path | str) -> list[Path]:
