@@ -40,9 +40,12 @@ def run(notebook: dict[str, Any], figures: Callable[[], list[bytes]] = lambda: [
 def _executed(source: str, namespace: dict[str, Any]) -> Any:
     """The value of the last expression, which Jupyter shows; None where the cell ends in a statement."""
     tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), namespace)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace) if last is not None else None
+    last = tree.body[-1] if tree.body else None
+    if not isinstance(last, ast.Expr):
+        exec(compile(tree, "<cell>", "exec"), namespace)
+        return None
+    exec(compile(ast.Module(tree.body[:-1], []), "<cell>", "exec"), namespace)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace)
 
 
 def _png(figure: Figure) -> bytes:
