@@ -47,7 +47,8 @@ def rows(estimate: Estimate) -> list[tuple[str, str]]:
     if "recipe" in estimate.choices:
         listed.insert(2, ("recipe", estimate.choices["recipe"].removeprefix("recipe = ")))
     if estimate.base_model is not None:
-        what = f"only {s.params}" if s.params else "the adapter's weights"
+        named = s.component or s.params
+        what = f"only {named}" if named else "the adapter's weights"
         sha = (estimate.base_sha or "").removeprefix("sha256:")[:12]
         listed.insert(1, ("adapter", f"on {estimate.base_model} ({sha}); {what} move, d = {d.dimension:,}"))
     if d.delta_loss is not None and d.distance is not None:

@@ -46,6 +46,17 @@ def test_the_weights_of_the_adapter_alone_move_and_both_are_named(settings: dict
     assert Estimate.from_dict(results.to_dict()) == results
 
 
+def test_a_component_of_an_adapter_is_what_belongs_to_it_of_base_and_adapter() -> None:
+    """As with `params`, weights of the base move where they are asked for."""
+    layer = estimate("adapter", IDS, **DRAWS, component="l0")
+    named = estimate("adapter", IDS, **DRAWS, params=["*.layers.0.*"])
+    assert (layer.llc, layer.diagnostics.dimension) == (named.llc, named.diagnostics.dimension)
+    with pytest.raises(
+        SettingsError, match="component l0h1: the attention of layer 0 of GPTNeoXForCausalLM has no known layout"
+    ):
+        estimate("adapter", IDS, **DRAWS, component="l0h1")
+
+
 def test_a_calibration_names_the_base() -> None:
     result = calibrate("adapter", IDS, gamma=1000.0, n_beta=5.0, pilot_draws=10, batch_size=4, threads=1)
     whole = estimate("base", IDS, **CHAINS)
