@@ -467,7 +467,7 @@ def test_the_card_of_a_single_component_says_that_nothing_else_moves() -> None:
     assert "all other weights stay at w" in body
     assert "Only the component" not in render(estimate())
     assert "### Components" not in render(estimate())
-    adapter = {"base_model": "org/base", "base_sha": "b" * 40}
+    adapter: dict[str, Any] = {"base_model": "org/base", "base_sha": "b" * 40}
     assert "only its own weights move" in render(estimate(**adapter))
     assert "only its own weights move" not in render(estimate(**adapter, settings=replace(SETTINGS, component="l0")))
 
