@@ -164,7 +164,7 @@ CreatePr = Annotated[
     ),
 ]
 Private = Annotated[
-    bool, typer.Option("--private", help="Create the dataset repository as private.", rich_help_panel="Publishing")
+    bool, typer.Option("--private", help="Create the new repository as private.", rich_help_panel="Publishing")
 ]
 Format = Annotated[
     str, typer.Option("--format", help="human, agent (key=value), json or quiet.", rich_help_panel="Output")

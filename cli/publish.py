@@ -16,7 +16,7 @@ from .signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from hf_llc.hub.publication import Change, Publication
-    from hf_llc.report.publish import Draft
+    from hf_llc.report.draft import Draft
     from hf_llc.results.progress import Observer
 
 Run = Annotated[
@@ -37,6 +37,14 @@ Components = Annotated[
         help="Folder of an estimate or scan of several components: their table and heat map go to the card too.",
     ),
 ]
+Space = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        help="A static Space for the page that hf-llc report writes, in place of a card; created if it does not exist.",
+        rich_help_panel="Publishing",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the full diff, and write nothing to the Hub.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Short for --format quiet: the address alone.")]
@@ -46,6 +54,7 @@ def publish(
     run: Run,
     repo: o.Repo = None,
     dataset_repo: o.DatasetRepo = None,
+    space: Space = None,
     create_pr: o.CreatePr = False,
     headline: Headline = None,
     private: o.Private = False,
@@ -70,6 +79,7 @@ def publish(
     hf-llc publish RUN --repo me/my-model --headline step512 --dry-run
     hf-llc publish RUN --repo EleutherAI/pythia-70m --create-pr
     hf-llc publish RUN --dataset-repo me/llc-EleutherAI__pythia-70m --private --yes
+    hf-llc publish RUN --space me/llc-my-model
     """
     form = chosen(format, as_json, quiet)
     if not (yes or dry_run) and not (form is Form.HUMAN and sys.stdin is not None and sys.stdin.isatty()):
@@ -83,6 +93,7 @@ def publish(
     settings = PublishSettings(
         repo=repo,
         dataset_repo=dataset_repo,
+        space=space,
         create_pr=create_pr,
         headline=tuple(headline or ()),
         private=private,

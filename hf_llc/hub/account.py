@@ -31,7 +31,8 @@ from hf_llc.hub.errors import (
 from hf_llc.hub.publication import Target
 
 MOVED = 412  # the branch has got a commit since its head was read
-OTHER_KINDS = {"model": ("dataset", "space"), "dataset": ("model", "space")}
+OTHER_KINDS = {"model": ("dataset", "space"), "dataset": ("model", "space"), "space": ("model", "dataset")}
+OPTIONS = {"model": "--repo", "dataset": "--dataset-repo", "space": "--space"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +97,9 @@ def require_permission(target: Target, owner: Account, tell: Tell) -> bool:
             raise
         except RepositoryNotFoundError as error:
             if other := _other_kind(repo_id, kind, tell):
-                option = {"model": "--repo", "dataset": "--dataset-repo"}.get(other)
-                advice = f"give it with {option}" if option else "give a model or a dataset"
+                advice = f"give it with {OPTIONS[other]}, or another name"
                 raise NotFoundError(f"{repo_id} is a {other}, not a {kind}; {advice}.") from error
-            if kind == "dataset" and owner.owns(repo_id) and not target.create_pr:
+            if kind != "model" and owner.owns(repo_id) and not target.create_pr:
                 return False
             if owner.owns(repo_id):
                 next_step = f"create it with `hf repos create {repo_id}` and upload the model first"
@@ -127,7 +127,11 @@ def create(target: Target, tell: Tell) -> None:
     with written(target):
         ask(
             lambda: HfApi().create_repo(
-                target.repo_id, repo_type=target.kind, private=target.private or None, exist_ok=True
+                target.repo_id,
+                repo_type=target.kind,
+                private=target.private or None,
+                exist_ok=True,
+                space_sdk="static" if target.kind == "space" else None,
             ),
             tell,
         )

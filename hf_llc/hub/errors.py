@@ -35,7 +35,7 @@ from hf_llc.errors import (
 )
 from hf_llc.hub.answers import AnswerError, understood, watch
 
-Kind = Literal["model", "dataset"]
+Kind = Literal["model", "dataset", "space"]
 Tell = Callable[[str], None]
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ def explained(repo_id: str, kind: Kind) -> Iterator[None]:
 
 def page(repo_id: str, kind: Kind) -> str:
     """The repository's web page."""
-    return f"{endpoint()}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
+    return f"{endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{repo_id}"
 
 
 def translate(error: BaseException, repo_id: str, kind: Kind) -> HfLlcError:

@@ -8,7 +8,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.results.estimate import SCHEMA
 from hf_llc.settings.bounds import check_fields
 
-Kind = Literal["model", "dataset"]
+Kind = Literal["model", "dataset", "space"]
 State = Literal["new", "changed", "same"]
 
 
@@ -19,11 +19,12 @@ class PublishSettings:
     Attributes:
         repo: the repository of the model. dataset_repo: a dataset repository, made if it is not there. With neither,
             the model's own repository where that may be written to, else `<user>/llc-<org>__<model>`.
+        space: a static Space for the page of `hf-llc report`, made if it is not there; nothing goes to a card then.
         create_pr: propose it in a pull request.
         headline: revisions whose numbers become metadata of the card besides the last one.
-        private: a dataset repository that is made is private.
+        private: a dataset repository or Space that is made is private.
         message: the title of the commit; None says what is in it.
-        components: folder of an estimate or scan of several components, which go to the card beside the run.
+        components: folder of an estimate or scan of several components, which go to the card or page beside the run.
     """
 
     repo: str | None = None
@@ -33,9 +34,14 @@ class PublishSettings:
     private: bool = False
     message: str | None = None
     components: str | None = None
+    space: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.space is not None and (self.repo is not None or self.dataset_repo is not None):
+            raise SettingsError("Set `space`, or `repo` or `dataset_repo`, not both; publish twice for both.")
+        if self.space is not None and self.headline:
+            raise SettingsError("`headline` is for metadata of a card, which a Space has none of; leave it out.")
         if self.repo is not None and self.dataset_repo is not None:
             raise SettingsError("Set `repo` or `dataset_repo`, not both; publish twice for both.")
         if self.repo is not None and self.private:

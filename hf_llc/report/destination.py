@@ -9,12 +9,13 @@ from hf_llc.hub.account import Account, account, is_private, require_permission,
 from hf_llc.hub.errors import endpoint, page
 from hf_llc.hub.listings import listing
 from hf_llc.hub.publication import Kind, PublishSettings, Target
-from hf_llc.hub.reference import is_foreign, is_remote, parse_dataset, parse_model
+from hf_llc.hub.reference import is_foreign, is_id, is_remote, parse_dataset, parse_model
 from hf_llc.hub.repository import Base, content_of, described
 from hf_llc.report.card.merge import has_configs, results_path
 from hf_llc.report.card.metadata import RESULTS
 from hf_llc.results.jsonl import curve_from
 from hf_llc.results.progress import Observer
+from hf_llc.settings.bounds import shown
 
 LONGEST_NAME = 96
 DATA = (".parquet", ".arrow", ".csv", ".tsv", ".json", ".jsonl", ".txt", ".gz", ".zst", ".xz", ".bz2", ".zip", ".tar")
@@ -35,7 +36,7 @@ def require_writable(model: str, local: bool, settings: PublishSettings, observe
     target = replace(target, exists=require_permission(target, owner, observer.tell))
     # One that a call before this one has made, and could not fill, is what was asked for.
     if settings.private and target.exists and not is_private(target, observer.tell):
-        raise SettingsError(f"{target.repo_id} is public; `private` is for a new dataset repository: leave it out.")
+        raise SettingsError(f"{target.repo_id} is public; `private` is for a new repository: leave it out.")
     return owner, target
 
 
@@ -89,6 +90,9 @@ def model_place(model: str) -> tuple[str, bool]:
 
 
 def _target(model: str, local: bool, settings: PublishSettings, owner: Account) -> Target:
+    if settings.space is not None:
+        repo_id = _space_id(settings.space, owner)
+        return Target(repo_id=repo_id, kind="space", create_pr=settings.create_pr, private=settings.private)
     if settings.repo is not None:
         return Target(repo_id=_repo_id(settings.repo, "model", owner), kind="model", create_pr=settings.create_pr)
     if settings.dataset_repo is None and local:
@@ -100,6 +104,19 @@ def _target(model: str, local: bool, settings: PublishSettings, owner: Account) 
     default = f"llc-{model.replace('/', '__')}"[:LONGEST_NAME].rstrip("-.")
     repo_id = _repo_id(settings.dataset_repo or default, "dataset", owner)
     return Target(repo_id=repo_id, kind="dataset", create_pr=settings.create_pr, private=settings.private)
+
+
+def _space_id(text: str, owner: Account) -> str:
+    """`org/name` from that, or from the Space's address, in the user's own namespace if none is given.
+
+    Raises:
+        SettingsError: it names no Space.
+    """
+    name = text.removeprefix(f"{endpoint()}/").removeprefix("hf://").removeprefix("spaces/").rstrip("/")
+    repo_id = name if "/" in name else f"{owner.name}/{name}"
+    if not is_id(repo_id):
+        raise SettingsError(f"{shown(text)} is no Space; give it as org/name.")
+    return repo_id
 
 
 def _repo_id(text: str, kind: Kind, owner: Account) -> str:

@@ -9,7 +9,7 @@ from hf_llc.results.curve import Curve
 
 def write_run(folder: Path, curve: Curve) -> Path:
     """The folder, in which now is the scan that left this curve."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     result = replace(curve, run_dir=str(folder.resolve()))
     (folder / "scan.json").write_text(json.dumps(result.to_dict(), allow_nan=False))
     return folder

@@ -14,9 +14,12 @@ import pytest
 
 import hf_llc
 from hf_llc.errors import NotFoundError, SettingsError, UnusableError
+from hf_llc.report.component_files import keep_components
 from hf_llc.report.load import traces_in
+from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import ChainTrace, Estimate, Verdict
+from hf_llc.results.progress import Observer
 from hf_llc.settings.strict_json import sealed
 from tests.helpers.estimates import SETTINGS, estimate, trace
 from tests.helpers.fake_runs import write_run
@@ -215,3 +218,20 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_the_page_says_the_words_of_the_card_on_what_numbers_mean() -> None:
     card = (Path(__file__).parents[2] / "model_cards/section.md.jinja").read_text(encoding="utf-8")
     assert re.search(r'include "meaning\.md\.jinja"', card)
+
+
+def test_a_run_of_components_is_shown_whole_and_as_comparable(tmp_path: Path) -> None:
+    curves = {}
+    for name in ("l0h0", "l0.mlp"):
+        folder = kept_run(tmp_path / "parts" / name, settings=replace(SETTINGS, component=name))
+        curves[name] = hf_llc.load(folder)
+    parts = ComponentCurves(model="org/model", curves=curves, run_dir=str(tmp_path / "parts"))
+    keep_components(parts, Observer())
+    _, data = page_of(tmp_path / "parts", path=tmp_path / "page.html")
+    assert [run["component"] for run in data["runs"]] == ["l0h0", "l0.mlp"]
+    assert data["differences"] == []
+    assert [len(point["chains"]) for point in data["runs"][1]["points"]] == [2, 2, 2, 0]
+    assert page_of(parts, path=tmp_path / "same.html")[1] == data
+    whole = kept_run(tmp_path / "whole")
+    _, mixed = page_of(whole, parts, path=tmp_path / "mixed.html")
+    assert [run["comparable"] for run in mixed["runs"]] == [True, False, False]

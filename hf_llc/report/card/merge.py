@@ -63,10 +63,28 @@ def results_path(card: bytes) -> str | None:
     Raises:
         CardError: its front matter cannot be read.
     """
+    return _own_path(card, "results")
+
+
+def page_path(card: bytes) -> str | None:
+    """Where the README.md of a Space says that its page of ours is; None if it does not say so.
+
+    Raises:
+        CardError: its front matter cannot be read.
+    """
+    return _own_path(card, "page")
+
+
+def _own_path(card: bytes, name: str) -> str | None:
     yaml = _pieces(card).yaml
     document = parse(yaml) if yaml is not None else None
-    node = document.at(document.root, KEY, "results") if document is not None else None
+    node = document.at(document.root, KEY, name) if document is not None else None
     return None if node is None else node.value
+
+
+def body_of(card: bytes) -> str:
+    """What stands below the front matter."""
+    return _pieces(card).body
 
 
 def has_configs(card: bytes) -> bool:

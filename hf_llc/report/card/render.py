@@ -22,7 +22,7 @@ from hf_llc.report.card.metadata import (
     hub_task,
     model_entries,
 )
-from hf_llc.report.card.ownership import Entries
+from hf_llc.report.card.ownership import KEY, Entries
 from hf_llc.report.card.section import BEGIN, END
 from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
@@ -137,6 +137,26 @@ def render_dataset_card(content: Content) -> str:
     on_hub = not text.is_local(text.last_estimate(content.curve.points)) and is_id(content.curve.model)
     values = {"model": content.curve.model, "link": text.Verbatim(quote(content.curve.model)) if on_hub else ""}
     return _render("dataset_card.md.jinja", {**_whole(content, front), **values})
+
+
+def render_space_card(name: str, page: str) -> bytes:
+    """The README.md of a Space that shows a page of ours.
+
+    Args:
+        name: of the model. page: the file.
+    """
+    front = {
+        "title": f"LLC of {name}",
+        "emoji": "📉",
+        "colorFrom": "blue",
+        "colorTo": "indigo",
+        "sdk": "static",
+        "app_file": page,
+        "pinned": False,
+        "tags": ["llc"],
+        KEY: {"schema": SCHEMA, "page": page},
+    }
+    return _render("space_card.md.jinja", {"front_matter": text.front_matter(front), "name": name}).encode()
 
 
 def settings_file(content: Content) -> str:

@@ -15,12 +15,15 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from hf_llc.errors import ResourceError, SettingsError, one_line
+from hf_llc.hub.reference import is_remote
 from hf_llc.report.card.escaping import with_error
 from hf_llc.report.card.files import headline_of, portable
 from hf_llc.report.card.render import Content, render_meaning
 from hf_llc.report.compare import compare
+from hf_llc.report.component_files import INDEX, load_components
 from hf_llc.report.load import folder_of, load, own_command
 from hf_llc.report.page.data import ShownRun, facts_of, page_data
+from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
@@ -43,8 +46,8 @@ def write_report(
     It is one HTML file that loads nothing from anywhere, and holds no path of this machine.
 
     Args:
-        runs: one or more `Curve` or `Estimate`, folders that scan, merge, estimate or demo left, or `hf://…` of
-            published runs.
+        runs: one or more `Curve`, `Estimate` or `ComponentCurves`, folders that scan, merge, estimate or demo left, or
+            `hf://…` of published runs.
         path: the file; None means `report.html` in the folder of the only run, or `hf-llc-report.html`.
         observer: receives messages; None is silent.
 
@@ -100,13 +103,16 @@ def page_of(runs: Sequence[Any], observer: Observer) -> bytes:
 
 def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun], tuple[str, ...]]:
     """The runs in the order given, each with a name of its own, and why they are not comparable."""
-    kept = [_curve(run, index, observer) for index, run in enumerate(runs)]
-    places = [str(run) if isinstance(run, str | Path) else curve.run_dir for run, curve in zip(runs, kept, strict=True)]
-    public = [portable(curve, folder_of(place)) for curve, place in zip(kept, places, strict=True)]
+    read = [each for index, run in enumerate(runs) for each in _curves(run, index, observer)]
+    public = [portable(curve, folder_of(place)) for place, curve in read]
     names, apart = [Path(public[0].model).name], frozenset[str]()
     differences: tuple[str, ...] = ()
-    if len(runs) > 1:
-        compared = compare(*(replace(curve, run_dir=place) for curve, place in zip(public, places, strict=True)))
+    if len(read) > 1:
+        curves = [replace(curve, run_dir=place) for curve, (place, _) in zip(public, read, strict=True)]
+        if all(curve.settings.get("component") for curve in curves):
+            # Drawn together because another part of the model moves in each.
+            curves = [replace(curve, settings={**curve.settings, "component": None}) for curve in curves]
+        compared = compare(curves)
         names, differences, apart = list(compared.names), compared.differences, compared.apart
     shown_runs = [
         ShownRun(
@@ -115,21 +121,25 @@ def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun]
             kept=original,
             place=place,
             comparable=name not in apart,
-            command=_content(curve, name, own_command(place) if isinstance(run, str | Path) else None).reproduced_by,
+            command=_content(curve, name, own_command(place, observer.tell) if place else None).reproduced_by,
         )
-        for name, curve, original, place, run in zip(names, public, kept, places, runs, strict=True)
+        for name, curve, (place, original) in zip(names, public, read, strict=True)
     ]
     return shown_runs, differences
 
 
-def _curve(run: Any, index: int, observer: Observer) -> Curve:
-    if isinstance(run, Estimate):
-        return Curve.of_estimate(run)
-    if isinstance(run, Curve):
-        return run
-    if not isinstance(run, str | Path):
+def _curves(run: Any, index: int, observer: Observer) -> list[tuple[str, Curve]]:
+    """The curves of a run, several of one of components, each after its folder or URI."""
+    if isinstance(run, str | Path) and not is_remote(str(run)) and (Path(run) / INDEX).is_file():
+        run = load_components(Path(run))
+    if isinstance(run, ComponentCurves):
+        return [(str(Path(run.run_dir) / name), curve) for name, curve in run.curves.items()]
+    if isinstance(run, str | Path):
+        return [(str(run), load(run, observer.tell))]
+    if not isinstance(run, Curve | Estimate):
         raise SettingsError(f"runs[{index}] must be a Curve, an Estimate, a folder or hf://…, got {shown(run)}.")
-    return load(run, observer.tell)
+    curve = run if isinstance(run, Curve) else Curve.of_estimate(run)
+    return [(curve.run_dir, curve)]
 
 
 def _content(curve: Curve, name: str, command: str | None = None) -> Content:
