@@ -47,16 +47,16 @@ def prepare_space(run: str | Path | Curve | Estimate, settings: PublishSettings,
     name = Path(portable(curve, folder_of(where)).model).name
     make_card = KeptCard(_Card(name, target), target, folder)
     base = repository.read(target, owner.name, (INDEX,), observer.tell) if target.exists else None
+    files_of_card = {CARD: make_card(base.card if base else None), INDEX: content}
     if base is not None:
         _refuse_foreign(target, base, observer)
-    files = {INDEX: content}
     return Draft(
         target=target,
         owner=owner,
         title=settings.message or f"Local learning coefficient of {name}",
-        changes=tuple(changes_of(target, base, {CARD: make_card(base.card if base else None), **files}, observer)),
+        changes=tuple(changes_of(target, base, files_of_card, observer)),
         folder=folder,
-        files=files,
+        files={INDEX: content},
         make_card=make_card,
         retry=retry_command(where, settings),
         base=base,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 import hf_llc
@@ -47,13 +48,13 @@ def test_a_new_space_is_static_and_shows_the_page(hub: HubServer, tmp_path: Path
 
 def test_the_hub_is_asked_for_a_static_space(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, object] = {}
-    create = hf_llc.hub.account.HfApi.create_repo
+    create = huggingface_hub.HfApi.create_repo
 
     def noted(self: object, repo_id: str, **options: object) -> object:
         asked.update(options)
         return create(self, repo_id, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("hf_llc.hub.account.HfApi.create_repo", noted)
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", noted)
     hf_llc.publish(kept_run(tmp_path / "run"), PublishSettings(space="llc-model", private=True))
     assert (asked["repo_type"], asked["space_sdk"], asked["private"]) == ("space", "static", True)
     repo = hub.find("space", "alice/llc-model")
@@ -96,6 +97,14 @@ def test_a_space_of_somebody_elses_making_is_left_as_it_is(
     repo = hub.add("space", "alice/llc-model", files)
     before = repo.at()
     with pytest.raises(UnusableError, match="is a Space that hf-llc did not make, and stays as it is; give another"):
+        hf_llc.publish(kept_run(tmp_path / "run"), SPACE)
+    assert repo.at() == before
+
+
+def test_a_readme_whose_front_matter_cannot_be_read_is_named_by_its_line(hub: HubServer, tmp_path: Path) -> None:
+    repo = hub.add("space", "alice/llc-model", {"README.md": "---\ntitle: [\n---\n", "index.html": WELCOME})
+    before = repo.at()
+    with pytest.raises(UnusableError, match=r"README.md of .*/spaces/alice/llc-model, line \d"):
         hf_llc.publish(kept_run(tmp_path / "run"), SPACE)
     assert repo.at() == before
 
