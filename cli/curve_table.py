@@ -6,6 +6,8 @@ from typing import Any
 
 import typer
 
+from hf_llc.errors import counted
+from hf_llc.results.columns import panels_of
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Verdict
 from hf_llc.results.profile import Profile
@@ -33,16 +35,22 @@ def write_curve(curve: Curve, form: Form, profile: Profile | None = None) -> Non
         for point in curve.points:
             write_line("" if point.llc is None else repr(point.llc))
     else:
-        write_table(f"LLC over the training of {curve.model}", HEADERS, [row(point) for point in curve.points])
+        if any(point.estimate is not None or point.error is not None for point in curve.points) or not curve.points:
+            write_table(f"LLC over the training of {curve.model}", HEADERS, [row(point) for point in curve.points])
+        else:
+            write_line(f"Measures over the training of {curve.model}, {counted(len(curve.points), 'checkpoint')}")
         write_line()
-        write_line(sparkline([point.llc for point in curve.points if point.duplicate_of is None]))
+        if line := sparkline([point.llc for point in curve.points if point.duplicate_of is None]):
+            write_line(line)
+        for line in measure_lines(curve):
+            write_line(line)
         for sentence in reasons(curve.points):
             write_line(sentence)
 
 
 def end_with_failures(curve: Curve) -> None:
-    """Exit code 1 if a point has no number."""
-    if any(point.llc is None for point in curve.points):
+    """Exit code 1 if a point has no number that was asked for."""
+    if any(point.error is not None for point in curve.points):
         raise typer.Exit(1)
 
 
@@ -50,6 +58,8 @@ def row(point: Point, width: int = 60) -> Sequence[str]:
     """The cells below HEADERS; the reason of a failure in at most `width` characters."""
     estimate = point.estimate
     step = "" if point.step is None else str(point.step)
+    if estimate is None and point.error is None:
+        return (point.revision, step, "", "not asked for", "", f"{counted(len(point.measures), 'measure')} taken")
     if estimate is None:
         return (point.revision, step, "", "no number", "", f"failed: {_clipped(with_flags(point.error or ''), width)}")
     r_hat = estimate.diagnostics.r_hat
@@ -80,14 +90,27 @@ def reasons(points: Sequence[Point]) -> list[str]:
     return sentences
 
 
-def sparkline(values: Sequence[float | None]) -> str:
+def measure_lines(curve: Curve) -> list[str]:
+    """A line for each column of a measure that pictures show: its course, and what it is of random numbers."""
+    rows = [row for point, row in zip(curve.points, curve.to_rows(), strict=True) if point.duplicate_of is None]
+    lines = []
+    for column in panels_of(curve.columns):
+        course = sparkline([row[column.name] for row in rows], column.name)
+        nulls = [row[column.null] for row in rows if column.null and row[column.null] is not None]
+        beside = f" ({column.null} {nulls[-1]:.4g})" if nulls else ""
+        if course:
+            lines.append(f"{course}{beside}")
+    return lines
+
+
+def sparkline(values: Sequence[float | None], name: str = "λ̂") -> str:
     """One block a value, from the lowest to the highest of them; a dot where there is none."""
     numbers = [value for value in values if value is not None and math.isfinite(value)]
     if not numbers:
         return ""
     low, span = min(numbers), (max(numbers) - min(numbers)) or 1.0
     shown = ["·" if value is None else BLOCKS[int((value - low) / span * (len(BLOCKS) - 1) + 0.5)] for value in values]
-    return f"λ̂ {''.join(shown)} {low:.4g} … {max(numbers):.4g}"
+    return f"{name} {''.join(shown)} {low:.4g} … {max(numbers):.4g}"
 
 
 def _clipped(text: str, width: int) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.errors import SettingsError
+from hf_llc.measures import LLC, MEASURES, asked_measures
 from hf_llc.results.profile import Profile
 from hf_llc.settings.component import names_several
 from hf_llc.settings.data import DataSettings
@@ -44,6 +45,25 @@ Shard = Annotated[
         rich_help_panel="Machine",
     ),
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="NAMES",
+        help=f"Measures beside λ̂, separated by commas: {', '.join(name for name in MEASURES if name != LLC)}, or all. "
+        "Their columns are null where they do not apply.",
+        rich_help_panel="Measures",
+    ),
+]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        metavar="NAMES",
+        help="Measures to leave out: llc for those of --with alone, or some of --with all.",
+        rich_help_panel="Measures",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(
@@ -69,6 +89,8 @@ def scan(
     written: o.FormOptions,
     revisions: o.Revisions = None,
     every: o.Every = None,
+    with_: With = None,
+    without: Without = None,
     tokens_per_step: o.TokensPerStep = None,
     step_map: o.StepMap = None,
     allow_duplicates: o.AllowDuplicates = False,
@@ -100,6 +122,7 @@ def scan(
     hf-llc scan ./my-trainer-run --dataset ./corpus.jsonl --json > curve.json
     hf-llc scan TinyLlama --revisions 'repos:TinyLlama-1.1B-intermediate-step-*' --max-disk 20GB
     hf-llc scan EleutherAI/pythia-70m --revisions log:20 --component heads
+    hf-llc scan EleutherAI/pythia-70m --revisions log:20 --with rank,activations,induction
     hf-llc scan EleutherAI/pythia-70m --revisions log:20 --shard $SLURM_ARRAY_TASK_ID/8
     """
     from hf_llc.checkpoints.selection import Selection
@@ -108,6 +131,7 @@ def scan(
     from hf_llc.scans.shard import Shard as Part
 
     form, times = written.form, Profile() if profile else None
+    measures = asked_measures(with_ or [], without or [])
     machines = machines_of(context)
     selection, part, view = Selection.parse(revisions or [], every), Part.parse(shard), View(scale=x, tokens=x_tokens)
     asked_data, asked_sampler = settings_of(context, settings, set_)
@@ -146,9 +170,12 @@ def scan(
         output_dir=output_dir,
         device=device,
         shard=part,
+        measures=measures,
     )
     if names_several(asked_sampler.component):
         refuse_what_is_of_one_curve(publishing, reporting)
+        if measures != (LLC,):
+            raise SettingsError("--with and --without are of the whole model: leave them out, or name one --component.")
         with ProgressBar(quiet=form is Form.QUIET, profile=times) as observer:
             from hf_llc.scans.components import run_component_scans
 

@@ -281,7 +281,7 @@ def test_a_measure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model, text = save_tiny_model(tmp_path / "model"), tmp_path / "text.jsonl"
     text.write_text(jsonl(200))
     settings = {**SHORT, "sampler": "sgld-lm"}
-    with pytest.raises(SettingsError, match=r"measures must be one of activations, .*, llc, .*, got 'length'"):
+    with pytest.raises(SettingsError, match=r"measures must be one of all, activations, .*, llc, .*, got 'length'"):
         measure(model, text, "length", **settings)
     add_file(monkeypatch, tmp_path / "more", "hf_llc.measures", "length.py", MEASURE)
     records = measure(model, text, ["length", "llc"], **settings)

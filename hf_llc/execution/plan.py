@@ -30,6 +30,7 @@ class Plan:
         device: `cpu`, `cuda` or `mps`, without an index: which one is each process's own business.
         dtype: in which losses and gradients are computed. threads: CPU threads per process.
         run_dir: where its parts are kept. known: of a series: what `cached.CachedMeasurements` wrote.
+        measures: what is computed at the checkpoint, by name; `llc` is λ̂ itself.
         probe: items whose losses are recorded in place of those of `corpus`.
         deadline: seconds since the epoch at which draws and chains end; None without one. followers: plans of a series
             that share what is left until then. longest_burn_in: steps, where there is no time for more.
@@ -47,6 +48,7 @@ class Plan:
     deadline: float | None = None
     followers: int = 0
     longest_burn_in: int | None = None
+    measures: tuple[str, ...] = ("llc",)
 
     @property
     def items(self) -> str:
@@ -147,6 +149,7 @@ class Plan:
             known=stored["known"],
             deadline=stored["deadline"],
             followers=stored["followers"],
+            measures=tuple(stored["measures"]),
         )
 
 

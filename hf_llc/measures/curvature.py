@@ -23,7 +23,7 @@ from hf_llc.sampling.tuning.curvature import spectrum
 from hf_llc.sampling.tuning.gamma import trace_of_hessian
 from hf_llc.tasks.items import ItemObjective
 
-TOKENS = 1024
+TOKENS = 512
 """Tokens, about, of the sequences whose loss is looked at."""
 DIRECTIONS, PRODUCTS = 4, 6
 """Random directions of the trace; Hessian-vector products of the top."""

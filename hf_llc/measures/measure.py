@@ -1,5 +1,6 @@
 """`hf_llc.measure`: measures of one checkpoint, from Python."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from hf_llc.execution.loaded_model import LoadedModel, computing
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.planning import plan
 from hf_llc.execution.store import RunStore
-from hf_llc.measures import MEASURES
-from hf_llc.measures.base import MeasureContext, Record
+from hf_llc.measures import ALL, LLC, MEASURES, measure_parts
+from hf_llc.measures.base import MeasureContext, NotApplicableError, Record
+from hf_llc.measures.measure_parts import ERROR, SECONDS, folder_of, inputs_of, record
 from hf_llc.results.progress import Observer
 from hf_llc.settings.bounds import checked_arguments
 from hf_llc.settings.overrides import requested
@@ -38,7 +40,7 @@ def measure(
     The model is loaded once for all of them. Records that an earlier call has left in the folder are used.
 
     Args:
-        measures: names of measures, such as `llc`.
+        measures: names of measures, such as `llc` and `rank`, or `all` that apply.
         model, data, sampler, tokenizer, settings, output_dir, device, observer, overrides: as of `hf_llc.estimate`,
             whose number is the measure `llc`.
 
@@ -48,40 +50,40 @@ def measure(
     names = [measures] if isinstance(measures, str) else list(dict.fromkeys(measures))
     if not names:
         raise SettingsError("measures is an empty list; name at least one.")
-    ordered = _ordered(names, [])
+    ordered = measure_parts.ordered(names)
     observer = observer or Observer()
     asked_model, asked_data = model_settings(model, tokenizer, data), data_settings(data)
     asked_data, asked_sampler = requested(asked_data, sampler, settings, overrides, "measure")
     own = plan(asked_model, asked_data, asked_sampler, output_dir=output_dir, device=device, observer=observer)
-    records = _records(own, ordered, observer)
-    return {name: dict(records[name]) for name in names}
+    records = _records(own, ordered, observer, leave_out=ALL in names)
+    return {name: dict(records[name]) for name in (records if ALL in names else names)}
 
 
-def _ordered(names: Sequence[str], needed_by: Sequence[str]) -> list[str]:
-    """The measures and those that they need, each after what it needs."""
-    ordered: list[str] = []
-    for name in names:
-        MEASURES.check("measures", name)
-        if name in needed_by:
-            raise SettingsError(f"The measure {name} needs itself, by way of {', '.join(needed_by)}.")
-        ordered += [*_ordered(MEASURES[name].needs, [*needed_by, name]), name]
-    return list(dict.fromkeys(ordered))
-
-
-def _records(own: Plan, names: Sequence[str], observer: Observer) -> dict[str, Record]:
+def _records(own: Plan, names: Sequence[str], observer: Observer, leave_out: bool) -> dict[str, Record]:
+    """The records by name; those that do not apply are left out if that is asked for."""
     world = fleets.single_process(own.device)
-    store = RunStore(own.run_dir, observer.tell)
-    store.open(own.inputs())
+    of_run, of_measures = (RunStore(folder, observer.tell) for folder in (own.run_dir, folder_of(own)))
+    of_run.open(own.inputs())
+    of_measures.open(inputs_of(own))
     bench = LoadedModel(own, world.device)
     records: dict[str, Record] = {}
     for name in names:
-        stored = store.read(f"measures/{name}")
-        if stored is None:
+        # λ̂ depends on how the posterior is sampled, and belongs to the run.
+        store, part = (of_run, f"measures/{LLC}") if name == LLC else (of_measures, name)
+        stored = store.read(part)
+        if stored is None or ERROR in stored:
             needed = {each: records[each] for each in MEASURES[name].needs}
             context = MeasureContext(plan=own, bench=bench, world=world, observer=observer, records=needed)
-            with computing(own.threads):
-                values = MEASURES[name].run(context)
-            stored = {column.name: values[column.name] for column in MEASURES[name].columns}
-            store.write(f"measures/{name}", stored)
-        records[name] = stored
+            started = time.monotonic()
+            try:
+                with computing(own.threads):
+                    values = record(name, context)
+            except NotApplicableError as error:
+                if not leave_out:
+                    raise
+                observer.tell(f"{name} is left out: {error}.")
+                continue
+            stored = {**values, SECONDS: time.monotonic() - started}
+            store.write(part, stored)
+        records[name] = {column.name: stored[column.name] for column in MEASURES[name].columns}
     return records

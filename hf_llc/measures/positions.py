@@ -20,7 +20,7 @@ from hf_llc.measures.base import ExactAnswer, MeasureContext, NotApplicableError
 from hf_llc.results.columns import Column
 from hf_llc.tasks.text_generation.objective import LanguageObjective
 
-TOKENS = 8192
+TOKENS = 4096
 """Tokens, about, whose losses are looked at."""
 EARLY, LATE = 50, 500
 """Positions of the in-context score in long contexts."""

@@ -18,6 +18,7 @@ from hf_llc.execution.distributed.launcher import launch
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.process_count import processes_for
+from hf_llc.measures import measure_parts
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.llc.calibration import calibrate as calibration
 from hf_llc.measures.llc.calibration.calibrate import Findings
@@ -83,7 +84,7 @@ def run_all(
         on_settled: told of each plan once it is finished or failed, one at a time.
     """
     count = _processes(plans, processes)
-    if count > 1 and not all(estimation.is_finished(plan) for plan in plans):
+    if count > 1 and not all(measure_parts.is_finished(plan) for plan in plans):
         with _watched(plans, on_settled):
             _start_workers(plans, count, observer, keep_going=keep_going, availability=availability)
         return

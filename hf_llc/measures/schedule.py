@@ -12,7 +12,7 @@ from hf_llc.execution.loaded_model import LoadedModel, ModelSlot, computing
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.execution.work_queue import POLL_SECONDS, Steps, WorkState
-from hf_llc.measures.llc import estimation
+from hf_llc.measures import measure_parts
 from hf_llc.results.progress import Observer
 from hf_llc.results.shared_progress import PlanProgress, SharedProgress
 
@@ -45,7 +45,7 @@ def discard_failure(plan: Plan) -> None:
 
 def is_over(plan: Plan) -> bool:
     """True if every part is finished, or the checkpoint cannot be used."""
-    return estimation.is_finished(plan) or failure(plan) is not None
+    return measure_parts.is_finished(plan) or failure(plan) is not None
 
 
 def run_plans(
@@ -141,7 +141,7 @@ class _PlanProgress:
             plan = replace(plan, source=replace(plan.source, path=path))
         self.plan = plan
         self._bench = LoadedModel(plan, self._fleet.device, self._room, self._fleet.group)
-        self._steps = estimation.steps(plan, self._bench, self._fleet, self._events)
+        self._steps = measure_parts.steps(plan, self._bench, self._fleet, self._events)
         return True
 
     def _path(self, key: str, ask: bool) -> Path | None:

@@ -93,7 +93,7 @@ class Comparison:
                 "model": curve.model,
                 "settings": dict(curve.settings),
                 "dataset": dict(curve.dataset),
-                "points": [point.to_row() for point in curve.points],
+                "points": curve.to_rows(),
                 "run_dir": curve.run_dir,
             }
             for name, curve in zip(self.names, self.curves, strict=True)

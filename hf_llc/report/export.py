@@ -24,9 +24,9 @@ def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
 def keep(curve: Curve, folder: Path) -> None:
     """Writes the curve and its rows; each file is replaced whole."""
     write_scan(curve, folder)
-    rows = [point.to_row() for point in curve.points]
+    rows = curve.to_rows()
     write_atomically(folder / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
-    write_atomically(folder / TABLE, parquet(rows))
+    write_atomically(folder / TABLE, parquet(rows, curve.columns))
 
 
 def write_scan(curve: Curve, folder: Path) -> None:

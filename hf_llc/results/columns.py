@@ -70,6 +70,11 @@ COLUMNS = (
 )
 
 
+def panels_of(columns: Sequence[Column]) -> list[Column]:
+    """The columns that pictures of a curve have a panel for."""
+    return [column for column in columns if column.has_panel]
+
+
 def table(columns: Sequence[Column] = COLUMNS) -> str:
     """The columns as a Markdown table."""
     rows = [f"| `{column.name}` | {column.kind} | {column.unit} | {column.meaning} |" for column in columns]

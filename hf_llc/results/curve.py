@@ -12,7 +12,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 from hf_llc.errors import NotFoundError, did_you_mean
+from hf_llc.results.columns import Column
 from hf_llc.results.estimate import SCHEMA, Estimate, Verdict, refuse_negative
+from hf_llc.results.measured import Columns, MeasureRecord, all_columns, columns_from, columns_to, records_from
 from hf_llc.settings.bounds import shown
 from hf_llc.settings.strict_json import DamagedError, sealed, unsealed
 from hf_llc.settings.typed import build
@@ -38,7 +40,8 @@ class Point:
     Attributes:
         revision: its name in the series. sha, stage, step, tokens: as in `checkpoint.Checkpoint`.
         estimate: the whole record; that of the checkpoint `duplicate_of` if the weights are the same.
-        error: why there is no number, in one line; None if there is one.
+        error: why there is no number, in one line; None if there is one, or λ̂ was not asked for.
+        measures: what measures beside λ̂ gave, by their names; that of the checkpoint `duplicate_of` as well.
     """
 
     revision: str
@@ -49,6 +52,7 @@ class Point:
     duplicate_of: str | None = None
     error: str | None = None
     estimate: Estimate | None = None
+    measures: Mapping[str, MeasureRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.error is None and self.estimate is not None and self.estimate.llc is None:
@@ -75,7 +79,7 @@ class Point:
         return self.estimate.init_loss if self.estimate else None
 
     def to_row(self) -> dict[str, Any]:
-        """The values of `columns.COLUMNS`: one line of `results.jsonl`."""
+        """The values of `columns.COLUMNS`, and of the columns of its measures."""
         estimate = self.estimate
         record = estimate.to_dict() if estimate else {"settings": {}, "dataset": {}, "diagnostics": {}}
         return {
@@ -97,18 +101,24 @@ class Point:
             **({"lr": None} if estimate and estimate.settings.by_draws else {}),
             **{name: record["dataset"].get(name) for name in DATA},
             **{name: record["diagnostics"].get(name) for name in DIAGNOSTICS},
+            **{name: value for each in self.measures.values() for name, value in each.to_row().items()},
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """The flat columns and the whole record; JSON-ready."""
-        return {**self.to_row(), "estimate": self.estimate.to_dict() if self.estimate else None}
+        """The flat columns and the whole records; JSON-ready."""
+        measures = {"measures": self.measures_to_dict()} if self.measures else {}
+        return {**self.to_row(), "estimate": self.estimate.to_dict() if self.estimate else None, **measures}
+
+    def measures_to_dict(self) -> dict[str, Any]:
+        """The records of the measures, JSON-ready."""
+        return {name: each.to_dict() for name, each in self.measures.items()}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any], where: str = "") -> Self:
+    def from_dict(cls, stored: Mapping[str, Any], where: str = "", columns: Columns | None = None) -> Self:
         """The point that `to_dict` wrote.
 
         Args:
-            where: what messages call it.
+            where: what messages call it. columns: of its measures.
 
         Raises:
             DamagedError: if something is missing or of another type, or a flat column is not what the record says.
@@ -122,6 +132,9 @@ class Point:
         refuse_negative(point, where, ["step", "tokens"])
         if record is not None:
             point = replace(point, estimate=Estimate.from_dict(record, f"{where}.estimate"))
+        if stored.get("measures"):
+            measures = records_from(stored["measures"], columns or {}, f"{where}.measures")
+            point = replace(point, measures=measures)
         for name, value in point.to_row().items():
             if name in stored and stored[name] != value:
                 raise DamagedError(f"{where}.{name} is {shown(stored[name])}, but its record says {shown(value)}")
@@ -173,9 +186,25 @@ class Curve:
         known = [point.revision for point in self.points]
         raise NotFoundError(f"The curve of {self.model} has no {revision}{did_you_mean(str(revision), known)}")
 
+    @property
+    def measure_columns(self) -> dict[str, Sequence[Column]]:
+        """The columns of each measure beside λ̂, by its name."""
+        return {name: each.columns for point in self.points for name, each in point.measures.items()}
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns of `to_rows`."""
+        return all_columns(self.measure_columns)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """The lines of `results.jsonl`: a value, or None, for each of `columns`."""
+        names = [column.name for column in self.columns]
+        rows = [point.to_row() for point in self.points]
+        return [{name: row.get(name) for name in names} for row in rows]
+
     def to_pandas(self) -> "DataFrame":
         """A `pandas.DataFrame` with a row a checkpoint; columns as in `results.jsonl`."""
-        frame: DataFrame = _views().frame_of([point.to_row() for point in self.points])
+        frame: DataFrame = _views().frame_of(self.to_rows())
         return frame
 
     def plot(self, x: str = "auto", *, tokens: bool = False) -> "Figure":
@@ -212,6 +241,7 @@ class Curve:
                 "points": [point.to_dict() for point in self.points],
                 "run_dir": self.run_dir,
                 "versions": dict(self.versions),
+                **({"measures": columns_to(self.measure_columns)} if self.measure_columns else {}),
             }
         )
 
@@ -225,7 +255,8 @@ class Curve:
         rest = unsealed(stored)
         if not isinstance(rest.get("points"), list):
             raise DamagedError(f"points must be a list, got {shown(rest.get('points'))}")
-        points = [Point.from_dict(point, f"points[{index}]") for index, point in enumerate(rest["points"])]
+        columns = columns_from(rest.pop("measures", {}))
+        points = [Point.from_dict(each, f"points[{index}]", columns) for index, each in enumerate(rest["points"])]
         frame = build(cls, {**rest, "points": []})
         # What the points share follows from them.
         return cls.of_points(frame.model, points, run_dir=frame.run_dir, versions=frame.versions)

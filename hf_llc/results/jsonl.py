@@ -5,6 +5,7 @@ One JSON object a checkpoint, in order of training: the flat columns of `Point.t
 model      the repository or folder that the checkpoint is of
 versions   of what ran, as JSON text
 estimate   the whole `Estimate.to_dict()` as JSON text, null where there is none; text, so that each column has one type
+measures   what measures beside λ̂ gave and the meaning of their columns, as JSON text; left out where there are none
 checksum   of all rows of the file without this column (`strict_json.checksum`), the same in each of them
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 from hf_llc.errors import SourceError
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import SCHEMA
+from hf_llc.results.measured import columns_from, columns_to
 from hf_llc.settings.bounds import shown
 from hf_llc.settings.strict_json import CHECKSUM, DamagedError, checksum, parsed
 
@@ -23,12 +25,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MODEL = re.compile(r"[^\s-].*")
 _REVISION = re.compile(r"(?!-|@|re:|commits:|subfolder:|repos:)\S.*")
 """What a command can name: no option, no list in a file of the reader's, no pattern."""
+MEASURES = "measures"
 AGAIN = "Publish the run again, from the folder that has it."
 
 
 def lines_of(curve: Curve) -> str:
     """The file's text."""
-    rows = [_row(curve, point) for point in curve.points]
+    rows = [_row(curve, point, flat) for point, flat in zip(curve.points, curve.to_rows(), strict=True)]
     seal = {CHECKSUM: checksum(rows)}
     return "".join(json.dumps({**row, **seal}, allow_nan=False) + "\n" for row in rows)
 
@@ -86,7 +89,7 @@ def _curve(rows: list[dict[str, Any]], decoded: list[dict[str, Any]], run_dir: s
         raise DamagedError("it has rows without a checksum")
     if any(seal != checksum(rows) for seal in seals):
         raise DamagedError("its checksum does not match: rows were changed, left out or added after it was written")
-    points = [Point.from_dict(row, f"row {index}") for index, row in enumerate(decoded, start=1)]
+    points = [_point(row, f"row {index}") for index, row in enumerate(decoded, start=1)]
     first = decoded[0]
     if any((row.get("model"), row["versions"]) != (first.get("model"), first["versions"]) for row in decoded):
         raise DamagedError("its rows are not of one run")
@@ -99,13 +102,22 @@ def _curve(rows: list[dict[str, Any]], decoded: list[dict[str, Any]], run_dir: s
     return Curve.of_points(first["model"], points, run_dir=run_dir, versions=first["versions"])
 
 
-def _row(curve: Curve, point: Point) -> dict[str, Any]:
+def _point(row: dict[str, Any], where: str) -> Point:
+    described = row[MEASURES] or {"records": {}, "columns": {}}
+    columns = columns_from(described.get("columns"), f"{where}: columns")
+    return Point.from_dict({**row, MEASURES: described.get("records")}, where, columns)
+
+
+def _row(curve: Curve, point: Point, flat: dict[str, Any]) -> dict[str, Any]:
     record = point.estimate
+    described = {"records": point.measures_to_dict(), "columns": columns_to(curve.measure_columns)}
+    measures = {MEASURES: json.dumps(described, allow_nan=False)} if curve.measure_columns else {}
     return {
-        **point.to_row(),
+        **flat,
         "model": curve.model,
         "versions": json.dumps(dict(curve.versions)),
         "estimate": None if record is None else json.dumps(record.to_dict(), allow_nan=False),
+        **measures,
     }
 
 
@@ -116,7 +128,7 @@ def _decoded(row: dict[str, Any], index: int) -> dict[str, Any]:
         DamagedError: if there is none, or none of that kind.
     """
     values: dict[str, Any] = {}
-    for name, empty in (("versions", ()), ("estimate", (None,))):
+    for name, empty in (("versions", ()), ("estimate", (None,)), (MEASURES, (None,))):
         text = row.get(name)
         if not isinstance(text, str) and text not in empty:
             raise DamagedError(f"row {index}: {name} is {shown(text)}, not JSON as text")

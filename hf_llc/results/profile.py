@@ -10,6 +10,7 @@ PARTS = {
     "loading": "libraries, checkpoints found, downloaded and read",
     "data": "the text, and minibatches drawn from it",
     "measuring": "curvature, gradient noise and γ before chains begin",
+    "measures": "measures beside λ̂",
     "forward_backward": "the model's own work",
     "update": "the sampler's steps but for their noise",
     "noise": "random numbers drawn and added",

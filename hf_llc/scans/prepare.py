@@ -20,7 +20,7 @@ from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed.message_store import MachineStore
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
-from hf_llc.measures.llc import estimation
+from hf_llc.measures import LLC, measure_parts
 from hf_llc.measures.schedule import discard_failure, reason
 from hf_llc.results.progress import Observer
 from hf_llc.scans.disk_budget import MODELS, DiskBudget, session
@@ -35,7 +35,7 @@ from hf_llc.scans.prefetch import (
 )
 from hf_llc.scans.request import Request
 from hf_llc.scans.resume import discard_finished
-from hf_llc.scans.shared_settings import SHARED, Here, shared_settings
+from hf_llc.scans.shared_settings import SHARED, Here, Shared, shared_settings
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks import TASKS
 from hf_llc.tasks.choose import find_items, task_of
@@ -115,7 +115,8 @@ def prepare_scan(
         )  # fmt: skip
 
     def plan_of(name: str, sampler: SamplerSettings) -> Plan:
-        return replace(planning.plan_for(series.sources[name], corpus, sampler, kind), probe=probe)
+        plan = planning.plan_for(series.sources[name], corpus, sampler, kind)
+        return replace(plan, probe=probe, measures=request.measures)
 
     names = list(series.sources)
     inputs = _shared_inputs(plan_of(names[-1], request.sampler), series.model)
@@ -135,7 +136,8 @@ def prepare_scan(
         plans, availability = plans_at(request.sampler), CheckpointAvailability(place)
         spread = _spread(list(plans.values()))
         needed = [plans[name] for name in own if name in plans]
-        if store.read(SHARED) is None:
+        shares = LLC in request.measures
+        if shares and store.read(SHARED) is None:
             needed += [plan for plan in spread if plan.run_dir not in {each.run_dir for each in needed}]
         budget = _budget(place / MODELS, request.max_disk, needed, observer)
 
@@ -147,7 +149,9 @@ def prepare_scan(
         def note(plan: Plan, error: HfLlcError) -> None:
             series.errors[next(name for name in names if folders[name] == plan.run_dir)] = reason(plan, error)
 
-        shared = shared_settings(spread, store, request.sampler, observer, note, bring=bring)
+        shared = Shared(request.sampler, {})
+        if shares:
+            shared = shared_settings(spread, store, request.sampler, observer, note, bring=bring)
         plans = {name: shared.knowing(plan) for name, plan in plans_at(shared.sampler).items() if name in own}
         yield PreparedScan(
             series=series,
@@ -173,7 +177,9 @@ def _sharing(plans: Mapping[str, Plan], seconds: float | None, started: float) -
 
 def _budget(folder: Path, limit: int | None, plans: Sequence[Plan], observer: Observer) -> DiskBudget | None:
     """Room for downloads, with what an earlier scan left of them; failures of that scan are forgotten."""
-    unfinished = [plan for plan in plans if not estimation.is_finished(plan)]
+    for plan in plans:
+        measure_parts.discard_failures(plan)
+    unfinished = [plan for plan in plans if not measure_parts.is_finished(plan)]
     for plan in unfinished:
         discard_failure(plan)
     if limit is None:

@@ -9,6 +9,7 @@ from hf_llc.checkpoints.checkpoint import Checkpoint
 from hf_llc.execution.loaded_model import drop_gradient
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
+from hf_llc.measures import LLC, measure_parts
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.schedule import failure
 from hf_llc.report.export import curve_of, draw, keep
@@ -16,6 +17,7 @@ from hf_llc.report.load import SCAN, load_run
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.figures.axis_options import View
+from hf_llc.results.measured import MeasureRecord
 from hf_llc.results.progress import Observer
 from hf_llc.scans.prepare import PreparedScan
 from hf_llc.settings.strict_json import DamagedError
@@ -31,10 +33,13 @@ class ScanRecorder:
         self._series, self._own, self._plans = ready.series, set(ready.own), ready.plans
         self._store = RunStore(ready.folder, observer.tell)
         self._observer, self._listeners = observer, listeners
+        self._asked = {measure for plan in ready.plans.values() for measure in plan.measures} or {LLC}
         self._names = {plan.run_dir: name for name, plan in ready.plans.items()}
         self._told: set[str] = set()
         self._started = time.monotonic()
+        self._refusals: set[tuple[str, str]] = set()
         self.estimates: dict[str, Estimate] = {}
+        self.measured: dict[str, dict[str, MeasureRecord]] = {}
 
     def begin(self) -> None:
         """Takes over what an earlier call has finished, and tells of what is known without sampling."""
@@ -44,27 +49,41 @@ class ScanRecorder:
                 # A record of an earlier version may lack a field; it is made again from the chains.
                 with suppress(DamagedError):
                     self.estimates[name] = Estimate.from_dict(stored)
+            self.measured[name] = measure_parts.records(plan)
         self._write()
 
     @property
     def missing(self) -> list[Plan]:
-        """What is left to estimate."""
-        return [plan for name, plan in self._plans.items() if name not in self.estimates]
+        """What is left to compute."""
+        return [
+            plan
+            for name, plan in self._plans.items()
+            if (LLC in plan.measures and name not in self.estimates) or not measure_parts.is_whole(plan)
+        ]
 
     def settle(self, plan: Plan) -> None:
         """Takes up a plan that is finished or has failed."""
         name = self._names[plan.run_dir]
-        if estimation.is_finished(plan):
+        if LLC in plan.measures and name not in self.estimates and estimation.is_finished(plan):
             with self._observer.part("results"):
                 self.estimates[name] = estimation.collect(plan, self._observer, self._started)
-        else:
+        if not measure_parts.is_finished(plan):
             early = "its run was interrupted" if plan.deadline is None else "the time ran out before it had a number"
             self._series.errors[name] = failure(plan) or early
             drop_gradient(plan.run_dir)
+        self._take_measures(name, plan)
         self._started = time.monotonic()
         self._write()
         if len(self._told) % COLLECTED == 0:
             gc.collect()
+
+    def _take_measures(self, name: str, plan: Plan) -> None:
+        """Take up what measures gave, and tell once of each reason why one gave nothing."""
+        self.measured[name] = measure_parts.records(plan)
+        for measure, record in self.measured[name].items():
+            if record.error is not None and (measure, record.error) not in self._refusals:
+                self._refusals.add((measure, record.error))
+                self._observer.tell(f"{measure} of {name} has no numbers: {record.error}.")
 
     def finish(self, view: View | None) -> Curve:
         """The curve of this scan's own points, with pictures of all points."""
@@ -102,7 +121,9 @@ class ScanRecorder:
         if checkpoint.name not in self._own:
             return None
         estimate, error = self.estimates.get(first), self._series.errors.get(first)
-        if estimate is None and error is None:
+        measures = self.measured.get(first, {})
+        is_there = estimate is not None if LLC in self._asked else self._asked <= measures.keys()
+        if not is_there and error is None:
             return None
         source = self._series.sources.get(first)
         return Point(
@@ -114,4 +135,5 @@ class ScanRecorder:
             duplicate_of=checkpoint.duplicate_of,
             error=None if estimate else error,
             estimate=estimate,
+            measures=measures,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from hf_llc.checkpoints.checkpoint import Checkpoint
 from hf_llc.checkpoints.find import find_checkpoints
 from hf_llc.checkpoints.selection import Selection
+from hf_llc.measures import LLC
 from hf_llc.scans.shard import Shard
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.sampler import SamplerSettings
@@ -29,6 +30,7 @@ class Request:
     output_dir: Path | None = None
     device: str | None = None
     shard: Shard = field(default_factory=Shard)
+    measures: tuple[str, ...] = (LLC,)
 
     def checkpoints(self, tell: Callable[[str], None]) -> list[Checkpoint]:
         """The chosen checkpoints, whichever part of them `shard` is.

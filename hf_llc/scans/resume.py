@@ -13,6 +13,7 @@ from hf_llc.checkpoints.source import label_of
 from hf_llc.errors import NotFoundError, SourceError
 from hf_llc.execution import machine
 from hf_llc.execution.store import RunStore
+from hf_llc.measures import LLC
 from hf_llc.report.export import draw
 from hf_llc.report.load import SCAN, load_run
 from hf_llc.results.curve import Curve, Point
@@ -87,6 +88,7 @@ def asked_for(request: Request) -> dict[str, Any]:
         # Scans of before there was such a setting are known again.
         **({"base_model": request.base_model} if request.base_model is not None else {}),
         "device": request.device,
+        **({"measures": list(request.measures)} if request.measures != (LLC,) else {}),
         "cores": machine.cores(),
     }
     return dict(json.loads(json.dumps(asked)))

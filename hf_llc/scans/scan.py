@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.plan import Plan
 from hf_llc.integrations.tracking import Tracking
+from hf_llc.measures import LLC, measure_parts
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.run import run_all, tethered
 from hf_llc.measures.schedule import run_plans
@@ -40,6 +42,7 @@ def scan(
     data: Any = None,
     sampler: SamplerSettings | str | None = None,
     *,
+    measures: str | Sequence[str] = (LLC,),
     tokenizer: Any = None,
     revisions: str | Sequence[str] | None = None,
     settings: Any = None,
@@ -78,6 +81,9 @@ def scan(
         data: a Hub dataset, a file, `DataSettings`, or in memory a `datasets.Dataset`, a list of texts or a tensor of
             token ids of shape (n, context length); None is the default text.
         sampler: how the posterior is sampled, or the name of a sampler. What is None is chosen.
+        measures: names of what is computed at each checkpoint, such as `["llc", "rank", "activations"]`, or `all`; see
+            `hf_llc.measures`. Without `llc` no λ̂ is estimated. One that has no meaning for the model or fails leaves
+            its columns null, and the scan goes on.
         tokenizer: of models in memory; token ids need none.
         revisions: which checkpoints, as `--revisions` says them: `log:20`, `step1000..step9000`, a list of names; None
             takes all that have a step in their name.
@@ -128,6 +134,7 @@ def scan(
         output_dir=output_dir,
         device=device,
         shard=shard or Shard(),
+        measures=_measures(measures),
     )
     return run_scan(
         request,
@@ -137,6 +144,18 @@ def scan(
         observer=observer,
         on_point=on_point,
     )
+
+
+def _measures(measures: str | Sequence[str]) -> tuple[str, ...]:
+    """The measures and those that they need, in the order in which they are computed.
+
+    Raises:
+        SettingsError: there is no such measure, or none is named.
+    """
+    names = [measures] if isinstance(measures, str) else list(measures)
+    if not names:
+        raise SettingsError("measures is an empty list; name at least one.")
+    return tuple(measure_parts.ordered(names))
 
 
 def run_scan(
@@ -155,9 +174,13 @@ def run_scan(
         losses_from: folder of a scan of another component of the same models, whose losses at w* are taken over.
     """
     observer = observer or Observer()
+    request = replace(request, measures=tuple(measure_parts.ordered(request.measures)))
     kind = planning.checked_device(request.sampler, request.device)
     planning.tell_of_no_use(request.sampler, observer)
-    _require_closed(request.sampler)
+    if LLC in request.measures:
+        _require_closed(request.sampler)
+    elif not request.shard.is_whole:
+        raise SettingsError("A `shard` needs the measure llc, whose settings all parts share: add it to `measures`.")
     report_on = partial(_report, request, observer, tracking or Tracking([]), on_point)
     if fleets.launched():
         return _as_rank(request, kind, observer, view, report_on)

@@ -122,7 +122,7 @@ def test_a_massive_activation_is_found_behind_the_layer_that_makes_it(opened: Op
 def test_losses_by_position_are_means_of_token_losses(opened: Opened) -> None:
     context = opened()
     record = record_of("positions", context)
-    losses = context.objective.token_losses(context.items(8192))[:, 1:]  # type: ignore[attr-defined]
+    losses = context.objective.token_losses(context.items(4096, least=8))[:, 1:]  # type: ignore[attr-defined]
     assert record["loss_positions"] == [1, 3, 7, 15, 31, 63]
     assert record["loss_by_position"][0] == pytest.approx(float(losses[:, 0].mean()), rel=1e-5)
     assert record["loss_by_position"][2] == pytest.approx(float(losses[:, 3:7].mean()), rel=1e-5)
@@ -206,10 +206,8 @@ def test_measures_of_other_tasks_have_numbers_or_say_in_a_line_why_not(kind: str
     context = context_of(kind, tmp_path)
     for name in sorted(OTHERS[kind]):
         record = record_of(name, context)
-        # There is no noise scale where noise is all that is seen of the gradient.
-        assert any(column.has_panel and record[column.name] is not None for column in MEASURES[name].columns) or (
-            name == "noise-scale" and record["gradient_noise"] > 0
-        )
+        # Of an untrained model noise is all that is seen of the gradient, and rounding never costs 10 mnats.
+        assert any(record[column.name] for column in MEASURES[name].columns if column.kind in {"number", "numbers"})
     for name in set(NAMES) - OTHERS[kind]:
         with pytest.raises(NotApplicableError, match=r"\A[^\n]+\Z"):
             MEASURES[name].run(context)

@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hf_llc.results.columns import Column, panels_of
 from hf_llc.results.curve import Point
 from hf_llc.results.estimate import ChainTrace, Estimate, Status, Verdict
 from hf_llc.results.figures.axes import head, x_axis
@@ -21,6 +22,10 @@ SMOOTHING = 9
 """Steps in the running mean that is drawn over a chain's minibatch losses."""
 CROWD = 40
 """Points above which they are drawn smaller, since they would cover the line."""
+PANEL = 0.85
+"""Height of a measure's panel in units of that of the loss."""
+DECADES = 30
+"""Ratio of the largest to the smallest value above which a measure has a logarithmic axis."""
 NO_NUMBER = "no number: diverged"
 FAILED = "could not be used"
 COPY = "same weights as another"
@@ -53,19 +58,25 @@ def series_figure(points: Sequence[Point], *, name: str, view: View | None = Non
     A point whose chains did not converge is hollow; one without a number is a cross on the axis. Checkpoints whose
     weights are those of another are grey diamonds off the line, since they are no evidence of their own, and one that
     could not be used is a grey cross on the axis. The band along the line is the standard error. The loss has none: it
-    is that of all n sequences.
+    is that of all n sequences. Measures have a panel for each of their main columns below.
     """
-    figure = Figure(figsize=(7.2, 5.8), dpi=150, layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
+    panels = measured_panels(points)
+    has_llc = not panels or any(point.estimate is not None or point.error is not None for point in points)
+    heights = [*([2.2, 1.0] if has_llc else []), *[PANEL] * len(panels)]
+    figure = Figure(figsize=(7.2, 1.1 + 1.47 * sum(heights)), dpi=150, layout="constrained")
+    every = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     axis = x_axis([points], view or View())
     places = axis.places(points)
-    _draw_llc(upper, places, points)
-    draw_loss(lower, places, points, GREY, "s")
-    axis.draw(lower)
-    for axes in (upper, lower):
+    if has_llc:
+        _draw_llc(every[0], places, points)
+        draw_loss(every[1], places, points, GREY, "s")
+    for axes, column in zip(every[2 * has_llc :], panels, strict=True):
+        draw_measure(axes, places, points, column)
+    axis.draw(every[-1])
+    for axes in every:
         tidy(axes)
-    small_print = _settings_lines([point.estimate for point in points if point.estimate])
-    head(upper, f"Local learning coefficient of {name}", small_print)
+    small_print = _settings_lines([point.estimate for point in points if point.estimate]) if has_llc else ""
+    head(every[0], f"Local learning coefficient of {name}" if has_llc else f"Measures of {name}", small_print)
     return figure
 
 
@@ -168,6 +179,32 @@ def draw_loss(
     axes.set_ylabel(f"loss at w*\n({', '.join(units) or 'nats'})")
 
 
+def measured_panels(points: Sequence[Point]) -> list[Column]:
+    """The columns of measures that have a panel, of which there is a number."""
+    columns = {column.name: column for point in points for each in point.measures.values() for column in each.columns}
+    rows = [point.to_row() for point in points]
+    return [
+        column for column in panels_of(list(columns.values())) if any(row.get(column.name) is not None for row in rows)
+    ]
+
+
+def draw_measure(axes: Axes, places: Sequence[float], points: Sequence[Point], column: Column) -> None:
+    """A column of a measure as a line, copies left out; dotted what it is of random numbers."""
+    own = [i for i, point in enumerate(points) if point.duplicate_of is None]
+    rows = [points[i].to_row() for i in own]
+    across = [places[i] for i in own]
+    values = [_or_nan(row.get(column.name)) for row in rows]
+    size = 3 if len(own) <= CROWD else 1.5
+    axes.plot(across, values, color=BLUE, marker="o", markersize=size, linewidth=1.2)
+    if column.null:
+        nulls = [_or_nan(row.get(column.null)) for row in rows]
+        axes.plot(across, nulls, color=GREY, linewidth=1.2, linestyle=(0, (1, 1.5)))
+    finite = [value for value in values if math.isfinite(value)]
+    if min(finite) > 0 and max(finite) > DECADES * min(finite):
+        axes.set_yscale("log")
+    axes.set_ylabel(column.name.replace("_", " ") + (f"\n({column.unit})" if column.unit else ""), fontsize=8)
+
+
 def _draw_llc(axes: Axes, places: Sequence[float], points: Sequence[Point]) -> None:
     draw_line(axes, places, points, BLUE)
     numbers = [i for i, point in enumerate(points) if point.llc is not None]
@@ -185,7 +222,7 @@ def _draw_llc(axes: Axes, places: Sequence[float], points: Sequence[Point]) -> N
             draw_points(axes, [places[i] for i in chosen], [points[i] for i in chosen], marker, fill, colour, label)
     for label, colour, chosen in (
         (NO_NUMBER, ORANGE, [i for i, p in enumerate(points) if p.estimate and p.llc is None and not p.duplicate_of]),
-        (FAILED, GREY, [i for i, point in enumerate(points) if point.estimate is None]),
+        (FAILED, GREY, [i for i, point in enumerate(points) if point.estimate is None and point.error is not None]),
     ):
         if chosen:
             draw_crosses(axes, [places[i] for i in chosen], colour, label)
