@@ -114,7 +114,7 @@ class Recorder:
         """The values minus those at w*, (columns,)."""
         if self._anchors is None:
             raise ValueError("there are no values at w* to subtract")
-        return self.values() - self._anchors
+        return (self.values() - self._anchors).to(OBSERVABLES[self.recording.observable].precision)
 
     def see(self) -> None:
         """Keeps the rises at a draw."""

@@ -130,6 +130,7 @@ def _of_chains(store: RunStore, names: Sequence[str], common: Mapping[str, Any])
     rises, losses, left_out = [], [], 0
     for name in names:
         values, loss_rises = tensors_of(store, name, VALUES, LOSS_RISES)
+        values = values.float()
         if len(values) and bool(torch.isfinite(values).all()) and bool(torch.isfinite(loss_rises).all()):
             rises.append(values)
             losses.append(loss_rises.double())
@@ -144,7 +145,10 @@ def _of_pairs(
     store: RunStore, names: Sequence[str], common: Mapping[str, Any], place: Path
 ) -> tuple[LossDraws, LossDraws, int]:
     wanted = (VALUES, LOSS_RISES, LOG_WEIGHTS, LOG_PRIOR_WEIGHTS)
-    parts = [tensors_of(store, name, *wanted) for name in names]
+    parts = [
+        [each.float() if each.dtype == torch.float16 else each for each in tensors_of(store, name, *wanted)]
+        for name in names
+    ]
     _require(sum(len(part[0]) for part in parts), place)
     values, losses, weights, prior_weights = (
         torch.cat([part[index] for part in parts]).unflatten(0, (-1, 2)) for index in range(len(wanted))

@@ -244,14 +244,15 @@ def _recorded(subject: Subject, sampler: SamplerSettings, draws: int, an_item: f
     if not sampler.observables:
         return _Recorded(0, 0, 0.0, 0)
     items = subject.n if sampler.probe is None else sampler.probe_items
-    columns = sum(items * (subject.context - 1 if name == TOKEN_LOSSES else 1) for name in sampler.observables)
+    # As observables keep them: tokens in 16 bits.
+    size = sum(items * (2 * (subject.context - 1) if name == TOKEN_LOSSES else 4) for name in sampler.observables)
     by_draws = sampler.by_draws or sampler.tries_draws
     passes = len(sampler.observables) * items
     if by_draws:
         # The weight of a draw is that of the loss of all items, which a recording of them has.
         passes += 0 if sampler.probe is None and LOSSES in sampler.observables else subject.n
     gradient = BACKWARD_AND_FORWARD / FORWARD * subject.n if by_draws else 0
-    return _Recorded(draws, items, (draws * passes + gradient) * an_item / processes, 4 * draws * columns)
+    return _Recorded(draws, items, (draws * passes + gradient) * an_item / processes, draws * size)
 
 
 def _memory(subject: Subject, copies: int, sampler: SamplerSettings) -> int:

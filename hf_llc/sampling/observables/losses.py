@@ -11,6 +11,8 @@ from hf_llc.sampling.objective import Objective
 class Losses:
     """ℓ_i(w) of each item, in the unit of the loss."""
 
+    precision = torch.float32
+
     def values(self, objective: Objective) -> Tensor:
         """ℓ_i(w), in nats, shape (n,)."""
         return objective.losses(torch.arange(objective.n))

@@ -25,6 +25,8 @@ class TokenObjective(Protocol):
 class TokenLosses:
     """The cross-entropy of each predicted token; the mean over an item's tokens is the item's loss."""
 
+    precision = torch.float16
+
     def values(self, objective: Objective) -> Tensor:
         """In nats, shape (predicted tokens of all items,), item by item."""
         tokens = _of_tokens(objective)

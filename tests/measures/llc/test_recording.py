@@ -107,7 +107,8 @@ def test_the_mean_of_the_losses_of_tokens_is_the_loss_of_their_sequence(place: P
     tokens, sequences = tensors("run", "token-losses")["rises"], tensors("run")["rises"]
     assert tokens.shape == (8, SEQUENCES * (CONTEXT - 1))
     means = tokens.double().view(8, SEQUENCES, CONTEXT - 1).mean(dim=2)
-    torch.testing.assert_close(means, sequences.double(), atol=2e-6, rtol=1e-5)
+    # Of a token 16 bits are kept.
+    torch.testing.assert_close(means, sequences.double(), atol=5e-4, rtol=1e-3)
     assert anchors("run", "token-losses")["positions"][:2] == [[0, 1], [0, 2]]
 
 
