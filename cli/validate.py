@@ -62,6 +62,10 @@ def validate(
     ] = FEW_CHAINS,
     draws: Annotated[int, typer.Option("--draws", help="Draws per chain.", rich_help_panel="Sampling")] = 1500,
     seed: int = 0,
+    measures: Annotated[
+        bool,
+        typer.Option("--measures", help="Try the measures of hf-llc scan --with on cases with known answers instead."),
+    ] = False,
     format: o.Format = "auto",
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -78,10 +82,15 @@ def validate(
     hf-llc validate
     hf-llc validate --case gaussian --sampler sgld
     hf-llc validate --case gaussian-draws
+    hf-llc validate --measures
     hf-llc validate --case dln --widths 20,20,20 --rank 10
     hf-llc validate --case dln --widths 10,10 --rank 3 --samples 20000 --gradient control-variate
     """
     form = chosen(format, as_json, quiet)
+    if measures:
+        if case or size is not None or widths is not None:
+            raise typer.BadParameter("--measures excludes --case, --size and --widths: leave these out.")
+        return _validate_measures(form)
     net = any(value is not None for value in (widths, rank, n_beta, batch_size)) or samples != 0
     if net and (case or ["dln"]) != ["dln"]:
         raise typer.BadParameter("--widths, --rank, --n-beta, --samples and --batch-size need --case dln.")
@@ -134,6 +143,34 @@ def validate(
         for each in chosen_cases:
             validations.append(validation.validate(each, effort, observer))
     _write(validations, form)
+
+
+def _validate_measures(form: Form) -> None:
+    """The table of known answers of measures; exit code 1 if one is not met."""
+    from hf_llc.measures.exact_answers import exact_answers
+
+    answers = exact_answers()
+    if form is Form.JSON:
+        write_json([each.to_dict() for each in answers])
+    elif form is Form.AGENT:
+        for each in answers:
+            write_agent(each.to_dict())
+    elif form is Form.QUIET:
+        for each in answers:
+            write_line(f"{each.answer.value:.6g}")
+    else:
+        headers = ("measure", "case", "truth", "value", "may differ by", "met")
+        rows = [
+            (name, each.case, f"{each.truth:.6g}", f"{each.value:.6g}", f"{each.tolerance:.2g}", _met(each.is_met))
+            for name, each in answers
+        ]
+        write_table("Exact answers of measures", headers, rows)
+    if not all(each.answer.is_met for each in answers):
+        raise typer.Exit(1)
+
+
+def _met(is_met: bool) -> str:
+    return "yes" if is_met else "NO"
 
 
 def _widths(text: str | None) -> list[int]:

@@ -37,7 +37,9 @@ from tests.reference import (
     cli_page,
     columns,
     help_of,
+    measure_columns,
     written_columns,
+    written_measure_columns,
 )
 from tests.settings_reference import SECTIONS, settings_page
 
@@ -54,6 +56,10 @@ def test_the_page_of_a_command_is_what_help_prints_now(command: str) -> None:
 
 def test_the_table_of_columns_is_what_is_written_to_files() -> None:
     assert written_columns() == columns(), "run: python -m tests.reference"
+
+
+def test_the_tables_of_columns_of_measures_are_what_measures_say() -> None:
+    assert written_measure_columns() == measure_columns(), "run: python -m tests.reference"
 
 
 def test_the_settings_page_is_what_the_dataclasses_say() -> None:

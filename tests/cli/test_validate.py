@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from hf_llc.measures import MEASURES
 from tests.helpers.command_line import Run
 
 QUICK = ("--chains", 2, "--draws", 40)
@@ -75,3 +76,21 @@ def test_impossible_options_are_refused_in_one_line(
     assert ran.code == code
     assert message in " ".join(ran.err.split())
     assert ran.out == ""
+
+
+def test_measures_have_known_answers_too(run: Run) -> None:
+    ran = run("validate", "--measures", "--json")
+    assert ran.code == 0
+    answers = json.loads(ran.out)
+    assert {answer["measure"] for answer in answers} == {name for name in MEASURES if name != "llc"}
+    assert all(answer["is_met"] for answer in answers)
+    assert run("validate", "--measures", "--case", "gaussian").code == 2
+
+
+def test_an_answer_that_is_not_met_is_named_and_ends_with_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_llc.measures.spectral_ranks.stable_rank", lambda values: 2.0)
+    monkeypatch.setattr("hf_llc.measures.exact_answers.MEASURES", {"rank": MEASURES["rank"]})
+    ran = run("validate", "--measures")
+    assert ran.code == 1
+    met = [line.split()[-1] for line in ran.out.splitlines() if line.startswith("rank")]
+    assert met == ["NO", "yes"] * 3

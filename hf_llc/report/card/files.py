@@ -69,11 +69,20 @@ def _portable(point: Point, root: Path, known: Sequence[Path]) -> Point:
     named = (
         point.revision if estimate is None or not point.revision.startswith("sha256:") else Path(estimate.model).name
     )
-    error = None if point.error is None else one_line(point.error)
-    for folder in known if error else ():
-        error = (error or "").replace(f"{folder}/", "")
-    shown = None if error is None else FOLDERS.sub("", error)
-    return replace(point, revision=one_line(named), error=shown, estimate=estimate)
+    measures = {name: replace(each, error=_shown(each.error, known)) for name, each in point.measures.items()}
+    return replace(
+        point, revision=one_line(named), error=_shown(point.error, known), estimate=estimate, measures=measures
+    )
+
+
+def _shown(error: str | None, known: Sequence[Path]) -> str | None:
+    """The reason of a failure without folders of this machine."""
+    if error is None:
+        return None
+    shown = one_line(error)
+    for folder in known:
+        shown = shown.replace(f"{folder}/", "")
+    return FOLDERS.sub("", shown)
 
 
 def headline_of(curve: Curve, names: Sequence[str]) -> list[Point]:
