@@ -16,9 +16,11 @@ import hf_llc
 from hf_llc.errors import NotFoundError, SettingsError, UnusableError
 from hf_llc.report.component_files import keep_components
 from hf_llc.report.load import traces_in
+from hf_llc.results.columns import Column
 from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import ChainTrace, Estimate, Verdict
+from hf_llc.results.measured import MeasureRecord
 from hf_llc.results.progress import Observer
 from hf_llc.settings.strict_json import sealed
 from tests.helpers.estimates import SETTINGS, estimate, trace
@@ -93,7 +95,7 @@ def test_the_data_have_numbers_errors_verdicts_and_chains(tmp_path: Path) -> Non
     assert len(first["values"]) == SETTINGS.draws
     assert first["values"][0] == pytest.approx(0.05 * SETTINGS.n_beta, rel=1e-3)
     assert second["values"][0] == pytest.approx(0.06 * SETTINGS.n_beta, rel=1e-3)
-    assert data["axes"] == [{"key": "step", "label": "training step"}]
+    assert data["axes"] == [{"key": "step", "label": "training step", "scale": "log"}]
 
 
 def test_panels_are_all_that_was_measured_the_coefficient_first(tmp_path: Path) -> None:
@@ -113,6 +115,55 @@ def test_a_measure_that_is_no_column_yet_has_a_panel(tmp_path: Path, monkeypatch
     (panel,) = [each for each in data["panels"] if each["name"] == "rank_me"]
     assert panel["error"] == "rank_me_stderr"
     assert data["runs"][0]["points"][0]["values"]["rank_me"] == 3.5
+
+
+RANK = MeasureRecord(
+    columns=(
+        Column("stable_rank", "number", "", "`‖W‖_F²/‖W‖₂²`", null="stable_rank_null", has_panel=True),
+        Column("stable_rank_null", "number", "", "of random numbers"),
+        Column("ranks", "numbers", "", "of each matrix"),
+        Column("matrices", "integer", "", "how many"),
+    ),
+    values={"stable_rank": 3.5, "stable_rank_null": 9.25, "ranks": [3.0, 4.0], "matrices": 2},
+)
+
+
+def test_measures_beside_the_coefficient_have_a_panel_for_their_main_columns(tmp_path: Path) -> None:
+    curve = hf_llc.load(kept_run(tmp_path / "run"))
+    failed = MeasureRecord(columns=RANK.columns, error="no weights in /srv/secret/m")
+    points = [replace(point, measures={"rank": RANK if point.step != 64 else failed}) for point in curve]
+    _, data = page_of(replace(curve, points=tuple(points)), path=tmp_path / "page.html")
+    panels = {panel["name"]: panel for panel in data["panels"]}
+    assert (panels["stable_rank"]["null"], panels["stable_rank"]["meaning"]) == ("stable_rank_null", "‖W‖_F²/‖W‖₂²")
+    assert not {"stable_rank_null", "ranks", "matrices"} & panels.keys()
+    first, second, *_ = data["runs"][0]["points"]
+    assert (first["values"]["stable_rank"], first["values"]["matrices"]) == (3.5, 2)
+    assert second["missing"] == ["rank: no weights in m"]
+
+
+def test_measures_alone_are_shown_without_command_and_meaning(tmp_path: Path) -> None:
+    points = [Point(revision=f"step{step}", sha="a" * 40, step=step, measures={"rank": RANK}) for step in (1, 2, 3)]
+    curve = Curve.of_points("org/model", points, run_dir="", versions={})
+    text, data = page_of(curve, path=tmp_path / "page.html")
+    assert [panel["name"] for panel in data["panels"]] == ["stable_rank"]
+    assert data["axes"][0]["scale"] == "linear"
+    assert "What it means" not in text
+    assert "<pre tabindex" not in text
+
+
+@pytest.mark.parametrize(
+    ("steps", "scale"), [((0, 1, 2, 4, 8, 16, 512), "log"), ((0, 1000, 2000, 3000), "linear"), ((5,), "log")]
+)
+def test_evenly_spaced_checkpoints_begin_with_a_linear_axis(tmp_path: Path, steps: Sequence[int], scale: str) -> None:
+    points = [Point(revision=f"step{step}", step=step, measures={"rank": RANK}) for step in steps]
+    _, data = page_of(Curve.of_points("m", points, run_dir="", versions={}), path=tmp_path / "page.html")
+    assert data["axes"] == [{"key": "step", "label": "training step", "scale": scale}]
+
+
+def test_checkpoints_without_steps_stand_in_their_order(tmp_path: Path) -> None:
+    points = [Point(revision=name, measures={"rank": RANK}) for name in ("b", "a")]
+    _, data = page_of(Curve.of_points("m", points, run_dir="", versions={}), path=tmp_path / "page.html")
+    assert [axis["key"] for axis in data["axes"]] == ["order"]
 
 
 def test_chains_of_many_draws_are_thinned_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

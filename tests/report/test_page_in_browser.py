@@ -12,7 +12,7 @@ from hf_llc.results.curve import Curve, Point
 from tests.helpers.browser import CHROMIUM, Page, browser
 from tests.helpers.estimates import SETTINGS, estimate
 from tests.helpers.fake_runs import write_run
-from tests.report.test_page import HOSTILE, kept_run
+from tests.report.test_page import HOSTILE, RANK, kept_run
 
 pytestmark = [
     pytest.mark.processes,
@@ -147,6 +147,16 @@ def test_a_single_estimate_shows_its_chains_at_once(page: Page, tmp_path: Path) 
     page.open(hf_llc.write_report(estimate(), path=tmp_path / "page.html"))
     assert page.value("document.querySelector('#point h2').textContent") == "step512"
     assert page.value("document.querySelectorAll('#panels figure').length") == 1
+
+
+def test_measures_alone_are_drawn_with_what_they_are_of_random_numbers(page: Page, tmp_path: Path) -> None:
+    points = [Point(revision=f"step{step}", step=step, measures={"rank": RANK}) for step in (1, 2, 3)]
+    page.open(hf_llc.write_report(Curve.of_points("m", points, run_dir="", versions={}), path=tmp_path / "page.html"))
+    assert page.value("document.querySelectorAll('[data-panel=stable_rank] [aria-label=line] path').length") == 2
+    page.hover("[data-panel=stable_rank] circle[data-point='1']")
+    assert page.value(SHOWN) == "step2\nstable_rank = 3.5\nstable_rank_null = 9.25"
+    page.click("[data-panel=stable_rank] circle[data-point='1']")
+    assert page.value("document.querySelector('#point h2').textContent") == "step2"
 
 
 def test_hostile_words_run_nothing(page: Page, tmp_path: Path) -> None:

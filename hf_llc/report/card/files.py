@@ -69,20 +69,24 @@ def _portable(point: Point, root: Path, known: Sequence[Path]) -> Point:
     named = (
         point.revision if estimate is None or not point.revision.startswith("sha256:") else Path(estimate.model).name
     )
-    measures = {name: replace(each, error=_shown(each.error, known)) for name, each in point.measures.items()}
-    return replace(
-        point, revision=one_line(named), error=_shown(point.error, known), estimate=estimate, measures=measures
-    )
+    return replace(without_folders(point, known), revision=one_line(named), estimate=estimate)
 
 
-def _shown(error: str | None, known: Sequence[Path]) -> str | None:
-    """The reason of a failure without folders of this machine."""
-    if error is None:
-        return None
-    shown = one_line(error)
-    for folder in known:
-        shown = shown.replace(f"{folder}/", "")
-    return FOLDERS.sub("", shown)
+def without_folders(point: Point, known: Sequence[Path] = ()) -> Point:
+    """The point whose errors, its own and those of its measures, name no folder of this machine.
+
+    Args:
+        known: folders to leave out first, whose names may have spaces in them.
+    """
+
+    def bare(error: str | None) -> str | None:
+        text = one_line(error or "")
+        for folder in known:
+            text = text.replace(f"{folder}/", "")
+        return None if error is None else FOLDERS.sub("", text)
+
+    measures = {name: replace(each, error=bare(each.error)) for name, each in point.measures.items()}
+    return replace(point, error=bare(point.error), measures=measures)
 
 
 def headline_of(curve: Curve, names: Sequence[str]) -> list[Point]:

@@ -1,15 +1,18 @@
 """What the page shows, as one JSON object: curves, chains of their points, and panels of everything measured."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from hf_llc.errors import one_line
 from hf_llc.hub.reference import is_remote
 from hf_llc.report.card.escaping import dataset_name
 from hf_llc.report.load import traces_in
-from hf_llc.results.columns import COLUMNS
+from hf_llc.results.columns import COLUMNS, Column
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import ChainTrace, Estimate
 
@@ -30,6 +33,9 @@ NO_PANEL = {
 }
 """Columns of numbers that say where a point is and how it was measured."""
 FIRST = ("llc", "loss")
+LLC = "local learning coefficient"
+ALONE = Column("", "number", "", "", has_panel=True)
+"""In place of a column that a curve does not describe."""
 MOST_CHAIN_VALUES = 24_000
 """Values of all chains of a page together: about 200 kB."""
 FEWEST_VALUES = 40
@@ -65,7 +71,7 @@ def page_data(runs: Sequence[ShownRun], differences: Sequence[str]) -> dict[str,
     values = max(FEWEST_VALUES, MOST_CHAIN_VALUES // max(1, chains))
     return {
         "axes": _axes(points),
-        "panels": _panels(points),
+        "panels": _panels(runs),
         "differences": list(differences),
         "runs": [
             {
@@ -83,39 +89,50 @@ def page_data(runs: Sequence[ShownRun], differences: Sequence[str]) -> dict[str,
 
 
 def _axes(points: Sequence[Point]) -> list[dict[str, str]]:
-    """What the x axis can show: what every point has, else the order of the checkpoints."""
+    """What the x axis can show, and on which scale at first: what every point has, else the order of checkpoints."""
     stages = {point.stage for point in points}
     known = {"step": ("training step", [p.step for p in points]), "tokens": ("tokens", [p.tokens for p in points])}
     axes = [
-        {"key": key, "label": label}
+        {"key": key, "label": label, "scale": _scale([value for value in values if value is not None])}
         for key, (label, values) in known.items()
         if all(value is not None for value in values) and (key == "tokens" or len(stages) == 1)
     ]
-    return axes or [{"key": "order", "label": "checkpoint, in order of training"}]
+    return axes or [{"key": "order", "label": "checkpoint, in order of training", "scale": "linear"}]
 
 
-def _panels(points: Sequence[Point]) -> list[dict[str, str]]:
-    """Everything that was measured at a point, with its unit and meaning."""
+def _scale(values: Sequence[int]) -> str:
+    """`linear` for checkpoints that are about evenly spaced, else `log`."""
+    marks = sorted(set(values))
+    if len(marks) < 3:
+        return "log"
+    usual = statistics.median(b - a for a, b in pairwise(marks))
+    return "linear" if usual * (len(marks) - 1) > (marks[-1] - marks[0]) / 2 else "log"
+
+
+def _panels(runs: Sequence[ShownRun]) -> list[dict[str, str]]:
+    """Everything that was measured at a point, with its unit and meaning, and what it is where there is nothing to
+    measure."""
+    points = [point for run in runs for point in run.curve.points]
     rows = [point.to_row() for point in points]
     names = list(dict.fromkeys(name for row in rows for name, value in row.items() if _is_number(value)))
-    wanted = [name for name in names if name not in NO_PANEL and not name.endswith(ERROR)]
-    units = {column.name: column.unit for column in COLUMNS}
+    known = {column.name: column for run in runs for column in run.curve.columns}
+    ours = {column.name for column in COLUMNS}
+    wanted = [
+        name
+        for name in names
+        if name not in NO_PANEL and not name.endswith(ERROR) and (name in ours or known.get(name, ALONE).has_panel)
+    ]
     unit = next((point.estimate.dataset.unit for point in points if point.estimate is not None), "")
     return [
         {
             "name": name,
             "error": name + ERROR if name + ERROR in names else "stderr" if name == "llc" else "",
-            "unit": unit if name == "loss" else units.get(name, ""),
-            "meaning": _meaning(name),
+            "null": known.get(name, ALONE).null,
+            "unit": unit if name == "loss" else known.get(name, ALONE).unit.strip("`"),
+            "meaning": LLC if name == "llc" else known.get(name, ALONE).meaning.replace("`", ""),
         }
         for name in sorted(wanted, key=lambda each: FIRST.index(each) if each in FIRST else len(FIRST))
     ]
-
-
-def _meaning(name: str) -> str:
-    """What a measure is; "" for one that the table of columns does not have."""
-    known = {column.name: column.meaning for column in COLUMNS}
-    return "local learning coefficient" if name == "llc" else known.get(name, "").replace("`", "")
 
 
 def _is_number(value: Any) -> bool:
@@ -135,6 +152,7 @@ def _point(point: Point, traces: Sequence[ChainTrace], most: int) -> dict[str, A
         "choices": {} if estimate is None else dict(estimate.choices),
         "duplicate_of": point.duplicate_of,
         "error": point.error,
+        "missing": [f"{name}: {one_line(each.error)}" for name, each in point.measures.items() if each.error],
         "chains": [] if estimate is None else [_chain(trace, estimate, most) for trace in traces],
         "chain_word": "group" if estimate is not None and estimate.settings.by_draws else "chain",
     }

@@ -4,7 +4,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const colors = ["#4269d0", "#b8641b", "#2f8f5b", "#a463f2", "#c2304e", "#3c8aa0", "#9c6b4e", "#7a7a2e"];
   const tip = document.getElementById("tip");
-  const state = { x: data.axes[0].key, scale: "log", y: "linear", chosen: null };
+  const state = { x: data.axes[0].key, scale: data.axes[0].scale, y: "linear", chosen: null };
   const short = d3.format("~s");
   const small = (value) => (value == null ? "" : Number(value.toPrecision(5)).toString());
 
@@ -28,10 +28,11 @@
     const name = panel.name === "llc" ? "λ̂" : panel.name;
     const uncertain = error == null || error === "" ? "" : ` ± ${Number(error.toPrecision(2))}`;
     lines.push(value == null ? `no ${name}` : `${name} = ${small(value)}${uncertain} ${panel.unit}`.trim());
-    if (panel.name === "llc") lines.push(point.error || `${point.verdict}: ${point.reason}`);
+    if (panel.null && point.values[panel.null] != null) lines.push(`${panel.null} = ${small(point.values[panel.null])}`);
+    if (panel.name === "llc" || !point.verdict) lines.push(point.error || (point.verdict ? `${point.verdict}: ${point.reason}` : ""));
     else if (point.verdict) lines.push(point.verdict);
     if (point.duplicate_of) lines.push(`weights of ${point.duplicate_of}`);
-    return lines.join("\n");
+    return lines.filter(Boolean).join("\n");
   }
 
   function showTip(node, words) {
@@ -71,10 +72,10 @@
   }
 
   function panelFigure(panel, first) {
-    const figure = element("figure", null, null, { "data-panel": panel.name });
+    const figure = element("figure", null, null, { "data-panel": panel.name, ...(first ? { "data-first": "" } : {}) });
     const caption = element("figcaption", null, figure);
     element("strong", panel.name === "llc" ? "λ̂" : panel.name, caption);
-    const about = [panel.meaning, panel.unit && `in ${panel.unit}`, panel.error && "band: ± 1 standard error"].filter(Boolean);
+    const about = [panel.meaning, panel.unit && `in ${panel.unit}`, panel.error && "band: ± 1 standard error", panel.null && `dotted: ${panel.null}, where there is nothing to measure`].filter(Boolean);
     const logarithmic = state.y === "log" && all.some((p) => p.values[panel.name] > 0);
     const drawn = all.filter((p) => p.values[panel.name] != null && x(p) != null && (!logarithmic || p.values[panel.name] > 0));
     const left = all.filter((p) => p.values[panel.name] != null).length - drawn.length;
@@ -88,11 +89,13 @@
     const bands = data.runs.flatMap((run, r) => {
       const own = drawn.filter((p) => p.run === r);
       const line = Plot.lineY(own, { x, y: value, stroke: colors[r % colors.length], strokeDasharray: run.comparable ? null : "5 4" });
+      const floorLine = panel.null ? [Plot.lineY(own.filter((p) => p.values[panel.null] != null), { x, y: (p) => p.values[panel.null], stroke: "currentColor", strokeOpacity: 0.6, strokeDasharray: "1 4" })] : [];
       return panel.error ? [
+        ...floorLine,
         Plot.areaY(own, { x, y1: (p) => Math.max(floor, value(p) - error(p)), y2: (p) => value(p) + error(p), fill: colors[r % colors.length], fillOpacity: 0.2 }),
         Plot.ruleX(own, { x, y1: (p) => Math.max(floor, value(p) - error(p)), y2: (p) => value(p) + error(p), stroke: colors[r % colors.length] }),
         line,
-      ] : [line];
+      ] : [...floorLine, line];
     });
     const picture = Plot.plot({
       width, height: first ? 300 : 150, marginLeft: 62, marginRight: 16, marginBottom: 38,
@@ -102,12 +105,12 @@
       y: { label: null, ...room(drawn.map(value)), type: logarithmic ? "log" : "linear", grid: true, nice: true, ticks: first ? 6 : 4, tickFormat: logarithmic ? "~g" : undefined },
       marks: [
         ...bands,
-        Plot.dot(drawn, { x, y: value, r: first ? 5 : 4, stroke: color, strokeWidth: 2, fill: color }),
+        Plot.dot(drawn, { x, y: value, r: (first ? 5 : 4) - (drawn.length > 60 ? 1.5 : 0), stroke: color, strokeWidth: 2, fill: color }),
       ],
     });
     for (const node of picture.querySelectorAll('g[aria-label="dot"] circle')) {
       const point = drawn[node.__data__];
-      if (point.verdict !== "converged") node.style.fill = "Canvas";
+      if (point.verdict && point.verdict !== "converged") node.style.fill = "Canvas";
       connect(node, point, panel, first);
     }
     figure.append(picture);
@@ -131,7 +134,7 @@
     node.addEventListener("blur", hideTip);
     node.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      const nodes = [...document.querySelectorAll('[data-panel="llc"] .point')];
+      const nodes = [...document.querySelectorAll('[data-first] .point')];
       if (event.key === "Enter" || event.key === " ") choose(point);
       else if (event.key === "Escape") hideTip();
       else if (event.key === "Home") focusOn(nodes, nodes[0]);
@@ -152,9 +155,9 @@
     hideTip();
     const place = document.getElementById("panels");
     // Of a single checkpoint its numbers say more than a panel each.
-    const panels = all.length > 1 ? data.panels : data.panels.filter((panel) => panel.name === "llc");
-    place.replaceChildren(...panels.map((panel) => panelFigure(panel, panel.name === "llc")));
-    const first = place.querySelector('[data-panel="llc"] .point');
+    const panels = all.length > 1 ? data.panels : data.panels.slice(0, 1);
+    place.replaceChildren(...panels.map((panel, i) => panelFigure(panel, i === 0)));
+    const first = place.querySelector('[data-first] .point');
     if (first) first.setAttribute("tabindex", "0");
     drawComponents();
     if (state.chosen) drawPoint(state.chosen);
@@ -189,7 +192,7 @@
 
   function choose(point) {
     state.chosen = point;
-    for (const node of document.querySelectorAll('[data-panel="llc"] .point'))
+    for (const node of document.querySelectorAll('[data-first] .point'))
       node.setAttribute("aria-pressed", String(+node.dataset.run === point.run && +node.dataset.point === point.index));
     drawPoint(point);
     document.getElementById("point").scrollIntoView({ block: "nearest" });
@@ -200,9 +203,10 @@
     place.hidden = false;
     place.replaceChildren();
     element("h2", data.runs.length > 1 ? `${point.name}: ${point.revision}` : point.revision, place);
-    element("p", point.error || `${point.verdict}: ${point.reason}.`, place);
+    if (point.error || point.verdict) element("p", point.error || `${point.verdict}: ${point.reason}.`, place);
+    for (const sentence of point.missing) element("p", `Not measured: ${sentence}.`, place);
     if (point.interpretation) element("p", `${point.interpretation}.`, place);
-    drawChains(point, place);
+    if (point.verdict) drawChains(point, place);
     const list = element("dl", null, place);
     for (const [name, value] of Object.entries(point.values)) {
       const row = element("div", null, list);
@@ -275,8 +279,8 @@
       item.append(words);
     };
     if (data.runs.length > 1) data.runs.forEach((run, r) => add(run.comparable ? run.name : `${run.name} (not comparable)`, colors[r % colors.length], true));
-    add("converged", "currentColor", true);
-    add("not converged: see its verdict", "currentColor", false);
+    if (all.some((p) => p.verdict)) add("converged", "currentColor", true);
+    if (all.some((p) => p.verdict && p.verdict !== "converged")) add("not converged: see its verdict", "currentColor", false);
   }
 
   controls();

@@ -14,17 +14,17 @@ from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from hf_llc.errors import ResourceError, SettingsError, one_line
+from hf_llc.errors import ResourceError, SettingsError, UnusableError, one_line
 from hf_llc.hub.reference import is_remote
 from hf_llc.report.card.escaping import with_error
-from hf_llc.report.card.files import headline_of, portable
+from hf_llc.report.card.files import headline_of, portable, without_folders
 from hf_llc.report.card.render import Content, render_meaning
 from hf_llc.report.compare import compare
 from hf_llc.report.component_files import INDEX, load_components
 from hf_llc.report.load import folder_of, load, own_command
 from hf_llc.report.page.data import ShownRun, facts_of, page_data
 from hf_llc.results.component_curves import ComponentCurves
-from hf_llc.results.curve import Curve
+from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
 from hf_llc.results.provenance import versions
@@ -95,7 +95,7 @@ def page_of(runs: Sequence[Any], observer: Observer) -> bytes:
             for run in shown_runs
         ],
         differences=differences,
-        meaning=Markup(MarkdownIt("commonmark", {"html": False}).render(_meaning(shown_runs[0]))),
+        meaning=Markup(_meaning(shown_runs)),
         version=versions()["hf-llc"],
     )
     return page.encode()
@@ -104,7 +104,7 @@ def page_of(runs: Sequence[Any], observer: Observer) -> bytes:
 def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun], tuple[str, ...]]:
     """The runs in the order given, each with a name of its own, and why they are not comparable."""
     read = [each for index, run in enumerate(runs) for each in _curves(run, index, observer)]
-    public = [portable(curve, folder_of(place)) for place, curve in read]
+    public = [_public(curve, folder_of(place)) for place, curve in read]
     names, apart = [Path(public[0].model).name], frozenset[str]()
     differences: tuple[str, ...] = ()
     if len(read) > 1:
@@ -121,7 +121,7 @@ def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun]
             kept=original,
             place=place,
             comparable=name not in apart,
-            command=_content(curve, name, own_command(place, observer.tell) if place else None).reproduced_by,
+            command=_command(curve, name, own_command(place, observer.tell) if place else None),
         )
         for name, curve, (place, original) in zip(names, public, read, strict=True)
     ]
@@ -142,12 +142,43 @@ def _curves(run: Any, index: int, observer: Observer) -> list[tuple[str, Curve]]
     return [(curve.run_dir, curve)]
 
 
+def _public(curve: Curve, folder: Path) -> Curve:
+    """The curve without paths of this machine.
+
+    Raises:
+        UnusableError: it has no number of anything.
+    """
+    if _has_numbers(curve):
+        return portable(curve, folder)
+    if not any(_has_values(point) for point in curve.points):
+        raise UnusableError(f"The run of {curve.model} has no number to show; see why with hf-llc show.")
+    model = Path(curve.model).name if Path(curve.model).expanduser().exists() else curve.model
+    return replace(curve, model=one_line(model), points=tuple(map(without_folders, curve.points)), run_dir=".")
+
+
+def _has_values(point: Point) -> bool:
+    return any(value is not None for each in point.measures.values() for value in each.to_row().values())
+
+
+def _has_numbers(curve: Curve) -> bool:
+    return any(point.llc is not None for point in curve.points)
+
+
+def _command(curve: Curve, name: str, own: str | None) -> str:
+    """The command that makes the numbers again; "" for measures alone, which hold no record of it."""
+    return _content(curve, name, own).reproduced_by if _has_numbers(curve) else own or ""
+
+
 def _content(curve: Curve, name: str, command: str | None = None) -> Content:
     return Content(curve=curve, name=name, headline=headline_of(curve, ()), command=command)
 
 
-def _meaning(run: ShownRun) -> str:
-    return render_meaning(_content(run.curve, run.name))
+def _meaning(runs: Sequence[ShownRun]) -> str:
+    """What the numbers of the first run with some mean, as HTML; "" of measures alone."""
+    run = next((run for run in runs if _has_numbers(run.curve)), None)
+    if run is None:
+        return ""
+    return str(MarkdownIt("commonmark", {"html": False}).render(render_meaning(_content(run.curve, run.name))))
 
 
 def _folder(run: Any) -> Path:
