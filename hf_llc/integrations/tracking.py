@@ -9,6 +9,7 @@ from typing import Any, Self
 from hf_llc.execution.store import RunStore
 from hf_llc.integrations.trackers import TRACKERS
 from hf_llc.integrations.trackers.base import TrackedRun, Tracker
+from hf_llc.results.columns import panels_of
 from hf_llc.results.curve import Point
 from hf_llc.results.estimate import Verdict
 from hf_llc.settings.bounds import checked_arguments
@@ -112,11 +113,16 @@ def _run_name(folder: Path, model: str, part: str) -> str:
 
 def _outcome(point: Point) -> list[float | str | None]:
     """What is reported again when it changes."""
-    return [point.llc, point.error]
+    return [point.llc, point.error, *sorted(point.measures)]
 
 
 def values_of(point: Point) -> dict[str, float | str]:
     """What is reported of a point: numbers by name, and words."""
+    row = point.to_row()
+    columns = [column for each in point.measures.values() for column in each.columns]
+    measured = {each.name: row[each.name] for each in panels_of(columns) if row[each.name] is not None}
+    if point.duplicate_of is None and point.error is None and point.estimate is None:
+        return {**measured, "revision": point.revision}
     if point.estimate is None or point.llc is None:
         return {"revision": point.revision, "error": point.error or ""}
     if point.duplicate_of is not None:
@@ -125,6 +131,7 @@ def values_of(point: Point) -> dict[str, float | str]:
     return {
         **{name: value for name, value in numbers.items() if value is not None},
         "converged": float(point.verdict is Verdict.CONVERGED),
+        **measured,
         "verdict": str(point.verdict),
         "revision": point.revision,
     }

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hf_llc.measures.base import ExactAnswer, MeasureContext, NotApplicableError
+from hf_llc.measures.weight_matrices import WeightMatrix, weight_matrices
 from hf_llc.results.columns import Column
 
 TOKENS = 1024
@@ -31,7 +32,13 @@ class QuantisationKnee:
 
     needs = ()
     columns = (
-        Column("quantisation_bits_10", "number", "bits", "at which rounding weights costs 0.010 nats", has_panel=True),
+        Column(
+            "quantisation_bits_10",
+            "number",
+            "bits",
+            "at which rounding weights costs 0.010 nats; null where 2 cost less",
+            has_panel=True,
+        ),
         Column("quantisation_bits_50", "number", "bits", "at which rounding weights costs 0.050 nats"),
         Column("quantisation_bits", "numbers", "bits", "at which the loss was measured"),
         Column("quantisation_rises", "numbers", "nats", "rise of the loss at each of `quantisation_bits`"),
@@ -40,7 +47,7 @@ class QuantisationKnee:
     def run(self, context: MeasureContext) -> dict[str, Any]:
         """About ten forward passes of few items."""
         objective, items = context.objective, context.items(TOKENS)
-        weights = list(channels(context.model))
+        weights = list(weight_matrices(context.model))
         if not weights:
             raise NotApplicableError("the model has no weight matrix")
         level = float(objective.losses(items).double().mean())
@@ -59,10 +66,10 @@ class QuantisationKnee:
     def exact_answers(self) -> Sequence[ExactAnswer]:
         """Weights on a grid of 3 bits; a rise of 4^−b; rounding of uniform weights."""
         grid = torch.tensor([[-3.0, -2.0, 1.0, 3.0]])
-        at_grid = float((round_to_nearest(grid, 0, 3.0) - grid).abs().max())
+        at_grid = float((round_to_nearest(grid, [0], 3.0) - grid).abs().max())
         uniform = torch.rand((64, 4096), generator=torch.Generator().manual_seed(0)) * 2 - 1
         step = 2 / (2**6 - 2)
-        error = float((round_to_nearest(uniform, 0, 6.0) - uniform).double().square().mean())
+        error = float((round_to_nearest(uniform, [0], 6.0) - uniform).double().square().mean())
         knee = crossing(lambda bits: 4.0**-bits, 0.01)
         return [
             ExactAnswer(case="error of −3 … 3 at 3 bits", truth=0.0, value=at_grid, tolerance=0.0),
@@ -76,38 +83,27 @@ class QuantisationKnee:
 MEASURE = QuantisationKnee()
 
 
-def channels(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
-    """Weight matrices, tied ones once, and which of their dimensions is that of the outputs."""
-    seen: set[int] = set()
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            if parameter.dim() >= 2 and id(parameter) not in seen:
-                seen.add(id(parameter))
-                # GPT-2 keeps its linear layers transposed.
-                yield parameter, 1 if type(module).__name__ == "Conv1D" else 0
-
-
-def round_to_nearest(weight: Tensor, outputs: int, bits: float) -> Tensor:
+def round_to_nearest(weight: Tensor, outputs: Sequence[int], bits: float) -> Tensor:
     """The weight on a grid of 2^bits − 1 values, symmetric around 0, of each output channel."""
-    others = [each for each in range(weight.dim()) if each != outputs]
+    others = [each for each in range(weight.dim()) if each not in outputs]
     largest = weight.abs().amax(dim=others, keepdim=True)
     step = largest / (2 ** (bits - 1) - 1)
     return torch.where(step > 0, (weight / step).round() * step, weight)
 
 
 @contextmanager
-def rounded(weights: Sequence[tuple[Tensor, int]], bits: float) -> Iterator[None]:
+def rounded(weights: Sequence[WeightMatrix], bits: float) -> Iterator[None]:
     """While the block runs, the weights are rounded; then they are what they were, bit for bit."""
-    before = [weight.detach().clone() for weight, _ in weights]
+    before = [each.parameter.detach().clone() for each in weights]
     try:
         with torch.no_grad():
-            for weight, outputs in weights:
-                weight.copy_(round_to_nearest(weight, outputs, bits))
+            for each in weights:
+                each.parameter.copy_(round_to_nearest(each.parameter, each.outputs, bits))
         yield
     finally:
         with torch.no_grad():
-            for (weight, _), kept in zip(weights, before, strict=True):
-                weight.copy_(kept)
+            for each, kept in zip(weights, before, strict=True):
+                each.parameter.copy_(kept)
 
 
 def crossing(rise: Callable[[float], float], threshold: float) -> float | None:

@@ -1,19 +1,19 @@
 """Ranks and norm of the weight matrices; needs no data.
 
-Of each weight matrix W (convolutions as output channels × all else) with singular values σ:
+Of each weight matrix W (convolutions as output channels × all else, each expert by itself) with singular values σ:
 
 - stable rank ‖W‖_F² / ‖W‖₂² (Rudelson & Vershynin 2007), effective rank exp H(σ/Σσ) (Roy & Vetterli 2007);
 - beside them those of a matrix of independent Gaussian numbers of the same shape, which is what an untrained layer has.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from hf_llc.measures import spectral_ranks as ranks
 from hf_llc.measures.base import ExactAnswer, MeasureContext, NotApplicableError
+from hf_llc.measures.weight_matrices import weight_matrices
 from hf_llc.results.columns import Column
 
 
@@ -34,7 +34,8 @@ class WeightRanks:
 
     def run(self, context: MeasureContext) -> dict[str, Any]:
         """Singular values of every matrix."""
-        spectra = {name: (ranks.singular_values(each), each.shape) for name, each in matrices(context.model)}
+        matrices = [each for weight in weight_matrices(context.model) for each in weight.matrices()]
+        spectra = {name: (ranks.singular_values(each), each.shape) for name, each in matrices}
         if not spectra:
             raise NotApplicableError("the model has no weight matrix")
         stable = [ranks.stable_rank(values) for values, _ in spectra.values()]
@@ -75,15 +76,6 @@ class WeightRanks:
 
 
 MEASURE = WeightRanks()
-
-
-def matrices(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Weights with two dimensions of more than one entry, tied ones once; convolutions as outputs × all else."""
-    for name, parameter in model.named_parameters():
-        if parameter.dim() >= 2:
-            matrix = parameter.detach().flatten(1)
-            if min(matrix.shape) > 1:
-                yield name, matrix
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from hf_llc import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.execution import planning
@@ -16,6 +17,8 @@ from hf_llc.execution.distributed.world import single_process
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.measures import MEASURES
 from hf_llc.measures.base import MeasureContext, NotApplicableError
+from hf_llc.measures.quantisation import round_to_nearest
+from hf_llc.measures.weight_matrices import weight_matrices
 from hf_llc.results.progress import Observer
 from hf_llc.tasks import TASKS
 from tests.helpers import tiny_images, tiny_regression
@@ -229,3 +232,37 @@ def test_activation_regions_of_a_network_in_place(tmp_path: Path) -> None:
     assert record["local_complexity"] > 3 * record["local_complexity_stderr"] > 0
     assert 0 < record["local_rank"] <= 64
     assert record["sign_change_density"] is None
+
+
+class Conv1D(nn.Module):
+    """A linear layer as GPT-2 keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 2))
+
+
+def test_matrices_of_experts_are_apart_and_tied_ones_come_once() -> None:
+    model = nn.Module()
+    model.experts = nn.Module()
+    model.experts.stack = nn.Parameter(torch.zeros(4, 3, 5))
+    model.convolution = nn.Conv1d(2, 6, 3)
+    model.transposed = Conv1D()
+    model.one, model.other = nn.Linear(3, 2), nn.Linear(3, 2)
+    model.other.weight = model.one.weight
+    known = {each.name: each for each in weight_matrices(model)}
+    assert {name: each.outputs for name, each in known.items()} == {
+        "experts.stack": (0, 1), "convolution.weight": (0,), "transposed.weight": (1,), "one.weight": (0,)
+    }  # fmt: skip
+    shapes = {name: tuple(matrix.shape) for each in known.values() for name, matrix in each.matrices()}
+    assert shapes["experts.stack[3]"] == (3, 5)
+    assert shapes["convolution.weight"] == (6, 6)
+    assert len(shapes) == 4 + 3
+
+
+def test_each_output_channel_has_a_scale_of_its_own() -> None:
+    weight = torch.tensor([[1.0, 0.4], [100.0, 40.0]])
+    by_rows = round_to_nearest(weight, [0], 2.0)
+    assert by_rows.tolist() == [[1.0, 0.0], [100.0, 0.0]]
+    assert round_to_nearest(weight, [1], 2.0).tolist() == [[0.0, 0.0], [100.0, 40.0]]
+    assert round_to_nearest(torch.zeros(2, 2), [0], 2.0).tolist() == [[0.0, 0.0], [0.0, 0.0]]

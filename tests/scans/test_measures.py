@@ -10,12 +10,14 @@ import pytest
 import hf_llc
 from hf_llc import scan
 from hf_llc.errors import SettingsError
+from hf_llc.integrations.tracking import values_of
 from hf_llc.measures import MEASURES
 from hf_llc.measures.rank import WeightRanks
 from hf_llc.results.curve import Curve
 from hf_llc.results.figures.plots import series_figure
 from hf_llc.results.jsonl import curve_from, lines_of
 from hf_llc.results.progress import Observer
+from hf_llc.scans.shard import Shard
 from hf_llc.settings.strict_json import DamagedError, sealed
 from tests.helpers.command_line import files_of
 from tests.helpers.tiny_model import jsonl, save_tiny_model
@@ -183,10 +185,35 @@ def test_two_processes_measure_what_one_does() -> None:
     assert [column.name for column in one.columns] == [column.name for column in two.columns]
 
 
+def test_parts_of_a_scan_keep_their_measures_when_they_are_merged() -> None:
+    whole = scanned("llc", "rank")
+    for index in (1, 2):
+        scanned("llc", "rank", folder=f"part{index}", shard=Shard(index, 2))
+    merged, missing = hf_llc.merge([Path("part1"), Path("part2")], Path("merged"))
+    assert missing == []
+    assert merged.to_rows() == whole.to_rows()
+    before = files_of(Path("merged/points"))
+    assert scanned("llc", "rank", folder="merged").to_rows() == whole.to_rows()
+    assert files_of(Path("merged/points")) == before
+
+
+def test_a_page_and_trackers_have_the_main_columns() -> None:
+    curve = scanned("llc", *BESIDE)
+    page = hf_llc.write_report(curve, path=Path("page.html")).read_text()
+    panel = '"name": "stable_rank", "error": "", "null": "stable_rank_null"'
+    assert panel in page or panel.replace(": ", ":").replace(", ", ",") in page
+    assert '"effective_ranks"' not in page
+    values = values_of(curve.points[0])
+    assert values["stable_rank"] == curve.to_rows()[0]["stable_rank"]
+    assert "stable_rank_null" not in values
+    measured = values_of(scanned("rank", folder="alone").points[0])
+    assert set(measured) == {"stable_rank", "effective_rank", "weight_norm", "revision"}
+
+
 def test_names_that_are_no_measures_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"measures must be one of all, activations, .*, got 'ranks'; did you mean"):
         scanned("llc", "ranks")
     with pytest.raises(SettingsError, match="measures is an empty list; name at least one"):
         scan("run", "text.jsonl", measures=[])
     with pytest.raises(SettingsError, match="A `shard` needs the measure llc"):
-        scan("run", "text.jsonl", measures="rank", shard=hf_llc.scans.shard.Shard(1, 2))
+        scan("run", "text.jsonl", measures="rank", shard=Shard(1, 2))
