@@ -81,6 +81,16 @@ def test_the_axis_becomes_linear_and_back(report: Page) -> None:
     assert places() == logarithmic
 
 
+def test_the_bar_of_a_point_is_one_standard_error_up_and_down(report: Page) -> None:
+    heights = report.value(f"[...document.querySelectorAll('{POINT}')].map(c => +c.getAttribute('cy'))")
+    unit = (heights[0] - heights[2]) / (13.93 + 0.5)
+    bars = "[...document.querySelectorAll('[data-first] [aria-label=rule] line')]"
+    ends = report.value(f"{bars}.map(l => [+l.getAttribute('y1'), +l.getAttribute('y2')])")
+    for (first, second), middle in zip(ends, heights, strict=True):
+        assert sorted([first, second]) == pytest.approx([middle - 0.42 * unit, middle + 0.42 * unit], abs=0.1)
+    assert report.value("document.querySelectorAll('[data-first] [aria-label=area] path').length") == 1
+
+
 def test_a_logarithmic_y_axis_leaves_out_what_is_not_above_0_and_says_so(report: Page) -> None:
     report.click("input[name=y][value=log]")
     assert report.value(f"document.querySelectorAll('{POINT}').length") == 2
