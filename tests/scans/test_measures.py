@@ -10,6 +10,7 @@ import pytest
 import hf_llc
 from hf_llc import scan
 from hf_llc.errors import SettingsError
+from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.integrations.tracking import values_of
 from hf_llc.measures import MEASURES
 from hf_llc.measures.rank import WeightRanks
@@ -122,6 +123,27 @@ def test_a_second_call_computes_nothing_and_a_new_measure_only_itself() -> None:
     # What an earlier call has measured stays in the curve.
     assert list(more.points[0].measures) == ["positions", "rank"]
     assert scanned().to_rows() == more.to_rows()
+
+
+@pytest.mark.parametrize("sampler", ["importance", "sgld-lm"])
+def test_a_checkpoint_is_loaded_once_for_all_measures(sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = LoadedModel._load
+
+    def counted(bench: LoadedModel) -> Any:
+        loaded.append(bench._plan.sampler.sampler)
+        return load(bench)
+
+    monkeypatch.setattr(LoadedModel, "_load", counted)
+    settings = {"sampler": sampler, "gamma": 30_000.0, "chains": 4, "draws": 16}
+    short = SHORT if sampler == "sgld-lm" else {}
+    curve = scan(
+        "run", "text.jsonl", measures=["llc", "rank", "positions"], output_dir=Path("out"), num_processes=1,
+        **{**short, **settings},
+    )  # fmt: skip
+    assert curve is not None
+    assert None not in [row["stable_rank"] for row in curve.to_rows()]
+    assert len(loaded) == 2, loaded
 
 
 def test_without_llc_nothing_is_sampled_and_it_can_be_added_later() -> None:
