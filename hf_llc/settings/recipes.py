@@ -189,7 +189,7 @@ _RECIPES = (
     Recipe(
         name="spectroscopy-2026",
         model="Pythia 1.4B",
-        source="Towards Spectroscopy, 2026 (arXiv 2601.12703)",
+        source="Gordon et al. 2026 (arXiv 2601.12703)",
         url="https://arxiv.org/abs/2601.12703",
         settings={
             **CUSTOM, "sampler": "rmsprop-sgld", "gamma": 300.0, "n_beta": 10.0, "lr": 1e-5, "batch_size": 16,
