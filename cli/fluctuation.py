@@ -48,6 +48,7 @@ def fluctuation(
 
 
 def _rows(result: "Fluctuation", gain: "LossGain") -> list[tuple[str, str]]:
+    warning = result.warning or gain.warning
     tail = "" if result.pareto_k is None else f", Pareto k of their weights {result.pareto_k:.2f}"
     return [
         (
@@ -65,4 +66,5 @@ def _rows(result: "Fluctuation", gain: "LossGain") -> list[tuple[str, str]]:
         ("loss at w*", f"{result.loss:.4f} nats per item"),
         ("loss gain", f"{with_error(gain.value, gain.stderr)}: nβ (E[L] − L(w*)) of these items, the LLC of all of n"),
         ("effective draws", f"{result.effective:.0f}{tail}"),
+        *([] if warning is None else [("warning", f"not to be relied on, nor are the errors: {warning}")]),
     ]

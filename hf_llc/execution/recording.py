@@ -59,8 +59,13 @@ class Recording:
 
     @property
     def blocks(self) -> list[str]:
-        """Names of the parts of independent draws."""
-        return [f"{self.folder}/draws/{index:04d}" for index in range(-(-self.pairs // PAIRS_A_PART))]
+        """Names of the parts of independent draws.
+
+        One with fewer than all its pairs says how many in its name: a later run of more draws has another in its place.
+        """
+        whole, rest = divmod(self.pairs, PAIRS_A_PART)
+        last = [f"{self.folder}/draws/{whole:04d}-{rest}"] if rest else []
+        return [*(f"{self.folder}/draws/{index:04d}" for index in range(whole)), *last]
 
     @property
     def pairs(self) -> int:
@@ -69,8 +74,9 @@ class Recording:
 
     def pairs_of(self, name: str) -> range:
         """The pairs of the part of that name."""
-        first = int(name.rpartition("/")[2]) * PAIRS_A_PART
-        return range(first, min(first + PAIRS_A_PART, self.pairs))
+        index, _, count = name.rpartition("/")[2].partition("-")
+        first = int(index) * PAIRS_A_PART
+        return range(first, first + int(count or PAIRS_A_PART))
 
     @property
     def is_of_all(self) -> bool:
@@ -127,7 +133,7 @@ class Recorder:
 
     def taken(self) -> Tensor:
         """The rises that were kept, (draws, columns); none are kept afterwards."""
-        stacked = torch.stack(self._values)
+        stacked = torch.stack(self._values) if self._values else torch.zeros(0, len(self.positions()))
         self._values.clear()
         return stacked
 

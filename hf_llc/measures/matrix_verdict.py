@@ -54,12 +54,9 @@ def judge_matrix(
     if agreement is not None:
         reasons.append(f"halves of the draws agree to r = {agreement:.2f}")
     verdict = MatrixVerdict.PARTLY_RESOLVED
-    if pareto_k is not None and not pareto_k <= TAIL_MAX:
+    if weakness := weakness_of(effective, pareto_k):
         verdict = MatrixVerdict.NOISE
-        reasons.insert(0, f"the weights of the draws have too long a tail (k = {pareto_k:.2f}): sample chains")
-    elif not effective >= EFFECTIVE_MIN:
-        verdict = MatrixVerdict.NOISE
-        reasons.insert(0, f"{effective:.0f} effective draws, where {EFFECTIVE_MIN:.0f} are needed")
+        reasons.insert(0, weakness)
     elif not (share >= SIGNAL_MIN or significant >= SIGNIFICANT_MIN):
         verdict = MatrixVerdict.NOISE
     elif share >= SIGNAL_RESOLVED:
@@ -76,6 +73,15 @@ def judge_matrix(
         significant=significant,
         pareto_k=pareto_k,
     )
+
+
+def weakness_of(effective: float, pareto_k: float | None) -> str | None:
+    """Why draws say nothing, with errors that are not to be relied on either; None if they do."""
+    if pareto_k is not None and not pareto_k <= TAIL_MAX:
+        return f"the weights of the draws have too long a tail (k = {pareto_k:.2f}): sample chains"
+    if not effective >= EFFECTIVE_MIN:
+        return f"{effective:.0f} effective draws, where {EFFECTIVE_MIN:.0f} are needed"
+    return None
 
 
 def _understated(errors: Matrix, halves: tuple[Matrix, Matrix] | None) -> float:

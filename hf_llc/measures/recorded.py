@@ -1,7 +1,8 @@
 """Reads what a run recorded at its draws."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from torch import Tensor
 
 from hf_llc.errors import NotFoundError, ResourceError
 from hf_llc.execution.recording import ANCHORS, LOG_PRIOR_WEIGHTS, LOG_WEIGHTS, LOSS_RISES, RECORDED, VALUES, tensors_of
-from hf_llc.execution.store import RunStore
+from hf_llc.execution.store import INPUTS, RunStore
+from hf_llc.measures.llc.chains.parts import OPEN
 from hf_llc.results.estimate import Estimate
-from hf_llc.results.matrix import excerpt
+from hf_llc.results.matrix import MatrixQuality, MatrixVerdict, excerpt
 from hf_llc.sampling.loss_draws import LossDraws
+from hf_llc.settings.bounds import shown
 
+PART = re.compile(r"[0-9]+(-[0-9]+)?")
+"""Names of parts with draws."""
 FEWEST = 8
 """Draws without which nothing is said."""
 
@@ -28,7 +33,7 @@ class RecordedLosses:
         draws: the losses. control: at draws of the localizing prior alone, nβ = 0; None from chains.
         labels: a text for each item. places: of each the number of the item, and that of the token in it if it is one.
         facts: what is said of them: model, sha, step, item, unit, data, parameters that move.
-        left_out: draws, or chains, whose losses were not finite.
+        left_out: pairs of draws, or chains, whose losses were not finite.
     """
 
     name: str
@@ -39,6 +44,15 @@ class RecordedLosses:
     places: Sequence[tuple[int, int | None]]
     facts: Mapping[str, Any]
     left_out: int
+
+    @property
+    def without(self) -> str | None:
+        """What is left out, in words; None if nothing is."""
+        if not self.left_out:
+            return None
+        what = "chains" if self.draws.is_chains else "pairs of draws"
+        total = self.left_out + self.draws.loss_rises.shape[0]
+        return f"{self.left_out} of {total} {what}, in which a loss is inf or NaN, are left out"
 
     @property
     def names(self) -> list[str]:
@@ -52,8 +66,22 @@ class RecordedLosses:
 
 
 def recordings_in(run: Path) -> dict[str, Path]:
-    """The folders of a run's recordings by their names."""
-    return {path.parent.name: path.parent for path in sorted(run.glob(f"**/{RECORDED}/*/{ANCHORS}.json"))}
+    """The folders of a run's recordings by their names; of chains as long as asked for, if there are others too."""
+    if not (run / f"{INPUTS}.json").exists():
+        return {}
+    return {
+        path.parent.name: path.parent
+        for prefix in (OPEN, "")
+        for path in sorted(run.glob(f"{prefix}{RECORDED}/*/{ANCHORS}.json"))
+    }
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folder itself if it is that of a run with recordings, else those of such runs below it."""
+    if recordings_in(folder):
+        return [folder]
+    present = {path.parents[2] for path in folder.glob(f"**/{RECORDED}/*/{ANCHORS}.json")}
+    return sorted({each if (each / f"{INPUTS}.json").exists() else each.parent for each in present})
 
 
 def place_of(run: Estimate | Path | str, recording: str | None = None) -> tuple[Path, Path]:
@@ -63,11 +91,13 @@ def place_of(run: Estimate | Path | str, recording: str | None = None) -> tuple[
         run: its folder, or its result. recording: which; None takes the only one, or `losses`.
 
     Raises:
-        NotFoundError: the run has none, or none of that name.
+        NotFoundError: the run has none, or none of that name; or the folder is that of several runs.
     """
     folder = Path(run.run_dir if isinstance(run, Estimate) else run)
     present = recordings_in(folder)
     if not present:
+        if runs := runs_in(folder):
+            raise NotFoundError(f"{folder} contains other runs: name one of them, {', '.join(map(shown, runs[:8]))}.")
         what = "has no recorded losses" if folder.is_dir() else "is not there"
         raise NotFoundError(f"{folder} {what}: run its command again with `keep=losses` (or a `probe`).")
     name = recording or ("losses" if "losses" in present else next(iter(present)))
@@ -92,13 +122,13 @@ def read_recorded(run: Estimate | Path | str, recording: str | None = None) -> R
     if facts is None:
         raise ResourceError(f"{place / ANCHORS}.json is damaged; run the command of that run again.")
     (anchors,) = tensors_of(store, f"{prefix}/{ANCHORS}", VALUES)
-    chains = _parts(store, f"{prefix}/chains", 3)
+    chains = _parts(store, f"{prefix}/chains")
     common = {"n_beta": facts["n_beta"], "gamma": facts["gamma"], "n": facts["n"], "anchors": anchors.double()}
     if chains:
         draws, left_out = _of_chains(store, chains, common)
         control = None
     else:
-        draws, control, left_out = _of_pairs(store, _parts(store, f"{prefix}/draws", 4), common, place)
+        draws, control, left_out = _of_pairs(store, _parts(store, f"{prefix}/draws"), common, place)
     places = [(int(item), None if token is None else int(token)) for item, token in facts["positions"]]
     return RecordedLosses(
         name=place.name,
@@ -112,18 +142,46 @@ def read_recorded(run: Estimate | Path | str, recording: str | None = None) -> R
     )
 
 
+def joined(*sentences: str | None) -> str | None:
+    """Those that there are, in one; None if there are none."""
+    return "; ".join(sentence for sentence in sentences if sentence is not None) or None
+
+
+def noted(quality: MatrixQuality, *recorded: RecordedLosses) -> MatrixQuality:
+    """The quality, whose reason also says what is left out of these recordings: the rest are not all of the
+    posterior, and no entry is resolved."""
+    without = joined(*dict.fromkeys(each.without for each in recorded))
+    if without is None:
+        return quality
+    is_resolved = quality.verdict is MatrixVerdict.RESOLVED
+    verdict = MatrixVerdict.PARTLY_RESOLVED if is_resolved else quality.verdict
+    return replace(quality, verdict=verdict, reason=f"{without}; {quality.reason}")
+
+
 def _numbered(item: str, number: int, token: int | None) -> str:
     return f"{item} {number}" if token is None else f"{item} {number}, token {token}"
 
 
-def _parts(store: RunStore, folder: str, digits: int) -> list[str]:
-    """Names of the parts that are there, up to the first that is missing."""
-    names: list[str] = []
-    while store.path(name := f"{folder}/{len(names):0{digits}d}").exists():
+def _parts(store: RunStore, folder: str) -> list[str]:
+    """Names of the parts that are there: of each number the whole one, or the longest of those with fewer draws."""
+    by_number: dict[int, str] = {}
+    paths = (path for path in (store.folder / folder).glob("*.json") if PART.fullmatch(path.stem))
+    for path in sorted(paths, key=_number_and_count):
+        by_number[_number_and_count(path)[0]] = f"{folder}/{path.stem}"
+    for number, (present, name) in enumerate(sorted(by_number.items())):
+        if number != present:
+            raise ResourceError(
+                f"{store.folder / folder} has no part {number}, only later ones; run the command of that run again."
+            )
         if store.peek(name) is None:
             raise ResourceError(f"{store.path(name)} is damaged; run the command of that run again.")
-        names.append(name)
-    return names
+    return [by_number[number] for number in sorted(by_number)]
+
+
+def _number_and_count(path: Path) -> tuple[int, float]:
+    """Of a part its number, and how many pairs it has, inf if all."""
+    number, _, count = path.stem.partition("-")
+    return int(number), float(count or "inf")
 
 
 def _of_chains(store: RunStore, names: Sequence[str], common: Mapping[str, Any]) -> tuple[LossDraws, int]:
@@ -136,7 +194,7 @@ def _of_chains(store: RunStore, names: Sequence[str], common: Mapping[str, Any])
             losses.append(loss_rises.double())
         else:
             left_out += 1
-    _require(sum(map(len, rises)), store.folder)
+    _require(sum(map(len, rises)), store.folder, left_out)
     draws = LossDraws(rises=torch.stack(rises), loss_rises=torch.stack(losses), log_weights=None, **common)
     return draws, left_out
 
@@ -154,7 +212,7 @@ def _of_pairs(
         torch.cat([part[index] for part in parts]).unflatten(0, (-1, 2)) for index in range(len(wanted))
     )
     finite = torch.isfinite(values).all(dim=(1, 2)) & torch.isfinite(weights).all(dim=1)
-    _require(2 * int(finite.sum()), place)
+    _require(2 * int(finite.sum()), place, int((~finite).sum()))
 
     def draws_of(log_weights: Tensor, n_beta: float) -> LossDraws:
         return LossDraws(
@@ -167,7 +225,12 @@ def _of_pairs(
     return draws_of(weights, common["n_beta"]), draws_of(prior_weights, 0.0), int((~finite).sum())
 
 
-def _require(draws: int, place: Path) -> None:
+def _require(draws: int, place: Path, left_out: int = 0) -> None:
+    if draws < FEWEST and left_out:
+        raise ResourceError(
+            f"{place} has {draws} recorded draws with finite losses, and {FEWEST} are needed; in the others a loss is "
+            "inf or NaN: raise gamma, or lower the step size of chains."
+        )
     if draws < FEWEST:
         raise ResourceError(
             f"{place} has {draws} recorded draws, and {FEWEST} are needed: run its command again to the end."

@@ -22,6 +22,7 @@ class Fluctuation:
         waic: bayes_loss + βV/n, what `bayes_loss` of new data is on average up to terms in 1/n², in nats per item.
         effective: draws, or pairs of them, that the draws are worth for V. pareto_k: see `sampling.averages`.
         items: how many losses there are. n_beta, gamma, n: of the posterior.
+        warning: why neither these numbers nor their errors are to be relied on; None if they are.
     """
 
     functional_variance: float
@@ -41,6 +42,7 @@ class Fluctuation:
     n_beta: float
     gamma: float
     n: int
+    warning: str | None = None
 
     @property
     def beta(self) -> float:
@@ -49,7 +51,8 @@ class Fluctuation:
 
     def __str__(self) -> str:
         fluctuation = with_error(self.singular_fluctuation, self.singular_fluctuation_stderr)
-        return f"ν(β) = {fluctuation}, WAIC = {with_error(self.waic, self.waic_stderr)} nats per item"
+        waic = with_error(self.waic, self.waic_stderr)
+        return _warned(f"ν(β) = {fluctuation}, WAIC = {waic} nats per item", self.warning)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; non-finite numbers become None."""
@@ -67,11 +70,19 @@ class LossGain:
 
     Over all items of L_n it is λ̂. It is not the learning coefficient of those items, whose posterior is that of their
     own loss.
+
+    Attributes:
+        warning: why neither the number nor its error is to be relied on; None if they are.
     """
 
     value: float
     stderr: float
     items: int
+    warning: str | None = None
 
     def __str__(self) -> str:
-        return f"loss gain on {self.items} items: {with_error(self.value, self.stderr)}"
+        return _warned(f"loss gain on {self.items} items: {with_error(self.value, self.stderr)}", self.warning)
+
+
+def _warned(text: str, warning: str | None) -> str:
+    return text if warning is None else f"{text} (not to be relied on: {warning})"

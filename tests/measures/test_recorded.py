@@ -1,17 +1,21 @@
 """What is read of recorded losses, and what is made of them, from runs of a tiny model."""
 
+import math
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from hf_llc import DataSettings, Estimate, SamplerSettings, estimate, fluctuation, influence, loss_gain
 from hf_llc import susceptibilities as susceptibilities_of
-from hf_llc.errors import NotFoundError, ResourceError, SettingsError
+from hf_llc.errors import DivergedError, NotFoundError, ResourceError, SettingsError
 from hf_llc.measures.recorded import read_recorded
-from hf_llc.results.matrix import excerpt
+from hf_llc.results.matrix import MatrixVerdict, excerpt
 from tests.helpers.learned_model import BY_DRAWS, SEQUENCES, save_learned_model
 
 DRAWS = replace(BY_DRAWS, keep=("losses",), recorded_draws=80)
@@ -189,6 +193,64 @@ def test_a_damaged_part_is_named_and_left_as_it_is(place: Path) -> None:
     with pytest.raises(ResourceError, match=r"0001\.json is damaged; run the command of that run again"):
         influence(place / "damaged")
     assert files(place / "damaged") == before
+
+
+def test_a_missing_part_is_not_passed_over(place: Path) -> None:
+    run(place, "gap", DRAWS)
+    (place / "gap/recorded/losses/draws/0001.json").unlink()
+    with pytest.raises(ResourceError, match="draws has no part 1, only later ones; run the command of that run again"):
+        influence(place / "gap")
+
+
+def test_a_folder_of_runs_is_not_taken_for_one_of_them(place: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"runs contains other runs: name one of them, '.*full', '.*head', '.*mlp'"):
+        influence(place / "runs")
+
+
+def test_chains_as_long_as_it_took_are_read_by_the_folder_of_their_run(place: Path) -> None:
+    growing = replace(CHAINS, chains=None, draws=None, budget_seconds=1.0)
+    run(place, "growing/full", growing)
+    run(place, "growing/head", replace(growing, component="l0h0"))
+    assert (place / "growing/full/open/recorded/losses/chains/000.json").exists()
+    assert read_recorded(place / "growing/full").draws.is_chains
+    assert susceptibilities_of(place / "growing").components == ("l0h0",)
+
+
+def steep(at: float, value: float) -> Callable[[torch.nn.Linear, Any], Tensor]:
+    """Losses that are that value where the first weight is more than so far above 0."""
+
+    def losses(module: torch.nn.Linear, rows: Any) -> Tensor:
+        values = (module(rows[0]) - rows[1]).square().mean(dim=1)
+        return torch.where(module.weight[0, 0] > at, value, values)
+
+    return losses
+
+
+def run_of_module(at: float, sampler: SamplerSettings) -> None:
+    module = torch.nn.Linear(2, 1, bias=False)
+    torch.nn.init.zeros_(module.weight)
+    items = torch.randn(2, 32, 2, generator=torch.Generator().manual_seed(0))
+    with suppress(DivergedError):
+        estimate(module, (items[0], items[1, :, :1]), sampler, losses=steep(at, math.inf), output_dir=Path("steep"))
+
+
+def test_draws_that_are_left_out_are_told_of_and_resolve_nothing() -> None:
+    run_of_module(0.15, replace(DRAWS, gamma=100.0, n_beta=5.0, recorded_draws=800))
+    recorded = read_recorded("steep")
+    assert 0 < recorded.left_out < 200
+    message = f"{recorded.left_out} of 400 pairs of draws, in which a loss is inf or NaN, are left out"
+    result = influence("steep")
+    assert result.quality.verdict is MatrixVerdict.PARTLY_RESOLVED
+    assert result.quality.reason.startswith(message)
+    assert result.kernel_quality.reason.startswith(message)
+    assert fluctuation("steep").warning == message
+    assert message in str(loss_gain("steep"))
+
+
+def test_chains_that_fail_before_their_first_draw_are_recorded_as_failed() -> None:
+    run_of_module(0.001, replace(CHAINS, gamma=100.0, burn_in=30))
+    with pytest.raises(ResourceError, match="0 recorded draws with finite losses, and 8 are needed; in the others"):
+        influence("steep")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hf_llc.measures.matrix_verdict import weakness_of
 from hf_llc.results.fluctuation import Fluctuation, LossGain
 from hf_llc.sampling.averages import Averages
 from hf_llc.sampling.covariance import covariance_with
@@ -34,6 +35,7 @@ def fluctuation(draws: LossDraws) -> Fluctuation:
     spread = _stderr_of_choice(variance.value, draws.n)
     total = draws.n * float(variance.value.mean())
     error = draws.n * math.hypot(errors[0], spread)
+    effective = averages.effective(averages.autocorrelation(of_variance[..., None]))
     return Fluctuation(
         functional_variance=total,
         functional_variance_stderr=error,
@@ -46,12 +48,13 @@ def fluctuation(draws: LossDraws) -> Fluctuation:
         waic=bayes_loss + beta * float(variance.value.mean()),
         waic_stderr=errors[3],
         loss=loss,
-        effective=averages.effective(averages.autocorrelation(of_variance[..., None])),
+        effective=effective,
         pareto_k=averages.pareto_k,
         items=draws.items,
         n_beta=draws.n_beta,
         gamma=draws.gamma,
         n=draws.n,
+        warning=weakness_of(effective, averages.pareto_k),
     )
 
 
@@ -66,7 +69,13 @@ def loss_gain(draws: LossDraws, items: Sequence[int] | None = None) -> LossGain:
         raise ValueError(f"items must be at least one of 0 to {draws.items - 1}, got {list(chosen)[:8]}")
     averages = Averages(draws)
     rises = draws.n_beta * draws.rises[..., list(chosen)].double().mean(-1)
-    return LossGain(value=float(averages.expectation(rises)), stderr=_stderr(averages, rises), items=len(chosen))
+    effective = averages.effective(averages.autocorrelation(rises[..., None]))
+    return LossGain(
+        value=float(averages.expectation(rises)),
+        stderr=_stderr(averages, rises),
+        items=len(chosen),
+        warning=weakness_of(effective, averages.pareto_k),
+    )
 
 
 def _stderr(averages: Averages, values: Tensor) -> float:

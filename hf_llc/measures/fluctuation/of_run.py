@@ -1,11 +1,12 @@
 """`hf_llc.fluctuation` and `hf_llc.loss_gain`: from the recorded losses of a run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hf_llc.errors import SettingsError
 from hf_llc.measures.fluctuation import estimate
-from hf_llc.measures.recorded import RecordedLosses, read_recorded
+from hf_llc.measures.recorded import RecordedLosses, joined, read_recorded
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.fluctuation import Fluctuation, LossGain
 
@@ -28,7 +29,8 @@ def fluctuation(run: Estimate | Path | str, recording: str | None = None) -> Flu
             f"{recorded.name} are losses of {recorded.facts['items_of']['dataset']}, and WAIC is of the data that the "
             "posterior is made of: record these too (`keep=losses` without `probe`)."
         )
-    return estimate.fluctuation(recorded.draws)
+    result = estimate.fluctuation(recorded.draws)
+    return replace(result, warning=joined(result.warning, recorded.without))
 
 
 def loss_gain(run: Estimate | Path | str, recording: str | None = None, items: Sequence[int] | None = None) -> LossGain:
@@ -44,9 +46,10 @@ def loss_gain(run: Estimate | Path | str, recording: str | None = None, items: S
     """
     recorded = read_recorded(run, recording)
     try:
-        return estimate.loss_gain(recorded.draws, items)
+        result = estimate.loss_gain(recorded.draws, items)
     except ValueError as error:
         raise SettingsError(f"{error}.") from error
+    return replace(result, warning=joined(result.warning, recorded.without))
 
 
 def _refuse_tokens(recorded: RecordedLosses) -> None:

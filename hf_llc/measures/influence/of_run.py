@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hf_llc.errors import SettingsError
 from hf_llc.measures.influence import estimate
-from hf_llc.measures.recorded import RecordedLosses, read_recorded
+from hf_llc.measures.recorded import RecordedLosses, noted, read_recorded
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.influence import Influence
 from hf_llc.settings.bounds import require, shown
@@ -45,14 +46,20 @@ def influence(
             f"{recorded.run_dir} has {len(names):,} recorded items; name classes of them with `by`, or record fewer "
             f"than {MOST_ITEMS:,} (`probe`, `max_sequences`).",
         )
-        return estimate.influence(recorded.draws, names)
+        return _noted(estimate.influence(recorded.draws, names), recorded)
     classes = _classes(recorded, by)
     names = list(dict.fromkeys(classes))
     require(len(names) > 1, f"by must name at least two classes, got {len(names)}.")
     require(len(names) <= MOST_ITEMS, f"by must name at most {MOST_ITEMS} classes, got {len(names)}.")
     places = {name: place for place, name in enumerate(names)}
     draws = recorded.draws.classes([places[each] for each in classes])
-    return estimate.influence(draws, names)
+    return _noted(estimate.influence(draws, names), recorded)
+
+
+def _noted(result: Influence, recorded: RecordedLosses) -> Influence:
+    return replace(
+        result, quality=noted(result.quality, recorded), kernel_quality=noted(result.kernel_quality, recorded)
+    )
 
 
 def _classes(recorded: RecordedLosses, by: str | Path | Sequence[str]) -> list[str]:

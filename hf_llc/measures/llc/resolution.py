@@ -61,13 +61,14 @@ class ResolvedRun:
         return self.settings.n_beta * self.typical > HOT * self.settings.gamma
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return asdict(self)
+        """A JSON-ready mapping; a trace that is inf or NaN becomes None."""
+        return {**asdict(self), "trace_hessian": finite_or_none(self.trace_hessian)}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """The resolution that `to_dict` wrote."""
-        return cls(**{**stored, "settings": ResolvedSettings(**stored["settings"])})
+        trace = math.nan if stored["trace_hessian"] is None else stored["trace_hessian"]
+        return cls(**{**stored, "settings": ResolvedSettings(**stored["settings"]), "trace_hessian": trace})
 
 
 def resolve_settings(plan: Plan, bench: LoadedModel) -> ResolvedRun:

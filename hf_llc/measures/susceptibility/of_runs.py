@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_llc.errors import NotFoundError, SettingsError, listed
-from hf_llc.execution.recording import ANCHORS, RECORDED
-from hf_llc.measures.recorded import RecordedLosses, read_recorded
+from hf_llc.measures.recorded import RecordedLosses, noted, read_recorded, runs_in
 from hf_llc.measures.susceptibility.estimate import susceptibility
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.susceptibility import Susceptibility
@@ -56,7 +55,15 @@ def susceptibilities(
     _refuse_others(full, by_name)
     controls = {name: each.control for name, each in by_name.items() if each.control is not None}
     result = susceptibility({name: each.draws for name, each in by_name.items()}, full.draws, full.names, controls)
-    return replace(result, items_are_tokens=full.is_of_tokens)
+    return replace(
+        result,
+        items_are_tokens=full.is_of_tokens,
+        quality=noted(result.quality, *by_name.values()),
+        qualities=tuple(
+            noted(quality, by_name[name]) for name, quality in zip(result.components, result.qualities, strict=True)
+        ),
+        total_quality=noted(result.total_quality, full, *by_name.values()),
+    )
 
 
 def moved_by(facts: Mapping[str, object]) -> str:
@@ -70,8 +77,7 @@ def moved_by(facts: Mapping[str, object]) -> str:
 def _folders(run: Estimate | Path | str) -> list[Path]:
     """The folder of a run, or those of the runs in it."""
     folder = Path(run.run_dir if isinstance(run, Estimate) else run)
-    runs = {path.parent.parent.parent for path in folder.glob(f"**/{RECORDED}/*/{ANCHORS}.json")}
-    return sorted(runs) or [folder]
+    return runs_in(folder) or [folder]
 
 
 def _refuse_others(full: RecordedLosses, components: Mapping[str, RecordedLosses]) -> None:

@@ -145,3 +145,19 @@ def test_what_is_written_is_read_back() -> None:
     result = fluctuation(exact_draws(1.0, 50, 0))
     assert Fluctuation.from_dict(json.loads(json.dumps(result.to_dict(), allow_nan=False))) == result
     assert str(result).startswith("ν(β) = ")
+
+
+def test_weights_with_too_long_a_tail_are_warned_of_with_every_number() -> None:
+    """A posterior that is far narrower than what it is drawn from: one draw has all the weight, and no error."""
+    steps = noise(200, 1, seed=0)
+    steps = torch.cat([steps, -steps], dim=1)
+    draws = draws_at(steps, -N * steps.square().sum(-1) / 2, 1.0, 1.0)
+    result, gain = fluctuation(draws), loss_gain(draws)
+    for each in (result, gain):
+        assert each.warning is not None
+        assert "too long a tail" in each.warning
+        assert f"not to be relied on: {each.warning}" in str(each)
+    assert Fluctuation.from_dict(result.to_dict()) == result
+    assert fluctuation(exact_draws(1.0, 50, 0)).warning is None
+    few = fluctuation(exact_draws(1.0, 8, 0))
+    assert few.warning == "8 effective draws, where 16 are needed"

@@ -12,6 +12,7 @@ from torch import Tensor
 from hf_llc import DataSettings, Estimate, Observer, SamplerSettings, estimate
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.execution.store import whole_payload
+from hf_llc.measures.recorded import read_recorded
 from tests.helpers.learned_model import BY_DRAWS, SEQUENCES, save_learned_model
 from tests.helpers.tiny_model import CONTEXT, jsonl
 
@@ -144,6 +145,16 @@ def test_losses_follow_the_coordinates_of_a_relative_prior(place: Path) -> None:
     run(place, replace(sampler, keep=(), probe=str(place / "text.jsonl"), probe_items=SEQUENCES))
     (folder,) = Path("run/recorded").glob("losses-*")
     torch.testing.assert_close(tensors("run", folder.name, "chains")["rises"], tensors("run", kind="chains")["rises"])
+
+
+def test_more_draws_fill_up_the_part_that_was_not_full(place: Path) -> None:
+    sampler = replace(BY_DRAWS, keep=("losses",))
+    run(place, replace(sampler, recorded_draws=12))
+    run(place, replace(sampler, recorded_draws=24))
+    run(place, replace(sampler, recorded_draws=24), "at once")
+    more, at_once = read_recorded("run").draws, read_recorded("at once").draws
+    assert more.rises.shape == (12, 2, SEQUENCES)
+    assert torch.equal(more.rises, at_once.rises)
 
 
 def test_tokens_are_refused_where_items_have_none(place: Path) -> None:
