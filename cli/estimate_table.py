@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from hf_llc.results.estimate import Diagnostics, Estimate
 from hf_llc.results.interpretation import agreement
-from hf_llc.results.progress import duration
+from hf_llc.results.progress import duration, size
 from hf_llc.settings.data import SEPARATOR
 
 if TYPE_CHECKING:
@@ -197,13 +197,3 @@ def forecast_rows(expected: "Forecast") -> list[tuple[str, str]]:
         ("device", f"{expected.device} at {rate}, as a matrix product just now measured"),
         *time,
     ]
-
-
-def size(count: int) -> str:
-    """Bytes in the largest unit that leaves at least 1."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"

@@ -10,8 +10,8 @@ from hf_llc.settings.option import settings_in
 from hf_llc.settings.sampler import SamplerSettings
 
 ARGUMENTS = (
-    "create_pr", "dataset_repo", "device", "headline", "max_disk", "num_processes", "output_dir", "private", "repo",
-    "report_to", "revisions", "settings", "shard", "step_map", "tokens_per_step",
+    "by", "create_pr", "dataset_repo", "device", "headline", "max_disk", "num_processes", "output_dir", "private",
+    "recording", "repo", "report_to", "revisions", "settings", "shard", "step_map", "tokens_per_step",
 )  # fmt: skip
 """Arguments of Python functions that are options too, beside the fields of settings dataclasses."""
 

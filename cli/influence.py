@@ -9,7 +9,7 @@ from . import options as o
 from .estimate_table import with_error
 from .output import Form, chosen, write_agent, write_json, write_line, write_pairs, write_table
 from .progress import ProgressBar
-from .recorded import RecordedRun, Recording, drawn_and_written, folder_for
+from .recorded import OutputDir, RecordedRun, Recording, drawn_and_written, folder_for
 
 if TYPE_CHECKING:
     from hf_llc.results.influence import Influence
@@ -24,13 +24,16 @@ By = Annotated[
 ]
 Top = Annotated[int, typer.Option("--top", min=0, max=10_000, help="Pairs that are printed.")]
 
+LEAST_ERROR = 5e-5
+"""Error that a correlation is printed with at least: that of one text with its copy is 1 to all digits."""
+
 
 def influence(
     run: RecordedRun,
     recording: Recording = None,
     by: By = None,
     top: Top = 10,
-    output_dir: o.OutputDir = None,
+    output_dir: OutputDir = None,
     format: o.Format = "auto",
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -53,9 +56,10 @@ def influence(
     form = chosen(format, as_json, quiet)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         from hf_llc.measures.influence.of_run import influence as influence_of
+        from hf_llc.measures.influence.of_run import kind_for
 
         result = influence_of(Path(run), recording, by)
-        folder = folder_for(Path(run), recording, output_dir)
+        folder = folder_for(Path(run), recording, kind_for(by), output_dir)
         _write(result, form, top)
         pictures = {"influence.png": result.plot, "loss-kernel.png": lambda: result.plot("kernel")}
         drawn_and_written(result, "influence", pictures, folder, observer)
@@ -93,12 +97,14 @@ def _write(result: "Influence", form: Form, top: int) -> None:
         write_line()
         table = [
             (
+                str(each.first_index),
                 excerpt(each.first),
+                str(each.second_index),
                 excerpt(each.second),
                 with_error(each.influence, each.influence_stderr),
-                with_error(each.kernel, each.kernel_stderr),
+                with_error(each.kernel, max(each.kernel_stderr, LEAST_ERROR)),
             )
             for each in pairs
         ]
-        headers = ["first", "second", "influence, nats per unit of weight", "correlation"]
+        headers = ["#", "first", "#", "second", "influence, nats per unit of weight", "correlation"]
         write_table(f"Largest of those more than 3 standard errors from 0 ({len(pairs)})", headers, table)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_llc.errors import SettingsError
+from hf_llc.results.progress import size
 
 from . import options as o
-from .estimate_table import size
 from .output import Form, chosen, write_agent, write_json, write_line, write_lines, write_pairs
 from .progress import ProgressBar
 from .signals import INTERRUPTED

@@ -8,6 +8,8 @@ import typer
 
 from hf_llc.results.progress import Observer
 
+from . import options as o
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -16,15 +18,30 @@ RecordedRun = Annotated[
 ]
 Recording = Annotated[
     str | None,
-    typer.Option("--recording", help="Which of several recordings, by its folder. (default: the only one, or losses)"),
+    typer.Option(
+        "--recording",
+        help="Which of several recordings: losses, token-losses, or the name of a folder. (default: the one that fits)",
+    ),
 ]
 
 
-def folder_for(run: Path, recording: str | None, output_dir: Path | None) -> Path:
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        parser=o.path_of,
+        metavar="<path>",
+        help="Folder for the table and the pictures. (default: that of the runs or of their recording)",
+        rich_help_panel="Output",
+    ),
+]
+
+
+def folder_for(run: Path, recording: str | None, kind: str, output_dir: Path | None) -> Path:
     """Where results go: beside the recording, if nothing else is said."""
     from hf_llc.measures.recorded import place_of
 
-    return output_dir or place_of(run, recording)[1]
+    return output_dir or place_of(run, recording, kind)[1]
 
 
 def drawn_and_written(

@@ -51,8 +51,7 @@ def report(
     hf-llc report hf://datasets/me/llc-EleutherAI__pythia-70m
     """
     from hf_llc.report.page.render import write_report
-
-    from .estimate_table import size
+    from hf_llc.results.progress import size
 
     form = chosen(format, as_json, quiet)
     with ProgressBar(quiet=form is Form.QUIET) as observer:

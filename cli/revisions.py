@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_llc.results.progress import size
+
 from . import options as o
-from .estimate_table import size
 from .output import Form, chosen, write_agent, write_json, write_line, write_table
 from .progress import ProgressBar
 

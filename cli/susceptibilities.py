@@ -12,7 +12,7 @@ from . import options as o
 from .estimate_table import with_error
 from .output import Form, chosen, write_agent, write_json, write_line, write_pairs, write_table
 from .progress import ProgressBar
-from .recorded import Recording, drawn_and_written
+from .recorded import OutputDir, Recording, drawn_and_written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ LARGEST = 3
 def susceptibilities(
     runs: Runs,
     recording: Recording = None,
-    output_dir: o.OutputDir = None,
+    output_dir: OutputDir = None,
     format: o.Format = "auto",
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -52,9 +52,10 @@ def susceptibilities(
     Examples:
 
     \b
-    hf-llc estimate ORG/NAME --keep losses --output-dir runs/full
-    hf-llc estimate ORG/NAME --keep losses --gamma 6600 --component l0h0 --output-dir runs/l0h0
+    hf-llc estimate ORG/NAME --probe text.jsonl --keep losses --keep token-losses --component full,l0h0,l0h1
+    --output-dir runs
     hf-llc susceptibilities runs
+    hf-llc susceptibilities runs --recording token-losses
     """
     form = chosen(format, as_json, quiet)
     with ProgressBar(quiet=form is Form.QUIET) as observer:

@@ -17,6 +17,7 @@ from hf_llc.results.estimate import Estimate
 from hf_llc.results.matrix import MatrixQuality, MatrixVerdict, excerpt
 from hf_llc.sampling.loss_draws import LossDraws
 from hf_llc.settings.bounds import shown
+from hf_llc.settings.recording import LOSSES
 
 PART = re.compile(r"[0-9]+(-[0-9]+)?")
 """Names of parts with draws."""
@@ -64,6 +65,18 @@ class RecordedLosses:
         """True if an item is a token."""
         return bool(self.places) and self.places[0][1] is not None
 
+    @property
+    def gaps(self) -> tuple[int, ...]:
+        """Places of the tokens before which others stand in the text that nothing predicts; none if items are whole."""
+        if not self.is_of_tokens:
+            return ()
+        before = [(-1, 0), *self.places]
+        return tuple(
+            place
+            for place, ((item, token), (previous, last)) in enumerate(zip(self.places, before, strict=False))
+            if token is not None and last is not None and token > (last + 1 if item == previous else 0)
+        )
+
 
 def recordings_in(run: Path) -> dict[str, Path]:
     """The folders of a run's recordings by their names; of chains as long as asked for, if there are others too."""
@@ -84,11 +97,13 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted({each if (each / f"{INPUTS}.json").exists() else each.parent for each in present})
 
 
-def place_of(run: Estimate | Path | str, recording: str | None = None) -> tuple[Path, Path]:
+def place_of(run: Estimate | Path | str, recording: str | None = None, kind: str = LOSSES) -> tuple[Path, Path]:
     """The folder of a run, and that of a recording of it.
 
     Args:
-        run: its folder, or its result. recording: which; None takes the only one, or `losses`.
+        run: its folder, or its result.
+        recording: which, by the name of its folder or its kind, `losses` or `token-losses`; None takes that of `kind`,
+            or the only one.
 
     Raises:
         NotFoundError: the run has none, or none of that name; or the folder is that of several runs.
@@ -100,22 +115,33 @@ def place_of(run: Estimate | Path | str, recording: str | None = None) -> tuple[
             raise NotFoundError(f"{folder} contains other runs: name one of them, {', '.join(map(shown, runs[:8]))}.")
         what = "has no recorded losses" if folder.is_dir() else "is not there"
         raise NotFoundError(f"{folder} {what}: run its command again with `keep=losses` (or a `probe`).")
-    name = recording or ("losses" if "losses" in present else next(iter(present)))
-    if name not in present or (recording is None and len(present) > 1 and "losses" not in present):
+    return folder, present[_chosen(folder, list(present), recording, kind)]
+
+
+def _chosen(folder: Path, present: Sequence[str], recording: str | None, kind: str) -> str:
+    """That of the main data if there is one of this kind, else the only one of a probe, else the only one at all."""
+    wanted = recording or kind
+    if wanted in present:
+        return wanted
+    matching = [name for name in present if name.startswith(f"{wanted}-")]
+    if recording is not None and not matching:
         raise NotFoundError(f"recording must be one of {', '.join(present)}, got {recording}.")
-    return folder, present[name]
+    matching = matching or list(present)
+    if len(matching) > 1:
+        raise NotFoundError(f"{folder} has several recordings: name one with `recording`, {', '.join(matching)}.")
+    return matching[0]
 
 
-def read_recorded(run: Estimate | Path | str, recording: str | None = None) -> RecordedLosses:
+def read_recorded(run: Estimate | Path | str, recording: str | None = None, kind: str = LOSSES) -> RecordedLosses:
     """The recorded losses of a run.
 
     Args:
-        run, recording: as in `place_of`.
+        run, recording, kind: as in `place_of`.
 
     Raises:
         NotFoundError: the run has none, or none of that name. ResourceError: parts of it are damaged or missing.
     """
-    folder, place = place_of(run, recording)
+    folder, place = place_of(run, recording, kind)
     store = RunStore(folder, lambda message: None)
     prefix = place.relative_to(folder).as_posix()
     facts = store.peek(f"{prefix}/{ANCHORS}")

@@ -24,7 +24,10 @@ Z_MIN = 3.0
 
 
 class InfluencePair(NamedTuple):
-    """Two items, how much each adds to the loss of the other, and the correlation of their losses."""
+    """Two items, how much each adds to the loss of the other, and the correlation of their losses.
+
+    `first_index` and `second_index` are their places among `names`, from 0: items with one text have one name.
+    """
 
     first: str
     second: str
@@ -32,6 +35,8 @@ class InfluencePair(NamedTuple):
     influence_stderr: float
     kernel: float
     kernel_stderr: float
+    first_index: int
+    second_index: int
 
     def __str__(self) -> str:
         influence = with_error(self.influence, self.influence_stderr)
@@ -78,6 +83,8 @@ class Influence:
                 self.names[first[place]],
                 self.names[second[place]],
                 *(float(getattr(self, name)[first[place], second[place]]) for name in MATRICES),
+                int(first[place]),
+                int(second[place]),
             )
             for place in chosen
         ]
@@ -116,7 +123,9 @@ class Influence:
         """A `pandas.DataFrame` with a row for each pair of items, of an item with itself too."""
         matrices = {name: getattr(self, name) for name in MATRICES}
         names = [("first", self.names), ("second", self.names)]
-        return frame_of_pairs(names, numpy.triu_indices(len(self.names)), matrices)
+        places = numpy.triu_indices(len(self.names))
+        frame = frame_of_pairs(names, places, matrices)
+        return frame.assign(first_index=places[0], second_index=places[1])
 
     def to_parquet(self, path: Path) -> None:
         """Writes the rows of `to_pandas`."""

@@ -39,3 +39,13 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / divisor:.2g} {unit}"
     return f"{seconds / 3600:.3g} hours"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves at least 1."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"

@@ -20,6 +20,8 @@ PARTS = ("covariance", "shift", "total", "standardised", "standardised_total")
 MATRICES = tuple(name for part in PARTS for name in (part, f"{part}_stderr"))
 CONTROL = ("control", "control_stderr")
 QUALITIES = ("quality", "total_quality")
+OMITTED = "[…]"
+"""What stands in a text for tokens that have no loss."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,6 +46,7 @@ class Susceptibility:
             total_quality: of `total`.
         n_beta, gamma, n: of the posterior. draws: of a component, of all chains or pairs.
         items_are_tokens: True if the items are the tokens of a text, in their order.
+        gaps: places among such items before which the text has tokens that nothing predicts, which are no items.
     """
 
     components: tuple[str, ...]
@@ -69,6 +72,7 @@ class Susceptibility:
     n: int
     draws: int
     items_are_tokens: bool = False
+    gaps: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return f"susceptibilities of {len(self.components)} components to {len(self.items)} items: {self.quality}"
@@ -119,14 +123,18 @@ class Susceptibility:
         known = component in self.components
         require(known, f"component must be one of {', '.join(self.components)}, got {component}.")
         row = self.components.index(component)
+        values, stderr = (getattr(self, name)[row] for name in (part, f"{part}_stderr"))
+        facts = [f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws"]
+        if self.gaps:
+            facts.append(f"{OMITTED}: tokens without a loss, such as the first of each sequence.")
         with own_settings():
             return text_map(
-                self.items if tokens is None else tokens,
-                getattr(self, part)[row],
+                numpy.insert(numpy.array(tokens or self.items, dtype=object), self.gaps, OMITTED).tolist(),
+                numpy.insert(values, self.gaps, numpy.nan),
                 title=title or f"Susceptibility of {component}",
                 label=_label(part),
-                stderr=getattr(self, f"{part}_stderr")[row],
-                small_print=f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws",
+                stderr=numpy.insert(stderr, self.gaps, numpy.nan),
+                small_print="\n".join(facts),
                 warnings=(
                     self._quality_of(part) if "total" in part or part == "shift" else self.qualities[row]
                 ).warnings,
@@ -141,7 +149,8 @@ class Susceptibility:
         controls = {name: missing if getattr(self, name) is None else getattr(self, name) for name in CONTROL}
         matrices = {name: getattr(self, name) for name in MATRICES} | controls
         rows, columns = numpy.indices(self.covariance.shape).reshape(2, -1)
-        return frame_of_pairs([("component", self.components), ("item", self.items)], (rows, columns), matrices)
+        names = [("component", self.components), ("item", self.items)]
+        return frame_of_pairs(names, (rows, columns), matrices).assign(item_index=columns)
 
     def to_parquet(self, path: Path) -> None:
         """Writes the rows of `to_pandas`."""
@@ -149,7 +158,7 @@ class Susceptibility:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; non-finite numbers become None."""
-        names = ("components", "items", "ratios", "n_beta", "gamma", "n", "draws", "items_are_tokens")
+        names = ("components", "items", "ratios", "n_beta", "gamma", "n", "draws", "items_are_tokens", "gaps")
         controls = {name: getattr(self, name) for name in CONTROL}
         return {
             **{name: jsonable(getattr(self, name)) for name in names},
@@ -183,6 +192,7 @@ class Susceptibility:
                 n=int(stored["n"]),
                 draws=int(stored["draws"]),
                 items_are_tokens=bool(stored.get("items_are_tokens", False)),
+                gaps=tuple(map(int, stored.get("gaps", ()))),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"the susceptibilities are damaged: {error}") from error

@@ -1,5 +1,6 @@
 """Influence, susceptibilities and WAIC on the command line: what is printed, written and drawn."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def test_influence_prints_a_verdict_and_writes_the_matrix(run: Run, recorded: Ru
     folder = Path("run/recorded/losses")
     table = pandas.read_parquet(folder / "influence.parquet")
     assert len(table) == SEQUENCES * (SEQUENCES + 1) / 2
-    assert list(table.columns) == ["first", "second", "influence", "influence_stderr", "kernel", "kernel_stderr"]
+    numbers = ["influence", "influence_stderr", "kernel", "kernel_stderr"]
+    assert list(table.columns) == ["first", "second", *numbers, "first_index", "second_index"]
+    assert not table.duplicated(["first_index", "second_index"]).any()
     assert imread(folder / "influence.png").shape[0] > 500
     assert (
         ran.err.splitlines()[-1]
@@ -53,6 +56,22 @@ def test_influence_prints_a_verdict_and_writes_the_matrix(run: Run, recorded: Ru
     assert all(abs(pair["influence"]) > 3 * pair["influence_stderr"] for pair in values["pairs"])
     assert Path("elsewhere/influence.parquet").is_file()
     assert run("influence", "run", "-q").out.strip() == values["quality"]["verdict"]
+
+
+def test_recordings_are_chosen_by_their_kind_and_copies_are_told_apart(run: Run, recorded: Run) -> None:
+    text = "the copy of a text that stands twice in the probe and fills a sequence or two. " * 3
+    Path("probe.jsonl").write_text(f"{json.dumps({'text': text})}\n" * 2)
+    recorded("--output-dir", "run", "--keep", "token-losses", "--probe", "probe.jsonl")
+    items, tokens = run("influence", "run", "--json", "--top", 10_000), run("influence", "run", "--by", "token")
+    assert (items.code, tokens.code) == (0, 0), items.err + tokens.err
+    folders = {path.name: path for path in Path("run/recorded").iterdir()}
+    assert sorted(name.rpartition("-")[0] for name in folders) == ["losses", "token-losses"]
+    assert all((folder / "influence.parquet").is_file() for folder in folders.values())
+    assert all(pair["first_index"] < pair["second_index"] for pair in items.json["pairs"])
+    assert run("influence", "run", "--recording", "token-losses", "--by", "token").out == tokens.out
+    recorded("--output-dir", "run", "--probe", "probe.jsonl", "--probe-items", 2)
+    message = refused(run("influence", "run"), 1, "has several recordings: name one with --recording, losses-")
+    assert "token-losses" not in message
 
 
 def test_fluctuation_prints_numbers_with_errors(run: Run, recorded: Run) -> None:

@@ -16,6 +16,7 @@ from hf_llc import susceptibilities as susceptibilities_of
 from hf_llc.errors import DivergedError, NotFoundError, ResourceError, SettingsError
 from hf_llc.measures.recorded import read_recorded
 from hf_llc.results.matrix import MatrixVerdict, excerpt
+from hf_llc.results.susceptibility import Susceptibility
 from tests.helpers.learned_model import BY_DRAWS, SEQUENCES, save_learned_model
 
 DRAWS = replace(BY_DRAWS, keep=("losses",), recorded_draws=80)
@@ -154,6 +155,20 @@ def test_susceptibilities_have_a_row_a_component(place: Path) -> None:
     assert (named.covariance[0] == result.covariance[row]).all()
     # Per item they add up to what the mean loss does with itself less its own variance: φ·(mean ℓ − L) is 0.
     assert abs(result.covariance.mean(axis=1)).max() < 1e-6 * abs(result.covariance).max()
+
+
+def test_a_text_says_where_tokens_without_a_loss_are_left_out(place: Path) -> None:
+    sampler = replace(DRAWS, keep=("token-losses",), recorded_draws=16)
+    run(place, "texts/head", replace(sampler, component="l0h0"))
+    result = susceptibilities_of([place / "tokens", place / "texts/head"])
+    recorded = read_recorded(place / "tokens")
+    assert result.gaps == tuple(index for index, (_, token) in enumerate(recorded.places) if token == 1)
+    assert len(result.gaps) == SEQUENCES
+    assert Susceptibility.from_dict(result.to_dict()).gaps == result.gaps
+    shown = [text.get_text() for text in result.text("l0h0").axes[0].texts if text.get_fontfamily() == ["monospace"]]
+    assert shown[:2] == ["[…]", result.items[0].replace("\n", "↵")]
+    between = result.gaps[1]
+    assert shown.index("[…]", 1) == between + 1
 
 
 @pytest.mark.parametrize(

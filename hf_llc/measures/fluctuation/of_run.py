@@ -16,7 +16,8 @@ def fluctuation(run: Estimate | Path | str, recording: str | None = None) -> Flu
 
     Args:
         run: a run with recorded losses of its own data (`keep="losses"`), its folder or its result.
-        recording: which of several, by the name of its folder; None takes the only one, or `losses`.
+        recording: which of several, by the name of its folder or its kind, `losses` or `token-losses`; None takes
+            `losses`, or the only one.
 
     Raises:
         NotFoundError: the run has no recorded losses. ResourceError: parts of them are damaged or missing.

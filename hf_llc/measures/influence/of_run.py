@@ -12,6 +12,7 @@ from hf_llc.results.estimate import Estimate
 from hf_llc.results.influence import Influence
 from hf_llc.settings.bounds import require, shown
 from hf_llc.settings.files import read_text
+from hf_llc.settings.recording import LOSSES, TOKEN_LOSSES
 
 TOKEN = "token"
 MOST_ITEMS = 1024
@@ -30,7 +31,8 @@ def influence(
 
     Args:
         run: a run with recorded losses (`keep="losses"`), its folder or its result.
-        recording: which of several, by the name of its folder; None takes the only one, or `losses`.
+        recording: which of several, by the name of its folder or its kind, `losses` or `token-losses`; None takes the
+            tokens for `by="token"`, else those of items, or the only one.
         by: classes whose mean losses are taken in place of items: `token` for the kind of each recorded token, else the
             class of each item, as a list or as the lines of a file.
 
@@ -38,7 +40,7 @@ def influence(
         NotFoundError: the run has no recorded losses. ResourceError: parts of them are damaged or missing.
         SettingsError: there are more than 1024 items and no classes, or not a class for each item.
     """
-    recorded = read_recorded(run, recording)
+    recorded = read_recorded(run, recording, kind_for(by))
     if by is None:
         names = recorded.names
         require(
@@ -60,6 +62,11 @@ def _noted(result: Influence, recorded: RecordedLosses) -> Influence:
     return replace(
         result, quality=noted(result.quality, recorded), kernel_quality=noted(result.kernel_quality, recorded)
     )
+
+
+def kind_for(by: str | Path | Sequence[str] | None) -> str:
+    """Which kind of recording these classes are of, if nothing else is said."""
+    return TOKEN_LOSSES if by == TOKEN else LOSSES
 
 
 def _classes(recorded: RecordedLosses, by: str | Path | Sequence[str]) -> list[str]:

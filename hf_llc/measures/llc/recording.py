@@ -1,6 +1,5 @@
 """Makes the recordings of a run: values of observables at its chains' draws, or at independent draws with weights."""
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from hf_llc.execution.recording import (
 from hf_llc.execution.store import RunStore, WithTensors
 from hf_llc.execution.work_queue import Steps
 from hf_llc.results.estimate import ChainTrace
-from hf_llc.results.progress import Observer
+from hf_llc.results.progress import Observer, size
 from hf_llc.sampling.draws.weighted import WeightedDraws
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.tasks import TASKS
@@ -283,9 +282,7 @@ def told(plan: Plan, observer: Observer, draws: int, prefix: str = "") -> None:
         anchors = store.read(recording.anchors)
         if anchors is None:
             continue
-        size = sum(path.stat().st_size for path in (plan.run_dir / recording.folder).rglob("*.safetensors"))
+        written = sum(path.stat().st_size for path in (plan.run_dir / recording.folder).rglob("*.safetensors"))
         columns = len(anchors["positions"])
         what = f"losses of {columns} {anchors['item']}s" if recording.observable == "losses" else f"{columns} losses"
-        observer.tell(
-            f"Recorded {what} at {draws} draws in {plan.run_dir / recording.folder} ({math.ceil(size / 1e6)} MB)."
-        )
+        observer.tell(f"Recorded {what} at {draws} draws in {plan.run_dir / recording.folder} ({size(written)}).")

@@ -26,7 +26,8 @@ def susceptibilities(
 
     Args:
         runs: runs with recorded losses (`keep="losses"`), their folders or results, or folders that contain such runs.
-        recording: which of several recordings, by the name of its folder; None takes the only one, or `losses`.
+        recording: which of several recordings, by the name of its folder or its kind, `losses` or `token-losses`;
+            None takes `losses`, or the only one.
 
     Raises:
         NotFoundError: there are no recorded losses, or no run that moved all weights, or none that moved a component.
@@ -58,6 +59,7 @@ def susceptibilities(
     return replace(
         result,
         items_are_tokens=full.is_of_tokens,
+        gaps=full.gaps,
         quality=noted(result.quality, *by_name.values()),
         qualities=tuple(
             noted(quality, by_name[name]) for name, quality in zip(result.components, result.qualities, strict=True)

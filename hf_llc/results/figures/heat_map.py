@@ -36,6 +36,8 @@ OUTLYING = 99.5
 """Percentile of what lies between the ends of the colours."""
 FADED, UNCLEAR = 0.3, 2.0
 """Share of its colour that an entry keeps that lies within so many standard errors of 0."""
+FINEST = 500
+"""Cells of a side that are drawn without averaging."""
 MISSING = (0.92, 0.92, 0.92, 1.0)
 
 Values = NDArray[numpy.float64]
@@ -123,7 +125,7 @@ def heat_map(
     axes = figure.subplots()
     scale = colours(values, signed=signed)
     painted = scale.of(values, stderr)
-    axes.imshow(painted, aspect="auto", interpolation="nearest" if max(values.shape) <= 500 else "antialiased")
+    _paint(axes, painted)
     _label(axes.yaxis, names[0], height, turned=False)
     _label(axes.xaxis, names[1], width, turned=margins[1] > 0.9 * width / len(columns))
     axes.set_xlabel(clipped(column_name, LONGEST), parse_math=False)
@@ -135,6 +137,19 @@ def heat_map(
     scale.bar(figure, axes, label)
     head(axes, title, small_print, warnings)
     return figure
+
+
+def _paint(axes: Axes, painted: Values) -> None:
+    """The colours as cells. Where there are more of them than pixels they are averaged, along that direction alone."""
+    rows, columns = painted.shape[:2]
+    many = max(rows, columns) > FINEST
+    down, across = (max(1, math.ceil(FINEST / count)) if many else 1 for count in (rows, columns))
+    axes.imshow(
+        painted.repeat(down, axis=0).repeat(across, axis=1),
+        aspect="auto",
+        interpolation="antialiased" if many else "nearest",
+        extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),
+    )
 
 
 def ink(colour: Sequence[float] | Values) -> str:

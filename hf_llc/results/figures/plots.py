@@ -265,17 +265,20 @@ def _running_mean(values: Sequence[float], width: int) -> tuple[list[float], lis
 def _settings_lines(estimates: Sequence[Estimate]) -> str:
     if not estimates:
         return "There are no numbers yet."
-    every = {(s.n_beta, s.gamma, s.n, s.context_length) for s in (estimate.settings for estimate in estimates)}
+    each_settings = [estimate.settings for estimate in estimates]
+    every = {(s.n_beta, s.gamma, s.n, s.context_length, s.component, s.params) for s in each_settings}
     steps = {estimate.settings.lr for estimate in estimates if not estimate.settings.by_draws}
     if len(every) != 1 or len(steps) > 1:
         return "The settings differ from point to point:\nthese numbers are not comparable with each other."
-    n_beta, gamma, n, context = every.pop()
+    n_beta, gamma, n, context, component, params = every.pop()
+    moved = "" if component == "full" else component or ", ".join(params)
     lr = f"lr {steps.pop():.2g}, " if steps else ""
     data = estimates[0].dataset
     most = "up to " if data.loss_on else ""
     size = f"{n} sequences of {most}{context} tokens" if data.task == "text-generation" else f"{n} {data.items}"
     return (
-        f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, {lr}n = {size}.\n"
+        (f"Only {moved} moves, all other weights stay at w*.\n" if moved else "")
+        + f"n_beta {n_beta:.4g}, gamma {gamma:.4g}, {lr}n = {size}.\n"
         "Comparable along this curve, not with numbers at other settings."
     )
 

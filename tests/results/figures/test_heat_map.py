@@ -7,6 +7,7 @@ import numpy
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from hf_llc.results.figures.heat_map import FADED, MISSING, colours, heat_map, ink
 from hf_llc.results.figures.style import save
@@ -48,6 +49,19 @@ def test_any_size_is_drawn_and_labels_do_not_overlap(rows: int, columns: int, tm
         ends = sorted((box.y0, box.y1) if upright else (box.x0, box.x1) for box in boxes)
         assert ends
         assert all(first[1] <= second[0] + 1 for first, second in pairwise(ends))
+
+
+def test_rows_do_not_run_into_each_other_where_columns_are_averaged(tmp_path: Path) -> None:
+    values = numpy.repeat([[1.0], [-1.0]], 1200, axis=1)
+    figure = heat_map(values, ["up", "down"], [""] * 1200, title="", label="")
+    save(figure, tmp_path / "map.png")
+    pixels = imread(tmp_path / "map.png")[..., :3]
+    box = figure.axes[0].get_window_extent()
+    column = pixels[::-1][int(box.y0) + 2 : int(box.y1) - 2, int(box.x0 + box.width / 2)]
+    colours_met = numpy.unique(column.round(2), axis=0)
+    ends = numpy.abs(column - column[0]).max(axis=1) < 0.02, numpy.abs(column - column[-1]).max(axis=1) < 0.02
+    assert len(colours_met) > 1
+    assert (ends[0] | ends[1]).mean() > 0.97
 
 
 def test_odd_characters_are_drawn_as_they_are_or_as_question_marks(tmp_path: Path) -> None:

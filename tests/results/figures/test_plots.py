@@ -126,6 +126,13 @@ def test_curve_says_model_settings_and_what_may_be_compared(tmp_path: Path) -> N
     assert "Comparable along this curve" in text
 
 
+def test_curve_of_a_part_of_the_model_says_what_moves(tmp_path: Path) -> None:
+    for component, expected in (("l1h3", True), ("full", False)):
+        plots.curve(tmp_path / "llc.svg", [estimate(1, settings=replace(SETTINGS, component=component))])
+        assert ("Only l1h3 moves, all other weights stay at w*." in svg_text(tmp_path / "llc.svg")) is expected
+        assert "Only full" not in svg_text(tmp_path / "llc.svg")
+
+
 def test_curve_says_when_its_points_may_not_be_compared(tmp_path: Path) -> None:
     other = replace(SETTINGS, gamma=1.0)
     plots.curve(tmp_path / "llc.svg", [estimate(1), estimate(2, settings=other)])
