@@ -80,11 +80,11 @@ class Influence:
         chosen = [place for place in numpy.argsort(-size, kind="stable")[:count] if size[place] > 0]
         return [
             InfluencePair(
-                self.names[first[place]],
-                self.names[second[place]],
-                *(float(getattr(self, name)[first[place], second[place]]) for name in MATRICES),
-                int(first[place]),
-                int(second[place]),
+                first=self.names[first[place]],
+                second=self.names[second[place]],
+                **{name: float(getattr(self, name)[first[place], second[place]]) for name in MATRICES},
+                first_index=int(first[place]),
+                second_index=int(second[place]),
             )
             for place in chosen
         ]
