@@ -3,7 +3,7 @@
 import gc
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -11,26 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hf_llc.checkpoints.loading.adapter import MOVING
-from hf_llc.checkpoints.loading.errors import computed
 from hf_llc.checkpoints.loading.routers import routers
 from hf_llc.checkpoints.source import Corpus
-from hf_llc.components.component import Component
-from hf_llc.components.find import component_of
-from hf_llc.errors import SettingsError, UnusableError, listed
+from hf_llc.errors import SettingsError
 from hf_llc.execution import batch_norm, machine
-from hf_llc.execution.distributed.model_group import ModelShardGroup, local
+from hf_llc.execution.distributed.model_group import ModelShardGroup
+from hf_llc.execution.moving_weights import LoadedObjective as LoadedObjective
+from hf_llc.execution.moving_weights import MovedObjective, MovingWeights
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.tensors import read_tensors, write_tensors
 from hf_llc.execution.thoroughness import least_run, needs_of
-from hf_llc.sampling.gradient_reach import tensors_without_gradient
 from hf_llc.sampling.gradients import Gradient, full_gradient, gradient_of
-from hf_llc.sampling.objective import Objective, copy_of, dimension
-from hf_llc.sampling.part_objective import Part, PartObjective
-from hf_llc.sampling.scaled_objective import SMALLEST, ScaledObjective, scales_of
-from hf_llc.sampling.selection import select
-from hf_llc.sampling.sharded_objective import SharedObjective
-from hf_llc.sampling.shards import WHOLE, Shards, Slice
+from hf_llc.sampling.objective import Objective, copy_of
 from hf_llc.sampling.tuning.extent import Extent
 from hf_llc.sampling.tuning.probe import Probe, choose_probe
 from hf_llc.sampling.tuning.proportion import Meter, Metered, permitted
@@ -44,9 +36,6 @@ SPARE = 6
 
 COPIES = 5
 """Of the weights at once: w*, three gradients that wait, and the gradient that is taken."""
-
-
-LoadedObjective = TaskObjective | SharedObjective | PartObjective | ScaledObjective
 
 
 def drop_gradient(run_dir: Path) -> None:
@@ -90,17 +79,12 @@ class LoadedModel:
         self.load_seconds = 0.0
         self._objective: LoadedObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
-        self._still: list[str] = []
+        self._moved: MovedObjective | None = None
         self._left_out: list[str] = []
         self._routers: list[str] = []
         self._batch_norm = ""
-        self._prior = ""
-        self._part: Component | None = None
-        self._component = ""
-        self._zero: list[str] = []
         self._probe: Probe | None = None
         self._model: torch.nn.Module | None = None
-        self._plain: TaskObjective | None = None
         self._others: dict[str, TaskObjective] = {}
 
     def at(self, plan: Plan) -> "LoadedModel":
@@ -137,6 +121,13 @@ class LoadedModel:
         return self._objective
 
     @property
+    def moved(self) -> MovedObjective:
+        """The objective with what a reader must know of which weights move."""
+        self.load()
+        assert self._moved is not None
+        return self._moved
+
+    @property
     def in_full(self) -> Objective:
         """The objective in float32, for curvature: in bfloat16 gradients a small step apart differ by rounding alone.
 
@@ -149,7 +140,7 @@ class LoadedModel:
         if self._objective is None:
             return
         weight = self._first_weight
-        self._objective, self._anchor_gradient, self._model, self._plain = None, None, None, None
+        self._objective, self._anchor_gradient, self._model, self._moved = None, None, None, None
         self._others.clear()
         if weight() is not None or self._group is not None:
             # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
@@ -170,12 +161,12 @@ class LoadedModel:
         self._routers = routers(model)
         self._left_out = list(getattr(model, "hf_llc_left_out", []))
         task.refuse(model, items)
-        named = self._moving(model)
+        weights = MovingWeights(self._plan, model, self._group)
         objective = task.objective(
             model,
             # On a GPU they need no copy a step.
             {name: tensor.to(self._device) for name, tensor in items.items()},
-            list(named.values()),
+            weights.tensors,
             Computation(
                 batch_size=self._plan.batch_size,
                 micro_batch_size=self._plan.sampler.micro_batch_size,
@@ -184,70 +175,15 @@ class LoadedModel:
             ),
         )
         self._batch_norm = self._normalized(model, objective)
-        moving = self._within_reach(objective, named)
-        names = {id(tensor): name for name, tensor in named.items()}
-        labels = [names[id(tensor)] for tensor in moving]
-        loaded: TaskObjective | SharedObjective | PartObjective
-        if self._part is not None:
-            loaded, scales = self._parts(objective.moving(moving), labels, self._part)
-        else:
-            loaded, scales = self._whole(objective, labels, moving)
-        self._first_weight = weakref.ref(moving[0])
-        self._model, self._plain = model, objective
+        self._moved = weights.over(objective)
+        self._first_weight = weakref.ref(self._moved.plain.parameters[0])
+        self._model = model
         self.load_seconds = time.monotonic() - started
-        if scales is None:
-            return loaded
-        scaled = ScaledObjective(loaded, scales)
-        if self._zero and scaled.is_constant():
-            raise UnusableError(
-                f"prior is relative, and leaves nothing of {self._plan.source.id} to move on which the loss depends: "
-                "zeros have no size and stay at w*, as B of a LoRA that has not been trained, here "
-                f"{listed(self._zero)}; use `prior=isotropic`, or leave this checkpoint out."
-            )
-        return scaled
-
-    def _whole(
-        self, objective: TaskObjective, names: Sequence[str], moving: Sequence[Tensor]
-    ) -> tuple[TaskObjective | SharedObjective, list[float] | None]:
-        """The loss of whole tensors, and under a relative prior the scale of each."""
-        scales = self._scales(names, moving)
-        if scales is not None:
-            for tensor, scale in zip(moving, scales, strict=True):
-                tensor.requires_grad_(scale > SMALLEST)
-            moving = [tensor for tensor in moving if tensor.requires_grad]
-            scales = [scale for scale in scales if scale > SMALLEST]
-        objective = objective.moving(moving)
-        if self._group is None:
-            return objective, scales
-        shared = SharedObjective(objective, [local(tensor) for tensor in moving], _shards(self._group, moving))
-        return shared, scales
-
-    def _parts(
-        self, objective: TaskObjective, names: Sequence[str], component: Component
-    ) -> tuple[PartObjective, list[float] | None]:
-        """The loss of a component, and under a relative prior the scale of each of its regions."""
-        regions = [region for region in component.regions if region.parameter in names]
-        parts = PartObjective(
-            objective, [Part(names.index(each.parameter), each.dim, each.start, each.stop) for each in regions]
-        )
-        scales = self._scales([str(each) for each in regions], parts.parameters)
-        if scales is not None:
-            kept = [position for position, scale in enumerate(scales) if scale > SMALLEST]
-            parts, regions = parts.at(kept), [regions[position] for position in kept]
-            scales = [scales[position] for position in kept]
-        self._component = (
-            f"component = {component.name}: {dimension(parts.parameters):,} weights of "
-            f"{len({each.parameter for each in regions})} tensors move and all others stay at w*. λ̂ is that of this "
-            "part given the rest (weight-refined, Wang et al. 2024); those of several parts do not add up to that of "
-            "the whole."
-        )
-        return parts, scales
+        return self._moved.objective
 
     def objective_of_weights(self) -> TaskObjective:
         """The task's own objective at the weights of `objective`, whatever part of them or coordinates that moves."""
-        self.load()
-        assert self._plain is not None
-        return self._plain
+        return self.moved.plain
 
     def objective_over(self, corpus: Corpus) -> TaskObjective:
         """The mean loss over other items, at the weights of `objective`, which move it."""
@@ -313,8 +249,7 @@ class LoadedModel:
     @property
     def still(self) -> list[str]:
         """Names of the parameters that would move, were there a gradient of them."""
-        self.load()
-        return self._still
+        return self.moved.still
 
     @property
     def routers(self) -> list[str]:
@@ -331,14 +266,12 @@ class LoadedModel:
     @property
     def prior(self) -> str:
         """What a reader must know of a localizing prior that is not isotropic; empty for one that is."""
-        self.load()
-        return self._prior
+        return self.moved.prior
 
     @property
     def component(self) -> str:
         """What a reader must know where a component moves alone; empty where all weights or whole tensors do."""
-        self.load()
-        return self._component
+        return self.moved.component
 
     @property
     def unit(self) -> str:
@@ -377,27 +310,6 @@ class LoadedModel:
         """Positions of the sequences on which curvature and the prior's rise are measured, (probed,)."""
         return self.probe.items(self.probed)
 
-    def _within_reach(self, objective: TaskObjective, named: Mapping[str, Tensor]) -> list[Tensor]:
-        """Those that the loss gives a gradient; the others stay at w*.
-
-        Raises:
-            UnusableError: it cannot be computed, or gives none of them a gradient.
-        """
-        length = self._plan.corpus.context_length
-        with computed(self._plan.source, length if length > 1 else None, self._plan.dtype):
-            unreached = tensors_without_gradient(objective)
-        names = list(named)
-        self._still = [names[position] for position in unreached]
-        if len(unreached) == len(names):
-            sampler, which = self._plan.sampler, "it changes by jumps only"
-            if sampler.params or sampler.component:
-                asked = f"`params` {' '.join(sampler.params)}" if sampler.params else f"`component` {sampler.component}"
-                which = f"{asked} matches no weight on which it depends smoothly; name others"
-            raise UnusableError(f"The loss of {self._plan.source.id} has no gradient: {which}.")
-        for name in self._still:
-            named[name].requires_grad_(False)
-        return [tensor for name, tensor in named.items() if name not in self._still]
-
     def _normalized(self, model: torch.nn.Module, objective: TaskObjective) -> str:
         """The sentence on batch norm, whose statistics are estimated anew first where that is asked for."""
         count, plan = sum(isinstance(module, _BatchNorm) for module in model.modules()), self._plan
@@ -405,60 +317,6 @@ class LoadedModel:
             return batch_norm.frozen_sentence(count) if count else ""
         change = batch_norm.reestimate(model, objective, plan.run_dir)
         return batch_norm.sentence(count, change, plan.corpus.n, plan.items, self.unit)
-
-    def _scales(self, names: Sequence[str], moving: Sequence[Tensor]) -> list[float] | None:
-        """The scale of each tensor under a relative prior, at most SMALLEST where it is to stay at w*; else None.
-
-        Raises:
-            UnusableError: all tensors are zero.
-        """
-        if self._plan.sampler.prior == "isotropic":
-            return None
-        here = list(moving) if self._group is None else [local(tensor) for tensor in moving]
-        scales = scales_of(here, WHOLE if self._group is None else _shards(self._group, moving))
-        zero = self._zero = [name for name, scale in zip(names, scales, strict=True) if scale <= SMALLEST]
-        if len(zero) == len(names):
-            raise UnusableError(
-                f"prior is relative, but all weights of {self._plan.source.id} that move are zero and have no size; "
-                "use `prior=isotropic`."
-            )
-        still = (
-            f" {listed(zero)} are zero: without a size, they stay at w* and do not count in the dimension."
-            if zero
-            else ""
-        )
-        used = [scale for scale in scales if scale > SMALLEST]
-        self._prior = (
-            "prior = relative: γ is divided by the mean square of each tensor's weights, so that draws move each by "
-            f"the same share, 1/√γ, of its root mean square, which is {min(used):.3g} to {max(used):.3g} here.{still}"
-        )
-        return scales
-
-    def _moving(self, model: torch.nn.Module) -> dict[str, Tensor]:
-        """The parameters that may move by name; the others stay at w* and need no gradient."""
-        # A tied weight has several names, and each of them is one to choose it by.
-        every = {name: each for name, each in model.named_parameters(remove_duplicate=False) if each.requires_grad}
-        asked, own = self._plan.sampler.params, getattr(model, MOVING, None)
-        # Of an adapter its own weights move unless others are asked for.
-        chosen = {id(every[name]) for name in (own if own and not asked else select(list(every), asked))}
-        if component := self._plan.sampler.component:
-            self._part = component_of(model, component)
-            chosen = {id(every[region.parameter]) for region in self._part.regions if region.parameter in every}
-        for parameter in every.values():
-            parameter.requires_grad_(id(parameter) in chosen)
-        return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
-
-
-def _shards(group: ModelShardGroup, parameters: Sequence[Tensor]) -> Shards:
-    """How the tensors that a group shares lie over it."""
-    return Shards(
-        slices=[Slice(*group.extent(parameter)) for parameter in parameters],
-        rank=group.rank,
-        count=group.count,
-        total=group.total,
-        joined=group.joined,
-        local=local,
-    )
 
 
 @contextmanager

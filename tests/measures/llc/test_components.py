@@ -11,6 +11,7 @@ from hf_llc import DataSettings, Estimate, ModelSettings, SamplerSettings, estim
 from hf_llc.components.find import component_of
 from hf_llc.errors import NotFoundError, SettingsError, UnusableError
 from hf_llc.execution.loaded_model import LoadedModel
+from hf_llc.execution.moving_weights import MovingWeights
 from hf_llc.execution.planning import plan
 from hf_llc.report.comparability import differences
 from hf_llc.results.curve import Curve
@@ -85,14 +86,14 @@ def test_weights_outside_never_move_and_all_are_what_they_were_afterwards(
     asked = replace(CHAINS, component="l0h1+l1.mlp", prior=prior)
     bench = LoadedModel(plan(ModelSettings(model=model), data, asked), "cpu")
     modules: list[torch.nn.Module] = []
-    moving = LoadedModel._moving
+    moving = MovingWeights._moving
 
-    def caught(self: LoadedModel, module: torch.nn.Module) -> Any:
+    def caught(self: MovingWeights, module: torch.nn.Module) -> Any:
         modules.append(module)
         return moving(self, module)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LoadedModel, "_moving", caught)
+        patch.setattr(MovingWeights, "_moving", caught)
         patch.setattr("hf_llc.measures.llc.estimation.LoadedModel", lambda *_, **__: bench)
         bench.load()
         (module,) = modules
@@ -161,7 +162,7 @@ def test_a_component_without_a_gradient_is_refused(
     model: str, data: DataSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "hf_llc.execution.loaded_model.tensors_without_gradient", lambda each: list(range(len(each.parameters)))
+        "hf_llc.execution.moving_weights.tensors_without_gradient", lambda each: list(range(len(each.parameters)))
     )
     with pytest.raises(UnusableError, match=r"has no gradient: `component` l0.mlp matches no weight"):
         estimate(model, data, replace(DRAWS, component="l0.mlp"))

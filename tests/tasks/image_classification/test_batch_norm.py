@@ -11,7 +11,7 @@ from torch.nn import functional
 from hf_llc import SamplerSettings, estimate
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.execution import batch_norm
-from hf_llc.execution.loaded_model import LoadedModel
+from hf_llc.execution.moving_weights import MovingWeights
 from hf_llc.execution.tensors import read_tensors
 from hf_llc.report.card.render import Content, render_section
 from hf_llc.results.curve import Curve
@@ -78,13 +78,13 @@ def test_statistics_do_not_depend_on_the_batch_size_and_do_not_move(
 ) -> None:
     data, folder = tiny_images.save_parquet(Path("images.parquet")), save(trained)
     models: list[torch.nn.Module] = []
-    within_reach = LoadedModel._moving
+    within_reach = MovingWeights._moving
 
-    def moving(self: LoadedModel, model: torch.nn.Module) -> Any:
+    def moving(self: MovingWeights, model: torch.nn.Module) -> Any:
         models.append(model)
         return within_reach(self, model)
 
-    monkeypatch.setattr(LoadedModel, "_moving", moving)
+    monkeypatch.setattr(MovingWeights, "_moving", moving)
     for size in (5, 32):
         result = estimate(folder, data, batch_norm="reestimated", batch_size=size, **CHAINS)
         stored = read_tensors(Path(result.run_dir) / batch_norm.FILE)

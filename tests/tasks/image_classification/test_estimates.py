@@ -10,6 +10,7 @@ from datasets.features import ClassLabel, Features, Image
 
 from hf_llc import estimate, scan
 from hf_llc.execution.loaded_model import LoadedModel
+from hf_llc.execution.moving_weights import MovingWeights
 from hf_llc.report.card.metadata import model_entries
 from hf_llc.report.card.render import Content, render_section
 from hf_llc.results.curve import Curve
@@ -56,13 +57,13 @@ def test_draws_and_chains_and_the_same_run_again(trained: Any, monkeypatch: pyte
 def test_chains_leave_every_buffer_as_it_is(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_images.save_model(trained, Path("model"), processor=tiny_images.make_processor())
     models: list[torch.nn.Module] = []
-    load = LoadedModel._moving
+    load = MovingWeights._moving
 
-    def moving(self: LoadedModel, model: torch.nn.Module) -> Any:
+    def moving(self: MovingWeights, model: torch.nn.Module) -> Any:
         models.append(model)
         return load(self, model)
 
-    monkeypatch.setattr(LoadedModel, "_moving", moving)
+    monkeypatch.setattr(MovingWeights, "_moving", moving)
     estimate("model", tiny_images.save_parquet(Path("images.parquet")), **CHAINS)
     (model,) = models
     expected, buffers = dict(trained.named_buffers()), dict(model.named_buffers())

@@ -2,7 +2,7 @@
 
 import math
 
-from hf_llc.measures.llc.sufficiency import OF_BOTH, STDERR_MAX
+from hf_llc.measures.llc.sufficiency import OF_BOTH, STDERR_MAX, STILL_LOSS
 from hf_llc.measures.llc.verdict import COLD_MAX
 from hf_llc.results.estimate import Diagnostics, Verdict
 from hf_llc.results.interpretation import SIGNIFICANT
@@ -28,7 +28,7 @@ def judge_draws(
     findings = [
         *((Verdict.NOT_LOCAL, reason) for reason in _not_local(llc, stderr, diagnostics)),
         *((Verdict.NOT_A_MINIMUM, reason) for reason in _no_minimum(llc, stderr, diagnostics)),
-        *((Verdict.UNDERSAMPLED, reason) for reason in _effort(pairs)),
+        *((Verdict.UNDERSAMPLED, reason) for reason in _effort(llc, stderr, pairs)),
         *((Verdict.IMPRECISE, reason) for reason in _errors(llc, stderr)),
     ]
     if findings:
@@ -65,7 +65,12 @@ def _no_minimum(llc: float, stderr: float, diagnostics: Diagnostics) -> list[str
     return []
 
 
-def _effort(pairs: int) -> list[str]:
+def _effort(llc: float, stderr: float, pairs: int) -> list[str]:
+    if stderr <= STILL_LOSS * abs(llc):
+        return [
+            "all draws are equal up to rounding: the loss does not depend on the weights that move, so there is no "
+            "error to state"
+        ]
     if pairs >= PAIRS_MIN:
         return []
     return [f"{pairs} pairs of draws, where {PAIRS_MIN} are needed: raise `draws`, `chains` or `budget_seconds`"]

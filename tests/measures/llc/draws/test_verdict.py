@@ -52,6 +52,7 @@ def test_each_verdict_follows_from_its_numbers(
         (1.0, 0.31, Verdict.IMPRECISE, "31% of λ̂"),
         (0.1, 0.06, Verdict.IMPRECISE, "0 within its error, between -0.02 and 0.22"),
         (-2.0, 0.1, Verdict.NOT_A_MINIMUM, "falls away from w*"),
+        (0.0, 0.0, Verdict.UNDERSAMPLED, "does not depend on the weights that move"),
     ],
 )
 def test_the_number_and_its_error_decide_the_rest(
