@@ -34,8 +34,10 @@ def fluctuation(
     with ProgressBar(quiet=form is Form.QUIET):
         from hf_llc.measures.fluctuation.of_run import fluctuation as of_run
         from hf_llc.measures.fluctuation.of_run import loss_gain
+        from hf_llc.measures.recorded import read_recorded
 
         result, gain = of_run(Path(run), recording), loss_gain(Path(run), recording)
+        unit = str(read_recorded(Path(run), recording).facts["unit"])
     values = {**result.to_dict(), "loss_gain": gain.value, "loss_gain_stderr": gain.stderr}
     if form is Form.JSON:
         write_json(values)
@@ -44,10 +46,10 @@ def fluctuation(
     elif form is Form.QUIET:
         write_line(f"{result.singular_fluctuation:.6g}")
     else:
-        write_pairs("Losses of items under the posterior", _rows(result, gain))
+        write_pairs("Losses of items under the posterior", _rows(result, gain, unit))
 
 
-def _rows(result: "Fluctuation", gain: "LossGain") -> list[tuple[str, str]]:
+def _rows(result: "Fluctuation", gain: "LossGain", unit: str) -> list[tuple[str, str]]:
     warning = result.warning or gain.warning
     tail = "" if result.pareto_k is None else f", Pareto k of their weights {result.pareto_k:.2f}"
     return [
@@ -60,11 +62,14 @@ def _rows(result: "Fluctuation", gain: "LossGain") -> list[tuple[str, str]]:
             "functional variance",
             f"{with_error(result.functional_variance, result.functional_variance_stderr)}, of {result.items} items",
         ),
-        ("WAIC", f"{with_error(result.waic, result.waic_stderr)} nats per item"),
-        ("Bayes loss", f"{with_error(result.bayes_loss, result.bayes_loss_stderr)} nats per item"),
-        ("Gibbs loss", f"{with_error(result.gibbs_loss, result.gibbs_loss_stderr)} nats per item"),
-        ("loss at w*", f"{result.loss:.4f} nats per item"),
-        ("loss gain", f"{with_error(gain.value, gain.stderr)}: nβ (E[L] − L(w*)) of these items, the LLC of all of n"),
+        ("WAIC", f"{with_error(result.waic, result.waic_stderr)} {unit}"),
+        ("Bayes loss", f"{with_error(result.bayes_loss, result.bayes_loss_stderr)} {unit}"),
+        ("Gibbs loss", f"{with_error(result.gibbs_loss, result.gibbs_loss_stderr)} {unit}"),
+        ("loss at w*", f"{result.loss:.4f} {unit}"),
+        (
+            "loss gain",
+            f"{with_error(gain.value, gain.stderr)}: nβ (E[L] − L(w*)) of these items; over all n items it is λ̂",
+        ),
         ("effective draws", f"{result.effective:.0f}{tail}"),
         *([] if warning is None else [("warning", f"not to be relied on, nor are the errors: {warning}")]),
     ]

@@ -80,6 +80,7 @@ def test_fluctuation_prints_numbers_with_errors(run: Run, recorded: Run) -> None
     assert ran.code == 0, ran.err
     assert "ν(β) = 0." in ran.out
     assert "WAIC" in ran.out
+    assert "nats per token" in ran.out
     values = run("fluctuation", "run", "--json").json
     assert values["loss"] < values["bayes_loss"] < values["waic"]
     assert values["loss_gain"] > 3 * values["loss_gain_stderr"]

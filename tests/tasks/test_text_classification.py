@@ -17,7 +17,7 @@ from hf_llc.checkpoints.source import Corpus
 from hf_llc.errors import NotFoundError, UnusableError
 from hf_llc.report.card.metadata import model_entries
 from hf_llc.tasks import TASKS
-from hf_llc.tasks.base import Computation
+from hf_llc.tasks.base import Computation, Readable
 from hf_llc.tasks.choose import find_items
 from tests.helpers.tiny_model import save_tiny_model
 from tests.helpers.tiny_text_models import (
@@ -287,3 +287,16 @@ def test_an_estimate_by_draws_and_by_chains_goes_on_and_names_its_task(tmp_path:
     assert all(point.llc is not None for point in curve)
     (published,) = model_entries("tiny", [curve.points[-1]]).results
     assert published["task"] == {"type": "text-classification", "name": "Text Classification"}
+
+
+def test_a_text_is_named_by_its_own_beginning_in_whatever_order_they_are(tmp_path: Path) -> None:
+    model, rows = save_bert_classifier(tmp_path / "model"), labelled(30)
+    corpus = outcome(model, write_rows(tmp_path / "rows.jsonl", rows), context_length=10)
+    task, tokenizer = TASKS["text-classification"], AutoTokenizer.from_pretrained(model)
+    assert isinstance(task, Readable)
+    names = task.labels(corpus, find_model(ModelSettings(model=str(model))), [(item, None) for item in (7, 3)])
+    items = task.load_items(corpus)
+    for item, name in zip((7, 3), names, strict=True):
+        length = int(items["lengths"][item])
+        assert tokenizer(name).input_ids == items["input_ids"][item, :length].tolist()
+        assert "[CLS]" not in name

@@ -51,6 +51,11 @@ class ImageClassification:
         """Pixel values (n, channels, height, width) float32, and classes (n,) int64."""
         return item_cache.load(corpus)
 
+    def labels(self, corpus: Corpus, source: ModelSource, positions: Sequence[tuple[int, int | None]]) -> Sequence[str]:
+        """The number of each image with that of its class: images are in another order than in the data."""
+        classes = self.load_items(corpus)[LABELS].tolist()
+        return [f"{self.item} {item}, class {classes[item]}" for item, _ in positions]
+
     def load_model(self, source: ModelSource, device: str, devices: int) -> torch.nn.Module:
         """The classifier; its batch norm keeps the statistics of the checkpoint, as in any evaluation."""
         return load_model(source, device, devices=devices, kind=IMAGE_CLASSIFIER)

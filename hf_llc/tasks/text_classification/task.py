@@ -14,11 +14,14 @@ from hf_llc.settings.data import DataSettings
 from hf_llc.tasks import item_cache
 from hf_llc.tasks.base import Computation, Example, has_architecture
 from hf_llc.tasks.items import ItemObjective, Rows
+from hf_llc.tasks.text.tokenizer import load_tokenizer
 from hf_llc.tasks.text_classification import prepare
 from hf_llc.tasks.text_classification.prepare import IDS, LABELS, LENGTHS, TYPES
 from hf_llc.tasks.text_generation.objective import ACTIVATION_BUDGET
 from hf_llc.tasks.text_generation.sequences import refuse_unknown
 
+EXCERPT = 24
+"""Tokens of a text that name it."""
 PADDING_TOLERANCE = 1e-3
 """Of the largest score: by how much padding may change the scores of a text, through rounding."""
 
@@ -51,6 +54,13 @@ class TextClassification:
     def load_items(self, corpus: Corpus) -> Mapping[str, Tensor]:
         """Token ids and types, (n, longest), lengths and classes, (n,)."""
         return item_cache.load(corpus)
+
+    def labels(self, corpus: Corpus, source: ModelSource, positions: Sequence[tuple[int, int | None]]) -> Sequence[str]:
+        """The beginning of each text, which are in another order than in the data."""
+        items = self.load_items(corpus)
+        decode = load_tokenizer(source).built.decode
+        ends = items[LENGTHS].clamp(max=EXCERPT)
+        return [str(decode(items[IDS][item, : int(ends[item])], skip_special_tokens=True)) for item, _ in positions]
 
     def load_model(self, source: ModelSource, device: str, devices: int) -> torch.nn.Module:
         """The sequence classification model, which has no dropout then."""

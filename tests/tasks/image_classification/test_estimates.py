@@ -8,13 +8,17 @@ import torch
 from datasets.arrow_dataset import Dataset
 from datasets.features import ClassLabel, Features, Image
 
-from hf_llc import estimate, scan
+from hf_llc import DataSettings, ModelSettings, estimate, scan
+from hf_llc.checkpoints.resolve import find_model
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.execution.moving_weights import MovingWeights
 from hf_llc.report.card.metadata import model_entries
 from hf_llc.report.card.render import Content, render_section
 from hf_llc.results.curve import Curve
 from hf_llc.results.progress import Observer
+from hf_llc.tasks import TASKS
+from hf_llc.tasks.base import Readable
+from hf_llc.tasks.choose import find_items
 from tests.helpers import tiny_images
 from tests.helpers.tiny_images import CHAINS, DRAWS
 
@@ -129,3 +133,18 @@ def test_a_model_and_a_dataset_in_memory(trained: Any) -> None:
     result = estimate(trained, data, tokenizer=tiny_images.make_processor(), **CHAINS)
     assert result.init_loss == pytest.approx(loss_of(trained), rel=1e-5)
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
+
+
+def test_an_image_is_named_by_its_number_and_class(trained: Any) -> None:
+    tiny_images.save_model(trained, Path("model"), processor=tiny_images.make_processor())
+    tiny_images.save_folder(Path("folder"))
+    source = find_model(ModelSettings(model="model"))
+    corpus = find_items(DataSettings(dataset="folder"), source, tell=lambda message: None)
+    task = TASKS["image-classification"]
+    assert isinstance(task, Readable)
+    classes = task.load_items(corpus)["labels"].tolist()
+    assert len(set(classes[:10])) > 1
+    assert task.labels(corpus, source, [(5, None), (2, None)]) == [
+        f"image 5, class {classes[5]}",
+        f"image 2, class {classes[2]}",
+    ]
