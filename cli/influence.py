@@ -19,7 +19,7 @@ By = Annotated[
     typer.Option(
         "--by",
         help="Classes in place of items: token for the kinds of recorded tokens, or a file with the class of each item "
-        "in a line.",
+        "in a line, in the order of the items' numbers.",
     ),
 ]
 Top = Annotated[int, typer.Option("--top", min=0, max=10_000, help="Pairs that are printed.")]

@@ -34,7 +34,8 @@ def influence(
         recording: which of several, by the name of its folder or its kind, `losses` or `token-losses`; None takes the
             tokens for `by="token"`, else those of items, or the only one.
         by: classes whose mean losses are taken in place of items: `token` for the kind of each recorded token, else the
-            class of each item, as a list or as the lines of a file.
+            class of each item, as a list or as the lines of a file, in the order of the items' numbers, which is not
+            that of the data where images or texts to classify are shuffled.
 
     Raises:
         NotFoundError: the run has no recorded losses. ResourceError: parts of them are damaged or missing.
