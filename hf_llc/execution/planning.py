@@ -85,7 +85,7 @@ def find_probe(
 
 
 def tell_of_no_use(sampler: SamplerSettings, observer: Observer) -> None:
-    """Names the settings that were given and that the sampler has no use for, and chains that no time ends."""
+    """Names the settings that were given and that the sampler has no use for, and what no time ends."""
     if names := sampler.without_use:
         verb = "is" if len(names) == 1 else "are"
         observer.tell(f"`sampler={sampler.sampler}` runs no chains: {', '.join(names)} {verb} ignored.")
@@ -93,6 +93,11 @@ def tell_of_no_use(sampler: SamplerSettings, observer: Observer) -> None:
         observer.tell(
             f"`budget_seconds` does not stop {sampler.chains} chains of {sampler.chain_draws} draws, since "
             "their number was given; leave out `chains` to run as many as there is time for."
+        )
+    if sampler.budget_seconds is not None and sampler.observables and (sampler.by_draws or sampler.tries_draws):
+        observer.tell(
+            f"`budget_seconds` does not stop the {sampler.recorded_draws} draws that are recorded beside λ̂; lower "
+            "`recorded_draws` if they take too long."
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hf_llc import DataSettings, Estimate, Observer, SamplerSettings, estimate
 from hf_llc.errors import SettingsError, UnusableError
+from hf_llc.execution.planning import tell_of_no_use
 from hf_llc.execution.store import whole_payload
 from hf_llc.measures.recorded import read_recorded
 from tests.helpers.learned_model import BY_DRAWS, SEQUENCES, save_learned_model
@@ -155,6 +156,18 @@ def test_more_draws_fill_up_the_part_that_was_not_full(place: Path) -> None:
     more, at_once = read_recorded("run").draws, read_recorded("at once").draws
     assert more.rises.shape == (12, 2, SEQUENCES)
     assert torch.equal(more.rises, at_once.rises)
+
+
+@pytest.mark.parametrize(("keep", "told"), [(("losses",), 1), ((), 0)])
+def test_a_budget_is_said_not_to_stop_what_is_recorded(keep: tuple[str, ...], told: int) -> None:
+    said: list[str] = []
+
+    class Listener(Observer):
+        def tell(self, message: str) -> None:
+            said.append(message)
+
+    tell_of_no_use(replace(BY_DRAWS, keep=keep, budget_seconds=60.0), Listener())
+    assert sum("does not stop the 400 draws that are recorded" in sentence for sentence in said) == told
 
 
 def test_tokens_are_refused_where_items_have_none(place: Path) -> None:
