@@ -50,7 +50,8 @@ With = Annotated[
     typer.Option(
         "--with",
         metavar="NAMES",
-        help=f"Measures beside λ̂, separated by commas: {', '.join(name for name in MEASURES if name != LLC)}, or all. "
+        help="Measures beside the LLC, separated by commas: "
+        f"{', '.join(name for name in MEASURES if name != LLC)}, or all. "
         "Their columns are null where they do not apply.",
         rich_help_panel="Measures",
     ),
@@ -79,7 +80,18 @@ DryRun = Annotated[
     o.MachineOptions,
     o.JobOptions,
     without={"revision", "subfolder", "gguf_file"},
-    rare={"every", "shard", "tokens_per_step", "step_map", "allow_duplicates", "x", "x_tokens", "profile"},
+    rare={
+        "without",
+        "yes",
+        "every",
+        "shard",
+        "tokens_per_step",
+        "step_map",
+        "allow_duplicates",
+        "x",
+        "x_tokens",
+        "profile",
+    },
 )
 def scan(
     context: typer.Context,

@@ -16,7 +16,6 @@ from hf_llc.measures.llc.chains.parts import OPEN
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.matrix import MatrixQuality, MatrixVerdict, excerpt
 from hf_llc.sampling.loss_draws import LossDraws
-from hf_llc.settings.bounds import shown
 from hf_llc.settings.recording import LOSSES
 
 PART = re.compile(r"[0-9]+(-[0-9]+)?")
@@ -112,7 +111,8 @@ def place_of(run: Estimate | Path | str, recording: str | None = None, kind: str
     present = recordings_in(folder)
     if not present:
         if runs := runs_in(folder):
-            raise NotFoundError(f"{folder} contains other runs: name one of them, {', '.join(map(shown, runs[:8]))}.")
+            names = ", ".join(str(each.relative_to(folder)) for each in runs[:8])
+            raise NotFoundError(f"{folder} contains other runs: name one of them, such as {folder}/{names}.")
         what = "has no recorded losses" if folder.is_dir() else "is not there"
         raise NotFoundError(f"{folder} {what}: run its command again with `keep=losses` (or a `probe`).")
     return folder, present[_chosen(folder, list(present), recording, kind)]

@@ -235,7 +235,7 @@ class PosteriorSettings:
         str | None,
         Option(
             help="Move only this part of the model, such as l0h1 (a head), l0.mlp or embed: the weight-refined LLC. "
-            "Joined by + several move together; a list separated by commas, or heads, mlps, layers …, moves one at a "
+            "Joined by + several move together; a list separated by commas, or heads, mlps or layers, moves one at a "
             "time.",
             panel="Sampling",
             metavar="NAME",

@@ -10,7 +10,7 @@ from hf_llc.settings.option import settings_in
 from hf_llc.settings.sampler import SamplerSettings
 from tests.helpers.command_line import Run, refused
 
-COMMON = 24
+COMMON = 25
 """Options that `estimate --help` and `scan --help` may list at most."""
 
 

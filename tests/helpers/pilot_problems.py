@@ -1,10 +1,12 @@
 """Calibrations of losses in closed form, by the code that calibrates a checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import LoadedModel
+from hf_llc.execution.moving_weights import MovedObjective
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.calibration import calibrate
 from hf_llc.measures.llc.calibration.calibrate import Findings
@@ -28,6 +30,11 @@ class ProblemBench(LoadedModel):
     def load(self) -> Objective:  # type: ignore[override]
         assert self._given is not None, "something is computed again"
         return self._given
+
+    @property
+    def moved(self) -> MovedObjective:
+        objective: Any = self.load()
+        return MovedObjective(objective=objective, plain=objective, still=[], prior="", component="")
 
     @property
     def in_full(self) -> Objective:

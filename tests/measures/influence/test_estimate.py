@@ -76,7 +76,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     result.to_parquet(tmp_path / "influence.parquet")
     rows = pandas.read_parquet(tmp_path / "influence.parquet")
     assert len(rows) == 20 * 21 // 2
-    assert list(rows) == ["first", "second", "influence", "influence_stderr", "kernel", "kernel_stderr"]
+    values = ["influence", "influence_stderr", "kernel", "kernel_stderr"]
+    assert list(rows) == ["first", "second", *values, "first_index", "second_index"]
     row = rows[(rows["first"] == "item 2") & (rows["second"] == "item 7")].iloc[0]
     assert row["influence"] == result.influence[2, 7]
 
