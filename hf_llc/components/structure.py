@@ -32,7 +32,7 @@ def layers_of(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _of_decoder(model: nn.Module, stacks: dict[str, nn.ModuleList]) -> dict[str, nn.ModuleList]:
-    """Those of the language model of a model that also reads images."""
+    """The stacks of the language model of a model that also reads images."""
     config: Any = getattr(model, "config", None)
     get_decoder: Any = getattr(model, "get_decoder", lambda: None)
     decoder = get_decoder()

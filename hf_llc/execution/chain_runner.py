@@ -38,7 +38,7 @@ class ChainRunner:
         self._jobs, self._bench, self._anchors, self._observer = jobs, bench, anchors, observer
 
     def settings(self, name: str) -> ResolvedSettings:
-        """Those of the chain of that name."""
+        """The settings of the chain of that name."""
         return self._jobs[name].settings
 
     def __call__(self, name: str, at_draw: AtDraw | None = None) -> dict[str, Any]:

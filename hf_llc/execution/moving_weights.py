@@ -44,7 +44,7 @@ class MovedObjective:
 
 
 class MovingWeights:
-    """Chooses them by the settings of a plan; all other parameters of the model need no gradient from then on.
+    """The parameters of a model that move by the settings of a plan; all others need no gradient from then on.
 
     Args:
         group: of processes that hold the model together.
@@ -63,7 +63,7 @@ class MovingWeights:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Those that may move."""
+        """The tensors that may move."""
         return list(self._named.values())
 
     def over(self, objective: TaskObjective) -> MovedObjective:
@@ -107,7 +107,7 @@ class MovingWeights:
         return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
 
     def _within_reach(self, objective: TaskObjective, named: Mapping[str, Tensor]) -> list[Tensor]:
-        """Those that the loss gives a gradient; the others stay at w*.
+        """The tensors to which the loss gives a gradient; the others stay at w*.
 
         Raises:
             UnusableError: it cannot be computed, or gives none of them a gradient.

@@ -113,7 +113,7 @@ class Recorder:
         return OBSERVABLES[self.recording.observable].values(self._objective).float().cpu()
 
     def positions(self) -> list[tuple[int, int | None]]:
-        """Of each column the item and the place in it."""
+        """The item of each column, and the place in it."""
         return list(OBSERVABLES[self.recording.observable].positions(self._objective))
 
     def rises(self) -> Tensor:

@@ -29,7 +29,7 @@ LAYER = "in the layer where the ratio is largest"
 
 
 class Activations:
-    """Of the layer with the largest ratio, and of each layer."""
+    """Massive activations of the layer with the largest ratio, and of each layer."""
 
     needs = ()
     columns = (

@@ -30,7 +30,7 @@ RELATIVE = "σ the median distance"
 
 
 class DiffusionEntropy:
-    """Of the states behind the last layer, and behind each layer."""
+    """The diffusion spectral entropy of the states behind the last layer, and behind each layer."""
 
     needs = ()
     columns = (

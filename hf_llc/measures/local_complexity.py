@@ -63,16 +63,16 @@ class LocalComplexity:
 
     def run(self, context: MeasureContext) -> dict[str, Any]:
         """A few forward passes."""
-        found = dict.fromkeys(column.name for column in self.columns)
+        values = dict.fromkeys(column.name for column in self.columns)
         if isinstance(context.objective, LanguageObjective):
             densities = _densities(context)
             return {
-                **found,
+                **values,
                 "sign_change_density": sum(densities) / len(densities),
                 "sign_change_null": random_density(STEP),
                 "sign_change_densities": densities,
             }
-        return {**found, **_regions(context)}
+        return {**values, **_regions(context)}
 
     def exact_answers(self) -> Sequence[ExactAnswer]:
         """Kinks of a net on a line, of a net in the plane, sign changes of Gaussian layers, a layer of rank 3."""

@@ -161,14 +161,14 @@ def discard_failures(plan: Plan) -> None:
 def records(plan: Plan) -> dict[str, MeasureRecord]:
     """What measures beside λ̂ have left in the run's folder, in this call or an earlier one."""
     store = RunStore(folder_of(plan), lambda message: None)
-    found = {}
+    records = {}
     for name in MEASURES:
         if name == LLC or not store.path(name).exists():
             continue
         stored = store.read(name) or {ERROR: "its record is damaged; run the same command again"}
         columns = tuple(MEASURES[name].columns)
         values = {column.name: stored.get(column.name) for column in columns}
-        found[name] = MeasureRecord(
+        records[name] = MeasureRecord(
             columns=columns, values=values, seconds=stored.get(SECONDS), error=stored.get(ERROR)
         )
-    return found
+    return records

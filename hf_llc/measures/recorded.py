@@ -119,7 +119,7 @@ def place_of(run: Estimate | Path | str, recording: str | None = None, kind: str
 
 
 def _chosen(folder: Path, present: Sequence[str], recording: str | None, kind: str) -> str:
-    """That of the main data if there is one of this kind, else the only one of a probe, else the only one at all."""
+    """The recording of the main data if there is one of this kind, else the only one of a probe or at all."""
     wanted = recording or kind
     if wanted in present:
         return wanted
@@ -169,7 +169,7 @@ def read_recorded(run: Estimate | Path | str, recording: str | None = None, kind
 
 
 def joined(*sentences: str | None) -> str | None:
-    """Those that there are, in one; None if there are none."""
+    """The sentences that are not None, as one text; None if there are none."""
     return "; ".join(sentence for sentence in sentences if sentence is not None) or None
 
 
@@ -205,7 +205,7 @@ def _parts(store: RunStore, folder: str) -> list[str]:
 
 
 def _number_and_count(path: Path) -> tuple[int, float]:
-    """Of a part its number, and how many pairs it has, inf if all."""
+    """The number of a part, and how many pairs it has, inf if all."""
     number, _, count = path.stem.partition("-")
     return int(number), float(count or "inf")
 

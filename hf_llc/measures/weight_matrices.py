@@ -24,10 +24,10 @@ class WeightMatrix(NamedTuple):
         """Matrices with more than one row and column by name; a convolution is outputs × all else."""
         if self.is_stack:
             each = self.parameter.detach().flatten(0, -3)
-            found = [(f"{self.name}[{index}]", matrix) for index, matrix in enumerate(each)]
+            matrices = [(f"{self.name}[{index}]", matrix) for index, matrix in enumerate(each)]
         else:
-            found = [(self.name, self.parameter.detach().flatten(1))]
-        yield from ((name, matrix) for name, matrix in found if min(matrix.shape) > 1)
+            matrices = [(self.name, self.parameter.detach().flatten(1))]
+        yield from ((name, matrix) for name, matrix in matrices if min(matrix.shape) > 1)
 
 
 def weight_matrices(model: nn.Module) -> Iterator[WeightMatrix]:

@@ -14,7 +14,7 @@ LEAST = 0.5
 
 @dataclass(frozen=True)
 class Autocorrelation:
-    """Of stationary draws.
+    """The autocorrelation of stationary draws.
 
     Attributes:
         time: τ = 1 + 2 Σ ρ_l, how many draws are worth an independent one, at least 1.

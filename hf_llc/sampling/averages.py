@@ -63,7 +63,7 @@ class Averages:
         return torch.where(deviations.abs().amax(dim=(0, 1)) > rounding, deviations, 0.0)
 
     def influence(self, values: Tensor) -> Tensor:
-        """Of the mean of values of shape (groups, draws, …)."""
+        """The influence of each draw on the mean of values of shape (groups, draws, …)."""
         return values.double() - self.mean(values)
 
     def autocorrelation(self, values: Tensor) -> Autocorrelation:

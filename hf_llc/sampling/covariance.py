@@ -24,7 +24,7 @@ SHORT = 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Covariances:
-    """Of all pairs of items; every matrix has the shape (items, items).
+    """Covariances of all pairs of items; every matrix has the shape (items, items).
 
     Attributes:
         covariance, covariance_stderr: Cov(ℓ_i, ℓ_j) in nats², and its standard error.

@@ -4,23 +4,12 @@ This is what a weight-refined local learning coefficient is sampled on (Wang et 
 """
 
 from collections.abc import Sequence
-from copy import copy
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple
 
 from torch import Tensor
 
-from hf_llc.sampling.objective import Objective, clear_gradients
-from hf_llc.sampling.shards import Shards
-
-
-class Inner(Objective, Protocol):
-    """The objective of whole tensors, all of them in this process."""
-
-    micro_batch: int
-
-    def in_full(self) -> Self:
-        """This objective in the precision of its parameters."""
-        ...
+from hf_llc.sampling.objective import clear_gradients
+from hf_llc.sampling.wrapped_objective import Inner, WrappedObjective
 
 
 class Part(NamedTuple):
@@ -42,39 +31,17 @@ class Part(NamedTuple):
         return tensor if self.dim is None else tensor.narrow(self.dim, self.start, self.stop - self.start)
 
 
-class PartObjective:
+class PartObjective(WrappedObjective):
     """A loss as a function of parts of its tensors, which are views: what moves them in place moves the model.
 
     Args:
-        inner: over whole tensors, of which only the parts are to move. parts: without overlap.
+        inner: over whole tensors, all of them in this process, of which only the parts are to move.
+        parts: without overlap.
     """
 
     def __init__(self, inner: Inner, parts: Sequence[Part]) -> None:
-        self._inner, self._parts = inner, list(parts)
-        self._parameters = [part.of(inner.parameters) for part in parts]
-
-    @property
-    def n(self) -> int:
-        return self._inner.n
-
-    @property
-    def parameters(self) -> Sequence[Tensor]:
-        return self._parameters
-
-    @property
-    def shards(self) -> Shards:
-        return self._inner.shards
-
-    @property
-    def micro_batch(self) -> int:
-        """Items per forward pass."""
-        return self._inner.micro_batch
-
-    def in_full(self) -> Self:
-        """This objective, at these tensors, without autocast."""
-        objective = copy(self)
-        objective._inner = self._inner.in_full()
-        return objective
+        super().__init__(inner, [part.of(inner.parameters) for part in parts])
+        self._parts = list(parts)
 
     def losses(self, indices: Tensor) -> Tensor:
         return self._inner.losses(indices)

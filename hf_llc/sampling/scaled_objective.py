@@ -14,31 +14,17 @@ Everything that samples, from step sizes to curvatures and distances, works in u
 
 import math
 from collections.abc import Sequence
-from copy import copy
-from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 from hf_llc.sampling.gradient_reach import LOOKED_AT
-from hf_llc.sampling.objective import Objective, clear_gradients
+from hf_llc.sampling.objective import clear_gradients
 from hf_llc.sampling.shards import WHOLE, Shards
+from hf_llc.sampling.wrapped_objective import Inner, WrappedObjective
 
 SMALLEST = 1e-30
 """Scale below which a tensor counts as zero: it would not move in float32."""
-
-
-class Inner(Objective, Protocol):
-    """What is scaled: the objective of one process, or what one of a group has of it."""
-
-    @property
-    def micro_batch(self) -> int:
-        """Items per forward pass."""
-        ...
-
-    def in_full(self) -> Self:
-        """This objective in the precision of its parameters."""
-        ...
 
 
 def scales_of(parameters: Sequence[Tensor], shards: Shards = WHOLE) -> list[float]:
@@ -49,7 +35,7 @@ def scales_of(parameters: Sequence[Tensor], shards: Shards = WHOLE) -> list[floa
     return [math.sqrt(total / size) for total, size in zip(shards.total(squares).tolist(), sizes, strict=True)]
 
 
-class ScaledObjective:
+class ScaledObjective(WrappedObjective):
     """An objective as a function of u, at u* = w*/s now; its weights follow u and are w*, bit for bit, at u*.
 
     Beside the weights there are u and w* in memory.
@@ -59,32 +45,9 @@ class ScaledObjective:
     """
 
     def __init__(self, inner: Inner, scales: Sequence[float]) -> None:
-        self._inner, self._scales = inner, list(scales)
+        self._scales = list(scales)
         self._centers = [parameter.detach().clone() for parameter in inner.parameters]
-        self._parameters = [center / scale for center, scale in zip(self._centers, scales, strict=True)]
-
-    @property
-    def n(self) -> int:
-        return self._inner.n
-
-    @property
-    def parameters(self) -> Sequence[Tensor]:
-        return self._parameters
-
-    @property
-    def shards(self) -> Shards:
-        return self._inner.shards
-
-    @property
-    def micro_batch(self) -> int:
-        """Items per forward pass."""
-        return self._inner.micro_batch
-
-    def in_full(self) -> Self:
-        """This objective, at these tensors, without autocast."""
-        objective = copy(self)
-        objective._inner = self._inner.in_full()
-        return objective
+        super().__init__(inner, [center / scale for center, scale in zip(self._centers, scales, strict=True)])
 
     def losses(self, indices: Tensor) -> Tensor:
         self.place()

@@ -1,67 +1,33 @@
 """An objective whose weights a group of processes shares: each holds some rows of every tensor and sees some items."""
 
 from collections.abc import Sequence
-from copy import copy
-from typing import Protocol, Self
 
 from torch import Tensor
 
-from hf_llc.sampling.objective import Objective
 from hf_llc.sampling.shards import Shards
+from hf_llc.sampling.wrapped_objective import Inner, WrappedObjective
 
 
-class Inner(Objective, Protocol):
-    """The objective that every process of a group calls at the same time.
-
-    The gradient that it leaves in a parameter's `.grad` is the mean over the processes of that of the items each of
-    them was asked for, as it is below FSDP.
-    """
-
-    micro_batch: int
-
-    def in_full(self) -> Self:
-        """This objective in the precision of its parameters."""
-        ...
-
-
-class SharedObjective:
+class SharedObjective(WrappedObjective):
     """What one process of a group has of it; all of them make the same calls in the same order.
 
     A minibatch is dealt out in equal parts, so that a group of N takes about an N-th of the time of one; where that
     leaves a remainder each process takes all of it. Losses are the same numbers in every process.
 
     Args:
-        inner: over tensors that the group shares, of which it takes care. parameters: what is here of each of them, in
+        inner: called by every process of the group at the same time, over tensors that they share. The gradient that it
+            leaves in a parameter's `.grad` is the mean over the processes of that of the items each of them was asked
+            for, as it is below FSDP. parameters: what is here of each of them, in
             order, in the very memory of the shared ones.
     """
 
     def __init__(self, inner: Inner, parameters: Sequence[Tensor], shards: Shards) -> None:
-        self._inner = inner
-        self._parameters = list(parameters)
+        super().__init__(inner, parameters)
         self._shards = shards
-
-    @property
-    def n(self) -> int:
-        return self._inner.n
-
-    @property
-    def parameters(self) -> Sequence[Tensor]:
-        return self._parameters
 
     @property
     def shards(self) -> Shards:
         return self._shards
-
-    @property
-    def micro_batch(self) -> int:
-        """Sequences per forward pass of one process."""
-        return self._inner.micro_batch
-
-    def in_full(self) -> Self:
-        """This objective, at these tensors, without autocast."""
-        objective = copy(self)
-        objective._inner = self._inner.in_full()
-        return objective
 
     def losses(self, indices: Tensor) -> Tensor:
         return self._of_all(self._inner.losses(self._shards.own_share(indices)), indices)

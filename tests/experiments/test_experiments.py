@@ -111,8 +111,8 @@ def test_influences_are_those_of_a_changed_loss(tmp_path: Path) -> None:
     ids = torch.tensor([token for line in sentences(60) for token in tokenizer(line)["input_ids"]])
     rows = ids[: 12 * CONTEXT].view(12, CONTEXT)
     setup = influence.Setup(items=12, length=CONTEXT, changed=2, recorded=400, draws=40, gamma=1000.0)
-    found = influence.experiment(net, rows, setup, tmp_path / "runs")
-    assert sum(row["significant"] for row in found) >= 8
-    assert all(row["same_sign"] == row["significant"] for row in found)
-    assert all(row["mean_square"] < 3 for row in found)
-    assert influence.picture(found).axes
+    rows_of_items = influence.experiment(net, rows, setup, tmp_path / "runs")
+    assert sum(row["significant"] for row in rows_of_items) >= 8
+    assert all(row["same_sign"] == row["significant"] for row in rows_of_items)
+    assert all(row["mean_square"] < 3 for row in rows_of_items)
+    assert influence.picture(rows_of_items).axes

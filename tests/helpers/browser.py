@@ -76,9 +76,9 @@ class Page:
 
     def place(self, selector: str) -> tuple[float, float]:
         """The middle of an element in the window, into which it is scrolled."""
-        found = f"document.querySelector({json.dumps(selector)})"
-        self.value(f"{found}.scrollIntoView({{block: 'center'}})")
-        x, y = self.value(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({found}.getBoundingClientRect())")
+        element = f"document.querySelector({json.dumps(selector)})"
+        self.value(f"{element}.scrollIntoView({{block: 'center'}})")
+        x, y = self.value(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({element}.getBoundingClientRect())")
         return float(x), float(y)
 
     def hover(self, selector: str) -> None:

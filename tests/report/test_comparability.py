@@ -60,9 +60,9 @@ def test_curves_without_tokens_are_not_told_of_any() -> None:
         assert sentences[0].startswith("The task is text-generation for a, image-classification for b: ")
         assert not [each for each in sentences if "token" in each]
     sentences = differences(["a", "b", "c"], [curve(), images, chats])
-    told = " ".join(sentences)
-    assert "A sequence has 64 tokens for a, 32 tokens for c: the loss of a token depends on those around it." in told
-    assert "What counts are all tokens of packed text for a, the tokens of the assistant for c: the loss is" in told
+    text = " ".join(sentences)
+    assert "A sequence has 64 tokens for a, 32 tokens for c: the loss of a token depends on those around it." in text
+    assert "What counts are all tokens of packed text for a, the tokens of the assistant for c: the loss is" in text
 
 
 def test_those_that_agree_are_named_together() -> None:

@@ -118,8 +118,8 @@ def test_a_second_call_computes_nothing_and_a_new_measure_only_itself() -> None:
     assert again.to_dict() == curve.to_dict()
     more = scanned("llc", "positions")
     after = files_of(Path("out/points"))
-    made = {name for name in after if before.get(name) != after[name] and name.endswith(".json")}
-    assert {Path(name).name for name in made} == {"positions.json"}
+    written = {name for name in after if before.get(name) != after[name] and name.endswith(".json")}
+    assert {Path(name).name for name in written} == {"positions.json"}
     # What an earlier call has measured stays in the curve.
     assert list(more.points[0].measures) == ["positions", "rank"]
     assert scanned().to_rows() == more.to_rows()
@@ -172,12 +172,12 @@ def test_a_measure_that_fails_leaves_its_columns_null_and_is_tried_again(monkeyp
         return whole(self, context)
 
     monkeypatch.setattr(WeightRanks, "run", failing)
-    told = Told()
-    curve = scanned("llc", "rank", told=told)
+    observer = Told()
+    curve = scanned("llc", "rank", told=observer)
     assert [point.error for point in curve] == [None] * 3
     assert [row["stable_rank"] is None for row in curve.to_rows()] == [True, False, False]
     assert curve.points[0].measures["rank"].error == "no convergence of singular values"
-    assert [line for line in told.lines if "has no numbers" in line] == [
+    assert [line for line in observer.lines if "has no numbers" in line] == [
         "rank of checkpoint-1 has no numbers: no convergence of singular values."
     ]
     monkeypatch.setattr(WeightRanks, "run", whole)
@@ -186,10 +186,10 @@ def test_a_measure_that_fails_leaves_its_columns_null_and_is_tried_again(monkeyp
 
 
 def test_a_measure_that_does_not_apply_is_told_of_once_and_not_tried_again() -> None:
-    told = Told()
-    curve = scanned("llc", "induction", told=told, context_length=8)
+    observer = Told()
+    curve = scanned("llc", "induction", told=observer, context_length=8)
     assert [row["induction_score"] for row in curve.to_rows()] == [None] * 3
-    assert [line for line in told.lines if "induction" in line] == [
+    assert [line for line in observer.lines if "induction" in line] == [
         "induction of checkpoint-1 has no numbers: sequences have fewer than 12 tokens."
     ]
     before = files_of(Path("out/points"))

@@ -79,7 +79,7 @@ def loss_gain(draws: LossDraws, items: Sequence[int] | None = None) -> LossGain:
 
 
 def _stderr(averages: Averages, values: Tensor) -> float:
-    """Of the mean of values of shape (groups, draws)."""
+    """The standard error of the mean of values of shape (groups, draws)."""
     return float(averages.stderr(averages.influence(values)[..., None]))
 
 

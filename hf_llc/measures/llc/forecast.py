@@ -226,7 +226,7 @@ class _Recorded(NamedTuple):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Those of a Forecast."""
+        """The fields of a Forecast that say it."""
         return {
             "recorded_draws": self.draws,
             "recorded_items": self.items,

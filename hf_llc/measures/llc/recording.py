@@ -237,7 +237,8 @@ class _BlockMaker:
     def _ready(self) -> WeightedDraws:
         with self._observer.part("loading"):
             objective = self._bench.load()
-        if self._draws is None:
+        # A model that was released meanwhile, for another checkpoint of a series, has come back with other tensors.
+        if self._draws is None or self._draws.objective is not objective:
             with self._observer.part("forward_backward"):
                 slope = self._bench.anchor_gradient()
                 self._anchor_losses = objective.losses(torch.arange(objective.n)).double()

@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Of one component.
+    """The parts of the susceptibilities of one component.
 
     Attributes:
         covariance, shift, total: −Cov_C(φ, y), the rest, and their sum. standardised, standardised_total: the first and

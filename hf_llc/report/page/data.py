@@ -177,8 +177,8 @@ def _traces(run: ShownRun, point: Point) -> list[ChainTrace]:
     own, folder = Path(point.estimate.run_dir), Path(run.place)
     # The run may have been moved since it was written.
     places = (own, folder / own, folder / "points" / own.name, folder)
-    found = (traces_in(place) for place in places)
-    return next((traces for traces in found if traces), [])
+    candidates = (traces_in(place) for place in places)
+    return next((traces for traces in candidates if traces), [])
 
 
 def _rounded(value: float, digits: int) -> float | None:

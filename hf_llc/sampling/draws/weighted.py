@@ -27,7 +27,7 @@ class WeightedDraws:
     def __init__(
         self, objective: Objective, slope: Sequence[Tensor], *, n_beta: float, gamma: float, seed: int
     ) -> None:
-        self._objective, self._slope = objective, slope
+        self.objective, self._slope = objective, slope
         self._shift, self._sigma, self._seed = n_beta / gamma, gamma**-0.5, seed
         self._center = copy_of(objective.parameters)
 
@@ -37,7 +37,7 @@ class WeightedDraws:
 
         ξ depends on the seed and the pair alone, so that checkpoints of a series see common random numbers.
         """
-        parameters, shards = self._objective.parameters, self._objective.shards
+        parameters, shards = self.objective.parameters, self.objective.shards
         stream = seeds.generator(self._seed, "recorded draw", pair, device=parameters[0].device)
         products: list[Tensor] = []
         normals = shards.normals(parameters, stream)
@@ -50,4 +50,4 @@ class WeightedDraws:
 
     def restore(self) -> None:
         """w ← w*, bit for bit."""
-        restore(self._objective.parameters, self._center)
+        restore(self.objective.parameters, self._center)

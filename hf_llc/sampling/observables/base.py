@@ -28,5 +28,5 @@ class Observable(Protocol):
         ...
 
     def positions(self, objective: Objective) -> Sequence[tuple[int, int | None]]:
-        """Of each column the item that it belongs to, and where in it; None for the whole item."""
+        """The item that each column belongs to, and the place in it; None for the whole item."""
         ...

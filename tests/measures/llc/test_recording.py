@@ -9,10 +9,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hf_llc import DataSettings, Estimate, Observer, SamplerSettings, estimate
+from hf_llc import DataSettings, Estimate, ModelSettings, Observer, SamplerSettings, estimate
 from hf_llc.errors import SettingsError, UnusableError
-from hf_llc.execution.planning import tell_of_no_use
-from hf_llc.execution.store import whole_payload
+from hf_llc.execution.distributed.world import single_process
+from hf_llc.execution.loaded_model import LoadedModel, computing
+from hf_llc.execution.planning import plan, tell_of_no_use
+from hf_llc.execution.store import RunStore, whole_payload
+from hf_llc.measures.llc import recording
 from hf_llc.measures.recorded import read_recorded
 from tests.helpers.learned_model import BY_DRAWS, SEQUENCES, save_learned_model
 from tests.helpers.tiny_model import CONTEXT, jsonl
@@ -136,6 +139,23 @@ def test_a_damaged_or_missing_file_is_made_again_as_it_was(place: Path, sampler:
     Path(second).write_bytes(before[second][:-1])
     run(place, replace(sampler, keep=("losses",)))
     assert contents("run") == before
+
+
+def test_a_model_that_is_loaded_again_between_blocks_gives_the_draws_of_one_that_stays(
+    place: Path,
+) -> None:
+    """As in a scan, whose processes take turns at its checkpoints."""
+    sampler = replace(BY_DRAWS, keep=("losses",), recorded_draws=40)
+    run(place, sampler, "undisturbed")
+    data = DataSettings(dataset=str(place / "text.jsonl"))
+    own = plan(ModelSettings(model=str(place / "model")), data, sampler, output_dir=Path("run"))
+    bench, fleet, store = LoadedModel(own, "cpu"), single_process("cpu"), RunStore(own.run_dir, lambda message: None)
+    store.open(own.inputs())
+    posterior = recording.Posterior(n_beta=30.0, gamma=1000.0)
+    with computing(1):
+        for _ in recording.of_draws(own, store, bench, posterior, fleet, Observer()):
+            bench.clear()
+    assert list(contents("run").values()) == list(contents("undisturbed").values())
 
 
 def test_losses_follow_the_coordinates_of_a_relative_prior(place: Path) -> None:

@@ -105,9 +105,9 @@ def test_pictures_name_components_and_tokens_and_warn_of_noise() -> None:
         assert [label.get_text() for label in axes.get_yticklabels()] == ["head 0", "head 1"]
         assert "noise" in " ".join(text.get_text() for text in axes.texts)
         assert "noise" not in " ".join(text.get_text() for text in clear.plot(part).axes[0].texts)
-    words = " ".join(text.get_text() for text in noise.text("head 1").axes[0].texts)
-    assert "token 0" in words
-    assert "noise" in words
+    shown = " ".join(text.get_text() for text in noise.text("head 1").axes[0].texts)
+    assert "token 0" in shown
+    assert "noise" in shown
     assert "other 3" in " ".join(
         text.get_text() for text in clear.text("head 1", tokens=[f"other {i}" for i in range(ITEMS)]).axes[0].texts
     )
