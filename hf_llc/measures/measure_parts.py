@@ -93,7 +93,6 @@ def _made(
     plan: Plan, bench: LoadedModel, world: ProcessWorld, observer: Observer, store: RunStore, name: str
 ) -> dict[str, Any]:
     """The payload of a measure's part."""
-    started = time.monotonic()
     if world.group is not None:
         return {ERROR: "it is not computed of a model that several devices hold together"}
     with observer.part("loading"):

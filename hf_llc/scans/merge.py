@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hf_llc.report.load import AGAIN, SCAN, load_run
 from hf_llc.results.curve import Curve, Point, training_order
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
-from hf_llc.scans.prepare import POINTS
+from hf_llc.scans.prepare import POINTS, label_of_point
 from hf_llc.scans.shard import missing
 from hf_llc.settings.bounds import checked_arguments
 from hf_llc.settings.files import write_atomically
@@ -26,11 +27,14 @@ CLOCK = ("seconds", "run_dir", "versions")
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """One folder: what it was made from, what it measured for the whole curve, its points, which shards it holds."""
+    """One folder: what it was made from, what it measured for the whole curve, its points, which shards it holds.
+
+    `shared` is None where λ̂ was not asked for, so that nothing was measured for the curve.
+    """
 
     folder: Path
     inputs: Mapping[str, Any]
-    shared: Mapping[str, Any]
+    shared: Mapping[str, Any] | None
     shards: Mapping[str, Mapping[str, Any]]
     curve: Curve
 
@@ -62,15 +66,17 @@ def merge(
     parts = [_read(folder) for folder in named]
     if output not in named and (output / SCAN).is_file():
         parts.append(_read(output))
-    for part in parts[1:]:
-        _check(parts[0], part, observer)
+    sampled = next((part for part in parts if part.shared is not None), parts[0])
+    for part in parts:
+        _check(sampled, part, observer)
     store = RunStore(output, observer.tell)
     store.open(parts[0].inputs)
-    store.write(SHARED, parts[0].shared)
+    if sampled.shared is not None:
+        store.write(SHARED, sampled.shared)
     shards = {name: stored for part in reversed(parts) for name, stored in part.shards.items()}
     for name, stored in shards.items():
         store.write(f"{SHARDS}/{name}", stored)
-    points = [_moved(point, part, output, observer) for point, part in _chosen(parts, observer)]
+    points = [_moved(point, origins, output, observer) for point, origins in _chosen(parts, observer)]
     curve = curve_of(parts[0].curve.model, _in_order(points, list(shards.values())), output)
     curve = replace(curve, versions=parts[0].curve.versions)
     with store.turn(SCAN):
@@ -80,14 +86,15 @@ def merge(
 
 
 def _read(folder: Path) -> _Part:
-    if not all((folder / name).is_file() for name in (f"{INPUTS}.json", f"{SHARED}.json", SCAN)):
+    if not all((folder / name).is_file() for name in (f"{INPUTS}.json", SCAN)):
         raise NotFoundError(
             f"{folder} holds no scan (no {SCAN}). Give the folders that `hf-llc scan` printed (`run_dir`)."
         )
+    shared = folder / f"{SHARED}.json"
     return _Part(
         folder=folder,
         inputs=_payload(folder / f"{INPUTS}.json"),
-        shared=_payload(folder / f"{SHARED}.json"),
+        shared=_payload(shared) if shared.is_file() else None,
         shards={path.stem: _payload(path) for path in sorted((folder / SHARDS).glob("*.json"))},
         curve=load_run(folder),
     )
@@ -108,7 +115,8 @@ def _payload(path: Path) -> dict[str, Any]:
 def _check(first: _Part, other: _Part, observer: Observer) -> None:
     """Raise ResourceError if the two do not belong to one scan."""
     unequal = differences(first.inputs, other.inputs)
-    unequal += differences(first.shared["settings"], other.shared["settings"])
+    if first.shared is not None and other.shared is not None:
+        unequal += differences(first.shared["settings"], other.shared["settings"])
     if unequal:
         listed = "; ".join(f"{name} is {old} in the first and {new} in the other" for name, old, new in unequal)
         raise ResourceError(
@@ -121,8 +129,8 @@ def _check(first: _Part, other: _Part, observer: Observer) -> None:
         )
 
 
-def _chosen(parts: Sequence[_Part], observer: Observer) -> list[tuple[Point, _Part]]:
-    """Each checkpoint once, with the part it is from."""
+def _chosen(parts: Sequence[_Part], observer: Observer) -> list[tuple[Point, list[_Part]]]:
+    """Each checkpoint once, and the parts that have it, first the one it is from; the others add their measures."""
     candidates: dict[str, list[tuple[Point, _Part]]] = {}
     for part in parts:
         for point in part.curve.points:
@@ -130,7 +138,11 @@ def _chosen(parts: Sequence[_Part], observer: Observer) -> list[tuple[Point, _Pa
     chosen = []
     for name, several in candidates.items():
         point, part = next(((p, f) for p, f in several if p.llc is not None), several[0])
-        chosen.append((point, part))
+        equal = {id(each): each for each in [part, *(f for p, f in several if p.sha == point.sha)]}
+        measures = {
+            name: record for p, _ in reversed(several) if p.sha == point.sha for name, record in p.measures.items()
+        }
+        chosen.append((replace(point, measures={**measures, **point.measures}), list(equal.values())))
         differing = [_compared(point, other, elsewhere) for other, elsewhere in several]
         if sentence := "; ".join(filter(None, differing)):
             observer.tell(f"{name}: {sentence}. That of {part.folder} is kept.")
@@ -142,7 +154,7 @@ def _compared(kept: Point, other: Point, elsewhere: _Part) -> str:
     if kept.sha != other.sha:
         return f"{elsewhere.folder} has it at commit {other.sha}, not {kept.sha}"
     if other.estimate is None and kept.estimate is not None:
-        return f"it failed in {elsewhere.folder} ({other.error})"
+        return f"it failed in {elsewhere.folder} ({other.error})" if other.error else ""
     if kept.llc != other.llc:
         return f"{elsewhere.folder} has LLC {other.llc}, not {kept.llc}"
     return (
@@ -162,22 +174,38 @@ def _in_order(points: Sequence[Point], shards: Sequence[Mapping[str, Any]]) -> l
     return sorted(known, key=lambda point: training_order(point.stage, point.step))
 
 
-def _moved(point: Point, part: _Part, output: Path, observer: Observer) -> Point:
+def _moved(point: Point, origins: Sequence[_Part], output: Path, observer: Observer) -> Point:
     """The point with its folder in `output`, where its finished parts now are."""
+    name = _folder_name(point, origins)
+    if name is None:
+        return point
+    target = output / POINTS / name
+    if point.duplicate_of is None:
+        for origin in reversed(origins):
+            source = origin.folder / POINTS / name
+            if source != target and source.is_dir():
+                _copy(source, target)
     if point.estimate is None:
         return point
-    name = Path(point.estimate.run_dir).name
-    source, target = part.folder / POINTS / name, output / POINTS / name
     estimate = replace(point.estimate, run_dir=str(target))
-    if source.is_dir() and point.duplicate_of is None:
-        if source != target:
-            _copy(source, target)
+    if point.duplicate_of is None and target.is_dir():
         RunStore(target, observer.tell).write("estimate", estimate.to_dict())
     return replace(point, estimate=estimate)
 
 
+def _folder_name(point: Point, origins: Sequence[_Part]) -> str | None:
+    """Name of the folder of the checkpoint's parts; None if there is none."""
+    if point.estimate is not None:
+        return Path(point.estimate.run_dir).name
+    if point.sha is None or not point.measures:
+        return None
+    known = f"{label_of_point(point.revision)}-{point.sha.removeprefix('sha256:')[:12]}"
+    names = [path.name for origin in origins for path in (origin.folder / POINTS).glob(f"{escape(known)}*")]
+    return names[0] if names else None
+
+
 def _copy(source: Path, target: Path) -> None:
-    for path in sorted([*source.rglob("*.json"), *source.glob("*.png")]):
+    for path in sorted([*source.rglob("*.json"), *source.rglob("*.safetensors"), *source.glob("*.png")]):
         copy, content = target / path.relative_to(source), path.read_bytes()
         if path.name not in NOT_COPIED and not (copy.is_file() and copy.read_bytes() == content):
             write_atomically(copy, content)

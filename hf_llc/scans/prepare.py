@@ -313,8 +313,11 @@ def _default_folder(model: str, last: ModelSource, inputs: dict[str, Any]) -> Pa
 
 
 def _point_folder(folder: Path, name: str, source: ModelSource) -> Path:
-    label = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80]
-    if label != name:
-        label += f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
     base = f"-{source.base.short_sha}" if source.base is not None else ""
-    return folder / POINTS / f"{label}-{source.short_sha}{base}"
+    return folder / POINTS / f"{label_of_point(name)}-{source.short_sha}{base}"
+
+
+def label_of_point(name: str) -> str:
+    """What the folder's name of a checkpoint begins with."""
+    label = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80]
+    return label if label == name else f"{label}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -179,8 +179,6 @@ def run_scan(
     planning.tell_of_no_use(request.sampler, observer)
     if LLC in request.measures:
         _require_closed(request.sampler)
-    elif not request.shard.is_whole:
-        raise SettingsError("A `shard` needs the measure llc, whose settings all parts share: add it to `measures`.")
     report_on = partial(_report, request, observer, tracking or Tracking([]), on_point)
     if fleets.launched():
         return _as_rank(request, kind, observer, view, report_on)

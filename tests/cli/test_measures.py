@@ -46,4 +46,3 @@ def test_names_that_make_no_sense_are_refused(run: Run) -> None:
     refused(run("scan", "run", *TEXT, "--with", "ranks"), 2, "with must be one of all, activations")
     refused(run("scan", "run", *TEXT, "--without", "llc"), 2, "without leaves no measure; name one with --with.")
     refused(run("scan", "run", *TEXT, "--with", "rank", "--component", "heads"), 2, "--with and --without are of the")
-    refused(run("scan", "run", *TEXT, "--with", "rank", "--without", "llc", "--shard", "1/2"), 2, "needs the measure")

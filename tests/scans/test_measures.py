@@ -207,16 +207,40 @@ def test_two_processes_measure_what_one_does() -> None:
     assert [column.name for column in one.columns] == [column.name for column in two.columns]
 
 
-def test_parts_of_a_scan_keep_their_measures_when_they_are_merged() -> None:
-    whole = scanned("llc", "rank")
+@pytest.mark.parametrize("measures", [("llc", "rank"), ("rank",)])
+def test_parts_of_a_scan_keep_their_measures_when_they_are_merged(measures: tuple[str, ...]) -> None:
+    whole = scanned(*measures)
     for index in (1, 2):
-        scanned("llc", "rank", folder=f"part{index}", shard=Shard(index, 2))
+        scanned(*measures, folder=f"part{index}", shard=Shard(index, 2))
     merged, missing = hf_llc.merge([Path("part1"), Path("part2")], Path("merged"))
     assert missing == []
     assert merged.to_rows() == whole.to_rows()
     before = files_of(Path("merged/points"))
-    assert scanned("llc", "rank", folder="merged").to_rows() == whole.to_rows()
+    assert scanned(*measures, folder="merged").to_rows() == whole.to_rows()
     assert files_of(Path("merged/points")) == before
+
+
+def test_measures_of_one_checkpoint_in_several_folders_are_joined() -> None:
+    whole = scanned("llc", *BESIDE)
+    scanned("llc", folder="chains")
+    for name in BESIDE:
+        scanned(name, folder=name)
+    told = Told()
+    merged, missing = hf_llc.merge([Path(name) for name in (*BESIDE, "chains")], Path("merged"), observer=told)
+    assert (missing, told.lines) == ([], [])
+    assert merged.to_rows() == whole.to_rows()
+    before = files_of(Path("merged/points"))
+    scanned("llc", *BESIDE, folder="merged")
+    assert files_of(Path("merged/points")) == before
+
+
+def test_losses_that_parts_recorded_are_there_after_merging() -> None:
+    whole = scanned("llc", keep="losses", folder="whole")
+    for index in (1, 2):
+        scanned("llc", keep="losses", folder=f"part{index}", shard=Shard(index, 2))
+    merged, _ = hf_llc.merge([Path("part1"), Path("part2")], Path("merged"))
+    first, second = (hf_llc.influence(curve.points[1].estimate.run_dir) for curve in (whole, merged))
+    assert first.influence.tolist() == second.influence.tolist()
 
 
 def test_a_page_and_trackers_have_the_main_columns() -> None:
@@ -237,5 +261,3 @@ def test_names_that_are_no_measures_are_refused() -> None:
         scanned("llc", "ranks")
     with pytest.raises(SettingsError, match="measures is an empty list; name at least one"):
         scan("run", "text.jsonl", measures=[])
-    with pytest.raises(SettingsError, match="A `shard` needs the measure llc"):
-        scan("run", "text.jsonl", measures="rank", shard=Shard(1, 2))
