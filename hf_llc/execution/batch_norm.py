@@ -96,7 +96,7 @@ def _layers(count: int) -> str:
     return "1 layer normalizes" if count == 1 else f"{count} layers normalize"
 
 
-class _Seen(Exception):  # noqa: N818
+class _EndOfPass(Exception):  # noqa: N818
     """Ends a forward pass at the layer that is looked at."""
 
 
@@ -129,14 +129,14 @@ def _moments(name: str, layer: Any, objective: TaskObjective) -> tuple[Tensor, T
         count += values.shape[1]
         parts = torch.stack([values.sum(dim=1), values.square().sum(dim=1)])
         sums[:] = [sums[0] + parts] if sums else [parts]
-        raise _Seen
+        raise _EndOfPass
 
     with _hooked({name: layer}, lambda _: see):
         # As many as one forward pass takes: it ends at the layer.
         for items in torch.arange(objective.n).split(objective.micro_batch):
             try:
                 objective.losses(items)
-            except _Seen:
+            except _EndOfPass:
                 continue
     mean, square = (sums[0] / count).unbind()
     if not sums[0].isfinite().all():

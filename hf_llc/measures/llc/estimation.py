@@ -87,7 +87,7 @@ def steps(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observe
         yield from maker.recorded(Names(plan, chain_rounds.chains_of(plan, store), resolution.settings.draws))
         return
     names = Names(plan, plan.sampler.chain_count, resolution.settings.draws)
-    yield from maker.made(maker.jobs(names), cross_check_names(plan))
+    yield from maker.make(maker.jobs(names), cross_check_names(plan))
     yield from maker.recorded(names)
 
 

@@ -119,7 +119,7 @@ class _Products(NamedTuple):
         return (self.plus + self.minus + self.mixed) / 4
 
 
-class _Seen(NamedTuple):
+class _AlongGradient(NamedTuple):
     """The product of a gradient with w − w*, and the mean loss there, both in nats per token."""
 
     radial: float
@@ -184,11 +184,11 @@ class PriorDraws:
         n, purpose = self._in_full.n, "prior draw with gradients"
         one, other = minibatches(n, self._gradient_size, 2, self._seed, "prior draw items with gradients", pair)
         share = len(one) / n
-        seen: list[_Seen] = []
+        along_gradients: list[_AlongGradient] = []
 
         def slope_of(items: Tensor) -> list[Tensor]:
             slope, values = self._gradient(items)
-            seen.append(values)
+            along_gradients.append(values)
             return slope
 
         try:
@@ -213,8 +213,8 @@ class PriorDraws:
             even=(1 - share) * crossed.even + share * alone.even,
             odd=(1 - share) * crossed.odd + share * alone.odd,
             # At w− the way from w* is −Δ, so that both signs count alike.
-            radial=sum(each.radial for each in seen) / len(seen) / 2,
-            rise=sum(each.loss for each in seen) / len(seen) - anchor,
+            radial=sum(each.radial for each in along_gradients) / len(along_gradients) / 2,
+            rise=sum(each.loss for each in along_gradients) / len(along_gradients) - anchor,
         )
 
     def bend(self, number: int) -> float:
@@ -258,7 +258,7 @@ class PriorDraws:
         total: Tensor = shards.total(torch.stack(squares).sum())
         return float(total) * self._sigma**2
 
-    def _gradient(self, items: Tensor) -> tuple[list[Tensor], _Seen]:
+    def _gradient(self, items: Tensor) -> tuple[list[Tensor], _AlongGradient]:
         """∇L at w of these items, its product with w − w*, and their mean loss."""
         parameters = self._in_full.parameters
         clear_gradients(parameters)
@@ -269,7 +269,7 @@ class PriorDraws:
             for parameter, center, gradient in zip(parameters, self._center, slope, strict=True)
         ]
         radial = float(self._in_full.shards.total(torch.stack(products).sum()))
-        return slope, _Seen(radial, float(losses.double().mean()))
+        return slope, _AlongGradient(radial, float(losses.double().mean()))
 
     def _mean(self, one: Tensor, other: Tensor) -> float:
         """The loss at w over two minibatches of the same size."""

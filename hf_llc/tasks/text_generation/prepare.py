@@ -72,7 +72,7 @@ def find_corpus(
         datasets=pinned_datasets(data, tell),
         tell=tell,
     )
-    return sequences.kept() or sequences.made()
+    return sequences.read() or sequences.make()
 
 
 def needs_tokenizer(data: DataSettings) -> bool:

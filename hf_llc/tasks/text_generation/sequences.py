@@ -57,7 +57,7 @@ class SequenceMaker:
         self._datasets, self._tell = datasets, tell
         self.id = SEPARATOR.join(each.reference.id for each in datasets)
 
-    def kept(self) -> Corpus | None:
+    def read(self) -> Corpus | None:
         """What an earlier call has made; None if there is none."""
         if self._data.loss_on in {"auto", "all"}:
             tokens = token_cache.read(self._path_of_tokens(), fingerprint, self._tell)
@@ -66,8 +66,8 @@ class SequenceMaker:
         stored = item_cache.read(self._path_of_items(), self._tell)
         return None if stored is None else self._labelled_corpus(stored)
 
-    def made(self) -> Corpus:
-        """New ones.
+    def make(self) -> Corpus:
+        """Sequences that are packed or formatted now, and stored for later calls.
 
         Raises:
             HfLlcError: see `find_corpus`.

@@ -93,7 +93,7 @@ class Maker:
             for name, (varied, chain) in names.work.items()
         }
 
-    def made(self, jobs: Mapping[str, ChainSpec], others: Sequence[str] = ()) -> Steps[None]:
+    def make(self, jobs: Mapping[str, ChainSpec], others: Sequence[str] = ()) -> Steps[None]:
         """Makes what is missing of these chains, and of what checks them by another way."""
         observer, main = self._observer, self._resolution.settings
         prefix, posterior = folder_of(self._plan), Posterior(n_beta=main.n_beta, gamma=main.gamma)

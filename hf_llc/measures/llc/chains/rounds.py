@@ -76,7 +76,7 @@ def steps(
             keep()
     others = [] if clock.is_up() else cross_check_names(plan)
     if others:
-        yield from maker.made({}, others)
+        yield from maker.make({}, others)
 
 
 def first_chains(plan: Plan, world: int) -> int:
@@ -92,9 +92,9 @@ def _round(names: Names, store: RunStore, maker: Maker, clock: "_Clock") -> Step
     if clock.deadline is not None:
         # The least that makes a number is made whatever the time: it was planned to fit.
         least = {name: jobs[name] for name in names.main[:FEW_CHAINS]}
-        yield from maker.made(least)
+        yield from maker.make(least)
         clock.expect(store, jobs, least)
-    parts = maker.made(jobs)
+    parts = maker.make(jobs)
     try:
         while not clock.is_up():
             yield next(parts)

@@ -131,7 +131,7 @@ def steps(
             store.write(STOPPED, {"deadline": plan.deadline})
         if fleet.is_main:
             if fixed_pairs(plan) is None:
-                observer.tell(f"{plan.source.id}: {said(summary, sample)}; {why}")
+                observer.tell(f"{plan.source.id}: {describe(summary, sample)}; {why}")
             keep()
 
 
@@ -220,7 +220,7 @@ def _suffices(sample: Sample) -> bool:
 def sample_of(store: RunStore, amount: Amount) -> Sample:
     """The draws that are there of so many, up to the first that is missing of each kind."""
 
-    def there(kind: str, count: int) -> list[dict[str, Any]]:
+    def stored_parts(kind: str, count: int) -> list[dict[str, Any]]:
         payloads = []
         for index in range(count):
             payload = store.read(f"{kind}/{index:05d}")
@@ -230,7 +230,7 @@ def sample_of(store: RunStore, amount: Amount) -> Sample:
         return payloads
 
     losses, gradients, bends = (
-        there(kind, count) for kind, count in zip(("draws", "gradients", "bends"), amount, strict=True)
+        stored_parts(kind, count) for kind, count in zip(("draws", "gradients", "bends"), amount, strict=True)
     )
     return Sample(
         losses=[LossPair.from_dict(each["pair"]) for each in losses],
@@ -253,7 +253,7 @@ def summary_of(plan: Plan, prior: Prior, sample: Sample) -> DrawSummary:
     )
 
 
-def said(summary: DrawSummary, sample: Sample) -> str:
+def describe(summary: DrawSummary, sample: Sample) -> str:
     """The number so far, in words."""
     pairs, amount = sum(sample.amount[:2]), sample.amount
     from_ = f"{pairs} pairs of draws{f' and {amount.bends} bends' if amount.bends else ''}"
