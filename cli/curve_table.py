@@ -44,6 +44,8 @@ def write_curve(curve: Curve, form: Form, profile: Profile | None = None) -> Non
             write_line(line)
         for line in measure_lines(curve):
             write_line(line)
+        for fit in curve.line_fits.values():
+            write_line(fit)
         for sentence in reasons(curve.points):
             write_line(sentence)
 

@@ -1,8 +1,8 @@
 """The knee of quantisation: bits a weight at which rounding the weights costs 10 and 50 thousandths of a nat.
 
 Each weight matrix is rounded to the nearest of 2^b − 1 equally spaced values from −m to m, with m the largest |w| of
-each output channel; b need not be whole. Lang et al. (2025, arXiv 2510.12077) find that bits at a threshold and λ̂ go
-together over training. The rise is measured on the same items at every b, without calibration data; crossings are
+each output channel; b need not be whole. Urdshals et al. (2025, arXiv 2510.12077) find that bits at a threshold and λ̂
+go together over training. The rise is measured on the same items at every b, without calibration data; crossings are
 interpolated in b between log rises. Vectors (biases, norms) stay as they are.
 """
 

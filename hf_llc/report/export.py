@@ -14,6 +14,8 @@ from hf_llc.results.provenance import versions
 from hf_llc.settings.files import write_atomically
 
 ROWS, TABLE, PICTURES = "results.jsonl", "results.parquet", ("llc.png", "llc.svg")
+FITS = ("quantisation.png", "quantisation.svg")
+"""Pictures of λ̂ over the bits of quantisation, where both were measured."""
 
 
 def curve_of(model: str, points: Sequence[Point], folder: Path) -> Curve:
@@ -45,8 +47,12 @@ def draw(curve: Curve, folder: Path, view: View | None = None, observer: Observe
         tell("The pictures show steps, since not every checkpoint gives its tokens. Set `tokens_per_step` in the scan.")
 
     def draw_one(path: Path) -> None:
-        from hf_llc.results.figures import plots
+        from hf_llc.results.figures import line_fits, plots
 
-        plots.series(path, curve.points, name=Path(curve.model).name, view=view)
+        if path.name in FITS:
+            line_fits.line_fits(path, curve)
+        else:
+            plots.series(path, curve.points, name=Path(curve.model).name, view=view)
 
-    return drawn([folder / name for name in PICTURES], draw_one, tell)
+    names = [*PICTURES, *(FITS if curve.line_fits else ())]
+    return drawn([folder / name for name in names], draw_one, tell)

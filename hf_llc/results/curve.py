@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hf_llc.errors import NotFoundError, did_you_mean
 from hf_llc.results.columns import Column
 from hf_llc.results.estimate import SCHEMA, Estimate, Verdict, refuse_negative
+from hf_llc.results.line_fit import FITTED, LineFit, line_fit
 from hf_llc.results.measured import Columns, MeasureRecord, all_columns, columns_from, columns_to, records_from
 from hf_llc.settings.bounds import shown
 from hf_llc.settings.strict_json import DamagedError, sealed, unsealed
@@ -202,6 +203,28 @@ class Curve:
         rows = [point.to_row() for point in self.points]
         return [{name: row.get(name) for name in names} for row in rows]
 
+    def line_fit(self, column: str = FITTED[0]) -> LineFit:
+        """How closely λ̂ follows a measure over the converged checkpoints: R² of a line, with its interval.
+
+        Args:
+            column: of a measure beside λ̂, such as `quantisation_bits_10`.
+
+        Raises:
+            NotFoundError: the curve has no such column of numbers.
+        """
+        known = [each.name for each in self.columns if each.kind in {"number", "integer"}]
+        if column not in known:
+            raise NotFoundError(f"The curve of {self.model} has no numbers {column}{did_you_mean(column, known)}")
+        return line_fit(self.points, column, self.settings)
+
+    @property
+    def line_fits(self) -> dict[str, LineFit]:
+        """`line_fit` of λ̂ and the bits of quantisation, by their columns, where both were measured."""
+        names = {column.name for each in self.measure_columns.values() for column in each}
+        if all(point.llc is None for point in self.points):
+            return {}
+        return {name: self.line_fit(name) for name in FITTED if name in names}
+
     def to_pandas(self) -> "DataFrame":
         """A `pandas.DataFrame` with a row a checkpoint; columns as in `results.jsonl`."""
         frame: DataFrame = _views().frame_of(self.to_rows())
@@ -232,6 +255,7 @@ class Curve:
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object, with the checksum of everything else in it (`strict_json.sealed`)."""
+        fits = self.line_fits
         return sealed(
             {
                 "schema": self.schema,
@@ -242,6 +266,7 @@ class Curve:
                 "run_dir": self.run_dir,
                 "versions": dict(self.versions),
                 **({"measures": columns_to(self.measure_columns)} if self.measure_columns else {}),
+                **({"line_fits": {name: fit.to_dict() for name, fit in fits.items()}} if fits else {}),
             }
         )
 
@@ -253,6 +278,8 @@ class Curve:
             DamagedError: if it was changed since, or something in it is missing or of another type.
         """
         rest = unsealed(stored)
+        # They follow from the points.
+        rest.pop("line_fits", None)
         if not isinstance(rest.get("points"), list):
             raise DamagedError(f"points must be a list, got {shown(rest.get('points'))}")
         columns = columns_from(rest.pop("measures", {}))

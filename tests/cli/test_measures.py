@@ -1,6 +1,7 @@
 """`hf-llc scan --with` and `--without`: which measures are taken, what is printed, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,15 @@ def test_measures_alone_have_a_line_each_and_end_with_0(run: Run) -> None:
 
 
 def test_the_table_of_llc_has_the_lines_of_measures_below(run: Run) -> None:
-    ran = run("scan", "run", *TEXT, *SMALL, "--gamma", "1000", "--with", "rank", "--json")
+    ran = run("scan", "run", *TEXT, *SMALL, "--gamma", "1000", "--with", "rank,quantisation", "--json")
     assert [point["llc"] is not None and point["stable_rank"] > 1 for point in ran.json["points"]] == [True, True]
-    assert list(ran.json["measures"]) == ["rank"]
+    assert sorted(ran.json["measures"]) == ["quantisation", "rank"]
+    assert [fit["r_squared"] for fit in ran.json["line_fits"].values()] == [None, None]
     shown = run("show", "out").out
     assert shown.index("λ̂ ") < shown.index("stable_rank ") < shown.index("weight_norm ")
+    # Of two checkpoints every line is exact.
+    assert re.search(r"^R² of λ̂ and quantisation_bits_10: none, \d checkpoints? to compare", shown, re.M)
+    assert Path("out/quantisation.svg").is_file()
     rows = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
     assert rows[1]["rank_matrices"][0] == "gpt_neox.embed_in.weight"
 

@@ -286,3 +286,26 @@ def test_a_run_of_components_is_shown_whole_and_as_comparable(tmp_path: Path) ->
     whole = kept_run(tmp_path / "whole")
     _, mixed = page_of(whole, parts, path=tmp_path / "mixed.html")
     assert [run["comparable"] for run in mixed["runs"]] == [True, False, False]
+
+
+def curve_with_bits() -> Curve:
+    """Four converged checkpoints whose λ̂ and bits lie on a line, and one that did not converge."""
+    columns = (Column("quantisation_bits_10", "number", "bits", "of 10 mnats", has_panel=True),)
+    points = [
+        Point(
+            revision=f"step{step}",
+            step=step,
+            estimate=estimate(step, 2.0 * step, **({"verdict": Verdict.HEATED} if step == 5 else {})),
+            measures={"quantisation": MeasureRecord(columns=columns, values={"quantisation_bits_10": 3.0 + step})},
+        )
+        for step in (1, 2, 3, 4, 5)
+    ]
+    return Curve.of_points("org/model", points, run_dir=".", versions={"hf-llc": "0.1.0"})
+
+
+def test_the_page_has_the_fit_of_llc_and_quantisation(tmp_path: Path) -> None:
+    text, data = page_of(curve_with_bits(), path=tmp_path / "page.html")
+    assert "<li>R² of λ̂ and quantisation_bits_10: 1.00 over 4 checkpoints" in text
+    (fit,) = data["runs"][0]["fits"]
+    assert (fit["column"], round(fit["slope"], 6), round(fit["intercept"], 6)) == ("quantisation_bits_10", 2, -6)
+    assert "fits-title" not in page_of(kept_run(tmp_path / "run"), path=tmp_path / "other.html")[0]

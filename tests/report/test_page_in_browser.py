@@ -12,7 +12,7 @@ from hf_llc.results.curve import Curve, Point
 from tests.helpers.browser import CHROMIUM, Page, browser
 from tests.helpers.estimates import SETTINGS, estimate
 from tests.helpers.fake_runs import write_run
-from tests.report.test_page import HOSTILE, RANK, kept_run
+from tests.report.test_page import HOSTILE, RANK, curve_with_bits, kept_run
 
 pytestmark = [
     pytest.mark.processes,
@@ -181,3 +181,15 @@ def test_hostile_words_run_nothing(page: Page, tmp_path: Path) -> None:
     assert "onerror=alert(1)" in shown
     assert page.value("document.querySelectorAll('img, #point script').length") == 0
     assert page.problems == []
+
+
+def test_llc_over_the_bits_of_quantisation_has_a_point_a_checkpoint_and_a_line(page: Page, tmp_path: Path) -> None:
+    page.problems.clear()
+    page.open(hf_llc.write_report(curve_with_bits(), path=tmp_path / "report.html"))
+    assert page.problems == []
+    place = '#fits [data-panel="llc over quantisation_bits_10"]'
+    assert page.value(f"document.querySelectorAll('{place} circle.point').length") == 5
+    assert page.value(f"document.querySelectorAll('{place} circle.point')[4].style.fill") == "canvas"
+    assert page.value(f"document.querySelectorAll('{place} g[aria-label=line] path').length") == 1
+    page.hover(f"{place} circle[data-point='2']")
+    assert page.value(SHOWN) == "step3\nλ̂ = 6 ± 0.42\nconverged: R-hat 1.012"

@@ -78,6 +78,10 @@ def page_data(runs: Sequence[ShownRun], differences: Sequence[str]) -> dict[str,
                 "name": run.name,
                 "comparable": run.comparable,
                 "component": run.curve.settings.get("component"),
+                "fits": [
+                    {"column": fit.column, "slope": fit.slope, "intercept": fit.intercept, "words": str(fit)}
+                    for fit in run.curve.line_fits.values()
+                ],
                 "points": [
                     _point(point, _traces(run, kept), values)
                     for point, kept in zip(run.curve.points, run.kept.points, strict=True)

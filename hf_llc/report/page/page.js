@@ -160,6 +160,7 @@
     const first = place.querySelector('[data-first] .point');
     if (first) first.setAttribute("tabindex", "0");
     drawComponents();
+    drawFits();
     if (state.chosen) drawPoint(state.chosen);
   }
 
@@ -188,6 +189,44 @@
     for (const node of picture.querySelectorAll('g[aria-label="cell"] rect')) connect(node, parts[node.__data__], { name: "llc", error: "stderr", unit: "" }, false);
     figure.append(Plot.legend({ color: picture.scale("color"), label: "λ̂", width: Math.min(240, width) }), picture);
     place.replaceChildren(figure);
+  }
+
+  // λ̂ over the bits of quantisation: a picture a column, a line a run through its checkpoints that converged.
+  function drawFits() {
+    const place = document.getElementById("fits");
+    if (!place) return;
+    const columns = [...new Set(data.runs.flatMap((run) => run.fits.map((fit) => fit.column)))];
+    place.replaceChildren(...columns.map((column) => {
+      const panel = data.panels.find((each) => each.name === "llc");
+      const bits = (p) => p.values[column];
+      const drawn = all.filter((p) => bits(p) != null && p.values.llc != null && !p.duplicate_of);
+      const used = drawn.filter((p) => p.verdict === "converged");
+      const figure = element("figure", null, null, { "data-panel": `llc over ${column}` });
+      element("strong", `λ̂ over ${column}`, element("figcaption", null, figure));
+      if (!drawn.length) return figure;
+      const ends = ({ r, fit }) => d3.extent(used.filter((p) => p.run === r), bits).map((b) => ({ r, bits: b, llc: fit.intercept + fit.slope * b }));
+      const lines = data.runs.flatMap((run, r) => run.fits.filter((fit) => fit.column === column && fit.slope != null).flatMap((fit) => ends({ r, fit })));
+      const color = (p) => colors[(p.run ?? p.r) % colors.length];
+      const error = (p) => p.values.stderr || 0;
+      const width = Math.max(260, Math.min(560, place.clientWidth));
+      const picture = Plot.plot({
+        width, height: 300, marginLeft: 62, marginRight: 16, marginBottom: 38, style: { background: "none", fontSize: "12px" },
+        ariaLabel: `λ̂ over ${column}`,
+        x: { label: `${column} →`, nice: true, ...room(drawn.map(bits)) }, y: { label: null, grid: true, nice: true, ...room(drawn.map((p) => p.values.llc)) },
+        marks: [
+          Plot.line(lines, { x: "bits", y: "llc", z: "r", stroke: color, strokeDasharray: "5 4" }),
+          Plot.ruleX(drawn, { x: bits, y1: (p) => p.values.llc - error(p), y2: (p) => p.values.llc + error(p), stroke: color }),
+          Plot.dot(drawn, { x: bits, y: (p) => p.values.llc, r: 4, stroke: color, strokeWidth: 2, fill: color }),
+        ],
+      });
+      for (const node of picture.querySelectorAll('g[aria-label="dot"] circle')) {
+        const point = drawn[node.__data__];
+        if (point.verdict !== "converged") node.style.fill = "Canvas";
+        connect(node, point, panel, false);
+      }
+      figure.append(picture);
+      return figure;
+    }));
   }
 
   function choose(point) {

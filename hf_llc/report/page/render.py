@@ -90,6 +90,7 @@ def page_of(runs: Sequence[Any], observer: Observer) -> bytes:
                 "name": run.name,
                 "points": [(point, with_error(point.llc, point.stderr)) for point in run.curve.points],
                 "facts": facts_of(run),
+                "fits": [str(fit) for fit in run.curve.line_fits.values()],
                 "command": run.command,
             }
             for run in shown_runs
