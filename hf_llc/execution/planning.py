@@ -1,8 +1,11 @@
 """From what a user asks for to a plan: checkpoint and text found, downloaded and pinned, and the folder fixed."""
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hf_llc.checkpoints.resolve import find_model
 from hf_llc.checkpoints.source import Corpus, ModelSource
@@ -16,9 +19,11 @@ from hf_llc.sampling.samplers import check_sampler
 from hf_llc.settings.component import require_one
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
+from hf_llc.settings.overrides import requested
 from hf_llc.settings.posterior import IMPORTANCE
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.choose import find_items
+from hf_llc.tasks.own_module import handed_over
 
 
 def plan(
@@ -51,6 +56,41 @@ def plan(
     new_plan = replace(plan_for(source, corpus, sampler, kind, started), probe=probe)
     folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / new_plan.key
     return replace(new_plan, run_dir=folder.resolve())
+
+
+@contextmanager
+def plan_in_memory(
+    module: Any,
+    items: Any,
+    losses: Any,
+    sampler: SamplerSettings | str | None,
+    *,
+    function: str,
+    settings: Any,
+    overrides: Mapping[str, Any],
+    output_dir: Path | None,
+    device: str | None,
+    observer: Observer,
+) -> Iterator[Plan]:
+    """The plan of a module and a loss of a user's own, which can be computed while the block runs.
+
+    Args:
+        sampler, function, settings, overrides: as of `overrides.requested`.
+
+    Raises:
+        SettingsError: an argument makes no sense, or settings of text are given. UnusableError: the loss fails.
+    """
+    asked_data, asked_sampler = requested(DataSettings(), sampler, settings, overrides, function)
+    if asked_data != DataSettings():
+        raise SettingsError(
+            "Settings of text, such as max_sequences, do not apply to items in memory; pass fewer items."
+        )
+    kind = checked_device(asked_sampler, device)
+    tell_of_no_use(asked_sampler, observer)
+    with handed_over(module, items, losses) as (source, corpus):
+        own = plan_for(source, corpus, asked_sampler, kind)
+        folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / own.key
+        yield replace(own, run_dir=folder.resolve())
 
 
 def find_probe(

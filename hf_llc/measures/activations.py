@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hf_llc.measures import spectral_ranks as ranks
 from hf_llc.measures.base import ExactAnswer, MeasureContext
-from hf_llc.measures.layer_outputs import states_of_layers
+from hf_llc.measures.layer_outputs import items_of_states, states_of_layers
 from hf_llc.results.columns import Column
 
 TOKENS = 2048
@@ -48,7 +48,7 @@ class Activations:
 
     def run(self, context: MeasureContext) -> dict[str, Any]:
         """One forward pass for both."""
-        items = context.items(TOKENS)
+        items = items_of_states(context, TOKENS, STATES)
         peaks: dict[int, list[Peak]] = {}
         sizes: list[int] = []
 

@@ -95,5 +95,6 @@ def trace_and_error(objective: Objective, batch: torch.Tensor, seed: int, direct
 def _limit(context: MeasureContext) -> float | None:
     """2/η, None where η is not known."""
     path = context.plan.source.path
-    rate = None if path is None else learning_rate(Path(path) / (context.plan.source.subfolder or ""))
+    # The path of a module in memory is empty, which would be the working directory.
+    rate = learning_rate(path / (context.plan.source.subfolder or "")) if path and path != Path() else None
     return 2 / rate if rate else None

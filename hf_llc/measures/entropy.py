@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hf_llc.measures.base import ExactAnswer, MeasureContext
-from hf_llc.measures.layer_outputs import states_of_layers
+from hf_llc.measures.layer_outputs import items_of_states, states_of_layers
 from hf_llc.results.columns import Column
 from hf_llc.sampling import seeds
 
@@ -45,7 +45,8 @@ class DiffusionEntropy:
 
     def run(self, context: MeasureContext) -> dict[str, Any]:
         """One forward pass, and eigenvalues for each layer."""
-        states = [each.double() for each in states_of_layers(context, context.items(TOKENS), STATES)]
+        items = items_of_states(context, TOKENS, STATES)
+        states = [each.double() for each in states_of_layers(context, items, STATES)]
         raw = [relative_entropy(each) for each in states]
         of_rows = [relative_entropy(torch.nn.functional.normalize(each, dim=1)) for each in states]
         stream = seeds.generator(context.seed, "diffusion entropy")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_llc.components.structure import layers_of
-from hf_llc.measures.base import MeasureContext, NotApplicableError
+from hf_llc.components.structure import is_norm, layers_of
+from hf_llc.measures.base import OTHER_ITEM, MeasureContext, NotApplicableError
 from hf_llc.sampling import seeds
 from hf_llc.tasks import TASKS
 
@@ -23,19 +23,22 @@ See = Callable[[int, Tensor, Tensor], None]
 def see_layers(context: MeasureContext, items: Tensor, see: See) -> int:
     """Show `see` the outputs of every layer at these items, a few at a time; returns the number of layers.
 
+    An output (items, width) is that of a single position.
+
     Raises:
         NotApplicableError: the model has no single stack of layers, or they put out something else than
             (items, positions, width).
     """
-    objective, layers = context.objective, list(layers_of(context.model).values())
+    objective, layers = context.objective, list(layers_of(context.model).values()) or hidden_layers(context.model)
     if not layers:
-        raise NotApplicableError("the model has no single stack of layers")
+        raise NotApplicableError("the model has no single stack of layers, an nn.ModuleList or nn.Sequential")
     lengths = _lengths(context, items)
     place = 0
 
     def look(index: int, output: Any) -> None:
         states = output[0] if isinstance(output, tuple) else output
         part = lengths[place : place + objective.micro_batch]
+        states = states[:, None] if isinstance(states, Tensor) and states.dim() == 2 else states
         if not isinstance(states, Tensor) or states.dim() != 3 or len(states) != len(part):
             raise NotApplicableError("layers of the model do not put out a vector for each position of an item")
         real = torch.arange(states.shape[1]) < part[:, None]
@@ -46,6 +49,32 @@ def see_layers(context: MeasureContext, items: Tensor, see: See) -> int:
             objective.losses(part)
             place += len(part)
     return len(layers)
+
+
+def items_of_states(context: MeasureContext, tokens: int, count: int) -> Tensor:
+    """Items of about so many tokens; of items that are no text and give one vector each, `count` of them."""
+    items = context.items(tokens)
+    if context.plan.corpus.context_length > 1 or len(items) >= count:
+        return items
+    positions: list[int] = []
+    see_layers(context, items[:1], lambda index, states, real: positions.append(states.shape[1]))
+    return context.items(count * OTHER_ITEM) if set(positions) == {1} else items
+
+
+def hidden_layers(model: nn.Module) -> list[nn.Module]:
+    """In the only Sequential, what comes just before each layer with weights but the first; else empty."""
+    named = {name: each for name, each in model.named_modules() if isinstance(each, nn.Sequential)}
+    outermost = [each for name, each in named.items() if not any(_holds(other, name) for other in named)]
+    if len(outermost) != 1:
+        return []
+    children = list(outermost[0])
+    starts = [place for place, each in enumerate(children) if list(each.parameters()) and not is_norm(each)]
+    return [children[place - 1] for place in starts[1:]]
+
+
+def _holds(outer: str, name: str) -> bool:
+    """Whether the module of one name is inside that of another one."""
+    return outer != name and (not outer or name.startswith(f"{outer}."))
 
 
 @contextmanager

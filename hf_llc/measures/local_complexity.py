@@ -5,19 +5,33 @@ embedding e_t moves by a random step of length h‖e_t‖, divided by h. It does
 next one scaled back, and says nothing of kinks, which GELU and SiLU do not have. A linear layer of Gaussian weights has
 arctan(h)/(πh), about 1/π, which stands beside it: below it, the model is smoother than a random one.
 
-Of networks with ReLU, where a change of sign is a kink: `local_complexity`, the density of boundaries of activation
-regions at the data (Patel & Montúfar 2024, arXiv 2412.18283; theirs adds Gaussian noise of size σ to biases, this is
-the limit σ → 0), from changes of sign along random directions u of length 1,
+Of networks with ReLU, where a change of sign is a kink, as functions of the first input of numbers that they are called
+with: `local_complexity`, the density of boundaries of activation regions at the data, from changes of sign along random
+directions u of length 1,
 
     LC = E #{signs that change between x and x + h u} / (h c_d),   c_d = Γ(d/2) / (√π Γ((d+1)/2)),
 
 and `local_rank`, the mean numerical rank of the Jacobian of the last hidden layer. A boundary that nothing further on
-sees counts too.
+sees counts too. Directions that training makes weak count in that rank until they are lost in rounding, and weigh in
+`local_effective_rank`, exp H(σ/Σσ) of the singular values σ, as little as they do in the layer.
+
+`smoothed_local_complexity` is the number of Patel & Montúfar (2024, arXiv 2412.18283), with Gaussian noise on biases:
+
+    LC_σ = E Σ_i ‖∇z_i(x)‖ ρ_σ(z_i(x)),   ρ_σ the density of N(0, σ²),   ‖∇z_i‖ = √(π/2) E_v |v·∇z_i|, v ~ N(0, I),
+
+at σ = 1, without the noise of earlier layers in z_i. It tends to LC as σ → 0, and does change when a layer is scaled
+and the next one scaled back.
+
+`total_variation` is E ‖∂f/∂x‖_F of the outputs f. Theirs bounds it by LC_σ, a Lipschitz constant and the tails of z.
+The bound beside it is ours, with constants measured at the same inputs. In a chain of L layers of ReLUs, f sees of x
+only h_l = relu(z_l), so that ‖∂f/∂x‖_F ≤ Σ_{i in l, z_i > 0} ‖∂f/∂h_i‖ ‖∇z_i‖. With Λ the largest ‖∂f/∂h_i‖ there
+and Z the largest |z_i|, for which √(2πe) Z ρ_Z(z_i) ≥ 1, the mean over layers and inputs is
+
+    E ‖∂f/∂x‖_F ≤ √(2πe) Λ Z LC_Z / L.
 """
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,7 +40,9 @@ from torch import Tensor, nn
 from hf_llc.components.structure import layers_of
 from hf_llc.measures.base import OTHER_ITEM, ExactAnswer, MeasureContext, NotApplicableError
 from hf_llc.measures.layer_outputs import hooked
-from hf_llc.measures.relu_network import ReluNetwork, region_density
+from hf_llc.measures.local_complexity_answers import known_answers, sampled_answer
+from hf_llc.measures.relu_network import ReluNetwork, numerical_ranks, region_density, smoothed_density, variation_bound
+from hf_llc.measures.spectral_ranks import effective_rank
 from hf_llc.results.columns import Column
 from hf_llc.sampling import seeds
 from hf_llc.tasks.text_generation.objective import LanguageObjective
@@ -39,6 +55,8 @@ PROBES, DIRECTIONS = 2, 8
 """Random steps of each sequence, and of each item that is no text."""
 STEP = 0.1
 """h of embeddings, in units of their length."""
+SIGMA = 1.0
+"""σ of `smoothed_local_complexity`, in the units of pre-activations."""
 SHORT = 1e-2
 """h of other inputs, in units of their root mean square distance from 0 in one coordinate."""
 GATES = ("gate_proj", "gate_up_proj", "dense_h_to_4h", "c_fc", "fc_in", "fc1", "wi_0", "wi", "w1", "lin1", "up_proj")
@@ -59,6 +77,12 @@ class LocalComplexity:
                has_panel=True),
         Column("local_complexity_stderr", "number", "1/input", "its standard error over items"),
         Column("local_rank", "number", "", "mean rank of the Jacobian of the last hidden layer", has_panel=True),
+        Column("local_effective_rank", "number", "", "mean exp H(σ/Σσ) of the singular values of this Jacobian"),
+        Column("smoothed_local_complexity", "number", "1/input", "`local_complexity` with Gaussian noise of σ = 1 on "
+               "biases"),
+        Column("total_variation", "number", "output/input", "mean ‖∂f/∂x‖_F of the outputs f", "total_variation_bound"),
+        Column("total_variation_bound", "number", "output/input", "what it is at most, by local complexity; of "
+               "`nn.Sequential` without branches"),
     )  # fmt: skip
 
     def run(self, context: MeasureContext) -> dict[str, Any]:
@@ -75,8 +99,8 @@ class LocalComplexity:
         return {**values, **_regions(context)}
 
     def exact_answers(self) -> Sequence[ExactAnswer]:
-        """Kinks of a net on a line, of a net in the plane, sign changes of Gaussian layers, a layer of rank 3."""
-        return [_on_a_line(), _in_the_plane(), _of_random_layers(), _through_three()]
+        """Kinks of nets on a line and in the plane, sign changes of Gaussian layers, ranks."""
+        return [_of_random_layers(), *known_answers()]
 
 
 MEASURE = LocalComplexity()
@@ -146,10 +170,12 @@ def _gated(name: str, output: Tensor) -> Tensor:
 
 
 def _regions(context: MeasureContext) -> dict[str, float | None]:
-    """LC and local rank of a network with ReLU whose first input is numbers."""
+    """Columns of a network with ReLU whose first input is numbers."""
     objective, items = context.objective, context.items(ITEMS * OTHER_ITEM)
     objective.micro_batch = len(items)
+    few = items[:: max(1, len(items) // RANKED)][:RANKED]
     net = ReluNetwork.called_by(context.model, lambda: objective.losses(items))
+    ranked = ReluNetwork.called_by(context.model, lambda: objective.losses(few))
     step = SHORT * math.sqrt(float(net.points.double().square().mean()) * net.points[0].numel())
     if not step > 0:
         raise NotApplicableError("all inputs are zero")
@@ -157,32 +183,19 @@ def _regions(context: MeasureContext) -> dict[str, float | None]:
     densities = torch.stack([region_density(net.signs, net.points, step, stream) for _ in range(DIRECTIONS)]).mean(
         dim=0
     )
+    smoothed = smoothed_density(
+        net.preactivations, net.points, SIGMA, seeds.generator(context.seed, "directions of derivatives"), DIRECTIONS
+    )
+    spectra, variation = ranked.local_spectra(ranked.points), ranked.output_slopes(ranked.points)
     return {
         "local_complexity": float(densities.mean()),
         "local_complexity_stderr": float(densities.std() / math.sqrt(len(densities))),
-        "local_rank": net.local_rank(net.points[:: max(1, len(net.points) // RANKED)][:RANKED]),
+        "local_rank": None if spectra is None else float(numerical_ranks(spectra).mean()),
+        "local_effective_rank": None if spectra is None else sum(map(effective_rank, spectra)) / len(spectra),
+        "smoothed_local_complexity": float(smoothed.mean()),
+        "total_variation": None if variation is None else float(variation[0].mean()),
+        "total_variation_bound": None if variation is None else variation_bound(ranked, ranked.points, variation[1]),
     }
-
-
-def _on_a_line() -> ExactAnswer:
-    """One hidden layer: as many kinks as neurons, wherever they are in [0, 1]."""
-    stream = torch.Generator().manual_seed(0)
-    kinks = 0.1 + 0.8 * torch.rand(17, generator=stream)
-    points = torch.rand((200_000, 1), generator=stream)
-    densities = region_density(lambda x: x > kinks, points, 0.01, stream)
-    return _answer("∫ local complexity, 17 neurons on a line", 17.0, densities)
-
-
-def _in_the_plane() -> ExactAnswer:
-    """One hidden layer: the lengths of its lines in a disc of radius 3."""
-    stream = torch.Generator().manual_seed(1)
-    normals = torch.nn.functional.normalize(torch.randn((12, 2), generator=stream), dim=1)
-    offsets = 4 * torch.rand(12, generator=stream) - 2
-    around = torch.randn((200_000, 2), generator=stream)
-    radius = 3 * torch.rand((200_000, 1), generator=stream).sqrt()
-    points = radius * torch.nn.functional.normalize(around, dim=1)
-    densities = region_density(lambda x: x @ normals.T > offsets, points, 0.03, stream) * 9 * math.pi
-    return _answer("∫ local complexity, 12 lines in a disc", float(2 * (9 - offsets.square()).sqrt().sum()), densities)
 
 
 def _of_random_layers() -> ExactAnswer:
@@ -192,24 +205,4 @@ def _of_random_layers() -> ExactAnswer:
     moved = stepped(points, stream)
     weights = torch.randn((2000, 32, 256), generator=stream)
     changed = ((points[:, None] @ weights > 0) != (moved[:, None] @ weights > 0)).double().mean(dim=(1, 2)) / STEP
-    return _answer("sign changes per relative step, Gaussian layers", random_density(STEP), changed)
-
-
-def _through_three() -> ExactAnswer:
-    """A network that is active everywhere, through a layer of three."""
-    stream = torch.Generator().manual_seed(3)
-    widths = (6, 3, 5)
-    layers = [nn.Linear(before, after) for before, after in pairwise(widths)]
-    with torch.no_grad():
-        for layer in layers:
-            layer.weight.copy_(torch.rand(layer.weight.shape, generator=stream))
-            layer.bias.fill_(10.0)
-    model = nn.Sequential(*(module for layer in layers for module in (layer, nn.ReLU())))
-    points = torch.rand((8, 6), generator=stream)
-    rank = ReluNetwork(model, model, points).local_rank(points)
-    return ExactAnswer(case="local rank through a layer of 3", truth=3.0, value=rank or 0.0, tolerance=0.0)
-
-
-def _answer(case: str, truth: float, values: Tensor) -> ExactAnswer:
-    error = float(values.std()) / math.sqrt(len(values))
-    return ExactAnswer(case=case, truth=truth, value=float(values.mean()), tolerance=4 * error)
+    return sampled_answer("sign changes per relative step, Gaussian layers", random_density(STEP), changed)

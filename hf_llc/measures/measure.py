@@ -9,7 +9,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import LoadedModel, computing
 from hf_llc.execution.plan import Plan
-from hf_llc.execution.planning import plan
+from hf_llc.execution.planning import plan, plan_in_memory
 from hf_llc.execution.store import RunStore
 from hf_llc.measures import ALL, LLC, MEASURES, measure_parts
 from hf_llc.measures.base import MeasureContext, NotApplicableError, Record
@@ -29,6 +29,7 @@ def measure(
     *,
     sampler: SamplerSettings | str | None = None,
     tokenizer: Any = None,
+    losses: Any = None,
     settings: Any = None,
     output_dir: Path | None = None,
     device: str | None = None,
@@ -41,20 +42,40 @@ def measure(
 
     Args:
         measures: names of measures, such as `llc` and `rank`, or `all` that apply.
-        model, data, sampler, tokenizer, settings, output_dir, device, observer, overrides: as of `hf_llc.estimate`,
-            whose number is the measure `llc`.
+        model, data, sampler, tokenizer, losses, settings, output_dir, device, observer, overrides: as of
+            `hf_llc.estimate`, whose number is the measure `llc`. With `losses` any `torch.nn.Module` is measured.
 
     Raises:
         SettingsError: there is no such measure. HfLlcError: see `hf_llc.estimate`.
+        NotApplicableError: a measure that is named has no meaning for this model or data.
     """
     names = [measures] if isinstance(measures, str) else list(dict.fromkeys(measures))
     if not names:
         raise SettingsError("measures is an empty list; name at least one.")
     ordered = measure_parts.ordered(names)
     observer = observer or Observer()
+    if losses is not None:
+        with plan_in_memory(
+            model,
+            data,
+            losses,
+            sampler,
+            function="measure",
+            settings=settings,
+            overrides=overrides,
+            output_dir=output_dir,
+            device=device,
+            observer=observer,
+        ) as own:
+            return _chosen(own, names, ordered, observer)
     asked_model, asked_data = model_settings(model, tokenizer, data), data_settings(data)
     asked_data, asked_sampler = requested(asked_data, sampler, settings, overrides, "measure")
     own = plan(asked_model, asked_data, asked_sampler, output_dir=output_dir, device=device, observer=observer)
+    return _chosen(own, names, ordered, observer)
+
+
+def _chosen(own: Plan, names: Sequence[str], ordered: Sequence[str], observer: Observer) -> dict[str, dict[str, Any]]:
+    """The records of the measures that were named."""
     records = _records(own, ordered, observer, leave_out=ALL in names)
     return {name: dict(records[name]) for name in (records if ALL in names else names)}
 
@@ -80,7 +101,7 @@ def _records(own: Plan, names: Sequence[str], observer: Observer, leave_out: boo
                     values = record(name, context)
             except NotApplicableError as error:
                 if not leave_out:
-                    raise
+                    raise NotApplicableError(f"{name} does not apply: {error}.") from error
                 observer.tell(f"{name} is left out: {error}.")
                 continue
             stored = {**values, SECONDS: time.monotonic() - started}

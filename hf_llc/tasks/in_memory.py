@@ -60,7 +60,8 @@ def model_settings(model: Any, tokenizer: Any, data: Any) -> ModelSettings:
 
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     if not isinstance(model, PreTrainedModel) and not is_adapter(model):
-        raise SettingsError(f"model must be {MODELS}, got {_kind(model)}.")
+        hint = "; of a module of your own, pass losses=… as well" if isinstance(model, torch.nn.Module) else ""
+        raise SettingsError(f"model must be {MODELS}, got {_kind(model)}{hint}.")
     if tokenizer is not None or not _takes_numbers(model):
         _check_tokenizer(tokenizer, data)
     folder = _saved(type(model).__name__, lambda place: save_model(model, tokenizer, place))

@@ -189,7 +189,7 @@ OTHERS = {
     "image": {"rank", "curvature", "noise-scale", "quantisation", "local-complexity"},
     "texts": {"rank", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
     "masked": {"rank", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
-    "linear": {"rank", "curvature", "noise-scale", "quantisation"},
+    "linear": {"rank", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
 }
 """The measures that apply to models of other tasks."""
 

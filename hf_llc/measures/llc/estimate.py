@@ -1,26 +1,23 @@
 """`hf_llc.estimate`: the local learning coefficient of one checkpoint, from Python."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from hf_llc.errors import SettingsError
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.plan import Plan
-from hf_llc.execution.planning import checked_device, plan, plan_for, tell_of_no_use
+from hf_llc.execution.planning import plan, plan_in_memory
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.llc.verdict import require_number
 from hf_llc.measures.run import execute
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
 from hf_llc.settings.bounds import Bounds, checked_arguments
-from hf_llc.settings.data import DataSettings
 from hf_llc.settings.limits import MOST_PROCESSES
 from hf_llc.settings.overrides import requested
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.in_memory import data_settings, model_settings
-from hf_llc.tasks.own_module import handed_over
 
 
 @checked_arguments
@@ -113,17 +110,18 @@ def _of_own_module(
     started = time.monotonic()
     if num_processes > 1:
         raise SettingsError(f"num_processes must be 1 for a module in memory, got {num_processes}.")
-    asked_data, asked_sampler = requested(DataSettings(), sampler, settings, overrides, "estimate")
-    if asked_data != DataSettings():
-        raise SettingsError(
-            "Settings of text, such as max_sequences, do not apply to items in memory; pass fewer items."
-        )
-    kind = checked_device(asked_sampler, device)
-    tell_of_no_use(asked_sampler, observer)
-    with handed_over(module, items, losses) as (source, corpus):
-        own = plan_for(source, corpus, asked_sampler, kind)
-        folder = output_dir or Path("hf-llc-runs") / source.label / source.short_sha / own.key
-        own = replace(own, run_dir=folder.resolve())
+    with plan_in_memory(
+        module,
+        items,
+        losses,
+        sampler,
+        function="estimate",
+        settings=settings,
+        overrides=overrides,
+        output_dir=output_dir,
+        device=device,
+        observer=observer,
+    ) as own:
         estimation.run(own, fleets.single_process(own.device), observer)
         with observer.part("results"):
             result = estimation.collect(own, observer, started)
