@@ -11,6 +11,7 @@ from hf_llc.execution.store import INPUTS, RunStore, differences, whole_payload
 from hf_llc.report.export import curve_of, draw, keep
 from hf_llc.report.load import AGAIN, SCAN, load_run
 from hf_llc.results.curve import Curve, Point, training_order
+from hf_llc.results.displacements import with_distances
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
 from hf_llc.scans.prepare import POINTS, label_of_point
@@ -77,12 +78,14 @@ def merge(
     for name, stored in shards.items():
         store.write(f"{SHARDS}/{name}", stored)
     points = [_moved(point, origins, output, observer) for point, origins in _chosen(parts, observer)]
-    curve = curve_of(parts[0].curve.model, _in_order(points, list(shards.values())), output)
+    left = missing(list(shards.values()), [point.revision for point in points])
+    ordered = with_distances(_in_order(points, list(shards.values())), is_whole=not left)
+    curve = curve_of(parts[0].curve.model, ordered, output)
     curve = replace(curve, versions=parts[0].curve.versions)
     with store.turn(SCAN):
         keep(curve, output)
     draw(curve, output, view, observer)
-    return curve, missing(list(shards.values()), [point.revision for point in points])
+    return curve, left
 
 
 def _read(folder: Path) -> _Part:

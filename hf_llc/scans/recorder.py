@@ -15,6 +15,7 @@ from hf_llc.measures.schedule import failure
 from hf_llc.report.export import curve_of, draw, keep
 from hf_llc.report.load import SCAN, load_run
 from hf_llc.results.curve import Curve, Point
+from hf_llc.results.displacements import with_distances
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.figures.axis_options import View
 from hf_llc.results.measured import MeasureRecord
@@ -98,7 +99,8 @@ class ScanRecorder:
         with self._store.turn(SCAN):
             others = self._others()
             by_name = {each.name: self._point(each) or others.get(each.name) for each in self._series.checkpoints}
-            points = [point for point in by_name.values() if point is not None]
+            known = [point for point in by_name.values() if point is not None]
+            points = with_distances(known, is_whole=len(known) == len(by_name))
             curve = curve_of(self._series.model, points, self._store.folder)
             keep(curve, self._store.folder)
         for point in points:

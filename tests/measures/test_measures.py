@@ -70,7 +70,10 @@ def test_a_record_has_every_column_and_the_model_is_as_it_was(name: str, opened:
     for key, value in record.items():
         assert value is None or isinstance(value, KINDS[columns[key].kind]), key
     assert {column.null for column in columns.values()} - {""} <= set(columns)
-    assert any(column.has_panel and record[column.name] is not None for column in columns.values())
+    # Distances are of several checkpoints.
+    assert name == "distances" or any(
+        column.has_panel and record[column.name] is not None for column in columns.values()
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, weights[key]) for key, tensor in model.state_dict().items())
     assert all(torch.equal(tensor, buffers[key]) for key, tensor in model.named_buffers())
@@ -186,10 +189,10 @@ def test_uniform_attention_has_the_score_of_its_null(opened: Opened) -> None:
 
 
 OTHERS = {
-    "image": {"rank", "curvature", "noise-scale", "quantisation", "local-complexity"},
-    "texts": {"rank", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
-    "masked": {"rank", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
-    "linear": {"rank", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
+    "image": {"rank", "distances", "curvature", "noise-scale", "quantisation", "local-complexity"},
+    "texts": {"rank", "distances", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
+    "masked": {"rank", "distances", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
+    "linear": {"rank", "distances", "activations", "entropy", "curvature", "noise-scale", "quantisation"},
 }
 """The measures that apply to models of other tasks."""
 

@@ -1,11 +1,14 @@
 """Measures beside λ̂ in a scan: columns, panels, resuming, and failures that stay with their measure."""
 
 import json
+import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file
 
 import hf_llc
 from hf_llc import scan
@@ -13,6 +16,7 @@ from hf_llc.errors import SettingsError
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.integrations.tracking import values_of
 from hf_llc.measures import MEASURES
+from hf_llc.measures.distances import SIZE
 from hf_llc.measures.rank import WeightRanks
 from hf_llc.results.curve import Curve
 from hf_llc.results.figures.plots import series_figure
@@ -242,6 +246,36 @@ def test_losses_that_parts_recorded_are_there_after_merging() -> None:
     runs = [next(Path(curve.run_dir, "points").glob("checkpoint-2-*")) for curve in (whole, merged)]
     first, second = map(hf_llc.influence, runs)
     assert first.influence.tolist() == second.influence.tolist()
+
+
+def moved_between(first: int, second: int) -> float:
+    """The distance of the weights of two checkpoints, from their files."""
+    before, after = (load_file(Path(f"run/checkpoint-{step}/model.safetensors")) for step in (first, second))
+    return math.sqrt(sum(float((after[name].double() - before[name].double()).square().sum()) for name in before))
+
+
+def test_distances_are_those_of_the_weights_in_whatever_order_checkpoints_are_measured() -> None:
+    save_tiny_model(Path("run") / "checkpoint-4", 2)
+    curve = scanned("distances")
+    rows = {row["revision"]: row for row in curve.to_rows()}
+    near = partial(pytest.approx, rel=4 / math.sqrt(2 * SIZE))
+    assert rows["checkpoint-1"]["distance_from_first"] == rows["checkpoint-4"]["distance_from_last"] == 0
+    assert rows["checkpoint-4"]["distance_from_first"] == near(moved_between(1, 4))
+    assert rows["checkpoint-1"]["distance_from_last"] == rows["checkpoint-4"]["distance_from_first"]
+    assert rows["checkpoint-2"]["distance_from_last"] == near(moved_between(2, 4))
+    # Copies are where the first one is, and no step of their own; independent weights turn by 120 degrees.
+    assert rows["checkpoint-3"]["distance_from_last"] == rows["checkpoint-2"]["distance_from_last"]
+    assert rows["checkpoint-2"]["displacement_cosine"] is None
+    assert rows["checkpoint-4"]["displacement_cosine"] == pytest.approx(-0.5, abs=4 / math.sqrt(SIZE))
+    assert curve.distance("checkpoint-2", "checkpoint-4") == rows["checkpoint-2"]["distance_from_last"]
+    assert hf_llc.load("out").to_rows() == curve.to_rows()
+    part = scanned("distances", folder="later", revisions=["checkpoint-2", "checkpoint-4"])
+    assert part.to_rows()[0]["distance_from_first"] == 0
+    assert scanned("distances", folder="later").to_rows() == curve.to_rows()
+    more = scanned("rank", folder="later")
+    assert [row["distance_from_first"] for row in more.to_rows()] == [
+        row["distance_from_first"] for row in curve.to_rows()
+    ]
 
 
 def test_a_page_and_trackers_have_the_main_columns() -> None:
