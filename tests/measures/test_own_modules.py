@@ -23,7 +23,7 @@ from hf_llc.measures.local_complexity_answers import (
 )
 from hf_llc.measures.relu_network import ReluNetwork, region_density, smoothed_density, variation_bound
 
-APPLY = {"rank", "activations", "entropy", "noise-scale", "curvature", "quantisation", "local-complexity"}
+APPLY = {"rank", "distances", "activations", "entropy", "noise-scale", "curvature", "quantisation", "local-complexity"}
 """Measures of a Sequential of linear layers and ReLUs."""
 
 

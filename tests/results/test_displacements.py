@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ COLUMNS = tuple(
 )
 
 
-def point(step: int, sketch_of_it: Sequence[float] | None, **changes: str) -> Point:
+def point(step: int, sketch_of_it: Sequence[float] | None, **changes: Any) -> Point:
     record = MeasureRecord(columns=COLUMNS, values={SKETCH: sketch_of_it})
     return Point(revision=f"step{step}", step=step, measures={"distances": record}, **changes)
 
