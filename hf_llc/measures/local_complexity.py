@@ -15,6 +15,10 @@ and `local_rank`, the mean numerical rank of the Jacobian of the last hidden lay
 sees counts too. Directions that training makes weak count in that rank until they are lost in rounding, and weigh in
 `local_effective_rank`, exp H(σ/Σσ) of the singular values σ, as little as they do in the layer.
 
+Of language models whose MLPs have ReLU x is the embeddings of a sequence. LC is that of the neurons at one position,
+mean over the positions that predict a token with a loss; the ranks are those of the last MLP at the last of them. LC is
+per length of embeddings, whose scale is the model's own.
+
 `smoothed_local_complexity` is the number of Patel & Montúfar (2024, arXiv 2412.18283), with Gaussian noise on biases:
 
     LC_σ = E Σ_i ‖∇z_i(x)‖ ρ_σ(z_i(x)),   ρ_σ the density of N(0, σ²),   ‖∇z_i‖ = √(π/2) E_v |v·∇z_i|, v ~ N(0, I),
@@ -41,6 +45,7 @@ from hf_llc.components.structure import layers_of
 from hf_llc.measures.base import OTHER_ITEM, ExactAnswer, MeasureContext, NotApplicableError
 from hf_llc.measures.layer_outputs import hooked
 from hf_llc.measures.local_complexity_answers import known_answers, sampled_answer
+from hf_llc.measures.relu_language_model import ReluLanguageModel
 from hf_llc.measures.relu_network import ReluNetwork, numerical_ranks, region_density, smoothed_density, variation_bound
 from hf_llc.measures.spectral_ranks import effective_rank
 from hf_llc.results.columns import Column
@@ -65,7 +70,7 @@ looked for; of `gate_up_proj` the first half does."""
 
 
 class LocalComplexity:
-    """Sign changes of a language model, or activation regions of a network with ReLU."""
+    """Sign changes of a language model, and activation regions of a network with ReLU."""
 
     needs = ()
     columns = (
@@ -95,6 +100,7 @@ class LocalComplexity:
                 "sign_change_density": sum(densities) / len(densities),
                 "sign_change_null": random_density(STEP),
                 "sign_change_densities": densities,
+                **_regions_of_text(context),
             }
         return {**values, **_regions(context)}
 
@@ -176,25 +182,56 @@ def _regions(context: MeasureContext) -> dict[str, float | None]:
     few = items[:: max(1, len(items) // RANKED)][:RANKED]
     net = ReluNetwork.called_by(context.model, lambda: objective.losses(items))
     ranked = ReluNetwork.called_by(context.model, lambda: objective.losses(few))
+    smoothed = smoothed_density(
+        net.preactivations, net.points, SIGMA, seeds.generator(context.seed, "directions of derivatives"), DIRECTIONS
+    )
+    variation = ranked.output_slopes(ranked.points)
+    return {
+        **_complexity(context, net),
+        **_local_ranks(ranked),
+        "smoothed_local_complexity": float(smoothed.mean()),
+        "total_variation": None if variation is None else float(variation[0].mean()),
+        "total_variation_bound": None if variation is None else variation_bound(ranked, ranked.points, variation[1]),
+    }
+
+
+def _regions_of_text(context: MeasureContext) -> dict[str, float | None]:
+    """LC and local ranks of a language model; empty where it has no ReLU."""
+    objective, items = context.objective, context.items(TOKENS)
+    assert isinstance(objective, LanguageObjective)
+    ids, predicted = objective.tokens(items), objective.predicted()
+    # A token is predicted at the position before it.
+    predicting = predicted[items.to(predicted.device)].roll(-1, dims=1).to(ids.device)
+    few = slice(None, None, math.ceil(len(items) / RANKED))
+    rows, last = torch.arange(len(ids[few])), (predicting * torch.arange(ids.shape[1]).to(ids)).amax(dim=1)[few]
+    try:
+        net = ReluLanguageModel(context.model, ids, lambda values: values * predicting[..., None])
+        ranked = ReluLanguageModel(context.model, ids[few], lambda values: values[rows, last])
+    except NotApplicableError:
+        return {}
+    return {**_complexity(context, net, predicting.sum(dim=1)), **_local_ranks(ranked)}
+
+
+def _complexity(context: MeasureContext, net: ReluNetwork, positions: Tensor | int = 1) -> dict[str, float | None]:
+    """LC of a network, of each item divided by its number of positions, and its standard error over items."""
     step = SHORT * math.sqrt(float(net.points.double().square().mean()) * net.points[0].numel())
     if not step > 0:
         raise NotApplicableError("all inputs are zero")
     stream = seeds.generator(context.seed, "directions of inputs")
-    densities = torch.stack([region_density(net.signs, net.points, step, stream) for _ in range(DIRECTIONS)]).mean(
-        dim=0
-    )
-    smoothed = smoothed_density(
-        net.preactivations, net.points, SIGMA, seeds.generator(context.seed, "directions of derivatives"), DIRECTIONS
-    )
-    spectra, variation = ranked.local_spectra(ranked.points), ranked.output_slopes(ranked.points)
+    draws = [region_density(net.signs, net.points, step, stream) for _ in range(DIRECTIONS)]
+    densities = torch.stack(draws).mean(dim=0) / positions
     return {
         "local_complexity": float(densities.mean()),
         "local_complexity_stderr": float(densities.std() / math.sqrt(len(densities))),
+    }
+
+
+def _local_ranks(net: ReluNetwork) -> dict[str, float | None]:
+    """Mean ranks of the Jacobian of the last hidden layer; None where it is too wide."""
+    spectra = net.local_spectra(net.points)
+    return {
         "local_rank": None if spectra is None else float(numerical_ranks(spectra).mean()),
         "local_effective_rank": None if spectra is None else sum(map(effective_rank, spectra)) / len(spectra),
-        "smoothed_local_complexity": float(smoothed.mean()),
-        "total_variation": None if variation is None else float(variation[0].mean()),
-        "total_variation_bound": None if variation is None else variation_bound(ranked, ranked.points, variation[1]),
     }
 
 

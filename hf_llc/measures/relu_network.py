@@ -111,11 +111,12 @@ class ReluCalls(TorchFunctionMode):
 
     Args:
         count: items; what has another number of rows, such as a weight, does not depend on the input.
+        length: positions of an item, each of which may be a row.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, length: int = 1) -> None:
         super().__init__()
-        self._count = count
+        self._count, self._rows = count, {count, count * length}
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
 
@@ -125,7 +126,7 @@ class ReluCalls(TorchFunctionMode):
         if func not in RELUS:
             return func(*args, **named)
         values: Tensor = args[0] if args else named["input"]
-        if values.dim() == 0 or len(values) != self._count:
+        if values.dim() == 0 or len(values) not in self._rows:
             return func(*args, **named)
         # A ReLU in place writes over what it is given.
         self.inputs.append(values.reshape(self._count, -1).clone())

@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
+import hf_llc
 from hf_llc import DataSettings, ModelSettings, SamplerSettings
 from hf_llc.execution import planning
 from hf_llc.execution.distributed.world import single_process
@@ -22,7 +24,7 @@ from hf_llc.measures.weight_matrices import weight_matrices
 from hf_llc.results.progress import Observer
 from hf_llc.tasks import TASKS
 from tests.helpers import tiny_images, tiny_regression
-from tests.helpers.tiny_model import jsonl, save_tiny_model
+from tests.helpers.tiny_model import jsonl, make_tokenizer, save_tiny_model
 from tests.helpers.tiny_text_models import labelled, save_bert_classifier, save_masked_bert, write_rows
 
 NAMES = [name for name in MEASURES if name != "llc"]
@@ -174,6 +176,61 @@ def test_random_layers_change_signs_as_gaussian_weights_do(opened: Opened) -> No
     record = record_of("local-complexity", opened())
     assert record["sign_change_density"] == pytest.approx(record["sign_change_null"], rel=0.1)
     assert record["local_complexity"] is None
+
+
+def relu_model(folder: Path, scale: float = 1.0) -> Path:
+    """A GPT-2 of random weights with ReLU that attends to nothing, whose embeddings are multiplied by `scale`."""
+    config = GPT2Config(
+        vocab_size=300,
+        n_positions=64,
+        n_embd=32,
+        n_layer=1,
+        n_head=2,
+        activation_function="relu",
+        tie_word_embeddings=False,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=1.0,
+        layer_norm_epsilon=1e-12,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        model.transformer.wpe.weight.zero_()
+        model.transformer.h[0].attn.c_proj.weight.zero_()
+        model.transformer.wte.weight.mul_(scale)
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_language_model_with_relu_has_regions_behind_its_embeddings(opened: Opened, tmp_path: Path) -> None:
+    record, large = (
+        record_of("local-complexity", opened(relu_model(tmp_path / f"relu-{scale}", scale))) for scale in (1.0, 4.0)
+    )
+    # 128 neurons w·x, w of independent Gaussian numbers, x an embedding of 32 as LayerNorm leaves it: in the 30
+    # directions that change x a neuron has the gradient |w|/rms(e) and the density 1/(√(2π · 32) std(w)) at 0.
+    exact = 128 * math.sqrt(30 / 32 / (2 * math.pi))
+    assert record["local_complexity"] == pytest.approx(exact, rel=0.1)
+    assert record["local_complexity_stderr"] < 0.03 * exact
+    assert large["local_complexity"] == pytest.approx(record["local_complexity"] / 4, rel=1e-3)
+    assert large["sign_change_density"] == pytest.approx(record["sign_change_density"], rel=1e-3)
+    assert record["local_rank"] == large["local_rank"] == 30
+
+
+def test_activation_regions_are_those_at_positions_that_predict_a_label(tmp_path: Path) -> None:
+    """Of three tokens the last has a label, which the second predicts: its neurons count, and not those of others."""
+    stream = torch.Generator().manual_seed(0)
+    ids = torch.randint(200, (200, 3), generator=stream)
+    ids[:, 1] = 200 + ids[:, 1] % 100
+    model: Any = GPT2LMHeadModel.from_pretrained(relu_model(tmp_path / "model"))
+    with torch.no_grad():
+        model.transformer.wte.weight[:200] *= 10.0
+    data = {"input_ids": ids, "labels": torch.where(torch.arange(3) == 2, ids, -100)}
+    record = hf_llc.measure(model, data, "local-complexity", output_dir=tmp_path / "run")["local-complexity"]
+    assert record["local_complexity"] == pytest.approx(128 * math.sqrt(30 / 32 / (2 * math.pi)), rel=0.1)
+    assert record["local_rank"] == 30
 
 
 def test_uniform_attention_has_the_score_of_its_null(opened: Opened) -> None:
