@@ -195,7 +195,7 @@ def relu_model(folder: Path, scale: float = 1.0) -> Path:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = GPT2LMHeadModel(config)
+        model: Any = GPT2LMHeadModel(config)
     with torch.no_grad():
         model.transformer.wpe.weight.zero_()
         model.transformer.h[0].attn.c_proj.weight.zero_()
