@@ -38,10 +38,11 @@ def report(
     as_json: o.Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write one HTML file that shows runs: curves, verdicts, chains, settings; nothing is computed.
+    """Write one HTML file that shows runs: curves, verdicts, chains, measures, settings.
 
     The file loads nothing from anywhere and can be mailed. Of several runs the curves are drawn
-    together; components of one model also as a heat map.
+    together; components of one model also as a heat map. Of runs that recorded losses it has the
+    influence of items on each other, with beginnings of their texts.
 
     Examples:
 

@@ -40,10 +40,11 @@ class Activations:
         Column("activation_median", "number", "", f"median |h| of a sequence, mean over sequences, {LAYER}"),
         Column("activation_layer", "integer", "", "layer where the ratio is largest, from 0"),
         Column("activation_position", "integer", "", f"position of the largest |h| in most sequences, from 0, {LAYER}"),
-        Column("activation_ratios", "numbers", "", "max/median |h| behind each layer"),
+        Column("activation_ratios", "numbers", "", "max/median |h| behind each layer", entries="layer",
+               panel="activation_ratio"),
         Column("rankme", "number", "", "exp H(σ/Σσ) of the states behind the last layer", "rankme_null", True),
         Column("rankme_null", "number", "", "`rankme` of independent Gaussian numbers"),
-        Column("rankme_by_layer", "numbers", "", "`rankme` behind each layer"),
+        Column("rankme_by_layer", "numbers", "", "`rankme` behind each layer", entries="layer", panel="rankme"),
     )  # fmt: skip
 
     def run(self, context: MeasureContext) -> dict[str, Any]:

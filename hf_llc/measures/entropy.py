@@ -39,8 +39,10 @@ class DiffusionEntropy:
         Column("diffusion_entropy_null", "number", "nats", "`diffusion_entropy` of independent Gaussian numbers"),
         Column("diffusion_entropy_of_rows", "number", "nats", "`diffusion_entropy` of states scaled to length 1",
                "diffusion_entropy_null", True),
-        Column("diffusion_entropies", "numbers", "nats", "`diffusion_entropy` behind each layer"),
-        Column("diffusion_entropies_of_rows", "numbers", "nats", "`diffusion_entropy_of_rows` behind each layer"),
+        Column("diffusion_entropies", "numbers", "nats", "`diffusion_entropy` behind each layer", entries="layer",
+               panel="diffusion_entropy"),
+        Column("diffusion_entropies_of_rows", "numbers", "nats", "`diffusion_entropy_of_rows` behind each layer",
+               entries="layer", panel="diffusion_entropy_of_rows"),
     )  # fmt: skip
 
     def run(self, context: MeasureContext) -> dict[str, Any]:

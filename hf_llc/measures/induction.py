@@ -36,7 +36,8 @@ class PrefixMatching:
                "induction_null", True),
         Column("previous_token_head", "text", "", "the head that has it"),
         Column("induction_heads", "texts", "", "names of the heads"),
-        Column("induction_scores", "numbers", "", "prefix-matching score of each of `induction_heads`"),
+        Column("induction_scores", "numbers", "", "prefix-matching score of each of `induction_heads`",
+               entries="induction_heads", panel="induction_score"),
     )  # fmt: skip
 
     def run(self, context: MeasureContext) -> dict[str, Any]:

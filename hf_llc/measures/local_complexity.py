@@ -77,7 +77,8 @@ class LocalComplexity:
         Column("sign_change_density", "number", "", "share of MLP pre-activations that change sign per relative step "
                "of the embeddings", "sign_change_null", True),
         Column("sign_change_null", "number", "", "`sign_change_density` of a layer of Gaussian weights"),
-        Column("sign_change_densities", "numbers", "", "`sign_change_density` in each layer"),
+        Column("sign_change_densities", "numbers", "", "`sign_change_density` in each layer", entries="layer",
+               panel="sign_change_density"),
         Column("local_complexity", "number", "1/input", "density of boundaries of activation regions at the data",
                has_panel=True),
         Column("local_complexity_stderr", "number", "1/input", "its standard error over items"),

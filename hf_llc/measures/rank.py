@@ -28,8 +28,22 @@ class WeightRanks:
         Column("effective_rank_null", "number", "", "`effective_rank` of Gaussian matrices of these shapes"),
         Column("weight_norm", "number", "weight", "‖w‖ over all parameters", has_panel=True),
         Column("rank_matrices", "texts", "", "names of the weight matrices"),
-        Column("stable_ranks", "numbers", "", "stable rank of each of `rank_matrices`"),
-        Column("effective_ranks", "numbers", "", "effective rank of each of `rank_matrices`"),
+        Column(
+            "stable_ranks",
+            "numbers",
+            "",
+            "stable rank of each of `rank_matrices`",
+            entries="rank_matrices",
+            panel="stable_rank",
+        ),
+        Column(
+            "effective_ranks",
+            "numbers",
+            "",
+            "effective rank of each of `rank_matrices`",
+            entries="rank_matrices",
+            panel="effective_rank",
+        ),
     )
 
     def run(self, context: MeasureContext) -> dict[str, Any]:

@@ -14,6 +14,9 @@ class Column:
     Attributes:
         null: name of the column with the value where there is nothing to measure, such as random numbers; "" if none.
         has_panel: whether pictures of a curve have a panel for it.
+        entries: of a list, the column with a name for each entry, or what its entries are, such as `layer`, which are
+            then numbered from 0; "" if the list is not drawn.
+        panel: of a list that is drawn, the column whose panel it belongs to.
     """
 
     name: str
@@ -22,6 +25,8 @@ class Column:
     meaning: str
     null: str = ""
     has_panel: bool = False
+    entries: str = ""
+    panel: str = ""
 
 
 COLUMNS = (

@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -16,6 +17,7 @@ import hf_llc
 from hf_llc.errors import NotFoundError, SettingsError, UnusableError
 from hf_llc.report.component_files import keep_components
 from hf_llc.report.load import traces_in
+from hf_llc.report.page.render import SCRIPTS
 from hf_llc.results.columns import Column
 from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
@@ -235,7 +237,10 @@ def test_only_the_scripts_of_the_package_may_run_and_nothing_is_loaded(tmp_path:
     elements = Elements(text).elements
     policy = next(str(a["content"]) for _, a in elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
-    assert policy.count("sha256-") == 3
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    hashes = [f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts]
+    assert policy.partition("script-src ")[2].partition(";")[0] == " ".join(hashes)
+    assert len(scripts) == len(SCRIPTS)
     assert "unsafe" not in policy.partition("style-src")[0]
     assert not [attributes for _, attributes in elements if attributes.keys() & {"src", "srcset", "data"}]
     links = [str(attributes["href"]) for _, attributes in elements if "href" in attributes]

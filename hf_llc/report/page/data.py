@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ from hf_llc.errors import one_line
 from hf_llc.hub.reference import is_remote
 from hf_llc.report.card.escaping import dataset_name
 from hf_llc.report.load import traces_in
+from hf_llc.report.page.lists import lists_of
 from hf_llc.results.columns import COLUMNS, Column
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import ChainTrace, Estimate
@@ -60,18 +61,24 @@ class ShownRun:
     command: str
 
 
-def page_data(runs: Sequence[ShownRun], differences: Sequence[str]) -> dict[str, Any]:
+def page_data(
+    runs: Sequence[ShownRun], differences: Sequence[str], matrices: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """The JSON object of the page.
 
     Args:
         differences: why the numbers of the runs are not comparable, a sentence each.
+        matrices: of `matrices_of`, of which the script draws the maps.
     """
     points = [point for run in runs for point in run.curve.points]
     chains = sum(len(point.estimate.chains) for point in points if point.estimate is not None)
     values = max(FEWEST_VALUES, MOST_CHAIN_VALUES // max(1, chains))
+    panels = _panels(runs)
     return {
         "axes": _axes(points),
-        "panels": _panels(runs),
+        "panels": panels,
+        "lists": lists_of([run.curve for run in runs], [panel["name"] for panel in panels]),
+        "matrices": [{"maps": matrix["maps"]} for matrix in matrices],
         "differences": list(differences),
         "runs": [
             {
@@ -149,7 +156,11 @@ def _point(point: Point, traces: Sequence[ChainTrace], most: int) -> dict[str, A
         "revision": point.revision,
         "step": point.step,
         "tokens": point.tokens,
-        "values": {name: _rounded(value, 7) for name, value in row.items() if _is_number(value)},
+        "values": {
+            name: value if isinstance(value, int) else _rounded(value, 7)
+            for name, value in row.items()
+            if _is_number(value)
+        },
         "verdict": None if point.verdict is None else str(point.verdict),
         "reason": "" if estimate is None else estimate.verdict_reason,
         "interpretation": "" if estimate is None else estimate.interpretation,
@@ -176,13 +187,18 @@ def _chain(trace: ChainTrace, estimate: Estimate, most: int) -> dict[str, Any]:
 
 def _traces(run: ShownRun, point: Point) -> list[ChainTrace]:
     """The chains of a point, none where its run left none on this disk."""
-    if point.estimate is None or is_remote(run.place):
+    if is_remote(run.place):
         return []
-    own, folder = Path(point.estimate.run_dir), Path(run.place)
-    # The run may have been moved since it was written.
-    places = (own, folder / own, folder / "points" / own.name, folder)
-    candidates = (traces_in(place) for place in places)
+    candidates = (traces_in(place) for place in folders_of(run, point))
     return next((traces for traces in candidates if traces), [])
+
+
+def folders_of(run: ShownRun, point: Point) -> tuple[Path, ...]:
+    """Where the folder of a point's estimate may be: the run may have been moved since it was written."""
+    if point.estimate is None:
+        return ()
+    own, folder = Path(point.estimate.run_dir), Path(run.place)
+    return own, folder / own, folder / "points" / own.name, folder
 
 
 def _rounded(value: float, digits: int) -> float | None:

@@ -1,20 +1,12 @@
-// The pictures of the page. Words from outside reach the document as text only (textContent, setAttribute).
+// Curves and panels over training, the point that is chosen, and the controls.
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const { data, element, small, showTip, hideTip, choice, widthOf } = shared;
   const colors = ["#4269d0", "#b8641b", "#2f8f5b", "#a463f2", "#c2304e", "#3c8aa0", "#9c6b4e", "#7a7a2e"];
-  const tip = document.getElementById("tip");
+  const dashes = [null, "10 3", "2 3", "8 3 2 3"];
   const state = { x: data.axes[0].key, scale: data.axes[0].scale, y: "linear", chosen: null };
   const short = d3.format("~s");
-  const small = (value) => (value == null ? "" : Number(value.toPrecision(5)).toString());
-
-  function element(tag, words, parent, attributes = {}) {
-    const made = document.createElement(tag);
-    if (words !== null) made.textContent = words;
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    if (parent) parent.append(made);
-    return made;
-  }
+  const dashOf = (run) => dashes[Math.floor(run / colors.length) % dashes.length];
 
   const x = (point) => (state.x === "order" ? point.order : point[state.x]);
   const all = data.runs.flatMap((run, r) =>
@@ -34,18 +26,6 @@
     if (point.duplicate_of) lines.push(`weights of ${point.duplicate_of}`);
     return lines.filter(Boolean).join("\n");
   }
-
-  function showTip(node, words) {
-    tip.textContent = words;
-    tip.hidden = false;
-    const box = node.getBoundingClientRect();
-    const width = document.documentElement.clientWidth;
-    const left = Math.max(4, Math.min(box.right + 8, width - tip.offsetWidth - 4));
-    const below = box.bottom + 8 + tip.offsetHeight > document.documentElement.clientHeight;
-    tip.style.left = `${left + window.scrollX}px`;
-    tip.style.top = `${(below ? box.top - tip.offsetHeight - 8 : box.bottom + 8) + window.scrollY}px`;
-  }
-  const hideTip = () => { tip.hidden = true; };
 
   // Ticks of a logarithmic axis that may begin at 0: 0 and powers of ten, as many as there is room for.
   function ticksOf(values, width) {
@@ -75,20 +55,20 @@
     const figure = element("figure", null, null, { "data-panel": panel.name, ...(first ? { "data-first": "" } : {}) });
     const caption = element("figcaption", null, figure);
     element("strong", panel.name === "llc" ? "λ̂" : panel.name, caption);
-    const about = [panel.meaning, panel.unit && `in ${panel.unit}`, panel.error && "band: ± 1 standard error", panel.null && `dotted: ${panel.null}, where there is nothing to measure`].filter(Boolean);
+    const about = [panel.meaning, panel.unit && `unit: ${panel.unit}`, panel.error && "band: ± 1 standard error", panel.null && `dotted: ${panel.null}, where there is nothing to measure`].filter(Boolean);
     const logarithmic = state.y === "log" && all.some((p) => p.values[panel.name] > 0);
     const drawn = all.filter((p) => p.values[panel.name] != null && x(p) != null && (!logarithmic || p.values[panel.name] > 0));
     const left = all.filter((p) => p.values[panel.name] != null).length - drawn.length;
     if (logarithmic && left) about.push(`${left} not above 0 left out`);
     element("small", ` ${about.join("; ")}`, caption);
-    const width = Math.max(260, Math.min(960, document.getElementById("panels").clientWidth));
+    const width = widthOf(document.getElementById("panels"));
     const value = (p) => p.values[panel.name];
     const error = (p) => (panel.error ? p.values[panel.error] || 0 : 0);
     const floor = logarithmic ? d3.min(drawn, value) / 10 : -Infinity;
     const color = (p) => colors[p.run % colors.length];
     const bands = data.runs.flatMap((run, r) => {
       const own = drawn.filter((p) => p.run === r);
-      const line = Plot.lineY(own, { x, y: value, stroke: colors[r % colors.length], strokeDasharray: run.comparable ? null : "5 4" });
+      const line = Plot.lineY(own, { x, y: value, stroke: colors[r % colors.length], strokeDasharray: run.comparable ? dashOf(r) : "5 4" });
       const floorLine = panel.null ? [Plot.lineY(own.filter((p) => p.values[panel.null] != null), { x, y: (p) => p.values[panel.null], stroke: "currentColor", strokeOpacity: 0.6, strokeDasharray: "1 4" })] : [];
       return panel.error ? [
         ...floorLine,
@@ -113,7 +93,7 @@
       if (point.verdict && point.verdict !== "converged") node.style.fill = "Canvas";
       connect(node, point, panel, first);
     }
-    figure.append(picture);
+    figure.append(picture, ...layerFolds(panel.name, choose));
     return figure;
   }
 
@@ -156,7 +136,9 @@
     const place = document.getElementById("panels");
     // Of a single checkpoint its numbers say more than a panel each.
     const panels = all.length > 1 ? data.panels : data.panels.slice(0, 1);
-    place.replaceChildren(...panels.map((panel, i) => panelFigure(panel, i === 0)));
+    const drawn = new Set(panels.map((panel) => panel.name));
+    const others = new Set(data.lists.map((list) => list.panel).filter((name) => !drawn.has(name)));
+    place.replaceChildren(...panels.map((panel, i) => panelFigure(panel, i === 0)), ...[...others].flatMap((name) => layerFolds(name, choose)));
     const first = place.querySelector('[data-first] .point');
     if (first) first.setAttribute("tabindex", "0");
     drawComponents();
@@ -170,25 +152,20 @@
     const parts = all.filter((p) => data.runs[p.run].component && p.values.llc != null);
     const names = new Set(parts.map((p) => data.runs[p.run].component));
     if (names.size < 2) return;
-    const width = Math.max(260, Math.min(960, place.clientWidth));
     const figure = element("figure", null, null, { "data-panel": "components" });
     const caption = element("figcaption", null, figure);
     element("strong", "λ̂ of components", caption);
-    element("small", " a row a component, a column a checkpoint; the table has the numbers", caption);
+    const failed = parts.some((p) => p.verdict !== "converged");
+    element("small", ` a row a component, a column a checkpoint${failed ? "; ×: not converged" : ""}`, caption);
+    place.replaceChildren(figure);
     const label = (p) => (p.step == null ? p.revision : String(p.step));
     const columns = [...new Map(parts.map((p) => [label(p), p.step ?? p.order])).entries()].sort((a, b) => a[1] - b[1]).map((e) => e[0]);
-    const every = Math.ceil(columns.length / Math.max(1, Math.floor((width - 140) / 45)));
-    const picture = Plot.plot({
-      width, height: 70 + 24 * names.size, marginLeft: 110, marginBottom: 38,
-      style: { background: "none", fontSize: "12px" }, ariaLabel: "λ̂ of components over training",
-      x: { type: "band", domain: columns, label: "checkpoint →", ticks: columns.filter((c, i) => i % every === 0) },
-      y: { type: "band", domain: [...names], label: null },
-      color: { type: "linear", scheme: "viridis", legend: false },
-      marks: [Plot.cell(parts, { x: label, y: (p) => data.runs[p.run].component, fill: (p) => p.values.llc, inset: 0.5 })],
-    });
-    for (const node of picture.querySelectorAll('g[aria-label="cell"] rect')) connect(node, parts[node.__data__], { name: "llc", error: "stderr", unit: "" }, false);
-    figure.append(Plot.legend({ color: picture.scale("color"), label: "λ̂", width: Math.min(240, width) }), picture);
-    place.replaceChildren(figure);
+    const rows = [...names];
+    const cells = parts.map((p) => ({
+      row: rows.indexOf(data.runs[p.run].component), column: columns.indexOf(label(p)), value: p.values.llc, point: p,
+      marked: p.verdict !== "converged", words: summary(p, { name: "llc", error: "stderr", unit: "" }),
+    }));
+    heatMap({ title: "λ̂ of components", rows, columns, cells, label: "λ̂", columnWord: "checkpoint →", choose: (cell) => choose(cell.point) }, figure);
   }
 
   // λ̂ over the bits of quantisation: a picture a column, a line a run through its checkpoints that converged.
@@ -291,17 +268,8 @@
 
   function controls() {
     const form = document.getElementById("controls");
-    const group = (key, title, options) => {
-      const set = element("fieldset", null, form);
-      element("legend", title, set);
-      for (const [value, words] of options) {
-        const label = element("label", null, set);
-        const input = element("input", null, label, { type: "radio", name: key, value });
-        input.checked = state[key] === value;
-        input.addEventListener("change", () => { state[key] = value; drawPanels(); });
-        label.append(words);
-      }
-    };
+    const group = (key, title, options) => choice(form, key, title, options, state[key], (value) => { state[key] = value; drawPanels(); });
+    if (new Set(all.map(x)).size < 2) return;
     if (data.axes.length > 1) group("x", "x axis", data.axes.map((axis) => [axis.key, axis.label]));
     if (state.x !== "order") group("scale", "x scale", [["log", "log"], ["linear", "linear"]]);
     group("y", "y scale", [["linear", "linear"], ["log", "log"]]);
@@ -310,16 +278,24 @@
 
   function legend() {
     const place = document.getElementById("legend");
-    const add = (words, color, filled) => {
+    const add = (words, filled) => {
       const item = element("span", null, place);
       const mark = element("i", null, item, { "aria-hidden": "true" });
-      mark.style.borderColor = color;
-      mark.style.background = filled ? color : "transparent";
+      mark.style.background = filled ? "currentColor" : "transparent";
       item.append(words);
     };
-    if (data.runs.length > 1) data.runs.forEach((run, r) => add(run.comparable ? run.name : `${run.name} (not comparable)`, colors[r % colors.length], true));
-    if (all.some((p) => p.verdict)) add("converged", "currentColor", true);
-    if (all.some((p) => p.verdict && p.verdict !== "converged")) add("not converged: see its verdict", "currentColor", false);
+    const addRun = (run, r) => {
+      const item = element("span", null, place);
+      const line = Plot.plot({
+        width: 30, height: 12, margin: 0, axis: null, x: { domain: [0, 1] }, y: { domain: [-1, 1] }, ariaHidden: "true",
+        marks: [Plot.line([[0, 0], [1, 0]], { stroke: colors[r % colors.length], strokeWidth: 3, strokeDasharray: run.comparable ? dashOf(r) : "5 4" })],
+      });
+      line.setAttribute("aria-hidden", "true");
+      item.append(line, run.comparable ? run.name : `${run.name} (not comparable)`);
+    };
+    if (data.runs.length > 1) data.runs.forEach(addRun);
+    if (all.some((p) => p.verdict)) add("converged", true);
+    if (all.some((p) => p.verdict && p.verdict !== "converged")) add("not converged: see its verdict", false);
   }
 
   controls();

@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from hf_llc.errors import ResourceError, SettingsError, UnusableError, one_line
+from hf_llc.errors import ResourceError, SettingsError, UnusableError, listed, one_line
 from hf_llc.hub.reference import is_remote
 from hf_llc.report.card.escaping import with_error
 from hf_llc.report.card.files import headline_of, portable, without_folders
@@ -22,7 +22,8 @@ from hf_llc.report.card.render import Content, render_meaning
 from hf_llc.report.compare import compare
 from hf_llc.report.component_files import INDEX, load_components
 from hf_llc.report.load import folder_of, load, own_command
-from hf_llc.report.page.data import ShownRun, facts_of, page_data
+from hf_llc.report.page.data import FIRST, ShownRun, facts_of, page_data
+from hf_llc.report.page.matrices import matrices_of
 from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate
@@ -31,8 +32,10 @@ from hf_llc.results.provenance import versions
 from hf_llc.settings.bounds import checked_arguments, shown
 from hf_llc.settings.files import write_atomically
 
+MOST_NAMED = 3
+"""Runs that the title names."""
 PAGE, PAGE_OF_SEVERAL = "report.html", "hf-llc-report.html"
-SCRIPTS = ("d3.min.js", "plot.umd.min.js", "page.js")
+SCRIPTS = ("d3.min.js", "plot.umd.min.js", "shared.js", "heat_map.js", "layers.js", "matrices.js", "page.js")
 
 
 @checked_arguments
@@ -43,7 +46,8 @@ def write_report(
 ) -> Path:
     """Write a page that shows runs: curves, verdicts, chains, settings and what the numbers do not mean.
 
-    It is one HTML file that loads nothing from anywhere, and holds no path of this machine.
+    It is one HTML file that loads nothing from anywhere, and holds no path of this machine. Of runs that recorded
+    losses it has the influence of items on each other, with the beginnings of their texts, and susceptibilities.
 
     Args:
         runs: one or more `Curve`, `Estimate` or `ComponentCurves`, folders that scan, merge, estimate or demo left, or
@@ -59,7 +63,7 @@ def write_report(
     observer = observer or Observer()
     if not runs:
         raise SettingsError("write_report needs a run: a folder, a Curve, an Estimate or hf://….")
-    content = page_of(runs, observer)
+    content = page_of(runs, observer, with_matrices=True)
     place = path or (_folder(runs[0]) / PAGE if len(runs) == 1 else Path(PAGE_OF_SEVERAL))
     try:
         write_atomically(place, content)
@@ -70,36 +74,55 @@ def write_report(
     return place
 
 
-def page_of(runs: Sequence[Any], observer: Observer) -> bytes:
-    """The page of these runs, as `write_report` writes it."""
+def page_of(runs: Sequence[Any], observer: Observer, *, with_matrices: bool = False) -> bytes:
+    """The page of these runs, as `write_report` writes it.
+
+    Args:
+        with_matrices: whether what was recorded is shown, which has beginnings of the texts of the data in it.
+    """
     shown_runs, differences = _shown_runs(runs, observer)
-    data = _json(page_data(shown_runs, differences))
+    matrices = matrices_of(shown_runs, observer) if with_matrices else []
+    data = page_data(shown_runs, differences, matrices)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     scripts = [Markup(_file(name)) for name in SCRIPTS]
     page = environment.from_string(_file("page.html.jinja")).render(
-        title=one_line(" and ".join(dict.fromkeys(run.name for run in shown_runs))),
+        title=_title(shown_runs),
+        is_curve=any(len(run.curve.points) > 1 for run in shown_runs),
         style=Markup(_file("page.css")),
         scripts=scripts,
         hashes=" ".join(f"'{_hash(script)}'" for script in scripts),
         licenses=_file("LICENSES.txt"),
-        data=Markup(data),
+        data=Markup(_json(data)),
+        panels=[panel for panel in data["panels"] if panel["name"] not in FIRST],
+        shown_number=_number,
         runs=[
             {
                 "name": run.name,
                 "points": [(point, with_error(point.llc, point.stderr)) for point in run.curve.points],
+                "shown": shown["points"],
                 "facts": facts_of(run),
                 "fits": [str(fit) for fit in run.curve.line_fits.values()],
                 "command": run.command,
             }
-            for run in shown_runs
+            for run, shown in zip(shown_runs, data["runs"], strict=True)
         ],
+        matrices=matrices,
         differences=differences,
         meaning=Markup(_meaning(shown_runs)),
         version=versions()["hf-llc"],
     )
     return page.encode()
+
+
+def _title(runs: Sequence[ShownRun]) -> str:
+    """The names of the runs; of many their number."""
+    if len(runs) <= MOST_NAMED:
+        return one_line(" and ".join(dict.fromkeys(run.name for run in runs)))
+    models = dict.fromkeys(Path(run.curve.model).name for run in runs)
+    what = "components" if all(run.curve.settings.get("component") for run in runs) else "runs"
+    return one_line(f"{len(runs)} {what} of {listed(list(models))}")
 
 
 def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun], tuple[str, ...]]:
@@ -180,6 +203,13 @@ def _meaning(runs: Sequence[ShownRun]) -> str:
     if run is None:
         return ""
     return str(MarkdownIt("commonmark", {"html": False}).render(render_meaning(_content(run.curve, run.name))))
+
+
+def _number(value: float | None, error: float | None) -> str:
+    """A value of a table of measures; "" where it was not measured."""
+    if value is None:
+        return ""
+    return f"{value:.5g}" if error is None else with_error(value, error)
 
 
 def _folder(run: Any) -> Path:
