@@ -3,8 +3,8 @@
 The trace is Hutchinson's (1990), from the mean rise of the loss at w* ± σξ; the top is the largest |eigenvalue|, by
 power iteration on central differences of gradients, from below. Gradient descent of step η without momentum is stable
 where the top is below 2/η, and training without much noise brings it there (Cohen et al. 2021, arXiv 2103.00065): that
-limit stands beside it where the Trainer wrote down its learning rate, though Adam divides steps by a scale of each
-weight. Under a relative prior both are in its coordinates.
+limit stands beside it where it is known (`stability_limit`). Under a relative prior both are in its coordinates, which
+the limit is not: there is none then.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from hf_llc.measures.base import ExactAnswer, MeasureContext
-from hf_llc.report.card.trainer_state import learning_rate
+from hf_llc.measures.stability_limit import stability_limit
 from hf_llc.results.columns import Column
 from hf_llc.sampling import seeds
 from hf_llc.sampling.objective import Objective
@@ -40,7 +40,8 @@ class Curvature:
         Column("curvature_trace_stderr", "number", "nats/weight²", "its standard error over directions"),
         Column("curvature_top", "number", "nats/weight²", "largest |eigenvalue| of H, from below", "curvature_limit",
                True),
-        Column("curvature_limit", "number", "nats/weight²", "2/learning rate, where the Trainer wrote it down"),
+        Column("curvature_limit", "number", "nats/weight²",
+               "where the Trainer's SGD becomes unstable, 2/learning rate without momentum; null of Adam"),
     )  # fmt: skip
 
     def run(self, context: MeasureContext) -> dict[str, Any]:
@@ -93,8 +94,9 @@ def trace_and_error(objective: Objective, batch: torch.Tensor, seed: int, direct
 
 
 def _limit(context: MeasureContext) -> float | None:
-    """2/η, None where η is not known."""
+    """The curvature up to which the training was stable; None where it is not known."""
     path = context.plan.source.path
     # The path of a module in memory is empty, which would be the working directory.
-    rate = learning_rate(path / (context.plan.source.subfolder or "")) if path and path != Path() else None
-    return 2 / rate if rate else None
+    if not path or path == Path() or context.plan.sampler.prior != "isotropic":
+        return None
+    return stability_limit(path / (context.plan.source.subfolder or ""))

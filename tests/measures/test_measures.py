@@ -152,17 +152,17 @@ def test_losses_by_position_are_means_of_token_losses(opened: Opened) -> None:
     assert record["text_loss"] > record["unigram_loss"]
 
 
-def test_the_limit_of_the_curvature_is_two_over_the_learning_rate_of_the_trainer(
-    opened: Opened, tmp_path: Path
-) -> None:
+def test_the_limit_of_the_curvature_is_in_the_record(opened: Opened, tmp_path: Path) -> None:
     context = opened()
     assert record_of("curvature", context)["curvature_limit"] is None
     history = [{"step": 1, "learning_rate": 1e-3}, {"step": 2, "learning_rate": 5e-4}, {"step": 2, "eval_loss": 3.0}]
-    (tmp_path / "model/trainer_state.json").write_text(json.dumps({"log_history": history}))
+    (tmp_path / "model/trainer_state.json").write_text(json.dumps({"log_history": history, "global_step": 2}))
     record = record_of("curvature", context)
     assert record["curvature_limit"] == 4000
     assert record["curvature_trace_stderr"] > 0
     assert record["curvature_top"] > 0
+    # In coordinates of its own the learning rate is another one.
+    assert record_of("curvature", opened(tmp_path / "model", prior="relative"))["curvature_limit"] is None
 
 
 def test_fewer_bits_are_enough_for_a_larger_rise(opened: Opened) -> None:

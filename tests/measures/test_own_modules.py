@@ -197,7 +197,9 @@ def test_states_are_those_of_hidden_layers_one_vector_an_item() -> None:
 
 
 def test_the_limit_of_the_curvature_is_not_that_of_a_trainer_in_the_working_directory() -> None:
-    Path("trainer_state.json").write_text(json.dumps({"log_history": [{"step": 1, "learning_rate": 1e-3}]}))
+    Path("trainer_state.json").write_text(
+        json.dumps({"global_step": 1, "log_history": [{"step": 1, "learning_rate": 1e-3}]})
+    )
     assert measured(sequential(), "curvature")["curvature_limit"] is None
 
 

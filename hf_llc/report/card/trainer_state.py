@@ -28,10 +28,20 @@ def training_facts(folder: Path) -> dict[str, str] | None:
 
 
 def learning_rate(checkpoint: Path) -> float | None:
-    """The learning rate of the last step that the state in a checkpoint's folder tells of; None if it tells of none."""
+    """The learning rate of the step at which a checkpoint was written, by the state in its folder.
+
+    None if that says none: it was logged at other steps only, and was not always the same.
+    """
     path = checkpoint / STATE
     state = _read(path) if path.is_file() else None
-    return None if state is None else _last(state, "learning_rate")
+    if state is None:
+        return None
+    rates = {
+        line.get("step"): rate for line in _lines(state) if (rate := _number(line.get("learning_rate"))) is not None
+    }
+    if len(rates) > 1 and len(set(rates.values())) == 1:
+        return next(iter(rates.values()))
+    return rates.get(state.get("global_step"))
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -43,9 +53,13 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _last(state: dict[str, Any], name: str) -> float | None:
+    lines = reversed(_lines(state))
+    return next((value for line in lines if (value := _number(line.get(name))) is not None), None)
+
+
+def _lines(state: dict[str, Any]) -> list[dict[str, Any]]:
     history = state.get("log_history")
-    lines = [line for line in history if isinstance(line, dict)] if isinstance(history, list) else []
-    return next((value for line in reversed(lines) if (value := _number(line.get(name))) is not None), None)
+    return [line for line in history if isinstance(line, dict)] if isinstance(history, list) else []
 
 
 def _number(value: Any) -> float | None:
