@@ -105,6 +105,16 @@ def test_a_small_matrix_is_a_table_too(layers: Page) -> None:
     assert layers.value(rows) == [["", "1", "2", "4"], [MATRICES[0], "3", "5", "7"], [MATRICES[1], "4", "", "800"]]
 
 
+def test_a_screen_reader_has_the_name_of_a_heat_map(layers: Page) -> None:
+    nodes = opened(layers).call("Accessibility.getFullAXTree")["nodes"]
+    names = {
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in nodes
+        if not node.get("ignored") and "role" in node
+    }
+    assert ("application", "stable_ranks: 2 rows, 3 columns; arrow keys go from cell to cell") in names
+
+
 def open_influence(page: Page, monkeypatch: pytest.MonkeyPatch, folder: Path, width: int = 1000, **of: Any) -> None:
     monkeypatch.setattr(hf_llc, "influence", lambda folder: influence_of(**of), raising=False)
     page.problems.clear()
@@ -155,3 +165,11 @@ def test_components_that_did_not_converge_are_marked(page: Page, tmp_path: Path)
     page.open(hf_llc.write_report(*runs, path=tmp_path / "page.html"))
     marks = '[data-panel=components] g[aria-label="dot"]:last-of-type path'
     assert count(page, marks) == 2
+
+
+def test_long_names_of_wide_letters_stay_inside_the_picture(
+    page: Page, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    open_influence(page, monkeypatch, tmp_path, width=390, name="=" * 30 + "\u6f22" * 10)
+    texts = "[...document.querySelectorAll('.matrix svg[tabindex] text')]"
+    assert page.value(f"Math.min(...{texts}.map(each => each.getBoundingClientRect().x))") >= 0

@@ -2,7 +2,7 @@
 "use strict";
 const heatMap = (() => {
   const { element, small, showTip, hideTip, widthOf } = shared;
-  const CHARACTER = 7;
+  const pen = document.createElement("canvas").getContext("2d");
   const MOST_IN_TABLE = 300;
   const LOG_FROM = 100;
   const OUTLYING = 0.995;
@@ -12,6 +12,18 @@ const heatMap = (() => {
     if (name.length <= most) return name;
     const end = Math.floor((most - 1) / 2);
     return `${name.slice(0, most - 1 - end)}…${name.slice(name.length - end)}`;
+  }
+
+  const widthOfText = (words) => {
+    pen.font = "12px system-ui, sans-serif";
+    return pen.measureText(words).width;
+  };
+
+  // The name as far as it fits into so many pixels.
+  function fitting(name, room) {
+    let shown = name;
+    for (let most = Math.min(name.length, 60); most > 6 && widthOfText(shown = clipped(name, most)) > room; most -= 1);
+    return shown;
   }
 
   // What most names begin or end with, up to a dot, tells few of them apart.
@@ -47,18 +59,18 @@ const heatMap = (() => {
   function draw(map, place) {
     const { rows, columns, cells } = map;
     const width = widthOf(place);
-    const most = Math.max(6, Math.floor((0.36 * width) / CHARACTER));
-    const names = (map.shorten ? withoutCommon(rows) : rows).map((name) => clipped(name, most));
-    const marginLeft = 16 + CHARACTER * Math.max(...names.map((name) => name.length));
+    const names = (map.shorten ? withoutCommon(rows) : rows).map((name) => fitting(name, 0.36 * width));
+    const marginLeft = 18 + Math.ceil(Math.max(...names.map(widthOfText)));
     const room = (width - marginLeft - 16) / columns.length;
     const height = map.square ? Math.max(4, Math.min(heightOf(rows.length), room)) : heightOf(rows.length);
-    const wide = Math.max(...columns.map((name, c) => (map.numbered ? String(map.numbers[c]) : clipped(name, 10)).length)) * CHARACTER + 10;
+    const column = (c) => (map.numbered ? String(map.numbers[c]) : clipped(columns[c], 10));
+    const wide = Math.max(...columns.map((_, c) => widthOfText(column(c)))) + 10;
     const every = Math.max(1, Math.ceil(wide / room)), rowsEvery = Math.max(1, Math.ceil(13 / height));
     const values = cells.map((cell) => cell.value);
     const picture = Plot.plot({
       width, height: 54 + height * rows.length, marginLeft, marginBottom: 38, marginRight: 16, marginTop: 8,
       style: { background: "none", fontSize: "12px" },
-      x: { type: "band", domain: d3.range(columns.length), label: map.columnWord, padding: 0, ticks: d3.range(0, columns.length, every), tickFormat: (c) => (map.numbered ? map.numbers[c] : clipped(columns[c], 10)) },
+      x: { type: "band", domain: d3.range(columns.length), label: map.columnWord, padding: 0, ticks: d3.range(0, columns.length, every), tickFormat: column },
       y: { type: "band", domain: d3.range(rows.length), label: null, padding: 0, ticks: d3.range(0, rows.length, rowsEvery), tickFormat: (r) => names[r] },
       color: colorOf(values, map.signed),
       marks: [

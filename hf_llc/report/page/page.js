@@ -2,8 +2,9 @@
 "use strict";
 (() => {
   const { data, element, small, showTip, hideTip, choice, widthOf } = shared;
-  const colors = ["#4269d0", "#b8641b", "#2f8f5b", "#a463f2", "#c2304e", "#3c8aa0", "#9c6b4e", "#7a7a2e"];
-  const dashes = [null, "10 3", "2 3", "8 3 2 3"];
+  // Apart also to the colour-blind, with contrast to white and to black; runs after the fifth have dashes too.
+  const colors = ["#4269d0", "#ec4a18", "#d65ba5", "#8432ff", "#906345"];
+  const dashes = [null, "10 3", "2 3", "8 3 2 3", "14 3 2 3 2 3"];
   const state = { x: data.axes[0].key, scale: data.axes[0].scale, y: "linear", chosen: null };
   const short = d3.format("~s");
   const dashOf = (run) => dashes[Math.floor(run / colors.length) % dashes.length];
