@@ -6,31 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hf_llc.errors import SettingsError
+from hf_llc.errors import SettingsError, counted
 from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve
 from hf_llc.results.estimate import Verdict
 from hf_llc.results.profile import Profile
 
-from .curve_table import reasons, sparkline
+from .curve_table import measure_lines, reasons, sparkline
 from .estimate_table import number
 from .output import Form, write_agent, write_json, write_line, write_table
 from .profiling import with_profile
 
 if TYPE_CHECKING:
-    from .options import PushOptions, TrackingOptions
+    from .options import PushOptions
 
 HEADERS = ("component", "weights", "LLC ± standard error", "converged")
 
 
-def refuse_what_is_of_one_curve(publishing: "PushOptions", reporting: "TrackingOptions") -> None:
-    """Raise SettingsError if several components are to be published or tracked."""
+def refuse_to_push(publishing: "PushOptions") -> None:
+    """Raise SettingsError if several components are to be published at the end."""
     if publishing.push_to_hub:
         raise SettingsError(
-            "--push-to-hub publishes one curve: leave it out, then hf-llc publish the folder of a component."
+            "--push-to-hub publishes one curve, and a list of components has several: leave it out, then run "
+            "hf-llc publish RUN --components FOLDER, which puts them beside RUN, a run of the whole model."
         )
-    if reporting.report_to or reporting.trackio:
-        raise SettingsError("--report-to and --trackio follow one curve: name one --component, or leave them out.")
 
 
 def write_components(curves: ComponentCurves, form: Form, profile: Profile | None = None) -> None:
@@ -39,7 +38,8 @@ def write_components(curves: ComponentCurves, form: Form, profile: Profile | Non
         write_json(with_profile(curves.to_dict(), profile))
     elif form is Form.AGENT:
         about = {"model": curves.model, "run_dir": curves.run_dir}
-        write_agent({**about, **{name: _short(curve) for name, curve in curves.curves.items()}})
+        measured = {} if curves.measured is None else {"measured": curves.measured.to_rows()[-1]}
+        write_agent({**about, **{name: _short(curve) for name, curve in curves.curves.items()}, **measured})
     elif form is Form.QUIET:
         for name, curve in curves.curves.items():
             for point in curve:
@@ -60,7 +60,7 @@ def _write_table(curves: ComponentCurves) -> None:
     over = f", over {most} checkpoints; LLC at {last}" if most > 1 else ""
     headers = (*HEADERS, "over training, lowest … highest") if most > 1 else HEADERS
     rows = [_row(name, curve, most > 1) for name, curve in curves.curves.items()]
-    write_table(f"LLC of components of {curves.model}, each moved alone{over}", headers, rows)
+    write_table(f"LLC of {counted(len(curves), 'component')} of {curves.model}, each moved alone{over}", headers, rows)
     named = [
         replace(point, revision=f"{name} at {point.revision}" if most > 1 else name)
         for name, curve in curves.curves.items()
@@ -68,6 +68,10 @@ def _write_table(curves: ComponentCurves) -> None:
     ]
     for sentence in reasons(named):
         write_line(sentence)
+    if curves.measured is not None:
+        write_line(f"Of the whole model, {counted(len(curves.measured), 'checkpoint')}:")
+        for line in measure_lines(curves.measured):
+            write_line(line)
 
 
 def _row(name: str, curve: Curve, over_training: bool) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ import typer
 
 from hf_llc.errors import SettingsError
 from hf_llc.results.profile import Profile
-from hf_llc.settings.component import names_several, require_one
+from hf_llc.settings.component import names_several
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
-from .component_runs import end_with_missing_numbers, refuse_what_is_of_one_curve, write_components
+from .component_runs import end_with_missing_numbers, refuse_to_push, write_components
 from .estimate_table import forecast_rows, rows, title
 from .job import submitted
 from .machines import machines_of, run_on_this_machine
@@ -78,16 +78,32 @@ def estimate(
     push = asked_push(publishing)
     if submitted(context, push, form, lambda: operations_of(asked_model, asked_data, asked_sampler)):
         return
+    if dry_run and names_several(asked_sampler.component):
+        from .component_forecasts import forecast_estimates
+
+        return forecast_estimates(asked_model, asked_data, asked_sampler, device, form)
     if dry_run:
-        require_one(asked_sampler.component, "--dry-run once")
         from hf_llc.measures.llc.forecast import forecast
 
         with ProgressBar(quiet=form is Form.QUIET) as observer:
             _write_forecast(forecast(asked_model, asked_data, asked_sampler, device=device, observer=observer), form)
         return
+    rounds_of_chains = asked_sampler.target_stderr is not None and not asked_sampler.by_draws
+    if rounds_of_chains and machines.count > 1:
+        raise SettingsError(
+            "--target-stderr with chains works on one machine only: leave out --num-machines, or set "
+            "--chains, or use --sampler importance."
+        )
     if names_several(asked_sampler.component):
-        refuse_what_is_of_one_curve(publishing, reporting)
-        with ProgressBar(quiet=form is Form.QUIET, profile=times) as observer:
+        refuse_to_push(publishing)
+        if run_on_this_machine(machines, asked_sampler, device):
+            return None
+        from hf_llc.integrations.tracking import ComponentTracking
+
+        with (
+            ProgressBar(quiet=form is Form.QUIET, profile=times) as observer,
+            ComponentTracking(reporting.report_to, reporting.trackio, observer.tell) as of_components,
+        ):
             from hf_llc.scans.components import run_component_estimates
 
             curves = run_component_estimates(
@@ -97,18 +113,15 @@ def estimate(
                 output_dir=output_dir,
                 device=device,
                 processes=num_processes,
+                tracking=of_components,
                 observer=observer,
             )
+            if curves is None:
+                return None  # a rank of a launch that is not the one to print
             write_components(curves, form, times)
             observer.tell(f"Numbers and pictures are in {curves.run_dir}; see them again with hf-llc show.")
             write_profile(times)
         return end_with_missing_numbers(curves)
-    rounds_of_chains = asked_sampler.target_stderr is not None and not asked_sampler.by_draws
-    if rounds_of_chains and machines.count > 1:
-        raise SettingsError(
-            "--target-stderr with chains works on one machine only: leave out --num-machines, or set "
-            "--chains, or use --sampler importance."
-        )
     if run_on_this_machine(machines, asked_sampler, device):
         return
     with times.part("loading") if times else nullcontext():
@@ -143,8 +156,10 @@ def estimate(
 
 def operations_of(model: ModelSettings, data: DataSettings, sampler: SamplerSettings) -> float:
     """Floating-point operations of an estimate."""
-    from hf_llc.measures.llc.forecast import forecast
+    from hf_llc.measures.llc.forecast import forecast, forecast_components
 
+    if names_several(sampler.component):
+        return forecast_components(model, data, sampler).total.operations
     return forecast(model, data, sampler).operations
 
 

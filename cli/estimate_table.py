@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from hf_llc.results.estimate import Diagnostics, Estimate
 from hf_llc.results.interpretation import agreement
 from hf_llc.results.progress import duration, size
+from hf_llc.settings.component import moves_all
 from hf_llc.settings.data import SEPARATOR
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _items(estimate: Estimate) -> str:
 def _settings(estimate: Estimate) -> str:
     s = estimate.settings
     only = f", only {s.params}" if s.params else ""
-    only += f", only component {s.component}" if s.component else ""
+    only += "" if moves_all(s.component) else f", only component {s.component}"
     only += f", {s.prior} prior" if s.prior != "isotropic" else ""
     only += f", batch norm {s.batch_norm}" if s.batch_norm != "frozen" else ""
     walk = "" if s.by_draws else f"lr {s.lr:.3g}, "

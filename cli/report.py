@@ -51,13 +51,17 @@ def report(
     hf-llc report RUN RUN --output curves.html
     hf-llc report hf://datasets/me/llc-EleutherAI__pythia-70m
     """
+    from hf_llc.report.component_files import INDEX, read_index
     from hf_llc.report.page.render import write_report
     from hf_llc.results.progress import size
 
     form = chosen(format, as_json, quiet)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
         path = write_report(*runs, path=output, observer=observer).resolve()
-    written = {"path": str(path), "bytes": path.stat().st_size, "runs": len(runs)}
+    written: dict[str, str | int] = {"path": str(path), "bytes": path.stat().st_size, "runs": len(runs)}
+    lists = [folder for folder in map(Path, runs) if (folder / INDEX).is_file()]
+    if lists:
+        written["components"] = sum(len(read_index(folder)[1]) for folder in lists)
     if form is Form.JSON:
         write_json(written)
     elif form is Form.AGENT:
@@ -65,4 +69,5 @@ def report(
     elif form is Form.QUIET:
         write_line(path)
     else:
-        write_pairs("Report", [("file", str(path)), ("size", size(path.stat().st_size)), ("runs", str(len(runs)))])
+        counts = [(name, str(written[name])) for name in ("runs", "components") if name in written]
+        write_pairs("Report", [("file", str(path)), ("size", size(path.stat().st_size)), *counts])

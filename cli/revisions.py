@@ -68,15 +68,22 @@ def write_listing(
             steps=read_steps(step_map) if step_map else None,
             tell=observer.tell,
         )
-        if part is not None:
-            own = set(part.own(checkpoints))
-            checkpoints = [each for each in checkpoints if each.name in own]
-        _write(model, checkpoints, form)
+        checkpoints = listing(checkpoints, part)
+        write_checkpoints(model, checkpoints, form)
         if sentence := without_weights(checkpoints):
             observer.tell(sentence)
 
 
-def _write(model: str, checkpoints: Sequence["Checkpoint"], form: Form) -> None:
+def listing(checkpoints: list["Checkpoint"], part: "Shard | None") -> list["Checkpoint"]:
+    """Those of one part of a scan, if it is given."""
+    if part is None:
+        return checkpoints
+    own = set(part.own(checkpoints))
+    return [each for each in checkpoints if each.name in own]
+
+
+def write_checkpoints(model: str, checkpoints: Sequence["Checkpoint"], form: Form) -> None:
+    """The checkpoints on stdout."""
     if form is Form.JSON:
         write_json([each.to_dict() for each in checkpoints])
     elif form is Form.AGENT:

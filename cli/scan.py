@@ -14,7 +14,7 @@ from hf_llc.settings.model import ModelSettings
 from hf_llc.settings.sampler import SamplerSettings
 
 from . import options as o
-from .component_runs import end_with_missing_numbers, refuse_what_is_of_one_curve, write_components
+from .component_runs import end_with_missing_numbers, refuse_to_push, write_components
 from .job import submitted
 from .machines import machines_of, run_on_this_machine
 from .output import Form
@@ -68,7 +68,9 @@ Without = Annotated[
 DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run", help="List the checkpoints as hf-llc revisions does, and stop.", rich_help_panel="Output"
+        "--dry-run",
+        help="List the checkpoints as hf-llc revisions does, and what each of several components takes; then stop.",
+        rich_help_panel="Output",
     ),
 ]
 
@@ -155,11 +157,11 @@ def scan(
         )
     if submitted(context, push, form):
         return
-    if dry_run:
+    if dry_run and not names_several(asked_sampler.component):
         from .revisions import write_listing
 
         return write_listing(model, selection, tokens_per_step, step_map, form, part)
-    if run_on_this_machine(machines, asked_sampler, device):
+    if not dry_run and run_on_this_machine(machines, asked_sampler, device):
         return
     from hf_llc.execution.machine import launched
     from hf_llc.integrations.tracking import Tracking
@@ -184,20 +186,30 @@ def scan(
         shard=part,
         measures=measures,
     )
+    if dry_run:
+        from .component_forecasts import forecast_scans
+
+        return forecast_scans(request, form)
     if names_several(asked_sampler.component):
-        refuse_what_is_of_one_curve(publishing, reporting)
-        if measures != (LLC,):
-            raise SettingsError("--with and --without are of the whole model: leave them out, or name one --component.")
-        with ProgressBar(quiet=form is Form.QUIET, profile=times) as observer:
+        refuse_to_push(publishing)
+        from hf_llc.integrations.tracking import ComponentTracking
+
+        with (
+            ProgressBar(quiet=form is Form.QUIET, profile=times) as observer,
+            ComponentTracking(reporting.report_to, reporting.trackio, observer.tell) as of_components,
+        ):
             from hf_llc.scans.components import run_component_scans
 
             curves = run_component_scans(
                 request,
                 processes=num_processes,
                 view=view,
+                tracking=of_components,
                 observer=observer,
-                on_point=lambda point: observer.tell("   ".join(filter(None, row(point, 1000)))),
+                on_point=lambda name, point: observer.tell("   ".join(filter(None, (name, *row(point, 1000))))),
             )
+            if curves is None:
+                return None  # a rank of a launch that is not the one to print
             write_components(curves, form, times)
             observer.tell(f"Numbers and pictures are in {curves.run_dir}; see them again with hf-llc show.")
             write_profile(times)

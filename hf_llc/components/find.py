@@ -128,3 +128,17 @@ def of_kinds(known: Mapping[str, Component], kinds: Sequence[str]) -> list[str]:
     """Names of the components of these kinds, in the order of the model."""
     wanted = {kind for kind in kinds if kind in KINDS}
     return [name for name, each in known.items() if each.kind in wanted or "all" in wanted]
+
+
+def named_components(model: nn.Module, asked: str | None) -> list[str]:
+    """The components that a list asks for, each of which the model has.
+
+    Raises:
+        NotFoundError, SettingsError: it has not.
+    """
+    names = chosen(components_of(model), asked or "")
+    for name in names:
+        component_of(model, name)
+    if not names:
+        raise SettingsError(f"component {asked}: {type(model).__name__} has none of these; see hf-llc components.")
+    return names

@@ -2,7 +2,6 @@
 
 import gc
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hf_llc.checkpoints.loading.routers import routers
 from hf_llc.checkpoints.source import Corpus
 from hf_llc.errors import SettingsError
 from hf_llc.execution import batch_norm, machine
 from hf_llc.execution.distributed.model_group import ModelShardGroup
+from hf_llc.execution.model_slot import LoadedCheckpoint, load_checkpoint
+from hf_llc.execution.model_slot import ModelSlot as ModelSlot
 from hf_llc.execution.moving_weights import LoadedObjective as LoadedObjective
 from hf_llc.execution.moving_weights import MovedObjective, MovingWeights
 from hf_llc.execution.plan import Plan
@@ -43,19 +43,6 @@ def drop_gradient(run_dir: Path) -> None:
     (run_dir / GRADIENT_FILE).unlink(missing_ok=True)
 
 
-class ModelSlot:
-    """At most one model stays in memory: loading another one evicts it."""
-
-    def __init__(self) -> None:
-        self.current: LoadedModel | None = None
-
-    def acquire(self, bench: "LoadedModel") -> None:
-        """Evict the model that is in memory, unless it is this one."""
-        if self.current is not None and self.current is not bench:
-            self.current.clear()
-        self.current = bench
-
-
 class LoadedModel:
     """The checkpoint of a plan on one device, or this process's part of it on one of a group's.
 
@@ -80,11 +67,9 @@ class LoadedModel:
         self._objective: LoadedObjective | None = None
         self._anchor_gradient: list[Tensor] | None = None
         self._moved: MovedObjective | None = None
-        self._left_out: list[str] = []
-        self._routers: list[str] = []
         self._batch_norm = ""
         self._probe: Probe | None = None
-        self._model: torch.nn.Module | None = None
+        self._checkpoint: LoadedCheckpoint | None = None
         self._others: dict[str, TaskObjective] = {}
 
     def at(self, plan: Plan) -> "LoadedModel":
@@ -93,7 +78,7 @@ class LoadedModel:
         It is the one in memory, if that is of the same plan.
         """
         current = self._slot.current
-        if current is not None and current.is_of(plan):
+        if isinstance(current, LoadedModel) and current.is_of(plan):
             return current
         return LoadedModel(plan, self._device, self._slot, self._group)
 
@@ -104,9 +89,14 @@ class LoadedModel:
     @property
     def model(self) -> torch.nn.Module:
         """The module itself, at the weights of `objective`."""
+        return self.checkpoint.model
+
+    @property
+    def checkpoint(self) -> LoadedCheckpoint:
+        """The checkpoint in memory."""
         self.load()
-        assert self._model is not None
-        return self._model
+        assert self._checkpoint is not None
+        return self._checkpoint
 
     @property
     def objective(self) -> LoadedObjective:
@@ -116,7 +106,7 @@ class LoadedModel:
     def load(self) -> LoadedObjective:
         """L_n of the plan's checkpoint over its items; loads the checkpoint unless it is in memory."""
         if self._objective is None:
-            self._slot.acquire(self)
+            self._slot.acquire(self, self._plan)
             self._objective = self._load()
         return self._objective
 
@@ -136,50 +126,51 @@ class LoadedModel:
         return Metered(self.objective.in_full(), self.meter)
 
     def clear(self) -> None:
-        """Release the model; it is loaded again when it is needed."""
+        """Free the memory of the checkpoint; it is loaded again when it is needed."""
+        self.release()
+        if self._slot.current is self:
+            self._slot.clear()
+
+    def release(self) -> None:
+        """Forget the checkpoint, which stays in memory for other plans at it."""
         if self._objective is None:
             return
-        weight = self._first_weight
-        self._objective, self._anchor_gradient, self._model, self._moved = None, None, None, None
+        self._objective, self._anchor_gradient, self._checkpoint, self._moved = None, None, None, None
         self._others.clear()
-        if weight() is not None or self._group is not None:
-            # Some models refer to themselves in circles, as FSDP does, and two of them may not fit.
+        if self._group is not None:
+            # FSDP refers to itself in circles, and no slot holds a part of a model.
             gc.collect()
 
     def _load(self) -> LoadedObjective:
-        devices = self._plan.sampler.devices_per_chain
+        plan, devices = self._plan, self._plan.sampler.devices_per_chain
         if devices > 1 and self._group is None:
             raise SettingsError(
                 f"devices_per_chain is {devices}, but this is a single process; use hf-llc estimate or "
                 f"hf_llc.estimate(num_processes={devices}), which start as many."
             )
         started = time.monotonic()
-        task = TASKS[self._plan.corpus.task]
-        items = task.load_items(self._plan.corpus)
-        # In 16 bits the small updates of a chain would be lost: its weights are float32 whatever multiplies them.
-        model = task.load_model(self._plan.source, self._device, devices)
-        self._routers = routers(model)
-        self._left_out = list(getattr(model, "hf_llc_left_out", []))
-        task.refuse(model, items)
-        weights = MovingWeights(self._plan, model, self._group)
-        objective = task.objective(
-            model,
-            # On a GPU they need no copy a step.
-            {name: tensor.to(self._device) for name, tensor in items.items()},
-            weights.tensors,
-            Computation(
-                batch_size=self._plan.batch_size,
-                micro_batch_size=self._plan.sampler.micro_batch_size,
-                dtype=torch.bfloat16 if self._plan.dtype == "bfloat16" else None,
-                sharded=self._group is not None,
-            ),
+
+        def load() -> LoadedCheckpoint:
+            return load_checkpoint(plan, self._device)
+
+        checkpoint = load() if self._group is not None else self._slot.checkpoint(load)
+        weights = MovingWeights(plan, checkpoint.model, self._group)
+        objective = TASKS[plan.corpus.task].objective(
+            checkpoint.model, checkpoint.items, weights.tensors, self._computation(sharded=self._group is not None)
         )
-        self._batch_norm = self._normalized(model, objective)
+        self._batch_norm = self._normalized(checkpoint.model, objective)
         self._moved = weights.over(objective)
-        self._first_weight = weakref.ref(self._moved.plain.parameters[0])
-        self._model = model
+        self._checkpoint = checkpoint
         self.load_seconds = time.monotonic() - started
         return self._moved.objective
+
+    def _computation(self, *, sharded: bool = False) -> Computation:
+        return Computation(
+            batch_size=self._plan.batch_size,
+            micro_batch_size=self._plan.sampler.micro_batch_size,
+            dtype=torch.bfloat16 if self._plan.dtype == "bfloat16" else None,
+            sharded=sharded,
+        )
 
     def objective_of_weights(self) -> TaskObjective:
         """The task's own objective at the weights of `objective`, whatever part of them or coordinates that moves."""
@@ -187,21 +178,14 @@ class LoadedModel:
 
     def objective_over(self, corpus: Corpus) -> TaskObjective:
         """The mean loss over other items, at the weights of `objective`, which move it."""
-        self.load()
+        model = self.model
         if corpus.fingerprint not in self._others:
-            model, task = self._model, TASKS[corpus.task]
-            assert model is not None
+            task = TASKS[corpus.task]
             items = task.load_items(corpus)
             task.refuse(model, items)
-            computation = Computation(
-                batch_size=self._plan.batch_size,
-                micro_batch_size=self._plan.sampler.micro_batch_size,
-                dtype=torch.bfloat16 if self._plan.dtype == "bfloat16" else None,
-                sharded=False,
-            )
             moved = {name: tensor.to(self._device) for name, tensor in items.items()}
             weights = [each for each in model.parameters() if each.requires_grad]
-            self._others[corpus.fingerprint] = task.objective(model, moved, weights, computation)
+            self._others[corpus.fingerprint] = task.objective(model, moved, weights, self._computation())
         return self._others[corpus.fingerprint]
 
     def gradient(self, name: str) -> Gradient:
@@ -243,8 +227,7 @@ class LoadedModel:
     @property
     def left_out(self) -> list[str]:
         """Names of weights in the files that the model has no use for."""
-        self.load()
-        return self._left_out
+        return self.checkpoint.left_out
 
     @property
     def still(self) -> list[str]:
@@ -254,8 +237,7 @@ class LoadedModel:
     @property
     def routers(self) -> list[str]:
         """Names of the modules that choose between experts: where their choice changes, the loss jumps."""
-        self.load()
-        return self._routers
+        return self.checkpoint.routers
 
     @property
     def batch_norm(self) -> str:

@@ -20,6 +20,7 @@ from hf_llc.sampling.scaled_objective import SMALLEST, ScaledObjective, scales_o
 from hf_llc.sampling.selection import select
 from hf_llc.sampling.sharded_objective import SharedObjective
 from hf_llc.sampling.shards import WHOLE, Shards, Slice
+from hf_llc.settings.component import moves_all
 from hf_llc.tasks.base import TaskObjective
 
 LoadedObjective = TaskObjective | SharedObjective | PartObjective | ScaledObjective
@@ -156,11 +157,14 @@ class MovingWeights:
             kept = [position for position, scale in enumerate(scales) if scale > SMALLEST]
             parts, regions = parts.at(kept), [regions[position] for position in kept]
             scales = [scales[position] for position in kept]
+        count = dimension(parts.parameters)
+        if moves_all(component.name):
+            self._component = f"component = {component.name}: all {count:,} weights move, as without a component."
+            return parts, scales
         self._component = (
-            f"component = {component.name}: {dimension(parts.parameters):,} weights of "
-            f"{len({each.parameter for each in regions})} tensors move and all others stay at w*. λ̂ is that of this "
-            "part given the rest (weight-refined, Wang et al. 2024); those of several parts do not add up to that of "
-            "the whole."
+            f"component = {component.name}: {count:,} weights of {len({each.parameter for each in regions})} tensors "
+            "move and all others stay at w*. λ̂ is that of this part given the rest (weight-refined, Wang et al. 2024); "
+            "those of several parts do not add up to that of the whole."
         )
         return parts, scales
 

@@ -31,6 +31,7 @@ class Plan:
         dtype: in which losses and gradients are computed. threads: CPU threads per process.
         run_dir: where its parts are kept. known: of a series: what `cached.CachedMeasurements` wrote.
         measures: what is computed at the checkpoint, by name; `llc` is λ̂ itself.
+        losses_at: folder of losses at w* that runs share which differ in the component alone; None without others.
         probe: items whose losses are recorded in place of those of `corpus`.
         deadline: seconds since the epoch at which draws and chains end; None without one. followers: plans of a series
             that share what is left until then. longest_burn_in: steps, where there is no time for more.
@@ -49,6 +50,13 @@ class Plan:
     followers: int = 0
     longest_burn_in: int | None = None
     measures: tuple[str, ...] = ("llc",)
+    losses_at: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """The model, and the component that moves, for messages."""
+        component = self.sampler.component
+        return self.source.id if component is None else f"{component} of {self.source.id}"
 
     @property
     def items(self) -> str:
@@ -130,6 +138,10 @@ class Plan:
         text = json.dumps(self.inputs(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def of_all_weights(self) -> Self:
+        """The plan without its component: losses at w* are those of this one."""
+        return replace(self, sampler=replace(self.sampler, component=None))
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping, for handing the plan to another process."""
         return {key: _plain(value) for key, value in asdict(self).items()}
@@ -150,6 +162,7 @@ class Plan:
             deadline=stored["deadline"],
             followers=stored["followers"],
             measures=tuple(stored["measures"]),
+            losses_at=Path(stored["losses_at"]) if stored["losses_at"] else None,
         )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -103,6 +104,39 @@ class Tracking:
 
     def _ledger(self, name: str) -> str:
         return "-".join(filter(None, (f"reported/{name}", self._part)))
+
+
+class ComponentTracking:
+    """Where points of several components are reported to: a run of each, by the name of its folder.
+
+    Args:
+        names, project: as of `Tracking`.
+
+    Raises:
+        SettingsError: as of `Tracking`.
+    """
+
+    def __init__(
+        self, names: Sequence[str], project: str | None = None, tell: Callable[[str], None] = lambda message: None
+    ) -> None:
+        self._make = partial(Tracking, names, project, tell)
+        self._open: dict[str, Tracking] = {}
+        self._make()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each in self._open.values():
+            each.__exit__(kind, error, trace)
+
+    def of(self, component: str) -> Tracking:
+        """Where points of this component are reported to."""
+        if component not in self._open:
+            self._open[component] = self._make()
+        return self._open[component]
 
 
 def _run_name(folder: Path, model: str, part: str) -> str:

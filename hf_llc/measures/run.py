@@ -15,6 +15,7 @@ from hf_llc.execution import devices, machine
 from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.distributed.launcher import launch
+from hf_llc.execution.distributed.message_store import MachineStore
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.plan import Plan
 from hf_llc.execution.process_count import processes_for
@@ -66,6 +67,36 @@ def execute(
     run_all([plan], processes=processes, observer=observer)
     with observer.part("results"):
         return estimation.collect(plan, observer, started)
+
+
+def execute_all(
+    make_plans: Callable[[MachineStore | None], tuple[list[Plan], Path]],
+    *,
+    processes: int | None,
+    device: str | None,
+    observer: Observer,
+) -> tuple[list[Plan], Path] | None:
+    """Plans of which every part is made and their folder, on the process that prints; None on other ranks.
+
+    Args:
+        make_plans: the plans and their folder; given the link to other machines that make the same, if there are any.
+        processes: as in `execute`.
+
+    Raises:
+        HfLlcError: see `execute`.
+    """
+    if not fleets.launched():
+        made = make_plans(None)
+        run_all(made[0], processes=processes, observer=observer)
+        return made
+    fleet = fleets.join_launch(devices.device_kind(device))
+    with fleet.together():
+        made = fleet.on_each_machine(
+            lambda: make_plans(fleet.link), lambda made: {plan.run_dir.name: plan.inputs() for plan in made[0]}
+        )
+        run_plans(made[0], fleet, tethered(fleet, observer), check=fleet.check)
+        fleet.wait()
+    return made if fleet.is_main else None
 
 
 def run_all(

@@ -60,6 +60,9 @@ def run_plans(
 ) -> None:
     """Makes every missing part of every plan, together with whoever else works on the same folders.
 
+    A checkpoint stays in memory as long as a plan that is left is at it, so that those that follow one another load it
+    once.
+
     Plans are taken in order. Where others make all that is left of one, this process goes on to the next, and comes
     back should they die. Where they make what the rest of it waits for, it waits: no checkpoint is loaded twice.
 
@@ -91,6 +94,8 @@ def run_plans(
             if outcome is None:
                 job.close()
                 pending.remove(job)
+                if not any(room.holds(other.plan) for other in pending):
+                    room.clear()
                 on_settled(job.plan)
             if outcome is WorkState.NEEDED:
                 break
@@ -162,8 +167,8 @@ class _PlanProgress:
         return outcome
 
     def close(self) -> None:
-        """Frees what the checkpoint took."""
+        """Forgets the checkpoint, which stays in memory for other plans at it."""
         self._events.end()
         if self._bench is not None:
-            self._bench.clear()
+            self._bench.release()
         self._steps = None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from hf_llc.results.curve import Curve
+from hf_llc.settings.component import moves_all
 from hf_llc.settings.data import SEPARATOR
 
 
@@ -93,7 +94,8 @@ def _describe_targets(loss_on: str | None) -> str:
 def _describe_params(curve: Curve) -> str:
     params = curve.settings.get("params")
     of_adapter = any(point.estimate is not None and point.estimate.base_sha is not None for point in curve.points)
-    if component := curve.settings.get("component"):
+    component = curve.settings.get("component")
+    if component and not moves_all(component):
         return f"only the component {component}"
     return f"only {params}" if params else "those of the adapter" if of_adapter else "all weights"
 

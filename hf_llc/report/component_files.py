@@ -1,11 +1,12 @@
 """The files of several components beside a folder for each: their names, rows as JSON lines and Parquet, pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from hf_llc.errors import NotFoundError, SettingsError, SourceError
 from hf_llc.report.export import ROWS, TABLE
-from hf_llc.report.load import AGAIN, load_run
+from hf_llc.report.load import AGAIN, SCAN, load_run
 from hf_llc.report.parquet import parquet
 from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.estimate import SCHEMA
@@ -16,18 +17,23 @@ from hf_llc.settings.files import write_atomically
 from hf_llc.settings.strict_json import DamagedError, parsed
 
 INDEX, PICTURES = "components.json", ("components.png", "components.svg")
+MEASURED = "measures"
+"""Folder of a scan of measures of the whole model."""
 
 
 def keep_components(curves: ComponentCurves, observer: Observer) -> ComponentCurves:
     """Writes the files about all components that the folder has numbers of, those of earlier calls first; returns them
     all."""
     folder = Path(curves.run_dir)
-    earlier = load_components(folder).curves if (folder / INDEX).is_file() else {}
-    every = ComponentCurves(model=curves.model, curves={**earlier, **curves.curves}, run_dir=curves.run_dir)
+    every = curves
+    if (folder / INDEX).is_file():
+        earlier = load_components(folder)
+        measured = curves.measured or earlier.measured
+        every = replace(curves, curves={**earlier.curves, **curves.curves}, measured=measured)
     rows = every.to_rows()
     names = {"schema": SCHEMA, "model": every.model, "components": list(every.curves)}
     write_atomically(folder / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
-    write_atomically(folder / TABLE, parquet(rows))
+    write_atomically(folder / TABLE, parquet(rows, every.columns))
     write_atomically(folder / INDEX, json.dumps(names).encode())
     draw_components(every, observer)
     return every
@@ -45,8 +51,8 @@ def draw_components(curves: ComponentCurves, observer: Observer) -> list[Path]:
     return drawn([Path(curves.run_dir) / name for name in PICTURES], draw, observer.tell)
 
 
-def load_components(folder: Path) -> ComponentCurves:
-    """What `keep_components` wrote.
+def read_index(folder: Path) -> tuple[str, list[str]]:
+    """The model of a folder that `keep_components` wrote, and the names of the components in it.
 
     Raises:
         NotFoundError: the folder holds no such run. SourceError: it is damaged.
@@ -66,5 +72,16 @@ def load_components(folder: Path) -> ComponentCurves:
             require_one(name, "")
     except (DamagedError, SettingsError) as error:
         raise SourceError(f"{path} is damaged ({error}). {AGAIN}") from error
+    return model, names
+
+
+def load_components(folder: Path) -> ComponentCurves:
+    """What `keep_components` wrote.
+
+    Raises:
+        NotFoundError: the folder holds no such run. SourceError: it is damaged.
+    """
+    model, names = read_index(folder)
     curves = {name: load_run(folder / name) for name in names}
-    return ComponentCurves(model=model, curves=curves, run_dir=str(folder))
+    measured = load_run(folder / MEASURED) if (folder / MEASURED / SCAN).is_file() else None
+    return ComponentCurves(model=model, curves=curves, run_dir=str(folder), measured=measured)

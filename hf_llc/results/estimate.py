@@ -11,6 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
+from hf_llc.settings.component import moves_all
 from hf_llc.settings.data import SEPARATOR
 from hf_llc.settings.resolved import ResolvedSettings
 from hf_llc.settings.strict_json import DamagedError
@@ -351,7 +352,7 @@ class Estimate:
         """What λ̂ says beyond the localizing prior, in one sentence: what it may be compared with."""
         sentence = str(import_module("hf_llc.results.interpretation").interpret(self.diagnostics))
         component = self.settings.component
-        return sentence if component is None else f"of {component} alone, given the rest of the model: {sentence}"
+        return sentence if moves_all(component) else f"of {component} alone, given the rest of the model: {sentence}"
 
     @property
     def reasons(self) -> Mapping[str, str]:

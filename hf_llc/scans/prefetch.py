@@ -114,8 +114,8 @@ class Prefetcher:
     """Download the checkpoints of some plans in their order, in a thread, while the block runs.
 
     Checkpoints in the Hub's cache are used from there. The others go to the Hub's cache, or with a disk budget to its
-    folder as soon as they fit, and are removed when their plan is over. A checkpoint that cannot be downloaded leaves
-    a `failure` with its plan. An error that stops every download, such as a full disk, is raised where the block ends.
+    folder as soon as they fit, and are removed when their plans are over. A checkpoint that cannot be downloaded leaves
+    a `failure` with its plans. An error that stops every download, such as a full disk, is raised where the block ends.
 
     Args:
         once: a checkpoint is over after its first use, but stays in the budget's folder while there is room.
@@ -130,7 +130,12 @@ class Prefetcher:
         *,
         once: bool = False,
     ) -> None:
-        self._plans = {plan.run_dir.name: plan for plan in plans if plan.source.path is None}
+        # Runs in which other weights move are at one checkpoint.
+        self._plans: dict[str, list[Plan]] = {}
+        for plan in plans:
+            if plan.source.path is None:
+                self._plans.setdefault(plan.run_dir.name, []).append(plan)
+        self._unfinished = {key: list(those) for key, those in self._plans.items()}
         self._availability, self._budget, self._tell, self._once = availability, budget, tell, once
         self._used: set[str] = set()
         self._brought: list[str] = []
@@ -140,7 +145,7 @@ class Prefetcher:
 
     def __enter__(self) -> Self:
         self._availability.reset()
-        for key, plan in self._plans.items():
+        for key, (plan, *_) in self._plans.items():
             if (path := self._path(key, plan)) is not None:
                 self._availability.mark_ready(key, path)
         self._work = self._pool.submit(self._run)
@@ -184,14 +189,14 @@ class Prefetcher:
 
     def _run(self) -> None:
         try:
-            for key, plan in self._plans.items():
+            for key, (plan, *_) in self._plans.items():
                 try:
                     while not (self._is_over(key) or self._availability.path_of(key) or self._has_turn(key, plan)):
                         self._pause(LOOK)
                     if not (self._is_over(key) or self._availability.path_of(key)):
                         self._bring(key, plan)
                 except UnusableError as error:
-                    self._fail(key, plan, error)  # its shard index says so; the others may still be read
+                    self._fail(key, error)  # its shard index says so; the others may still be read
             while not all(map(self._is_over, self._plans)):
                 self._tidy()
                 self._pause(LOOK)
@@ -229,11 +234,11 @@ class Prefetcher:
                 )
             except OfflineError as error:
                 if outage is None or client.offline():
-                    return self._fail(key, plan, error)
+                    return self._fail(key, error)
                 self._tell(f"{error} Waiting {outage:.0f} s for {source.revision}.")
                 self._pause(outage)
             except CHECKPOINT_FAILURES as error:
-                return self._fail(key, plan, error)
+                return self._fail(key, error)
             except ResourceError:
                 # The rest of the disk is for the chains that are still at work.
                 self._drop(key)
@@ -242,9 +247,10 @@ class Prefetcher:
                 self._brought.append(key)
                 return self._availability.mark_ready(key, path)
 
-    def _fail(self, key: str, plan: Plan, error: Exception) -> None:
+    def _fail(self, key: str, error: Exception) -> None:
         self._drop(key)
-        note_failure(plan, error)
+        for plan in self._plans[key]:
+            note_failure(plan, error)
 
     def _drop(self, key: str) -> None:
         if self._budget is not None:
@@ -281,7 +287,12 @@ class Prefetcher:
         budget.release(key)
 
     def _is_over(self, key: str) -> bool:
-        return key in self._used if self._once else is_over(self._plans[key])
+        if self._once:
+            return key in self._used
+        unfinished = self._unfinished[key]
+        while unfinished and is_over(unfinished[0]):
+            del unfinished[0]
+        return not unfinished
 
     def _path(self, key: str, plan: Plan) -> Path | None:
         """Where the checkpoint is already."""

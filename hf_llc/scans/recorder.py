@@ -31,6 +31,7 @@ class ScanRecorder:
     """The points so far, kept on disk."""
 
     def __init__(self, ready: PreparedScan, observer: Observer, listeners: Sequence[Callable[[Point], None]]) -> None:
+        self.ready = ready
         self._series, self._own, self._plans = ready.series, set(ready.own), ready.plans
         self._store = RunStore(ready.folder, observer.tell)
         self._observer, self._listeners = observer, listeners
@@ -63,7 +64,9 @@ class ScanRecorder:
         ]
 
     def settle(self, plan: Plan) -> None:
-        """Takes up a plan that is finished or has failed."""
+        """Takes up a plan that is finished or has failed; one of another scan is left to that."""
+        if plan.run_dir not in self._names:
+            return
         name = self._names[plan.run_dir]
         if LLC in plan.measures and name not in self.estimates and estimation.is_finished(plan):
             with self._observer.part("results"):

@@ -15,7 +15,11 @@ from hf_llc.settings.sampler import SamplerSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Everything that decides the curve, and where it is kept; the attributes are the arguments of `scan.scan`."""
+    """Everything that decides the curve, and where it is kept; the attributes are the arguments of `scan.scan`.
+
+    Attributes:
+        losses_at: as of `Plan`.
+    """
 
     model: str
     data: DataSettings = field(default_factory=DataSettings)
@@ -31,6 +35,7 @@ class Request:
     device: str | None = None
     shard: Shard = field(default_factory=Shard)
     measures: tuple[str, ...] = (LLC,)
+    losses_at: Path | None = None
 
     def checkpoints(self, tell: Callable[[str], None]) -> list[Checkpoint]:
         """The chosen checkpoints, whichever part of them `shard` is.

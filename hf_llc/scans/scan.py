@@ -1,7 +1,7 @@
 """A whole series: checkpoints chosen by name, one point each, written down as they come."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,10 @@ from hf_llc.errors import SettingsError
 from hf_llc.execution import planning
 from hf_llc.execution.availability import CheckpointAvailability
 from hf_llc.execution.distributed import world as fleets
+from hf_llc.execution.distributed.message_store import MachineStore
 from hf_llc.execution.plan import Plan
 from hf_llc.integrations.tracking import Tracking
 from hf_llc.measures import LLC, measure_parts
-from hf_llc.measures.llc import estimation
 from hf_llc.measures.run import run_all, tethered
 from hf_llc.measures.schedule import run_plans
 from hf_llc.report.export import curve_of
@@ -24,7 +24,7 @@ from hf_llc.results.figures.axis_options import View
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.samplers import AUTO
 from hf_llc.scans.prefetch import Prefetcher
-from hf_llc.scans.prepare import POINTS, PreparedScan, prepare_scan
+from hf_llc.scans.prepare import PreparedScan, by_checkpoint, prepare_scan
 from hf_llc.scans.recorder import ScanRecorder
 from hf_llc.scans.request import Request
 from hf_llc.scans.resume import store_finished
@@ -166,42 +166,39 @@ def run_scan(
     tracking: Tracking | None = None,
     observer: Observer | None = None,
     on_point: Callable[[Point], None] = lambda point: None,
-    losses_from: Path | None = None,
 ) -> Curve | None:
-    """What `scan` returns for these arguments.
-
-    Args:
-        losses_from: folder of a scan of another component of the same models, whose losses at w* are taken over.
-    """
+    """What `scan` returns for these arguments."""
     observer = observer or Observer()
+    request, kind = checked_request(request, observer)
+
+    @contextmanager
+    def prepare(link: MachineStore | None) -> Iterator[list[PreparedScan]]:
+        with prepare_scan(request, kind, observer, link) as ready:
+            yield [] if ready is None else [ready]
+
+    def begin(ready: PreparedScan) -> ScanRecorder:
+        return begun(ready, tracking or Tracking([]), on_point, observer)
+
+    reports = run_prepared(prepare, begin, request, kind, processes=processes, observer=observer)
+    if reports is None:
+        return None
+    if not reports:
+        return _nothing(request)
+    return finished(reports[0], view, observer)
+
+
+def checked_request(request: Request, observer: Observer) -> tuple[Request, str]:
+    """The request with measures in their order, and the kind of device.
+
+    Raises:
+        SettingsError: a scan cannot be made of it.
+    """
     request = replace(request, measures=tuple(measure_parts.ordered(request.measures)))
     kind = planning.checked_device(request.sampler, request.device)
     planning.tell_of_no_use(request.sampler, observer)
     if LLC in request.measures:
         _require_closed(request.sampler)
-    report_on = partial(_report, request, observer, tracking or Tracking([]), on_point)
-    if fleets.launched():
-        return _as_rank(request, kind, observer, view, report_on)
-    with prepare_scan(request, kind, observer) as ready:
-        if ready is None:
-            return _nothing(request)
-        report = report_on(ready)
-        if missing := report.missing:
-            if losses_from is not None:
-                for plan in missing:
-                    estimation.take_anchor_losses(plan, losses_from / POINTS / plan.run_dir.name, observer.tell)
-            with Prefetcher(missing, ready.availability, ready.budget, observer.tell):
-                run_all(
-                    missing,
-                    processes=processes,
-                    observer=observer,
-                    keep_going=True,
-                    availability=ready.availability,
-                    on_settled=report.settle,
-                )
-        curve = report.finish(view)
-    store_finished(curve, request, observer.tell)
-    return curve
+    return request, kind
 
 
 def _require_closed(sampler: SamplerSettings) -> None:
@@ -224,36 +221,67 @@ def _require_closed(sampler: SamplerSettings) -> None:
         )
 
 
+Prepare = Callable[[MachineStore | None], AbstractContextManager[list[PreparedScan]]]
+"""Scans of one series, which go over each checkpoint together; none where their part of it is empty."""
+Begin = Callable[[PreparedScan], ScanRecorder]
+
+
+def run_prepared(
+    prepare: Prepare, begin: Begin, request: Request, kind: str, *, processes: int | None, observer: Observer
+) -> list[ScanRecorder] | None:
+    """Reports of scans of which everything is computed; None on ranks of a user's own launch but for the main one.
+
+    Args:
+        begin: reports on a scan that was prepared. request: of one of them.
+    """
+    if fleets.launched():
+        return _as_rank(prepare, begin, request, kind, observer)
+    with prepare(None) as ready:
+        reports = list(map(begin, ready))
+        if missing := by_checkpoint(ready, {plan.run_dir for report in reports for plan in report.missing}):
+            with Prefetcher(missing, ready[0].availability, ready[0].budget, observer.tell):
+                run_all(
+                    missing,
+                    processes=processes,
+                    observer=observer,
+                    keep_going=True,
+                    availability=ready[0].availability,
+                    on_settled=partial(_settle, reports),
+                )
+    return reports
+
+
+def _settle(reports: Sequence[ScanRecorder], plan: Plan) -> None:
+    """Tells the report that a plan belongs to; there are none but on the main process."""
+    for report in reports:
+        report.settle(plan)
+
+
 def _as_rank(
-    request: Request,
-    kind: str,
-    observer: Observer,
-    view: View | None,
-    report_on: Callable[[PreparedScan], ScanRecorder],
-) -> Curve | None:
-    """One rank's share of a scan below a user's own launcher; the curve on the main one."""
+    prepare: Prepare, begin: Begin, request: Request, kind: str, observer: Observer
+) -> list[ScanRecorder] | None:
+    """One rank's share of scans below a user's own launcher; the reports on the main one."""
     fleet = fleets.join_launch(kind, request.sampler.devices_per_chain)
-    ready: PreparedScan | None = None
-    report: ScanRecorder | None = None
+    ready: list[PreparedScan] = []
+    reports: list[ScanRecorder] = []
     with fleet.together(), ExitStack() as stack:
 
-        def prepare() -> tuple[list[Plan], Path]:
-            nonlocal ready
-            ready = stack.enter_context(prepare_scan(request, kind, observer, fleet.link))
-            return (list(ready.plans.values()), ready.availability.folder) if ready else ([], Path())
+        def prepared() -> tuple[dict[str, Plan], Path]:
+            ready.extend(stack.enter_context(prepare(fleet.link)))
+            every = by_checkpoint(ready, {plan.run_dir for each in ready for plan in each.plans.values()})
+            return {_key(plan): plan for plan in every}, ready[0].availability.folder if ready else Path()
 
-        def begin() -> list[str]:
-            nonlocal report
-            report = report_on(ready) if ready else None
-            return [plan.run_dir.name for plan in report.missing] if report else []
+        def begun() -> list[str]:
+            reports.extend(map(begin, ready))
+            return [_key(plan) for report in reports for plan in report.missing]
 
         def supply() -> None:
-            if ready is not None:
-                stack.enter_context(Prefetcher(missing, ready.availability, ready.budget, observer.tell))
+            if ready:
+                stack.enter_context(Prefetcher(missing, ready[0].availability, ready[0].budget, observer.tell))
 
-        plans, folder = fleet.on_each_machine(prepare, _inputs)
-        names = fleet.on_main(begin)
-        missing = [plan for plan in plans if plan.run_dir.name in names]
+        plans, folder = fleet.on_each_machine(prepared, _inputs)
+        names = set(fleet.on_main(begun))
+        missing = [plan for key, plan in plans.items() if key in names]
         fleet.on_each_machine(supply)
         run_plans(
             missing,
@@ -261,20 +289,21 @@ def _as_rank(
             tethered(fleet, observer),
             keep_going=True,
             availability=CheckpointAvailability(folder),
-            on_settled=report.settle if report else lambda plan: None,
+            on_settled=partial(_settle, reports),
             check=fleet.check,
         )
         fleet.wait()
-    if report is None:
-        return _nothing(request) if fleet.is_main else None
-    curve = report.finish(view)
-    store_finished(curve, request, observer.tell)
-    return curve
+    return reports if fleet.is_main else None
 
 
-def _inputs(prepared_here: tuple[list[Plan], Path]) -> dict[str, Any]:
+def _key(plan: Plan) -> str:
+    """The plan's name on all machines, which may have different folders."""
+    return f"{plan.run_dir.name} {plan.sampler.component or ''} {','.join(plan.measures)}"
+
+
+def _inputs(prepared_here: tuple[dict[str, Plan], Path]) -> dict[str, Any]:
     """What has to be the same on every machine."""
-    return {plan.run_dir.name: plan.inputs() for plan in prepared_here[0]}
+    return {key: plan.inputs() for key, plan in prepared_here[0].items()}
 
 
 def _nothing(request: Request) -> Curve:
@@ -282,11 +311,18 @@ def _nothing(request: Request) -> Curve:
     return curve_of(request.model, [], request.output_dir or Path())
 
 
-def _report(
-    request: Request, observer: Observer, tracking: Tracking, on_point: Callable[[Point], None], ready: PreparedScan
+def begun(
+    ready: PreparedScan, tracking: Tracking, on_point: Callable[[Point], None], observer: Observer
 ) -> ScanRecorder:
     """A report that has begun, with the trackers open."""
-    tracking.begin(ready.folder, ready.inputs, request.shard.part)
+    tracking.begin(ready.folder, ready.inputs, ready.request.shard.part)
     report = ScanRecorder(ready, observer, [on_point, tracking.log])
     report.begin()
     return report
+
+
+def finished(report: ScanRecorder, view: View | None, observer: Observer) -> Curve:
+    """The curve of a scan of which everything is computed, which is known again from now on."""
+    curve = report.finish(view)
+    store_finished(curve, report.ready.request, observer.tell)
+    return curve

@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -108,49 +109,75 @@ def estimate_series(
     return estimates
 
 
-def shared_settings(
-    plans: Sequence[Plan],
-    store: RunStore,
-    sampler: SamplerSettings,
-    observer: Observer,
-    on_failure: Callable[[Plan, HfLlcError], None] | None = None,
-    bring: Bring = _in_place,
-) -> Shared:
-    """The settings with γ, ε, sampler and start filled in for the whole curve; once measured, kept in the store.
+class Group(NamedTuple):
+    """The plans of one curve, which share settings.
 
-    Args:
+    Attributes:
+        store: keeps the settings once they are measured. sampler: what is asked for.
         on_failure: told of a checkpoint that cannot be measured, which is then left out; None raises instead.
-        bring: makes these plans' checkpoints, in this order, be here one after the other.
     """
 
-    def make(name: str) -> dict[str, Any]:
-        if not (sampler.by_draws or sampler.tries_draws):
-            return for_chains()
-        if sampler.gamma is not None:
-            return {"settings": {"gamma": sampler.gamma}, "sentences": [], "known": {}}
-        with computing(plans[0].threads), bring(plans[::-1]) as provide:
-            gamma, sentence = _gamma_of_draws(plans, observer, on_failure, provide)
-        return {"settings": {"gamma": gamma}, "sentences": [f"At the last checkpoint: {sentence}"], "known": {}}
+    plans: Sequence[Plan]
+    store: RunStore
+    sampler: SamplerSettings
+    on_failure: Callable[[Plan, HfLlcError], None] | None = None
 
-    def for_chains() -> dict[str, Any]:
-        choices = {sampler.sampler, sampler.start, sampler.gradient, sampler.batches}
-        if sampler.gamma is not None and sampler.lr is not None and AUTO not in choices:
+    @property
+    def is_chosen(self) -> bool:
+        """Whether nothing is left to measure for chains."""
+        asked = self.sampler
+        choices = {asked.sampler, asked.start, asked.gradient, asked.batches}
+        return asked.gamma is not None and asked.lr is not None and AUTO not in choices
+
+
+def shared_settings(plans: Sequence[Plan], store: RunStore, sampler: SamplerSettings, observer: Observer) -> Shared:
+    """The settings with γ, ε, sampler and start filled in for a whole curve; once measured, kept in the store."""
+    return shared_settings_of([Group(plans, store, sampler)], observer)[0]
+
+
+def shared_settings_of(groups: Sequence[Group], observer: Observer, bring: Bring = _in_place) -> list[Shared]:
+    """The settings of each of several curves over the same checkpoints, which are loaded once for all of them.
+
+    Args:
+        bring: makes these plans' checkpoints, in this order, be here one after the other.
+    """
+    measured: dict[int, _Around] = {}
+
+    def around(index: int) -> _Around:
+        if index not in measured:
+            left = [place for place, group in enumerate(groups) if place >= index and group.store.read(SHARED) is None]
+            with computing(groups[index].plans[0].threads), bring(groups[index].plans[::-1]) as provide:
+                found = _measure([groups[place] for place in left], observer, provide)
+            measured.update(zip(left, found, strict=True))
+        return measured[index]
+
+    def make(index: int, name: str) -> dict[str, Any]:
+        plans, sampler, on_failure = groups[index].plans, groups[index].sampler, groups[index].on_failure
+        if sampler.by_draws or sampler.tries_draws:
+            if sampler.gamma is not None:
+                return {"settings": {"gamma": sampler.gamma}, "sentences": [], "known": {}}
+            with computing(plans[0].threads), bring(plans[::-1]) as provide:
+                gamma, sentence = _gamma_of_draws(plans, observer, on_failure, provide)
+            return {"settings": {"gamma": gamma}, "sentences": [f"At the last checkpoint: {sentence}"], "known": {}}
+        if groups[index].is_chosen:
+            assert sampler.gamma is not None
             return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], []), "known": {}}
-        observer.begin("curvature of each checkpoint", len(plans))
-        with computing(plans[0].threads), bring(plans[::-1]) as provide:
-            gamma, around, sentences = _measure(plans, sampler, observer, on_failure, provide)
-        observer.end()
+        found = around(index)
+        assert found.gamma is not None
         gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient
-        known = {name: CachedMeasurements.of(each, gradient) for name, each in around.items()}
+        known = {name: CachedMeasurements.of(each, gradient) for name, each in found.reports.items()}
         stored = {name: each.to_dict() for name, each in known.items() if each.is_finite}
-        measured = [each.measured for each in around.values()]
-        return {**_chosen(plans[0], gamma, measured, sentences), "known": stored}
+        reports = [each.measured for each in found.reports.values()]
+        return {**_chosen(plans[0], found.gamma, reports, found.sentences), "known": stored}
 
-    payload = work_queue.make_all_parts(store, [SHARED], make)[0]
-    for sentence in payload["sentences"]:
-        observer.tell(sentence)
-    # Folders of earlier versions have none.
-    return Shared(replace(sampler, **payload["settings"]), payload.get("known", {}))
+    every = []
+    for index, group in enumerate(groups):
+        payload = work_queue.make_all_parts(group.store, [SHARED], partial(make, index))[0]
+        for sentence in payload["sentences"]:
+            observer.tell(sentence)
+        # Folders of earlier versions have none.
+        every.append(Shared(replace(group.sampler, **payload["settings"]), payload.get("known", {})))
+    return every
 
 
 def _gamma_of_draws(
@@ -176,41 +203,61 @@ def _gamma_of_draws(
     raise AssertionError("there is a last plan")
 
 
-def _measure(
-    plans: Sequence[Plan],
-    sampler: SamplerSettings,
-    observer: Observer,
-    on_failure: Callable[[Plan, HfLlcError], None] | None,
-    provide: Here,
-) -> tuple[float, dict[str, GeometryReport], list[str]]:
+@dataclass
+class _Around:
     """γ from the last checkpoint, what was measured around each by the name of its folder, and sentences on γ."""
-    device, room = fleets.single_process(plans[0].device).device, ModelSlot()
-    gamma, sentences = sampler.gamma, []
-    n_beta, _ = temperature(sampler.n_beta, plans[0].corpus.n, plans[0].items)
-    around: dict[str, GeometryReport] = {}
-    for index, plan in enumerate(reversed(plans)):
-        ready = plan
-        try:
-            with provide(plan) as ready:
-                bench = LoadedModel(ready, device, room)
-                with observer.part("loading"):
-                    bench.load()
-                with observer.part("measuring"):
-                    if gamma is None:
-                        gamma, sentence = measure_gamma(bench, sampler.seed)
-                        sentences.append(f"At the last checkpoint: {sentence}")
-                    walked = [each for each in around.values() if each.walked]
-                    allowance = allowance_of(ready, bench.meter, bench.extent, n_beta=n_beta, gamma=gamma)
-                    around[plan.run_dir.name] = measure_around(bench, sampler, n_beta, gamma, allowance, walked)
-                # A file that is mapped into memory takes its room on disk even when it has been removed.
-                bench.clear()
-        except CHECKPOINT_FAILURES as error:
-            if on_failure is None or (index == len(plans) - 1 and not around):
-                raise
-            on_failure(ready, error)
-        observer.advance(index + 1)
-    assert gamma is not None
-    return gamma, around, sentences
+
+    gamma: float | None
+    reports: dict[str, GeometryReport] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
+
+    def measure(self, plan: Plan, sampler: SamplerSettings, bench: LoadedModel, observer: Observer) -> None:
+        """Look around one more checkpoint."""
+        n_beta, _ = temperature(sampler.n_beta, plan.corpus.n, plan.items)
+        with observer.part("loading"):
+            bench.load()
+        with observer.part("measuring"):
+            if self.gamma is None:
+                self.gamma, sentence = measure_gamma(bench, sampler.seed)
+                self.sentences.append(f"At the last checkpoint: {sentence}")
+            walked = [each for each in self.reports.values() if each.walked]
+            allowance = allowance_of(plan, bench.meter, bench.extent, n_beta=n_beta, gamma=self.gamma)
+            report = measure_around(bench, sampler, n_beta, self.gamma, allowance, walked)
+            self.reports[plan.run_dir.name] = report
+
+
+def _measure(groups: Sequence[Group], observer: Observer, provide: Here) -> list[_Around]:
+    """What was measured around the checkpoints of each of the groups, one checkpoint after the other."""
+    count = len(groups[0].plans)
+    device, room = fleets.single_process(groups[0].plans[0].device).device, ModelSlot()
+    every = [_Around(group.sampler.gamma) for group in groups]
+    observer.begin("curvature of each checkpoint", count)
+
+    def failed(place: int, plan: Plan, error: HfLlcError) -> None:
+        tell, is_last = groups[place].on_failure, plan.run_dir == groups[place].plans[0].run_dir
+        if tell is None or (is_last and not every[place].reports):
+            raise error
+        tell(plan, error)
+
+    for index in reversed(range(count)):
+        with ExitStack() as stack:
+            try:
+                here = stack.enter_context(provide(groups[0].plans[index]))
+            except CHECKPOINT_FAILURES as error:
+                for place, group in enumerate(groups):
+                    failed(place, group.plans[index], error)
+                continue
+            for place, group in enumerate(groups):
+                plan = replace(group.plans[index], source=here.source)
+                try:
+                    every[place].measure(plan, group.sampler, LoadedModel(plan, device, room), observer)
+                except CHECKPOINT_FAILURES as error:
+                    failed(place, plan, error)
+            # A file that is mapped into memory takes its room on disk even when it has been removed.
+            room.clear()
+        observer.advance(count - index)
+    observer.end()
+    return every
 
 
 def _chosen(plan: Plan, gamma: float, measured: Sequence[LocalGeometry], sentences: Sequence[str]) -> dict[str, Any]:

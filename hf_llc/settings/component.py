@@ -8,6 +8,8 @@ TOGETHER, APART = "+", ","
 """Joins components that move together; separates those that move one at a time."""
 KINDS = ("heads", "groups", "keys-values", "attention", "mlps", "layers", "embeddings", "norms", "all")
 """Lists of components."""
+FULL = "full"
+"""The component that is all weights."""
 _NAME = re.compile(r"l\d+(h\d+|g\d+|kv\d+|\.attn|\.mlp)?|embed|unembed|norms|full")
 
 
@@ -34,3 +36,8 @@ def require_one(component: str | None, function: str) -> None:
         f"component must be one component, got {component}; join several by + to move them together, or call "
         f"{function} for a number of each.",
     )
+
+
+def moves_all(component: str | None) -> bool:
+    """Whether a setting that names one component names all weights."""
+    return component is None or FULL in component.split(TOGETHER)

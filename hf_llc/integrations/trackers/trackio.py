@@ -37,6 +37,9 @@ class TrackioTracker:
         """Ends what is open; to be called by the thread that made the tracker."""
         # The library would end it at exit, and say so on stdout. It knows nothing of runs that other threads began.
         with redirect_stdout(io.StringIO()), suppress(RuntimeError):
+            if self._run is not None:
+                # Of several runs the library knows the one that began last.
+                self._run.finish()
             self._trackio.finish()
 
     def _begun(self) -> Any:

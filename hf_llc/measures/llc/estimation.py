@@ -5,10 +5,9 @@ run      independent draws, or losses at w*, settings that were not given and ch
 collect  parts to an Estimate                                                  (one process)
 """
 
-import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from hf_llc.execution import work_queue
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel, LoadedObjective, computing, drop_gradient
 from hf_llc.execution.plan import Plan
-from hf_llc.execution.store import INPUTS, RunStore, Tell, whole_payload
+from hf_llc.execution.store import RunStore, Tell
 from hf_llc.execution.work_queue import Steps
 from hf_llc.measures.llc import recording, sgld_check
 from hf_llc.measures.llc.chains import length
@@ -153,7 +152,7 @@ def _estimate_of_chains(
     sampled = with_one_baseline(present)
     if sampled.resolution.settings.baseline != resolution.settings.baseline:
         # What was told when the chains began is true no longer.
-        tell(f"{plan.source.id}: {sampled.resolution.choices['baseline']}")
+        tell(f"{plan.title}: {sampled.resolution.choices['baseline']}")
     losses = [loss for part in anchors for loss in part["losses"]]
     seconds = {
         "load": resolution.load_seconds,
@@ -255,6 +254,8 @@ def anchor_losses(
 ) -> Steps[list[float]]:
     """ℓ_i(w*) of every sequence, in nats per token, shape (n,)."""
     size, names = _anchor_size(plan), _anchor_names(plan)
+    # Of losses that several runs share the time belongs to the run that had them computed.
+    spent: dict[str, float] = {}
     observer.begin("losses at w*", len(names))
 
     def make(name: str) -> dict[str, Any]:
@@ -268,33 +269,26 @@ def anchor_losses(
             raise UnusableError(
                 f"The loss of {plan.source.id} is inf or NaN on this data: check its weights, and the data."
             )
-        return {"losses": losses, "seconds": time.monotonic() - started}
+        spent[name] = time.monotonic() - started
+        return {"losses": losses, "seconds": spent[name]}
 
-    parts = yield from work_queue.make_parts(
-        store, names, make, first=fleet.share, on_parts=lambda done: observer.advance(len(done))
-    )
+    known: dict[str, Mapping[str, Any]] = {}
+
+    def taken(name: str) -> Mapping[str, Any]:
+        return {**known[name], "seconds": spent.get(name, 0.0)} if known else make(name)
+
+    def on_parts(done: Collection[str]) -> None:
+        observer.advance(len(done))
+
+    if plan.losses_at is not None and not all(store.path(name).exists() for name in names):
+        of_all = plan.of_all_weights()
+        common = fleet.store(plan.losses_at / of_all.key, observer.tell, observer.part)
+        common.open(of_all.inputs())
+        payloads = yield from work_queue.make_parts(common, names, make, first=fleet.share, on_parts=on_parts)
+        known.update(zip(names, payloads, strict=True))
+    parts = yield from work_queue.make_parts(store, names, taken, first=fleet.share, on_parts=on_parts)
     observer.end()
     return [loss for part in parts for loss in part["losses"]]
-
-
-def take_anchor_losses(plan: Plan, other: Path, tell: Tell) -> None:
-    """Takes over the losses at w* from a run of another component: they do not depend on what moves.
-
-    Nothing is taken from a folder that has none, or was made from other inputs.
-    """
-    inputs, store = whole_payload(other / f"{INPUTS}.json"), RunStore(plan.run_dir, tell)
-    if inputs is None or _without_component(inputs) != _without_component(plan.inputs()):
-        return
-    store.open(plan.inputs())
-    for path in sorted((other / "anchor").glob("*.json")):
-        name, payload = f"anchor/{path.stem}", whole_payload(path)
-        if payload is not None and not store.path(name).exists():
-            store.write(name, {**payload, "seconds": 0.0})
-
-
-def _without_component(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    sampler = {name: value for name, value in inputs["sampler"].items() if name != "component"}
-    return dict(json.loads(json.dumps({**inputs, "sampler": sampler})))
 
 
 def _resolution(

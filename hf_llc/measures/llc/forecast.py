@@ -1,13 +1,14 @@
 """What an estimate would cost, without downloading weights or sampling."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 
 from hf_llc.checkpoints.resolve import find_model
+from hf_llc.components.find import component_of, named_components
 from hf_llc.execution import batch_norm, devices, machine
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import COPIES, computing
@@ -65,6 +66,7 @@ class Forecast:
         per_token: floating-point operations of a forward pass of one of them.
         recorded_draws, recorded_items: at how many draws losses of how many items are recorded; 0 where none are.
         recording_seconds, recording_bytes: what that takes, in `seconds` and on disk.
+        preparing_seconds: of `seconds`, until the first draw; 0 where that is not forecast.
     """
 
     model: str
@@ -90,6 +92,7 @@ class Forecast:
     recorded_items: int = 0
     recording_seconds: float = 0.0
     recording_bytes: int = 0
+    preparing_seconds: float = 0.0
 
     @property
     def operations(self) -> float:
@@ -115,40 +118,86 @@ def forecast(
         HfLlcError: the model cannot be read, or the settings are impossible.
     """
     observer = observer or Observer()
+    subject = _subject(model, data, sampler, observer)
+    return _of_runs(subject, sampler, _looked_at(subject, sampler, device), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentForecasts:
+    """The expected cost of runs of several components.
+
+    Attributes:
+        components: what each adds to a call that has begun, by name. total: of all of them in one call.
+        checkpoints: how many there are of each.
+    """
+
+    components: Mapping[str, Forecast]
+    total: Forecast
+    checkpoints: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return {
+            "components": {name: each.to_dict() for name, each in self.components.items()},
+            "total": self.total.to_dict(),
+            "checkpoints": self.checkpoints,
+        }
+
+
+def forecast_components(
+    model: ModelSettings,
+    data: DataSettings,
+    sampler: SamplerSettings,
+    *,
+    checkpoints: int = 1,
+    device: str | None = None,
+    observer: Observer | None = None,
+) -> ComponentForecasts:
+    """The cost of `estimate_components` with the same arguments, or of `scan_components` over so many checkpoints.
+
+    The machine is looked at once: losses and gradients take the same time whichever component moves.
+
+    Args:
+        model: the last checkpoint of several. sampler: its component is a list.
+
+    Raises:
+        HfLlcError: see `forecast`; or the model has no such component.
+    """
+    subject = _subject(model, data, replace(sampler, component=None), observer or Observer())
+    names = named_components(subject.outline, sampler.component)
+    timing, tensors = _looked_at(subject, sampler, device), dict(subject.outline.named_parameters())
+    moving = {name: component_of(subject.outline, name).size(tensors) for name in names}
+    each = {
+        name: _of_runs(subject.of_weights(count), sampler, timing, len(names) * checkpoints, checkpoints)
+        for name, count in moving.items()
+    }
+    every = list(each.values())
+    first = every[0]
+    total = replace(
+        first,
+        moving=None,
+        memory_bytes=max(one.memory_bytes for one in every),
+        tokens=sum(one.tokens for one in every),
+        pairs=None if first.pairs is None else sum(one.pairs or 0 for one in every),
+        # Libraries, text and γ are for all of them, and so is each checkpoint in memory.
+        seconds=first.preparing_seconds + sum(one.seconds - one.preparing_seconds for one in every),
+        recording_seconds=sum(one.recording_seconds for one in every),
+        recording_bytes=sum(one.recording_bytes for one in every),
+    )
+    shared = {
+        name: replace(one, seconds=one.seconds - one.preparing_seconds, preparing_seconds=0.0)
+        for name, one in each.items()
+    }
+    return ComponentForecasts(components=shared, total=total, checkpoints=checkpoints)
+
+
+def _subject(model: ModelSettings, data: DataSettings, sampler: SamplerSettings, observer: Observer) -> Subject:
     check_sampler(sampler.sampler, [IMPORTANCE])
     source = find_model(model, download=False, tell=observer.tell)
     subject = subject_of(source, data, sampler, observer.tell)
     if sampler.batch_norm == "reestimated":
         batch_norm.layers_of(subject.outline)
-    if sampler.by_draws or sampler.tries_draws:
-        return _of_draws(subject, sampler, device)
-    parameters, context = subject.parameters, subject.context
-    burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
-    steps = burn_in + sampler.chain_draws * sampler.thin
-    tokens = sampler.chain_count * (steps + 1) * sampler.chain_batch_size * context
-    kind = devices.device_kind(device)
-    rate = _matrix_rate(fleets.single_process(kind).device, getattr(torch, sampler.dtype))
-    an_item = subject.per_token * context / (EFFICIENCY * rate)
-    recorded = _recorded(subject, sampler, sampler.chain_count * sampler.chain_draws, an_item, 1)
-    return Forecast(
-        model=source.id,
-        sha=source.sha,
-        parameters=parameters,
-        weight_bytes=source.all_weight_bytes,
-        download_bytes=source.all_download_bytes,
-        memory_bytes=_memory(subject, 4, sampler),
-        chains=sampler.chain_count,
-        steps=steps,
-        burn_in=burn_in,
-        tokens=tokens,
-        device=kind,
-        rate=rate,
-        seconds=BACKWARD_AND_FORWARD / FORWARD * subject.per_token * tokens / (EFFICIENCY * rate) + recorded.seconds,
-        items=subject.items,
-        per_token=subject.per_token,
-        moving=subject.moving,
-        **recorded.fields,
-    )
+    return subject
 
 
 class Costs(NamedTuple):
@@ -167,53 +216,108 @@ class Costs(NamedTuple):
         )
 
 
-def _of_draws(subject: Subject, sampler: SamplerSettings, device: str | None) -> Forecast:
-    source, parameters, context, n = subject.source, subject.parameters, subject.context, subject.n
+class _Timing(NamedTuple):
+    """What a short look at the machine showed; costs of chains are not timed."""
+
+    kind: str
+    threads: int
+    rate: float
+    costs: Costs
+    share: float
+
+
+def _looked_at(subject: Subject, sampler: SamplerSettings, device: str | None) -> _Timing:
     kind = devices.device_kind(device)
-    place, threads = fleets.single_process(kind).device, sampler.threads or machine.default_threads(sampler.chain_count)
-    size = sampler.batch_size or draw_batch_size(context, n)
+    place = fleets.single_process(kind).device
+    if not (sampler.by_draws or sampler.tries_draws):
+        rate = _matrix_rate(place, getattr(torch, sampler.dtype))
+        return _Timing(kind, 1, rate, Costs(0.0, 0.0, 0.0), 1.0)
+    threads = sampler.threads or machine.default_threads(sampler.chain_count)
     with computing(threads):
         busy, started = time.thread_time(), time.monotonic()
         rate = _matrix_rate(place, getattr(torch, sampler.dtype))
-        costs = _timed(subject, place, size, rate)
+        costs = _timed(subject, place, _batch_size(subject, sampler), rate)
         # What else runs here slows down the start as it slows down the draws, which are timed with it.
         share = max(LEAST_SHARE, min(1.0, (time.thread_time() - busy) / (time.monotonic() - started)))
+    return _Timing(kind, threads, rate, costs, share)
+
+
+def _batch_size(subject: Subject, sampler: SamplerSettings) -> int:
+    return sampler.batch_size or draw_batch_size(subject.context, subject.n)
+
+
+def _of_runs(subject: Subject, sampler: SamplerSettings, timing: _Timing, runs: int, checkpoints: int = 1) -> Forecast:
+    """The cost of one of so many runs that are made together, at so many checkpoints."""
+    if sampler.by_draws or sampler.tries_draws:
+        return _of_draws(subject, sampler, timing, runs, checkpoints)
+    return _of_chains(subject, sampler, timing, checkpoints)
+
+
+def _of_chains(subject: Subject, sampler: SamplerSettings, timing: _Timing, checkpoints: int) -> Forecast:
+    context, rate = subject.context, timing.rate
+    burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
+    steps = burn_in + sampler.chain_draws * sampler.thin
+    tokens = sampler.chain_count * (steps + 1) * sampler.chain_batch_size * context * checkpoints
+    an_item = subject.per_token * context / (EFFICIENCY * rate)
+    recorded = _recorded(subject, sampler, sampler.chain_count * sampler.chain_draws * checkpoints, an_item, 1)
+    return Forecast(
+        **_of_subject(subject, sampler, timing, 4),
+        steps=steps,
+        burn_in=burn_in,
+        tokens=tokens,
+        seconds=BACKWARD_AND_FORWARD / FORWARD * subject.per_token * tokens / (EFFICIENCY * rate) + recorded.seconds,
+        **recorded.fields,
+    )
+
+
+def _of_draws(subject: Subject, sampler: SamplerSettings, timing: _Timing, runs: int, checkpoints: int) -> Forecast:
+    source, context, n, kind = subject.source, subject.context, subject.n, timing.kind
+    size, costs = _batch_size(subject, sampler), timing.costs
     pairs = sampler.chain_count * (sampler.draws or -(-FIRST_LOSSES // sampler.chain_count))
     amount = Amount(pairs, max(FIRST_GRADIENTS, pairs // PAIRS_A_GRADIENT if sampler.draws else 0), 0)
-    work = subject.per_token / FORWARD * amount.cost * size * context
-    processes = 1 if work < WORTH_STARTING and kind == "cpu" else max(1, _places(kind) // threads)
-    processes = min(processes, amount.losses)
+    work = subject.per_token / FORWARD * amount.cost * size * context * runs
+    processes = 1 if work < WORTH_STARTING and kind == "cpu" else max(1, _places(kind) // timing.threads)
+    processes = min(processes, amount.losses * runs)
     trial = costs.losses * gamma_sequences(context, n) / size + costs.move
     gamma = 0.0 if sampler.gamma is not None else GAMMA_TRIALS * trial
     preparing = n * context / PACKING if subject.items == "tokens" else n / MAKING
-    load = source.all_weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + preparing
-    load /= share if kind == "cpu" else 1.0
-    first = costs.of(amount) / processes
+    load = checkpoints * source.all_weight_bytes / READING + STARTING * (1 if processes == 1 else 2) + preparing
+    load /= timing.share if kind == "cpu" else 1.0
+    first = checkpoints * costs.of(amount) / processes
     drawing = first * (1.0 if sampler.draws else MORE_ROUNDS)
     seconds = max(0.0, min(900.0, sampler.budget_seconds or 900.0) - load - gamma)
-    recorded = _recorded(subject, sampler, sampler.recorded_draws, costs.losses / size, processes)
+    limit = seconds * checkpoints / runs if sampler.budget_seconds else drawing
+    recorded = _recorded(subject, sampler, sampler.recorded_draws * checkpoints, costs.losses / size, processes)
     return Forecast(
-        model=source.id,
-        sha=source.sha,
-        parameters=parameters,
-        weight_bytes=source.all_weight_bytes,
-        download_bytes=source.all_download_bytes,
-        memory_bytes=_memory(subject, COPIES, sampler),
-        chains=sampler.chain_count,
+        **_of_subject(subject, sampler, timing, COPIES),
         steps=pairs // sampler.chain_count,
         burn_in=0,
-        tokens=int(amount.cost * size * context),
-        device=kind,
-        rate=rate,
-        seconds=load + gamma + min(drawing, seconds if sampler.budget_seconds else drawing) + recorded.seconds,
-        pairs=pairs,
+        tokens=int(amount.cost * size * context) * checkpoints,
+        seconds=load + gamma + min(drawing, limit) + recorded.seconds,
+        pairs=pairs * checkpoints,
         processes=processes,
-        pairs_in_15_minutes=int(pairs * seconds / max(first, 1e-9)),
-        items=subject.items,
-        per_token=subject.per_token,
-        moving=subject.moving,
+        pairs_in_15_minutes=int(pairs * checkpoints * seconds / max(first, 1e-9)),
+        preparing_seconds=load + gamma,
         **recorded.fields,
     )
+
+
+def _of_subject(subject: Subject, sampler: SamplerSettings, timing: _Timing, copies: int) -> dict[str, Any]:
+    """The fields of a Forecast that do not say how much is sampled."""
+    return {
+        "model": subject.source.id,
+        "sha": subject.source.sha,
+        "parameters": subject.parameters,
+        "weight_bytes": subject.source.all_weight_bytes,
+        "download_bytes": subject.source.all_download_bytes,
+        "memory_bytes": _memory(subject, copies, sampler),
+        "chains": sampler.chain_count,
+        "device": timing.kind,
+        "rate": timing.rate,
+        "items": subject.items,
+        "per_token": subject.per_token,
+        "moving": subject.moving,
+    }
 
 
 class _Recorded(NamedTuple):

@@ -1,7 +1,7 @@
 """What a forecast is of: a model and items like those of its data, without weights or data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -58,6 +58,10 @@ class Subject:
     per_token: float
     live: int
     objective: Callable[[int, str], Objective]
+
+    def of_weights(self, moving: int) -> "Subject":
+        """Of which so many weights move."""
+        return replace(self, moving=moving)
 
 
 def subject_of(

@@ -72,7 +72,7 @@ def steps(
             _end(plan, store, len(sampled.traces), plan.deadline if by_time else None)
         count = wanted
         if fleet.is_main:
-            observer.tell(f"{plan.source.id}: {_said(judgement)}. {why}")
+            observer.tell(f"{plan.title}: {_said(judgement)}. {why}")
             keep()
     others = [] if clock.is_up() else cross_check_names(plan)
     if others:

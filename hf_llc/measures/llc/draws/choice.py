@@ -24,7 +24,7 @@ def tried(plan: Plan, store: RunStore, bench: LoadedModel, fleet: ProcessWorld, 
         # The time was up before the first round.
         return plan.of_draws()
     if fleet.is_main and not going_on.sampler.by_draws:
-        observer.tell(f"{plan.source.id}: {_decision(plan, store)[1]}")
+        observer.tell(f"{plan.title}: {_decision(plan, store)[1]}")
     return going_on
 
 

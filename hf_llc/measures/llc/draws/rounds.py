@@ -131,7 +131,7 @@ def steps(
             store.write(STOPPED, {"deadline": plan.deadline})
         if fleet.is_main:
             if fixed_pairs(plan) is None:
-                observer.tell(f"{plan.source.id}: {describe(summary, sample)}; {why}")
+                observer.tell(f"{plan.title}: {describe(summary, sample)}; {why}")
             keep()
 
 
