@@ -106,5 +106,5 @@ def _records(own: Plan, names: Sequence[str], observer: Observer, leave_out: boo
                 continue
             stored = {**values, SECONDS: time.monotonic() - started}
             store.write(part, stored)
-        records[name] = {column.name: stored[column.name] for column in MEASURES[name].columns}
+        records[name] = {column.name: stored.get(column.name) for column in MEASURES[name].columns}
     return records

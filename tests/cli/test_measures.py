@@ -26,10 +26,10 @@ def test_measures_alone_have_a_line_each_and_end_with_0(run: Run) -> None:
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     assert lines[0] == "Measures over the training of run, 2 checkpoints"
-    assert [line.split()[0] for line in lines[2:7]] == [
-        "in_context_score", "text_loss", "stable_rank", "effective_rank", "weight_norm"
+    assert [line.split()[0] for line in lines[2:8]] == [
+        "in_context_score", "text_loss", "bigram_kl", "stable_rank", "effective_rank", "weight_norm"
     ]  # fmt: skip
-    assert "(stable_rank_null " in lines[4]
+    assert "(stable_rank_null " in lines[5]
     assert run("show", "out").out.splitlines() == lines
 
 

@@ -19,6 +19,7 @@ from hf_llc.execution.distributed.world import single_process
 from hf_llc.execution.loaded_model import LoadedModel
 from hf_llc.measures import MEASURES
 from hf_llc.measures.base import MeasureContext, NotApplicableError
+from hf_llc.measures.ngrams import NgramModels
 from hf_llc.measures.quantisation import round_to_nearest
 from hf_llc.measures.weight_matrices import weight_matrices
 from hf_llc.results.progress import Observer
@@ -150,6 +151,29 @@ def test_losses_by_position_are_means_of_token_losses(opened: Opened) -> None:
     assert record["bigram_loss"] < record["unigram_loss"] < math.log(300)
     # Random weights have learned nothing.
     assert record["text_loss"] > record["unigram_loss"]
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_divergences_from_ngrams_are_those_of_the_logits(has_head: bool, opened: Opened) -> None:
+    context = opened()
+    objective: Any = context.objective
+    if not has_head:
+        objective._head = None
+    items = context.items(4096, least=8)
+    ids = objective.tokens(items[1::2])
+    with torch.no_grad():
+        logs: Any = context.model(ids).logits[:, :-1].double().log_softmax(dim=2)
+    models = NgramModels.of(objective.tokens(items[::2]), 300)
+    unigram, bigram = (
+        each.view(len(ids), -1) for each in models.divergences(ids[:, :-1].flatten(), logs.flatten(0, 1))
+    )
+    record = record_of("positions", context)
+    assert record["unigram_kl"] == pytest.approx(float(unigram.mean()), rel=1e-5)
+    assert record["bigram_kl"] == pytest.approx(float(bigram.mean()), rel=1e-5)
+    assert record["bigram_kl_by_position"][0] == pytest.approx(float(bigram[:, 0].mean()), rel=1e-5)
+    assert record["bigram_kl_by_position"][-1] == pytest.approx(float(bigram[:, 31:].mean()), rel=1e-5)
+    parts = [each for _, each in objective.predictions(items[1::2])]
+    torch.testing.assert_close(torch.cat(parts).view(*ids.shape, -1)[:, :-1].double(), logs, rtol=1e-4, atol=1e-4)
 
 
 def test_the_limit_of_the_curvature_is_in_the_record(opened: Opened, tmp_path: Path) -> None:

@@ -107,10 +107,12 @@ def test_pictures_have_a_panel_for_each_main_column() -> None:
     curve = scanned("llc", *BESIDE)
     figure = series_figure(curve.points, name="run")
     labels = [axes.get_ylabel().partition("\n")[0] for axes in figure.axes]
-    assert labels[2:] == ["in context score", "text loss", "stable rank", "effective rank", "weight norm"]
+    assert labels[2:] == [
+        "in context score", "text loss", "bigram kl", "stable rank", "effective rank", "weight norm"
+    ]  # fmt: skip
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
     # The value and, dotted, that of random numbers.
-    assert len(figure.axes[4].lines) == 2
+    assert len(figure.axes[5].lines) == 2
     assert len(series_figure(scanned("rank", folder="alone").points, name="run").axes) == 3
 
 

@@ -60,6 +60,13 @@ def token_losses(
 
 
 @torch.no_grad()
+def log_probabilities(head: Head, hidden: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """log softmax of the logits of these tokens, (tokens, vocabulary), float32; for `chunk_of` tokens at most."""
+    weight = head.weight.to(dtype or head.weight.dtype)
+    return _log_probabilities(hidden.to(weight.dtype), weight, head.bias)
+
+
+@torch.no_grad()
 def token_losses_and_gradient(
     head: Head, hidden: Tensor, targets: Tensor, scale: Tensor | float, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:

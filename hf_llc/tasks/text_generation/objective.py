@@ -1,6 +1,6 @@
 """The next-token loss of a causal language model as an Objective."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from hf_llc.tasks.items import ItemObjective
-from hf_llc.tasks.text_generation.head import IGNORED, Head, chunk_of, token_losses, token_losses_and_gradient
+from hf_llc.tasks.text_generation.head import (
+    IGNORED,
+    Head,
+    chunk_of,
+    log_probabilities,
+    token_losses,
+    token_losses_and_gradient,
+)
 
 LOGIT_BUDGET = 2**26
 """Logits per forward pass when the micro-batch is left to choose: 256 MiB in float32, and a few such tensors live."""
@@ -152,6 +159,26 @@ class LanguageObjective(ItemObjective):
                 # What a position predicts is the token behind it.
                 parts.append(functional.pad(losses[:, :-1], (1, length - rows.ids.shape[1])))
             return torch.cat(parts)
+
+    def predictions(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the model predicts behind each position of packed items, some positions at a time and in their order.
+
+        Yields:
+            The token ids at these positions, (positions,), and log-probabilities of what follows, (positions,
+            vocabulary), float32.
+        """
+        with torch.no_grad():
+            for part in indices.split(self.micro_batch):
+                ids = self._rows(part).ids
+                head = self._cut(ids)
+                with self._precision():
+                    if head is None:
+                        yield ids.flatten(), self._logits(ids).flatten(0, 1).float().log_softmax(dim=1)
+                        continue
+                    hidden = head.hidden(ids).flatten(0, 1)
+                tokens = chunk_of(head)
+                for some, rows in zip(ids.flatten().split(tokens), hidden.split(tokens), strict=True):
+                    yield some, log_probabilities(head, rows, self._dtype)
 
     def _losses(self, rows: Sequences) -> Tensor:
         return rows.means(self._position_losses(rows))
