@@ -137,6 +137,7 @@ def test_measures_beside_the_coefficient_have_a_panel_for_their_main_columns(tmp
     _, data = page_of(replace(curve, points=tuple(points)), path=tmp_path / "page.html")
     panels = {panel["name"]: panel for panel in data["panels"]}
     assert (panels["stable_rank"]["null"], panels["stable_rank"]["meaning"]) == ("stable_rank_null", "‖W‖_F²/‖W‖₂²")
+    assert panels["stable_rank"]["null_meaning"] == "of random numbers"
     assert not {"stable_rank_null", "ranks", "matrices"} & panels.keys()
     first, second, *_ = data["runs"][0]["points"]
     assert (first["values"]["stable_rank"], first["values"]["matrices"]) == (3.5, 2)
@@ -314,3 +315,10 @@ def test_the_page_has_the_fit_of_llc_and_quantisation(tmp_path: Path) -> None:
     (fit,) = data["runs"][0]["fits"]
     assert (fit["column"], round(fit["slope"], 6), round(fit["intercept"], 6)) == ("quantisation_bits_10", 2, -6)
     assert "fits-title" not in page_of(kept_run(tmp_path / "run"), path=tmp_path / "other.html")[0]
+
+
+def test_a_panel_names_no_other_column_that_was_not_measured(tmp_path: Path) -> None:
+    record = replace(RANK, values={**RANK.values, "stable_rank_null": None})
+    points = [Point(revision=f"step{step}", step=step, measures={"rank": record}) for step in (1, 2)]
+    _, data = page_of(Curve.of_points("m", points, run_dir="", versions={}), path=tmp_path / "page.html")
+    assert (data["panels"][0]["null"], data["panels"][0]["null_meaning"]) == ("", "")

@@ -193,3 +193,18 @@ def test_llc_over_the_bits_of_quantisation_has_a_point_a_checkpoint_and_a_line(p
     assert page.value(f"document.querySelectorAll('{place} g[aria-label=line] path').length") == 1
     page.hover(f"{place} circle[data-point='2']")
     assert page.value(SHOWN) == "step3\nλ̂ = 6 ± 0.42\nconverged: R-hat 1.012"
+
+
+def test_a_printed_page_has_its_folds_open_and_fits_the_paper(page: Page, tmp_path: Path) -> None:
+    runs = [
+        kept_run(tmp_path / name, settings=replace(SETTINGS, component=name))
+        for name in ("l0h0", "l0h1", "l0h2", "l0h3")
+    ]
+    page.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        page.open(hf_llc.write_report(*runs, path=tmp_path / "page.html"), width=718)
+        assert page.value("document.querySelector('#numbers details').open") is False
+        assert page.value("document.querySelector('#numbers details td').checkVisibility()") is True
+        assert page.value("document.documentElement.scrollWidth <= document.documentElement.clientWidth") is True
+    finally:
+        page.call("Emulation.setEmulatedMedia", media="")

@@ -121,8 +121,7 @@ def _scale(values: Sequence[int]) -> str:
 
 
 def _panels(runs: Sequence[ShownRun]) -> list[dict[str, str]]:
-    """Everything that was measured at a point, with its unit and meaning, and what it is where there is nothing to
-    measure."""
+    """Everything that was measured at a point, with its unit and meaning, and the column that is drawn beside it."""
     points = [point for run in runs for point in run.curve.points]
     rows = [point.to_row() for point in points]
     names = list(dict.fromkeys(name for row in rows for name, value in row.items() if _is_number(value)))
@@ -133,12 +132,18 @@ def _panels(runs: Sequence[ShownRun]) -> list[dict[str, str]]:
         for name in names
         if name not in NO_PANEL and not name.endswith(ERROR) and (name in ours or known.get(name, ALONE).has_panel)
     ]
+
+    def beside(name: str) -> str:
+        other = known.get(name, ALONE).null
+        return other if other in names else ""
+
     unit = next((point.estimate.dataset.unit for point in points if point.estimate is not None), "")
     return [
         {
             "name": name,
             "error": name + ERROR if name + ERROR in names else "stderr" if name == "llc" else "",
-            "null": known.get(name, ALONE).null,
+            "null": (null := beside(name)),
+            "null_meaning": known.get(null, ALONE).meaning.replace("`", ""),
             "unit": unit if name == "loss" else known.get(name, ALONE).unit.strip("`"),
             "meaning": LLC if name == "llc" else known.get(name, ALONE).meaning.replace("`", ""),
         }

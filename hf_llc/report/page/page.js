@@ -56,7 +56,7 @@
     const figure = element("figure", null, null, { "data-panel": panel.name, ...(first ? { "data-first": "" } : {}) });
     const caption = element("figcaption", null, figure);
     element("strong", panel.name === "llc" ? "λ̂" : panel.name, caption);
-    const about = [panel.meaning, panel.unit && `unit: ${panel.unit}`, panel.error && "band: ± 1 standard error", panel.null && `dotted: ${panel.null}, where there is nothing to measure`].filter(Boolean);
+    const about = [panel.meaning, panel.unit && `unit: ${panel.unit}`, panel.error && "band: ± 1 standard error", panel.null && `dotted: ${panel.null}${panel.null_meaning && `, ${panel.null_meaning}`}`].filter(Boolean);
     const logarithmic = state.y === "log" && all.some((p) => p.values[panel.name] > 0);
     const drawn = all.filter((p) => p.values[panel.name] != null && x(p) != null && (!logarithmic || p.values[panel.name] > 0));
     const left = all.filter((p) => p.values[panel.name] != null).length - drawn.length;
