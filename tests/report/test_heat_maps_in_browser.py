@@ -105,6 +105,16 @@ def test_a_small_matrix_is_a_table_too(layers: Page) -> None:
     assert layers.value(rows) == [["", "1", "2", "4"], [MATRICES[0], "3", "5", "7"], [MATRICES[1], "4", "", "800"]]
 
 
+def test_hostile_names_of_matrices_run_nothing(page: Page, tmp_path: Path) -> None:
+    page.problems.clear()
+    curve = curve_of(*(point(step, [3.0, 4.0], (HOSTILE, f"{HOSTILE}2")) for step in (1, 2)))
+    page.open(hf_llc.write_report(curve, path=tmp_path / "page.html"))
+    opened(page).hover(f"{LIST} {CELLS}[data-row='0'][data-column='1']")
+    assert "onerror=alert(1)" in page.value(SHOWN)
+    assert count(page, f"img, {LIST} script") == 0
+    assert page.problems == []
+
+
 def test_a_screen_reader_has_the_name_of_a_heat_map(layers: Page) -> None:
     nodes = opened(layers).call("Accessibility.getFullAXTree")["nodes"]
     names = {
