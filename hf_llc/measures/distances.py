@@ -58,7 +58,7 @@ class Distances:
         before = torch.randn(50_000, generator=torch.Generator().manual_seed(0))
         one = before.clone()
         one[17] += 3
-        moved = before + torch.randn(50_000, generator=torch.Generator().manual_seed(1))
+        moved = before + torch.rand(50_000, generator=torch.Generator().manual_seed(1))
         at, at_one, at_moved, at_twice = (
             sketch([("weight", each.double())]) for each in (before, one, moved, 2 * moved.double() - before.double())
         )
