@@ -25,6 +25,8 @@ from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.choose import find_items
 from hf_llc.tasks.own_module import handed_over
 
+NO_TEXT = "Settings of text, such as max_sequences, do not apply to items in memory; pass fewer items."
+
 
 def plan(
     model: ModelSettings,
@@ -82,9 +84,7 @@ def plan_in_memory(
     """
     asked_data, asked_sampler = requested(DataSettings(), sampler, settings, overrides, function)
     if asked_data != DataSettings():
-        raise SettingsError(
-            "Settings of text, such as max_sequences, do not apply to items in memory; pass fewer items."
-        )
+        raise SettingsError(NO_TEXT)
     kind = checked_device(asked_sampler, device)
     tell_of_no_use(asked_sampler, observer)
     with handed_over(module, items, losses) as (source, corpus):

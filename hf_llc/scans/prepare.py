@@ -27,6 +27,7 @@ from hf_llc.scans.resume import discard_finished
 from hf_llc.scans.series import FoundSeries, Series, find_series
 from hf_llc.scans.shared_settings import SHARED, Group, Here, Shared, shared_settings_of
 from hf_llc.settings.sampler import SamplerSettings
+from hf_llc.tasks.own_module import NAME as OWN
 
 POINTS = "points"
 """Folder of a scan's runs, one for each checkpoint."""
@@ -256,7 +257,9 @@ def _spread(plans: Sequence[Plan]) -> list[Plan]:
 def _shared_inputs(plan: Plan, model: str) -> dict[str, Any]:
     """Every input that can change a number of the curve, but for the checkpoints themselves."""
     inputs = {name: value for name, value in plan.inputs().items() if name not in {"sha", "subfolder", "gguf_file"}}
-    return {"model": model, **inputs}
+    # The sha of a module in memory is that of its loss too, which the corpus has of the first one.
+    of_loss = {"loss": plan.corpus.revision} if plan.corpus.task == OWN else {}
+    return {"model": model, **inputs, **of_loss}
 
 
 def _default_folder(model: str, last: ModelSource, inputs: dict[str, Any]) -> Path:

@@ -11,6 +11,7 @@ from hf_llc.measures import LLC
 from hf_llc.scans.shard import Shard
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.sampler import SamplerSettings
+from hf_llc.tasks.own_module import OwnSeries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class Request:
 
     Attributes:
         losses_at: as of `Plan`.
+        own: modules of a user's own with their items and loss, in place of checkpoints and data.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Request:
     shard: Shard = field(default_factory=Shard)
     measures: tuple[str, ...] = (LLC,)
     losses_at: Path | None = None
+    own: OwnSeries | None = None
 
     def checkpoints(self, tell: Callable[[str], None]) -> list[Checkpoint]:
         """The chosen checkpoints, whichever part of them `shard` is.
@@ -43,14 +46,17 @@ class Request:
         Raises:
             HfLlcError: see `find.find_checkpoints`.
         """
-        series = find_checkpoints(
-            self.model,
-            self.selection,
-            tokens_per_step=self.tokens_per_step,
-            steps=self.steps,
-            trust_remote_code=self.trust_remote_code,
-            tell=tell,
-        )
+        if self.own is not None:
+            series = self.own.checkpoints
+        else:
+            series = find_checkpoints(
+                self.model,
+                self.selection,
+                tokens_per_step=self.tokens_per_step,
+                steps=self.steps,
+                trust_remote_code=self.trust_remote_code,
+                tell=tell,
+            )
         if self.base_model is not None:
             series = [replace(each, model=replace(each.model, base_model=self.base_model)) for each in series]
         return [replace(each, duplicate_of=None) for each in series] if self.allow_duplicates else series

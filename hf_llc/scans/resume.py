@@ -62,8 +62,8 @@ def find_finished(request: Request, observer: Observer, view: View | None = None
 
 
 def store_finished(curve: Curve, request: Request, tell: Tell) -> None:
-    """Notes with the curve what was asked for, unless a point of it is to be tried again."""
-    if all(point.error is None for point in curve.points):
+    """Notes with the curve what was asked for, unless a point of it is to be tried again, or modules are in memory."""
+    if request.own is None and all(point.error is None for point in curve.points):
         RunStore(Path(curve.run_dir), tell).write(_name(request.shard), asked_for(request))
 
 

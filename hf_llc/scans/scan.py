@@ -30,10 +30,12 @@ from hf_llc.scans.request import Request
 from hf_llc.scans.resume import store_finished
 from hf_llc.scans.shard import Shard
 from hf_llc.settings.bounds import Bounds, checked_arguments
+from hf_llc.settings.data import DataSettings
 from hf_llc.settings.limits import MOST_PROCESSES, MOST_TOKENS
 from hf_llc.settings.overrides import requested
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.in_memory import data_settings, series_address
+from hf_llc.tasks.own_module import series_handed_over
 
 
 @checked_arguments
@@ -44,6 +46,7 @@ def scan(
     *,
     measures: str | Sequence[str] = (LLC,),
     tokenizer: Any = None,
+    losses: Any = None,
     revisions: str | Sequence[str] | None = None,
     settings: Any = None,
     selection: Selection | None = None,
@@ -77,14 +80,15 @@ def scan(
     Args:
         model: the Hub id of a repository with checkpoints, or a local folder of checkpoints; or transformers or
             peft models in memory, as a mapping from training step to model or as a list, which are saved below
-            `hf-llc-runs/in-memory` first and stay as they are.
+            `hf-llc-runs/in-memory` first and stay as they are; or with `losses` any modules of torch in the same way.
         data: a Hub dataset, a file, `DataSettings`, or in memory a `datasets.Dataset`, a list of texts or a tensor of
-            token ids of shape (n, context length); None is the default text.
+            token ids of shape (n, context length); None is the default text. With `losses` the items, as of `estimate`.
         sampler: how the posterior is sampled, or the name of a sampler. What is None is chosen.
         measures: names of what is computed at each checkpoint, such as `["llc", "rank", "activations"]`, or `all`; see
             `hf_llc.measures`. Without `llc` no λ̂ is estimated. One that has no meaning for the model or fails leaves
             its columns null, and the scan goes on.
         tokenizer: of models in memory; token ids need none.
+        losses: a loss of your own, (module, items) -> ℓ_i, as of `estimate`; all is computed in this process.
         revisions: which checkpoints, as `--revisions` says them: `log:20`, `step1000..step9000`, a list of names; None
             takes all that have a step in their name.
         settings: a settings file, a mapping of its names, or a result whose settings to use, such as a calibration.
@@ -111,39 +115,55 @@ def scan(
         SettingsError: the settings contradict each other. NotFoundError: no such series or checkpoint.
         HfLlcError: no checkpoint can be used, or see `estimate`.
     """
-    if "losses" in overrides:
-        raise SettingsError(
-            "scan takes no losses of your own; call hf_llc.estimate(module, items, losses=…) for each checkpoint."
-        )
     if revisions is not None and selection is not None:
         raise SettingsError("Set revisions or selection, not both.")
     if revisions is not None:
         selection = Selection.parse([revisions] if isinstance(revisions, str) else list(revisions))
-    asked_data, asked_sampler = requested(data_settings(data), sampler, settings, overrides, "scan")
-    request = Request(
-        model=series_address(model, tokenizer, data),
-        data=asked_data,
-        sampler=asked_sampler,
-        selection=selection,
-        tokens_per_step=tokens_per_step,
-        steps=steps,
-        trust_remote_code=trust_remote_code,
-        base_model=base_model,
-        allow_duplicates=allow_duplicates,
-        max_disk=max_disk,
-        output_dir=output_dir,
-        device=device,
-        shard=shard or Shard(),
-        measures=_measures(measures),
-    )
-    return run_scan(
-        request,
-        processes=num_processes or processes,
-        view=view,
-        tracking=tracking,
-        observer=observer,
-        on_point=on_point,
-    )
+    own = None
+    with ExitStack() as stack:
+        if losses is not None:
+            _refuse_beside_losses(selection, num_processes or processes)
+            own = stack.enter_context(series_handed_over(model, data, losses))
+        asked_data, asked_sampler = requested(
+            DataSettings() if own else data_settings(data), sampler, settings, overrides, "scan"
+        )
+        if own and asked_data != DataSettings():
+            raise SettingsError(planning.NO_TEXT)
+        request = Request(
+            model=own.name if own else series_address(model, tokenizer, data),
+            data=asked_data,
+            sampler=asked_sampler,
+            selection=selection,
+            tokens_per_step=tokens_per_step,
+            steps=steps,
+            trust_remote_code=trust_remote_code,
+            base_model=base_model,
+            allow_duplicates=allow_duplicates,
+            max_disk=max_disk,
+            output_dir=output_dir,
+            device=device,
+            shard=shard or Shard(),
+            measures=_measures(measures),
+            own=own,
+        )
+        return run_scan(
+            request,
+            processes=1 if own else num_processes or processes,
+            view=view,
+            tracking=tracking,
+            observer=observer,
+            on_point=on_point,
+        )
+
+
+def _refuse_beside_losses(selection: Selection | None, processes: int | None) -> None:
+    """Raise SettingsError for what modules in memory cannot have."""
+    if selection is not None:
+        raise SettingsError("revisions and selection are for checkpoints with names: pass the modules to scan alone.")
+    if processes not in {None, 1} or fleets.launched():
+        raise SettingsError(
+            f"num_processes must be 1 for modules in memory, got {processes or 'a launcher of several processes'}."
+        )
 
 
 def _measures(measures: str | Sequence[str]) -> tuple[str, ...]:

@@ -58,13 +58,22 @@ def find_series(request: Request, observer: Observer) -> FoundSeries | None:
     if not own:
         observer.tell(f"Part {shard.index}/{shard.count} has nothing to do: there are fewer checkpoints than parts.")
         return None
+    if request.own is not None:
+        sources = {each.name: request.own.sources[each.name] for each in checkpoints if each.duplicate_of is None}
+        return FoundSeries(
+            series=Series(model=request.model, checkpoints=checkpoints, sources=sources),
+            own=own,
+            last=list(sources.values())[-1],
+            corpus=request.own.corpus,
+            probe=None,
+        )
     series = Series(model=series_id(request.model), checkpoints=checkpoints)
     with observer.part("loading"):
         _find_sources(series, request.max_disk, observer)
-        sources = list(series.sources.values())
-        last = _with_config(sources, observer)
+        known = list(series.sources.values())
+        last = _with_config(known, observer)
         by_tokenizer = TASKS[task_of(last, request.data.task)].needs_tokenizer(request.data)
-        tokenizer = _with_tokenizer(series.model, sources, observer) if by_tokenizer else None
+        tokenizer = _with_tokenizer(series.model, known, observer) if by_tokenizer else None
         # A checkpoint whose config is not here yet runs the code that the last one does.
         series.sources.update(
             {name: replace(each, code=each.code or last.code) for name, each in series.sources.items()}

@@ -5,7 +5,6 @@ A file's name ends with the hash of its content: the same model or data again is
 
 import hashlib
 import json
-import operator
 import secrets
 import shutil
 import time
@@ -27,6 +26,7 @@ from hf_llc.settings.files import write_atomically
 from hf_llc.settings.model import ModelSettings
 from hf_llc.tasks import TASKS
 from hf_llc.tasks.adapter_in_memory import is_adapter, save_adapter
+from hf_llc.tasks.own_module import training_step
 from hf_llc.tasks.regression.data_file import content_of
 from hf_llc.tasks.text.token_file import LABELS, LARGEST_ID, MASK, NAMES, checked_labels
 
@@ -89,7 +89,7 @@ def series_address(models: Any, tokenizer: Any, data: Any) -> str:
         single = isinstance(models, PreTrainedModel) or is_adapter(models)
         hint = "; hf_llc.estimate takes a single model" if single else ""
         raise SettingsError(f"model must be {SERIES}, got {kind}{hint}.")
-    by_step = {_step(step): getattr(model, "_orig_mod", model) for step, model in models.items()}
+    by_step = {training_step(step): getattr(model, "_orig_mod", model) for step, model in models.items()}
     for step, model in by_step.items():
         if not isinstance(model, PreTrainedModel) and not is_adapter(model):
             raise SettingsError(f"model[{step}] must be a transformers or peft model, got {_kind(model)}.")
@@ -101,16 +101,6 @@ def series_address(models: Any, tokenizer: Any, data: Any) -> str:
             save_model(model, tokenizer, place / f"checkpoint-{step}")
 
     return str(_saved("models", write))
-
-
-def _step(key: Any) -> int:
-    try:
-        step = operator.index(key)
-    except TypeError:
-        step = -1
-    if isinstance(key, bool) or step < 0:
-        raise SettingsError(f"model must have training steps as keys, whole numbers ≥ 0, got {shown(key)}.")
-    return step
 
 
 def data_settings(data: Any) -> DataSettings:

@@ -1,14 +1,17 @@
 """A user's own module and loss per item, in the memory of this process.
 
-`hf_llc.estimate(module, items, losses=fn)` calls this. A run is kept in a folder like any other, under a key that
-hashes weights, buffers, items, and the losses of all items at w* and near it, so that the same call goes on with it:
-no text of a program says what a function computes, which may read attributes, closures and other functions.
+`hf_llc.estimate(module, items, losses=fn)` calls this, as do `hf_llc.measure` and, with several modules, `hf_llc.scan`.
+A run is kept in a folder like any other, under a key that hashes weights, buffers, items, and the losses of all items
+at w* and near it, so that the same call goes on with it: no text of a program says what a function computes, which may
+read attributes, closures and other functions.
 """
 
 import copy
 import hashlib
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -18,10 +21,12 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
+from hf_llc.checkpoints.checkpoint import Checkpoint
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.errors import ResourceError, SettingsError, UnusableError, listed
 from hf_llc.settings.bounds import shown
 from hf_llc.settings.data import DataSettings
+from hf_llc.settings.model import ModelSettings
 from hf_llc.tasks.base import Computation
 from hf_llc.tasks.items import ItemObjective
 
@@ -174,6 +179,65 @@ def handed_over(module: torch.nn.Module, items: Any, losses: Losses) -> Iterator
         yield source, corpus
     finally:
         _GIVEN[sha] = [each for each in _GIVEN[sha] if each is not given]
+
+
+class OwnSeries(NamedTuple):
+    """Modules of a series as its checkpoints.
+
+    Attributes:
+        sources: by name, of every checkpoint. corpus: the items of all; its revision is the identity of the first
+            module with the loss.
+    """
+
+    name: str
+    checkpoints: list[Checkpoint]
+    sources: dict[str, ModelSource]
+    corpus: Corpus
+
+
+@contextmanager
+def series_handed_over(modules: Any, items: Any, losses: Losses) -> Iterator[OwnSeries]:
+    """Modules by training step, or a list of them, as the checkpoints of a scan for as long as the block runs.
+
+    Raises:
+        SettingsError: an argument is something else. UnusableError: the loss fails for one of them.
+    """
+    by_step = dict(enumerate(modules)) if isinstance(modules, list | tuple) else modules
+    if not isinstance(by_step, Mapping) or not by_step:
+        raise SettingsError(
+            f"model must be modules by training step, or a list of them, where losses is given, got {shown(modules)}; "
+            "hf_llc.estimate and hf_llc.measure take a single one."
+        )
+    checkpoints: list[Checkpoint] = []
+    sources: dict[str, ModelSource] = {}
+    corpora: list[Corpus] = []
+    first: dict[str, str] = {}
+    with ExitStack() as stack:
+        for key, module in sorted({training_step(key): module for key, module in by_step.items()}.items()):
+            source, corpus = stack.enter_context(handed_over(module, items, losses))
+            name = f"step{key}"
+            sources[name] = replace(source, step=key)
+            corpora.append(corpus)
+            model = ModelSettings(model=source.id)
+            copied = first.setdefault(source.sha, name)
+            duplicate = copied if copied != name else None
+            checkpoints.append(Checkpoint(name=name, model=model, sha=source.sha, step=key, duplicate_of=duplicate))
+        yield OwnSeries(next(iter(sources.values())).id, checkpoints, sources, corpora[0])
+
+
+def training_step(key: Any) -> int:
+    """The key of a model in a series as a training step.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    try:
+        step = operator.index(key)
+    except TypeError:
+        step = -1
+    if isinstance(key, bool) or step < 0:
+        raise SettingsError(f"model must have training steps as keys, whole numbers ≥ 0, got {shown(key)}.")
+    return step
 
 
 def _given(sha: str) -> _Given:

@@ -185,8 +185,6 @@ def test_a_scan_takes_revisions_data_and_settings_by_name(tmp_path: Path) -> Non
     curve = scan(tmp_path / "run", sentences(200), revisions=["checkpoint-1", "checkpoint-3"], num_processes=1, **SHORT)
     assert curve is not None
     assert [point.step for point in curve] == [1, 3]
-    with pytest.raises(SettingsError, match=r"scan takes no losses of your own; call hf_llc\.estimate"):
-        scan({0: make_model()}, sentences(9), losses=lambda net, items: net)
     with pytest.raises(SettingsError, match="scan has no setting gama; did you mean gamma"):
         scan(tmp_path / "run", gama=3)
 
