@@ -10,7 +10,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.benchmarks.panel import Net
-from tests.experiments import deep_linear_nets, influence, paired_nets, parsimony, rescaling, training
+from tests.experiments import (
+    deep_linear_nets,
+    influence,
+    low_rank_features,
+    paired_nets,
+    parsimony,
+    rescaling,
+    training,
+)
 from tests.helpers.learned_model import save_learned_model
 from tests.helpers.tiny_model import CONTEXT, make_tokenizer, sentences
 
@@ -116,3 +124,16 @@ def test_influences_are_those_of_a_changed_loss(tmp_path: Path) -> None:
     assert all(row["same_sign"] == row["significant"] for row in rows_of_items)
     assert all(row["mean_square"] < 3 for row in rows_of_items)
     assert influence.picture(rows_of_items).axes
+
+
+def test_features_become_low_rank_where_the_target_is() -> None:
+    """At a tenth of the steps and five times the weight decay, a target of one direction leaves one in the net."""
+    setup = low_rank_features.Setup(dimension=6, width=16, items=256, decay=1e-2, steps=(0, 3000), parts=2)
+    rows = low_rank_features.experiment(setup, ranks=(1, 6), seeds=1)
+    (start, end), (_, control) = rows[:2], rows[2:]
+    assert [row["step"] for row in rows] == [0, 3000, 0, 3000]
+    assert end["loss"] < 0.1 * start["loss"]
+    assert end["local_effective_rank"] < 1.5 < 3 < start["local_effective_rank"]
+    assert control["local_effective_rank"] > 3
+    assert all(row["total_variation"] <= row["total_variation_bound"] for row in rows)
+    assert low_rank_features.picture(rows).axes
