@@ -76,10 +76,13 @@ class ScanRecorder:
             self._series.errors[name] = failure(plan) or early
             drop_gradient(plan.run_dir)
         self._take_measures(name, plan)
-        self._started = time.monotonic()
         self._write()
         if len(self._told) % COLLECTED == 0:
             gc.collect()
+
+    def restart_clock(self) -> None:
+        """What is computed from now on is that of the next plan to settle, whichever scan that belongs to."""
+        self._started = time.monotonic()
 
     def _take_measures(self, name: str, plan: Plan) -> None:
         """Take up what measures gave, and tell once of each reason why one gave nothing."""

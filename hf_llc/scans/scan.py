@@ -275,6 +275,8 @@ def _settle(reports: Sequence[ScanRecorder], plan: Plan) -> None:
     """Tells the report that a plan belongs to; there are none but on the main process."""
     for report in reports:
         report.settle(plan)
+    for report in reports:
+        report.restart_clock()
 
 
 def _as_rank(

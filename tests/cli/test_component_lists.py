@@ -215,6 +215,7 @@ def test_a_dry_run_has_a_row_for_each_and_the_sum(run: Run) -> None:
     assert moving == {"l0h0": 2096, "l0h1": 2096, "l0.mlp": 8352}
     total, each = found.json["total"], list(found.json["components"].values())
     sampling = sum(one["seconds"] for one in each)
+    assert total["preparing_seconds"] > 1
     assert total["seconds"] == pytest.approx(total["preparing_seconds"] + sampling)
     assert total["tokens"] == 3 * each[0]["tokens"]
     assert run(*asked, "-q").out.strip().isdecimal()

@@ -128,11 +128,19 @@ def test_a_scan_without_gamma_measures_it_once_of_the_whole_model(run: Run) -> N
 def test_what_several_components_cannot_be_combined_with_is_refused(run: Run) -> None:
     asked = ["run/checkpoint-1", *TEXT, "--component", "heads"]
     refused(run("estimate", *asked, "--push-to-hub"), 2, "--push-to-hub publishes one curve, and a list of components")
-    refused(run("calibrate", *asked), 2, "component must be one component, got heads; join several by +")
+    refused(run("calibrate", *asked), 2, "hf-llc calibrate takes one component, got heads: name one")
     refused(run("scan", "run", *TEXT, "--component", "heads", "--without", "llc", "--with", "rank"), 2, "Without `llc`")
     refused(run("estimate", *asked[:-1], "groups"), 2, "component groups: GPTNeoXForCausalLM has none of these")
     refused(run("estimate", *asked[:-1], "heads,l3h0"), 1, "component l3h0: GPTNeoXForCausalLM has 1 layers")
     refused(run("estimate", *asked[:-1], "heads,neurons"), 2, "component must be a name such as l0h1")
+
+
+def test_a_report_counts_components(run: Run) -> None:
+    asked = ["run/checkpoint-1", *CHAINS, "--gamma", "1000", "--output-dir", "several"]
+    run("estimate", *asked, "--component", "heads,l0.mlp")
+    written = run("report", "several", "--json").json
+    assert (written["runs"], written["components"]) == (1, 3)
+    assert run("report", "several").out.split()[-2:] == ["components", "3"]
 
 
 def test_from_python_several_components_have_functions_of_their_own() -> None:

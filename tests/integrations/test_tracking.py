@@ -181,15 +181,28 @@ def test_a_scan_reports_to_a_real_board_and_keeps_stdout_for_data(tmp_path: Path
     assert reported(start, "llc") == expected
 
 
-def reported(start: Starter, metric: str) -> dict[int, Any]:
-    """What the board itself says of the one run in it, by step."""
+def test_several_components_report_to_runs_of_their_own_at_once(tmp_path: Path) -> None:
+    for seed, step in ((0, 1), (1, 4)):
+        save_tiny_model(tmp_path / f"series/step{step}", seed)
+    (tmp_path / "text.jsonl").write_text(jsonl(200))
+    options = [*SMALL, "--sampler", "importance", "--gamma", "1000", "--num-processes", "1", "--json"]
+    start = Starter(tmp_path, ["scan", "series", "--dataset", "text.jsonl", *options, "--output-dir", "out"])
+    start.environment["TRACKIO_DIR"] = str(tmp_path / "board")
+    ran = start("--trackio", "my project", "--component", "heads").finish()
+    assert ran.code == 0, ran.err
+    for name, curve in ran.json["components"].items():
+        assert reported(start, "llc", f"-{name}-") == {each["step"]: each["llc"] for each in curve["points"]}
+
+
+def reported(start: Starter, metric: str, part: str = "") -> dict[int, Any]:
+    """What the board itself says of the one run in it whose name has this part, by step."""
 
     def asked(*message: str) -> Any:
         command = [str(Path(sys.executable).parent / "trackio"), *message, "--project", "my project", "--json"]
         shown = subprocess.run(command, env=start.environment, capture_output=True, text=True, check=True)
         return json.loads(shown.stdout)
 
-    (run,) = asked("list", "runs")["runs"]
+    (run,) = [name for name in asked("list", "runs")["runs"] if part in name]
     values = asked("get", "metric", "--run", run, "--metric", metric)["values"]
     assert len({value["step"] for value in values}) == len(values)
     return {value["step"]: value["value"] for value in values}

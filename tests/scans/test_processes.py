@@ -174,6 +174,21 @@ def test_ranks_of_the_users_own_launch_share_a_scan_and_print_once(
     assert ran.err.count("lr = ") == 1
 
 
+def test_ranks_share_components_and_each_checkpoint_is_downloaded_once(start: Starter, server: HubServer) -> None:
+    """Two ranks of the user's own launch, within a limit of disk, against one process."""
+    asked = ["--component", "l0h0,l0.mlp", "--max-disk", ROOM, "--revisions", "step1,step4"]
+    one = start(*asked, "--num-processes", 1, "--output-dir", "components-one").finish()
+    assert one.code == 0, one.err
+    before = len(server.requests("model.safetensors", "GET"))
+    launcher = ["torchrun", "--nproc-per-node", "2", "--standalone", "--no-python"]
+    ran = start(*asked, "--output-dir", "components-ranks", launcher=launcher).finish()
+    assert ran.code == 0, ran.err
+    assert len(server.requests("model.safetensors", "GET")) - before == 2
+    assert list(ran.json["components"]) == ["l0h0", "l0.mlp"]
+    for name in ran.json["components"]:
+        assert points(start.place / "components-ranks" / name) == points(start.place / "components-one" / name)
+
+
 def test_ctrl_c_ends_a_download_too(start: Starter, server: HubServer) -> None:
     server.faults.add("model.safetensors", "slow", rate=2000, times=None)
     asked = len(server.requests("model.safetensors", "GET"))

@@ -73,7 +73,13 @@ def test_a_head_moves_alone_and_the_record_says_so(model: str, data: DataSetting
 @pytest.mark.parametrize("sampler", [CHAINS, DRAWS], ids=["chains", "draws"])
 def test_all_parts_together_are_the_whole(model: str, data: DataSettings, sampler: SamplerSettings) -> None:
     whole = estimate(model, data, sampler)
-    assert estimate(model, data, replace(sampler, component="full")).llc == whole.llc
+    full = estimate(model, data, replace(sampler, component="full"))
+    assert full.llc == whole.llc
+    assert full.choices["component"] == (
+        f"component = full: all {whole.diagnostics.dimension:,} weights move, as without a component."
+    )
+    assert full.interpretation == whole.interpretation
+    assert differences(["a", "b"], [Curve.of_estimate(full), Curve.of_estimate(whole)]) == []
     attention = estimate(model, data, replace(sampler, component="l0.attn+l1.attn"))
     named = estimate(model, data, replace(sampler, params=("*.attention.*",)))
     assert (attention.llc, attention.stderr) == (named.llc, named.stderr)

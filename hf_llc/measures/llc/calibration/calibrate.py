@@ -32,6 +32,7 @@ from hf_llc.results.provenance import versions
 from hf_llc.sampling.tuning.step_size import check_lr
 from hf_llc.settings.bounds import checked_arguments
 from hf_llc.settings.calibration import CalibrationSettings
+from hf_llc.settings.component import names_several
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.file import write_settings
 from hf_llc.settings.model import ModelSettings
@@ -86,6 +87,11 @@ def plan(
             f"hf-llc calibrate chooses settings of chains, and `sampler={sampler.sampler}` runs none: it "
             "has no step size and stops at `target_stderr` by itself. Use hf-llc estimate, or another "
             "`sampler`."
+        )
+    if names_several(sampler.component):
+        raise SettingsError(
+            f"hf-llc calibrate takes one component, got {sampler.component}: name one, or leave `component` out to "
+            "calibrate the whole model, whose γ and nβ serve all of its components."
         )
     if sampler.gamma == 0 or sampler.n_beta == 0:
         raise SettingsError("hf-llc calibrate needs `gamma` and `n_beta` above 0; leave them out to have them chosen.")
