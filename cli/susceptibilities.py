@@ -46,7 +46,8 @@ def susceptibilities(
 
     Needs runs with recorded losses (estimate --keep losses) at the same settings: one of all weights, and one for each
     component. Both parts of a susceptibility are given apart, the covariance and the shift of the mean, each with its
-    error and a verdict: resolved, partly-resolved or noise. All numbers are written to susceptibilities.parquet, the
+    error and a verdict: resolved, partly-resolved or noise. The covariance is compared with itself at nβ = 0, where it
+    is that of the localizing prior: differs, same or noise. All numbers are written to susceptibilities.parquet, the
     picture to susceptibilities.png.
 
     Examples:
@@ -88,6 +89,7 @@ def _write(result: "Susceptibility", form: Form) -> None:
             {
                 "quality": result.quality.to_dict(),
                 "total_quality": result.total_quality.to_dict(),
+                "control_quality": None if result.control_quality is None else result.control_quality.to_dict(),
                 "ratios": dict(zip(result.components, result.ratios, strict=True)),
             }
         )
@@ -98,6 +100,10 @@ def _write(result: "Susceptibility", form: Form) -> None:
                 ("draws", f"{result.draws} of each, at n_beta {result.n_beta:.4g} and gamma {result.gamma:.4g}"),
                 ("covariance", str(result.quality)),
                 ("with shift", str(result.total_quality)),
+                (
+                    "at nβ = 0",
+                    "not known from chains" if result.control_quality is None else str(result.control_quality),
+                ),
             ],
         )
         write_line()

@@ -13,13 +13,17 @@ from hf_llc.errors import NotFoundError, ResourceError
 from hf_llc.execution.recording import ANCHORS, LOG_PRIOR_WEIGHTS, LOG_WEIGHTS, LOSS_RISES, RECORDED, VALUES, tensors_of
 from hf_llc.execution.store import INPUTS, RunStore
 from hf_llc.measures.llc.chains.parts import OPEN
-from hf_llc.results.estimate import Estimate
+from hf_llc.results.estimate import Estimate, Verdict
 from hf_llc.results.matrix import MatrixQuality, MatrixVerdict, excerpt
-from hf_llc.sampling.loss_draws import LossDraws
+from hf_llc.sampling.loss_draws import LossDraws, is_finite
 from hf_llc.settings.recording import LOSSES
 
+ESTIMATE = "estimate"
+"""Name of the part with the number of a run."""
 PART = re.compile(r"[0-9]+(-[0-9]+)?")
 """Names of parts with draws."""
+NOT_OF_THE_POSTERIOR = (Verdict.NOT_EQUILIBRATED, Verdict.STEP_TOO_LARGE, Verdict.HEATED)
+"""What is said of chains that do not sample the posterior, such as those that have not forgotten where they began."""
 FEWEST = 8
 """Draws without which nothing is said."""
 
@@ -34,6 +38,8 @@ class RecordedLosses:
         labels: a text for each item. places: of each the number of the item, and that of the token in it if it is one.
         facts: what is said of them: model, sha, step, item, unit, data, parameters that move.
         left_out: pairs of draws, or chains, whose losses were not finite.
+        verdict: of the number that the chains gave; None if they gave none, and where draws are independent, whose
+            weights are judged here.
     """
 
     name: str
@@ -44,6 +50,15 @@ class RecordedLosses:
     places: Sequence[tuple[int, int | None]]
     facts: Mapping[str, Any]
     left_out: int
+    verdict: str | None = None
+
+    @property
+    def caution(self) -> str | None:
+        """Why the draws are not all of the posterior, in words; None if nothing says so."""
+        other = None
+        if self.verdict in NOT_OF_THE_POSTERIOR:
+            other = f"the chains are {self.verdict}, and their draws not those of the posterior"
+        return joined(self.without, other)
 
     @property
     def without(self) -> str | None:
@@ -132,6 +147,21 @@ def _chosen(folder: Path, present: Sequence[str], recording: str | None, kind: s
     return matching[0]
 
 
+def facts_of(run: Estimate | Path | str, recording: str | None = None, kind: str = LOSSES) -> Mapping[str, Any]:
+    """What is said of the recorded losses of a run, which are not read themselves; see `read_recorded`."""
+    return _opened(*place_of(run, recording, kind))[1]
+
+
+def _opened(folder: Path, place: Path) -> tuple[RunStore, Mapping[str, Any], str]:
+    """The run, the facts of its recording, and the beginning of the names of its parts."""
+    store = RunStore(folder, lambda message: None)
+    prefix = place.relative_to(folder).as_posix()
+    facts = store.peek(f"{prefix}/{ANCHORS}")
+    if facts is None:
+        raise ResourceError(f"{place / ANCHORS}.json is damaged; run the command of that run again.")
+    return store, facts, prefix
+
+
 def read_recorded(run: Estimate | Path | str, recording: str | None = None, kind: str = LOSSES) -> RecordedLosses:
     """The recorded losses of a run.
 
@@ -142,17 +172,14 @@ def read_recorded(run: Estimate | Path | str, recording: str | None = None, kind
         NotFoundError: the run has none, or none of that name. ResourceError: parts of it are damaged or missing.
     """
     folder, place = place_of(run, recording, kind)
-    store = RunStore(folder, lambda message: None)
-    prefix = place.relative_to(folder).as_posix()
-    facts = store.peek(f"{prefix}/{ANCHORS}")
-    if facts is None:
-        raise ResourceError(f"{place / ANCHORS}.json is damaged; run the command of that run again.")
+    store, facts, prefix = _opened(folder, place)
     (anchors,) = tensors_of(store, f"{prefix}/{ANCHORS}", VALUES)
     chains = _parts(store, f"{prefix}/chains")
     common = {"n_beta": facts["n_beta"], "gamma": facts["gamma"], "n": facts["n"], "anchors": anchors.double()}
+    control, verdict = None, None
     if chains:
         draws, left_out = _of_chains(store, chains, common)
-        control = None
+        verdict = (store.peek(ESTIMATE) or {}).get("verdict")
     else:
         draws, control, left_out = _of_pairs(store, _parts(store, f"{prefix}/draws"), common, place)
     places = [(int(item), None if token is None else int(token)) for item, token in facts["positions"]]
@@ -165,6 +192,7 @@ def read_recorded(run: Estimate | Path | str, recording: str | None = None, kind
         places=places,
         facts=facts,
         left_out=left_out,
+        verdict=verdict,
     )
 
 
@@ -173,10 +201,9 @@ def joined(*sentences: str | None) -> str | None:
     return "; ".join(sentence for sentence in sentences if sentence is not None) or None
 
 
-def noted(quality: MatrixQuality, *recorded: RecordedLosses) -> MatrixQuality:
-    """The quality, whose reason also says what is left out of these recordings: the rest are not all of the
-    posterior, and no entry is resolved."""
-    without = joined(*dict.fromkeys(each.without for each in recorded))
+def noted(quality: MatrixQuality, *cautions: str | None) -> MatrixQuality:
+    """The quality, whose reason also says why draws are not all of the posterior: no entry is resolved then."""
+    without = joined(*dict.fromkeys(cautions))
     if without is None:
         return quality
     is_resolved = quality.verdict is MatrixVerdict.RESOLVED
@@ -214,41 +241,40 @@ def _of_chains(store: RunStore, names: Sequence[str], common: Mapping[str, Any])
     rises, losses, left_out = [], [], 0
     for name in names:
         values, loss_rises = tensors_of(store, name, VALUES, LOSS_RISES)
-        values = values.float()
-        if len(values) and bool(torch.isfinite(values).all()) and bool(torch.isfinite(loss_rises).all()):
+        if len(values) and is_finite(values) and is_finite(loss_rises):
             rises.append(values)
             losses.append(loss_rises.double())
         else:
             left_out += 1
     _require(sum(map(len, rises)), store.folder, left_out)
-    draws = LossDraws(rises=torch.stack(rises), loss_rises=torch.stack(losses), log_weights=None, **common)
+    draws = LossDraws(rises=_stacked(rises), loss_rises=torch.stack(losses), log_weights=None, **common)
     return draws, left_out
 
 
 def _of_pairs(
     store: RunStore, names: Sequence[str], common: Mapping[str, Any], place: Path
 ) -> tuple[LossDraws, LossDraws, int]:
-    wanted = (VALUES, LOSS_RISES, LOG_WEIGHTS, LOG_PRIOR_WEIGHTS)
-    parts = [
-        [each.float() if each.dtype == torch.float16 else each for each in tensors_of(store, name, *wanted)]
-        for name in names
-    ]
-    _require(sum(len(part[0]) for part in parts), place)
-    values, losses, weights, prior_weights = (
-        torch.cat([part[index] for part in parts]).unflatten(0, (-1, 2)) for index in range(len(wanted))
-    )
-    finite = torch.isfinite(values).all(dim=(1, 2)) & torch.isfinite(weights).all(dim=1)
-    _require(2 * int(finite.sum()), place, int((~finite).sum()))
+    wanted = (LOSS_RISES, LOG_WEIGHTS, LOG_PRIOR_WEIGHTS)
+    rises, others, left_out = [], [], 0
+    for name in names:
+        values, *rest = (each.unflatten(0, (-1, 2)) for each in tensors_of(store, name, VALUES, *wanted))
+        finite = torch.isfinite(values).all(dim=2).all(dim=1) & torch.isfinite(rest[1]).all(dim=1)
+        rises += [*values[finite]]
+        others.append([each[finite] for each in rest])
+        left_out += int((~finite).sum())
+    _require(2 * len(rises), place, left_out)
+    loss_rises, weights, prior_weights = (torch.cat(each) for each in zip(*others, strict=True))
+    draws = LossDraws(rises=_stacked(rises), loss_rises=loss_rises, log_weights=weights, **common)
+    return draws, replace(draws, log_weights=prior_weights, n_beta=0.0), left_out
 
-    def draws_of(log_weights: Tensor, n_beta: float) -> LossDraws:
-        return LossDraws(
-            rises=values[finite],
-            loss_rises=losses[finite],
-            log_weights=log_weights[finite],
-            **{**common, "n_beta": n_beta},
-        )
 
-    return draws_of(weights, common["n_beta"]), draws_of(prior_weights, 0.0), int((~finite).sum())
+def _stacked(rises: list[Tensor]) -> Tensor:
+    """These in 32 bits, one behind the other; each is let go of once it is copied, for all fill the memory."""
+    stacked = torch.empty(len(rises), *rises[0].shape, dtype=torch.float32)
+    for place in range(len(rises)):
+        stacked[place] = rises[place]
+        rises[place] = stacked[:0]
+    return stacked
 
 
 def _require(draws: int, place: Path, left_out: int = 0) -> None:

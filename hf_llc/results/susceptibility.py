@@ -1,7 +1,8 @@
 """How components of a model answer to a change of the data: what `measures.susceptibility` says."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +12,7 @@ from hf_llc.results.estimate import jsonable
 from hf_llc.results.matrix import Matrix, MatrixQuality, frame_of_pairs, from_lists, to_lists, write_parquet
 from hf_llc.settings.bounds import require
 from hf_llc.settings.strict_json import DamagedError
+from hf_llc.settings.typed import build
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +24,44 @@ CONTROL = ("control", "control_stderr")
 QUALITIES = ("quality", "total_quality")
 OMITTED = "[…]"
 """What stands in a text for tokens that have no loss."""
+
+
+class ControlVerdict(StrEnum):
+    """Are the susceptibilities others than those at nβ = 0?"""
+
+    DIFFERS = "differs"
+    SAME = "same"
+    NOISE = "noise"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlQuality:
+    """How far the susceptibilities lie from those at nβ = 0, which are the localizing prior's own.
+
+    Attributes:
+        verdict, reason: whether the posterior changes what noise of the size of the prior would say, and the numbers
+            behind it in one sentence; `same` where the difference may be chance, or is less than a tenth of the size.
+        difference: its root mean square over that of `covariance`, less those of their errors; None where `covariance`
+            is not more than its errors.
+        correlation: of `covariance` and `control` over items, less what their noise has in common; None where either
+            is not more than its errors.
+        beyond: share of the differences that lie more than two of their errors from 0; 0.05 do by chance.
+        chance: p, how often differences lie as far from 0 together by chance.
+    """
+
+    verdict: ControlVerdict
+    reason: str
+    difference: float | None
+    correlation: float | None
+    beyond: float
+    chance: float
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return {key: jsonable(value) for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +80,7 @@ class Susceptibility:
         standardised, standardised_total: `covariance` and `total` less the mean over items, in units of the standard
             deviation over items: what may be compared between components. Noise adds to that deviation.
         control: `covariance` at nβ = 0, under the localizing prior: what there is without the loss; None for chains.
+        control_quality: whether `covariance` differs from it; None where there is no control.
         ratios: of each component, the root mean square of `shift` over that of `covariance`, less that of their errors;
             None where `covariance` is not more than its errors.
         quality: of `covariance`, in units of each component's root mean square; qualities: of each component's alone;
@@ -73,6 +114,7 @@ class Susceptibility:
     draws: int
     items_are_tokens: bool = False
     gaps: tuple[int, ...] = ()
+    control_quality: ControlQuality | None = None
 
     def __str__(self) -> str:
         return f"susceptibilities of {len(self.components)} components to {len(self.items)} items: {self.quality}"
@@ -166,6 +208,7 @@ class Susceptibility:
             **{name: None if matrix is None else to_lists(matrix) for name, matrix in controls.items()},
             **{name: getattr(self, name).to_dict() for name in QUALITIES},
             "qualities": [quality.to_dict() for quality in self.qualities],
+            "control_quality": self.control_quality.to_dict() if self.control_quality else None,
         }
 
     @classmethod
@@ -181,6 +224,7 @@ class Susceptibility:
             values: dict[str, Any] = {name: from_lists(stored, name, shape) for name in MATRICES}
             values |= {name: None if stored[name] is None else from_lists(stored, name, shape) for name in CONTROL}
             values |= {name: MatrixQuality.from_dict(stored[name], name) for name in QUALITIES}
+            of_control = stored.get("control_quality")
             return cls(
                 components=components,
                 items=items,
@@ -193,6 +237,7 @@ class Susceptibility:
                 draws=int(stored["draws"]),
                 items_are_tokens=bool(stored.get("items_are_tokens", False)),
                 gaps=tuple(map(int, stored.get("gaps", ()))),
+                control_quality=of_control and build(ControlQuality, of_control, "control_quality"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"the susceptibilities are damaged: {error}") from error

@@ -1,7 +1,8 @@
 """Means over the draws of a posterior with their standard errors, of many quantities at once."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,18 @@ MOST_BLOCKS = 128
 """Batches of all chains from which on more of them make a standard error hardly better known."""
 ROUNDING = 1e-13
 """Of a value, below which its deviations are errors of rounding."""
+ROOM = 2**19
+"""Numbers of a block of columns at all draws, so that the memory for what is computed of them is bounded."""
+
+Columns = Callable[[slice], Sequence[Tensor]]
+"""Several quantities at all draws, each of shape (groups, draws, columns), for these of their columns."""
+
+
+class Errors(NamedTuple):
+    """Standard errors of a quantity's columns, and the autocorrelation pooled over them."""
+
+    stderr: Tensor
+    correlation: Autocorrelation
 
 
 class Averages:
@@ -68,29 +81,60 @@ class Averages:
 
     def autocorrelation(self, values: Tensor) -> Autocorrelation:
         """Pooled over variables (groups, draws, variables), each in units of its standard deviation."""
-        if not self.is_chains:
-            return INDEPENDENT
-        deviations = standardised(values - values.mean(dim=1, keepdim=True))
+        return self.autocorrelations(lambda part: [values[..., part]], values.shape[-1])[0]
 
-        def at(lag: int) -> float:
-            return float((deviations[:, lag:] * deviations[:, : self.length - lag]).sum(-1).mean())
+    def autocorrelations(self, columns: Columns, count: int) -> list[Autocorrelation]:
+        """`autocorrelation` of several quantities, of which only a block of the columns is in memory at a time."""
+        lagged: list[Tensor] = []
+        for part in self.parts(count):
+            values = columns(part)
+            if not self.is_chains:
+                return [INDEPENDENT] * len(values)
+            added = [_lagged(standardised(each - each.mean(dim=1, keepdim=True))) for each in values]
+            lagged = [known + more for known, more in zip(lagged, added, strict=True)] if lagged else added
 
-        return autocorrelation(at, self.length, self.length)
+        def of(sums: Tensor) -> Autocorrelation:
+            def at(lag: int) -> float:
+                return float(sums[lag]) / (self.groups * (self.length - lag))
+
+            return autocorrelation(at, self.length, self.length)
+
+        return [of(each) for each in lagged]
+
+    def parts(self, count: int) -> Iterator[slice]:
+        """Blocks of so many columns, which together are all of them."""
+        return chunks(count, ROOM // (self.groups * self.length))
 
     def stderr(self, influence: Tensor) -> Tensor:
-        """The standard errors of quantities with this influence, of shape (groups, draws, quantities).
+        """The standard errors of quantities with this influence, of shape (groups, draws, quantities)."""
+        return self.errors(lambda part: [influence[..., part]], influence.shape[-1])[0].stderr
+
+    def errors(self, columns: Columns, count: int) -> list[Errors]:
+        """The standard errors of several quantities whose influences these are.
 
         So large that as many results lie within two of it as within two standard deviations of a normal variable, and
-        never less than what the spread of chains says of all quantities together.
+        never less than what the spread of chains says of all columns together.
         """
-        correlation = self.autocorrelation(influence)
+        correlations = self.autocorrelations(columns, count)
+        squares = [
+            [self._squares(each, correlation) for each, correlation in zip(columns(part), correlations, strict=True)]
+            for part in self.parts(count)
+        ]
+        results = []
+        for correlation, of_parts in zip(correlations, zip(*squares, strict=True), strict=True):
+            within, apart = (torch.cat(each) for each in zip(*of_parts, strict=True))
+            if self.is_chains and self.groups > 1:
+                within = within * excess(apart * (self.groups / (self.groups - 1)), within)
+            results.append(Errors(within.sqrt() * self.widening(correlation), correlation))
+        return results
+
+    def _squares(self, influence: Tensor, correlation: Autocorrelation) -> tuple[Tensor, Tensor]:
+        """The variances of means by blocks of draws, and sums of squares of the means of groups."""
         blocks = self.blocks(correlation)
-        sums = self.sums(influence, blocks)
-        squares = sums.square().sum(dim=0) * self.factor(blocks, correlation)
-        if self.is_chains and self.groups > 1:
-            apart = (self.weights[..., None] * influence).sum(dim=1).square().sum(dim=0)
-            squares = squares * excess(apart * (self.groups / (self.groups - 1)), squares)
-        return squares.sqrt() * self.widening(correlation)
+        within = self.sums(influence, blocks).square().sum(dim=0) * self.factor(blocks, correlation)
+        if not self.is_chains:
+            return within, within
+        return within, (self.weights[..., None] * influence).sum(dim=1).square().sum(dim=0)
 
     def blocks(self, correlation: Autocorrelation) -> list[slice]:
         """Places of the draws of each block, all groups one after the other."""
@@ -147,6 +191,15 @@ def standardised(deviations: Tensor) -> Tensor:
     """Deviations (groups, draws, variables) in units of each one's standard deviation; 0 for one that is constant."""
     scale = deviations.square().mean(dim=(0, 1), keepdim=True).sqrt()
     return deviations / torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def _lagged(deviations: Tensor) -> Tensor:
+    """Σ a(t) a(t + lag) over groups, draws t and variables of a (groups, draws, variables), for each lag."""
+    length = deviations.shape[1]
+    spectrum = torch.fft.rfft(deviations, n=2 * length, dim=1)
+    power = (spectrum.real.square() + spectrum.imag.square()).sum(dim=(0, 2))
+    lagged: Tensor = torch.fft.irfft(power, n=2 * length)[:length]
+    return lagged
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:

@@ -52,7 +52,7 @@ class LossDraws:
                 raise ValueError(f"{name} must have the shape {shape}, got {_shape(tensor)}")
         for name in ("rises", *expected):
             tensor = getattr(self, name)
-            if tensor is not None and not bool(torch.isfinite(tensor).all()):
+            if tensor is not None and not is_finite(tensor):
                 raise ValueError(f"{name} must be finite: leave out the draws that are not")
         for name in ("n_beta", "gamma"):
             value = getattr(self, name)
@@ -117,6 +117,11 @@ class LossDraws:
             loss_rises=self.loss_rises[groups, draws],
             log_weights=None if weights is None else weights[groups, draws],
         )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """True if every number is finite; looked at one group of draws after the other, to take little memory."""
+    return all(bool(torch.isfinite(each).all()) for each in tensor)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

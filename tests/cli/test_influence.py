@@ -1,6 +1,7 @@
 """Influence, susceptibilities and WAIC on the command line: what is printed, written and drawn."""
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -93,6 +94,7 @@ def test_susceptibilities_of_several_runs_and_of_tokens(run: Run, recorded: Run)
     assert ran.code == 0, ran.err
     assert "Susceptibilities of 1 components to 50 items" in ran.out
     assert "l0h0" in ran.out
+    assert re.search(r"^at nβ = 0 +(differs|same|noise): ", ran.out, re.MULTILINE)
     assert len(pandas.read_parquet("runs/susceptibilities.parquet")) == SEQUENCES
     tokens = ("--keep", "token-losses", "--probe-items", 2)
     for folder, more in (("full", ()), ("head", ("--component", "l0h0"))):

@@ -1,6 +1,7 @@
 """What is read of recorded losses, and what is made of them, from runs of a tiny model."""
 
 import math
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Tensor
 from hf_llc import DataSettings, Estimate, SamplerSettings, estimate, fluctuation, influence, loss_gain
 from hf_llc import susceptibilities as susceptibilities_of
 from hf_llc.errors import DivergedError, NotFoundError, ResourceError, SettingsError
+from hf_llc.execution.store import RunStore
 from hf_llc.measures.recorded import read_recorded
 from hf_llc.results.matrix import MatrixVerdict, excerpt
 from hf_llc.results.susceptibility import Susceptibility
@@ -262,6 +264,20 @@ def test_draws_that_are_left_out_are_told_of_and_resolve_nothing() -> None:
     assert result.kernel_quality.reason.startswith(message)
     assert fluctuation("steep").warning == message
     assert message in str(loss_gain("steep"))
+
+
+@pytest.mark.parametrize("verdict", ["not-equilibrated", "converged", "not-a-minimum"])
+def test_draws_of_chains_that_have_not_forgotten_their_start_resolve_nothing(place: Path, verdict: str) -> None:
+    shutil.copytree(place / "chains", "run")
+    store = RunStore(Path("run"), lambda message: None)
+    payload = store.peek("estimate")
+    assert payload is not None
+    store.write("estimate", {**payload, "verdict": verdict})
+    is_other = verdict == "not-equilibrated"
+    message = "the chains are not-equilibrated, and their draws not those of the posterior"
+    assert (read_recorded("run").caution == message) is is_other
+    assert influence("run").quality.reason.startswith(message) is is_other
+    assert (message in str(fluctuation("run"))) is is_other
 
 
 def test_chains_that_fail_before_their_first_draw_are_recorded_as_failed() -> None:

@@ -31,7 +31,7 @@ def fluctuation(run: Estimate | Path | str, recording: str | None = None) -> Flu
             "posterior is made of: record these too (`keep=losses` without `probe`)."
         )
     result = estimate.fluctuation(recorded.draws)
-    return replace(result, warning=joined(result.warning, recorded.without))
+    return replace(result, warning=joined(result.warning, recorded.caution))
 
 
 def loss_gain(run: Estimate | Path | str, recording: str | None = None, items: Sequence[int] | None = None) -> LossGain:
@@ -50,7 +50,7 @@ def loss_gain(run: Estimate | Path | str, recording: str | None = None, items: S
         result = estimate.loss_gain(recorded.draws, items)
     except ValueError as error:
         raise SettingsError(f"{error}.") from error
-    return replace(result, warning=joined(result.warning, recorded.without))
+    return replace(result, warning=joined(result.warning, recorded.caution))
 
 
 def _refuse_tokens(recorded: RecordedLosses) -> None:

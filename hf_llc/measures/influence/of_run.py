@@ -61,7 +61,9 @@ def influence(
 
 def _noted(result: Influence, recorded: RecordedLosses) -> Influence:
     return replace(
-        result, quality=noted(result.quality, recorded), kernel_quality=noted(result.kernel_quality, recorded)
+        result,
+        quality=noted(result.quality, recorded.caution),
+        kernel_quality=noted(result.kernel_quality, recorded.caution),
     )
 
 

@@ -1,14 +1,15 @@
 """Susceptibilities of components to items with errors and verdicts, see `measures.susceptibility.parts`."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
 from torch import Tensor
 
 from hf_llc.measures.matrix_verdict import judge_matrix
-from hf_llc.measures.susceptibility.parts import Components, Part, Parts, control
+from hf_llc.measures.susceptibility.control import Comparison, compared, judged
+from hf_llc.measures.susceptibility.parts import Components, Part, Parts
 from hf_llc.results.matrix import Matrix, MatrixQuality
 from hf_llc.results.susceptibility import PARTS, Susceptibility
 from hf_llc.sampling.averages import Averages
@@ -32,69 +33,116 @@ def susceptibility(
     Raises:
         ValueError: there is no component, or draws differ in their items, nβ, γ or n.
     """
-    _refuse_others(restricted, full, items)
-    components = Components(full)
-    parts = [components.parts(draws) for draws in restricted.values()]
-    matrices = {name: [getattr(each, name) for each in parts] for name in PARTS}
-    independent = not full.is_chains and not any(draws.is_chains for draws in restricted.values())
-    if controls is None and independent:
+    if controls is None and not any(draws.is_chains for draws in (full, *restricted.values())):
         controls = {name: draws.equally_weighted() for name, draws in restricted.items()}
-    has_all = controls is not None and restricted.keys() <= controls.keys()
-    at_zero = [control(controls[name]) for name in restricted] if controls and has_all else None
-    covariances, totals = _halves(restricted, full)
-    tails = [Averages(draws).pareto_k for draws in restricted.values()]
-    effective = [each.effective for each in parts]
-    named: dict[str, Any] = {name: _both(each)[0] for name, each in matrices.items()}
-    named |= {f"{name}_stderr": _both(each)[1] for name, each in matrices.items()}
-    values, errors = _both(matrices["covariance"])
-    total, total_errors = _both(matrices["total"])
-    return Susceptibility(
-        components=tuple(restricted),
-        items=tuple(items),
-        **named,
-        control=_both(at_zero)[0] if at_zero else None,
-        control_stderr=_both(at_zero)[1] if at_zero else None,
-        ratios=tuple(map(_ratio, parts)),
-        quality=_quality(values, errors, covariances, min(effective), tails),
-        qualities=tuple(
-            _quality(values[[row]], errors[[row]], covariances and [half[[row]] for half in covariances],
-                     effective[row], [tails[row]])
-            for row in range(len(parts))
-        ),
-        total_quality=_quality(
-            total, total_errors, totals, min(*effective, components.effective), [*tails, components.averages.pareto_k]
-        ),
-        n_beta=full.n_beta,
-        gamma=full.gamma,
-        n=full.n,
-        draws=min(draws.loss_rises.numel() for draws in restricted.values()),
-    )  # fmt: skip
-
-
-def _refuse_others(restricted: Mapping[str, LossDraws], full: LossDraws, items: Sequence[str]) -> None:
-    if not restricted:
-        raise ValueError("there must be at least one component")
-    if len(items) != full.items:
-        raise ValueError(f"there must be a name for each of the {full.items} items, got {len(items)}")
+    rows = Susceptibilities(full, items)
     for name, draws in restricted.items():
+        rows.add(name, draws, None if controls is None else controls.get(name))
+    return rows.result()
+
+
+class Susceptibilities:
+    """Susceptibilities of components that are added one by one, none of whose draws are kept.
+
+    Args:
+        full: draws of the posterior of all weights. items: names of the items.
+
+    Raises:
+        ValueError: there is not a name for each item.
+    """
+
+    def __init__(self, full: LossDraws, items: Sequence[str]) -> None:
+        if len(items) != full.items:
+            raise ValueError(f"there must be a name for each of the {full.items} items, got {len(items)}")
+        self._full, self._items = full, tuple(items)
+        self._components = Components(full)
+        self._halves = [Components(half) for half in full.halves() or ()]
+        self._rows: dict[str, _Row] = {}
+
+    def add(self, name: str, draws: LossDraws, at_zero: LossDraws | None) -> None:
+        """Adds a component.
+
+        Args:
+            draws: of the posterior of its weights, all others at w*. at_zero: of its localizing prior, nβ = 0.
+
+        Raises:
+            ValueError: the draws differ from those of the full posterior in their items, nβ, γ or n.
+        """
         for field in ("items", "n_beta", "gamma", "n"):
-            ours, theirs = getattr(draws, field), getattr(full, field)
+            ours, theirs = getattr(draws, field), getattr(self._full, field)
             if ours != theirs:
                 raise ValueError(f"{field} must be that of the full posterior, {theirs}, got {ours} for {name}")
+        parts = self._components.parts(draws)
+        halves = draws.halves() if self._halves else None
+        self._rows[name] = _Row(
+            parts,
+            None if at_zero is None else compared(draws, at_zero, parts.covariance),
+            halves and [components.values(half) for components, half in zip(self._halves, halves, strict=True)],
+            Averages(draws).pareto_k,
+            draws.loss_rises.numel(),
+        )
+
+    def result(self) -> Susceptibility:
+        """The susceptibilities of all components that were added.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not self._rows:
+            raise ValueError("there must be at least one component")
+        rows = list(self._rows.values())
+        matrices: dict[str, Any] = {}
+        for name in PARTS:
+            matrices[name], matrices[f"{name}_stderr"] = _both(getattr(row.parts, name) for row in rows)
+        qualities = [self._quality([row], "covariance", row.parts.effective, [row.pareto_k]) for row in rows]
+        effective, tails = [row.parts.effective for row in rows], [row.pareto_k for row in rows]
+        quality = self._quality(rows, "covariance", min(effective), tails)
+        comparisons = [row.comparison for row in rows if row.comparison is not None]
+        has_all = len(comparisons) == len(rows)
+        control = _both(each.control for each in comparisons) if has_all else (None, None)
+        return Susceptibility(
+            components=tuple(self._rows),
+            items=self._items,
+            **matrices,
+            control=control[0],
+            control_stderr=control[1],
+            control_quality=(
+                judged([row.parts.covariance for row in rows], comparisons, quality) if has_all else None
+            ),
+            ratios=tuple(_ratio(row.parts) for row in rows),
+            quality=quality,
+            qualities=tuple(qualities),
+            total_quality=self._quality(
+                rows, "total", min(*effective, self._components.effective),
+                [*tails, self._components.averages.pareto_k],
+            ),
+            n_beta=self._full.n_beta,
+            gamma=self._full.gamma,
+            n=self._full.n,
+            draws=min(row.draws for row in rows),
+        )  # fmt: skip
+
+    def _quality(
+        self, rows: "Sequence[_Row]", part: str, effective: float, tails: Sequence[float | None]
+    ) -> MatrixQuality:
+        """The verdict on the `covariance` or `total` of these components."""
+        place = ("covariance", "total").index(part)
+        halves = (
+            [_matrix(row.halves[half][place] for row in rows if row.halves) for half in range(2)]
+            if all(row.halves for row in rows)
+            else None
+        )
+        return _quality(*_both(getattr(row.parts, part) for row in rows), halves, effective, tails)
 
 
-def _halves(restricted: Mapping[str, LossDraws], full: LossDraws) -> tuple[list[Matrix] | None, list[Matrix] | None]:
-    """The covariances and the totals from either half of the draws; None if there are too few."""
-    of_full, of_components = full.halves(), [draws.halves() for draws in restricted.values()]
-    if of_full is None or None in of_components:
-        return None, None
-    covariances, totals = [], []
-    for place in range(2):
-        components = Components(of_full[place])
-        values = [components.values(halves[place]) for halves in of_components if halves]
-        covariances.append(_matrix(covariance for covariance, _ in values))
-        totals.append(_matrix(total for _, total in values))
-    return covariances, totals
+class _Row(NamedTuple):
+    """What is kept of a component: `halves` are its covariances and totals from either half of the draws."""
+
+    parts: Parts
+    comparison: Comparison | None
+    halves: list[tuple[Tensor, Tensor]] | None
+    pareto_k: float | None
+    draws: int
 
 
 def _quality(
@@ -120,8 +168,9 @@ def _ratio(parts: Parts) -> float | None:
     return (max(shift, 0.0) / covariance) ** 0.5 if covariance > 0 else None
 
 
-def _both(parts: Sequence[Part]) -> tuple[Matrix, Matrix]:
-    return _matrix(part.value for part in parts), _matrix(part.stderr for part in parts)
+def _both(parts: Iterable[Part]) -> tuple[Matrix, Matrix]:
+    values, errors = zip(*parts, strict=True)
+    return _matrix(values), _matrix(errors)
 
 
 def _matrix(rows: Iterable[Tensor]) -> Matrix:

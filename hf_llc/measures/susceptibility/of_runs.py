@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hf_llc.errors import NotFoundError, SettingsError, listed
-from hf_llc.measures.recorded import RecordedLosses, noted, read_recorded, runs_in
-from hf_llc.measures.susceptibility.estimate import susceptibility
+from hf_llc.measures.recorded import facts_of, noted, read_recorded, runs_in
+from hf_llc.measures.susceptibility.estimate import Susceptibilities
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.susceptibility import Susceptibility
 from hf_llc.settings.bounds import shown
@@ -35,36 +36,44 @@ def susceptibilities(
         SettingsError: two runs moved the same component, or runs differ in what they are of; names it.
     """
     given = [runs] if isinstance(runs, Estimate | Path | str) else list(runs)
-    recorded = [read_recorded(folder, recording) for run in given for folder in _folders(run)]
-    by_name: dict[str, RecordedLosses] = {}
-    for each in recorded:
-        name = moved_by(each.facts)
+    by_name: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+    for folder in (folder for run in given for folder in _folders(run)):
+        facts = facts_of(folder, recording)
+        name = moved_by(facts)
         if name in by_name:
-            raise SettingsError(f"{by_name[name].run_dir} and {each.run_dir} both moved {name}; name one of them.")
-        by_name[name] = each
+            raise SettingsError(f"{by_name[name][0]} and {folder} both moved {name}; name one of them.")
+        by_name[name] = folder, facts
     if FULL not in by_name:
         raise NotFoundError(
             "Susceptibilities need a run that moved all weights beside those of components: run the same command "
             "without `component`, with the same `gamma`."
         )
-    full = by_name.pop(FULL)
+    full_dir, full_facts = by_name.pop(FULL)
     if not by_name:
         raise NotFoundError(
-            f"Susceptibilities need runs that moved a component beside {shown(full.run_dir)}: run the same command "
+            f"Susceptibilities need runs that moved a component beside {shown(full_dir)}: run the same command "
             "with `component`, such as `component=l0h0`."
         )
-    _refuse_others(full, by_name)
-    controls = {name: each.control for name, each in by_name.items() if each.control is not None}
-    result = susceptibility({name: each.draws for name, each in by_name.items()}, full.draws, full.names, controls)
+    _refuse_others(full_dir, full_facts, by_name)
+    full = read_recorded(full_dir, recording)
+    rows, cautions = Susceptibilities(full.draws, full.names), {FULL: full.caution}
+    for name, (folder, _) in by_name.items():
+        # One after the other: losses of tokens at the draws of one component are large already.
+        one = read_recorded(folder, recording)
+        cautions[name] = one.caution
+        rows.add(name, one.draws, one.control)
+        del one
+    result = rows.result()
+    of_components = [cautions[name] for name in result.components]
     return replace(
         result,
         items_are_tokens=full.is_of_tokens,
         gaps=full.gaps,
-        quality=noted(result.quality, *by_name.values()),
+        quality=noted(result.quality, *of_components),
         qualities=tuple(
-            noted(quality, by_name[name]) for name, quality in zip(result.components, result.qualities, strict=True)
+            noted(quality, caution) for quality, caution in zip(result.qualities, of_components, strict=True)
         ),
-        total_quality=noted(result.total_quality, full, *by_name.values()),
+        total_quality=noted(result.total_quality, full.caution, *of_components),
     )
 
 
@@ -82,11 +91,13 @@ def _folders(run: Estimate | Path | str) -> list[Path]:
     return runs_in(folder) or [folder]
 
 
-def _refuse_others(full: RecordedLosses, components: Mapping[str, RecordedLosses]) -> None:
-    for name, each in components.items():
-        differing = [key for key in SHARED if each.facts.get(key) != full.facts.get(key)]
+def _refuse_others(
+    full_dir: Path, full: Mapping[str, Any], components: Mapping[str, tuple[Path, Mapping[str, Any]]]
+) -> None:
+    for name, (folder, facts) in components.items():
+        differing = [key for key in SHARED if facts.get(key) != full.get(key)]
         if differing:
             raise SettingsError(
-                f"{each.run_dir}, which moved {name}, differs from {full.run_dir} in {listed(differing)}; run both "
+                f"{folder}, which moved {name}, differs from {full_dir} in {listed(differing)}; run both "
                 "with the same settings."
             )

@@ -15,12 +15,13 @@ On a quadratic with curvatures h_i of L, h_i + d_i of ℓ_k and A_i = nβh_i + �
 both and depends on C hardly but by a factor.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hf_llc.sampling.averages import Averages
+from hf_llc.sampling.averages import Averages, Errors
 from hf_llc.sampling.covariance import covariance_with
 from hf_llc.sampling.loss_draws import LossDraws
 
@@ -50,100 +51,149 @@ class Parts(NamedTuple):
 
 
 class Influence(NamedTuple):
-    """A result and what each draw of the restricted and of the full posterior contributes to it to first order."""
+    """Results, and what each draw contributes to them to first order: (items,) and (groups, draws, items)."""
 
     value: Tensor
-    restricted: Tensor
-    full: Tensor | None
+    of_draws: Tensor
 
 
-def relative_losses(draws: LossDraws) -> Tensor:
-    """y = ℓ_k − L less its value at w*, of shape (groups, draws, items)."""
-    return draws.rises.double() - draws.loss_rises.double()[..., None]
+def relative_losses(draws: LossDraws, part: slice = slice(None)) -> Tensor:
+    """y = ℓ_k − L of these items less its value at w*, of shape (groups, draws, items)."""
+    return draws.rises[..., part].double() - draws.loss_rises.double()[..., None]
 
 
 class Components:
     """Susceptibilities of components against one full posterior.
 
-    Draws of a component and of the full posterior count as independent.
+    Draws of a component and of the full posterior count as independent. What is computed at all draws is computed of a
+    block of items at a time: losses of many tokens fill the memory themselves.
     """
 
     def __init__(self, full: LossDraws) -> None:
-        self.averages, self._values = Averages(full), relative_losses(full)
-        self._mean = self.averages.expectation(self._values)
-        self._influence = self.averages.influence(self._values)
+        self.averages, self.draws = Averages(full), full
+        parts = self.averages.parts(full.items)
+        self.mean = torch.cat([self.averages.expectation(relative_losses(full, part)) for part in parts])
 
-    def parts(self, restricted: LossDraws) -> Parts:
-        """The parts of the component that these draws are restricted to, and their errors."""
-        averages = Averages(restricted)
-        covariance, shift = self._parts(averages, restricted)
-        assert shift.full is not None
-        total = Influence(covariance.value + shift.value, covariance.restricted + shift.restricted, shift.full)
-        return Parts(
-            covariance=self._part(averages, covariance),
-            shift=self._part(averages, shift),
-            total=self._part(averages, total),
-            standardised=self._part(averages, standardised(covariance)),
-            standardised_total=self._part(averages, standardised(total)),
-            effective=averages.effective(averages.autocorrelation(covariance.restricted)),
-        )
+    def influence(self, part: slice) -> Tensor:
+        """The influence of draws on the mean of y of these items."""
+        return self.averages.influence(relative_losses(self.draws, part))
+
+    @cached_property
+    def errors(self) -> Errors:
+        """Of the mean of y."""
+        return self.averages.errors(lambda part: [self.influence(part)], self.draws.items)[0]
 
     @property
     def effective(self) -> float:
         """Draws that those of the full posterior are worth for a mean."""
-        return self.averages.effective(self.averages.autocorrelation(self._values))
+        return self.averages.effective(self.errors.correlation)
+
+    def parts(self, restricted: LossDraws) -> Parts:
+        """The parts of the component that these draws are restricted to, and their errors."""
+        return _Component(self, restricted).parts()
 
     def values(self, restricted: LossDraws) -> tuple[Tensor, Tensor]:
         """The covariance and the total of `parts`, without errors."""
-        covariance, shift = self._parts(Averages(restricted), restricted)
-        return covariance.value, covariance.value + shift.value
+        component = _Component(self, restricted)
+        both = [component.influences(part) for part in component.averages.parts(restricted.items)]
+        covariance, shift = (torch.cat([each[place].value for each in both]) for place in range(2))
+        return covariance, covariance + shift
 
-    def _parts(self, averages: Averages, restricted: LossDraws) -> tuple[Influence, Influence]:
-        phi, values = restricted.loss_rises.double(), relative_losses(restricted)
-        products = covariance_with(averages, phi, values)
-        height, apart = averages.expectation(phi), averages.expectation(values) - self._mean
-        covariance = Influence(-products.value, -products.influence, None)
-        shift = Influence(
-            # The product of two means has their covariance beside the product of what they estimate.
-            products.of_means - height * apart,
-            -(averages.influence(phi)[..., None] * apart + height * averages.influence(values)),
-            height * self._influence,
+
+class _Component:
+    """What the draws of one component say of blocks of items."""
+
+    def __init__(self, components: Components, draws: LossDraws) -> None:
+        self.averages, self._components, self._draws = Averages(draws), components, draws
+        self._phi = draws.loss_rises.double()
+        self._height, self._of_height = self.averages.expectation(self._phi), self.averages.influence(self._phi)
+
+    def influences(self, part: slice) -> tuple[Influence, Influence]:
+        """The covariance and the shift of these items, and what the restricted draws contribute to them."""
+        averages, values = self.averages, relative_losses(self._draws, part)
+        products = covariance_with(averages, self._phi, values)
+        apart = averages.expectation(values) - self._components.mean[part]
+        # The product of two means has their covariance beside the product of what they estimate.
+        shift = products.of_means - self._height * apart
+        of_shift = -(self._of_height[..., None] * apart + self._height * averages.influence(values))
+        return Influence(-products.value, -products.influence), Influence(shift, of_shift)
+
+    def _of_full(self, part: slice) -> Tensor:
+        """What the draws of the full posterior contribute to the shift."""
+        return self._height * self._components.influence(part)
+
+    def parts(self) -> Parts:
+        """The results of all items with their errors."""
+        items, averages, full = self._draws.items, self.averages, self._components
+        values, means = [], (MeansOfItems(items), MeansOfItems(items), MeansOfItems(items))
+        for part in averages.parts(items):
+            covariance, shift = self.influences(part)
+            values.append((covariance.value, shift.value))
+            means[0].add(covariance.value, covariance.of_draws)
+            means[1].add(covariance.value + shift.value, covariance.of_draws + shift.of_draws)
+        covariances, shifts = (torch.cat(each) for each in zip(*values, strict=True))
+        totals = covariances + shifts
+        for part in full.averages.parts(items):
+            means[2].add(totals[part], self._of_full(part))
+        of_covariance, of_total = Standardised(covariances, means[0]), Standardised(totals, means[1])
+        beside_total = Standardised(totals, means[2])
+
+        def columns(part: slice) -> list[Tensor]:
+            covariance, shift = (each.of_draws for each in self.influences(part))
+            total = covariance + shift
+            return [covariance, shift, total, of_covariance.moved(part, covariance), of_total.moved(part, total)]
+
+        def beside(part: slice) -> list[Tensor]:
+            return [beside_total.moved(part, self._of_full(part))]
+
+        errors = averages.errors(columns, items)
+        stderrs = [each.stderr for each in errors]
+        of_mean = self._height.abs() * full.errors.stderr
+        return Parts(
+            covariance=Part(covariances, stderrs[0]),
+            shift=Part(shifts, torch.hypot(stderrs[1], of_mean)),
+            total=Part(totals, torch.hypot(stderrs[2], of_mean)),
+            standardised=Part(of_covariance.value, stderrs[3]),
+            standardised_total=Part(
+                of_total.value, torch.hypot(stderrs[4], full.averages.errors(beside, items)[0].stderr)
+            ),
+            effective=averages.effective(errors[0].correlation),
         )
-        return covariance, shift
-
-    def _part(self, averages: Averages, result: Influence) -> Part:
-        error = averages.stderr(result.restricted)
-        if result.full is not None:
-            error = torch.hypot(error, self.averages.stderr(result.full))
-        return Part(result.value, error)
 
 
-def control(draws: LossDraws) -> Part:
-    """−Cov_C(φ, y) at nβ = 0, from draws of the localizing prior: what there is of it without the loss."""
-    averages = Averages(draws)
-    products = covariance_with(averages, draws.loss_rises, relative_losses(draws))
-    return Part(-products.value, averages.stderr(products.influence))
+class MeansOfItems:
+    """Means over items of what draws contribute to their results, and of its products with these, block by block."""
+
+    def __init__(self, items: int) -> None:
+        self._items, self.plain, self.by_value = items, torch.zeros(()), torch.zeros(())
+
+    def add(self, values: Tensor, of_draws: Tensor) -> None:
+        """Adds a block of items: their results, and the contributions to them."""
+        self.plain = self.plain + of_draws.sum(dim=-1) / self._items
+        self.by_value = self.by_value + of_draws @ values / self._items
 
 
-def standardised(result: Influence) -> Influence:
+class Standardised:
     """ψ_k = (χ_k − mean χ) / s, s the standard deviation over items; 0 where all items are alike.
 
     To first order dψ = (dχ − mean dχ)/s − ψ mean(ψ (dχ − mean dχ))/s (the infinitesimal jackknife).
+
+    Attributes:
+        value: ψ, of shape (items,).
     """
-    apart = result.value - result.value.mean()
-    scale = apart.square().mean().sqrt()
-    if not float(scale) > 0:
-        nothing = torch.zeros_like
-        return Influence(
-            nothing(apart), nothing(result.restricted), None if result.full is None else nothing(result.full)
-        )
-    value = apart / scale
 
-    def moved(influence: Tensor) -> Tensor:
-        change = (influence - influence.mean(-1, keepdim=True)) / scale
-        return change - value * (value * change).mean(-1, keepdim=True)
+    def __init__(self, values: Tensor, means: MeansOfItems) -> None:
+        apart = values - values.mean()
+        scale = apart.square().mean().sqrt()
+        self._scale = torch.where(scale > 0, scale, torch.inf)
+        self.value = apart / self._scale
+        self._mean = means.plain
+        self._of_scale = (means.by_value - values.mean() * means.plain) / self._scale
 
-    return Influence(value, moved(result.restricted), None if result.full is None else moved(result.full))
+    def moved(self, part: slice, of_draws: Tensor) -> Tensor:
+        """What draws contribute to ψ of these items, by what they contribute to χ."""
+        change = of_draws - self._mean[..., None] - self.value[part] * self._of_scale[..., None]
+        return change / self._scale
 
 
 def two_chain_total(restricted: LossDraws, full: LossDraws) -> Tensor:

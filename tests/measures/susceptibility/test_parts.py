@@ -3,12 +3,15 @@
 import math
 from fractions import Fraction
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from hf_llc.measures.susceptibility.parts import Components, Influence, control, standardised, two_chain_total
+from hf_llc.measures.susceptibility.control import control
+from hf_llc.measures.susceptibility.parts import Components, MeansOfItems, Standardised, two_chain_total
+from hf_llc.sampling import averages
 from hf_llc.sampling.loss_draws import LossDraws
 
 N_BETA, GAMMA, SIZE, ITEMS = 40.0, 60.0, 20, 12
@@ -184,14 +187,31 @@ def test_errors_of_standardised_values_are_those_of_the_jackknife() -> None:
     left_out = torch.stack([psi(torch.cat([values[0, :i], values[0, i + 1 :]])) for i in range(40)])
     jackknife = (39 / 40 * (left_out - left_out.mean(0)).square().sum(0)).sqrt()
     mean = values.mean((0, 1))
-    result = standardised(Influence(mean, values - mean, None))
+    means = MeansOfItems(9)
+    for part in (slice(0, 4), slice(4, 9)):
+        means.add(mean[part], (values - mean)[..., part])
+    result = Standardised(mean, means)
     torch.testing.assert_close(result.value, psi(values[0]))
-    delta = result.restricted[0].square().sum(0).sqrt() / 40
+    moved = torch.cat([result.moved(part, (values - mean)[..., part]) for part in (slice(0, 4), slice(4, 9))], dim=-1)
+    delta = moved[0].square().sum(0).sqrt() / 40
     assert float((delta / jackknife - 1).abs().max()) < 0.05
 
 
 def test_items_all_alike_have_no_standardised_value() -> None:
-    result = standardised(Influence(torch.ones(3), torch.ones(1, 4, 3), torch.ones(1, 4, 3)))
+    means = MeansOfItems(3)
+    means.add(torch.ones(3), torch.ones(1, 4, 3))
+    result = Standardised(torch.ones(3), means)
     assert not result.value.any()
-    assert result.full is not None
-    assert not result.full.any()
+    assert not result.moved(slice(0, 3), torch.ones(1, 4, 3)).any()
+
+
+@pytest.mark.parametrize("make", [pairs, chains])
+def test_blocks_of_items_give_the_numbers_of_all_items_at_once(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, restricted = make(60, False, 0), make(60, True, 1)
+    whole = Components(full).parts(restricted)
+    monkeypatch.setattr(averages, "ROOM", 5 * full.loss_rises.numel())
+    assert len([*averages.Averages(full).parts(ITEMS)]) == 3
+    blocks = Components(full).parts(restricted)
+    assert blocks.effective == pytest.approx(whole.effective)
+    for mine, other in zip(blocks[:-1], whole[:-1], strict=True):
+        torch.testing.assert_close(mine, other)
