@@ -250,7 +250,8 @@ def _give_padding_a_gradient(model: torch.nn.Module) -> None:
 def _refuse_if_not_causal(source: ModelSource, model: Any) -> None:
     """Raise UnusableError unless logits are finite, and equal before the last token for inputs that differ in it."""
     embedding = model.get_input_embeddings().weight
-    ids = torch.arange(8, device=embedding.device).remainder(embedding.shape[0]).repeat(2, 1)
+    length = max(2, min(8, context_limit(source) or 8))
+    ids = torch.arange(length, device=embedding.device).remainder(embedding.shape[0]).repeat(2, 1)
     ids[1, -1] = ids[1, 0]
     with torch.no_grad(), explained(source):
         logits = model(input_ids=ids).logits[:, :-1]

@@ -28,14 +28,16 @@ def last_layer(model: Any) -> LastLayer | None:
     layer, body = model.get_output_embeddings(), model.base_model
     if type(layer) is not torch.nn.Linear or body is model:
         return None
-    ids = torch.arange(16, device=layer.weight.device).remainder(len(layer.weight)).view(2, 8)
+    config = model.config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    length = min(8, positions) if isinstance(positions, int) and positions > 0 else 8
+    ids = torch.arange(2 * length, device=layer.weight.device).remainder(len(layer.weight)).view(2, length)
     with torch.no_grad():
         states = getattr(body(input_ids=ids, use_cache=False), "last_hidden_state", None)
         if not isinstance(states, Tensor) or states.shape[-1] != layer.in_features:
             return None
         if not torch.equal(layer(states), model(input_ids=ids, use_cache=False).logits):
             return None
-    config = model.config.get_text_config()
     layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
     return LastLayer(
         hidden=lambda ids: body(input_ids=ids, use_cache=False).last_hidden_state,

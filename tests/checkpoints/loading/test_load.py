@@ -183,6 +183,14 @@ def test_a_model_that_looks_ahead_is_refused_whatever_its_name_says(tmp_path: Pa
         load_model(at(folder), "cpu")
 
 
+def test_a_model_of_three_positions_loads(tmp_path: Path) -> None:
+    config = transformers.GPT2Config(
+        n_embd=8, n_layer=1, n_head=2, vocab_size=20, n_positions=3, bos_token_id=0, eos_token_id=0
+    )
+    folder = save(tmp_path / "short", transformers.GPT2LMHeadModel(config))
+    assert load_model(at(folder), "cpu")(input_ids=torch.tensor([[1, 2, 3]])).logits.isfinite().all()
+
+
 def test_a_bert_that_does_not_look_ahead_loads(tmp_path: Path) -> None:
     config = transformers.BertConfig(**SMALL, intermediate_size=32, initializer_range=0.5, is_decoder=True)
     folder = save(tmp_path / "bert", transformers.BertLMHeadModel(config))

@@ -75,3 +75,7 @@ def test_the_parts_make_the_models_logits(config: Any) -> None:
 )
 def test_a_model_that_changes_its_logits_afterwards_is_not_cut(config: Any) -> None:
     assert last_layer(model_of(config)) is None
+
+
+def test_a_model_of_three_positions_is_cut() -> None:
+    assert last_layer(model_of(GPT2Config(**{**GPT_LIKE, "n_positions": 3}))) is not None
