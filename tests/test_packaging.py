@@ -51,7 +51,7 @@ def test_templates_are_package_data() -> None:
 def test_what_the_page_is_made_of_is_package_data() -> None:
     shipped = SETUP["tool"]["setuptools"]["package-data"]["hf_llc.report.page"]
     made_of = [path for path in (ROOT / "hf_llc/report/page").iterdir() if path.suffix not in {".py", ""}]
-    assert len(made_of) == 6
+    assert len(made_of) == 10
     assert not [path for path in made_of if not any(path.match(pattern) for pattern in shipped)]
 
 

@@ -48,8 +48,10 @@ class LossByPosition:
         Column("bigram_loss", "number", "nats per token", "loss of token frequencies after each token there"),
         Column("unigram_kl", "number", "nats per token", "KL of token frequencies from what the model predicts there"),
         Column("bigram_kl", "number", "nats per token", "KL of frequencies after each token from it", has_panel=True),
-        Column("unigram_kl_by_position", "numbers", "nats per token", "`unigram_kl` in each octave of positions"),
-        Column("bigram_kl_by_position", "numbers", "nats per token", "`bigram_kl` in each octave of positions"),
+        Column("unigram_kl_by_position", "numbers", "nats per token", "`unigram_kl` in each octave of positions",
+               entries="loss_positions", panel="bigram_kl"),
+        Column("bigram_kl_by_position", "numbers", "nats per token", "`bigram_kl` in each octave of positions",
+               entries="loss_positions", panel="bigram_kl"),
     )  # fmt: skip
 
     def run(self, context: MeasureContext) -> dict[str, Any]:
