@@ -207,6 +207,8 @@ def test_a_dry_run_has_a_row_for_each_and_the_sum(run: Run) -> None:
         *SMALL,
         "--component",
         "heads,l0.mlp",
+        "--sampler",
+        "importance",
         "--dry-run",
     ]
     found = run(*asked, "--json")
