@@ -34,10 +34,8 @@ def fluctuation(
     with ProgressBar(quiet=form is Form.QUIET):
         from hf_llc.measures.fluctuation.of_run import fluctuation as of_run
         from hf_llc.measures.fluctuation.of_run import loss_gain
-        from hf_llc.measures.recorded import read_recorded
 
         result, gain = of_run(Path(run), recording), loss_gain(Path(run), recording)
-        unit = str(read_recorded(Path(run), recording).facts["unit"])
     values = {**result.to_dict(), "loss_gain": gain.value, "loss_gain_stderr": gain.stderr}
     if form is Form.JSON:
         write_json(values)
@@ -46,11 +44,11 @@ def fluctuation(
     elif form is Form.QUIET:
         write_line(f"{result.singular_fluctuation:.6g}")
     else:
-        write_pairs("Losses of items under the posterior", _rows(result, gain, unit))
+        write_pairs("Losses of items under the posterior", _rows(result, gain))
 
 
-def _rows(result: "Fluctuation", gain: "LossGain", unit: str) -> list[tuple[str, str]]:
-    warning = result.warning or gain.warning
+def _rows(result: "Fluctuation", gain: "LossGain") -> list[tuple[str, str]]:
+    warning, unit = result.warning or gain.warning, result.unit
     tail = "" if result.pareto_k is None else f", Pareto k of their weights {result.pareto_k:.2f}"
     return [
         (

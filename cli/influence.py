@@ -62,7 +62,7 @@ def influence(
         folder = folder_for(Path(run), recording, kind_for(by), output_dir)
         _write(result, form, top)
         pictures = {"influence.png": result.plot, "loss-kernel.png": lambda: result.plot("kernel")}
-        drawn_and_written(result, "influence", pictures, folder, observer)
+        drawn_and_written(result, pictures, folder, observer, is_named=output_dir is not None)
 
 
 def _write(result: "Influence", form: Form, top: int) -> None:

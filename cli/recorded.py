@@ -45,15 +45,31 @@ def folder_for(run: Path, recording: str | None, kind: str, output_dir: Path | N
 
 
 def drawn_and_written(
-    result: Any, name: str, pictures: Mapping[str, "Callable[[], Figure]"], folder: Path, observer: Observer
+    result: Any,
+    pictures: Mapping[str, "Callable[[], Figure]"],
+    folder: Path,
+    observer: Observer,
+    is_named: bool,
 ) -> None:
-    """Writes `name.parquet` in the folder and draws these pictures there, by the names of their files, and says so."""
+    """Writes the table in the folder, named as the first picture, draws these pictures there, and says so.
+
+    Args:
+        pictures: by the names of their files.
+        is_named: the user named the folder; if it cannot be written to, that is an error.
+    """
     from hf_llc.results.figures.safely import drawn
     from hf_llc.results.figures.style import save
 
-    table = folder / f"{name}.parquet"
-    folder.mkdir(parents=True, exist_ok=True)
-    result.to_parquet(table)
+    table = (folder / next(iter(pictures))).with_suffix(".parquet")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        result.to_parquet(table)
+    except OSError as error:
+        if is_named:
+            raise
+        # The numbers are printed: a run in a folder that may only be read is as good as any other.
+        observer.tell(f"Nothing is written, since {folder} cannot be: {error.strerror}. Name a folder by --output-dir.")
+        return
     paths = {folder / file: draw for file, draw in pictures.items()}
     present = drawn(list(paths), lambda path: save(paths[path](), path), observer.tell)
     observer.tell(f"Written: {', '.join(map(str, [table, *present]))}.")

@@ -69,7 +69,7 @@ def susceptibilities(
         if result.items_are_tokens:
             texts = result.components[:MOST_TEXTS]
             pictures |= {file: partial(result.text, name) for file, name in zip(text_files(texts), texts, strict=True)}
-        drawn_and_written(result, "susceptibilities", pictures, folder, observer)
+        drawn_and_written(result, pictures, folder, observer, is_named=output_dir is not None)
 
 
 def text_files(components: Sequence[str]) -> list[str]:

@@ -17,12 +17,13 @@ class Fluctuation:
         functional_variance: V = Σ Var[ℓ_i] over n items, no unit: n times the mean over the items there are. Its error
             includes which items these are, unless they are n.
         singular_fluctuation: ν(β) = βV/2, no unit: d/2 of a regular model of d weights.
-        bayes_loss: −mean log E[p(x_i|w)], of the posterior's predictive distribution, in nats per item.
-        gibbs_loss: mean E[ℓ_i], in nats per item. loss: mean ℓ_i(w*), in nats per item.
-        waic: bayes_loss + βV/n, what `bayes_loss` of new data is on average up to terms in 1/n², in nats per item.
+        bayes_loss: −mean log E[p(x_i|w)], of the posterior's predictive distribution, in `unit`.
+        gibbs_loss: mean E[ℓ_i], in `unit`. loss: mean ℓ_i(w*), in `unit`.
+        waic: bayes_loss + βV/n, what `bayes_loss` of new data is on average up to terms in 1/n², in `unit`.
         effective: draws, or pairs of them, that the draws are worth for V. pareto_k: see `sampling.averages`.
         items: how many losses there are. n_beta, gamma, n: of the posterior.
         warning: why neither these numbers nor their errors are to be relied on; None if they are.
+        unit: of losses: that of the task, such as nats per token for the mean over the tokens of a sequence.
     """
 
     functional_variance: float
@@ -43,6 +44,7 @@ class Fluctuation:
     gamma: float
     n: int
     warning: str | None = None
+    unit: str = "nats per item"
 
     @property
     def beta(self) -> float:
@@ -52,7 +54,7 @@ class Fluctuation:
     def __str__(self) -> str:
         fluctuation = with_error(self.singular_fluctuation, self.singular_fluctuation_stderr)
         waic = with_error(self.waic, self.waic_stderr)
-        return _warned(f"ν(β) = {fluctuation}, WAIC = {waic} nats per item", self.warning)
+        return _warned(f"ν(β) = {fluctuation}, WAIC = {waic} {self.unit}", self.warning)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; non-finite numbers become None."""

@@ -1,5 +1,6 @@
 """Influence, susceptibilities and WAIC on the command line: what is printed, written and drawn."""
 
+import errno
 import json
 import re
 from importlib import import_module
@@ -9,6 +10,7 @@ import pandas
 import pytest
 from matplotlib.image import imread
 
+import hf_llc
 from tests.helpers.command_line import Run, refused
 from tests.helpers.learned_model import OPTIONS, SEQUENCES, save_learned_model
 
@@ -83,6 +85,8 @@ def test_fluctuation_prints_numbers_with_errors(run: Run, recorded: Run) -> None
     assert "WAIC" in ran.out
     assert "nats per token" in ran.out
     values = run("fluctuation", "run", "--json").json
+    assert values["unit"] == "nats per token"
+    assert str(hf_llc.fluctuation("run")).endswith("nats per token")
     assert values["loss"] < values["bayes_loss"] < values["waic"]
     assert values["loss_gain"] > 3 * values["loss_gain_stderr"]
 
@@ -102,6 +106,24 @@ def test_susceptibilities_of_several_runs_and_of_tokens(run: Run, recorded: Run)
     ran = run("susceptibilities", "runs", "--recording", "token-losses", "--output-dir", "text")
     assert ran.code == 0, ran.err
     assert imread("text/susceptibilities-l0h0.png").shape[0] > 100
+
+
+def test_a_run_that_may_only_be_read_gives_its_numbers(
+    run: Run, recorded: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded("--output-dir", "run")
+    before = run("influence", "run")
+
+    def refuse(path: Path, content: bytes) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("hf_llc.results.matrix.write_atomically", refuse)
+    ran = run("influence", "run")
+    assert (ran.code, ran.out) == (0, before.out)
+    assert ran.err.splitlines()[-1] == (
+        "Nothing is written, since run/recorded/losses cannot be: Permission denied. Name a folder by --output-dir."
+    )
+    assert run("influence", "run", "--output-dir", "elsewhere").code == 1
 
 
 def test_what_lacks_recorded_losses_is_refused_in_one_line(run: Run, small: Run) -> None:

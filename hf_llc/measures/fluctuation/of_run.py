@@ -31,7 +31,7 @@ def fluctuation(run: Estimate | Path | str, recording: str | None = None) -> Flu
             "posterior is made of: record these too (`keep=losses` without `probe`)."
         )
     result = estimate.fluctuation(recorded.draws)
-    return replace(result, warning=joined(result.warning, recorded.caution))
+    return replace(result, warning=joined(result.warning, recorded.caution), unit=str(recorded.facts["unit"]))
 
 
 def loss_gain(run: Estimate | Path | str, recording: str | None = None, items: Sequence[int] | None = None) -> LossGain:
