@@ -50,4 +50,3 @@ def test_the_table_of_llc_has_the_lines_of_measures_below(run: Run) -> None:
 def test_names_that_make_no_sense_are_refused(run: Run) -> None:
     refused(run("scan", "run", *TEXT, "--with", "ranks"), 2, "with must be one of all, activations")
     refused(run("scan", "run", *TEXT, "--without", "llc"), 2, "without leaves no measure; name one with --with.")
-    refused(run("scan", "run", *TEXT, "--with", "rank", "--component", "heads"), 2, "--with and --without are of the")
