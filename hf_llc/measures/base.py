@@ -47,6 +47,7 @@ class MeasureContext:
     @property
     def model(self) -> torch.nn.Module:
         """The module, with the weights of w*."""
+        self._place()
         return self.bench.model
 
     @property
@@ -55,13 +56,17 @@ class MeasureContext:
 
         Its micro-batches do not depend on how the posterior is sampled.
         """
-        moved = self.bench.objective
-        if isinstance(moved, ScaledObjective):
-            moved.place()
+        self._place()
         objective = copy(self.bench.objective_of_weights())
         most = self.plan.sampler.micro_batch_size or PASS_TOKENS
         objective.micro_batch = max(1, min(most, PASS_TOKENS // self._tokens_of_item))
         return objective
+
+    def _place(self) -> None:
+        """After draws of a relative prior its coordinates are at w*, but the module follows only with the next loss."""
+        moved = self.bench.objective
+        if isinstance(moved, ScaledObjective):
+            moved.place()
 
     @property
     def seed(self) -> int:

@@ -280,6 +280,13 @@ def test_distances_are_those_of_the_weights_in_whatever_order_checkpoints_are_me
     ]
 
 
+def test_measures_after_draws_of_a_relative_prior_are_those_of_the_checkpoint() -> None:
+    beside = scanned("llc", "rank", folder="beside", prior="relative")
+    alone = scanned("rank", folder="alone", prior="relative")
+    for with_llc, without in zip(beside, alone, strict=True):
+        assert with_llc.measures["rank"].values == without.measures["rank"].values
+
+
 def test_a_page_and_trackers_have_the_main_columns() -> None:
     curve = scanned("llc", *BESIDE)
     page = hf_llc.write_report(curve, path=Path("page.html")).read_text()
