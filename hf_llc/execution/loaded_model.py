@@ -23,6 +23,7 @@ from hf_llc.execution.tensors import read_tensors, write_tensors
 from hf_llc.execution.thoroughness import least_run, needs_of
 from hf_llc.sampling.gradients import Gradient, full_gradient, gradient_of
 from hf_llc.sampling.objective import Objective, copy_of
+from hf_llc.sampling.scaled_objective import ScaledObjective
 from hf_llc.sampling.tuning.extent import Extent
 from hf_llc.sampling.tuning.probe import Probe, choose_probe
 from hf_llc.sampling.tuning.proportion import Meter, Metered, permitted
@@ -135,6 +136,9 @@ class LoadedModel:
         """Forget the checkpoint, which stays in memory for other plans at it."""
         if self._objective is None:
             return
+        if isinstance(self._objective, ScaledObjective):
+            # Its coordinates are back at w* after a draw, but the module follows them only when a loss is computed.
+            self._objective.place()
         self._objective, self._anchor_gradient, self._checkpoint, self._moved = None, None, None, None
         self._others.clear()
         if self._group is not None:

@@ -20,6 +20,7 @@ class LoadedCheckpoint:
 
     Attributes:
         items: on the device of the model. trainable: the parameters that required a gradient as it was loaded.
+        sums: `sums_of` the model as it was loaded.
         left_out: names of weights in the files that the model has no use for.
         routers: names of the modules that choose between experts.
     """
@@ -29,6 +30,12 @@ class LoadedCheckpoint:
     trainable: list[torch.nn.Parameter]
     left_out: list[str]
     routers: list[str]
+    sums: list[int]
+
+    @property
+    def is_at_center(self) -> bool:
+        """Whether all weights are w*, bit by bit; they are not after a draw that an error has ended."""
+        return sums_of(self.model) == self.sums
 
     def as_loaded(self) -> "LoadedCheckpoint":
         """This checkpoint, of which the parameters require a gradient that did when it was loaded."""
@@ -36,6 +43,13 @@ class LoadedCheckpoint:
         for parameter in self.model.parameters():
             parameter.requires_grad_(id(parameter) in own)
         return self
+
+
+def sums_of(model: torch.nn.Module) -> list[int]:
+    """The bits of each parameter and buffer of floating-point numbers, added up as integers modulo 2⁶⁴."""
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    tensors = [each.detach() for each in [*model.parameters(), *model.buffers()] if each.is_floating_point()]
+    return [int(each.contiguous().view(integers[each.element_size()]).sum(dtype=torch.int64)) for each in tensors]
 
 
 def load_checkpoint(plan: Plan, device: str) -> LoadedCheckpoint:
@@ -56,6 +70,7 @@ def load_checkpoint(plan: Plan, device: str) -> LoadedCheckpoint:
         trainable=[parameter for parameter in model.parameters() if parameter.requires_grad],
         left_out=list(getattr(model, "hf_llc_left_out", [])),
         routers=routers(model),
+        sums=sums_of(model),
     )
 
 
@@ -98,6 +113,8 @@ class ModelSlot:
 
     def checkpoint(self, load: Callable[[], LoadedCheckpoint]) -> LoadedCheckpoint:
         """The checkpoint of the plan that acquired this last, as it was loaded, which it is now unless it is here."""
+        if self._checkpoint is not None and not self._checkpoint.is_at_center:
+            self._checkpoint = None
         if self._checkpoint is None:
             self._checkpoint = load()
         return self._checkpoint.as_loaded()

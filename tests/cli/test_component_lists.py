@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hf_llc.execution import loaded_model
+from hf_llc.errors import UnusableError
+from hf_llc.execution import chain_runner, loaded_model
 from hf_llc.execution.model_slot import load_checkpoint
 from hf_llc.measures import MEASURES
 from hf_llc.sampling.chain import run_chain
@@ -35,6 +36,8 @@ SAMPLERS = {
     "chains": ([*SMALL, *CHAINS], {"sgld-lm"}),
     "chains with a step size to measure": ([*SMALL, "--sampler", "sgld-lm"], {"sgld-lm"}),
     "draws": ([*SMALL, "--sampler", "importance"], {"importance"}),
+    "chains of a relative prior": ([*SMALL, *CHAINS, "--prior", "relative"], {"sgld-lm"}),
+    "draws of a relative prior": ([*SMALL, "--sampler", "importance", "--prior", "relative"], {"importance"}),
     "draws where they serve": (["--batch-size", "4", "--chains", "2"], {"importance", "sgld-lm"}),
 }
 """Options, and the samplers that they lead to."""
@@ -252,3 +255,22 @@ def test_two_processes_give_the_numbers_of_one(estimated: Run) -> None:
     assert two.code == 0, two.err
     for name, curve in one.json["components"].items():
         assert numbers(two.json["components"][name]) == numbers(curve)
+
+
+def test_a_checkpoint_that_an_error_left_displaced_is_loaded_again(
+    scan: Run, loaded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chains = ["--component", "l0h0,l0h1", *SMALL, *CHAINS]
+    expected = numbers(scan(*chains, "--output-dir", "undisturbed").json["components"]["l0h1"])
+    loaded.clear()
+
+    def displaced(objective: Any, *arguments: Any, **options: Any) -> Any:
+        if len(loaded) == 1:
+            objective.parameters[0].add_(1.0)
+            raise UnusableError("the chain ends in the middle")
+        return run_chain(objective, *arguments, **options)
+
+    monkeypatch.setattr(chain_runner, "run_chain", displaced)
+    scanned = scan(*chains, "--output-dir", "disturbed").json["components"]
+    assert "ends in the middle" in scanned["l0h0"]["points"][0]["error"]
+    assert numbers(scanned["l0h1"]) == expected
