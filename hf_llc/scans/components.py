@@ -184,6 +184,7 @@ def run_component_estimates(
         whole = planning.plan(model, data, plain, device=device, observer=observer)
         names = named_components(outline_of(whole.source, data.task), sampler.component)
         folder = (output_dir or whole.run_dir.with_name(f"components-{whole.key}")).resolve()
+        RunStore(folder, observer.tell, link).open(whole.inputs())
         gamma = sampler.gamma
         if gamma is None:
             place, asked = folder / WHOLE, _for_gamma(sampler)
@@ -258,7 +259,7 @@ def run_component_scans(
         whole = None
         if asked.gamma is None:
             whole = replace(plain, sampler=_for_gamma(asked), output_dir=folder / WHOLE, measures=(LLC,))
-        with prepare_scans(whole, requests, found, folder, kind, observer, link) as ready:
+        with prepare_scans(plain, whole, requests, found, kind, observer, link) as ready:
             yield sharing_of(ready, asked.budget_seconds, started)
 
     def begin(ready: PreparedScan) -> ScanRecorder:

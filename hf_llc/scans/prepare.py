@@ -84,10 +84,10 @@ def prepare_scan(
 
 @contextmanager
 def prepare_scans(
+    together: Request,
     whole: Request | None,
     requests: Sequence[Request],
     found: FoundSeries,
-    place: Path,
     kind: str,
     observer: Observer,
     link: MachineStore | None = None,
@@ -95,14 +95,14 @@ def prepare_scans(
     """Scans of one series in which other weights move, while the block runs: each checkpoint is downloaded for all.
 
     Args:
+        together: what they have in common, with the folder that holds theirs.
         whole: a scan of which only γ is wanted, which all others have where none was given.
-        place: folder of what they have on disk for the time being.
         kind, link: as in `prepare_scan`.
 
     Raises:
-        HfLlcError: see `prepare_scan`.
+        ResourceError: the folder holds scans of other inputs. HfLlcError: see `prepare_scan`.
     """
-    limit = requests[0].max_disk
+    limit, place = together.max_disk, _OpenScan(together, found, kind, observer, link).folder
     with session(place, observer.tell) as folder:
         downloads = _Downloads(folder, limit, observer)
         if whole is not None:

@@ -15,7 +15,7 @@ from hf_llc.execution import chain_runner, loaded_model
 from hf_llc.execution.model_slot import load_checkpoint
 from hf_llc.measures import MEASURES
 from hf_llc.sampling.chain import run_chain
-from tests.helpers.command_line import SMALL, Ran, Run, files_of
+from tests.helpers.command_line import SMALL, Ran, Run, files_of, refused
 from tests.helpers.tiny_model import jsonl, read_files, save_tiny_model
 from tests.hub_server.server import HubServer
 
@@ -274,3 +274,17 @@ def test_a_checkpoint_that_an_error_left_displaced_is_loaded_again(
     scanned = scan(*chains, "--output-dir", "disturbed").json["components"]
     assert "ends in the middle" in scanned["l0h0"]["points"][0]["error"]
     assert numbers(scanned["l0h1"]) == expected
+
+
+@pytest.mark.parametrize("option", [("--gamma", "900"), ("--n-beta", "3"), ("--max-sequences", "8")])
+@pytest.mark.parametrize("command", [("scan", "run"), ("estimate", "run/checkpoint-2")])
+def test_components_of_other_settings_or_data_do_not_join_a_folder(
+    run: Run, command: tuple[str, ...], option: tuple[str, str]
+) -> None:
+    asked = [*command, "--dataset", "text.jsonl", *FIXED, *SMALL, *CHAINS, "--output-dir", "several"]
+    assert run(*asked, "--component", "l0h0,l0h1").code == 0
+    before = files_of(Path("several"))
+    refused(run(*asked, *option, "--component", "l0.mlp,embed"), 1, "several holds a run with other inputs")
+    refused(run(*asked, "--component", "l0h0"), 1, "several holds a run with other inputs")
+    assert files_of(Path("several")) == before
+    assert run(*asked, "--component", "l0.mlp,embed").code == 0
