@@ -11,6 +11,8 @@ Distances from the first and the last checkpoint and the cosine of successive di
 checkpoints of a scan have been measured: see `results.displacements`.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from hf_llc.measures.base import ExactAnswer, MeasureContext
 from hf_llc.results.columns import Column
-from hf_llc.results.displacements import COSINE, FROM_FIRST, FROM_LAST, SKETCH
+from hf_llc.results.displacements import COSINE, FROM_FIRST, FROM_LAST, SHAPES, SKETCH
 from hf_llc.sampling import seeds
 
 SIZE = 1024
@@ -41,16 +43,19 @@ class Distances:
         Column(FROM_LAST, "number", "weight", "‖w − w_last‖, from sketches: ± 2.2 %", has_panel=True),
         Column(COSINE, "number", "", "of the displacements from and to the checkpoint before: ± 0.03"),
         Column(SKETCH, "numbers", "weight", "sums of all weights with random signs"),
+        Column(SHAPES, "text", "", "digest of the weights' names and shapes, without which there is no distance"),
     )
 
     def run(self, context: MeasureContext) -> dict[str, Any]:
         """One look at each weight."""
         sums = sketch(context.model.named_parameters())
+        shapes = [(name, list(each.shape)) for name, each in context.model.named_parameters()]
         return {
             FROM_FIRST: None,
             FROM_LAST: None,
             COSINE: None,
             SKETCH: [float(f"{value:.{DIGITS}g}") for value in sums.tolist()],
+            SHAPES: hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:12],
         }
 
     def exact_answers(self) -> Sequence[ExactAnswer]:

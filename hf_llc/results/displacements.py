@@ -8,43 +8,50 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hf_llc.results.curve import Point
 
-MEASURE, SKETCH = "distances", "weight_sketch"
+MEASURE, SKETCH, SHAPES = "distances", "weight_sketch", "weight_shapes"
 FROM_FIRST, FROM_LAST, COSINE = "distance_from_first", "distance_from_last", "displacement_cosine"
 
 
 def distance(first: "Point", second: "Point") -> float | None:
-    """‖w − w′‖ of two checkpoints, from their sketches; None if one of them has none."""
-    sketches = [sketch for point in (first, second) if (sketch := _sketch(point))]
-    return math.dist(*sketches) if len(sketches) == 2 and len(sketches[0]) == len(sketches[1]) else None
+    """‖w − w′‖ of two checkpoints, from their sketches; None if one has none, or its weights have other shapes."""
+    return math.dist(_sketch(first), _sketch(second)) if _are_alike(first, second) else None
 
 
 def with_distances(points: Sequence["Point"], is_whole: bool) -> list["Point"]:
     """The points of a scan in order of training, with their distances; without any while sketches are missing.
 
     A number depends on the checkpoints of the scan alone, not on the order in which they were measured. The first and
-    the last checkpoint are those of all that could be measured.
+    the last checkpoint are those of all that could be measured. Cosines leave out checkpoints that have not moved.
 
     Args:
         is_whole: all checkpoints of the scan are among the points.
     """
     own = [point for point in points if point.duplicate_of is None]
     is_known = is_whole and all(MEASURE in point.measures or point.error is not None for point in own)
-    measured = [point for point in own if _sketch(point)] if is_known else []
-    values = {point.revision: _values(measured, index) for index, point in enumerate(measured)}
-    return [_with(point, values.get(point.duplicate_of or point.revision, {})) for point in points]
+    measured = [point for point in points if _sketch(point)] if is_known else []
+    values: dict[str, dict[str, float | None]] = {}
+    path: list[Point] = []
+    for point in measured:
+        if not path or distance(path[-1], point) != 0:
+            path.append(point)
+        values[point.revision] = {
+            FROM_FIRST: distance(measured[0], point),
+            FROM_LAST: distance(point, measured[-1]),
+            COSINE: _cosine(*path[-3:]) if len(path) > 2 else None,
+        }
+    return [_with(point, values.get(point.revision, {})) for point in points]
 
 
-def _values(measured: Sequence["Point"], index: int) -> dict[str, float | None]:
-    point = measured[index]
-    return {
-        FROM_FIRST: distance(measured[0], point),
-        FROM_LAST: distance(point, measured[-1]),
-        COSINE: _cosine(*measured[index - 2 : index + 1]) if index > 1 else None,
-    }
+def _are_alike(*points: "Point") -> bool:
+    """Whether all have a sketch, of weights of the same names and shapes."""
+    shapes = {(len(_sketch(point)), point.measures[MEASURE].values.get(SHAPES)) for point in points if _sketch(point)}
+    return len(shapes) == 1 and all(map(_sketch, points))
 
 
 def _cosine(before: "Point", between: "Point", after: "Point") -> float | None:
-    """Of the angle between two successive displacements; None if there was none."""
+    """Of the angle between two successive displacements; None if their weights have other shapes."""
+    if not _are_alike(before, between, after):
+        return None
     steps = [
         [b - a for a, b in zip(_sketch(start), _sketch(end), strict=True)]
         for start, end in ((before, between), (between, after))

@@ -10,7 +10,7 @@ import torch
 from hf_llc.measures.distances import SIZE, sketch
 from hf_llc.results.columns import Column
 from hf_llc.results.curve import Point
-from hf_llc.results.displacements import COSINE, FROM_FIRST, FROM_LAST, SKETCH, distance, with_distances
+from hf_llc.results.displacements import COSINE, FROM_FIRST, FROM_LAST, SHAPES, SKETCH, distance, with_distances
 from hf_llc.results.measured import MeasureRecord
 
 COLUMNS = tuple(
@@ -20,7 +20,7 @@ COLUMNS = tuple(
 
 
 def point(step: int, sketch_of_it: Sequence[float] | None, **changes: Any) -> Point:
-    record = MeasureRecord(columns=COLUMNS, values={SKETCH: sketch_of_it})
+    record = MeasureRecord(columns=COLUMNS, values={SKETCH: sketch_of_it, SHAPES: changes.pop("shapes", "a")})
     return Point(revision=f"step{step}", step=step, measures={"distances": record}, **changes)
 
 
@@ -38,6 +38,22 @@ def test_distances_and_cosines_are_those_of_the_points() -> None:
     assert column(whole, COSINE) == [None, None, None, pytest.approx(0, abs=1e-12)]
     assert with_distances(whole, is_whole=True) == whole
     assert distance(path[0], path[1]) == 5
+
+
+def test_weights_of_other_shapes_have_no_distance() -> None:
+    path = [point(0, [0.0, 0.0]), point(1, [3.0, 4.0], shapes="b"), point(2, [7.0, 1.0]), point(3, [8.0, 1.0])]
+    whole = with_distances(path, is_whole=True)
+    assert column(whole, FROM_FIRST) == [0, None, pytest.approx(math.sqrt(50)), pytest.approx(math.sqrt(65))]
+    assert column(whole, FROM_LAST) == [pytest.approx(math.sqrt(65)), None, 1, 0]
+    assert column(whole, COSINE) == [None] * 4
+
+
+def test_a_copy_of_an_earlier_checkpoint_is_where_that_one_is() -> None:
+    path = [point(0, [0.0, 0.0]), point(1, [3.0, 4.0]), point(2, [0.0, 0.0], duplicate_of="step0")]
+    whole = with_distances(path, is_whole=True)
+    assert column(whole, FROM_FIRST) == [0, 5, 0]
+    assert column(whole, FROM_LAST) == [0, 5, 0]
+    assert column(whole, COSINE) == [None, None, pytest.approx(-1)]
 
 
 def test_there_is_no_distance_while_a_checkpoint_is_missing() -> None:
