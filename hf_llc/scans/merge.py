@@ -6,8 +6,9 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from hf_llc.errors import NotFoundError, ResourceError, SourceError
+from hf_llc.errors import NotFoundError, ResourceError, SourceError, listed
 from hf_llc.execution.store import INPUTS, RunStore, differences, whole_payload
+from hf_llc.measures import LLC
 from hf_llc.report.export import curve_of, draw, keep
 from hf_llc.report.load import AGAIN, SCAN, load_run
 from hf_llc.results.curve import Curve, Point, training_order
@@ -85,7 +86,21 @@ def merge(
     with store.turn(SCAN):
         keep(curve, output)
     draw(curve, output, view, observer)
-    return curve, left
+    return curve, [*left, *_unmeasured(points)]
+
+
+def _unmeasured(points: Sequence[Point]) -> list[str]:
+    """A sentence for each measure that some checkpoints have and others lack."""
+    of_points = {
+        point.revision: {*point.measures, *([LLC] if point.estimate is not None else [])}
+        for point in points
+        if point.error is None
+    }
+    lacking = {
+        name: [revision for revision, names in of_points.items() if name not in names]
+        for name in sorted(set().union(*of_points.values()))
+    }
+    return [f"Without the measure {name}: {listed(names)}." for name, names in lacking.items() if names]
 
 
 def _read(folder: Path) -> _Part:

@@ -240,6 +240,16 @@ def test_measures_of_one_checkpoint_in_several_folders_are_joined() -> None:
     assert files_of(Path("merged/points")) == before
 
 
+def test_parts_with_other_measures_are_no_whole_scan() -> None:
+    for index, beside in ((1, "rank"), (2, "positions")):
+        scanned("llc", beside, folder=f"part{index}", shard=Shard(index, 2))
+    _, missing = hf_llc.merge([Path("part1"), Path("part2")], Path("merged"))
+    assert missing == [
+        "Without the measure positions: checkpoint-1.",
+        "Without the measure rank: checkpoint-2, checkpoint-3.",
+    ]
+
+
 def test_losses_that_parts_recorded_are_there_after_merging() -> None:
     whole = scanned("llc", keep="losses", folder="whole")
     for index in (1, 2):
