@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_llc.errors import NotFoundError, SettingsError, SourceError
+from hf_llc.execution.store import RunStore
 from hf_llc.report.export import ROWS, TABLE
 from hf_llc.report.load import AGAIN, SCAN, load_run
 from hf_llc.report.parquet import parquet
 from hf_llc.results.component_curves import ComponentCurves
+from hf_llc.results.curve import Curve
 from hf_llc.results.estimate import SCHEMA
 from hf_llc.results.figures.safely import drawn
 from hf_llc.results.progress import Observer
@@ -25,18 +27,40 @@ def keep_components(curves: ComponentCurves, observer: Observer) -> ComponentCur
     """Writes the files about all components that the folder has numbers of, those of earlier calls first; returns them
     all."""
     folder = Path(curves.run_dir)
-    every = curves
-    if (folder / INDEX).is_file():
-        earlier = load_components(folder)
-        measured = curves.measured or earlier.measured
-        every = replace(curves, curves={**earlier.curves, **curves.curves}, measured=measured)
-    rows = every.to_rows()
-    names = {"schema": SCHEMA, "model": every.model, "components": list(every.curves)}
-    write_atomically(folder / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
-    write_atomically(folder / TABLE, parquet(rows, every.columns))
-    write_atomically(folder / INDEX, json.dumps(names).encode())
+    # Calls for other components may end at the same time.
+    with RunStore(folder, observer.tell).turn(INDEX):
+        every = _with_earlier(curves, folder, observer)
+        rows = every.to_rows()
+        names = {"schema": SCHEMA, "model": every.model, "components": list(every.curves)}
+        write_atomically(folder / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+        write_atomically(folder / TABLE, parquet(rows, every.columns))
+        write_atomically(folder / INDEX, json.dumps(names).encode())
     draw_components(every, observer)
     return every
+
+
+def _with_earlier(curves: ComponentCurves, folder: Path, observer: Observer) -> ComponentCurves:
+    """The curves, after those of earlier calls that can be read; the observer is told of others."""
+    if not (folder / INDEX).is_file():
+        return curves
+    earlier: dict[str, Curve] = {}
+    names: list[str] = []
+    try:
+        names = read_index(folder)[1]
+    except SourceError as error:
+        observer.tell(f"Components of earlier calls are left out: {error}")
+    for name in names:
+        try:
+            earlier[name] = curves.curves.get(name) or load_run(folder / name)
+        except (NotFoundError, SourceError) as error:
+            observer.tell(f"Component {name} of an earlier call is left out: {error}")
+    measured = curves.measured or _measured(folder)
+    return replace(curves, curves={**earlier, **curves.curves}, measured=measured)
+
+
+def _measured(folder: Path) -> Curve | None:
+    """The scan of measures of the whole model; None if there is none."""
+    return load_run(folder / MEASURED) if (folder / MEASURED / SCAN).is_file() else None
 
 
 def draw_components(curves: ComponentCurves, observer: Observer) -> list[Path]:
@@ -83,5 +107,4 @@ def load_components(folder: Path) -> ComponentCurves:
     """
     model, names = read_index(folder)
     curves = {name: load_run(folder / name) for name in names}
-    measured = load_run(folder / MEASURED) if (folder / MEASURED / SCAN).is_file() else None
-    return ComponentCurves(model=model, curves=curves, run_dir=str(folder), measured=measured)
+    return ComponentCurves(model=model, curves=curves, run_dir=str(folder), measured=_measured(folder))

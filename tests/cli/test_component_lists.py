@@ -276,6 +276,22 @@ def test_a_checkpoint_that_an_error_left_displaced_is_loaded_again(
     assert numbers(scanned["l0h1"]) == expected
 
 
+@pytest.mark.parametrize("damage", [lambda file: file.write_text("{"), lambda file: file.unlink()])
+@pytest.mark.parametrize("file", ["l0h1/scan.json", "components.json"])
+def test_damage_in_a_component_of_an_earlier_call_does_not_stop_another_one(
+    scan: Run, file: str, damage: Callable[[Path], Any]
+) -> None:
+    asked = [*SMALL, *CHAINS, "--output-dir", "several", "--component"]
+    assert scan(*asked, "heads").code == 0
+    damage(Path("several") / file)
+    later = scan(*asked, "l0.mlp,l0.attn")
+    assert later.code == 0, later.err
+    assert list(later.json["components"]) == ["l0.mlp", "l0.attn"]
+    assert json.loads(Path("several/components.json").read_text())["components"][-2:] == ["l0.mlp", "l0.attn"]
+    if file != "components.json":
+        assert "Component l0h1 of an earlier call is left out" in later.err
+
+
 @pytest.mark.parametrize("option", [("--gamma", "900"), ("--n-beta", "3"), ("--max-sequences", "8")])
 @pytest.mark.parametrize("command", [("scan", "run"), ("estimate", "run/checkpoint-2")])
 def test_components_of_other_settings_or_data_do_not_join_a_folder(
