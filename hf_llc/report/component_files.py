@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_llc.errors import NotFoundError, SettingsError, SourceError
-from hf_llc.execution.store import RunStore
 from hf_llc.report.export import ROWS, TABLE
 from hf_llc.report.load import AGAIN, SCAN, load_run
 from hf_llc.report.parquet import parquet
@@ -27,14 +26,12 @@ def keep_components(curves: ComponentCurves, observer: Observer) -> ComponentCur
     """Writes the files about all components that the folder has numbers of, those of earlier calls first; returns them
     all."""
     folder = Path(curves.run_dir)
-    # Calls for other components may end at the same time.
-    with RunStore(folder, observer.tell).turn(INDEX):
-        every = _with_earlier(curves, folder, observer)
-        rows = every.to_rows()
-        names = {"schema": SCHEMA, "model": every.model, "components": list(every.curves)}
-        write_atomically(folder / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
-        write_atomically(folder / TABLE, parquet(rows, every.columns))
-        write_atomically(folder / INDEX, json.dumps(names).encode())
+    every = _with_earlier(curves, folder, observer)
+    rows = every.to_rows()
+    names = {"schema": SCHEMA, "model": every.model, "components": list(every.curves)}
+    write_atomically(folder / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+    write_atomically(folder / TABLE, parquet(rows, every.columns))
+    write_atomically(folder / INDEX, json.dumps(names).encode())
     draw_components(every, observer)
     return every
 

@@ -214,7 +214,7 @@ def run_component_estimates(
         report.log(curves[name].points[0])
         begun_at = time.monotonic()
     result = ComponentCurves(model=plans[0].source.id, curves=curves, run_dir=str(folder))
-    keep_components(result, observer)
+    _keep(result, observer)
     return result
 
 
@@ -273,8 +273,14 @@ def run_component_scans(
     measured = curves.pop(MEASURED, None)
     result = ComponentCurves(model=model, curves=curves, run_dir=str(folder), measured=measured)
     if curves:
-        keep_components(result, observer)
+        _keep(result, observer)
     return result
+
+
+def _keep(curves: ComponentCurves, observer: Observer) -> None:
+    """Write the files about all components; calls for other ones may end at the same time."""
+    with RunStore(Path(curves.run_dir), observer.tell).turn("components"):
+        keep_components(curves, observer)
 
 
 def _for_gamma(sampler: SamplerSettings) -> SamplerSettings:
