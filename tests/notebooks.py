@@ -1,6 +1,7 @@
 """The example notebooks, run cell by cell; `python -m tests.notebooks` stores their outputs.
 
-It runs in a folder that holds `hf-llc-demo`, as `hf-llc demo` leaves it.
+It runs in a folder that holds `hf-llc-demo`, as `hf-llc demo` leaves it. `python -m tests.notebooks 06_grokking` runs
+those that are named.
 """
 
 import ast
@@ -9,7 +10,8 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,29 @@ EXAMPLES = Path(__file__).parent.parent / "docs/examples"
 NOTEBOOKS = tuple(sorted(EXAMPLES.glob("*.ipynb")))
 
 
-def run(notebook: dict[str, Any], figures: Callable[[], list[bytes]] = lambda: []) -> list[list[dict[str, Any]]]:
+def run(
+    notebook: dict[str, Any],
+    figures: Callable[[], list[bytes]] = lambda: [],
+    parameters: Mapping[str, Any] | None = None,
+    namespace: dict[str, Any] | None = None,
+) -> list[list[dict[str, Any]]]:
     """The outputs of each code cell in order: what it prints, and the figures that it draws.
 
     Args:
         figures: takes the figures that are open, as PNG.
+        parameters: values that replace those of the cell with the tag `parameters`.
+        namespace: receives the variables of the notebook.
     """
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+    namespace = {} if namespace is None else namespace
+    namespace["__name__"] = "__main__"
     outputs = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
                 last = _executed("".join(cell["source"]), namespace)
+            if "parameters" in cell["metadata"].get("tags", []):
+                namespace.update(parameters or {})
             shown = [_png(last)] if isinstance(last, Figure) else []
             outputs.append([*_stream(printed.getvalue()), *map(_image, [*figures(), *shown])])
     return outputs
@@ -77,9 +89,12 @@ def open_figures() -> list[bytes]:
 
 
 def main() -> None:
-    """Run every notebook here and store its outputs."""
+    """Run every notebook here, or those that are named, and store its outputs."""
     os.environ["MPLBACKEND"] = "Agg"
-    for path in NOTEBOOKS:
+    names = sys.argv[1:]
+    if unknown := set(names) - {path.stem for path in NOTEBOOKS}:
+        raise SystemExit(f"no such notebooks: {', '.join(sorted(unknown))}")
+    for path in [path for path in NOTEBOOKS if not names or path.stem in names]:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
         for count, (cell, outputs) in enumerate(zip(cells, run(notebook, open_figures), strict=True), start=1):

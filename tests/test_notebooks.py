@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.helpers.learned_model import save_learned_model
 from tests.notebooks import NOTEBOOKS, run
+
+SHORT = {"06_grokking": {"MODULUS": 7, "WIDTH": 8, "STEPS": (0, 1, 2)}}
+"""Parameters in place of those that take minutes."""
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +38,18 @@ def test_a_notebook_runs_from_the_first_cell_to_the_last(
 ) -> None:
     monkeypatch.chdir(demo)
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    outputs = run({"cells": cells_of(path)})
+    # A training of transformers draws from the global stream.
+    with torch.random.fork_rng(devices=[]):
+        outputs = run({"cells": cells_of(path)}, parameters=SHORT.get(path.stem))
     printed = ["".join(output["text"]) for cell in outputs for output in cell if "text" in output]
     stored = [output for cell in cells_of(path) for output in cell.get("outputs", []) if "text" in output]
     assert len(printed) == len(stored), "run: python -m tests.notebooks, in a folder with hf-llc-demo"
-    # The numbers are those of other models; how many lines a cell prints is not.
-    assert [text.count("\n") for text in printed] == [len(output["text"]) for output in stored]
+    # The numbers are those of other models; how many lines a cell prints is not, unless there are fewer checkpoints.
+    assert path.stem in SHORT or [text.count("\n") for text in printed] == [len(output["text"]) for output in stored]
 
 
 def test_stored_outputs_name_no_folder_of_a_machine() -> None:
-    assert len(NOTEBOOKS) == 5
+    assert len(NOTEBOOKS) == 6
     for path in NOTEBOOKS:
         code = [cell for cell in cells_of(path) if cell["cell_type"] == "code"]
         assert all(cell["execution_count"] for cell in code)

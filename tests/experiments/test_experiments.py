@@ -1,24 +1,18 @@
 """A tiny one of each experiment: what is exact holds to rounding, what is sampled has a number and its row."""
 
 import gzip
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from tests.benchmarks.panel import Net
-from tests.experiments import (
-    deep_linear_nets,
-    influence,
-    low_rank_features,
-    paired_nets,
-    parsimony,
-    rescaling,
-    training,
-)
+from tests.experiments import deep_linear_nets, grokking, influence, paired_nets, parsimony, rescaling, training
 from tests.helpers.learned_model import save_learned_model
 from tests.helpers.tiny_model import CONTEXT, make_tokenizer, sentences
 
@@ -126,14 +120,18 @@ def test_influences_are_those_of_a_changed_loss(tmp_path: Path) -> None:
     assert influence.picture(rows_of_items).axes
 
 
-def test_features_become_low_rank_where_the_target_is() -> None:
-    """At a tenth of the steps and five times the weight decay, a target of one direction leaves one in the net."""
-    setup = low_rank_features.Setup(dimension=6, width=16, items=256, decay=1e-2, steps=(0, 3000), parts=2)
-    rows = low_rank_features.experiment(setup, ranks=(1, 6), seeds=1)
-    (start, end), (_, control) = rows[:2], rows[2:]
-    assert [row["step"] for row in rows] == [0, 3000, 0, 3000]
-    assert end["loss"] < 0.1 * start["loss"]
-    assert end["local_effective_rank"] < 1.5 < 3 < start["local_effective_rank"]
-    assert control["local_effective_rank"] > 3
-    assert all(row["total_variation"] <= row["total_variation_bound"] for row in rows)
-    assert low_rank_features.picture(rows).axes
+def test_every_seed_of_grokking_has_a_row_for_each_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = {column: [1.0, math.nan] for column in grokking.COLUMNS}
+    for seed in (0, 1):
+        (tmp_path / f"grokking-{seed}").mkdir()
+        columns = {**table, "step": [0, 10], "stderr": 0.1, "verdict": ["converged", "not-a-minimum"]}
+        pandas.DataFrame(columns).to_csv(f"grokking-{seed}/table.csv", index=False)
+    rows = grokking.experiment((0, 1))
+    assert [(row["seed"], row["step"], row["llc"]) for row in rows] == [
+        (0, 0, 1),
+        (0, 10, None),
+        (1, 0, 1),
+        (1, 10, None),
+    ]
+    assert len(grokking.picture(rows).axes) == len(grokking.COLUMNS)
