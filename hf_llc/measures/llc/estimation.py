@@ -58,16 +58,16 @@ def steps(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observe
     """What `run` does, one part at a time."""
     store = fleet.store(plan.run_dir, observer.tell, observer.part)
     store.open(plan.inputs())
-    notes: Mapping[str, str] = {}
-    if plan.sampler.tries_draws:
-        bench = bench.at(plan.of_draws())
-        chosen_plan = yield from choice.tried(plan, store, bench, fleet, observer)
-        if not chosen_plan.sampler.by_draws:
-            bench = bench.at(chosen_plan)
-        notes = choice.why_chains(plan) if not chosen_plan.sampler.by_draws else {}
-        plan = chosen_plan
+    asked = plan
+    if asked.sampler.tries_draws:
+        bench = bench.at(asked.of_draws())
+        plan = yield from choice.tried(asked, store, bench, fleet, observer)
     if plan.sampler.by_draws:
-        yield from rounds.steps(plan, store, bench, fleet, observer, lambda: keep_draws(plan, observer.tell))
+        draws = plan
+        yield from rounds.steps(draws, store, bench, fleet, observer, lambda: keep_draws(draws, observer.tell))
+        if asked.sampler.tries_draws:
+            plan = choice.gone_on(asked, fleet, observer)
+    if plan.sampler.by_draws:
         prior = rounds.prior_of(store)
         posterior = recording.Posterior(n_beta=prior.n_beta, gamma=prior.gamma)
         yield from recording.of_draws(plan, store, bench, posterior, fleet, observer)
@@ -76,6 +76,9 @@ def steps(plan: Plan, bench: LoadedModel, fleet: ProcessWorld, observer: Observe
             estimate, _ = _estimate_of_draws(plan, store, 0.0)
             yield from sgld_check.steps(estimate, store, bench, anchors, fleet, observer)
         return
+    notes: Mapping[str, str] = {}
+    if asked.sampler.tries_draws:
+        bench, notes = bench.at(plan), choice.why_chains(asked)
     anchors = yield from anchor_losses(plan, store, bench, fleet, observer)
     resolution = yield from _resolution(plan, store, bench, fleet, observer, notes)
     maker = Maker(plan, store, bench, anchors, resolution, fleet, observer)

@@ -1,4 +1,4 @@
-"""Independent draws or chains: the first round of draws says which, where that is not given."""
+"""Independent draws or chains: the draws say which, where that is not given, after the first round and at the end."""
 
 from hf_llc.execution.distributed.world import ProcessWorld
 from hf_llc.execution.loaded_model import LoadedModel
@@ -6,7 +6,17 @@ from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.execution.work_queue import Steps
 from hf_llc.measures.llc.draws.amounts import LEAST, first_amount
-from hf_llc.measures.llc.draws.rounds import PRIOR, Prior, deadline_of, first_round, is_over, sample_of, summary_of
+from hf_llc.measures.llc.draws.rounds import (
+    PRIOR,
+    Prior,
+    collected,
+    deadline_of,
+    first_round,
+    is_drawn,
+    is_over,
+    sample_of,
+    summary_of,
+)
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.draws.statistics import OVERCOUNTED, TINY, DrawSummary
 
@@ -19,12 +29,17 @@ def tried(plan: Plan, store: RunStore, bench: LoadedModel, fleet: ProcessWorld, 
     """The plan to go on with: independent draws where the first of them say that these serve, else chains."""
     deadline = deadline_of(plan)
     yield from first_round(plan.of_draws(), store, bench, fleet, observer, deadline)
+    return gone_on(plan, fleet, observer)
+
+
+def gone_on(plan: Plan, fleet: ProcessWorld, observer: Observer) -> Plan:
+    """The plan to go on with by the draws that there are; the observer is told why it is chains."""
     going_on = decided(plan)
     if going_on is None:
         # The time was up before the first round.
         return plan.of_draws()
     if fleet.is_main and not going_on.sampler.by_draws:
-        observer.tell(f"{plan.title}: {_decision(plan, store)[1]}")
+        observer.tell(f"{plan.title}: {why_chains(plan)['draws']}")
     return going_on
 
 
@@ -55,7 +70,19 @@ def _decision(plan: Plan, store: RunStore) -> tuple[bool | None, str]:
     if stored is None or sample.amount != first_amount(draws):
         return None, ""
     reason = why_not(summary_of(draws, Prior(**stored), sample))
+    if reason is None and is_drawn(draws):
+        reason = why_not_in_the_end(summary_of(draws, *collected(draws, store)))
     return reason is None, f"Chains are sampled, since independent draws do not apply here: {reason}"
+
+
+def why_not_in_the_end(summary: DrawSummary) -> str | None:
+    """Why all draws together do not serve, of which the first ones looked as if they did; None if they do.
+
+    Where they leave open less than λ̂ itself, the number stays with its verdict: chains take many times as long.
+    """
+    if summary.llc is None or summary.open <= max(abs(summary.llc), LEAST):
+        return None
+    return f"all of them together determine λ̂ = {summary.llc:.3g} only to ± {summary.open:.2g}."
 
 
 def why_not(summary: DrawSummary) -> str | None:

@@ -42,7 +42,7 @@ def _not_local(llc: float, stderr: float, diagnostics: Diagnostics) -> list[str]
     if open_ is not None and not open_ <= OPEN_MAX * abs(llc) and not open_ <= (diagnostics.monte_carlo_stderr or 0.0):
         reasons.append(
             "the loss changes the posterior too much for draws of the localizing prior: they determine λ̂ "
-            f"only to ± {open_:.2g}; sample chains (`sampler=auto`), or raise `gamma`"
+            f"only to ± {open_:.2g}; sample chains (`sampler=sgld-lm`), or raise `gamma`"
         )
     known = diagnostics.pareto_k is not None and diagnostics.pareto_k <= TAIL_MAX
     if known and weighted is not None and error is not None:
@@ -50,7 +50,7 @@ def _not_local(llc: float, stderr: float, diagnostics: Diagnostics) -> list[str]
         if apart > SIGNIFICANT:
             reasons.append(
                 f"weighted draws give {weighted:.4g} ± {error:.2g}, {apart:.1f} joint standard errors "
-                "away: the loss is not nearly quadratic over the prior; sample chains (`sampler=auto`), "
+                "away: the loss is not nearly quadratic over the prior; sample chains (`sampler=sgld-lm`), "
                 "or raise `gamma`"
             )
     return reasons

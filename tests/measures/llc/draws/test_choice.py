@@ -13,6 +13,7 @@ from hf_llc.results.progress import Observer
 from hf_llc.sampling.draws.prior import GradientPair, LossPair
 from hf_llc.sampling.draws.statistics import DrawSummary, summarise_draws
 from hf_llc.scans.shared_settings import estimate_series
+from tests.helpers.command_line import files_of
 from tests.helpers.tiny_model import jsonl, save_tiny_model
 
 QUICK = SamplerSettings(gamma=2000.0, threads=1)
@@ -83,6 +84,28 @@ def test_chains_take_over_where_the_first_draws_do_not_serve(
     assert (again.llc, again.settings) == (result.llc, result.settings)
 
 
+def test_chains_take_over_where_all_draws_do_not_serve(
+    tmp_path: Path, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    draws = estimate(tmp_path / "model", data, QUICK, output_dir=run, device="cpu")
+    assert draws.settings.sampler == "importance"
+    monkeypatch.setattr("hf_llc.measures.llc.draws.choice.why_not_in_the_end", lambda summary: "they leave λ̂ open.")
+    monkeypatch.setattr("hf_llc.settings.sampler.CHAIN_DRAWS", 8)
+    listener = Listener()
+    # Also where an earlier version has taken the draws for the end of it.
+    result = estimate(tmp_path / "model", data, QUICK, output_dir=run, device="cpu", observer=listener)
+    assert result.settings.sampler not in {"importance", "auto"}
+    assert (result.settings.gamma, result.settings.draws) == (2000.0, 8)
+    assert "independent draws do not apply here: they leave λ̂ open." in result.choices["draws"]
+    assert any("Chains are sampled" in line for line in listener.lines)
+    anew = estimate(tmp_path / "model", data, QUICK, output_dir=tmp_path / "anew", device="cpu")
+    assert (anew.llc, anew.stderr) == (result.llc, result.stderr)
+    before = files_of(run / "chains")
+    estimate(tmp_path / "model", data, QUICK, output_dir=run, device="cpu")
+    assert files_of(run / "chains") == before
+
+
 def test_the_first_draws_apply_unless_much_is_undetermined_or_not_quadratic() -> None:
     pair = LossPair(counts=(1,), anchor=1.0, anchor_square=1.0, up=(0.1,), down=(0.1,), squared_distance=1.0)
     slope = GradientPair(even=1e-3, odd=1e-3, radial=0.1, rise=0.1)
@@ -101,6 +124,15 @@ def test_the_first_draws_apply_unless_much_is_undetermined_or_not_quadratic() ->
     assert choice.why_not(replace(steep, slope=summary.slope._replace(mean=1.2))) is None
     assert choice.why_not(replace(steep, by_losses=True)) is None
     assert "inf or NaN" in (choice.why_not(replace(summary, llc=None)) or "")
+
+
+@pytest.mark.parametrize(("llc", "left_open", "serves"), [(-15.0, 41.0, False), (-15.0, 14.0, True), (0.1, 0.9, True)])
+def test_all_draws_serve_unless_they_leave_more_than_the_number(llc: float, left_open: float, serves: bool) -> None:
+    pair = LossPair(counts=(1,), anchor=1.0, anchor_square=1.0, up=(0.1,), down=(0.1,), squared_distance=1.0)
+    slope = GradientPair(even=1e-3, odd=1e-3, radial=0.1, rise=0.1)
+    summary = summarise_draws([pair, pair], [slope, slope], n=1, n_beta=100.0, gamma=1e4)
+    reason = choice.why_not_in_the_end(replace(summary, llc=llc, open=left_open))
+    assert reason == (None if serves else "all of them together determine λ̂ = -15 only to ± 41.")
 
 
 def test_each_checkpoint_of_a_series_uses_draws_where_they_apply_and_chains_elsewhere(
