@@ -51,8 +51,9 @@ def report(
     hf-llc report RUN RUN --output curves.html
     hf-llc report hf://datasets/me/llc-EleutherAI__pythia-70m
     """
-    from hf_llc.report.component_files import INDEX, read_index
+    from hf_llc.report.component_files import read_index
     from hf_llc.report.page.render import write_report
+    from hf_llc.results.component_curves import INDEX
     from hf_llc.results.progress import size
 
     form = chosen(format, as_json, quiet)

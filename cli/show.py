@@ -35,8 +35,9 @@ def show(
     hf-llc show hf-llc-runs/EleutherAI__pythia-70m/scan-0123456789ab --json
     hf-llc show hf://datasets/me/llc-EleutherAI__pythia-70m
     """
-    from hf_llc.report.component_files import INDEX, draw_components, load_components
+    from hf_llc.report.component_files import draw_components, load_components
     from hf_llc.report.show import show as redraw
+    from hf_llc.results.component_curves import INDEX
     from hf_llc.results.figures.axis_options import View
 
     from .component_runs import write_components

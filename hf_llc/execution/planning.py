@@ -9,13 +9,15 @@ from typing import Any
 
 from hf_llc.checkpoints.resolve import find_model
 from hf_llc.checkpoints.source import Corpus, ModelSource
-from hf_llc.errors import SettingsError
+from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.execution import devices, machine
 from hf_llc.execution.plan import Plan
+from hf_llc.report.component_files import refuse_components
 from hf_llc.results.progress import Observer
 from hf_llc.sampling.gradients import check_gradient
 from hf_llc.sampling.randomness import check_batches
 from hf_llc.sampling.samplers import check_sampler
+from hf_llc.settings.bounds import require
 from hf_llc.settings.component import require_one
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
@@ -26,6 +28,7 @@ from hf_llc.tasks.choose import find_items
 from hf_llc.tasks.own_module import handed_over
 
 NO_TEXT = "Settings of text, such as max_sequences, do not apply to items in memory; pass fewer items."
+NO_PROBE = "probe must be left out for a module in memory; keep=losses records the items that are handed over."
 
 
 def plan(
@@ -48,6 +51,8 @@ def plan(
     """
     started = time.time()
     observer = observer or Observer()
+    if output_dir is not None:
+        refuse_components(output_dir)
     kind = checked_device(sampler, device)
     tell_of_no_use(sampler, observer)
     with observer.part("loading"):
@@ -85,6 +90,7 @@ def plan_in_memory(
     asked_data, asked_sampler = requested(DataSettings(), sampler, settings, overrides, function)
     if asked_data != DataSettings():
         raise SettingsError(NO_TEXT)
+    require(asked_sampler.probe is None, NO_PROBE)
     kind = checked_device(asked_sampler, device)
     tell_of_no_use(asked_sampler, observer)
     with handed_over(module, items, losses) as (source, corpus):
@@ -121,7 +127,12 @@ def find_probe(
         max_sequences=sampler.probe_items,
         context_length=length,
     )
-    return find_items(named, source, tokenizer=tokenizer, tell=observer.tell)
+    try:
+        return find_items(named, source, tokenizer=tokenizer, tell=observer.tell)
+    except UnusableError as error:
+        message = str(error).replace("`max_sequences`", "`probe_items`")
+        length_of = " Texts of a probe are cut to the context length of the data." if corpus.context_length > 1 else ""
+        raise UnusableError(f"probe cannot be used: {message}{length_of}") from error
 
 
 def tell_of_no_use(sampler: SamplerSettings, observer: Observer) -> None:

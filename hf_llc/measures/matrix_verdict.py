@@ -42,7 +42,8 @@ def judge_matrix(
     Args:
         halves: the values from two halves of the draws.
     """
-    known = errors > 0
+    # That of an item and its copy is exact; an entry that is 0 without an error belongs to an item that never varies.
+    known = (errors > 0) | ((errors == 0) & (values != 0))
     limits = Z_MIN * _understated(errors, halves) * errors[known]
     significant = float((numpy.abs(values[known]) > limits).mean()) if known.any() else 0.0
     variance = float(values.var()) if values.size > 1 else float((values**2).mean())
@@ -101,7 +102,7 @@ def _agreement(halves: tuple[Matrix, Matrix] | None) -> float | None:
 
 
 def _signal_sentence(share: float, significant: float, entries: int, effective: float) -> str:
-    noise = f"{1 - max(0.0, share):.0%} of the variance of {entries} entries is noise"
+    noise = f"{1 - max(0.0, share):.0%} of the variance of {entries} {'entry' if entries == 1 else 'entries'} is noise"
     return f"{noise} with {effective:.0f} effective draws, {significant:.0%} lie more than {Z_MIN:g} errors from 0"
 
 

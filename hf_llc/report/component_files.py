@@ -4,11 +4,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from hf_llc.errors import NotFoundError, SettingsError, SourceError
+from hf_llc.errors import NotFoundError, ResourceError, SettingsError, SourceError
 from hf_llc.report.export import ROWS, TABLE
-from hf_llc.report.load import AGAIN, SCAN, load_run
+from hf_llc.report.load import AGAIN, ESTIMATE, SCAN, load_run
 from hf_llc.report.parquet import parquet
-from hf_llc.results.component_curves import ComponentCurves
+from hf_llc.results.component_curves import INDEX, ComponentCurves
 from hf_llc.results.curve import Curve
 from hf_llc.results.estimate import SCHEMA
 from hf_llc.results.figures.safely import drawn
@@ -17,7 +17,7 @@ from hf_llc.settings.component import check_component, require_one
 from hf_llc.settings.files import write_atomically
 from hf_llc.settings.strict_json import DamagedError, parsed
 
-INDEX, PICTURES = "components.json", ("components.png", "components.svg")
+PICTURES = ("components.png", "components.svg")
 MEASURED = "measures"
 """Folder of a scan of measures of the whole model."""
 
@@ -58,6 +58,24 @@ def _with_earlier(curves: ComponentCurves, folder: Path, observer: Observer) -> 
 def _measured(folder: Path) -> Curve | None:
     """The scan of measures of the whole model; None if there is none."""
     return load_run(folder / MEASURED) if (folder / MEASURED / SCAN).is_file() else None
+
+
+def refuse_components(folder: Path) -> None:
+    """Raise ResourceError if the folder holds runs of several components, whose results one run would overwrite."""
+    if (folder / INDEX).exists():
+        raise ResourceError(
+            f"{folder} holds runs of several components, and this run would overwrite their results. Choose another "
+            "`output_dir`; to add components to them, name several, as in `component=l0h0,l0h1`."
+        )
+
+
+def refuse_a_run(folder: Path) -> None:
+    """Raise ResourceError if the folder is that of a run or scan, with which components would be mixed."""
+    if any((folder / name).exists() for name in (SCAN, ESTIMATE)) and not (folder / INDEX).exists():
+        raise ResourceError(
+            f"{folder} holds another run, with whose results those of several components would be mixed. Choose "
+            "another `output_dir`."
+        )
 
 
 def draw_components(curves: ComponentCurves, observer: Observer) -> list[Path]:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+INDEX = "components.json"
+"""File that a folder of several components has, and no folder of one run."""
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ComponentCurves:
     """The curves of components by their names, in the order asked for.

@@ -27,7 +27,7 @@ from hf_llc.integrations.tracking import ComponentTracking
 from hf_llc.measures import LLC, measure_parts
 from hf_llc.measures.llc import estimation
 from hf_llc.measures.run import execute_all
-from hf_llc.report.component_files import MEASURED, keep_components
+from hf_llc.report.component_files import MEASURED, keep_components, refuse_a_run
 from hf_llc.results.component_curves import ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.figures.axis_options import View
@@ -184,6 +184,7 @@ def run_component_estimates(
         whole = planning.plan(model, data, plain, device=device, observer=observer)
         names = named_components(outline_of(whole.source, data.task), sampler.component)
         folder = (output_dir or whole.run_dir.with_name(f"components-{whole.key}")).resolve()
+        refuse_a_run(folder)
         RunStore(folder, observer.tell, link).open(whole.inputs())
         gamma = sampler.gamma
         if gamma is None:
@@ -239,6 +240,7 @@ def run_component_scans(
     plain, kind = checked_request(replace(request, sampler=replace(asked, component=None)), observer)
     model = series_id(request.model)
     folder = (request.output_dir or Path(RUNS) / label_of(model) / f"components-{_key(request)}").resolve()
+    refuse_a_run(folder)
     plain = replace(plain, output_dir=folder, losses_at=folder / LOSSES)
     others = tuple(name for name in plain.measures if name != LLC)
 

@@ -19,6 +19,7 @@ from hf_llc.execution.plan import Plan
 from hf_llc.execution.store import RunStore
 from hf_llc.measures import LLC, measure_parts
 from hf_llc.measures.schedule import discard_failure, reason
+from hf_llc.report.component_files import refuse_components
 from hf_llc.results.progress import Observer
 from hf_llc.scans.disk_budget import MODELS, DiskBudget, session
 from hf_llc.scans.prefetch import Prefetcher, size_of
@@ -142,6 +143,7 @@ class _OpenScan:
         self.names = list(self.series.sources)
         inputs = self.inputs(request.sampler)
         self.folder = (request.output_dir or _default_folder(self.series.model, found.last, inputs)).resolve()
+        refuse_components(self.folder)
         self.store, shard = RunStore(self.folder, observer.tell, link), request.shard
         self.store.open(inputs)
         if not shard.is_whole:

@@ -29,7 +29,7 @@ from hf_llc.scans.recorder import ScanRecorder
 from hf_llc.scans.request import Request
 from hf_llc.scans.resume import store_finished
 from hf_llc.scans.shard import Shard
-from hf_llc.settings.bounds import Bounds, checked_arguments
+from hf_llc.settings.bounds import Bounds, checked_arguments, require
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.limits import MOST_PROCESSES, MOST_TOKENS
 from hf_llc.settings.overrides import requested
@@ -129,6 +129,7 @@ def scan(
         )
         if own and asked_data != DataSettings():
             raise SettingsError(planning.NO_TEXT)
+        require(own is None or asked_sampler.probe is None, planning.NO_PROBE)
         request = Request(
             model=own.name if own else series_address(model, tokenizer, data),
             data=asked_data,

@@ -21,7 +21,8 @@ class RecordingSettings:
 
     Attributes:
         keep: names of what is recorded: `losses` of items, `token-losses` of the tokens of text.
-        probe: a dataset or file whose items are recorded, read with the settings of the main data; None records the
+        probe: a dataset or file whose items are recorded, read with the settings of the main data, its context
+            length too; None records the
             items of the main data themselves.
         probe_items: the most items of the probe.
         recorded_draws: how many independent draws are recorded, in antithetic pairs; chains record at all their draws.
@@ -39,7 +40,8 @@ class RecordingSettings:
     probe: Annotated[
         str | None,
         Option(
-            help="Dataset or file whose items are recorded. (default: those of --dataset)",
+            help="Dataset or file whose items are recorded, text in sequences as long as the data's. (default: the "
+            "items of --dataset)",
             panel="Recording",
             published=False,
         ),

@@ -69,6 +69,21 @@ def test_losses_at_the_checkpoint_are_computed_once_and_a_second_call_computes_n
     assert {name: files_of(Path("several"))[name] for name in before} == before
 
 
+def test_a_folder_of_several_components_takes_no_single_run_and_that_of_a_run_no_components(run: Run) -> None:
+    command = [*CHAINS, "--gamma", "1000", "--output-dir"]
+    checkpoint = ["estimate", "run/checkpoint-1"]
+    run(*checkpoint, *command, "several", "--component", "heads")
+    before = files_of(Path("several"))
+    for single in (checkpoint, ["scan", "run", "--num-processes", "1"]):
+        refused(run(*single, *command, "several", "--component", "l0h0"), 1, "holds runs of several components")
+    assert files_of(Path("several")) == before
+    run(*checkpoint, *command, "alone", "--component", "l0h0")
+    before = files_of(Path("alone"))
+    for several in (checkpoint, ["scan", "run", "--num-processes", "1"]):
+        refused(run(*several, *command, "alone", "--component", "heads"), 1, "alone holds another run")
+    assert files_of(Path("alone")) == before
+
+
 def test_components_of_later_calls_join_those_of_earlier_ones(run: Run) -> None:
     command = ["estimate", "run/checkpoint-1", *CHAINS, "--gamma", "1000", "--output-dir", "several"]
     run(*command, "--component", "l0h1,l0h0")

@@ -77,3 +77,11 @@ def test_few_entries_are_judged_by_their_errors_alone() -> None:
 
 def test_entries_without_any_spread_are_noise() -> None:
     assert judge_matrix(numpy.zeros(40), numpy.zeros(40), effective=50.0).verdict is MatrixVerdict.NOISE
+
+
+def test_a_correlation_of_exactly_1_counts_as_more_than_chance_and_a_constant_does_not() -> None:
+    judged = judge_matrix(numpy.array([1.0]), numpy.array([0.0]), effective=100.0)
+    assert judged.significant == 1.0
+    assert "of the variance of 1 entry is noise" in judged.reason
+    both = judge_matrix(numpy.array([1.0, 0.0, 0.1]), numpy.array([0.0, 0.0, 1.0]), effective=100.0)
+    assert both.significant == 0.5

@@ -294,6 +294,24 @@ def test_a_run_of_components_is_shown_whole_and_as_comparable(tmp_path: Path) ->
     assert [run["comparable"] for run in mixed["runs"]] == [True, False, False]
 
 
+def test_measures_of_the_whole_model_are_shown_beside_components(tmp_path: Path) -> None:
+    names = ("l0h0", "l0.mlp", "l0h1")
+    curves = {n: hf_llc.load(kept_run(tmp_path / n, settings=replace(SETTINGS, component=n))) for n in names}
+    full = curve_with_bits()
+    alone = [replace(point, estimate=None) for point in full.points]
+    measured = Curve.of_points("org/model", alone, run_dir=".", versions={"hf-llc": "0.1.0"})
+    parts = ComponentCurves(model="org/model", curves=curves, run_dir=str(tmp_path), measured=measured)
+    text, data = page_of(parts, path=tmp_path / "page.html")
+    assert [run["component"] for run in data["runs"]] == [*names, None]
+    assert [point["values"]["quantisation_bits_10"] for point in data["runs"][3]["points"]] == [
+        point.to_row()["quantisation_bits_10"] for point in full.points
+    ]
+    assert "quantisation_bits_10" in [panel["name"] for panel in data["panels"]]
+    assert data["differences"] == []
+    assert all(run["comparable"] for run in data["runs"])
+    assert "3 components of" in text.partition("</title>")[0]
+
+
 def curve_with_bits() -> Curve:
     """Four converged checkpoints whose λ̂ and bits lie on a line, and one that did not converge."""
     columns = (Column("quantisation_bits_10", "number", "bits", "of 10 mnats", has_panel=True),)

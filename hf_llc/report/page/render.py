@@ -20,11 +20,11 @@ from hf_llc.report.card.escaping import with_error
 from hf_llc.report.card.files import headline_of, portable, without_folders
 from hf_llc.report.card.render import Content, render_meaning
 from hf_llc.report.compare import compare
-from hf_llc.report.component_files import INDEX, load_components
+from hf_llc.report.component_files import MEASURED, load_components
 from hf_llc.report.load import folder_of, load, own_command
 from hf_llc.report.page.data import FIRST, ShownRun, facts_of, page_data
 from hf_llc.report.page.matrices import matrices_of
-from hf_llc.results.component_curves import ComponentCurves
+from hf_llc.results.component_curves import INDEX, ComponentCurves
 from hf_llc.results.curve import Curve, Point
 from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
@@ -121,8 +121,10 @@ def _title(runs: Sequence[ShownRun]) -> str:
     if len(runs) <= MOST_NAMED:
         return one_line(" and ".join(dict.fromkeys(run.name for run in runs)))
     models = dict.fromkeys(Path(run.curve.model).name for run in runs)
-    what = "components" if all(run.curve.settings.get("component") for run in runs) else "runs"
-    return one_line(f"{len(runs)} {what} of {listed(list(models))}")
+    estimated = [run for run in runs if _has_numbers(run.curve)]
+    are_parts = bool(estimated) and all(run.curve.settings.get("component") for run in estimated)
+    what = f"{len(estimated)} components" if are_parts else f"{len(runs)} runs"
+    return one_line(f"{what} of {listed(list(models))}")
 
 
 def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun], tuple[str, ...]]:
@@ -133,9 +135,12 @@ def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun]
     differences: tuple[str, ...] = ()
     if len(read) > 1:
         curves = [replace(curve, run_dir=place) for curve, (place, _) in zip(public, read, strict=True)]
-        if all(curve.settings.get("component") for curve in curves):
-            # Drawn together because another part of the model moves in each.
-            curves = [replace(curve, settings={**curve.settings, "component": None}) for curve in curves]
+        if all(curve.settings.get("component") or not _has_numbers(curve) for curve in curves):
+            # Drawn together because another part of the model moves in each; measures alone have no settings.
+            curves = [
+                replace(curve, settings={**curve.settings, "component": None} if curve.settings else {})
+                for curve in curves
+            ]
         compared = compare(curves)
         names, differences, apart = list(compared.names), compared.differences, compared.apart
     shown_runs = [
@@ -157,7 +162,8 @@ def _curves(run: Any, index: int, observer: Observer) -> list[tuple[str, Curve]]
     if isinstance(run, str | Path) and not is_remote(str(run)) and (Path(run) / INDEX).is_file():
         run = load_components(Path(run))
     if isinstance(run, ComponentCurves):
-        return [(str(Path(run.run_dir) / name), curve) for name, curve in run.curves.items()]
+        measured = {} if run.measured is None else {MEASURED: run.measured}
+        return [(str(Path(run.run_dir) / name), curve) for name, curve in {**run.curves, **measured}.items()]
     if isinstance(run, str | Path):
         return [(str(run), load(run, observer.tell))]
     if not isinstance(run, Curve | Estimate):

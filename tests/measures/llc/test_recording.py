@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hf_llc import DataSettings, Estimate, ModelSettings, Observer, SamplerSettings, estimate
+from hf_llc import DataSettings, Estimate, ModelSettings, Observer, SamplerSettings, estimate, scan
 from hf_llc.errors import SettingsError, UnusableError
 from hf_llc.execution.distributed.world import single_process
 from hf_llc.execution.loaded_model import LoadedModel, computing
@@ -200,6 +200,24 @@ def test_tokens_are_refused_where_items_have_none(place: Path) -> None:
             replace(CHAINS, keep=("token-losses",)),
             losses=lambda net, rows: (net(rows[0]) - rows[1]).square().mean(dim=1),
         )
+
+
+def test_a_probe_that_is_too_short_is_named_with_its_own_settings(place: Path) -> None:
+    with pytest.raises(
+        UnusableError, match=r"^probe cannot be used: .*other\.jsonl gives .*raise `probe_items`, or"
+    ) as raised:
+        run(place, replace(BY_DRAWS, probe=str(place / "other.jsonl"), probe_items=1))
+    assert str(raised.value).endswith("cut to the context length of the data.")
+
+
+def test_a_probe_of_a_module_in_memory_is_refused_not_taken_for_its_data(place: Path) -> None:
+    items = (torch.randn(16, 2), torch.randn(16, 1))
+    asked = replace(CHAINS, probe=str(place / "other.jsonl"))
+    losses: Any = lambda net, rows: (net(rows[0]) - rows[1]).square().mean(dim=1)  # noqa: E731
+    with pytest.raises(SettingsError, match="probe must be left out for a module in memory"):
+        estimate(torch.nn.Linear(2, 1, bias=False), items, asked, losses=losses)
+    with pytest.raises(SettingsError, match="probe must be left out for a module in memory"):
+        scan([torch.nn.Linear(2, 1, bias=False)], items, asked, losses=losses)
 
 
 @pytest.mark.parametrize(
