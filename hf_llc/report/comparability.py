@@ -24,6 +24,14 @@ class _Aspect:
     why: str
     tasks: tuple[str, ...] = ()
 
+    def value_of(self, curve: Curve) -> str:
+        """What must be equal; "" of a curve of another task."""
+        return "" if self.tasks and _task(curve) not in self.tasks else self.value(curve)
+
+    def told_of(self, curve: Curve) -> str:
+        """Subject and value within a sentence."""
+        return f"{self.subject[0].lower()}{self.subject[1:]} {self.description(curve)}"
+
 
 def differences(names: Sequence[str], curves: Sequence[Curve]) -> list[str]:
     """Why the numbers of these curves are not comparable, one sentence a reason; none if nothing speaks against it.
@@ -42,6 +50,22 @@ def differences(names: Sequence[str], curves: Sequence[Curve]) -> list[str]:
     sentences += texts or filter(None, [_told(TOKENS, numbered)])
     sentences += filter(None, [_told(aspect, numbered) for aspect in (PARAMS, PRIOR, BATCH_NORM)])
     return sentences
+
+
+def comparable_sets(curves: Sequence[Curve]) -> list[tuple[str, list[int]]]:
+    """Places of the curves of one model whose numbers may be compared, set by set in the order of the first of each.
+
+    Before each stands what tells it from the others, in words; nothing if there is one set. Curves need a number each.
+    """
+    sets: dict[tuple[str, ...], list[int]] = {}
+    for place, curve in enumerate(curves):
+        sets.setdefault(tuple(aspect.value_of(curve) for aspect in ASPECTS), []).append(place)
+    apart = [index for index, values in enumerate(zip(*sets, strict=True)) if len(set(values)) > 1]
+    if any(ASPECTS[index] in TEXTS for index in apart):
+        apart = [index for index in apart if ASPECTS[index] is not TOKENS]
+    return [
+        (", ".join(ASPECTS[index].told_of(curves[places[0]]) for index in apart), places) for places in sets.values()
+    ]
 
 
 def _told(aspect: _Aspect, named: Iterable[tuple[str, Curve]]) -> str | None:
@@ -68,7 +92,9 @@ def _task(curve: Curve) -> str:
 
 
 def _resolution(curve: Curve) -> str:
-    """γ/nβ to six digits: what differs further behind is rounding."""
+    """γ/nβ to six digits: what differs further behind is rounding; NaN where either changes along the curve."""
+    if not {"gamma", "n_beta"} <= curve.settings.keys():
+        return "nan"
     n_beta = curve.settings["n_beta"]
     return f"{curve.settings['gamma'] / n_beta if n_beta else math.inf:.6g}"
 
@@ -100,9 +126,12 @@ def _describe_params(curve: Curve) -> str:
     return f"only {params}" if params else "those of the adapter" if of_adapter else "all weights"
 
 
-RESOLUTION = _Aspect(
-    _resolution, "γ/nβ is", lambda curve: f"{float(_resolution(curve)):.4g}", "curvatures below it are not seen"
-)
+def _describe_resolution(curve: Curve) -> str:
+    resolution = float(_resolution(curve))
+    return "not the same at all checkpoints" if math.isnan(resolution) else f"{resolution:.4g}"
+
+
+RESOLUTION = _Aspect(_resolution, "γ/nβ is", _describe_resolution, "curvatures below it are not seen")
 TASK = _Aspect(_task, "The task is", _task, "the losses are different ones")
 TEXTS = (
     _Aspect(_text, "The data is", _describe_text, "the loss is that of other items"),
@@ -146,3 +175,6 @@ BATCH_NORM = _Aspect(
     lambda curve: str(curve.settings.get("batch_norm", "frozen")),
     "the models are different functions",
 )
+MODEL = _Aspect(lambda curve: curve.model, "The model is", lambda curve: curve.model, "")
+ASPECTS = (MODEL, RESOLUTION, TASK, *TEXTS, TOKENS, PARAMS, PRIOR, BATCH_NORM)
+"""What curves share that may stand in one row, a column a checkpoint."""

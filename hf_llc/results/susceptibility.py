@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy
 
 from hf_llc.results.estimate import jsonable
-from hf_llc.results.matrix import Matrix, MatrixQuality, frame_of_pairs, from_lists, to_lists, write_parquet
+from hf_llc.results.matrix import (
+    Matrix,
+    MatrixQuality,
+    MatrixVerdict,
+    frame_of_pairs,
+    from_lists,
+    to_lists,
+    write_parquet,
+)
 from hf_llc.settings.bounds import require
 from hf_llc.settings.strict_json import DamagedError
 from hf_llc.settings.typed import build
@@ -24,6 +32,7 @@ CONTROL = ("control", "control_stderr")
 QUALITIES = ("quality", "total_quality")
 OMITTED = "[…]"
 """What stands in a text for tokens that have no loss."""
+ALL_PALE = "All entries of what is noise are pale."
 
 
 class ControlVerdict(StrEnum):
@@ -120,7 +129,7 @@ class Susceptibility:
         return f"susceptibilities of {len(self.components)} components to {len(self.items)} items: {self.quality}"
 
     def plot(self, part: str = "standardised", title: str = "Susceptibilities") -> "Figure":
-        """Components by items as a matplotlib figure.
+        """Components by items as a matplotlib figure; what is noise is pale, and the title says so of the whole.
 
         Args:
             part: one of PARTS, which may be compared between components where it is standardised.
@@ -137,10 +146,11 @@ class Susceptibility:
                 getattr(self, part),
                 self.components,
                 self.items,
-                title=title,
+                title=f"{title}: noise" if self._is_noise(part) else title,
                 label=_label(part),
-                stderr=getattr(self, f"{part}_stderr"),
-                small_print=f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws of each component",
+                stderr=self._errors_drawn(part),
+                small_print=f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws of each component"
+                + (f"\n{ALL_PALE}" if numpy.isinf(self._errors_drawn(part)).any() else ""),
                 warnings=self._quality_of(part).warnings,
                 row_name="component",
                 column_name="item",
@@ -165,25 +175,36 @@ class Susceptibility:
         known = component in self.components
         require(known, f"component must be one of {', '.join(self.components)}, got {component}.")
         row = self.components.index(component)
-        values, stderr = (getattr(self, name)[row] for name in (part, f"{part}_stderr"))
+        values, stderr = getattr(self, part)[row], self._errors_drawn(part)[row]
+        of_part = self._quality_of(part) if "total" in part or part == "shift" else self.qualities[row]
+        noise = ": noise" if of_part.verdict is MatrixVerdict.NOISE or self._is_noise(part) else ""
         facts = [f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws"]
+        facts += [ALL_PALE] if numpy.isinf(stderr).any() else []
         if self.gaps:
             facts.append(f"{OMITTED}: tokens without a loss, such as the first of each sequence.")
         with own_settings():
             return text_map(
                 numpy.insert(numpy.array(tokens or self.items, dtype=object), self.gaps, OMITTED).tolist(),
                 numpy.insert(values, self.gaps, numpy.nan),
-                title=title or f"Susceptibility of {component}",
+                title=f"{title or f'Susceptibility of {component}'}{noise}",
                 label=_label(part),
                 stderr=numpy.insert(stderr, self.gaps, numpy.nan),
                 small_print="\n".join(facts),
-                warnings=(
-                    self._quality_of(part) if "total" in part or part == "shift" else self.qualities[row]
-                ).warnings,
+                warnings=of_part.warnings,
             )
 
     def _quality_of(self, part: str) -> MatrixQuality:
         return self.total_quality if part in {"shift", "total", "standardised_total"} else self.quality
+
+    def _is_noise(self, part: str) -> bool:
+        return self._quality_of(part).verdict is MatrixVerdict.NOISE
+
+    def _errors_drawn(self, part: str) -> Matrix:
+        """Standard errors for a picture: infinite where the matrix or a component is noise, which makes it pale."""
+        errors: Matrix = getattr(self, f"{part}_stderr").copy()
+        are_noise = numpy.array([each.verdict is MatrixVerdict.NOISE for each in self.qualities])
+        errors[self._is_noise(part) | (are_noise & (self._quality_of(part) is self.quality))] = numpy.inf
+        return errors
 
     def to_pandas(self) -> "DataFrame":
         """A `pandas.DataFrame` with a row for each component and item; NaN where there is no control."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hf_llc.report.comparability import differences
+from hf_llc.report.comparability import comparable_sets, differences
 from hf_llc.report.export import curve_of
 from hf_llc.results.curve import Curve, Point
 from tests.helpers.estimates import SETTINGS, estimate
@@ -85,3 +85,28 @@ def test_a_curve_at_changing_settings_is_comparable_with_nothing() -> None:
 def test_a_curve_without_numbers_speaks_against_nothing() -> None:
     failed = curve_of("org/model", [Point(revision="main", error="no weights")], Path("run"))
     assert differences(["a", "b"], [curve(), failed]) == []
+
+
+def test_curves_are_put_into_sets_that_may_be_compared_told_by_what_differs() -> None:
+    small = curve(n=512, dataset={"fingerprint": "sha256:" + "e" * 64})
+    sampled = curve(sampler="baoab", momentum=0.9, seed=3)
+    assert comparable_sets([curve(), small, sampled, small]) == [
+        ("the loss is over 2048 items", [0, 2]),
+        ("the loss is over 512 items", [1, 3]),
+    ]
+    assert comparable_sets([curve(), sampled]) == [("", [0, 1])]
+    other = replace(curve(gamma=SETTINGS.gamma / 2), model="org/other")
+    assert [title for title, _ in comparable_sets([curve(), other])] == [
+        "the model is org/model, γ/nβ is 29.04",
+        "the model is org/other, γ/nβ is 14.52",
+    ]
+    assert comparable_sets([]) == []
+
+
+def test_a_curve_along_which_gamma_changes_is_in_no_set_with_others() -> None:
+    points = (*curve(gamma=100.0).points, *curve().points)
+    changing = curve_of("org/model", list(points), Path("run"))
+    assert comparable_sets([curve(), changing]) == [
+        ("γ/nβ is 29.04", [0]),
+        ("γ/nβ is not the same at all checkpoints", [1]),
+    ]

@@ -312,6 +312,43 @@ def test_measures_of_the_whole_model_are_shown_beside_components(tmp_path: Path)
     assert "3 components of" in text.partition("</title>")[0]
 
 
+def test_components_of_other_settings_are_not_in_one_map(tmp_path: Path) -> None:
+    runs = [
+        kept_run(tmp_path / f"{name}-{n}", settings=replace(SETTINGS, component=name, n=n))
+        for n in (2048, 32)
+        for name in ("l0h0", "l0h1")
+    ]
+    _, data = page_of(kept_run(tmp_path / "whole"), *runs, path=tmp_path / "page.html")
+    assert data["component_maps"] == [
+        {"title": "the loss is over 2048 items", "runs": [1, 2]},
+        {"title": "the loss is over 32 items", "runs": [3, 4]},
+    ]
+    _, data = page_of(*runs[:2], path=tmp_path / "page.html")
+    assert data["component_maps"] == [{"title": "", "runs": [0, 1]}]
+
+
+def test_the_title_of_many_runs_says_what_of_each_model_is_shown(tmp_path: Path) -> None:
+    names = [None, "full", "l0h0", "l0h1"]
+    runs = [kept_run(tmp_path / str(name), settings=replace(SETTINGS, component=name)) for name in names]
+    other = [kept_run(tmp_path / "other", "org/other")]
+    text, _ = page_of(*runs, *other, path=tmp_path / "page.html")
+    assert "<title>LLC: 2 runs of the whole and 2 components of model, the whole of other</title>" in text
+    text, _ = page_of(*runs[:2], *other, *other, path=tmp_path / "page.html")
+    assert "<title>LLC: 4 runs of model, other</title>" in text
+
+
+def test_reasons_why_runs_are_not_comparable_lie_behind_a_fold(tmp_path: Path) -> None:
+    first = kept_run(tmp_path / "one")
+    second = kept_run(tmp_path / "two", settings=replace(SETTINGS, gamma=100.0))
+    text, data = page_of(first, first, second, path=tmp_path / "page.html")
+    box = text.partition('<div class="warning">')[2].partition("</div>")[0]
+    seen, _, folded = box.partition("<details>")
+    assert "λ̂ of 1 of the 3 runs may not be compared with that of model (one) #1." in seen
+    assert "γ/nβ" not in seen
+    (reason,) = data["differences"]
+    assert f"<li>{reason}</li>" in folded
+
+
 def curve_with_bits() -> Curve:
     """Four converged checkpoints whose λ̂ and bits lie on a line, and one that did not converge."""
     columns = (Column("quantisation_bits_10", "number", "bits", "of 10 mnats", has_panel=True),)

@@ -1,5 +1,6 @@
 """The page in a browser: pointed at, clicked, driven by keys, on a phone's width, and with hostile words in it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,75 @@ def test_components_become_a_heat_map(page: Page, tmp_path: Path) -> None:
     assert "step512\nλ̂ = 13.93" in page.value(SHOWN)
 
 
+def maps_of(page: Page) -> list[list[list[str]]]:
+    """The heat maps of components as tables: a list a row."""
+    table = "[...map.querySelectorAll('tr')].map(row => [...row.children].map(each => each.textContent))"
+    maps: list[list[list[str]]] = page.value(
+        f"[...document.querySelectorAll('[data-panel=components]')].map(map => {table})"
+    )
+    return maps
+
+
+def component_run(folder: Path, name: str, llc: float, **settings: Any) -> Path:
+    """A run of one component at one checkpoint."""
+    own = estimate(512, llc, settings=replace(SETTINGS, component=name, **settings))
+    point = Point(revision="step512", sha="a" * 40, step=512, estimate=own)
+    return write_run(folder, Curve.of_points("org/model", [point], run_dir="", versions={}))
+
+
+def test_components_of_other_settings_have_a_map_of_their_own(page: Page, tmp_path: Path) -> None:
+    numbers = {("l0h0", 2048): 1.5, ("l0h1", 2048): 2.5, ("l0h0", 32): 0.25, ("l0h1", 32): 0.75}
+    runs = [component_run(tmp_path / f"{name}-{n}", name, llc, n=n) for (name, n), llc in numbers.items()]
+    page.open(hf_llc.write_report(*runs, path=tmp_path / "page.html"))
+    assert maps_of(page) == [
+        [["", "512"], ["l0h0", "1.5"], ["l0h1", "2.5"]],
+        [["", "512"], ["l0h0", "0.25"], ["l0h1", "0.75"]],
+    ]
+    titles = page.value(
+        "[...document.querySelectorAll('[data-panel=components] strong')].map(each => each.textContent)"
+    )
+    assert titles == [f"λ̂ of components: the loss is over {n} items" for n in (2048, 32)]
+
+
+def test_no_run_of_a_component_overwrites_another_one(page: Page, tmp_path: Path) -> None:
+    numbers = [("one", "l0h0", 1.5), ("two", "l0h1", 2.5), ("three", "l0h0", 1.25)]
+    runs = [component_run(tmp_path / folder, name, llc) for folder, name, llc in numbers]
+    page.open(hf_llc.write_report(*runs, path=tmp_path / "page.html"))
+    assert maps_of(page) == [[["", "512"], ["l0h0", "1.5"], ["l0h1", "2.5"], ["model (three)", "1.25"]]]
+
+
+def test_no_two_runs_have_the_same_line(page: Page, tmp_path: Path) -> None:
+    runs = [component_run(tmp_path / f"l0h{head}", f"l0h{head}", 1.0) for head in range(40)]
+    page.open(hf_llc.write_report(kept_run(tmp_path / "whole"), *runs, path=tmp_path / "page.html"))
+    marks = "[...document.querySelectorAll('#legend svg g[aria-label=line]')]"
+    lines = page.value(f"{marks}.map(e => [e.getAttribute('stroke'), e.getAttribute('stroke-dasharray')].join(' '))")
+    assert len(lines) == len(set(lines)) == 41
+    assert lines[0] == "#4269d0 "
+    assert all(re.search(r" \d", each) for each in lines[1:]), "what may not be compared with the first is dashed"
+    drawn = "[...document.querySelectorAll('[data-first] g[aria-label=line]')]"
+    drawn_lines = page.value(
+        f"{drawn}.map(e => [e.getAttribute('stroke'), e.getAttribute('stroke-dasharray')].join(' '))"
+    )
+    assert set(drawn_lines) <= set(lines)
+
+
+def test_what_was_measured_at_one_checkpoint_alone_has_no_panel(page: Page, tmp_path: Path) -> None:
+    missing = replace(RANK, values={})
+    points = [
+        Point(
+            revision=f"step{step}",
+            step=step,
+            estimate=estimate(step),
+            measures={"rank": RANK if step == 2 else missing},
+        )
+        for step in (1, 2, 3)
+    ]
+    page.open(hf_llc.write_report(Curve.of_points("m", points, run_dir="", versions={}), path=tmp_path / "page.html"))
+    assert page.value("document.querySelectorAll('[data-panel=stable_rank]').length") == 0
+    words = page.value("document.querySelector('#panels > .note').textContent")
+    assert words == "At one checkpoint alone, see the tables: stable_rank."
+
+
 def test_a_single_estimate_shows_its_chains_at_once(page: Page, tmp_path: Path) -> None:
     page.open(hf_llc.write_report(estimate(), path=tmp_path / "page.html"))
     assert page.value("document.querySelector('#point h2').textContent") == "step512"
@@ -191,6 +261,9 @@ def test_llc_over_the_bits_of_quantisation_has_a_point_a_checkpoint_and_a_line(p
     assert page.value(f"document.querySelectorAll('{place} circle.point').length") == 5
     assert page.value(f"document.querySelectorAll('{place} circle.point')[4].style.fill") == "canvas"
     assert page.value(f"document.querySelectorAll('{place} g[aria-label=line] path').length") == 1
+    steps = f"[...document.querySelectorAll('{place} g[aria-label=text] text')].map(each => each.textContent)"
+    assert page.value(steps) == ["1", "2", "3", "4", "5"]
+    assert page.value(f"document.querySelectorAll('{place} g[aria-label=rule] line').length") == 5
     page.hover(f"{place} circle[data-point='2']")
     assert page.value(SHOWN) == "step3\nλ̂ = 6 ± 0.42\nconverged: R-hat 1.012"
 

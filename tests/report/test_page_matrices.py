@@ -17,7 +17,7 @@ from hf_llc.report.page.render import page_of
 from hf_llc.results.influence import Influence
 from hf_llc.results.matrix import MatrixQuality, MatrixVerdict
 from hf_llc.results.progress import Observer
-from hf_llc.results.susceptibility import MATRICES, Susceptibility
+from hf_llc.results.susceptibility import MATRICES, ControlQuality, ControlVerdict, Susceptibility
 from tests.helpers.estimates import SETTINGS
 from tests.helpers.learned_model import BY_DRAWS, save_learned_model
 from tests.report.test_page import HOSTILE, Elements, kept_run
@@ -178,6 +178,17 @@ def test_components_that_are_noise_are_named_and_not_drawn(monkeypatch: pytest.M
     assert covariance["note"] == "Not drawn, as they are noise: l0h1."
     assert "<td>l0h0</td><td>3 item3</td><td>2.00 ± 0.50</td>" in text
     assert "<td>l0h1</td>" not in text
+
+
+def test_susceptibilities_are_told_beside_those_of_the_prior(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    result = susceptibility_of(RESOLVED, (RESOLVED,))
+    text, _ = susceptibilities_in(result, monkeypatch, tmp_path / "chains")
+    assert "<strong>at nβ = 0</strong>: not known from chains" in text
+    control = ControlQuality(
+        verdict=ControlVerdict.SAME, reason="p = 0.5", difference=0.01, correlation=0.99, beyond=0.05, chance=0.5
+    )
+    text, _ = susceptibilities_in(replace(result, control_quality=control), monkeypatch, tmp_path / "draws")
+    assert "<strong>at nβ = 0</strong>: same: p = 0.5" in text
 
 
 def test_susceptibilities_that_are_noise_have_no_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

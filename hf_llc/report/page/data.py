@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from hf_llc.errors import one_line
 from hf_llc.hub.reference import is_remote
 from hf_llc.report.card.escaping import dataset_name
+from hf_llc.report.comparability import comparable_sets
 from hf_llc.report.load import traces_in
 from hf_llc.report.page.lists import lists_of
 from hf_llc.results.columns import COLUMNS, Column
@@ -80,6 +81,7 @@ def page_data(
         "lists": lists_of([run.curve for run in runs], [panel["name"] for panel in panels]),
         "matrices": [{"maps": matrix["maps"]} for matrix in matrices],
         "differences": list(differences),
+        "component_maps": _component_maps(runs),
         "runs": [
             {
                 "name": run.name,
@@ -97,6 +99,22 @@ def page_data(
             for run in runs
         ],
     }
+
+
+def _component_maps(runs: Sequence[ShownRun]) -> list[dict[str, Any]]:
+    """Runs of components whose λ̂ may be compared with each other, each such set with what tells it from others."""
+    places = [
+        place
+        for place, run in enumerate(runs)
+        if run.curve.settings.get("component") and any(point.llc is not None for point in run.curve.points)
+    ]
+    # Drawn together because another part of the model moves in each.
+    curves = [
+        replace(run.curve, settings={**run.curve.settings, "component": None}) for run in map(runs.__getitem__, places)
+    ]
+    return [
+        {"title": title, "runs": [places[index] for index in members]} for title, members in comparable_sets(curves)
+    ]
 
 
 def _axes(points: Sequence[Point]) -> list[dict[str, str]]:

@@ -157,13 +157,18 @@ def _of_susceptibility(result: "Susceptibility") -> dict[str, Any]:
         f"Not drawn, as they are noise: {', '.join(left_out)}." if left_out and clear else "",
         f"{len(kept)} of {len(result.items)} items are drawn." if len(kept) < len(result.items) else "",
     ]
+    control = "not known from chains" if result.control_quality is None else str(result.control_quality)
     kinds = (("standardised", "standard deviations over items"), ("covariance", "nats²"))
     return {
         "title": "Susceptibilities of components to items",
         "about": f"{len(result.components)} components, {len(result.items)} items, {result.draws} draws of each, "
         f"n_beta {result.n_beta:.4g}, gamma {result.gamma:.4g}. Minus the covariance of the loss with that of an item "
         "less the mean, while one component moves.",
-        "qualities": [("covariance", str(result.quality)), ("with the shift of the mean", str(result.total_quality))],
+        "qualities": [
+            ("covariance", str(result.quality)),
+            ("with the shift of the mean", str(result.total_quality)),
+            ("at nβ = 0", control),
+        ],
         "maps": [
             _map(part, unit, getattr(result, part)[numpy.ix_(clear, kept)],
                  getattr(result, f"{part}_stderr")[numpy.ix_(clear, kept)])

@@ -2,12 +2,23 @@
 "use strict";
 (() => {
   const { data, element, small, showTip, hideTip, choice, widthOf } = shared;
-  // Apart also to the colour-blind, with contrast to white and to black; runs after the fifth have dashes too.
+  // Apart also to the colour-blind, with contrast to white and to black.
   const colors = ["#4269d0", "#ec4a18", "#d65ba5", "#8432ff", "#906345"];
-  const dashes = [null, "10 3", "2 3", "8 3 2 3", "14 3 2 3 2 3"];
+  // Solid, short, long, and then so many long and so many short ones: no two are alike, however many there are.
+  const dashes = [null, "2 3", "12 3"];
+  for (let total = 2; dashes.length * colors.length < 2 * data.runs.length + 2 * colors.length; total += 1)
+    for (let long = 1; long < total; long += 1) dashes.push([...Array(long).fill("12 3"), ...Array(total - long).fill("2 3")].join(" "));
   const state = { x: data.axes[0].key, scale: data.axes[0].scale, y: "linear", chosen: null };
+  // Checkpoints whose steps stand beside their points; those of more would cover each other.
+  const MOST_LABELLED = 12;
   const short = d3.format("~s");
-  const dashOf = (run) => dashes[Math.floor(run / colors.length) % dashes.length];
+  // No two runs have one colour and one pattern of dashes; only those that may be compared with the first are solid.
+  const lines = new Set();
+  const dashOfRun = data.runs.map((run, r) => {
+    const dash = dashes.find((each) => (each || run.comparable) && !lines.has(`${r % colors.length} ${each}`));
+    lines.add(`${r % colors.length} ${dash}`);
+    return dash;
+  });
 
   const x = (point) => (state.x === "order" ? point.order : point[state.x]);
   const all = data.runs.flatMap((run, r) =>
@@ -69,7 +80,7 @@
     const color = (p) => colors[p.run % colors.length];
     const bands = data.runs.flatMap((run, r) => {
       const own = drawn.filter((p) => p.run === r);
-      const line = Plot.lineY(own, { x, y: value, stroke: colors[r % colors.length], strokeDasharray: run.comparable ? dashOf(r) : "5 4" });
+      const line = Plot.lineY(own, { x, y: value, stroke: colors[r % colors.length], strokeDasharray: dashOfRun[r] });
       const floorLine = panel.null ? [Plot.lineY(own.filter((p) => p.values[panel.null] != null), { x, y: (p) => p.values[panel.null], stroke: "currentColor", strokeOpacity: 0.6, strokeDasharray: "1 4" })] : [];
       return panel.error ? [
         ...floorLine,
@@ -136,10 +147,12 @@
     hideTip();
     const place = document.getElementById("panels");
     // Of a single checkpoint its numbers say more than a panel each.
-    const panels = all.length > 1 ? data.panels : data.panels.slice(0, 1);
+    const single = data.panels.slice(1).filter((panel) => all.filter((p) => p.values[panel.name] != null).length < 2);
+    const panels = all.length > 1 ? data.panels.filter((panel) => !single.includes(panel)) : data.panels.slice(0, 1);
     const drawn = new Set(panels.map((panel) => panel.name));
     const others = new Set(data.lists.map((list) => list.panel).filter((name) => !drawn.has(name)));
     place.replaceChildren(...panels.map((panel, i) => panelFigure(panel, i === 0)), ...[...others].flatMap((name) => layerFolds(name, choose)));
+    if (all.length > 1 && single.length) element("p", `At one checkpoint alone, see the tables: ${single.map((panel) => panel.name).join(", ")}.`, place, { class: "note" });
     const first = place.querySelector('[data-first] .point');
     if (first) first.setAttribute("tabindex", "0");
     drawComponents();
@@ -147,26 +160,39 @@
     if (state.chosen) drawPoint(state.chosen);
   }
 
-  // λ̂ of parts of a model that moved alone: a row a part, a column a checkpoint.
+  // λ̂ of parts of a model that moved alone, a map for each set of runs that may be compared.
   function drawComponents() {
-    const place = document.getElementById("components");
-    const parts = all.filter((p) => data.runs[p.run].component && p.values.llc != null);
-    const names = new Set(parts.map((p) => data.runs[p.run].component));
-    if (names.size < 2) return;
-    const figure = element("figure", null, null, { "data-panel": "components" });
+    document.getElementById("components").replaceChildren(...data.component_maps.map(componentMap).filter(Boolean));
+  }
+
+  // A row a part, a column a checkpoint; a part that has a checkpoint twice has a row for each run.
+  function componentMap(set) {
+    const parts = all.filter((p) => set.runs.includes(p.run) && p.values.llc != null);
+    const names = d3.rollup(parts, (group) => new Set(group.map((p) => p.revision)).size, (p) => p.step);
+    const label = (p) => (p.step == null || names.get(p.step) > 1 ? p.revision : String(p.step));
+    const taken = new Set();
+    const rowOf = new Map(set.runs.map((r) => {
+      const { component, name } = data.runs[r];
+      const own = parts.filter((p) => p.run === r);
+      const row = own.some((p) => taken.has(`${component}\n${label(p)}`)) ? name : component;
+      for (const p of own) taken.add(`${component}\n${label(p)}`);
+      return [r, row];
+    }));
+    const rows = [...new Set(parts.map((p) => rowOf.get(p.run)))];
+    if (rows.length < 2) return null;
+    const title = `λ̂ of components${set.title && `: ${set.title}`}`;
+    const figure = element("figure", null, document.getElementById("components"), { "data-panel": "components" });
     const caption = element("figcaption", null, figure);
-    element("strong", "λ̂ of components", caption);
+    element("strong", title, caption);
     const failed = parts.some((p) => p.verdict !== "converged");
     element("small", ` a row a component, a column a checkpoint${failed ? "; ×: not converged" : ""}`, caption);
-    place.replaceChildren(figure);
-    const label = (p) => (p.step == null ? p.revision : String(p.step));
     const columns = [...new Map(parts.map((p) => [label(p), p.step ?? p.order])).entries()].sort((a, b) => a[1] - b[1]).map((e) => e[0]);
-    const rows = [...names];
     const cells = parts.map((p) => ({
-      row: rows.indexOf(data.runs[p.run].component), column: columns.indexOf(label(p)), value: p.values.llc, point: p,
+      row: rows.indexOf(rowOf.get(p.run)), column: columns.indexOf(label(p)), value: p.values.llc, point: p,
       marked: p.verdict !== "converged", words: summary(p, { name: "llc", error: "stderr", unit: "" }),
     }));
-    heatMap({ title: "λ̂ of components", rows, columns, cells, label: "λ̂", columnWord: "checkpoint →", choose: (cell) => choose(cell.point) }, figure);
+    heatMap({ title, rows, columns, cells, label: "λ̂", columnWord: "checkpoint →", choose: (cell) => choose(cell.point) }, figure);
+    return figure;
   }
 
   // λ̂ over the bits of quantisation: a picture a column, a line a run through its checkpoints that converged.
@@ -194,6 +220,7 @@
         marks: [
           Plot.line(lines, { x: "bits", y: "llc", z: "r", stroke: color, strokeDasharray: "5 4" }),
           Plot.ruleX(drawn, { x: bits, y1: (p) => p.values.llc - error(p), y2: (p) => p.values.llc + error(p), stroke: color }),
+          ...(data.runs.length === 1 && drawn.length <= MOST_LABELLED ? [Plot.text(drawn, { x: bits, y: (p) => p.values.llc, text: (p) => (p.step == null ? p.revision : String(p.step)), dx: 6, dy: 10, textAnchor: "start", fontSize: 10, fillOpacity: 0.8 })] : []),
           Plot.dot(drawn, { x: bits, y: (p) => p.values.llc, r: 4, stroke: color, strokeWidth: 2, fill: color }),
         ],
       });
@@ -288,8 +315,8 @@
     const addRun = (run, r) => {
       const item = element("span", null, place);
       const line = Plot.plot({
-        width: 30, height: 12, margin: 0, axis: null, x: { domain: [0, 1] }, y: { domain: [-1, 1] }, ariaHidden: "true",
-        marks: [Plot.line([[0, 0], [1, 0]], { stroke: colors[r % colors.length], strokeWidth: 3, strokeDasharray: run.comparable ? dashOf(r) : "5 4" })],
+        width: 46, height: 12, margin: 0, axis: null, x: { domain: [0, 1] }, y: { domain: [-1, 1] }, ariaHidden: "true",
+        marks: [Plot.line([[0, 0], [1, 0]], { stroke: colors[r % colors.length], strokeWidth: 3, strokeDasharray: dashOfRun[r] })],
       });
       line.setAttribute("aria-hidden", "true");
       item.append(line, run.comparable ? run.name : `${run.name} (not comparable)`);

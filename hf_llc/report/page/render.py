@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from hf_llc.errors import ResourceError, SettingsError, UnusableError, listed, one_line
+from hf_llc.errors import ResourceError, SettingsError, UnusableError, counted, listed, one_line
 from hf_llc.hub.reference import is_remote
 from hf_llc.report.card.escaping import with_error
 from hf_llc.report.card.files import headline_of, portable, without_folders
@@ -30,6 +30,7 @@ from hf_llc.results.estimate import Estimate
 from hf_llc.results.progress import Observer
 from hf_llc.results.provenance import versions
 from hf_llc.settings.bounds import checked_arguments, shown
+from hf_llc.settings.component import moves_all
 from hf_llc.settings.files import write_atomically
 
 MOST_NAMED = 3
@@ -110,6 +111,7 @@ def page_of(runs: Sequence[Any], observer: Observer, *, with_matrices: bool = Fa
         ],
         matrices=matrices,
         differences=differences,
+        apart=sum(not run.comparable for run in shown_runs),
         meaning=Markup(_meaning(shown_runs)),
         version=versions()["hf-llc"],
     )
@@ -117,14 +119,25 @@ def page_of(runs: Sequence[Any], observer: Observer, *, with_matrices: bool = Fa
 
 
 def _title(runs: Sequence[ShownRun]) -> str:
-    """The names of the runs; of many their number."""
+    """The names of the runs; of many the models, and where there are components what of each model is shown."""
     if len(runs) <= MOST_NAMED:
         return one_line(" and ".join(dict.fromkeys(run.name for run in runs)))
-    models = dict.fromkeys(Path(run.curve.model).name for run in runs)
-    estimated = [run for run in runs if _has_numbers(run.curve)]
-    are_parts = bool(estimated) and all(run.curve.settings.get("component") for run in estimated)
-    what = f"{len(estimated)} components" if are_parts else f"{len(runs)} runs"
-    return one_line(f"{what} of {listed(list(models))}")
+    models: dict[str, list[str]] = {}
+    for run in [run for run in runs if _has_numbers(run.curve)] or runs:
+        models.setdefault(Path(run.curve.model).name, []).append(run.curve.settings.get("component") or "")
+    if not any(name and not moves_all(name) for names in models.values() for name in names):
+        return one_line(f"{len(runs)} runs of {listed(list(models))}")
+    return one_line(listed([f"{_contents(names)} of {model}" for model, names in models.items()]))
+
+
+def _contents(components: Sequence[str]) -> str:
+    """What of a model is shown, by the components of its runs; "" is a run without one."""
+    whole = sum(not name or moves_all(name) for name in components)
+    parts = counted(len({name for name in components if name and not moves_all(name)}), "component")
+    if not whole:
+        return parts
+    runs = "the whole" if whole == 1 else f"{whole} runs of the whole"
+    return runs if whole == len(components) else f"{runs} and {parts}"
 
 
 def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun], tuple[str, ...]]:
