@@ -9,6 +9,7 @@ from typing import Any
 from hf_llc.errors import NotFoundError, ResourceError, SourceError, listed
 from hf_llc.execution.store import INPUTS, RunStore, differences, whole_payload
 from hf_llc.measures import LLC
+from hf_llc.report.component_files import INDEX, read_index
 from hf_llc.report.export import curve_of, draw, keep
 from hf_llc.report.load import AGAIN, SCAN, load_run
 from hf_llc.results.curve import Curve, Point, training_order
@@ -104,6 +105,12 @@ def _unmeasured(points: Sequence[Point]) -> list[str]:
 
 
 def _read(folder: Path) -> _Part:
+    if (folder / INDEX).is_file():
+        name = read_index(folder)[1][:1] or ["l0h0"]
+        raise NotFoundError(
+            f"{folder} holds a scan of several components: join the parts of each, such as {folder / name[0]}, in a "
+            "folder of its own."
+        )
     if not all((folder / name).is_file() for name in (f"{INPUTS}.json", SCAN)):
         raise NotFoundError(
             f"{folder} holds no scan (no {SCAN}). Give the folders that `hf-llc scan` printed (`run_dir`)."

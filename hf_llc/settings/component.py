@@ -26,7 +26,10 @@ def check_component(text: str) -> None:
 
 def names_several(component: str | None) -> bool:
     """Whether a setting names components that move one at a time, each with a number of its own."""
-    return component is not None and (APART in component or component in KINDS)
+    if component is None:
+        return False
+    # All norms are a kind, and one component of the same name.
+    return APART in component or (component in KINDS and not _NAME.fullmatch(component))
 
 
 def require_one(component: str | None, function: str) -> None:

@@ -304,3 +304,22 @@ def test_components_of_other_settings_or_data_do_not_join_a_folder(
     refused(run(*asked, "--component", "l0h0"), 1, "several holds a run with other inputs")
     assert files_of(Path("several")) == before
     assert run(*asked, "--component", "l0.mlp,embed").code == 0
+
+
+def test_parts_of_components_are_joined_one_by_one(run: Run, scan: Run) -> None:
+    for index in (1, 2):
+        part = ["--shard", f"{index}/2", "--output-dir", f"part-{index}"]
+        assert scan(*SMALL, *CHAINS, "--component", "heads", *part).code == 0
+    refused(run("merge", "part-1", "part-2", "--output-dir", "whole"), 1, "several components: join the parts of each")
+    merged = run("merge", "part-1/l0h0", "part-2/l0h0", "--output-dir", "whole", "--json")
+    assert merged.code == 0, merged.err
+    alone = scan(*SMALL, *CHAINS, "--component", "l0h0", "--output-dir", "alone")
+    assert numbers(merged.json) == numbers(alone.json)
+
+
+def test_all_norms_are_one_component(scan: Run) -> None:
+    ran = scan(*SMALL, *CHAINS, "--component", "norms", "--output-dir", "one")
+    assert ran.code == 0, ran.err
+    assert ran.json["settings"]["component"] == "norms"
+    several = scan(*SMALL, *CHAINS, "--component", "norms,l0h0", "--output-dir", "several")
+    assert numbers(several.json["components"]["norms"]) == numbers(ran.json)
