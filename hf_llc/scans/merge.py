@@ -9,9 +9,10 @@ from typing import Any
 from hf_llc.errors import NotFoundError, ResourceError, SourceError, listed
 from hf_llc.execution.store import INPUTS, RunStore, differences, whole_payload
 from hf_llc.measures import LLC
-from hf_llc.report.component_files import INDEX, read_index
+from hf_llc.report.component_files import read_index
 from hf_llc.report.export import curve_of, draw, keep
 from hf_llc.report.load import AGAIN, SCAN, load_run
+from hf_llc.results.component_curves import INDEX
 from hf_llc.results.curve import Curve, Point, training_order
 from hf_llc.results.displacements import with_distances
 from hf_llc.results.figures.axis_options import View
