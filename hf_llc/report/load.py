@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from hf_llc.errors import NotFoundError, SettingsError, SourceError, listed
 from hf_llc.hub import client
@@ -24,6 +24,8 @@ from hf_llc.settings.strict_json import DamagedError, parsed, unsealed
 from hf_llc.settings.yaml_file import read_mapping
 
 SCAN, ESTIMATE, TRACES, CARD = "scan.json", "estimate.json", "traces.json", "README.md"
+ASKED = "asked.json"
+"""What a scan was asked for, which its folder keeps for the next call."""
 AGAIN = "Delete it and run the same command again: finished work is kept."
 LARGEST = 2**28
 """Bytes of the largest file of results that is read; a checkpoint takes about five thousand."""
@@ -165,6 +167,15 @@ def traces_in(folder: Path) -> list[ChainTrace]:
         return [ChainTrace.from_dict(trace) for trace in payload["traces"]] if isinstance(payload, dict) else []
     except (SourceError, DamagedError, KeyError, TypeError, ValueError):
         return []  # a version of its own time left them, or none did
+
+
+def data_asked_for(folder: Path) -> Mapping[str, Any] | None:
+    """What a scan was asked for of its data, by the names of settings; None where that is missing or damaged."""
+    try:
+        data = unsealed(parsed(_content(folder / ASKED)))["payload"]["data"]
+    except (SourceError, DamagedError, KeyError, TypeError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _path_in(card: bytes) -> str | None:

@@ -154,6 +154,31 @@ def test_measures_alone_are_shown_without_command_and_meaning(tmp_path: Path) ->
     assert "<pre tabindex" not in text
 
 
+def test_the_command_repeats_the_measures(tmp_path: Path) -> None:
+    curve = hf_llc.load(kept_run(tmp_path / "run"))
+    points = tuple(replace(point, measures={"rank": RANK, "induction": RANK}) for point in curve)
+    for shown in (points, points[2:3]):
+        text, _ = page_of(replace(curve, points=shown), path=tmp_path / "page.html")
+        command = re.findall(r"<code>(hf-llc .*)</code>", text)[0]
+        assert command.startswith(f"hf-llc scan org/model --revisions {','.join(each.revision for each in shown)} ")
+        assert command.endswith(" --with rank,induction")
+
+
+def test_the_command_of_measures_alone_has_their_data_and_leaves_out_the_coefficient(tmp_path: Path) -> None:
+    points = [Point(revision=f"step{step}", sha="a" * 40, step=step, measures={"rank": RANK}) for step in (1, 2)]
+    folder = write_run(tmp_path / "run", Curve.of_points("org/model", points, run_dir="", versions={}))
+    (tmp_path / "own.jsonl").write_text("{}")
+    data = {"dataset": str(tmp_path / "own.jsonl"), "split": "train", "max_sequences": 7, "config": "de", "bos": None}
+    asked = {"part": "asked", "run": "sha256:0", "payload": {"data": data}}
+    (folder / "asked.json").write_text(json.dumps(sealed(asked)))
+    text, _ = page_of(folder, path=tmp_path / "page.html")
+    assert (
+        "<code>hf-llc scan org/model --revisions step1,step2 --dataset own.jsonl --dataset-config de "
+        "--max-sequences 7 --with rank --without llc</code>"
+    ) in text
+    assert str(tmp_path) not in text
+
+
 @pytest.mark.parametrize(
     ("steps", "scale"), [((0, 1, 2, 4, 8, 16, 512), "log"), ((0, 1000, 2000, 3000), "linear"), ((5,), "log")]
 )

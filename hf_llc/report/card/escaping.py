@@ -18,7 +18,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from hf_llc.errors import one_line
 from hf_llc.results.curve import Point
 from hf_llc.results.estimate import DatasetRecord, Estimate, pinned_name
-from hf_llc.settings.data import SEPARATOR
+from hf_llc.settings.data import SEPARATOR, DataSettings
 from hf_llc.settings.execution import ExecutionSettings
 from hf_llc.settings.file import known_settings
 from hf_llc.settings.option import settings_in
@@ -151,7 +151,8 @@ def command(model: str, points: Sequence[Point]) -> str:
     """The shell command that makes these numbers again with the very settings."""
     last = last_estimate(points)
     d = last.dataset
-    if len(points) > 1:
+    beside = _measure_names(points)
+    if len(points) > 1 or beside:
         arguments = ["hf-llc", "scan", model, "--revisions", _chosen(points)]
     else:
         arguments = ["hf-llc", "estimate", model, *([] if is_local(last) else ["--revision", last.sha])]
@@ -166,6 +167,29 @@ def command(model: str, points: Sequence[Point]) -> str:
     unchecked = last.diagnostics.step_size_stderr is None and not last.settings.by_draws
     arguments += ["--no-checks"] if unchecked else []
     arguments += ["--cross-check", str(last.cross_check["method"])] if last.cross_check is not None else []
+    return _joined([*arguments, *(["--with", ",".join(beside)] if beside else [])])
+
+
+def measures_command(model: str, points: Sequence[Point], data: Mapping[str, Any]) -> str:
+    """The shell command that makes measures without λ̂ again.
+
+    Args:
+        data: what was asked for of the data, by the names of the fields of `DataSettings`.
+    """
+    arguments = ["hf-llc", "scan", model, "--revisions", ",".join(point.revision for point in points)]
+    for each in settings_in(DataSettings):
+        value = data.get(each.field)
+        if isinstance(value, str | int) and value != each.default:
+            is_path = each.field == "dataset" and Path(str(value)).expanduser().exists()
+            arguments += [each.flag, Path(str(value)).expanduser().name if is_path else str(value)]
+    return _joined([*arguments, "--with", ",".join(_measure_names(points)), "--without", "llc"])
+
+
+def _measure_names(points: Sequence[Point]) -> list[str]:
+    return list(dict.fromkeys(name for point in points for name in point.measures))
+
+
+def _joined(arguments: Sequence[str]) -> str:
     # Quotes closed and opened again: the same word, but no comment marker in the card's source.
     return shlex.join(one_line(word) for word in arguments).replace("<!--", "<!-''-")
 

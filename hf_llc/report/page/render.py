@@ -16,12 +16,12 @@ from markupsafe import Markup
 
 from hf_llc.errors import ResourceError, SettingsError, UnusableError, counted, listed, one_line
 from hf_llc.hub.reference import is_remote
-from hf_llc.report.card.escaping import with_error
+from hf_llc.report.card.escaping import measures_command, with_error
 from hf_llc.report.card.files import headline_of, portable, without_folders
 from hf_llc.report.card.render import Content, render_meaning
 from hf_llc.report.compare import compare
 from hf_llc.report.component_files import MEASURED, load_components
-from hf_llc.report.load import folder_of, load, own_command
+from hf_llc.report.load import data_asked_for, folder_of, load, own_command
 from hf_llc.report.page.data import FIRST, ShownRun, facts_of, page_data
 from hf_llc.report.page.matrices import matrices_of
 from hf_llc.results.component_curves import INDEX, ComponentCurves
@@ -163,7 +163,7 @@ def _shown_runs(runs: Sequence[Any], observer: Observer) -> tuple[list[ShownRun]
             kept=original,
             place=place,
             comparable=name not in apart,
-            command=_command(curve, name, own_command(place, observer.tell) if place else None),
+            command=_command(curve, name, own_command(place, observer.tell) if place else None, place),
         )
         for name, curve, (place, original) in zip(names, public, read, strict=True)
     ]
@@ -207,9 +207,12 @@ def _has_numbers(curve: Curve) -> bool:
     return any(point.llc is not None for point in curve.points)
 
 
-def _command(curve: Curve, name: str, own: str | None) -> str:
-    """The command that makes the numbers again; "" for measures alone, which hold no record of it."""
-    return _content(curve, name, own).reproduced_by if _has_numbers(curve) else own or ""
+def _command(curve: Curve, name: str, own: str | None, place: str) -> str:
+    """The command that makes the numbers again; "" for measures alone where no folder says of which data."""
+    if _has_numbers(curve):
+        return _content(curve, name, own).reproduced_by
+    data = None if own or not place or is_remote(place) else data_asked_for(Path(place))
+    return own or ("" if data is None else measures_command(curve.model, curve.points, data))
 
 
 def _content(curve: Curve, name: str, command: str | None = None) -> Content:
