@@ -169,13 +169,13 @@ def traces_in(folder: Path) -> list[ChainTrace]:
         return []  # a version of its own time left them, or none did
 
 
-def data_asked_for(folder: Path) -> Mapping[str, Any] | None:
-    """What a scan was asked for of its data, by the names of settings; None where that is missing or damaged."""
+def asked_for(folder: Path) -> Mapping[str, Any] | None:
+    """The settings of data and sampler that a scan was asked for, by name; None where they are missing or damaged."""
     try:
-        data = unsealed(parsed(_content(folder / ASKED)))["payload"]["data"]
+        asked = unsealed(parsed(_content(folder / ASKED)))["payload"]
+        return {**asked["data"], **asked["sampler"]}
     except (SourceError, DamagedError, KeyError, TypeError):
         return None
-    return data if isinstance(data, dict) else None
 
 
 def _path_in(card: bytes) -> str | None:

@@ -169,12 +169,12 @@ def test_the_command_of_measures_alone_has_their_data_and_leaves_out_the_coeffic
     folder = write_run(tmp_path / "run", Curve.of_points("org/model", points, run_dir="", versions={}))
     (tmp_path / "own.jsonl").write_text("{}")
     data = {"dataset": str(tmp_path / "own.jsonl"), "split": "train", "max_sequences": 7, "config": "de", "bos": None}
-    asked = {"part": "asked", "run": "sha256:0", "payload": {"data": data}}
+    asked = {"part": "asked", "run": "sha256:0", "payload": {"data": data, "sampler": {"seed": 3, "dtype": "float32"}}}
     (folder / "asked.json").write_text(json.dumps(sealed(asked)))
     text, _ = page_of(folder, path=tmp_path / "page.html")
     assert (
         "<code>hf-llc scan org/model --revisions step1,step2 --dataset own.jsonl --dataset-config de "
-        "--max-sequences 7 --with rank --without llc</code>"
+        "--max-sequences 7 --seed 3 --with rank --without llc</code>"
     ) in text
     assert str(tmp_path) not in text
 

@@ -24,6 +24,7 @@ from hf_llc.settings.file import known_settings
 from hf_llc.settings.option import settings_in
 from hf_llc.settings.posterior import as_in_earlier, has_length, of_no_use
 from hf_llc.settings.resolved import ResolvedSettings
+from hf_llc.settings.sampler import SamplerSettings
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$!{}])")
 _AUTOLINK = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)
@@ -31,6 +32,9 @@ _AUTOLINK = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)
 # Readers of YAML 1.1 and 1.2 agree on these words without quotes, and on nothing else that is let through here.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z_/.-]*[A-Za-z][A-Za-z0-9_/.-]*")
 _NOT_WORDS = {"yes", "no", "on", "off", "true", "false", "null"}
+
+USED_BY_MEASURES = {"seed", "dtype", "batch_norm"}
+"""Settings of the sampler that measures beside λ̂ depend on as well."""
 
 
 class Verbatim(str):
@@ -170,15 +174,16 @@ def command(model: str, points: Sequence[Point]) -> str:
     return _joined([*arguments, *(["--with", ",".join(beside)] if beside else [])])
 
 
-def measures_command(model: str, points: Sequence[Point], data: Mapping[str, Any]) -> str:
+def measures_command(model: str, points: Sequence[Point], asked: Mapping[str, Any]) -> str:
     """The shell command that makes measures without λ̂ again.
 
     Args:
-        data: what was asked for of the data, by the names of the fields of `DataSettings`.
+        asked: what was asked for, by the names of the fields of `DataSettings` and `SamplerSettings`.
     """
     arguments = ["hf-llc", "scan", model, "--revisions", ",".join(point.revision for point in points)]
-    for each in settings_in(DataSettings):
-        value = data.get(each.field)
+    used = [each for each in settings_in(SamplerSettings) if each.field in USED_BY_MEASURES]
+    for each in [*settings_in(DataSettings), *used]:
+        value = asked.get(each.field)
         if isinstance(value, str | int) and value != each.default:
             is_path = each.field == "dataset" and Path(str(value)).expanduser().exists()
             arguments += [each.flag, Path(str(value)).expanduser().name if is_path else str(value)]

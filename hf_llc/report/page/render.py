@@ -21,7 +21,7 @@ from hf_llc.report.card.files import headline_of, portable, without_folders
 from hf_llc.report.card.render import Content, render_meaning
 from hf_llc.report.compare import compare
 from hf_llc.report.component_files import MEASURED, load_components
-from hf_llc.report.load import data_asked_for, folder_of, load, own_command
+from hf_llc.report.load import asked_for, folder_of, load, own_command
 from hf_llc.report.page.data import FIRST, ShownRun, facts_of, page_data
 from hf_llc.report.page.matrices import matrices_of
 from hf_llc.results.component_curves import INDEX, ComponentCurves
@@ -211,8 +211,8 @@ def _command(curve: Curve, name: str, own: str | None, place: str) -> str:
     """The command that makes the numbers again; "" for measures alone where no folder says of which data."""
     if _has_numbers(curve):
         return _content(curve, name, own).reproduced_by
-    data = None if own or not place or is_remote(place) else data_asked_for(Path(place))
-    return own or ("" if data is None else measures_command(curve.model, curve.points, data))
+    asked = None if own or not place or is_remote(place) else asked_for(Path(place))
+    return own or ("" if asked is None else measures_command(curve.model, curve.points, asked))
 
 
 def _content(curve: Curve, name: str, command: str | None = None) -> Content:
