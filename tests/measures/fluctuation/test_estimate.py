@@ -86,6 +86,8 @@ def test_two_standard_errors_hold_every_number(kind: str, beta: float) -> None:
         # 19 of 20 ± 2 of 80 by chance; and no bias, whose z is known to 1/√80.
         assert sum(covered[name]) >= 71, name
         assert abs(sum(apart[name]) / 80) < 0.45, name
+        # Errors are no larger than need be: the mean square of 80 z is 1 ± 0.16.
+        assert sum(each**2 for each in apart[name]) / 80 > 0.4, name
 
 
 def test_the_singular_fluctuation_of_a_regular_model_is_half_its_dimension() -> None:

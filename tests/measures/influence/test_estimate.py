@@ -27,6 +27,8 @@ def test_the_influence_is_the_classical_one_and_what_curvature_adds() -> None:
     exact = (classical - 400 / 20 * (problem.rows @ problem.spread @ problem.rows.T).square() / 2).numpy()
     apart = numpy.abs(result.influence - exact) / result.influence_stderr
     assert apart.max() < 4.5
+    # The mean square of z is 1, and 0.25 if errors are twice as large as they should be.
+    assert 0.5 < (apart**2).mean() < 2
     assert numpy.linalg.norm(result.influence - exact) < 0.05 * numpy.linalg.norm(exact)
     assert result.quality.verdict is MatrixVerdict.RESOLVED
 

@@ -172,6 +172,12 @@ def test_the_control_is_the_covariance_without_the_loss() -> None:
     result, (exact, _) = control(pairs(20_000, True, 3).equally_weighted()), exact_parts(n_beta=0.0)
     assert float(((result.value - exact) / result.stderr).abs().max()) < 4
     assert float(result.stderr.max()) < 0.1 * float(exact.abs().max())
+    squares = []
+    for seed in range(20):
+        few = control(pairs(1000, True, seed).equally_weighted())
+        squares.append(float(((few.value - exact) / few.stderr).square().mean()))
+    # One z of 12 entries that move together has a mean square of 1 ± 0.5; errors twice as large give 0.25.
+    assert 0.45 < sum(squares) / 20 < 1.5
     with pytest.raises(ValueError, match="needs draws of the localizing prior"):
         control(chains(100, True, 0).equally_weighted())
 
