@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 
+from hf_llc.errors import listed
 from hf_llc.results.estimate import jsonable
 from hf_llc.results.matrix import (
     Matrix,
@@ -32,7 +33,7 @@ CONTROL = ("control", "control_stderr")
 QUALITIES = ("quality", "total_quality")
 OMITTED = "[…]"
 """What stands in a text for tokens that have no loss."""
-ALL_PALE = "All entries of what is noise are pale."
+ALL_PALE = "Pale throughout, as it is noise"
 
 
 class ControlVerdict(StrEnum):
@@ -150,7 +151,7 @@ class Susceptibility:
                 label=_label(part),
                 stderr=self._errors_drawn(part),
                 small_print=f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws of each component"
-                + (f"\n{ALL_PALE}" if numpy.isinf(self._errors_drawn(part)).any() else ""),
+                + self._pale_components(part),
                 warnings=self._quality_of(part).warnings,
                 row_name="component",
                 column_name="item",
@@ -179,7 +180,7 @@ class Susceptibility:
         of_part = self._quality_of(part) if "total" in part or part == "shift" else self.qualities[row]
         noise = ": noise" if of_part.verdict is MatrixVerdict.NOISE or self._is_noise(part) else ""
         facts = [f"n_beta {self.n_beta:.4g}, gamma {self.gamma:.4g}, {self.draws} draws"]
-        facts += [ALL_PALE] if numpy.isinf(stderr).any() else []
+        facts += [f"{ALL_PALE}."] if numpy.isinf(stderr).any() else []
         if self.gaps:
             facts.append(f"{OMITTED}: tokens without a loss, such as the first of each sequence.")
         with own_settings():
@@ -198,6 +199,13 @@ class Susceptibility:
 
     def _is_noise(self, part: str) -> bool:
         return self._quality_of(part).verdict is MatrixVerdict.NOISE
+
+    def _pale_components(self, part: str) -> str:
+        """A line that names what is pale throughout; empty without any."""
+        rows = numpy.isinf(self._errors_drawn(part)).all(axis=1)
+        names = [name for name, is_pale in zip(self.components, rows, strict=True) if is_pale]
+        which = "" if len(names) == len(rows) else f": {listed(names)}"
+        return f"\n{ALL_PALE}{which}." if names else ""
 
     def _errors_drawn(self, part: str) -> Matrix:
         """Standard errors for a picture: infinite where the matrix or a component is noise, which makes it pale."""

@@ -31,7 +31,7 @@ def test_a_matrix_of_noise_is_pale_and_its_title_says_noise() -> None:
     assert painted(clear.plot()).min() < 0.6
     assert painted(noise.plot()).min() >= 1 - FADED
     assert words_of(noise.plot()).startswith("Susceptibilities: noise\n")
-    assert "All entries of what is noise are pale." in words_of(noise.plot())
+    assert "Pale throughout, as it is noise." in words_of(noise.plot())
     assert "noise" not in words_of(clear.plot())
 
 
@@ -41,6 +41,7 @@ def test_a_component_that_is_noise_is_pale() -> None:
     assert first.min() < 0.95
     assert second.min() >= 1 - FADED
     assert words_of(figure).startswith("Susceptibilities\n")
+    assert "Pale throughout, as it is noise: l0h1." in words_of(figure)
 
 
 def test_a_total_that_is_noise_is_pale_whatever_the_covariance_is() -> None:

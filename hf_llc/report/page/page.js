@@ -5,9 +5,9 @@
   // Apart also to the colour-blind, with contrast to white and to black.
   const colors = ["#4269d0", "#ec4a18", "#d65ba5", "#8432ff", "#906345"];
   // Solid, short, long, and then so many long and so many short ones: no two are alike, however many there are.
-  const dashes = [null, "2 3", "12 3"];
+  const dashes = [null, "2 5", "12 5"];
   for (let total = 2; dashes.length * colors.length < 2 * data.runs.length + 2 * colors.length; total += 1)
-    for (let long = 1; long < total; long += 1) dashes.push([...Array(long).fill("12 3"), ...Array(total - long).fill("2 3")].join(" "));
+    for (let long = 1; long < total; long += 1) dashes.push([...Array(long).fill("12 5"), ...Array(total - long).fill("2 5")].join(" "));
   const state = { x: data.axes[0].key, scale: data.axes[0].scale, y: "linear", chosen: null };
   // Checkpoints whose steps stand beside their points; those of more would cover each other.
   const MOST_LABELLED = 12;
@@ -220,7 +220,7 @@
         marks: [
           Plot.line(lines, { x: "bits", y: "llc", z: "r", stroke: color, strokeDasharray: "5 4" }),
           Plot.ruleX(drawn, { x: bits, y1: (p) => p.values.llc - error(p), y2: (p) => p.values.llc + error(p), stroke: color }),
-          ...(data.runs.length === 1 && drawn.length <= MOST_LABELLED ? [Plot.text(drawn, { x: bits, y: (p) => p.values.llc, text: (p) => (p.step == null ? p.revision : String(p.step)), dx: 6, dy: 10, textAnchor: "start", fontSize: 10, fillOpacity: 0.8 })] : []),
+          ...(data.runs.length === 1 && used.length <= MOST_LABELLED ? [Plot.text(used, { x: bits, y: (p) => p.values.llc, text: (p) => (p.step == null ? p.revision : String(p.step)), dx: 6, dy: 10, textAnchor: "start", fontSize: 10, fillOpacity: 0.8 })] : []),
           Plot.dot(drawn, { x: bits, y: (p) => p.values.llc, r: 4, stroke: color, strokeWidth: 2, fill: color }),
         ],
       });
