@@ -202,9 +202,9 @@ class Susceptibility:
 
     def _pale_components(self, part: str) -> str:
         """A line that names what is pale throughout; empty without any."""
-        rows = numpy.isinf(self._errors_drawn(part)).all(axis=1)
-        names = [name for name, is_pale in zip(self.components, rows, strict=True) if is_pale]
-        which = "" if len(names) == len(rows) else f": {listed(names)}"
+        errors = self._errors_drawn(part)
+        names = [name for name, row in zip(self.components, errors, strict=True) if numpy.isinf(row).all()]
+        which = "" if len(names) == len(self.components) else f": {listed(names)}"
         return f"\n{ALL_PALE}{which}." if names else ""
 
     def _errors_drawn(self, part: str) -> Matrix:
