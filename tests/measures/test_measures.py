@@ -153,6 +153,21 @@ def test_losses_by_position_are_means_of_token_losses(opened: Opened) -> None:
     assert record["text_loss"] > record["unigram_loss"]
 
 
+def test_the_in_context_score_is_late_losses_minus_early_ones(opened: Opened) -> None:
+    context = opened()
+    record = record_of("positions", context)
+    losses = context.objective.token_losses(context.items(4096, least=8)).double()  # type: ignore[attr-defined]
+    # Means over a tenth of the way around positions 63, the last, and 6.
+    score = losses[:, 57:64].mean(dim=1) - losses[:, 6]
+    assert record["in_context_score"] == pytest.approx(float(score.mean()), rel=1e-6)
+    assert record["in_context_score_stderr"] == pytest.approx(float(score.std()) / len(score) ** 0.5, rel=1e-6)
+
+
+def test_the_gradient_norm_goes_with_the_noise_and_its_scale(opened: Opened) -> None:
+    record = record_of("noise-scale", opened())
+    assert record["noise_scale"] == pytest.approx(record["gradient_noise"] / record["gradient_norm"] ** 2, rel=1e-9)
+
+
 @pytest.mark.parametrize("has_head", [True, False])
 def test_divergences_from_ngrams_are_those_of_the_logits(has_head: bool, opened: Opened) -> None:
     context = opened()
