@@ -79,6 +79,8 @@ def _write(result: "Influence", form: Form, top: int) -> None:
             "n": result.n,
             "quality": result.quality.to_dict(),
             "kernel_quality": result.kernel_quality.to_dict(),
+            "far_pairs": result.far_pairs,
+            "far_by_chance": result.far_by_chance,
         }
         if form is Form.JSON:
             write_json({**values, "pairs": [each._asdict() for each in pairs]})
@@ -107,4 +109,8 @@ def _write(result: "Influence", form: Form, top: int) -> None:
             for each in pairs
         ]
         headers = ["#", "first", "#", "second", "influence, nats per unit of weight", "correlation"]
-        write_table(f"Largest of those more than 3 standard errors from 0 ({len(pairs)})", headers, table)
+        title = (
+            f"Largest {len(pairs)} of {result.far_pairs:,} that lie more than 3 standard errors from 0; "
+            f"about {result.far_by_chance:.0f} would by chance"
+        )
+        write_table(title, headers, table, texts=(1, 3))

@@ -3,10 +3,12 @@
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +17,9 @@ from hf_llc.settings.bounds import shown
 
 from .flags import with_flags
 from .printable import printable, printable_json, printable_lines
+
+LEAST_TEXT = 8
+"""Characters of a text that are shown however narrow the terminal is."""
 
 
 class Form(StrEnum):
@@ -75,14 +80,63 @@ def write_pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
     wide_console().print(table)
 
 
-def write_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table with a heading for people."""
+def write_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[int] = ()) -> None:
+    """A table with a heading for people.
+
+    Args:
+        texts: places of columns of texts that are cut where a line has no room; all other columns are then shown whole,
+            for a number that is cut is another number.
+    """
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
-    for index, header in enumerate(headers):
-        table.add_column(printable(header), justify="left" if index == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(printable, row))
-    wide_console().print(table)
+    cells = [[printable(cell) for cell in row] for row in rows]
+    names, console = [printable(header) for header in headers], wide_console()
+    widths: dict[int, int] = {}
+    if texts:
+        names = _wrapped(names, cells, texts, console.width)
+        widths = _text_widths(names, cells, texts, console.width)
+        needed = sum(widths.get(index, width) for index, width in enumerate(_widths(names, cells))) + _gaps(names)
+        console.width = max(console.width, needed)
+    for index, name in enumerate(names):
+        justify: Literal["left", "right"] = "left" if index == 0 or index in texts else "right"
+        table.add_column(name, justify=justify, no_wrap=True, width=widths.get(index))
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _gaps(names: Sequence[str]) -> int:
+    """What rich leaves between the columns, in all."""
+    return 2 * (len(names) - 1)
+
+
+def _widths(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    """The columns that each column of the table takes up."""
+    columns = zip(*cells, strict=True) if cells else [()] * len(names)
+    return [max(map(cell_len, [*name.split("\n"), *column])) for name, column in zip(names, columns, strict=True)]
+
+
+def _wrapped(names: Sequence[str], cells: Sequence[Sequence[str]], texts: Sequence[int], most: int) -> list[str]:
+    """The headings, in several lines where numbers below them need less room and the table is too wide."""
+    if sum(_widths(names, cells)) + _gaps(names) <= most:
+        return list(names)
+    bare = _widths([""] * len(names), cells)
+    return [
+        name if index in texts else "\n".join(textwrap.wrap(name, max(width, *map(len, name.split()))))
+        for index, (name, width) in enumerate(zip(names, bare, strict=True))
+    ]
+
+
+def _text_widths(
+    names: Sequence[str], cells: Sequence[Sequence[str]], texts: Sequence[int], most: int
+) -> dict[int, int]:
+    """The widths of columns of texts that leave room for all others."""
+    widths = _widths(names, cells)
+    room = most - _gaps(names) - sum(width for index, width in enumerate(widths) if index not in texts)
+    shared: dict[int, int] = {}
+    for place, index in enumerate(sorted(texts, key=lambda index: widths[index])):
+        shared[index] = min(widths[index], max(LEAST_TEXT, room // (len(texts) - place)))
+        room -= shared[index]
+    return shared
 
 
 def wide_console(stderr: bool = False) -> Console:

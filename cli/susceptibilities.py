@@ -28,10 +28,12 @@ Runs = Annotated[
 ]
 MOST_TEXTS = 16
 """Components whose tokens are drawn as text."""
+STEM = "susceptibilities"
+"""Beginning of the names of all files; that of another recording than the one without `--recording` follows."""
 LONGEST = 80
 """Characters of a component's name in that of a file."""
 LARGEST = 3
-"""Items of each sign that are printed of a component."""
+"""Items that are printed of a component."""
 
 
 def susceptibilities(
@@ -48,7 +50,8 @@ def susceptibilities(
     component. Both parts of a susceptibility are given apart, the covariance and the shift of the mean, each with its
     error and a verdict: resolved, partly-resolved or noise. The covariance is compared with itself at nβ = 0, where it
     is that of the localizing prior: differs, same or noise. All numbers are written to susceptibilities.parquet, the
-    picture to susceptibilities.png.
+    picture to susceptibilities.png; those of another --recording to files with its name, such as
+    susceptibilities-token-losses.parquet.
 
     Examples:
 
@@ -60,23 +63,39 @@ def susceptibilities(
     """
     form = chosen(format, as_json, quiet)
     with ProgressBar(quiet=form is Form.QUIET) as observer:
+        from hf_llc.measures.susceptibility.of_runs import folders_of
         from hf_llc.measures.susceptibility.of_runs import susceptibilities as of_runs
 
         result = of_runs(runs, recording)
         folder = output_dir or Path(runs[0])
         _write(result, form)
-        pictures: dict[str, Callable[[], Figure]] = {"susceptibilities.png": result.plot}
+        stem = stem_of(folders_of(runs)[0], recording)
+        pictures: dict[str, Callable[[], Figure]] = {f"{stem}.png": result.plot}
         if result.items_are_tokens:
             texts = result.components[:MOST_TEXTS]
-            pictures |= {file: partial(result.text, name) for file, name in zip(text_files(texts), texts, strict=True)}
+            files = text_files(texts, stem)
+            pictures |= {file: partial(result.text, name) for file, name in zip(files, texts, strict=True)}
         drawn_and_written(result, pictures, folder, observer, is_named=output_dir is not None)
 
 
-def text_files(components: Sequence[str]) -> list[str]:
+def stem_of(run: Path, recording: str | None) -> str:
+    """Beginning of the names of the files of this recording, so that those of one do not replace those of another."""
+    from hf_llc.errors import NotFoundError
+    from hf_llc.measures.recorded import place_of
+
+    name = place_of(run, recording)[1].name
+    try:
+        default = place_of(run)[1].name
+    except NotFoundError:  # There are several of probes, none of which is read unless it is named.
+        default = ""
+    return STEM if name == default else f"{STEM}-{name}"
+
+
+def text_files(components: Sequence[str], stem: str = STEM) -> list[str]:
     """Names of files for the components' texts: patterns of parameters may have characters that no file may."""
     names = [re.sub(r"[^\w.-]+", "_", name)[:LONGEST] for name in components]
     numbers = [""] * len(names) if len(set(names)) == len(names) else [f"{place}-" for place in range(len(names))]
-    return [f"susceptibilities-{number}{name}.png" for number, name in zip(numbers, names, strict=True)]
+    return [f"{stem}-{number}{name}.png" for number, name in zip(numbers, names, strict=True)]
 
 
 def _write(result: "Susceptibility", form: Form) -> None:
@@ -107,25 +126,29 @@ def _write(result: "Susceptibility", form: Form) -> None:
             ],
         )
         write_line()
-        headers = ["component", "verdict", "shift / covariance", "largest covariances, nats²", "item"]
-        write_table("", headers, [row for place in range(len(result.components)) for row in _rows(result, place)])
+        headers = ["component", "verdict", "shift / covariance", "covariance, nats²", "#", "item"]
+        table = [row for place in range(len(result.components)) for row in _rows(result, place)]
+        write_table(
+            f"Of each component the {LARGEST} items farthest from 0 in standard errors", headers, table, texts=(0, 5)
+        )
 
 
 def _rows(result: "Susceptibility", place: int) -> list[list[str]]:
     """The entries of a component that lie farthest from 0 in units of their errors; none of what is noise."""
-    from hf_llc.results.matrix import MatrixVerdict, excerpt
+    from hf_llc.results.matrix import MatrixVerdict
 
     values, errors = result.covariance[place], result.covariance_stderr[place]
     order = sorted(range(len(values)), key=lambda item: -abs(values[item]) / max(errors[item], 1e-300))
     ratio, verdict = result.ratios[place], result.qualities[place].verdict
     first = [result.components[place], str(verdict), "–" if ratio is None else f"{ratio:.2g}"]
     if verdict is MatrixVerdict.NOISE:
-        return [[*first, "–", ""]]
+        return [[*first, "–", "", ""]]
     return [
         [
             *(first if number == 0 else ["", "", ""]),
             with_error(values[item], errors[item]),
-            excerpt(result.items[item]),
+            str(item),
+            result.item_in_text(item),
         ]
         for number, item in enumerate(order[:LARGEST])
     ]

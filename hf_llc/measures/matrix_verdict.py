@@ -5,7 +5,7 @@ import math
 import numpy
 
 from hf_llc.measures.llc.draws.verdict import TAIL_MAX
-from hf_llc.results.matrix import Matrix, MatrixQuality, MatrixVerdict
+from hf_llc.results.matrix import BY_CHANCE, FAR, Matrix, MatrixQuality, MatrixVerdict
 
 SIGNAL_MIN = 0.5
 """Share of the entries' variance that must not be noise, lest most of what one sees is."""
@@ -17,8 +17,6 @@ AGREEMENT_MIN = 30
 """Entries below which the correlation of two halves is itself mostly chance."""
 SIGNIFICANT_MIN = 0.5
 """Share of significant entries from which on a matrix is more than noise although its entries are much alike."""
-Z_MIN = 3.0
-"""Standard errors from 0 from which on an entry is significant."""
 TWICE = 2.0
 """Times the stated errors beyond which halves of the draws differ by more than chance."""
 FEW_MORE = 1000.0
@@ -40,18 +38,19 @@ def judge_matrix(
     two counts.
 
     Args:
-        halves: the values from two halves of the draws.
+        halves: the values from two halves of the draws, in units of `values`.
     """
     # That of an item and its copy is exact; an entry that is 0 without an error belongs to an item that never varies.
     known = (errors > 0) | ((errors == 0) & (values != 0))
-    limits = Z_MIN * _understated(errors, halves) * errors[known]
+    understated = _understated(errors, halves)
+    limits = FAR * understated * errors[known]
     significant = float((numpy.abs(values[known]) > limits).mean()) if known.any() else 0.0
     variance = float(values.var()) if values.size > 1 else float((values**2).mean())
     signal = 1 - float((errors**2).mean()) / variance if variance > 0 else 0.0
     agreement = _agreement(halves)
     shares = [signal] + ([] if agreement is None else [2 * agreement / (1 + agreement) if agreement > 0 else 0.0])
     share = min(shares)
-    reasons = [_signal_sentence(share, significant, values.size, effective)]
+    reasons = [_signal_sentence(share, values.size, effective), _far_sentence(significant, understated)]
     if agreement is not None:
         reasons.append(f"halves of the draws agree to r = {agreement:.2f}")
     verdict = MatrixVerdict.PARTLY_RESOLVED
@@ -101,9 +100,15 @@ def _agreement(halves: tuple[Matrix, Matrix] | None) -> float | None:
     return float(numpy.corrcoef(halves[0], halves[1])[0, 1])
 
 
-def _signal_sentence(share: float, significant: float, entries: int, effective: float) -> str:
+def _signal_sentence(share: float, entries: int, effective: float) -> str:
     noise = f"{1 - max(0.0, share):.0%} of the variance of {entries} {'entry' if entries == 1 else 'entries'} is noise"
-    return f"{noise} with {effective:.0f} effective draws, {significant:.0%} lie more than {Z_MIN:g} errors from 0"
+    return f"{noise} with {effective:.0f} effective draws"
+
+
+def _far_sentence(significant: float, understated: float) -> str:
+    places = 1 if significant < 0.1 else 0
+    larger = f" {understated:.2g} times as large as stated, as halves of the draws differ" if understated > 1 else ""
+    return f"{significant:.{places}%} lie more than {FAR:g} errors{larger} from 0, {BY_CHANCE:.1%} would by chance"
 
 
 def _advice(share: float) -> str:

@@ -1,14 +1,25 @@
 """How the loss of each item answers to the weight of every other one: what `measures.influence` says."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy
+from numpy.typing import NDArray
 
 from hf_llc.results.estimate import jsonable
-from hf_llc.results.matrix import Matrix, MatrixQuality, frame_of_pairs, from_lists, to_lists, write_parquet
+from hf_llc.results.matrix import (
+    BY_CHANCE,
+    FAR,
+    Matrix,
+    MatrixQuality,
+    frame_of_pairs,
+    from_lists,
+    to_lists,
+    write_parquet,
+)
 from hf_llc.results.views import with_error
 from hf_llc.settings.bounds import require
 from hf_llc.settings.strict_json import DamagedError
@@ -19,8 +30,6 @@ if TYPE_CHECKING:
 
 PARTS = ("influence", "kernel")
 MATRICES = ("influence", "influence_stderr", "kernel", "kernel_stderr")
-Z_MIN = 3.0
-"""Standard errors from 0 from which on a pair is named."""
 
 
 class InfluencePair(NamedTuple):
@@ -75,8 +84,7 @@ class Influence:
     def top_pairs(self, count: int = 10) -> list[InfluencePair]:
         """The pairs of different items with the largest influences of those more than three standard errors from 0."""
         first, second = numpy.triu_indices(len(self.names), k=1)
-        size, error = numpy.abs(self.influence[first, second]), self.influence_stderr[first, second]
-        size = numpy.where(size > Z_MIN * error, size, 0.0)
+        size = numpy.where(self._is_far(), numpy.abs(self.influence[first, second]), 0.0)
         chosen = [place for place in numpy.argsort(-size, kind="stable")[:count] if size[place] > 0]
         return [
             InfluencePair(
@@ -88,6 +96,21 @@ class Influence:
             )
             for place in chosen
         ]
+
+    @property
+    def far_pairs(self) -> int:
+        """How many pairs of different items have an influence more than three standard errors from 0."""
+        return int(self._is_far().sum())
+
+    @property
+    def far_by_chance(self) -> float:
+        """How many pairs would have one if there were no influence at all."""
+        return BY_CHANCE * math.comb(len(self.names), 2)
+
+    def _is_far(self) -> NDArray[numpy.bool]:
+        above = numpy.triu_indices(len(self.names), k=1)
+        is_far: NDArray[numpy.bool] = numpy.abs(self.influence[above]) > FAR * self.influence_stderr[above]
+        return is_far
 
     def plot(self, part: str = "influence", title: str | None = None) -> "Figure":
         """Items by items as a matplotlib figure; an item's own entry is left out, being the largest.

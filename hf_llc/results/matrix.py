@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 EXCERPT = 40
 """Characters of an item's text that are shown."""
+FAR = 3.0
+"""Standard errors from 0 from which on an entry is told from 0."""
+BY_CHANCE = 0.0027
+"""Share of entries that are 0 and lie so far from it."""
 Matrix = NDArray[numpy.float64]
 
 
@@ -42,7 +46,9 @@ class MatrixQuality:
         signal: share of the variance of the entries that is not that of their errors; below 0 where the errors alone
             would make the entries differ more.
         agreement: correlation of the entries from two halves of the draws; None with too few entries or draws.
-        significant: share of the entries more than three standard errors from 0; 0.003 are by chance.
+        significant: share of the entries more than three standard errors from 0, of which 0.0027 would be by chance.
+            Where halves of the draws differ by more than twice what the errors say, the errors are taken as large as
+            that, and `reason` says so.
         pareto_k: shape of the tail of the importance weights, see `sampling.averages`; None where there are none.
     """
 
@@ -75,11 +81,16 @@ class MatrixQuality:
 
 def excerpt(text: str) -> str:
     """The beginning of a text in one line; blanks at its ends, which tell tokens apart, as ␣ and line ends as ↵."""
-    line = text.replace("\r\n", "\n").replace("\n", "↵").replace("\t", "→")
+    line = in_one_line(text)
     inner = line.strip(" ")
     behind = len(line) - len(line.rstrip(" ")) if inner else 0
     line = "␣" * (len(line) - len(line.lstrip(" "))) + inner + "␣" * behind
     return line if len(line) <= EXCERPT else f"{line[: EXCERPT - 1]}…"
+
+
+def in_one_line(text: str) -> str:
+    """The text with line ends as ↵ and tabulators as →."""
+    return text.replace("\r\n", "\n").replace("\n", "↵").replace("\t", "→")
 
 
 def to_lists(matrix: Matrix) -> list[Any]:

@@ -14,8 +14,10 @@ from hf_llc.results.matrix import (
     Matrix,
     MatrixQuality,
     MatrixVerdict,
+    excerpt,
     frame_of_pairs,
     from_lists,
+    in_one_line,
     to_lists,
     write_parquet,
 )
@@ -31,6 +33,8 @@ PARTS = ("covariance", "shift", "total", "standardised", "standardised_total")
 MATRICES = tuple(name for part in PARTS for name in (part, f"{part}_stderr"))
 CONTROL = ("control", "control_stderr")
 QUALITIES = ("quality", "total_quality")
+CONTEXT = 12
+"""Characters that are shown of the text on either side of a token."""
 OMITTED = "[…]"
 """What stands in a text for tokens that have no loss."""
 ALL_PALE = "Pale throughout, as it is noise"
@@ -128,6 +132,16 @@ class Susceptibility:
 
     def __str__(self) -> str:
         return f"susceptibilities of {len(self.components)} components to {len(self.items)} items: {self.quality}"
+
+    def item_in_text(self, item: int) -> str:
+        """The beginning of an item of this number, in one line; of a token that, and where in its text it is."""
+        if not self.items_are_tokens:
+            return excerpt(self.items[item])
+        first = max((gap for gap in self.gaps if gap <= item), default=0)
+        end = min((gap for gap in self.gaps if gap > item), default=len(self.items))
+        before, after = "".join(self.items[first:item]), "".join(self.items[item + 1 : end])
+        token = excerpt(self.items[item])
+        return f"{token} in {in_one_line(before)[-CONTEXT:]}‹{token}›{in_one_line(after)[:CONTEXT]}"
 
     def plot(self, part: str = "standardised", title: str = "Susceptibilities") -> "Figure":
         """Components by items as a matplotlib figure; what is noise is pale, and the title says so of the whole.

@@ -57,6 +57,9 @@ def test_influence_prints_a_verdict_and_writes_the_matrix(run: Run, recorded: Ru
     assert values["items"] == SEQUENCES
     assert values["quality"]["verdict"] in {"resolved", "partly-resolved", "noise"}
     assert all(abs(pair["influence"]) > 3 * pair["influence_stderr"] for pair in values["pairs"])
+    others = table[table["first_index"] != table["second_index"]]
+    far = int((others["influence"].abs() > 3 * others["influence_stderr"]).sum())
+    assert values["far_pairs"] == far == round(values["quality"]["significant"] * len(others))
     assert Path("elsewhere/influence.parquet").is_file()
     assert run("influence", "run", "-q").out.strip() == values["quality"]["verdict"]
 
@@ -105,7 +108,9 @@ def test_susceptibilities_of_several_runs_and_of_tokens(run: Run, recorded: Run)
         recorded("--output-dir", f"runs/{folder}", *tokens, *more)
     ran = run("susceptibilities", "runs", "--recording", "token-losses", "--output-dir", "text")
     assert ran.code == 0, ran.err
-    assert imread("text/susceptibilities-l0h0.png").shape[0] > 100
+    stem = "susceptibilities-token-losses"
+    assert {path.name for path in Path("text").iterdir()} == {f"{stem}.parquet", f"{stem}.png", f"{stem}-l0h0.png"}
+    assert imread(f"text/{stem}-l0h0.png").shape[0] > 100
 
 
 def test_a_run_that_may_only_be_read_gives_its_numbers(

@@ -1,5 +1,7 @@
 """When the entries of a matrix may be read."""
 
+import re
+
 import numpy
 import pytest
 
@@ -46,6 +48,13 @@ def test_the_stated_errors_and_the_halves_say_the_same_of_the_signal() -> None:
 def test_errors_that_are_stated_too_small_are_seen_by_the_halves() -> None:
     assert quality(1.0, 2.0, stated=0.01).verdict is MatrixVerdict.NOISE
     assert "halves of the draws agree to r = 0." in quality(1.0, 2.0, stated=0.01).reason
+
+
+def test_errors_that_the_halves_make_larger_are_said_to_be() -> None:
+    understated, stated = quality(1.0, 0.1, stated=0.02), quality(1.0, 0.1)
+    assert re.search(r"lie more than 3 errors [45](\.\d)? times as large as stated, as halves", understated.reason)
+    assert understated.significant == pytest.approx(stated.significant, abs=0.05)
+    assert " lie more than 3 errors from 0, 0.3% would by chance" in stated.reason
 
 
 def test_entries_much_alike_are_partly_resolved() -> None:

@@ -107,7 +107,7 @@ def test_a_resolved_influence_is_drawn_with_its_errors_and_largest_pairs(page: A
     assert influence["errors"][2][1] * influence["scale"] == pytest.approx(0.3, rel=1e-3)
     assert influence["rows"] == ["0 item0", "1 item1", "2 item2"]
     assert "<td>1 item1</td><td>2 item2</td><td>-3.00 ± 0.30</td><td>0.75 ± 0.25</td>" in text
-    assert "of 3 pairs; about 0 lie so far by chance" in text
+    assert "influences more than 3 standard errors from 0, of 3 pairs; about 0 would lie so far by chance" in text
     assert "<strong>influence</strong>: resolved: because" in text
 
 

@@ -26,8 +26,9 @@ def influence(draws: LossDraws, names: Sequence[str]) -> Influence:
     if len(names) != draws.items:
         raise ValueError(f"there must be a name for each of the {draws.items} items, got {len(names)}")
     whole, parts = covariances(draws), draws.halves()
-    halves = [covariances_alone(part) for part in parts] if parts else []
     scale = -draws.n_beta / draws.n
+    of_halves = [covariances_alone(part) for part in parts] if parts else []
+    halves = [(covariance * scale, correlation) for covariance, correlation in of_halves]
     values, errors = _matrix(whole.covariance * scale), _matrix(whole.covariance_stderr * abs(scale))
     kernel, kernel_errors = _matrix(whole.correlation), _matrix(whole.correlation_stderr)
     above = numpy.triu_indices(len(names), k=1)

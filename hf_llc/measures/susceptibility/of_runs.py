@@ -35,9 +35,8 @@ def susceptibilities(
         ResourceError: parts are damaged or missing.
         SettingsError: two runs moved the same component, or runs differ in what they are of; names it.
     """
-    given = [runs] if isinstance(runs, Estimate | Path | str) else list(runs)
     by_name: dict[str, tuple[Path, Mapping[str, Any]]] = {}
-    for folder in (folder for run in given for folder in _folders(run)):
+    for folder in folders_of(runs):
         facts = facts_of(folder, recording)
         name = moved_by(facts)
         if name in by_name:
@@ -83,6 +82,12 @@ def moved_by(facts: Mapping[str, object]) -> str:
     patterns = " ".join(map(str, params)) if isinstance(params, Sequence) else ""
     component = str(facts.get("component") or "")
     return FULL if component == "full" else component or patterns or FULL
+
+
+def folders_of(runs: Estimate | Path | str | Sequence[Estimate | Path | str]) -> list[Path]:
+    """The folders of all runs that these are or contain."""
+    given = [runs] if isinstance(runs, Estimate | Path | str) else list(runs)
+    return [folder for run in given for folder in _folders(run)]
 
 
 def _folders(run: Estimate | Path | str) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy
 from hf_llc.errors import HfLlcError, one_line
 from hf_llc.hub.reference import is_remote
 from hf_llc.report.page.data import ShownRun, folders_of
-from hf_llc.results.matrix import Matrix, MatrixQuality, MatrixVerdict, excerpt
+from hf_llc.results.matrix import FAR, Matrix, MatrixQuality, MatrixVerdict, excerpt
 from hf_llc.results.progress import Observer
 from hf_llc.results.views import with_error
 
@@ -27,10 +27,6 @@ MOST_ENTRIES = 5_000
 PAIRS = 10
 LARGEST = 3
 """Items that are named of a component."""
-FAR = 3.0
-"""Standard errors from 0 from which on an entry is named."""
-BY_CHANCE = 0.0027
-"""Share of entries that are 0 and lie so far from it."""
 UNITS = 9_999
 """Whole numbers that an entry is written in, of either sign."""
 
@@ -141,8 +137,8 @@ def _of_influence(result: "Influence", recorded: _Recorded) -> dict[str, Any]:
             ]
             for pair in pairs
         ],
-        "caption": f"The largest influences more than {FAR:g} standard errors from 0, of {entries:,} pairs; about "
-        f"{BY_CHANCE * entries:.0f} lie so far by chance",
+        "caption": f"The largest of {result.far_pairs:,} influences more than {FAR:g} standard errors from 0, of "
+        f"{entries:,} pairs; about {result.far_by_chance:.0f} would lie so far by chance",
     }
 
 
@@ -188,7 +184,7 @@ def _of_susceptibility(result: "Susceptibility") -> dict[str, Any]:
         "rows": [
             [
                 result.components[row],
-                f"{item} {excerpt(result.items[item])}",
+                f"{item} {result.item_in_text(item)}",
                 with_error(result.covariance[row, item], result.covariance_stderr[row, item]),
             ]
             for row, items in largest.items()

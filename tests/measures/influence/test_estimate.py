@@ -1,6 +1,7 @@
 """Influences between items, against closed forms of least squares."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -68,6 +69,17 @@ def test_top_pairs_are_significant_and_in_order() -> None:
     assert all(size > 3 * pair.influence_stderr for size, pair in zip(sizes, pairs, strict=True))
     assert str(pairs[0]).startswith(f"{pairs[0].first} | {pairs[0].second}: ")
     assert influence(importance_pairs(least_squares(), 8, seed=0), NAMES).top_pairs(200) == []
+
+
+@pytest.mark.parametrize("n_beta", [1.0, 20.0, 4000.0])
+def test_the_share_of_far_pairs_is_that_of_the_stated_errors_in_any_unit(n_beta: float) -> None:
+    draws = replace(importance_pairs(least_squares(), 400, seed=0), n_beta=n_beta)
+    result = influence(draws, NAMES)
+    above = numpy.triu_indices(20, k=1)
+    share = float((numpy.abs(result.influence) > 3 * result.influence_stderr)[above].mean())
+    assert 0.1 < share < 0.9
+    assert result.quality.significant == share
+    assert f"; {share:.0%} lie more than 3 errors from 0, 0.3% would by chance; " in result.quality.reason
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
