@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hf_llc.checkpoints.source import Corpus, ModelSource
 from hf_llc.execution.distributed import world as fleets
 from hf_llc.execution.loaded_model import LoadedModel
+from hf_llc.execution.model_slot import LoadedCheckpoint
 from hf_llc.execution.moving_weights import MovedObjective
 from hf_llc.execution.plan import Plan
 from hf_llc.measures.llc.calibration import calibrate
@@ -35,6 +38,10 @@ class ProblemBench(LoadedModel):
     def moved(self) -> MovedObjective:
         objective: Any = self.load()
         return MovedObjective(objective=objective, plain=objective, still=[], prior="", component="")
+
+    @property
+    def checkpoint(self) -> LoadedCheckpoint:
+        return LoadedCheckpoint(model=torch.nn.Module(), items={}, trainable=[], left_out=[], routers=[], sums=[])
 
     @property
     def in_full(self) -> Objective:
