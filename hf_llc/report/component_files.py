@@ -1,6 +1,7 @@
 """The files of several components beside a folder for each: their names, rows as JSON lines and Parquet, pictures."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def _measured(folder: Path) -> Curve | None:
 
 def refuse_components(folder: Path) -> None:
     """Raise ResourceError if the folder holds runs of several components, whose results one run would overwrite."""
-    if (folder / INDEX).exists():
+    if os.path.exists(folder / INDEX):  # False where the name is too long
         raise ResourceError(
             f"{folder} holds runs of several components, and this run would overwrite their results. Choose another "
             "`output_dir`; to add components to them, name several, as in `component=l0h0,l0h1`."
@@ -71,7 +72,9 @@ def refuse_components(folder: Path) -> None:
 
 def refuse_a_run(folder: Path) -> None:
     """Raise ResourceError if the folder is that of a run or scan, with which components would be mixed."""
-    if any((folder / name).exists() for name in (SCAN, ESTIMATE)) and not (folder / INDEX).exists():
+    # False where the name is too long, which `RunStore.open` says.
+    is_there = {name: os.path.exists(folder / name) for name in (SCAN, ESTIMATE, INDEX)}
+    if (is_there[SCAN] or is_there[ESTIMATE]) and not is_there[INDEX]:
         raise ResourceError(
             f"{folder} holds another run, with whose results those of several components would be mixed. Choose "
             "another `output_dir`."

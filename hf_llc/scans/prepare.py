@@ -75,6 +75,8 @@ def prepare_scan(
     if found is None:
         yield None
         return
+    if request.output_dir is not None:
+        refuse_components(request.output_dir)
     opened = _OpenScan(request, found, kind, observer, link)
     with session(opened.folder, observer.tell) as place:
         downloads = _Downloads(place, request.max_disk, observer)
@@ -143,7 +145,6 @@ class _OpenScan:
         self.names = list(self.series.sources)
         inputs = self.inputs(request.sampler)
         self.folder = (request.output_dir or _default_folder(self.series.model, found.last, inputs)).resolve()
-        refuse_components(self.folder)
         self.store, shard = RunStore(self.folder, observer.tell, link), request.shard
         self.store.open(inputs)
         if not shard.is_whole:

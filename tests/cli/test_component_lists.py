@@ -301,7 +301,7 @@ def test_components_of_other_settings_or_data_do_not_join_a_folder(
     assert run(*asked, "--component", "l0h0,l0h1").code == 0
     before = files_of(Path("several"))
     refused(run(*asked, *option, "--component", "l0.mlp,embed"), 1, "several holds a run with other inputs")
-    refused(run(*asked, "--component", "l0h0"), 1, "several holds a run with other inputs")
+    refused(run(*asked, "--component", "l0h0"), 1, "several holds runs of several components")
     assert files_of(Path("several")) == before
     assert run(*asked, "--component", "l0.mlp,embed").code == 0
 

@@ -177,11 +177,15 @@ def test_ranks_of_the_users_own_launch_share_a_scan_and_print_once(
 def test_ranks_share_components_and_each_checkpoint_is_downloaded_once(start: Starter, server: HubServer) -> None:
     """Two ranks of the user's own launch, within a limit of disk, against one process."""
     asked = ["--component", "l0h0,l0.mlp", "--max-disk", ROOM, "--revisions", "step1,step4"]
+    # Other tests leave checkpoints in the cache, from which nothing is downloaded.
+    environment = dict(start.environment)
+    start.environment["HF_HOME"] = start.environment["HF_HUB_CACHE"] = str(start.place / "empty-for-ranks")
     one = start(*asked, "--num-processes", 1, "--output-dir", "components-one").finish()
     assert one.code == 0, one.err
     before = len(server.requests("model.safetensors", "GET"))
     launcher = ["torchrun", "--nproc-per-node", "2", "--standalone", "--no-python"]
     ran = start(*asked, "--output-dir", "components-ranks", launcher=launcher).finish()
+    start.environment = environment
     assert ran.code == 0, ran.err
     assert len(server.requests("model.safetensors", "GET")) - before == 2
     assert list(ran.json["components"]) == ["l0h0", "l0.mlp"]
