@@ -120,7 +120,7 @@ class ModelSlot:
     def checkpoint(self, load: Callable[[], LoadedCheckpoint]) -> LoadedCheckpoint:
         """The checkpoint of the plan that acquired this last, as it was loaded, which it is now unless it is here."""
         if self._checkpoint is not None and not self._checkpoint.is_at_center:
-            self._checkpoint = None
+            self._free()
         if self._checkpoint is None:
             self._checkpoint = load()
         return self._checkpoint.as_loaded()
@@ -135,6 +135,9 @@ class ModelSlot:
     def drop(self) -> None:
         """Free the memory that the checkpoint takes, of which nothing else is in use."""
         self._key = None
+        self._free()
+
+    def _free(self) -> None:
         if self._checkpoint is None:
             return
         weight = weakref.ref(next(self._checkpoint.model.parameters()))

@@ -86,17 +86,17 @@ def execute_all(
         HfLlcError: see `execute`.
     """
     if not fleets.launched():
-        made = make_plans(None)
-        run_all(made[0], processes=processes, observer=observer)
-        return made
+        plans, folder = make_plans(None)
+        run_all(plans, processes=processes, observer=observer)
+        return plans, folder
     fleet = fleets.join_launch(devices.device_kind(device))
     with fleet.together():
-        made = fleet.on_each_machine(
-            lambda: make_plans(fleet.link), lambda made: {plan.run_dir.name: plan.inputs() for plan in made[0]}
+        plans, folder = fleet.on_each_machine(
+            lambda: make_plans(fleet.link), lambda prepared: {plan.run_dir.name: plan.inputs() for plan in prepared[0]}
         )
-        run_plans(made[0], fleet, tethered(fleet, observer), check=fleet.check)
+        run_plans(plans, fleet, tethered(fleet, observer), check=fleet.check)
         fleet.wait()
-    return made if fleet.is_main else None
+    return (plans, folder) if fleet.is_main else None
 
 
 def run_all(

@@ -36,8 +36,8 @@ from hf_llc.scans.prepare import PreparedScan, prepare_scans, sharing, sharing_o
 from hf_llc.scans.recorder import ScanRecorder
 from hf_llc.scans.request import Request
 from hf_llc.scans.resume import RUNS, asked_for
-from hf_llc.scans.scan import begun, checked_request, finished, run_prepared
-from hf_llc.scans.series import find_series
+from hf_llc.scans.run import begun, checked_request, finished, run_prepared
+from hf_llc.scans.series import find_subject
 from hf_llc.scans.shared_settings import shared_settings
 from hf_llc.settings.bounds import Bounds, checked_arguments
 from hf_llc.settings.component import APART
@@ -246,11 +246,11 @@ def run_component_scans(
 
     @contextmanager
     def prepare(link: MachineStore | None) -> Iterator[list[PreparedScan]]:
-        found = find_series(plain, observer)
-        if found is None:
+        subject = find_subject(plain, observer)
+        if subject is None:
             yield []
             return
-        names = named_components(outline_of(found.last, request.data.task), asked.component)
+        names = named_components(outline_of(subject.last, request.data.task), asked.component)
         requests = [
             replace(plain, sampler=replace(asked, component=name), output_dir=folder / name, measures=(LLC,))
             for name in names
@@ -261,7 +261,7 @@ def run_component_scans(
         whole = None
         if asked.gamma is None:
             whole = replace(plain, sampler=_for_gamma(asked), output_dir=folder / WHOLE, measures=(LLC,))
-        with prepare_scans(plain, whole, requests, found, kind, observer, link) as ready:
+        with prepare_scans(plain, whole, requests, subject, kind, observer, link) as ready:
             yield sharing_of(ready, asked.budget_seconds, started)
 
     def begin(ready: PreparedScan) -> ScanRecorder:

@@ -25,7 +25,7 @@ from hf_llc.scans.disk_budget import MODELS, DiskBudget, session
 from hf_llc.scans.prefetch import Prefetcher, size_of
 from hf_llc.scans.request import Request
 from hf_llc.scans.resume import discard_finished
-from hf_llc.scans.series import FoundSeries, Series, find_series
+from hf_llc.scans.series import ScanSubject, Series, find_subject
 from hf_llc.scans.shared_settings import SHARED, Group, Here, Shared, shared_settings_of
 from hf_llc.settings.sampler import SamplerSettings
 from hf_llc.tasks.own_module import NAME as OWN
@@ -71,13 +71,13 @@ def prepare_scan(
         HfLlcError: no checkpoint can be used, or see `planning.plan`.
     """
     started = time.time()
-    found = find_series(request, observer)
-    if found is None:
+    subject = find_subject(request, observer)
+    if subject is None:
         yield None
         return
     if request.output_dir is not None:
         refuse_components(request.output_dir)
-    opened = _OpenScan(request, found, kind, observer, link)
+    opened = _OpenScan(request, subject, kind, observer, link)
     with session(opened.folder, observer.tell) as place:
         downloads = _Downloads(place, request.max_disk, observer)
         shared = _shared([opened], downloads, observer)
@@ -90,7 +90,7 @@ def prepare_scans(
     together: Request,
     whole: Request | None,
     requests: Sequence[Request],
-    found: FoundSeries,
+    subject: ScanSubject,
     kind: str,
     observer: Observer,
     link: MachineStore | None = None,
@@ -105,14 +105,14 @@ def prepare_scans(
     Raises:
         ResourceError: the folder holds scans of other inputs. HfLlcError: see `prepare_scan`.
     """
-    limit, place = together.max_disk, _OpenScan(together, found, kind, observer, link).folder
+    limit, place = together.max_disk, _OpenScan(together, subject, kind, observer, link).folder
     with session(place, observer.tell) as folder:
         downloads = _Downloads(folder, limit, observer)
         if whole is not None:
-            of_whole = _OpenScan(whole, found, kind, observer, link)
+            of_whole = _OpenScan(whole, subject, kind, observer, link)
             gamma = _shared([of_whole], downloads, observer)[0].sampler.gamma
             requests = [replace(each, sampler=replace(each.sampler, gamma=gamma)) for each in requests]
-        opened = [_OpenScan(each, found, kind, observer, link) for each in requests]
+        opened = [_OpenScan(each, subject, kind, observer, link) for each in requests]
         shared = _shared(opened, downloads, observer)
         yield [_prepared(each, own, downloads) for each, own in zip(opened, shared, strict=True)]
 
@@ -138,13 +138,13 @@ class _OpenScan:
     """A scan with its folder, before what is shared over its curve is known."""
 
     def __init__(
-        self, request: Request, found: FoundSeries, kind: str, observer: Observer, link: MachineStore | None
+        self, request: Request, subject: ScanSubject, kind: str, observer: Observer, link: MachineStore | None
     ) -> None:
-        self.request, self.own = request, found.own
-        self.series, self._found, self._kind = found.series.apart(), found, kind
+        self.request, self.own = request, subject.own
+        self.series, self._subject, self._kind = subject.series.apart(), subject, kind
         self.names = list(self.series.sources)
         inputs = self.inputs(request.sampler)
-        self.folder = (request.output_dir or _default_folder(self.series.model, found.last, inputs)).resolve()
+        self.folder = (request.output_dir or _default_folder(self.series.model, subject.last, inputs)).resolve()
         self.store, shard = RunStore(self.folder, observer.tell, link), request.shard
         self.store.open(inputs)
         if not shard.is_whole:
@@ -167,9 +167,9 @@ class _OpenScan:
         return {name: replace(self._plan(name, sampler), run_dir=self._folders[name]) for name in usable}
 
     def _plan(self, name: str, sampler: SamplerSettings) -> Plan:
-        found, request = self._found, self.request
-        plan = planning.plan_for(self.series.sources[name], found.corpus, sampler, self._kind)
-        return replace(plan, probe=found.probe, measures=request.measures, losses_at=request.losses_at)
+        subject, request = self._subject, self.request
+        plan = planning.plan_for(self.series.sources[name], subject.corpus, sampler, self._kind)
+        return replace(plan, probe=subject.probe, measures=request.measures, losses_at=request.losses_at)
 
     def needed(self) -> list[Plan]:
         """Those of its own checkpoints, and those at which something shared is still to be measured."""

@@ -32,7 +32,7 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundSeries:
+class ScanSubject:
     """A series whose text is on this disk, and those of its checkpoints that this part of a scan answers for.
 
     Attributes:
@@ -47,7 +47,7 @@ class FoundSeries:
     probe: Corpus | None
 
 
-def find_series(request: Request, observer: Observer) -> FoundSeries | None:
+def find_subject(request: Request, observer: Observer) -> ScanSubject | None:
     """The series and the text that a scan is about; None if its part of it is empty.
 
     Raises:
@@ -60,7 +60,7 @@ def find_series(request: Request, observer: Observer) -> FoundSeries | None:
         return None
     if request.own is not None:
         sources = {each.name: request.own.sources[each.name] for each in checkpoints if each.duplicate_of is None}
-        return FoundSeries(
+        return ScanSubject(
             series=Series(model=request.model, checkpoints=checkpoints, sources=sources),
             own=own,
             last=list(sources.values())[-1],
@@ -83,7 +83,7 @@ def find_series(request: Request, observer: Observer) -> FoundSeries | None:
         probe = planning.find_probe(
             request.data, corpus, request.sampler, last, tokenizer=tokenizer, observer=observer
         )  # fmt: skip
-    return FoundSeries(series=series, own=own, last=last, corpus=corpus, probe=probe)
+    return ScanSubject(series=series, own=own, last=last, corpus=corpus, probe=probe)
 
 
 def _find_sources(series: Series, max_disk: int | None, observer: Observer) -> None:

@@ -147,8 +147,8 @@ def shared_settings_of(groups: Sequence[Group], observer: Observer, bring: Bring
         if index not in measured:
             left = [place for place, group in enumerate(groups) if place >= index and group.store.read(SHARED) is None]
             with computing(groups[index].plans[0].threads), bring(groups[index].plans[::-1]) as provide:
-                found = _measure([groups[place] for place in left], observer, provide)
-            measured.update(zip(left, found, strict=True))
+                around_each = _measure([groups[place] for place in left], observer, provide)
+            measured.update(zip(left, around_each, strict=True))
         return measured[index]
 
     def make(index: int, name: str) -> dict[str, Any]:
@@ -162,13 +162,13 @@ def shared_settings_of(groups: Sequence[Group], observer: Observer, bring: Bring
         if groups[index].is_chosen:
             assert sampler.gamma is not None
             return {**_chosen(plans[0], sampler.gamma, [UNMEASURED], []), "known": {}}
-        found = around(index)
-        assert found.gamma is not None
+        measurements = around(index)
+        assert measurements.gamma is not None
         gradient = "minibatch" if sampler.gradient == AUTO else sampler.gradient
-        known = {name: CachedMeasurements.of(each, gradient) for name, each in found.reports.items()}
+        known = {name: CachedMeasurements.of(each, gradient) for name, each in measurements.reports.items()}
         stored = {name: each.to_dict() for name, each in known.items() if each.is_finite}
-        reports = [each.measured for each in found.reports.values()]
-        return {**_chosen(plans[0], found.gamma, reports, found.sentences), "known": stored}
+        reports = [each.measured for each in measurements.reports.values()]
+        return {**_chosen(plans[0], measurements.gamma, reports, measurements.sentences), "known": stored}
 
     every = []
     for index, group in enumerate(groups):

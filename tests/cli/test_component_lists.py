@@ -214,32 +214,32 @@ def test_a_dry_run_has_a_row_for_each_and_the_sum(run: Run) -> None:
         "importance",
         "--dry-run",
     ]
-    found = run(*asked, "--json")
-    assert found.code == 0, found.err
-    moving = {name: each["moving"] for name, each in found.json["components"].items()}
+    ran = run(*asked, "--json")
+    assert ran.code == 0, ran.err
+    moving = {name: each["moving"] for name, each in ran.json["components"].items()}
     assert moving == {"l0h0": 2096, "l0h1": 2096, "l0.mlp": 8352}
-    total, each = found.json["total"], list(found.json["components"].values())
+    total, each = ran.json["total"], list(ran.json["components"].values())
     sampling = sum(one["seconds"] for one in each)
     assert total["preparing_seconds"] > 1
     assert total["seconds"] == pytest.approx(total["preparing_seconds"] + sampling)
     assert total["tokens"] == 3 * each[0]["tokens"]
     assert run(*asked, "-q").out.strip().isdecimal()
-    words = run(*asked).out
-    assert "3 components: nothing was run" in words
-    assert "of which 8,352 move" not in words
+    output = run(*asked).out
+    assert "3 components: nothing was run" in output
+    assert "of which 8,352 move" not in output
     assert not Path("hf-llc-runs").exists()
 
 
 def test_a_dry_run_of_a_scan_lists_checkpoints_and_counts_them(run: Run) -> None:
     asked = ["--dataset", "text.jsonl", *SMALL, *CHAINS, "--component", "heads", "--dry-run"]
-    found, one = (run(*command, *asked, "--json") for command in (["scan", "run"], ["estimate", "run/checkpoint-2"]))
-    assert found.code == 0, found.err
-    assert [each["name"] for each in found.json["checkpoints"]] == ["checkpoint-1", "checkpoint-2"]
-    for name, each in found.json["components"].items():
+    ran, one = (run(*command, *asked, "--json") for command in (["scan", "run"], ["estimate", "run/checkpoint-2"]))
+    assert ran.code == 0, ran.err
+    assert [each["name"] for each in ran.json["checkpoints"]] == ["checkpoint-1", "checkpoint-2"]
+    for name, each in ran.json["components"].items():
         assert each["tokens"] == 2 * one.json["components"][name]["tokens"]
-    words = " ".join(run("scan", "run", *asked).out.split())
-    assert "checkpoint-1" in words
-    assert "2 components at 2 checkpoints: nothing was run" in words
+    output = " ".join(run("scan", "run", *asked).out.split())
+    assert "checkpoint-1" in output
+    assert "2 components at 2 checkpoints: nothing was run" in output
 
 
 @pytest.fixture

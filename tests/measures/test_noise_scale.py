@@ -9,15 +9,15 @@ from hf_llc.tasks.items import ItemObjective
 
 def share_told(mean: float, dimension: int, trials: int = 200) -> float:
     """How often ‖G‖² is told from 0 where each item's gradient is N(mean, 1) in every direction."""
-    told = 0
+    told_apart = 0
     for trial in range(trials):
         stream = torch.Generator().manual_seed(trial)
         slopes = torch.randn((8 * BATCHES, dimension), generator=stream) + mean
         weights = torch.zeros(dimension, requires_grad=True)
         objective = ItemObjective(lambda rows, w=weights: rows["s"] @ w, [weights], {"s": slopes}, len(slopes))  # type: ignore[misc]
         _, square, student = noise_and_signal(objective, torch.arange(len(slopes)).split(8))
-        told += square > 0 and student > STUDENT
-    return told / trials
+        told_apart += square > 0 and student > STUDENT
+    return told_apart / trials
 
 
 @pytest.mark.parametrize("dimension", [1, 200])

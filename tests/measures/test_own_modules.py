@@ -157,13 +157,13 @@ def test_inputs_may_be_named_or_beside_others_or_single_numbers() -> None:
 
 def test_it_is_said_why_a_measure_does_not_apply_and_what_to_do() -> None:
     net, items = sequential(), data()
-    words = nn.Sequential(nn.Embedding(5, 4), nn.ReLU(), nn.Flatten(), nn.Linear(12, 1))
+    of_ids = nn.Sequential(nn.Embedding(5, 4), nn.ReLU(), nn.Flatten(), nn.Linear(12, 1))
     ids = torch.randint(5, (40, 3), generator=torch.Generator().manual_seed(0))
     around: Any = lambda module, batch: (module[0](batch[0]).sum(-1) - batch[1][:, 0]).square()  # noqa: E731
     smooth = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 1))
     cases: list[tuple[str, nn.Module, Any, Any, str]] = [
         ("local-complexity", net, around, items, "let `losses` call it, as in net(x)."),
-        ("local-complexity", words, squared, (ids, items[1][:40]), "the model has no input of numbers"),
+        ("local-complexity", of_ids, squared, (ids, items[1][:40]), "the model has no input of numbers"),
         ("local-complexity", smooth, squared, items, "the model calls no ReLU."),
         (
             "activations",

@@ -1,7 +1,6 @@
 """Heat maps of the page in a browser: of layers behind a fold, of influences; pointed at, walked through by keys, as
 tables, and with hostile words in them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 import hf_llc
 from hf_llc.results.matrix import MatrixVerdict
-from tests.helpers.browser import CHROMIUM, Page, browser
+from tests.helpers.browser import CHROMIUM, Page
 from tests.helpers.estimates import SETTINGS
 from tests.report.test_page import HOSTILE, kept_run
 from tests.report.test_page_in_browser import SHOWN
@@ -23,13 +22,6 @@ pytestmark = [
 ]
 LIST = "[data-list=stable_ranks]"
 CELLS = "g[aria-label=cell] rect"
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A browser that all tests of this file share."""
-    with browser(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 @pytest.fixture
@@ -57,8 +49,8 @@ def test_a_list_lies_behind_a_fold_under_the_panel_of_its_measure(layers: Page) 
     assert count(layers, f"{LIST} {CELLS}") == 0
     opened(layers)
     assert count(layers, f"{LIST} {CELLS}") == 5
-    words = layers.value(f"[...document.querySelectorAll('{LIST} svg text')].map(each => each.textContent)")
-    assert {"0.up", "1.up", "1", "2", "4"} <= set(words)
+    texts = layers.value(f"[...document.querySelectorAll('{LIST} svg text')].map(each => each.textContent)")
+    assert {"0.up", "1.up", "1", "2", "4"} <= set(texts)
     assert layers.problems == []
     assert not [each for each in layers.requests if not each.startswith(("file:", "data:"))]
 
@@ -88,10 +80,10 @@ def test_arrow_keys_go_from_cell_to_cell_past_those_that_are_missing(layers: Pag
     layers.press("End")
     assert layers.value(SHOWN).startswith(f"step4\n{MATRICES[1]}")
     layers.press("ArrowLeft")
-    said = f"document.querySelector('{LIST} [aria-live]').textContent"
-    assert layers.value(said) == f"step1, {MATRICES[1]}, stable_ranks = 4"
+    status = f"document.querySelector('{LIST} [aria-live]').textContent"
+    assert layers.value(status) == f"step1, {MATRICES[1]}, stable_ranks = 4"
     layers.press("ArrowRight")
-    assert layers.value(said).startswith("step4")
+    assert layers.value(status).startswith("step4")
     layers.press("Home")
     layers.press("Enter")
     assert layers.value("document.querySelector('#point h2').textContent") == "step1"

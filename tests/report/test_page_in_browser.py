@@ -1,7 +1,6 @@
 """The page in a browser: pointed at, clicked, driven by keys, on a phone's width, and with hostile words in it."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 import hf_llc
 from hf_llc.results.curve import Curve, Point
-from tests.helpers.browser import CHROMIUM, Page, browser
+from tests.helpers.browser import CHROMIUM, Page
 from tests.helpers.estimates import SETTINGS, estimate
 from tests.helpers.fake_runs import write_run
 from tests.report.test_page import HOSTILE, RANK, curve_with_bits, kept_run
@@ -21,13 +20,6 @@ pytestmark = [
 ]
 POINT = '[data-panel="llc"] circle.point'
 SHOWN = "document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent"
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A browser that all tests of this file share."""
-    with browser(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 @pytest.fixture
@@ -219,8 +211,8 @@ def test_what_was_measured_at_one_checkpoint_alone_has_no_panel(page: Page, tmp_
     ]
     page.open(hf_llc.write_report(Curve.of_points("m", points, run_dir="", versions={}), path=tmp_path / "page.html"))
     assert page.value("document.querySelectorAll('[data-panel=stable_rank]').length") == 0
-    words = page.value("document.querySelector('#panels > .note').textContent")
-    assert words == "At one checkpoint alone, see the tables: stable_rank."
+    note = page.value("document.querySelector('#panels > .note').textContent")
+    assert note == "At one checkpoint alone, see the tables: stable_rank."
 
 
 def test_a_single_estimate_shows_its_chains_at_once(page: Page, tmp_path: Path) -> None:

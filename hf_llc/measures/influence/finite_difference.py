@@ -5,11 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hf_llc.results.matrix import FAR
 from hf_llc.sampling.averages import Averages
 from hf_llc.sampling.loss_draws import LossDraws
-
-Z_MIN = 3.0
-"""Standard errors from 0 from which on a sign is known."""
 
 
 class Response(NamedTuple):
@@ -53,7 +51,7 @@ class Agreement(NamedTuple):
 
 def agreement(predicted: Tensor, stderr: Tensor, measured: Response) -> Agreement:
     """Compares −nβ Cov(ℓ_j, ℓ_k) and its standard errors with the responses of the same items."""
-    known = predicted.abs() > Z_MIN * stderr
+    known = predicted.abs() > FAR * stderr
     same = known & (torch.sign(predicted) == torch.sign(measured.value))
     apart = (predicted - measured.value) / torch.hypot(stderr, measured.stderr)
     return Agreement(int(known.sum()), int(same.sum()), float(apart.square().mean()))

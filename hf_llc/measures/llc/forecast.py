@@ -1,24 +1,19 @@
 """What an estimate would cost, without downloading weights or sampling."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
-
-import torch
 
 from hf_llc.checkpoints.resolve import find_model
 from hf_llc.components.find import component_of, named_components
 from hf_llc.execution import batch_norm, devices, machine
-from hf_llc.execution.distributed import world as fleets
-from hf_llc.execution.loaded_model import COPIES, computing
-from hf_llc.execution.plan import draw_batch_size
+from hf_llc.execution.loaded_model import COPIES
 from hf_llc.measures.llc.draws.amounts import FIRST_GRADIENTS, FIRST_LOSSES, Amount
 from hf_llc.measures.llc.draws.rounds import gamma_sequences
 from hf_llc.measures.llc.forecast_subject import FORWARD, Subject, subject_of
+from hf_llc.measures.llc.forecast_timing import EFFICIENCY, Timing, batch_size, look_at
 from hf_llc.measures.run import WORTH_STARTING
 from hf_llc.results.progress import Observer
-from hf_llc.sampling.draws.prior import GRADIENT_SHARE, PriorDraws
 from hf_llc.sampling.samplers import check_sampler
 from hf_llc.settings.data import DataSettings
 from hf_llc.settings.model import ModelSettings
@@ -29,28 +24,18 @@ from hf_llc.settings.sampler import SamplerSettings
 BACKWARD_AND_FORWARD = 6
 """Floating-point operations per parameter and token of a forward and a backward pass (Kaplan et al. 2020)."""
 ASSUMED_BURN_IN = 50
-QUICKLY_MADE = 2 * 10**8
-"""Weights up to which a model with random ones is made for timing."""
-TIMING = 1.0
-"""Seconds that each kind of work is timed for, about."""
 STARTING, READING = 5.5, 5e8
 """Seconds of a whole core until a process has its libraries, and bytes of weights that are read in one."""
 PACKING = 1e6
 """Tokens that are made from text and packed in a second of a whole core, about."""
 MAKING = 1000.0
 """Images that are decoded and processed in a second of a whole core, about."""
-LEAST_SHARE = 0.05
-"""Of a core, below which what is measured of it in a second says little."""
-MOVING = 1.5e8
-"""Weights that are moved to a draw in a second by one core, where that is not timed."""
 GAMMA_TRIALS = 8
 """Losses that finding γ takes, of its own sequences: 4 to 13 were seen."""
 MORE_ROUNDS = 1.5
 """Draws of all rounds over those of the first one, where the error ends them: 1 to 3 were seen."""
 PAIRS_A_GRADIENT = 3
 """Pairs for one with its gradients where their number is given, about."""
-EFFICIENCY = 0.5
-"""Share of a large matrix product's rate that a language model's step reaches, roughly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +104,7 @@ def forecast(
     """
     observer = observer or Observer()
     subject = _subject(model, data, sampler, observer)
-    return _of_runs(subject, sampler, _looked_at(subject, sampler, device), 1)
+    return _of_runs(subject, sampler, look_at(subject, sampler, device), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +150,7 @@ def forecast_components(
     """
     subject = _subject(model, data, replace(sampler, component=None), observer or Observer())
     names = named_components(subject.outline, sampler.component)
-    timing, tensors = _looked_at(subject, sampler, device), dict(subject.outline.named_parameters())
+    timing, tensors = look_at(subject, sampler, device), dict(subject.outline.named_parameters())
     moving = {name: component_of(subject.outline, name).size(tensors) for name in names}
     each = {
         name: _of_runs(subject.of_weights(count), sampler, timing, len(names) * checkpoints, checkpoints)
@@ -200,60 +185,14 @@ def _subject(model: ModelSettings, data: DataSettings, sampler: SamplerSettings,
     return subject
 
 
-class Costs(NamedTuple):
-    """Seconds of a minibatch's losses, of their gradient, and of moving the weights to a draw."""
-
-    losses: float
-    gradient: float
-    move: float
-
-    def of(self, amount: Amount) -> float:
-        """Seconds of so many draws; each kind as in `sampling.draws.prior`."""
-        return (
-            amount.losses * (3 * self.losses + 2 * self.move)
-            + amount.gradients * (4 * self.gradient + 2 * GRADIENT_SHARE * self.losses + 4 * self.move)
-            + amount.bends * (4 * self.gradient + 2 * self.move)
-        )
-
-
-class _Timing(NamedTuple):
-    """What a short look at the machine showed; costs of chains are not timed."""
-
-    kind: str
-    threads: int
-    rate: float
-    costs: Costs
-    share: float
-
-
-def _looked_at(subject: Subject, sampler: SamplerSettings, device: str | None) -> _Timing:
-    kind = devices.device_kind(device)
-    place = fleets.single_process(kind).device
-    if not (sampler.by_draws or sampler.tries_draws):
-        rate = _matrix_rate(place, getattr(torch, sampler.dtype))
-        return _Timing(kind, 1, rate, Costs(0.0, 0.0, 0.0), 1.0)
-    threads = sampler.threads or machine.default_threads(sampler.chain_count)
-    with computing(threads):
-        busy, started = time.thread_time(), time.monotonic()
-        rate = _matrix_rate(place, getattr(torch, sampler.dtype))
-        costs = _timed(subject, place, _batch_size(subject, sampler), rate)
-        # What else runs here slows down the start as it slows down the draws, which are timed with it.
-        share = max(LEAST_SHARE, min(1.0, (time.thread_time() - busy) / (time.monotonic() - started)))
-    return _Timing(kind, threads, rate, costs, share)
-
-
-def _batch_size(subject: Subject, sampler: SamplerSettings) -> int:
-    return sampler.batch_size or draw_batch_size(subject.context, subject.n)
-
-
-def _of_runs(subject: Subject, sampler: SamplerSettings, timing: _Timing, runs: int, checkpoints: int = 1) -> Forecast:
+def _of_runs(subject: Subject, sampler: SamplerSettings, timing: Timing, runs: int, checkpoints: int = 1) -> Forecast:
     """The cost of one of so many runs that are made together, at so many checkpoints."""
     if sampler.by_draws or sampler.tries_draws:
         return _of_draws(subject, sampler, timing, runs, checkpoints)
     return _of_chains(subject, sampler, timing, checkpoints)
 
 
-def _of_chains(subject: Subject, sampler: SamplerSettings, timing: _Timing, checkpoints: int) -> Forecast:
+def _of_chains(subject: Subject, sampler: SamplerSettings, timing: Timing, checkpoints: int) -> Forecast:
     context, rate = subject.context, timing.rate
     burn_in = ASSUMED_BURN_IN if sampler.burn_in is None else sampler.burn_in
     steps = burn_in + sampler.chain_draws * sampler.thin
@@ -270,9 +209,9 @@ def _of_chains(subject: Subject, sampler: SamplerSettings, timing: _Timing, chec
     )
 
 
-def _of_draws(subject: Subject, sampler: SamplerSettings, timing: _Timing, runs: int, checkpoints: int) -> Forecast:
+def _of_draws(subject: Subject, sampler: SamplerSettings, timing: Timing, runs: int, checkpoints: int) -> Forecast:
     source, context, n, kind = subject.source, subject.context, subject.n, timing.kind
-    size, costs = _batch_size(subject, sampler), timing.costs
+    size, costs = batch_size(subject, sampler), timing.costs
     pairs = sampler.chain_count * (sampler.draws or -(-FIRST_LOSSES // sampler.chain_count))
     amount = Amount(pairs, max(FIRST_GRADIENTS, pairs // PAIRS_A_GRADIENT if sampler.draws else 0), 0)
     work = subject.per_token / FORWARD * amount.cost * size * context * runs
@@ -302,7 +241,7 @@ def _of_draws(subject: Subject, sampler: SamplerSettings, timing: _Timing, runs:
     )
 
 
-def _of_subject(subject: Subject, sampler: SamplerSettings, timing: _Timing, copies: int) -> dict[str, Any]:
+def _of_subject(subject: Subject, sampler: SamplerSettings, timing: Timing, copies: int) -> dict[str, Any]:
     """The fields of a Forecast that do not say how much is sampled."""
     return {
         "model": subject.source.id,
@@ -368,39 +307,3 @@ def _memory(subject: Subject, copies: int, sampler: SamplerSettings) -> int:
 def _places(kind: str) -> int:
     """Cores, or devices."""
     return machine.cores() if kind == "cpu" else devices.device_count(kind)
-
-
-def _timed(subject: Subject, device: str, size: int, rate: float) -> Costs:
-    """The costs of a minibatch, of a model with random weights where one is quickly made, else by their operations."""
-    parameters = subject.parameters
-    if parameters > QUICKLY_MADE or 4 * COPIES * parameters > machine.free_memory():
-        losses = subject.per_token * size * subject.context / (EFFICIENCY * rate)
-        return Costs(losses, 3 * GRADIENT_SHARE * losses, parameters / MOVING)
-    objective = subject.objective(size, device)
-    items = torch.arange(size)
-
-    def seconds(act: Callable[[], object]) -> float:
-        act()
-        started, done = time.monotonic(), 0
-        while done < 1 or (time.monotonic() - started < TIMING and done < 5):
-            act()
-            done += 1
-        return (time.monotonic() - started) / done
-
-    draws = PriorDraws(objective, objective, gamma=1e12, batch_size=size, seed=0)
-    return Costs(
-        seconds(lambda: objective.losses(items).sum().item()),
-        seconds(lambda: objective.losses_and_gradient(items[: max(1, int(GRADIENT_SHARE * size))]).sum().item()),
-        seconds(lambda: draws.move("timing", 0, 1.0)),
-    )
-
-
-def _matrix_rate(device: str, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of a matrix product on this device, from a tenth of a second."""
-    size = 1024
-    matrix = torch.ones(size, size, device=device, dtype=dtype)
-    done, started = 0, time.monotonic()
-    while time.monotonic() - started < 0.1:
-        (matrix @ matrix).sum().item()
-        done += 1
-    return done * 2 * size**3 / (time.monotonic() - started)

@@ -88,7 +88,7 @@ def page_data(
                 "comparable": run.comparable,
                 "component": run.curve.settings.get("component"),
                 "fits": [
-                    {"column": fit.column, "slope": fit.slope, "intercept": fit.intercept, "words": str(fit)}
+                    {"column": fit.column, "slope": fit.slope, "intercept": fit.intercept, "text": str(fit)}
                     for fit in run.curve.line_fits.values()
                 ],
                 "points": [

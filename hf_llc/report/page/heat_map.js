@@ -14,9 +14,9 @@ const heatMap = (() => {
     return `${name.slice(0, most - 1 - end)}…${name.slice(name.length - end)}`;
   }
 
-  const widthOfText = (words) => {
+  const widthOfText = (text) => {
     pen.font = "12px system-ui, sans-serif";
-    return pen.measureText(words).width;
+    return pen.measureText(text).width;
   };
 
   // The name as far as it fits into so many pixels.
@@ -55,7 +55,7 @@ const heatMap = (() => {
 
   const heightOf = (rows) => (rows <= 30 ? 24 : rows <= 80 ? 14 : Math.max(4, 1100 / rows));
 
-  // `cells` are {row, column, value, words, pale, marked}; rows and columns are full names, in order.
+  // `cells` are {row, column, value, text, pale, marked}; rows and columns are full names, in order.
   function draw(map, place) {
     const { rows, columns, cells } = map;
     const width = widthOf(place);
@@ -93,7 +93,7 @@ const heatMap = (() => {
       const { row, column, point } = map.cells[node.__data__];
       Object.assign(node.dataset, { row, column }, point && { run: point.run, point: point.index });
     }
-    const said = element("p", "", place, { class: "unseen", "aria-live": "polite" });
+    const status = element("p", "", place, { class: "unseen", "aria-live": "polite" });
     const frame = picture.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "rect"));
     frame.setAttribute("class", "frame");
     let at = null;
@@ -101,7 +101,7 @@ const heatMap = (() => {
     function point(node) {
       for (const name of ["x", "y", "width", "height"]) frame.setAttribute(name, node.getAttribute(name));
       frame.style.display = "inline";
-      showTip(node, cellOf(node).words);
+      showTip(node, cellOf(node).text);
     }
     function leave() {
       frame.style.display = "none";
@@ -111,7 +111,7 @@ const heatMap = (() => {
       at = node;
       node.scrollIntoView({ block: "nearest", inline: "nearest" });
       point(node);
-      said.textContent = cellOf(node).words.replaceAll("\n", ", ");
+      status.textContent = cellOf(node).text.replaceAll("\n", ", ");
     }
     picture.setAttribute("tabindex", "0");
     picture.setAttribute("role", "application");
@@ -148,11 +148,11 @@ const heatMap = (() => {
     const fold = element("details", null, place);
     element("summary", "As a table", fold);
     const scroll = element("div", null, fold, { class: "scroll", tabindex: "0", role: "region", "aria-label": `${map.title}, as a table` });
-    const made = element("table", null, scroll);
-    element("caption", map.title, made);
-    const head = element("tr", null, element("thead", null, made));
-    for (const words of ["", ...map.columns]) element("th", words, head, { scope: "col" });
-    const body = element("tbody", null, made);
+    const grid = element("table", null, scroll);
+    element("caption", map.title, grid);
+    const head = element("tr", null, element("thead", null, grid));
+    for (const text of ["", ...map.columns]) element("th", text, head, { scope: "col" });
+    const body = element("tbody", null, grid);
     const byPlace = new Map(map.cells.map((cell) => [`${cell.row},${cell.column}`, cell]));
     map.rows.forEach((name, r) => {
       const line = element("tr", null, body);

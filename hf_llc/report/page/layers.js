@@ -10,7 +10,7 @@ const layerFolds = (() => {
     const cells = own.values.flatMap((row, r) =>
       row.flatMap((value, c) => (value === null ? [] : [{
         row: r, column: c, value, point: points[c],
-        words: `${points[c].revision}\n${own.rows[r]}\n${list.name} = ${small(value)} ${list.unit}`.trim(),
+        text: `${points[c].revision}\n${own.rows[r]}\n${list.name} = ${small(value)} ${list.unit}`.trim(),
       }]))
     );
     return {
@@ -21,9 +21,9 @@ const layerFolds = (() => {
   }
 
   function fold(list, choose) {
-    const made = element("details", null, null, { "data-list": list.name });
-    element("summary", `${list.name}: ${list.meaning}`, made);
-    const place = element("div", null, made);
+    const details = element("details", null, null, { "data-list": list.name });
+    element("summary", `${list.name}: ${list.meaning}`, details);
+    const place = element("div", null, details);
     let drawn = false;
     const draw = () => {
       if (drawn) return;
@@ -34,18 +34,18 @@ const layerFolds = (() => {
         if (own.thinned) element("p", `${own.thinned}.`, place, { class: "note" });
       }
     };
-    made.addEventListener("toggle", () => {
-      if (!made.open) open.delete(list.name);
+    details.addEventListener("toggle", () => {
+      if (!details.open) open.delete(list.name);
       else {
         open.add(list.name);
         draw();
       }
     });
     if (open.has(list.name)) {
-      made.open = true;
+      details.open = true;
       draw();
     }
-    return made;
+    return details;
   }
 
   return (panel, choose) => data.lists.filter((list) => list.panel === panel).map((list) => fold(list, choose));

@@ -81,7 +81,7 @@ def _thinned(matrix: dict[str, Any], most: int) -> dict[str, Any]:
     rows, points = len(matrix["rows"]), len(matrix["points"])
     across = math.ceil(points / max(1, most // rows))
     down = math.ceil(rows / max(1, most))
-    words = [
+    strides = [
         f"one in {stride} of {count} {what} is drawn"
         for stride, count, what in ((across, points, "checkpoints"), (down, rows, "rows"))
         if stride > 1
@@ -93,7 +93,7 @@ def _thinned(matrix: dict[str, Any], most: int) -> dict[str, Any]:
         "rows": matrix["rows"][::down],
         "points": matrix["points"][kept],
         "values": [row[kept] for row in matrix["values"][::down]],
-        "thinned": " and ".join(words),
+        "thinned": " and ".join(strides),
     }
 
 

@@ -19,8 +19,8 @@
         const value = at(map.values, r, c), error = at(map.errors, r, c);
         if (value === null || error === null) continue;
         const pale = Math.abs(value) <= PALE * error, number = withError(value, error);
-        const words = `${map.row_word}: ${row}\n${map.column_word}: ${column}\n${map.name} = ${number} ${map.unit}`.trim();
-        cells.push({ row: r, column: c, value, pale, number, words: pale ? `${words}\n0 within ${PALE} standard errors` : words });
+        const text = `${map.row_word}: ${row}\n${map.column_word}: ${column}\n${map.name} = ${number} ${map.unit}`.trim();
+        cells.push({ row: r, column: c, value, pale, number, text: pale ? `${text}\n0 within ${PALE} standard errors` : text });
       }
     return cells;
   }

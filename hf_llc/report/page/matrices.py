@@ -103,7 +103,7 @@ def _of_influence(result: "Influence", recorded: _Recorded) -> dict[str, Any]:
         ("influence", "nats per unit of weight", result.influence, result.influence_stderr, result.quality),
         ("correlation", "", result.kernel, result.kernel_stderr, result.kernel_quality),
     )
-    words = {
+    labels = {
         "influence": ("more weight on", "loss of"),
         "correlation": ("loss of", "and of"),
     }
@@ -120,8 +120,8 @@ def _of_influence(result: "Influence", recorded: _Recorded) -> dict[str, Any]:
                 "rows": [f"{place} {result.names[place]}" for place in kept],
                 "columns": [f"{place} {result.names[place]}" for place in kept],
                 "numbers": kept,
-                "row_word": words[part][0],
-                "column_word": words[part][1],
+                "row_word": labels[part][0],
+                "column_word": labels[part][1],
                 "note": note,
             }
             for part, unit, values, errors, quality in parts

@@ -110,19 +110,19 @@
   }
 
   function connect(node, point, panel, first) {
-    const words = summary(point, panel);
+    const text = summary(point, panel);
     node.classList.add("point");
     node.dataset.run = point.run;
     node.dataset.point = point.index;
-    node.addEventListener("pointerenter", () => showTip(node, words));
+    node.addEventListener("pointerenter", () => showTip(node, text));
     node.addEventListener("pointerleave", hideTip);
     node.addEventListener("click", () => choose(point));
     if (!first) return;
     node.setAttribute("role", "button");
-    node.setAttribute("aria-label", words.replaceAll("\n", ", "));
+    node.setAttribute("aria-label", text.replaceAll("\n", ", "));
     node.setAttribute("aria-pressed", String(point === state.chosen));
     node.setAttribute("tabindex", "-1");
-    node.addEventListener("focus", () => showTip(node, words));
+    node.addEventListener("focus", () => showTip(node, text));
     node.addEventListener("blur", hideTip);
     node.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
@@ -189,7 +189,7 @@
     const columns = [...new Map(parts.map((p) => [label(p), p.step ?? p.order])).entries()].sort((a, b) => a[1] - b[1]).map((e) => e[0]);
     const cells = parts.map((p) => ({
       row: rows.indexOf(rowOf.get(p.run)), column: columns.indexOf(label(p)), value: p.values.llc, point: p,
-      marked: p.verdict !== "converged", words: summary(p, { name: "llc", error: "stderr", unit: "" }),
+      marked: p.verdict !== "converged", text: summary(p, { name: "llc", error: "stderr", unit: "" }),
     }));
     heatMap({ title, rows, columns, cells, label: "λ̂", columnWord: "checkpoint →", choose: (cell) => choose(cell.point) }, figure);
     return figure;
@@ -306,11 +306,11 @@
 
   function legend() {
     const place = document.getElementById("legend");
-    const add = (words, filled) => {
+    const add = (text, filled) => {
       const item = element("span", null, place);
       const mark = element("i", null, item, { "aria-hidden": "true" });
       mark.style.background = filled ? "currentColor" : "transparent";
-      item.append(words);
+      item.append(text);
     };
     const addRun = (run, r) => {
       const item = element("span", null, place);

@@ -5,16 +5,16 @@ const shared = (() => {
   const tip = document.getElementById("tip");
   const small = (value) => (value == null ? "" : Number.isInteger(value) ? String(value) : Number(value.toPrecision(5)).toString());
 
-  function element(tag, words, parent, attributes = {}) {
-    const made = document.createElement(tag);
-    if (words !== null) made.textContent = words;
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    if (parent) parent.append(made);
-    return made;
+  function element(tag, text, parent, attributes = {}) {
+    const node = document.createElement(tag);
+    if (text !== null) node.textContent = text;
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    if (parent) parent.append(node);
+    return node;
   }
 
-  function showTip(node, words) {
-    tip.textContent = words;
+  function showTip(node, text) {
+    tip.textContent = text;
     tip.hidden = false;
     const box = node.getBoundingClientRect();
     const width = document.documentElement.clientWidth;
@@ -29,12 +29,12 @@ const shared = (() => {
   function choice(form, key, title, options, chosen, change) {
     const set = element("fieldset", null, form);
     element("legend", title, set);
-    for (const [value, words] of options) {
+    for (const [value, text] of options) {
       const label = element("label", null, set);
       const input = element("input", null, label, { type: "radio", name: key, value });
       input.checked = chosen === value;
       input.addEventListener("change", () => change(value));
-      label.append(words);
+      label.append(text);
     }
   }
 

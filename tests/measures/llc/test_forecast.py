@@ -13,8 +13,7 @@ from hf_llc.checkpoints.loading.config import Kind
 from hf_llc.checkpoints.loading.load import random_model
 from hf_llc.checkpoints.source import ModelSource
 from hf_llc.errors import NotFoundError, SettingsError
-from hf_llc.measures.llc import forecast as forecasts
-from hf_llc.measures.llc import forecast_subject
+from hf_llc.measures.llc import forecast_subject, forecast_timing
 from hf_llc.measures.llc.forecast import forecast
 from hf_llc.tasks import TASKS
 from tests.helpers import tiny_images
@@ -56,7 +55,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty working directory and cache, no network, and clocks that are looked at for a moment."""
     use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "hf_home")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(forecasts, "TIMING", 0.01)
+    monkeypatch.setattr(forecast_timing, "TIMING", 0.01)
 
 
 def test_every_task_of_models_on_disk_has_a_forecast() -> None:
@@ -91,7 +90,7 @@ def test_operations_of_an_item_are_counted() -> None:
 
 def test_a_model_that_is_not_quickly_made_is_counted_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = images(Path("model"))
-    monkeypatch.setattr(forecasts, "QUICKLY_MADE", 0)
+    monkeypatch.setattr(forecast_timing, "QUICKLY_MADE", 0)
     results: list[str] = []
 
     def model_on(source: ModelSource, device: str, kind: Kind) -> torch.nn.Module:
